@@ -1,0 +1,97 @@
+# Two commands do the main things from a fresh clone, with no more than python3 (3.11 or
+# newer), a C compiler and make:
+#     make mnist    trains a small CNN on MNIST, which ships with the package
+#     make test     style, types and tests
+# What is set up is kept: environments are made once (and again when pyproject.toml
+# changes), and only kernels whose sources changed are compiled again.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+PARITY := .venv-parity
+PY := $(VENV)/bin/python
+PIP := -m pip install --quiet --disable-pip-version-check
+# Prints lists of requirements from pyproject.toml, their only home, as lines for pip.
+REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	lists = {"build": p["build-system"]["requires"], "run": p["project"]["dependencies"], \
+	**p["project"]["optional-dependencies"]}; \
+	print(*(line for name in sys.argv[1:] for line in lists[name]), sep="\n")'
+
+.PHONY: build help mnist test bench parity wheel sdist check clean distclean
+.DEFAULT_GOAL := build
+
+build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
+	@$(PY) setup.py -q build_ext --inplace
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r name text; do printf 'make %-10s %s\n' "$$name" "$$text"; done
+
+mnist: $(VENV)/.plot build  ## train the CNN on MNIST; options as in ARGS="--epochs 12"
+	@$(PY) examples/mnist.py $(ARGS)
+
+test: $(VENV)/.test build  ## check style and types, run the tests
+	@echo "minidl: ruff"
+	@$(PY) -m ruff check .
+	@echo "minidl: mypy"
+	@$(PY) -m mypy
+	@echo "minidl: pytest"
+	@$(PY) -m pytest --ignore=tests/parity $(ARGS)
+
+bench: $(VENV)/.plot build  ## measure against NumPy; options in ARGS
+	@$(PY) -m benchmarks $(ARGS)
+
+parity: $(PARITY)/.tools build  ## compare layers and training with PyTorch, in its own environment
+	@$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
+
+wheel: $(VENV)/.tools  ## make dist/*.whl with kernels for every instruction set
+	@$(PY) -W ignore setup.py -q bdist_wheel
+
+sdist: $(VENV)/.tools  ## make dist/*.tar.gz
+	@$(PY) -W ignore setup.py -q sdist
+
+clean:  ## remove what was built
+	@rm -rf build dist minidl.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find minidl_ext -name '*.so' -delete
+	@find minidl minidl_ext tests examples benchmarks -name __pycache__ -prune \
+		-exec rm -rf {} + 2>/dev/null || true
+	@find minidl_ext -mindepth 1 -type d -empty -delete
+
+distclean: clean  ## remove the environments as well
+	@rm -rf $(VENV) $(PARITY)
+
+check:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "minidl: '$(PYTHON)' was not found; install Python 3.11 or newer, or set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); \
+		old and sys.exit("minidl: Python 3.11 or newer is needed, but $(PYTHON) is " \
+		+ sys.version.split()[0] + "; set PYTHON= to a newer one")'
+	@$(PYTHON) -c 'import os, shutil, sys, sysconfig as s; \
+		cc = (os.environ.get("CC") or s.get_config_var("CC") or "cc").split()[0]; \
+		shutil.which(cc) or sys.exit("minidl: no C compiler: " + cc + " was not found; install gcc " \
+		"or clang (on Debian: apt-get install gcc), or set CC")'
+
+# Environments. Kernels are compiled before the package is installed in place, since pip
+# would do it without a word; it then finds them ready.
+$(VENV)/.tools: pyproject.toml
+	@$(MAKE) --no-print-directory check
+	@echo "minidl: setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "minidl: python's venv module does not work \
+	(on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PY) $(REQUIRED) build > $@.txt
+	@$(PY) $(PIP) -r $@.txt
+	@touch $@
+
+$(VENV)/.plot $(VENV)/.test: $(VENV)/.%: $(VENV)/.tools | build
+	@echo "minidl: installing into $(VENV) with the extra '$*'"
+	@$(PY) $(PIP) --no-build-isolation --editable '.[$*]'
+	@touch $@
+
+# PyTorch gets an environment of its own, where the package is used straight from this folder.
+$(PARITY)/.tools: pyproject.toml
+	@$(MAKE) --no-print-directory check
+	@echo "minidl: setting up $(PARITY) with PyTorch"
+	@$(PYTHON) -m venv $(PARITY)
+	@$(PARITY)/bin/python $(REQUIRED) run parity > $@.txt
+	@$(PARITY)/bin/python $(PIP) -r $@.txt
+	@touch $@

@@ -1,0 +1,22 @@
+"""minidl: train and run small CNNs on a CPU, fast; batch normalization done right.
+
+>>> import minidl as md
+>>> from minidl import nn, optim, data
+"""
+
+from .tensor import Tensor  # isort: skip  (first: the rest builds on it)
+from . import data, nn, ops, optim
+from .autograd import Function, grad, gradcheck, no_grad
+from .files import load, save
+from .kernels import use_backend
+from .ops import *  # noqa: F403
+from .random import manual_seed
+from .settings import empty_cache, get_num_threads, set_num_threads, show_versions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Function", "Tensor", "data", "empty_cache", "get_num_threads", "grad", "gradcheck", "load",
+    "manual_seed", "nn", "no_grad", "ops", "optim", "save", "set_num_threads", "show_versions",
+    "use_backend", *ops.__all__,
+]

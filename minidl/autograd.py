@@ -1,0 +1,463 @@
+"""Automatic differentiation: Function, the backward walk, no_grad, grad and gradcheck.
+
+A `Function` instance is a node of the graph. `apply` runs its `forward` on arrays and links it
+to those inputs that need a gradient; the walk calls its `backward` once, in the reverse of the
+order in which nodes were made, which is a topological order because inputs are older than what
+is computed from them. What tensors can do lives in `tensor`, the operations in `ops`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from . import kernels
+from .tensor import Tensor
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+_next_order = itertools.count().__next__
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Operations inside record no graph: `with md.no_grad(): ...`, or as a decorator.
+
+    It holds for the current thread, and nests.
+    """
+
+    def __enter__(self) -> no_grad:
+        self._before = getattr(self, "_before", [])
+        self._before.append(_mode.recording)
+        _mode.recording = False
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _mode.recording = self._before.pop()
+
+
+def is_recording() -> bool:
+    """Whether operations record a graph in this thread now."""
+    return _mode.recording
+
+
+class Deferred:
+    """An array that is computed on first use, so that the next operation can take it over.
+
+    `forward` may return one instead of an array, and `backward` may return one as a gradient.
+    `compute` gives the array and may be called again. `reads` are the arrays it will be computed
+    from: the tensors that hold them have it computed before anyone can write to them.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    reads: tuple[np.ndarray, ...] = ()
+    sources: tuple[weakref.ref[Tensor], ...] = ()
+
+    def compute(self) -> np.ndarray:
+        raise NotImplementedError
+
+    def plus(self, other: np.ndarray) -> Deferred | None:
+        """This array plus another in the same pass, or None where that cannot be."""
+        return None
+
+    def with_relu(self) -> Deferred | None:
+        """The ReLU of this array in the same pass, or None where that cannot be."""
+        return None
+
+
+class Function:
+    """A differentiable operation; subclass it to write a new one.
+
+    `forward(self, *arrays, **options)` returns an array, or a tuple of arrays, and keeps what
+    `backward` needs as attributes. `backward(self, *grads)` gets the gradient of each output and
+    returns one gradient (or None) per input, each of that input's shape; for a single input the
+    gradient alone. `self.needs_grad` says which inputs want one. Neither may write to an array
+    it was given.
+
+    >>> class Square(Function):
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return x * x
+    ...     def backward(self, dy):
+    ...         return 2 * self.x * dy
+    """
+
+    inputs: tuple[Tensor | None, ...] | None = ()
+    needs_grad: tuple[bool, ...] = ()
+    order: int
+    grads: list[Any]
+    owned: list[bool]
+    outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
+    retained: dict[int, weakref.ref[Tensor]]
+
+    takes_deferred = False         # forward understands Deferred arrays
+    takes_deferred_grads = False   # backward understands Deferred gradients
+    returns_view = False           # the output shares memory with an input
+    _ours = False                  # defined in minidl: keeps the promise not to write to inputs
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._ours = cls.__module__.startswith("minidl.")
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        """Run the operation on tensors (or arrays, numbers, None) and record it.
+
+        Returns a Tensor, or a tuple of them. Numbers and None reach `forward` as they are.
+        """
+        node = cls()
+        recording = _mode.recording
+        arrays = []
+        needs = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                needs.append(recording and x._requires_grad)
+                a: Any = x._array
+                if a is None:
+                    a = x._deferred if cls.takes_deferred else x._compute()
+                if not cls._ours:
+                    x._expose()
+                arrays.append(a)
+            else:
+                needs.append(False)
+                arrays.append(np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x)
+        node.needs_grad = tuple(needs)
+        result = node.forward(*arrays, **options)
+        record = True in needs
+        if isinstance(result, tuple):
+            made = tuple([_output(r, cls) for r in result])
+        else:
+            made = (_output(result, cls),)
+        if cls.returns_view:
+            for x in inputs:
+                if isinstance(x, Tensor):
+                    x._expose()
+            for t in made:
+                t._exposed = True
+        if record:
+            node.order = _next_order()
+            node.inputs = tuple([x if n else None for x, n in zip(inputs, needs, strict=True)])
+            node.outputs = tuple([(t.shape, t.dtype) for t in made])
+            for slot, t in enumerate(made):
+                if t.dtype.kind == "f":
+                    t._requires_grad = True
+                    t._node = node
+                    t._slot = slot
+        for t in made:
+            if t._deferred is not None:
+                _watch(t, inputs, arrays)
+        return made if isinstance(result, tuple) else made[0]
+
+
+def _output(result: Any, cls: type[Function]) -> Tensor:
+    """A tensor around what forward returned."""
+    t = Tensor.__new__(Tensor)
+    t._node = t._watchers = t._deferred = t._array = t._grad = None
+    t._requires_grad = False
+    t._slot = 0
+    t._exposed = not cls._ours
+    if isinstance(result, np.ndarray):
+        t._array = result if result.flags.c_contiguous else np.ascontiguousarray(result)
+    elif isinstance(result, Deferred):
+        t._deferred = result
+    elif isinstance(result, np.generic | int | float):
+        t._array = np.asarray(result)
+    else:
+        raise TypeError(f"{cls.__name__}.forward must return an array or a tuple of arrays, "
+                        f"got {type(result).__name__}")
+    return t
+
+
+def _watch(t: Tensor, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
+    """Have the sources of a deferred tensor compute it before a user can write to them."""
+    deferred = cast(Deferred, t._deferred)
+    sources = list(deferred.sources)
+    for x, a in zip(inputs, arrays, strict=True):
+        if isinstance(x, Tensor):
+            if isinstance(a, Deferred):
+                sources.extend(a.sources)
+            elif any(a is r for r in deferred.reads):
+                sources.append(weakref.ref(x))
+    deferred.sources = tuple(sources)
+    for ref in sources:
+        source = ref()
+        if source is not None:
+            if source._exposed:
+                t._compute()
+                return
+            source._watchers = source._watchers or []
+            source._watchers.append(weakref.ref(t))
+
+
+# --------------------------------------------------------------------------------- the walk
+
+class _Leaf:
+    """The gradient of a leaf while a walk is under way."""
+
+    __slots__ = ("grads", "owned", "tensor")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.grads: list[Any] = [None]
+        self.owned = [False]
+
+
+def _walk(outputs: Sequence[Tensor], output_grads: Sequence[np.ndarray], retain_graph: bool,
+          wanted: Iterable[Tensor] = ()) -> tuple[dict[int, _Leaf], dict[tuple[int, int], Any]]:
+    """Propagate gradients from outputs; return those of leaves and of wanted other tensors.
+
+    A node's gradients are complete when it is its turn, since all that use it are younger. Its
+    saved arrays are freed as soon as its backward has run.
+    """
+    nodes = _reachable(outputs)
+    leaves: dict[int, _Leaf] = {}
+    captured: dict[tuple[int, int], Any] = {
+        (id(t._node), t._slot): None for t in wanted if t._node is not None}
+    try:
+        for node in nodes:
+            node.grads = [None] * len(node.outputs)
+            node.owned = [False] * len(node.outputs)
+        for t, g in zip(outputs, output_grads, strict=True):
+            _accumulate(t, g, leaves)
+        while nodes:
+            node = nodes.pop()
+            grads = _complete(node, captured)
+            if grads is not None:
+                _step(node, grads, leaves)
+            if not retain_graph:
+                node.__dict__.clear()
+                node.inputs = None
+    finally:
+        for node in nodes:          # left over after an exception
+            node.__dict__.pop("grads", None)
+    return leaves, captured
+
+
+def _reachable(outputs: Sequence[Tensor]) -> list[Function]:
+    """The nodes behind the outputs, oldest first."""
+    stack = [t._node for t in outputs if t._node is not None]
+    seen = set(stack)
+    nodes = []
+    while stack:
+        node = stack.pop()
+        nodes.append(node)
+        if node.inputs is None:
+            raise RuntimeError(
+                "backward: the graph behind this tensor has been used by an earlier backward, "
+                "which frees it; pass retain_graph=True there to use it twice")
+        for t in node.inputs:
+            if t is not None and t._node is not None and t._node not in seen:
+                seen.add(t._node)
+                stack.append(t._node)
+    nodes.sort(key=lambda node: node.order)
+    return nodes
+
+
+def _complete(node: Function, captured: dict[tuple[int, int], Any]) -> list[Any] | None:
+    """The gradients of a node's outputs, ready for its backward; None if there are none."""
+    grads = node.grads
+    del node.grads
+    retained = node.__dict__.get("retained")
+    if retained:
+        for slot, ref in retained.items():
+            tensor = ref()
+            if tensor is not None and grads[slot] is not None:
+                grads[slot] = _array(grads[slot])
+                tensor._store_grad(grads[slot].copy())
+    if captured:
+        for slot in range(len(grads)):
+            if (id(node), slot) in captured and grads[slot] is not None:
+                grads[slot] = _array(grads[slot])
+                captured[id(node), slot] = grads[slot].copy()
+    if len(grads) == 1:
+        if grads[0] is None:
+            return None
+    elif all(g is None for g in grads):
+        return None
+    for slot, g in enumerate(grads):
+        if g is None:
+            shape, dtype = node.outputs[slot]
+            grads[slot] = np.zeros(shape, dtype)
+        elif isinstance(g, Deferred) and not node.takes_deferred_grads:
+            grads[slot] = g.compute()
+    return grads
+
+
+def _step(node: Function, grads: list[Any], leaves: dict[int, _Leaf]) -> None:
+    """Run one node's backward and hand its results to its inputs."""
+    inputs = node.inputs or ()
+    results = node.backward(*grads)
+    if not isinstance(results, tuple):
+        results = (results,)
+    if len(results) != len(inputs):
+        raise RuntimeError(f"{type(node).__name__}.backward returned {len(results)} gradients "
+                           f"for {len(inputs)} inputs")
+    for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
+        if t is None or g is None:
+            continue
+        if not isinstance(g, np.ndarray | Deferred):
+            g = np.asarray(g)
+        if g.shape != t.shape:
+            raise RuntimeError(f"{type(node).__name__}.backward returned a gradient of shape "
+                               f"{g.shape} for input {k} of shape {t.shape}")
+        if t._node is None and _shared(g, grads, results[:k]):
+            g = _array(g).copy()
+        _accumulate(t, g, leaves)
+
+
+def _shared(g: Any, grads: list[Any], earlier: tuple[Any, ...]) -> bool:
+    """Whether a gradient is, or may share memory with, an array that someone else holds."""
+    return (isinstance(getattr(g, "base", None), np.ndarray)
+            or any(g is other for other in grads) or any(g is other for other in earlier))
+
+
+def _accumulate(t: Tensor, g: Any, leaves: dict[int, _Leaf]) -> None:
+    """Add a gradient to what has come for t. In place only into sums made here."""
+    if not isinstance(g, Deferred):
+        if g.dtype != t.dtype:
+            g = g.astype(t.dtype)
+        if not g.flags.c_contiguous:
+            g = np.ascontiguousarray(g)
+    place: Any = t._node
+    slot = t._slot
+    if place is None:
+        place = leaves.get(id(t))
+        if place is None:
+            place = leaves[id(t)] = _Leaf(t)
+    before = place.grads[slot]
+    if before is None:
+        place.grads[slot] = g
+    elif place.owned[slot]:
+        kernels.add(before, _array(g), out=before)
+    else:
+        place.grads[slot] = np.asarray(kernels.add(_array(before), _array(g)))
+        place.owned[slot] = True
+
+
+def _array(g: Any) -> np.ndarray:
+    return g.compute() if isinstance(g, Deferred) else g
+
+
+def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
+    """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
+    start = _start_grad(output, grad, "backward")
+    leaves, _ = _walk([output], [start], retain_graph)
+    for leaf in leaves.values():
+        leaf.tensor._store_grad(_array(leaf.grads[0]))
+
+
+def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
+         grad_outputs: Any = None, retain_graph: bool = False) -> Any:
+    """Gradients of outputs with respect to inputs, as arrays; `.grad` is left alone.
+
+    `outputs` and `inputs` are a tensor or a sequence of them; `inputs` may be tensors inside
+    the graph. `grad_outputs` are the gradients to start from (1 for a scalar). An input that
+    the outputs do not depend on gets zeros. Returns one array, or a tuple for a sequence.
+    """
+    one = isinstance(inputs, Tensor)
+    ins: Sequence[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    outs: Sequence[Tensor] = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    if grad_outputs is None:
+        starts: Sequence[Any] = [None] * len(outs)
+    elif isinstance(outputs, Tensor) and not isinstance(grad_outputs, list | tuple):
+        starts = [grad_outputs]
+    else:
+        starts = list(grad_outputs)
+    if len(starts) != len(outs):
+        raise ValueError(f"grad: {len(outs)} outputs but {len(starts)} grad_outputs")
+    for t in ins:
+        if not t._requires_grad:
+            raise ValueError("grad: an input does not require a gradient")
+    begin = [_start_grad(t, g, "grad") for t, g in zip(outs, starts, strict=True)]
+    leaves, captured = _walk(outs, begin, retain_graph, wanted=ins)
+    results = []
+    for t in ins:
+        found: Any = None
+        if t._node is not None:
+            found = captured.get((id(t._node), t._slot))
+        elif id(t) in leaves:
+            found = _array(leaves[id(t)].grads[0])
+        results.append(np.zeros(t.shape, t.dtype) if found is None else found)
+    return results[0] if one else tuple(results)
+
+
+def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
+    """The gradient a walk starts from, checked."""
+    if not output._requires_grad:
+        raise RuntimeError(f"{where}: the tensor does not require a gradient "
+                           f"(none of its inputs does, or it was made under no_grad)")
+    if grad is None:
+        if output.size != 1:
+            raise ValueError(f"{where}: a tensor of shape {output.shape} is not a scalar; "
+                             f"pass the gradient to start from")
+        return np.ones(output.shape, output.dtype)
+    start = np.array(grad.data if isinstance(grad, Tensor) else grad, dtype=output.dtype)
+    if start.shape != output.shape:
+        raise ValueError(f"{where}: the gradient has shape {start.shape}, "
+                         f"the tensor {output.shape}")
+    return start
+
+
+def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, eps: float = 1e-6,
+              rtol: float = 1e-5, atol: float = 1e-7) -> bool:
+    """Compare the gradients of f with central differences; True, or AssertionError.
+
+    `f` takes the tensors in `inputs` and returns a tensor or a tuple of them. Inputs that
+    require a gradient are checked and should be float64. Outputs are weighted by fixed random
+    numbers, so that one backward checks every output. Kinks within eps of an input show as
+    errors that are none.
+    """
+    ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    checked = [t for t in ins if isinstance(t, Tensor) and t._requires_grad]
+    if not checked:
+        raise ValueError("gradcheck: no input requires a gradient")
+    for t in checked:
+        if t.dtype != np.float64:
+            raise TypeError(f"gradcheck: needs float64 inputs, got {t.dtype}")
+    weights: list[np.ndarray] = []
+
+    def run() -> tuple[list[Tensor], float]:
+        result = f(*ins)
+        outs = list(result) if isinstance(result, tuple | list) else [result]
+        outs = [t for t in outs if isinstance(t, Tensor) and t.dtype.kind == "f"]
+        if not weights:
+            rng = np.random.default_rng(0)
+            weights.extend(rng.uniform(0.5, 1.5, t.shape) for t in outs)
+        return outs, sum(float((t.data * w).sum()) for t, w in zip(outs, weights, strict=True))
+
+    outs, _ = run()
+    tracked = [k for k, t in enumerate(outs) if t._requires_grad]
+    got = grad([outs[k] for k in tracked], checked, [weights[k] for k in tracked])
+    for k, (t, analytic) in enumerate(zip(checked, got, strict=True)):
+        numeric = np.empty(t.shape)
+        values = t.data
+        for index in np.ndindex(t.shape):
+            keep = values[index]
+            sides = []
+            for step in (eps, -eps):
+                values[index] = keep + step
+                with no_grad():
+                    sides.append(run()[1])
+            values[index] = keep
+            numeric[index] = (sides[0] - sides[1]) / (2 * eps)
+        error = np.abs(analytic - numeric)
+        bound = atol + rtol * max(1.0, float(np.abs(numeric).max(initial=0)))
+        if not (error <= bound).all():
+            worst = np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)
+            raise AssertionError(
+                f"gradcheck: input {k} at {tuple(int(i) for i in worst)}: backward gives "
+                f"{analytic[worst]:.9g}, central differences {numeric[worst]:.9g}")
+    return True

@@ -1,0 +1,76 @@
+"""Work done ahead of time, in a thread of its own, that ends with the loop it serves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def prefetched(
+    make: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Generator[Result]:
+    """Yield `make(item)` for each item in turn, with up to `ahead` results made in advance.
+
+    ahead = 0 makes each result when it is asked for, without a thread. An exception in `make` is
+    raised here, with its traceback, after the results before it. When the generator is exhausted,
+    closed or collected, its thread has ended.
+    """
+    if ahead == 0:
+        for item in items:
+            yield make(item)
+        return
+
+    # Imported here: they would slow down `import minidl`.
+    import threading
+    from queue import Empty, SimpleQueue
+
+    # Only SimpleQueue may be used where the garbage collector closes a generator: the collector
+    # can run in any thread at any time, and a lock of another kind may be held by that thread.
+    requests: SimpleQueue[tuple[Item] | None] = SimpleQueue()
+    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def work() -> None:  # must not refer to the generator, or that would never be collected
+        while request := requests.get():
+            try:
+                results.put((make(*request), None))
+            except BaseException as error:
+                results.put((None, error))
+                return
+
+    def receive() -> Result:
+        result: Result
+        result, error = results.get()
+        try:
+            if error is not None:
+                raise error
+            return result
+        finally:
+            del error  # its traceback refers to this frame
+
+    # daemon: an interpreter that exits with the generator alive does not wait for the thread.
+    thread = threading.Thread(target=work, name="minidl prefetch", daemon=True)
+    thread.start()
+    try:
+        waiting = 0
+        for item in items:
+            requests.put((item,))
+            waiting += 1
+            if waiting > ahead:
+                waiting -= 1
+                yield receive()
+        for _ in range(waiting):
+            yield receive()
+    finally:
+        try:
+            while True:
+                requests.get_nowait()
+        except Empty:
+            requests.put(None)
+        # At exit a daemon thread is frozen and never ends; and the collector may close the
+        # generator in the thread itself.
+        if not sys.is_finalizing() and thread is not threading.current_thread():
+            thread.join()

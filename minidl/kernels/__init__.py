@@ -1,0 +1,90 @@
+"""The table of kernels that operations call: native (`minidl_ext`) or NumPy (`reference`).
+
+Kernels know nothing of tensors: contiguous arrays in, arrays out. Each name below stands here as
+a function, `kernels.conv(...)`, and in the module of its family twice: in Cython in
+`minidl_ext/<family>.pyx`, which runs, and in NumPy in `reference/<family>.py`, which explains and
+checks it. Nothing else in minidl imports `minidl_ext`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+from minidl_ext.runtime import (
+    after_fork_in_child,
+    empty,
+    empty_cache,
+    get_num_threads,
+    pool_bytes,
+    set_num_threads,
+)
+
+import minidl_ext
+
+FAMILIES = {
+    "elementwise": ("exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu",
+                    "relu_backward", "sigmoid_backward", "tanh_backward",
+                    "add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
+    "reduce": ("sum", "max", "min"),
+    "matmul": ("matmul",),
+    "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
+    "pool": ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward",
+             "global_avg_pool", "global_avg_pool_backward"),
+    "norm": ("batch_stats", "batch_norm_factors", "batch_norm_apply", "batch_norm_backward"),
+    "loss": ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
+             "cross_entropy", "cross_entropy_backward"),
+    "optim": ("sgd_update", "adam_update"),
+    "random": ("dropout",),
+    "convert": ("to_float",),
+}
+
+isa = minidl_ext.ISA
+openmp = minidl_ext.OPENMP
+
+_backend = "native"
+
+
+def _bind(package: str) -> None:
+    for family, names in FAMILIES.items():
+        module = importlib.import_module(f"{package}.{family}")
+        for name in names:
+            globals()[name] = getattr(module, name)
+
+
+def backend() -> str:
+    """The backend in use: "native" or "numpy"."""
+    return _backend
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run with the native kernels ("native") or with their NumPy twins ("numpy").
+
+    For tests, teaching and the benchmark against NumPy. It holds for the whole process, until
+    the end of the `with` block.
+    """
+    global _backend
+    packages = {"native": "minidl_ext", "numpy": f"{__name__}.reference"}
+    if name not in packages:
+        raise ValueError(f'use_backend: name must be "native" or "numpy", got {name!r}')
+    before = _backend
+    _bind(packages[name])
+    _backend = name
+    try:
+        yield
+    finally:
+        _bind(packages[before])
+        _backend = before
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module {__name__!r} has no kernel {name!r}")
+
+
+_bind("minidl_ext")
+
+__all__ = ["FAMILIES", "after_fork_in_child", "backend", "empty", "empty_cache",
+           "get_num_threads", "isa", "openmp", "pool_bytes", "set_num_threads", "use_backend"]

@@ -1,0 +1,56 @@
+"""Softmax along the last axis of a matrix, and cross-entropy with class indices."""
+
+import numpy as np
+
+
+def softmax(x, out=None, threads=0):
+    """Rows of exp(x - max) / sum."""
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return np.divide(e, e.sum(axis=1, keepdims=True), out=out)
+
+
+def softmax_backward(dy, y, out=None, threads=0):
+    """dx = y (dy - sum(dy y))."""
+    return np.multiply(y, dy - (dy * y).sum(axis=1, keepdims=True), out=out)
+
+
+def log_softmax(x, out=None, threads=0):
+    """Rows of x - max - log(sum(exp(x - max)))."""
+    z = x - x.max(axis=1, keepdims=True)
+    return np.subtract(z, np.log(np.exp(z).sum(axis=1, keepdims=True)), out=out)
+
+
+def log_softmax_backward(dy, y, out=None, threads=0):
+    """dx = dy - exp(y) sum(dy)."""
+    return np.subtract(dy, np.exp(y) * dy.sum(axis=1, keepdims=True), out=out)
+
+
+def cross_entropy(logits, labels, weight=None, smoothing=0.0, threads=0):
+    """(losses (M,), probabilities (M, C)) of logits (M, C) and labels (M,) int64.
+
+    loss = (1 - smoothing) w[label] nll[label] + smoothing / C sum_c w[c] nll[c], with
+    nll = -log_softmax; a negative label is ignored: its loss is 0. Labels are below C.
+    """
+    m, classes = logits.shape
+    log_probs = log_softmax(logits)
+    targets = _targets(labels, m, classes, weight, smoothing, logits.dtype)
+    terms = np.where(targets != 0, -log_probs * targets, 0).astype(logits.dtype)
+    return terms.sum(axis=1), np.exp(log_probs)
+
+
+def cross_entropy_backward(dlosses, probabilities, labels, weight=None, smoothing=0.0, threads=0):
+    """dlogits (M, C) from dlosses (M,)."""
+    m, classes = probabilities.shape
+    targets = _targets(labels, m, classes, weight, smoothing, probabilities.dtype)
+    dlogits = dlosses[:, None] * (targets.sum(axis=1, keepdims=True) * probabilities - targets)
+    return np.where(labels[:, None] < 0, 0, dlogits).astype(probabilities.dtype)
+
+
+def _targets(labels, m, classes, weight, smoothing, dtype):
+    """The weight that each class's -log p has in each row's loss (zero rows for ignored)."""
+    targets = np.full((m, classes), smoothing / classes, dtype)
+    targets[np.arange(m), np.maximum(labels, 0)] += 1 - smoothing
+    if weight is not None:
+        targets *= weight
+    targets[labels < 0] = 0
+    return targets

@@ -1,0 +1,62 @@
+"""Layers that hold layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .layer import Layer
+
+
+class LayerList(Layer):
+    """A list of layers, named by their places: "0", "1", ... It has no forward of its own."""
+
+    def __init__(self, layers: Iterable[Layer] = ()) -> None:
+        super().__init__()
+        self._layers: list[Layer] = []
+        for layer in layers:
+            self.append(layer)
+
+    def append(self, layer: Layer) -> None:
+        """Add a layer at the end."""
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{type(self).__name__}: needs layers, got {type(layer).__name__}")
+        self._layers.append(layer)
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        yield from ((str(i), layer) for i, layer in enumerate(self._layers))
+        yield from super()._items()
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)(*self._layers[index]) if isinstance(self, Sequential) \
+                else type(self)(self._layers[index])
+        return self._layers[index]
+
+
+class Sequential(LayerList):
+    """Layers applied one after another: `Sequential(Dense(784, 10), ReLU())`.
+
+    Functions of one tensor may stand among the layers only as layers; wrap them in a class.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(layers)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self._layers:
+            x = layer(x)
+        return x
+
+
+class Identity(Layer):
+    """y = x."""
+
+    def forward(self, x: Any) -> Any:
+        return x

@@ -1,0 +1,25 @@
+"""Dropout as a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..tensor import Tensor
+from .layer import Layer
+
+
+class Dropout(Layer):
+    """In training, zero each value with probability p and scale the rest by 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p must be in [0, 1], got {p!r}")
+        self.p = p
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:g}"

@@ -1,0 +1,90 @@
+"""Initial values of weights, drawn from minidl's generator.
+
+Each function takes a shape and returns an array: weights are (..., in, out), so the fan-in is the
+product of all axes but the last and the fan-out that of all but the one before it. `groups`: of a
+grouped convolution, whose outputs are divided among the groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..random import generator
+
+
+def fans(shape: Sequence[int], groups: int = 1) -> tuple[int, int]:
+    """(fan-in, fan-out) of weights (..., in, out); of a vector, its length for both."""
+    if len(shape) == 0:
+        return 1, 1
+    if len(shape) == 1:
+        return shape[0], shape[0]
+    taps = math.prod(shape[:-2])
+    return taps * shape[-2], taps * shape[-1] // groups
+
+
+def _normal(shape: Sequence[int], std: float, dtype: Any) -> np.ndarray:
+    return generator().standard_normal(tuple(shape), dtype=np.dtype(dtype)) * np.dtype(
+        dtype).type(std)
+
+
+def _uniform(shape: Sequence[int], bound: float, dtype: Any) -> np.ndarray:
+    return (generator().random(tuple(shape), dtype=np.dtype(dtype)) * 2 - 1) * np.dtype(
+        dtype).type(bound)
+
+
+def _std(variance_times_fan: float, fan: float) -> float:
+    return math.sqrt(variance_times_fan / fan) if fan else 0.0
+
+
+def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
+    """Normal with variance 2 / fan-in (He et al. 2015): for layers before a ReLU."""
+    return _normal(shape, _std(2, fans(shape)[0]), dtype)
+
+
+def he_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
+    """Uniform with variance 2 / fan-in (He et al. 2015)."""
+    return _uniform(shape, _std(6, fans(shape)[0]), dtype)
+
+
+def xavier_normal(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1) -> np.ndarray:
+    """Normal with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010)."""
+    return _normal(shape, _std(2, sum(fans(shape, groups))), dtype)
+
+
+def xavier_uniform(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1) -> np.ndarray:
+    """Uniform with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010)."""
+    return _uniform(shape, _std(6, sum(fans(shape, groups))), dtype)
+
+
+def lecun_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
+    """Normal with variance 1 / fan-in (LeCun et al. 1998)."""
+    return _normal(shape, _std(1, fans(shape)[0]), dtype)
+
+
+def lecun_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
+    """Uniform with variance 1 / fan-in (LeCun et al. 1998)."""
+    return _uniform(shape, _std(3, fans(shape)[0]), dtype)
+
+
+def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0) -> np.ndarray:
+    """Orthonormal columns (or rows, if there are more columns), times gain (Saxe et al. 2014).
+
+    Axes before the last are taken together. Needs at least two axes.
+    """
+    if len(shape) < 2:
+        raise ValueError(f"orthogonal: needs at least two axes, got shape {tuple(shape)}")
+    rows, cols = math.prod(shape[:-1]), shape[-1]
+    tall = generator().standard_normal((max(rows, cols), min(rows, cols)))
+    q, r = np.linalg.qr(tall)
+    q = q * np.sign(np.diag(r))         # so that the distribution is uniform (Mezzadri 2007)
+    q = q if rows >= cols else q.T
+    return np.ascontiguousarray(gain * q.reshape(tuple(shape)), dtype=dtype)
+
+
+def constant(shape: Sequence[int], value: float = 0.0, dtype: Any = np.float32) -> np.ndarray:
+    """The same value everywhere."""
+    return np.full(tuple(shape), value, dtype)

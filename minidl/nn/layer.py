@@ -1,0 +1,289 @@
+"""Layer and Parameter: what every layer can do. The layers themselves are in the other files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..autograd import no_grad
+from ..tensor import Tensor
+
+Self = TypeVar("Self", bound="Layer")
+Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
+
+
+class Parameter(Tensor):
+    """A tensor that a layer learns: a leaf that requires a gradient."""
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad)
+
+    def __repr__(self) -> str:
+        return f"Parameter({np.array2string(self.data, separator=', ', prefix='Parameter(')})"
+
+
+class Layer:
+    """The base of all layers and models.
+
+    A subclass makes its parts in `__init__` and computes in `forward`. Its public attributes are
+    the registry: a `Parameter` is a parameter, a NumPy array is a buffer (state that is saved but
+    not learned), a `Layer` is a child; so are those in lists, tuples and dicts. Names that begin
+    with an underscore are private and left alone.
+
+    >>> class Net(Layer):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.fc = Dense(4, 2)
+    ...     def forward(self, x):
+    ...         return self.fc(x)
+    """
+
+    training: bool = True       # class attributes, so that __init__ need not be called
+    frozen: bool = False
+
+    def __init__(self) -> None:
+        self.training = True
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute the layer's output. Call the layer itself instead: `layer(x)`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        output = self.forward(*inputs, **options)
+        hooks = self.__dict__.get("_hooks")
+        if hooks:
+            for hook in list(hooks.values()):
+                replaced = hook(self, inputs, output)
+                if replaced is not None:
+                    output = replaced
+        return output
+
+    # --------------------------------------------------------------------------- what is inside
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        """(name, value) of each parameter, buffer and child that this layer holds itself."""
+        for name, value in self.__dict__.items():
+            if not name.startswith("_"):
+                yield from _flatten(name, value)
+
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """(dotted name, value) of each parameter and buffer, depth first."""
+        for name, value in self._items():
+            if isinstance(value, Layer):
+                yield from value._walk(f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(name, parameter) of all parameters inside, each parameter once."""
+        seen = set()
+        for name, value in self._walk():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters inside, each once."""
+        return [p for _, p in self.named_parameters()]
+
+    def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, array) of all buffers inside, such as running statistics."""
+        for name, value in self._walk():
+            if not isinstance(value, Parameter):
+                yield name, value
+
+    def children(self) -> list[Layer]:
+        """The layers directly inside."""
+        return [value for _, value in self._items() if isinstance(value, Layer)]
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """(name, layer) of this layer (named "") and all inside it."""
+        yield prefix, self
+        for name, value in self._items():
+            if isinstance(value, Layer):
+                yield from value.named_layers(f"{prefix}.{name}" if prefix else name)
+
+    def apply(self: Self, f: Callable[[Layer], Any]) -> Self:
+        """Call f with every layer inside, the inner ones first, and with this one."""
+        for child in self.children():
+            child.apply(f)
+        f(self)
+        return self
+
+    # ------------------------------------------------------------------------------------ modes
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Training mode, for this layer and all inside: batch statistics, dropout."""
+        for _, layer in self.named_layers():
+            layer.training = mode
+        return self
+
+    def eval(self: Self) -> Self:
+        """Evaluation mode: running statistics, no dropout."""
+        return self.train(False)
+
+    def freeze(self: Self) -> Self:
+        """Stop learning here: parameters get no gradients, and normalization layers inside keep
+        their statistics (they then normalize as in eval mode)."""
+        for p in self.parameters():
+            p.requires_grad = False
+            p.grad = None
+        for _, layer in self.named_layers():
+            layer.frozen = True
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget all gradients (`.grad` becomes None)."""
+        for p in self.parameters():
+            p._grad = None
+
+    def astype(self: Self, dtype: Any) -> Self:
+        """Convert all floating parameters and buffers, in place; returns the layer."""
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"astype: layers are float32 or float64, got {dtype}")
+        done = set()
+        for _, layer in self.named_layers():
+            for name, value in layer._items():
+                if isinstance(value, Parameter) and id(value) not in done:
+                    done.add(id(value))
+                    value._expose()
+                    value._array = value._values().astype(dtype)
+                    value._grad = None
+                elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    layer._set_buffer(name, value.astype(dtype))
+        return self
+
+    def _set_buffer(self, name: str, array: np.ndarray) -> None:
+        """Put another array in the place that `_items` calls `name`."""
+        first, *rest = name.split(".")
+        if not rest:
+            setattr(self, first, array)
+            return
+        holder = self.__dict__[first]
+        for part in rest[:-1]:
+            holder = holder[part if isinstance(holder, dict) else int(part)]
+        holder[rest[-1] if isinstance(holder, dict) else int(rest[-1])] = array
+
+    # ------------------------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All parameters and buffers as a flat dict of copies, by dotted name."""
+        return {name: np.array(value.data if isinstance(value, Parameter) else value)
+                for name, value in self._walk()}
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Take all values from `state`, as `state_dict` gives them.
+
+        Nothing is changed unless everything fits. KeyError lists entries that are missing or
+        unexpected (unless `strict` is False: then only what matches is loaded), ValueError those
+        of another shape or dtype kind. Values are converted to the layer's dtype.
+        """
+        own = dict(self._walk())
+        given = {name: np.asarray(value.data if isinstance(value, Tensor) else value)
+                 for name, value in state.items()}
+        missing = [name for name in own if name not in given]
+        unexpected = [name for name in given if name not in own]
+        wrong = [f"{name}: {own[name].shape} expected, got {value.shape}"
+                 for name, value in given.items()
+                 if name in own and value.shape != own[name].shape]
+        wrong += [f"{name}: {own[name].dtype} expected, got {value.dtype}"
+                  for name, value in given.items() if name in own
+                  and not np.can_cast(value.dtype, own[name].dtype, "same_kind")]
+        problems = []
+        if strict and missing:
+            problems.append("missing: " + ", ".join(missing))
+        if strict and unexpected:
+            problems.append("unexpected: " + ", ".join(unexpected))
+        if wrong:
+            problems.append("wrong: " + "; ".join(wrong))
+        if problems:
+            message = f"load_state_dict of {type(self).__name__}: " + " | ".join(problems)
+            raise ValueError(message) if wrong else StateError(message)
+        for name, value in own.items():
+            if name in given:
+                target = value.data if isinstance(value, Parameter) else value
+                target[...] = given[name]
+
+    # -------------------------------------------------------------------------------------- use
+
+    def register_forward_hook(self, hook: Hook) -> Callable[[], None]:
+        """Call `hook(layer, inputs, output)` after every forward; what it returns, unless None,
+        replaces the output. Returns a function that removes the hook."""
+        hooks = self.__dict__.setdefault("_hooks", {})
+        key = object()
+        hooks[key] = hook
+
+        def remove() -> None:
+            hooks.pop(key, None)
+
+        return remove
+
+    def predict(self, x: Any, batch_size: int = 256) -> np.ndarray:
+        """Outputs for all of x, in eval mode, without a graph, batch by batch: a NumPy array.
+
+        x is an array or tensor whose first axis counts examples; uint8 images are divided by
+        255, as a DataLoader does. The modes of the layers are restored afterwards.
+        """
+        from .. import kernels
+
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"predict: batch_size must be an int >= 1, got {batch_size!r}")
+        values = x.data if isinstance(x, Tensor) else np.asarray(x)
+        if values.ndim == 0:
+            raise ValueError("predict: x needs a batch axis, got a number")
+        modes = [(layer, layer.training) for _, layer in self.named_layers()]
+        outputs = []
+        try:
+            self.eval()
+            with no_grad():
+                for start in range(0, max(len(values), 1), batch_size):
+                    batch = np.ascontiguousarray(values[start:start + batch_size])
+                    if batch.dtype == np.uint8:
+                        batch = kernels.to_float(batch)
+                    outputs.append(self(Tensor(batch)).data)
+        finally:
+            for layer, mode in modes:
+                layer.training = mode
+        return np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
+
+    def summary(self, input_shape: tuple[int, ...]) -> str:
+        """A table of the layers with their output shapes and parameters, for one example.
+
+        `input_shape` is that of one example, without the batch axis: (28, 28, 1).
+        """
+        from .summary import summarize
+
+        return summarize(self, input_shape)
+
+    def extra_repr(self) -> str:
+        """What stands in the parentheses of a layer's repr; subclasses define it."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [(n, v) for n, v in self._items() if isinstance(v, Layer)]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in children]
+        return f"{type(self).__name__}({self.extra_repr()}\n" + "\n".join(lines) + "\n)"
+
+
+class StateError(KeyError, ValueError):
+    """A state that does not belong to the model; its text is shown as it is."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Parameters, arrays and layers in a value, and in lists, tuples and dicts of them."""
+    if isinstance(value, Parameter | Layer | np.ndarray):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _flatten(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(f"{name}.{key}", item)

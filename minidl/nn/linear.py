@@ -1,0 +1,43 @@
+"""Dense layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..tensor import Tensor
+from . import init
+from .layer import Layer, Parameter
+
+
+class Dense(Layer):
+    """y = x W + b over the last axis: (..., in_features) to (..., out_features).
+
+    `weight` (in, out) starts as he_normal, `bias` (out,) at zero. Leave the bias out before a
+    normalization, which cancels it.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        positive("Dense", in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(init.he_normal((in_features, out_features)))
+        self.bias = Parameter(init.constant((out_features,))) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            hint = ": flatten the images first" if len(x.shape) > 2 else ""
+            raise ValueError(f"Dense expected {self.in_features} features on the last axis, "
+                             f"got {tuple(x.shape)}{hint}")
+        y = ops.matmul(x, self.weight)
+        return y if self.bias is None else ops.add(y, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+def positive(where: str, **sizes: int) -> None:
+    """Every given size is an int >= 1."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{where}: {name} must be an int >= 1, got {size!r}")

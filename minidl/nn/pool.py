@@ -1,0 +1,53 @@
+"""Pooling layers, and Flatten which follows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..ops.common import pair
+from ..tensor import Tensor
+from .layer import Layer
+
+
+class _Pool(Layer):
+    def __init__(self, window: Any, stride: Any = None, padding: Any = 0) -> None:
+        super().__init__()
+        where = type(self).__name__
+        self.window = pair(window, where, "window", 1)
+        self.stride = self.window if stride is None else pair(stride, where, "stride", 1)
+        self.padding = pair(padding, where, "padding", 0)
+
+    def extra_repr(self) -> str:
+        text = f"{self.window}"
+        if self.stride != self.window:
+            text += f", stride={self.stride}"
+        return text if self.padding == (0, 0) else f"{text}, padding={self.padding}"
+
+
+class MaxPool(_Pool):
+    """The largest value of each window of images (N, H, W, C); `stride` defaults to `window`."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.max_pool(x, self.window, self.stride, self.padding)
+
+
+class AvgPool(_Pool):
+    """The mean of each window of images (N, H, W, C); padding counts as zeros."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.avg_pool(x, self.window, self.stride, self.padding)
+
+
+class GlobalAvgPool(Layer):
+    """The mean over all positions: (N, H, W, C) to (N, C)."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.global_avg_pool(x)
+
+
+class Flatten(Layer):
+    """All axes but the batch axis made one: (N, H, W, C) to (N, H W C)."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.flatten(x, 1) if len(x.shape) > 1 else ops.reshape(x, (-1, 1))

@@ -1,0 +1,70 @@
+"""What operations share: turning arguments into tensors, axes, and pairs."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+
+
+def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
+    """x as a tensor; arrays and numbers become constants."""
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, np.ndarray | np.generic | int | float | list | tuple):
+        return Tensor(np.asarray(x, dtype=np.float32 if isinstance(x, float) else None))
+    raise TypeError(f"{where}: {name} must be a tensor or an array, got {type(x).__name__}")
+
+
+def float_tensor(x: Any, where: str, name: str = "x") -> Tensor:
+    """x as a float32 or float64 tensor; anything else is a TypeError."""
+    t = as_tensor(x, where, name)
+    if t.dtype.char not in "fd":
+        raise TypeError(f"{where}: {name} must be float32 or float64, got {t.dtype}; "
+                        f"convert it with astype")
+    return t
+
+
+def same_float(where: str, **tensors: Tensor | None) -> None:
+    """All given tensors have one float dtype."""
+    given = {name: t.dtype for name, t in tensors.items() if t is not None}
+    if len(set(given.values())) > 1:
+        listed = ", ".join(f"{name} {dtype}" for name, dtype in given.items())
+        raise TypeError(f"{where}: mixed dtypes: {listed}; convert with astype")
+
+
+def normalize_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
+    """axis (None, int or tuple of ints, negative allowed) as a sorted tuple."""
+    if axis is None:
+        return tuple(range(ndim))
+    if not isinstance(axis, tuple | list):
+        axis = (axis,)
+    result = []
+    for a in axis:
+        try:
+            a = operator.index(a)
+        except TypeError:
+            raise TypeError(f"{where}: axis must be an int or a tuple of ints, "
+                            f"got {axis!r}") from None
+        if not -ndim <= a < ndim:
+            raise ValueError(f"{where}: axis {a} is out of range for {ndim} axes")
+        result.append(a % ndim)
+    if len(set(result)) < len(result):
+        raise ValueError(f"{where}: the same axis twice in {tuple(axis)}")
+    return tuple(sorted(result))
+
+
+def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
+    """An int or a pair of ints as a pair, each at least `least`."""
+    values = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value, value)
+    try:
+        values = tuple(operator.index(v) for v in values)
+    except TypeError:
+        values = ()
+    if len(values) != 2 or min(values) < least:
+        raise ValueError(f"{where}: {name} must be an int or a pair of ints >= {least}, "
+                         f"got {value!r}")
+    return values[0], values[1]

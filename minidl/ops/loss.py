@@ -1,0 +1,176 @@
+"""Softmax, losses and accuracy. Logits are (..., classes), labels (...)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Function
+from ..tensor import Tensor
+from .common import as_tensor, float_tensor, normalize_axes
+from .math import multiply, negative
+from .reduce import mean as mean_of
+from .reduce import sum as sum_of
+from .shape import reshape, transpose
+
+
+class _RowFunction(Function):
+    """Base of functions of rows: x as a matrix whose rows are the last axis."""
+
+    kernel = ""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.y = getattr(kernels, self.kernel)(_rows(x))
+        return self.y.reshape(x.shape)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        dx = getattr(kernels, self.kernel + "_backward")(_rows(dy), self.y)
+        return dx.reshape(dy.shape)
+
+
+class Softmax(_RowFunction):
+    """y = exp(x) / sum(exp(x));  dx = y (dy - sum(dy y))."""
+
+    kernel = "softmax"
+
+
+class LogSoftmax(_RowFunction):
+    """y = x - log(sum(exp(x)));  dx = dy - exp(y) sum(dy)."""
+
+    kernel = "log_softmax"
+
+
+class CrossEntropy(Function):
+    """Losses -log softmax(x)[label] of rows, forward and backward fused.
+
+    dx = dloss (softmax(x) - onehot(label)), with class weights and smoothing in the target.
+    """
+
+    def forward(self, logits: np.ndarray, labels: np.ndarray, weight: np.ndarray | None,
+                smoothing: float) -> np.ndarray:
+        self.arguments = (labels, weight, smoothing)
+        losses, self.probabilities = kernels.cross_entropy(logits, *self.arguments)
+        return losses
+
+    def backward(self, dlosses: np.ndarray) -> np.ndarray:
+        return kernels.cross_entropy_backward(dlosses, self.probabilities, *self.arguments)
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return x.reshape(x.size // x.shape[-1] if x.shape[-1] else 0, x.shape[-1])
+
+
+def _along(function: type[Function], where: str, x: Any, axis: int) -> Tensor:
+    t = float_tensor(x, where)
+    if t.ndim == 0:
+        raise ValueError(f"{where}: needs at least one axis")
+    (a,) = normalize_axes(axis, t.ndim, where)
+    if a == t.ndim - 1:
+        return function.apply(t)
+    order = [*(k for k in range(t.ndim) if k != a), a]
+    return transpose(function.apply(transpose(t, order)), list(np.argsort(order)))
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along an axis, without overflow."""
+    return _along(Softmax, "softmax", x, axis)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """log(softmax(x)) along an axis, without overflow."""
+    return _along(LogSoftmax, "log_softmax", x, axis)
+
+
+def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
+                  label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
+    """The cross-entropy of softmax(logits) against labels.
+
+    `logits` (..., classes); `labels` either class indices (...), integers from 0, or a
+    distribution (..., classes). `weight` (classes,) weighs each class; rows whose label is
+    `ignore_index` count nothing; `label_smoothing` mixes the label with the uniform distribution.
+    `reduction`: "mean" (divided by the weights of the labels, as PyTorch), "sum" or "none".
+    """
+    x = float_tensor(logits, "cross_entropy", "logits")
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"cross_entropy: logits must be (..., classes), got shape {x.shape}")
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], "
+                         f"got {label_smoothing!r}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'cross_entropy: reduction must be "mean", "sum" or "none", '
+                         f'got {reduction!r}')
+    classes = x.shape[-1]
+    w = None
+    if weight is not None:
+        w = np.ascontiguousarray(weight.data if isinstance(weight, Tensor) else weight,
+                                 dtype=x.dtype)
+        if w.shape != (classes,):
+            raise ValueError(f"cross_entropy: weight must have shape ({classes},), got {w.shape}")
+    target = as_tensor(labels, "cross_entropy", "labels")
+    if target.dtype.kind == "f":
+        if ignore_index is not None:
+            raise ValueError("cross_entropy: ignore_index needs class indices, "
+                             "labels are a distribution")
+        return _distribution(x, target, w, label_smoothing, reduction)
+    indices = class_indices(target, x.shape, ignore_index, "cross_entropy")
+    losses = CrossEntropy.apply(reshape(x, (-1, classes)) if x.ndim != 2 else x, labels=indices,
+                                weight=w, smoothing=float(label_smoothing))
+    if reduction == "none":
+        return reshape(losses, x.shape[:-1])
+    if reduction == "sum":
+        return sum_of(losses)
+    if w is None and ignore_index is None:
+        return mean_of(losses)
+    counted = indices[indices >= 0]
+    total = x.dtype.type(len(counted) if w is None else w[counted].sum())
+    return sum_of(losses) / total
+
+
+def class_indices(labels: Tensor, shape: tuple[int, ...], ignore_index: int | None, where: str
+                  ) -> np.ndarray:
+    """Labels as a flat int64 array, checked; ignored ones are -1."""
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{where}: labels must be integers or a distribution, got {labels.dtype}")
+    if labels.shape != shape[:-1]:
+        raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
+                         f"got {labels.shape}")
+    flat = labels._values().reshape(-1).astype(np.int64)
+    ignored = flat == ignore_index if ignore_index is not None else None
+    wrong = (flat < 0) | (flat >= shape[-1])
+    if ignored is not None:
+        wrong &= ~ignored
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        raise ValueError(f"{where}: label {flat[k]} at {k} is outside 0..{shape[-1] - 1}")
+    if ignored is not None:
+        flat[ignored] = -1
+    return flat
+
+
+def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothing: float,
+                  reduction: str) -> Tensor:
+    if target.shape != x.shape:
+        raise ValueError(f"cross_entropy: a distribution must have the shape of the logits "
+                         f"{x.shape}, got {target.shape}")
+    target = target.astype(x.dtype)
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / x.shape[-1]
+    if weight is not None:
+        target = multiply(target, weight)
+    losses = negative(sum_of(multiply(log_softmax(x), target), axis=-1))
+    if reduction == "none":
+        return losses
+    return sum_of(losses) if reduction == "sum" else mean_of(losses)
+
+
+def accuracy(logits: Any, labels: Any) -> float:
+    """The share of rows whose largest logit is at the label; NaN for no rows."""
+    scores = as_tensor(logits, "accuracy", "logits")
+    target = as_tensor(labels, "accuracy", "labels")
+    if scores.ndim == 0 or scores.shape[:-1] != target.shape:
+        raise ValueError(f"accuracy: logits (..., classes) and labels (...) must match, "
+                         f"got {scores.shape} and {target.shape}")
+    hits = np.argmax(scores._values(), axis=-1) == target._values()
+    return float(hits.mean()) if hits.size else float("nan")

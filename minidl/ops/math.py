@@ -1,0 +1,444 @@
+"""Elementwise operations: arithmetic with broadcasting, functions of one tensor, activations.
+
+Operands may be tensors, NumPy arrays or numbers on either side. Numbers and 0-d NumPy scalars
+are weak: they never change a tensor's float dtype; otherwise dtypes promote as in NumPy.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Deferred, Function
+from ..tensor import Tensor
+from .common import as_tensor, float_tensor
+from .reduce import sum_to
+
+
+def _operand(x: Any, where: str) -> Any:
+    """A tensor, array or Python number, ready for apply."""
+    if isinstance(x, Tensor | numbers.Number) and not isinstance(x, np.generic):
+        if isinstance(x, complex):
+            raise TypeError(f"{where}: complex numbers are not supported")
+        return x
+    if isinstance(x, np.generic | np.ndarray) and x.ndim == 0:
+        return x.item()
+    return as_tensor(x, where, "operand")
+
+
+def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
+    """Apply a function of two operands, at least one of them a tensor afterwards."""
+    name = function.__name__.lower()
+    a, b = _operand(a, name), _operand(b, name)
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        a = as_tensor(a, name)
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape != b.shape:
+        try:
+            np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast") from None
+    return function.apply(a, b)
+
+
+class _Binary(Function):
+    """Base of a function of two operands: remembers their shapes for the way back."""
+
+    def shapes(self, a: Any, b: Any) -> None:
+        self.shape_a = np.shape(a)
+        self.shape_b = np.shape(b)
+
+    def reduced(self, da: Any, db: Any) -> tuple[Any, Any]:
+        """Gradients summed to the operands' shapes; None where none is wanted."""
+        return (sum_to(da, self.shape_a) if self.needs_grad[0] else None,
+                sum_to(db, self.shape_b) if self.needs_grad[1] else None)
+
+
+class Add(_Binary):
+    """y = a + b;  da = dy, db = dy. Takes over a normalization that is still to be computed."""
+
+    takes_deferred = takes_deferred_grads = True
+
+    def forward(self, a: Any, b: Any) -> Any:
+        for one, other in ((a, b), (b, a)):
+            if isinstance(one, Deferred):
+                other = other.compute() if isinstance(other, Deferred) else other
+                total = one.plus(other) if isinstance(other, np.ndarray) else None
+                if total is not None:
+                    self.shape_a = self.shape_b = one.shape
+                    return total
+        a = a.compute() if isinstance(a, Deferred) else a
+        b = b.compute() if isinstance(b, Deferred) else b
+        self.shapes(a, b)
+        return kernels.add(a, b)
+
+    def backward(self, dy: Any) -> Any:
+        if isinstance(dy, Deferred) and not self.shape_a == self.shape_b == dy.shape:
+            dy = dy.compute()
+        return self.reduced(dy, dy)
+
+
+class Subtract(_Binary):
+    """y = a - b;  da = dy, db = -dy."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.shapes(a, b)
+        return kernels.subtract(a, b)
+
+    def backward(self, dy: Any) -> Any:
+        return self.reduced(dy, kernels.negative(dy) if self.needs_grad[1] else None)
+
+
+class Multiply(_Binary):
+    """y = a b;  da = b dy, db = a dy."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.shapes(a, b)
+        self.a = a if self.needs_grad[1] else None
+        self.b = b if self.needs_grad[0] else None
+        return kernels.multiply(a, b)
+
+    def backward(self, dy: Any) -> Any:
+        return self.reduced(kernels.multiply(dy, self.b) if self.needs_grad[0] else None,
+                            kernels.multiply(dy, self.a) if self.needs_grad[1] else None)
+
+
+class Divide(_Binary):
+    """y = a / b;  da = dy / b, db = -dy y / b."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.shapes(a, b)
+        self.b = b
+        y = kernels.divide(a, b)
+        self.y = y if self.needs_grad[1] else None
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        da = kernels.divide(dy, self.b)
+        db = None
+        if self.needs_grad[1]:
+            db = kernels.multiply(da, self.y)
+            kernels.negative(db, out=db)
+        return self.reduced(da, db)
+
+
+class Power(_Binary):
+    """y = a^b;  da = b a^(b-1) dy, db = y log(a) dy (0 where a is 0 and y is too)."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.shapes(a, b)
+        self.a, self.b = a, b
+        self.y = kernels.power(a, b)
+        return self.y
+
+    def backward(self, dy: Any) -> Any:
+        da = db = None
+        if self.needs_grad[0]:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope = kernels.multiply(kernels.power(self.a, np.subtract(self.b, 1)), self.b)
+            # 0 * 0^-1 would be NaN, yet a^0 is constant.
+            da = kernels.multiply(dy, np.where(np.equal(self.b, 0), slope.dtype.type(0), slope))
+        if self.needs_grad[1]:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope = self.y * np.log(self.a)
+            db = kernels.multiply(dy, np.where(np.equal(self.y, 0), self.y, slope))
+        return self.reduced(da, db)
+
+
+class _Extremum(_Binary):
+    """y = the larger (smaller) of a and b; where they are equal each gets half of dy."""
+
+    kernel = ""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.shapes(a, b)
+        self.a, self.b = a, b
+        self.y = getattr(kernels, self.kernel)(a, b)
+        return self.y
+
+    def backward(self, dy: Any) -> Any:
+        ties = np.equal(self.a, self.b)
+        half = np.where(ties, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
+        zero = dy.dtype.type(0)
+        return self.reduced(np.where(np.equal(self.a, self.y) | ties, half, zero),
+                            np.where(np.equal(self.b, self.y) | ties, half, zero))
+
+
+class Maximum(_Extremum):
+    kernel = "maximum"
+
+
+class Minimum(_Extremum):
+    kernel = "minimum"
+
+
+class Negative(Function):
+    """y = -x;  dx = -dy."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return kernels.negative(x)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.negative(dy)
+
+
+class Exp(Function):
+    """y = exp(x);  dx = y dy."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.y = kernels.exp(x)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.multiply(dy, self.y)
+
+
+class Log(Function):
+    """y = log(x);  dx = dy / x."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        return kernels.log(x)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.divide(dy, self.x)
+
+
+class Sqrt(Function):
+    """y = sqrt(x);  dx = dy / (2 y)."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.y = kernels.sqrt(x)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.divide(kernels.multiply(dy, 0.5), self.y)
+
+
+class Abs(Function):
+    """y = |x|;  dx = sign(x) dy, 0 at 0."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        return kernels.absolute(x)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.multiply(dy, np.sign(self.x))
+
+
+class Tanh(Function):
+    """y = tanh(x);  dx = (1 - y^2) dy."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.y = kernels.tanh(x)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.tanh_backward(dy, self.y)
+
+
+class Sigmoid(Function):
+    """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.y = kernels.sigmoid(x)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.sigmoid_backward(dy, self.y)
+
+
+class MaskedGrad(Deferred):
+    """The gradient behind a ReLU that was taken into a normalization: dy where y > 0.
+
+    The normalization masks dy itself in the pass it makes anyway; anyone else calls compute.
+    """
+
+    def __init__(self, dy: np.ndarray, output: Any) -> None:
+        self.dy = dy
+        self.output = output        # the NormOutput with its ReLU: y, or how to compute it
+        self.shape, self.dtype = dy.shape, dy.dtype
+        self.array: np.ndarray | None = None
+
+    def compute(self) -> np.ndarray:
+        if self.array is None:
+            self.array = kernels.relu_backward(self.dy, self.output.compute())
+        return self.array
+
+
+class ReLU(Function):
+    """y = max(x, 0);  dx = dy where y > 0, else 0. Takes over a normalization still to be
+    computed: then its own gradient is deferred too, and masked in the normalization's pass."""
+
+    takes_deferred = True
+
+    def forward(self, x: Any) -> Any:
+        if isinstance(x, Deferred):
+            self.y = x.with_relu()
+            if self.y is not None:
+                return self.y
+            x = x.compute()
+        self.y = kernels.relu(x)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> Any:
+        if isinstance(self.y, Deferred):
+            return MaskedGrad(dy, self.y)
+        return kernels.relu_backward(dy, self.y)
+
+
+class Where(_Binary):
+    """y = a where condition, else b;  da = dy where condition, db = dy elsewhere."""
+
+    def forward(self, a: Any, b: Any, condition: np.ndarray) -> np.ndarray:
+        self.shapes(a, b)
+        self.condition = condition
+        return np.where(condition, a, b)
+
+    def backward(self, dy: np.ndarray) -> Any:
+        zero = dy.dtype.type(0)
+        return self.reduced(np.where(self.condition, dy, zero), np.where(self.condition, zero, dy))
+
+
+class Clip(Function):
+    """y = x limited to [low, high];  dx = dy inside (bounds included), 0 outside."""
+
+    def forward(self, x: np.ndarray, low: Any, high: Any) -> np.ndarray:
+        self.x, self.low, self.high = x, low, high
+        return np.clip(x, low, high)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        inside = np.ones(dy.shape, bool)
+        if self.low is not None:
+            inside &= self.x >= self.low
+        if self.high is not None:
+            inside &= self.x <= self.high
+        return np.where(inside, dy, dy.dtype.type(0))
+
+
+class Cast(Function):
+    """y = x in another dtype;  dx = dy in x's."""
+
+    def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        self.before = x.dtype
+        return x.astype(dtype)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return dy.astype(self.before)
+
+
+def add(a: Any, b: Any) -> Tensor:
+    """a + b, broadcast as in NumPy."""
+    return _binary(Add, a, b)
+
+
+def subtract(a: Any, b: Any) -> Tensor:
+    """a - b, broadcast as in NumPy."""
+    return _binary(Subtract, a, b)
+
+
+def multiply(a: Any, b: Any) -> Tensor:
+    """a * b, broadcast as in NumPy."""
+    return _binary(Multiply, a, b)
+
+
+def divide(a: Any, b: Any) -> Tensor:
+    """a / b, broadcast as in NumPy (true division)."""
+    return _binary(Divide, a, b)
+
+
+def power(a: Any, b: Any) -> Tensor:
+    """a ** b, broadcast as in NumPy."""
+    return _binary(Power, a, b)
+
+
+def maximum(a: Any, b: Any) -> Tensor:
+    """The larger of a and b, broadcast as in NumPy; NaN wins; at ties the gradient is halved."""
+    return _binary(Maximum, a, b)
+
+
+def minimum(a: Any, b: Any) -> Tensor:
+    """The smaller of a and b, broadcast as in NumPy; NaN wins; at ties the gradient is halved."""
+    return _binary(Minimum, a, b)
+
+
+def negative(x: Any) -> Tensor:
+    """-x."""
+    return Negative.apply(as_tensor(x, "negative"))
+
+
+def exp(x: Any) -> Tensor:
+    """e to the power of x."""
+    return Exp.apply(float_tensor(x, "exp"))
+
+
+def log(x: Any) -> Tensor:
+    """The natural logarithm; -inf at 0, NaN below."""
+    return Log.apply(float_tensor(x, "log"))
+
+
+def sqrt(x: Any) -> Tensor:
+    """The square root; NaN below 0."""
+    return Sqrt.apply(float_tensor(x, "sqrt"))
+
+
+def abs(x: Any) -> Tensor:
+    """The absolute value; its gradient at 0 is 0."""
+    return Abs.apply(as_tensor(x, "abs"))
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return Tanh.apply(float_tensor(x, "tanh"))
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x)), without overflow."""
+    return Sigmoid.apply(float_tensor(x, "sigmoid"))
+
+
+def relu(x: Any) -> Tensor:
+    """max(x, 0); its gradient at 0 is 0; NaN stays NaN.
+
+    After a batch_norm (and a sum) that nothing else has used yet, it is computed in the same
+    pass.
+    """
+    return ReLU.apply(float_tensor(x, "relu"))
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """a where condition is true, else b; all three broadcast."""
+    mask = np.asarray(condition.data if isinstance(condition, Tensor) else condition, dtype=bool)
+    a, b = _operand(a, "where"), _operand(b, "where")
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        a = as_tensor(a, "where")
+    try:
+        np.broadcast_shapes(mask.shape, np.shape(a), np.shape(b))
+    except ValueError:
+        raise ValueError(f"where: shapes {mask.shape}, {np.shape(a)} and {np.shape(b)} "
+                         f"do not broadcast") from None
+    return Where.apply(a, b, condition=mask)
+
+
+def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
+    """x limited to [low, high]; either bound may be None, or an array that broadcasts."""
+    if low is None and high is None:
+        raise ValueError("clip: give at least one of low and high")
+    low, high = (v.data if isinstance(v, Tensor) else v for v in (low, high))
+    return Clip.apply(as_tensor(x, "clip"), low=low, high=high)
+
+
+def astype(x: Any, dtype: Any) -> Tensor:
+    """x in another dtype; the gradient comes back in x's. x itself if the dtype is the same."""
+    t = as_tensor(x, "astype")
+    dtype = np.dtype(dtype)
+    return t if t.dtype == dtype else Cast.apply(t, dtype=dtype)
+
+
+def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
+    """A bool tensor: a NumPy comparison, element by element, broadcast."""
+    a, b = _operand(a, relation.__name__), _operand(b, relation.__name__)
+    return Tensor(np.asarray(relation(a._values() if isinstance(a, Tensor) else a,
+                                      b._values() if isinstance(b, Tensor) else b)))

@@ -1,0 +1,135 @@
+"""Batch normalization (Ioffe & Szegedy 2015), over all axes but the last.
+
+The statistics are computed at the call; the output is `Deferred`: a following `+` or `relu`
+that is its first user takes it over, and the whole of relu(batch_norm(x) + shortcut) is one pass
+over memory. The backward recomputes the ReLU's mask and the normalized value from x and the
+per-channel factors; nothing else is kept.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Deferred, Function
+from ..tensor import Tensor
+from .common import float_tensor, same_float
+from .math import MaskedGrad
+
+
+class NormOutput(Deferred):
+    """The output of a normalization, perhaps with a shortcut added and a ReLU, on first use."""
+
+    def __init__(self, x: np.ndarray, factors: np.ndarray, shortcut: np.ndarray | None = None,
+                 relu: bool = False) -> None:
+        self.x, self.factors, self.shortcut, self.relu = x, factors, shortcut, relu
+        self.shape, self.dtype = x.shape, x.dtype
+        self.reads = (x,) if shortcut is None else (x, shortcut)
+        self._made: weakref.ref[np.ndarray] | None = None
+
+    def compute(self) -> np.ndarray:
+        """The array; the same one as long as anyone holds it."""
+        y = self._made() if self._made is not None else None
+        if y is None:
+            y = kernels.batch_norm_apply(self.x, self.factors, self.shortcut, self.relu)
+            self._made = weakref.ref(y)
+        return y
+
+    def plus(self, other: np.ndarray) -> NormOutput | None:
+        if (self.shortcut is not None or self.relu or other.shape != self.shape
+                or other.dtype != self.dtype):
+            return None
+        return NormOutput(self.x, self.factors, other)
+
+    def with_relu(self) -> NormOutput:
+        return NormOutput(self.x, self.factors, self.shortcut, relu=True)
+
+
+class BatchNorm(Function):
+    """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over M values a channel.
+
+    With the statistics of the batch:
+        dbeta = sum(dy),  dgamma = sum(dy xhat),
+        dx = gamma / sqrt(var + eps) (dy - dbeta / M - xhat dgamma / M);
+    with given statistics dx = gamma / sqrt(var + eps) dy.
+    """
+
+    takes_deferred_grads = True
+
+    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
+                mean: np.ndarray, var: np.ndarray, eps: float, training: bool) -> NormOutput:
+        self.x, self.training = x, training
+        self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
+        return NormOutput(x, self.factors)
+
+    def backward(self, dy: Any) -> tuple[np.ndarray | None, ...]:
+        dx, dgamma, dbeta = self._gradients(dy)
+        return (dx if self.needs_grad[0] else None,
+                dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None)
+
+    def _gradients(self, dy: Any) -> tuple[np.ndarray, ...]:
+        masked = isinstance(dy, MaskedGrad) and dy.array is None
+        if not masked:
+            dy = dy.compute() if isinstance(dy, Deferred) else dy
+            return kernels.batch_norm_backward(dy, self.x, self.factors, self.training)[:3]
+        if dy.output.shortcut is None:
+            return kernels.batch_norm_backward(dy.dy, self.x, self.factors, self.training,
+                                               relu=True)[:3]
+        # The shortcut wants the masked gradient as well: written in the same pass.
+        *gradients, dy.array = kernels.batch_norm_backward(
+            dy.dy, self.x, self.factors, self.training, relu=True, y=dy.output.compute(),
+            masked_out=True)
+        return tuple(gradients)
+
+
+def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
+               running_var: np.ndarray | None = None, training: bool = False,
+               momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+    """Normalize x (..., C) over all axes but the last: gamma (x - mean) / sqrt(var + eps) + beta.
+
+    In training, with the mean and the biased variance of the batch, which also move the running
+    statistics (NumPy arrays (C,), updated in place, either may be None):
+    running = (1 - momentum) running + momentum batch, the variance times M / (M - 1).
+    Otherwise with the running statistics. gamma and beta (C,) may be None. ValueError if a
+    channel has one value only in training, or no value. NaN stays in its channel.
+    """
+    x = float_tensor(x, "batch_norm")
+    gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")
+    beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
+    same_float("batch_norm", x=x, gamma=gamma, beta=beta)
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
+                         f"got shape {x.shape}")
+    channels = x.shape[-1]
+    for name, value in (("gamma", gamma), ("beta", beta), ("running_mean", running_mean),
+                        ("running_var", running_var)):
+        if value is not None and value.shape != (channels,):
+            raise ValueError(f"batch_norm: {name} must have shape ({channels},) for x "
+                             f"{x.shape}, got {value.shape}")
+    if not eps >= 0:
+        raise ValueError(f"batch_norm: eps must be >= 0, got {eps!r}")
+    if training:
+        mean, var = kernels.batch_stats(_checked(x)._values())
+        m = x.size // channels
+        if running_mean is not None:
+            running_mean += momentum * (mean - running_mean)
+        if running_var is not None:
+            running_var += momentum * (var * (m / (m - 1)) - running_var)
+    elif running_mean is None or running_var is None:
+        raise ValueError("batch_norm: running_mean and running_var are needed unless training")
+    else:
+        mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
+    return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training)
+
+
+def _checked(x: Tensor) -> Tensor:
+    values = x.size // x.shape[-1] if x.shape[-1] else 0
+    if values < 2:
+        raise ValueError(
+            f"batch_norm: x of shape {x.shape} has {values} value(s) a channel; in training at "
+            f"least 2 are needed for a variance: use a larger batch (or drop_last=True in the "
+            f"loader), or call eval() to normalize with running statistics")
+    return x

@@ -1,0 +1,84 @@
+"""Pooling of NHWC images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Function
+from ..tensor import Tensor
+from .common import float_tensor, pair
+
+
+class MaxPool(Function):
+    """y = the largest value of each window;  dx = dy at the places that won."""
+
+    def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
+        self.shape, self.geometry = x.shape, geometry
+        y, self.argmax = kernels.max_pool(x, **geometry)
+        return y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.max_pool_backward(dy, self.argmax, self.shape, **self.geometry)
+
+
+class AvgPool(Function):
+    """y = the mean of each window;  dx = dy / window size, added over the windows."""
+
+    def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
+        self.shape, self.geometry = x.shape, geometry
+        return kernels.avg_pool(x, **geometry)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.avg_pool_backward(dy, self.shape, **self.geometry)
+
+
+class GlobalAvgPool(Function):
+    """y = the mean over all positions;  dx = dy / positions."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.shape = x.shape
+        return kernels.global_avg_pool(x)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.global_avg_pool_backward(dy, self.shape)
+
+
+def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tensor:
+    """The largest value of each window of images (N, H, W, C); `stride` defaults to `window`.
+
+    Windows, strides and paddings are ints or pairs. Padding never wins; NaN does. The first of
+    equal values gets the gradient.
+    """
+    return _pool(MaxPool, "max_pool", x, window, stride, padding)
+
+
+def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tensor:
+    """The mean of each window of images (N, H, W, C); padding counts, as zeros."""
+    return _pool(AvgPool, "avg_pool", x, window, stride, padding)
+
+
+def _pool(function: type[Function], where: str, x: Any, window: Any, stride: Any, padding: Any
+          ) -> Tensor:
+    x = float_tensor(x, where)
+    if x.ndim != 4:
+        raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {x.shape}")
+    k = pair(window, where, "window", 1)
+    s = k if stride is None else pair(stride, where, "stride", 1)
+    p = pair(padding, where, "padding", 0)
+    if 2 * p[0] > k[0] or 2 * p[1] > k[1]:
+        raise ValueError(f"{where}: padding {padding!r} is more than half of window {window!r}")
+    if x.shape[1] + 2 * p[0] < k[0] or x.shape[2] + 2 * p[1] < k[1]:
+        raise ValueError(f"{where}: window {k} is larger than the padded images of {x.shape}")
+    return function.apply(x, window=k, stride=s, padding=p)
+
+
+def global_avg_pool(x: Any) -> Tensor:
+    """The mean over all positions: (N, H, W, C), or (N, ..., C), to (N, C)."""
+    x = float_tensor(x, "global_avg_pool")
+    if x.ndim < 3 or 0 in x.shape[1:-1]:
+        raise ValueError(f"global_avg_pool: x must be (N, ..., C) with at least one position, "
+                         f"got shape {x.shape}")
+    return GlobalAvgPool.apply(x)

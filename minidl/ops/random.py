@@ -1,0 +1,38 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Function
+from ..random import generator
+from ..tensor import Tensor
+from .common import float_tensor
+
+
+class Dropout(Function):
+    """y = x / (1 - p) with probability 1 - p, else 0;  dx = dy with the same mask and scale.
+
+    The mask is a function of a key and the position, so it is made again, not kept.
+    """
+
+    def forward(self, x: np.ndarray, p: float, key: int) -> np.ndarray:
+        self.p, self.key = p, key
+        return kernels.dropout(x, p, key)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.dropout(dy, self.p, self.key)
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each value with probability p and scale the rest by 1 / (1 - p); x itself if not
+    training (Srivastava et al. 2014). The mask comes from minidl's generator."""
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout: p must be in [0, 1], got {p!r}")
+    x = float_tensor(x, "dropout")
+    if not training or p == 0:
+        return x
+    return Dropout.apply(x, p=float(p), key=int(generator().integers(2**63)))

@@ -1,0 +1,192 @@
+"""Reductions: sum, mean, var, std, max, min, argmax, argmin. `axis` and `keepdims` as in NumPy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Deferred, Function
+from ..tensor import Tensor
+from .common import as_tensor, float_tensor, normalize_axes
+
+
+def middle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """x as (before, reduced, after), the middle axis holding the sorted `axes`; copied only if
+    they are not neighbours."""
+    shape = x.shape
+    if not axes:
+        return x.reshape(-1, 1, 1)
+    if axes[-1] - axes[0] != len(axes) - 1:
+        kept = [a for a in range(x.ndim) if a not in axes]
+        x = np.ascontiguousarray(x.transpose(*kept, *axes))
+        return x.reshape(math.prod(shape[a] for a in kept), -1, 1) if x.size else \
+            x.reshape(math.prod(shape[a] for a in kept), math.prod(shape[a] for a in axes), 1)
+    first, last = axes[0], axes[-1] + 1
+    return x.reshape(math.prod(shape[:first]), math.prod(shape[first:last]),
+                     math.prod(shape[last:]))
+
+
+def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool
+                  ) -> tuple[int, ...]:
+    if keepdims:
+        return tuple([1 if a in axes else n for a, n in enumerate(shape)])
+    return tuple([n for a, n in enumerate(shape) if a not in axes])
+
+
+def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient of a broadcast: g summed over the axes along which `shape` was repeated."""
+    if g is None or g.shape == shape:
+        return g
+    if isinstance(g, Deferred):
+        g = g.compute()
+    extra = g.ndim - len(shape)
+    axes = tuple(a for a in range(g.ndim) if a < extra or shape[a - extra] != g.shape[a])
+    return kernels.sum(middle(g, axes)).reshape(shape)
+
+
+class Sum(Function):
+    """y = sum of x over axes;  dx = dy, repeated."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        self.shape = x.shape
+        self.kept = reduced_shape(x.shape, axes, True)
+        return kernels.sum(middle(x, axes)).reshape(reduced_shape(x.shape, axes, keepdims))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return _repeat(dy.reshape(self.kept), self.shape)
+
+
+class Mean(Sum):
+    """y = mean of x over axes;  dx = dy / count, repeated."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        y = super().forward(x, axes, keepdims)
+        self.count = math.prod(x.shape[a] for a in axes)
+        with np.errstate(divide="ignore", invalid="ignore"):     # the mean of nothing is NaN
+            return np.divide(y, y.dtype.type(self.count))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return super().backward(np.divide(dy, dy.dtype.type(self.count)))
+
+
+class Var(Function):
+    """y = sum((x - mean)^2) / (count - ddof);  dx = 2 (x - mean) dy / (count - ddof).
+
+    The derivative of the mean cancels, since the deviations sum to zero.
+    """
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], ddof: float, keepdims: bool
+                ) -> np.ndarray:
+        self.kept = reduced_shape(x.shape, axes, True)
+        count = math.prod(x.shape[a] for a in axes)
+        self.scale = x.dtype.type(1 / (count - ddof)) if count > ddof else x.dtype.type(np.nan)
+        mean = np.divide(kernels.sum(middle(x, axes)), x.dtype.type(builtin_max(count, 1)))
+        self.deviation = kernels.subtract(x, mean.reshape(self.kept))
+        squares = kernels.multiply(self.deviation, self.deviation)
+        y = kernels.sum(middle(squares, axes)).reshape(reduced_shape(x.shape, axes, keepdims))
+        return np.multiply(y, self.scale)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        factor = np.multiply(dy.reshape(self.kept), 2 * self.scale)
+        return kernels.multiply(self.deviation, factor)
+
+
+class _Extreme(Function):
+    """y = largest (smallest) of x over axes;  dx = dy, shared equally by the places that win."""
+
+    kernel = ""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        self.x, self.axes = x, axes
+        self.kept = reduced_shape(x.shape, axes, True)
+        y = getattr(kernels, self.kernel)(middle(x, axes))
+        self.y = y.reshape(self.kept)
+        return y.reshape(reduced_shape(x.shape, axes, keepdims))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        winners = (self.x == self.y) | (np.isnan(self.x) & np.isnan(self.y))
+        count = winners.sum(axis=self.axes, keepdims=True)
+        share = dy.reshape(self.kept) / count.astype(dy.dtype)
+        return np.where(winners, share, dy.dtype.type(0))
+
+
+class Max(_Extreme):
+    kernel = "max"
+
+
+class Min(_Extreme):
+    kernel = "min"
+
+
+builtin_max = max
+
+
+def _repeat(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    y = kernels.empty(shape, g.dtype)
+    y[...] = g
+    return y
+
+
+def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The sum over axis (None: all axes; an int or a tuple of ints)."""
+    t = as_tensor(x, "sum")
+    axes = normalize_axes(axis, t.ndim, "sum")
+    if t.dtype.kind != "f":
+        return Tensor(np.asarray(np.sum(t._values(), axis=axes, keepdims=keepdims)))
+    return Sum.apply(t, axes=axes, keepdims=keepdims)
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The mean over axis; NaN where nothing is averaged."""
+    t = as_tensor(x, "mean")
+    axes = normalize_axes(axis, t.ndim, "mean")
+    if t.dtype.kind != "f":
+        return Tensor(np.asarray(np.mean(t._values(), axis=axes, keepdims=keepdims)))
+    return Mean.apply(t, axes=axes, keepdims=keepdims)
+
+
+def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    """The variance over axis, divided by count - ddof (0, the biased one, as in NumPy)."""
+    t = float_tensor(x, "var")
+    return Var.apply(t, axes=normalize_axes(axis, t.ndim, "var"), ddof=ddof, keepdims=keepdims)
+
+
+def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    """The square root of `var`."""
+    from .math import sqrt
+
+    return sqrt(var(x, axis, ddof, keepdims))
+
+
+def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The largest value over axis; NaN wins; equal winners share the gradient."""
+    return _extreme(Max, "max", x, axis, keepdims)
+
+
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The smallest value over axis; NaN wins; equal winners share the gradient."""
+    return _extreme(Min, "min", x, axis, keepdims)
+
+
+def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+    t = as_tensor(x, name)
+    axes = normalize_axes(axis, t.ndim, name)
+    if math.prod(t.shape[a] for a in axes) == 0:
+        raise ValueError(f"{name}: no values to reduce in shape {t.shape} over axis {axis}")
+    if t.dtype.kind != "f":
+        reduction = np.max if function is Max else np.min
+        return Tensor(np.asarray(reduction(t._values(), axis=axes, keepdims=keepdims)))
+    return function.apply(t, axes=axes, keepdims=keepdims)
+
+
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the (first) largest value, int64; of the flattened tensor for axis None."""
+    return Tensor(np.asarray(np.argmax(as_tensor(x, "argmax")._values(), axis, keepdims=keepdims)))
+
+
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the (first) smallest value, int64; of the flattened tensor for axis None."""
+    return Tensor(np.asarray(np.argmin(as_tensor(x, "argmin")._values(), axis, keepdims=keepdims)))

@@ -1,0 +1,279 @@
+"""Operations that move values without computing: reshape, transpose, indexing, joining, padding.
+
+All are NumPy's own, in both backends.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Function
+from ..tensor import Tensor
+from .common import as_tensor, normalize_axes
+from .reduce import sum_to
+
+
+class Reshape(Function):
+    """y = x in another shape (the same memory);  dx = dy in x's."""
+
+    returns_view = True
+
+    def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        self.shape = x.shape
+        return x.reshape(shape)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return dy.reshape(self.shape)
+
+
+class Transpose(Function):
+    """y = x with its axes in another order;  dx = dy with them put back."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        self.axes = axes
+        return _copied(x.transpose(axes))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return _copied(dy.transpose(np.argsort(self.axes)))
+
+
+class GetItem(Function):
+    """y = x[index];  dx = 0 with dy added at index (places indexed twice get both)."""
+
+    def forward(self, x: np.ndarray, index: Any) -> np.ndarray:
+        self.index, self.shape = index, x.shape
+        return np.array(x[index], order="C")     # a copy: tensors share no memory unasked
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        dx = np.zeros(self.shape, dy.dtype)
+        if _basic(self.index):
+            dx[self.index] = dy
+        else:
+            np.add.at(dx, self.index, dy)
+        return dx
+
+
+class BroadcastTo(Function):
+    """y = x repeated to a shape;  dx = dy summed over the repeats."""
+
+    def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        self.shape = x.shape
+        return _copied(np.broadcast_to(x, shape))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return sum_to(dy, self.shape)
+
+
+class Concatenate(Function):
+    """y = the tensors one after another along an axis;  each dx = its part of dy."""
+
+    def forward(self, *arrays: np.ndarray, axis: int) -> np.ndarray:
+        self.axis = axis
+        self.ends = np.cumsum([a.shape[axis] for a in arrays])[:-1]
+        return np.concatenate(arrays, axis)
+
+    def backward(self, dy: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(np.split(dy, self.ends, self.axis))
+
+
+class Split(Function):
+    """y_k = parts of x along an axis;  dx = the dy_k one after another."""
+
+    def forward(self, x: np.ndarray, ends: list[int], axis: int) -> tuple[np.ndarray, ...]:
+        self.axis = axis
+        return tuple([np.array(part, order="C") for part in np.split(x, ends, axis)])
+
+    def backward(self, *dys: np.ndarray) -> np.ndarray:
+        return np.concatenate(dys, self.axis)
+
+
+class Flip(Function):
+    """y = x in reverse order along axes;  dx = dy likewise."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        self.axes = axes
+        return _copied(np.flip(x, axes))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return _copied(np.flip(dy, self.axes))
+
+
+class Pad(Function):
+    """y = x with a border;  dx = the gradient of every place that a value was copied to."""
+
+    def forward(self, x: np.ndarray, pad_width: Any, mode: str, value: float) -> np.ndarray:
+        self.shape, self.pad_width, self.mode = x.shape, pad_width, mode
+        if mode == "constant":
+            return np.pad(x, pad_width, constant_values=value)
+        return np.pad(x, pad_width, mode=mode)  # type: ignore[call-overload]
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        if self.mode == "constant":
+            return dy[tuple(slice(before, before + n) for (before, _), n
+                            in zip(self.pad_width, self.shape, strict=True))]
+        # Each axis is a gather; undo the gathers one axis after another.
+        for axis, (before, after) in enumerate(self.pad_width):
+            if before or after:
+                source = np.pad(np.arange(self.shape[axis]), (before, after), mode=self.mode)  # type: ignore[call-overload]
+                dx = np.zeros((*dy.shape[:axis], self.shape[axis], *dy.shape[axis + 1:]), dy.dtype)
+                np.add.at(dx, (slice(None),) * axis + (source,), dy)
+                dy = dx
+        return dy
+
+
+def _copied(view: np.ndarray) -> np.ndarray:
+    """A C-contiguous copy."""
+    y = kernels.empty(view.shape, view.dtype)
+    y[...] = view
+    return y
+
+
+def _basic(index: Any) -> bool:
+    """Whether an index is made of ints, slices, None and ... only: then no place comes twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, int | slice | np.integer)
+               for p in parts)
+
+
+def reshape(x: Any, *shape: Any) -> Tensor:
+    """x in another shape, given as a tuple or as arguments; one size may be -1."""
+    t = as_tensor(x, "reshape")
+    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+        shape = tuple(shape[0])
+    try:
+        return Reshape.apply(t, shape=shape)
+    except ValueError:
+        raise ValueError(f"reshape: shape {t.shape} does not fit into {shape}") from None
+
+
+def flatten(x: Any, first_axis: int = 0) -> Tensor:
+    """x with all axes from `first_axis` on made one: flatten(x, 1) keeps the batch axis."""
+    t = as_tensor(x, "flatten")
+    if t.ndim == 0:
+        return reshape(t, (1,))
+    (first,) = normalize_axes(first_axis, t.ndim, "flatten")
+    tail = 1
+    for n in t.shape[first:]:
+        tail *= n
+    return reshape(t, (*t.shape[:first], tail))
+
+
+def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
+    """x with new axes of size 1 at the given places of the result."""
+    t = as_tensor(x, "expand_dims")
+    count = len(axis) if isinstance(axis, tuple | list) else 1
+    places = normalize_axes(axis, t.ndim + count, "expand_dims")
+    sizes = iter(t.shape)
+    return reshape(t, tuple([1 if a in places else next(sizes) for a in range(t.ndim + count)]))
+
+
+def squeeze(x: Any, axis: Any = None) -> Tensor:
+    """x without its axes of size 1 (all, or the given ones)."""
+    t = as_tensor(x, "squeeze")
+    if axis is None:
+        return reshape(t, tuple([n for n in t.shape if n != 1]))
+    axes = normalize_axes(axis, t.ndim, "squeeze")
+    for a in axes:
+        if t.shape[a] != 1:
+            raise ValueError(f"squeeze: axis {a} has size {t.shape[a]}, not 1")
+    return reshape(t, tuple([n for a, n in enumerate(t.shape) if a not in axes]))
+
+
+def transpose(x: Any, *axes: Any) -> Tensor:
+    """x with its axes in another order (reversed without argument), as NumPy's transpose(axes)."""
+    t = as_tensor(x, "transpose")
+    if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list | np.ndarray)):
+        axes = () if axes[0] is None else tuple(axes[0])
+    if not axes:
+        order = tuple(range(t.ndim))[::-1]
+    else:
+        order = tuple([a + t.ndim if a < 0 else a for a in map(operator.index, axes)])
+        if sorted(order) != list(range(t.ndim)):
+            raise ValueError(f"transpose: axes {axes} are not an order of {t.ndim} axes")
+    return Transpose.apply(t, axes=order)
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+    """x repeated along new and size-1 axes to `shape`."""
+    t = as_tensor(x, "broadcast_to")
+    try:
+        return BroadcastTo.apply(t, shape=tuple(shape))
+    except ValueError:
+        raise ValueError(f"broadcast_to: shape {t.shape} does not broadcast to "
+                         f"{tuple(shape)}") from None
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """x[index]: basic, boolean or integer-array indexing. The result is a copy."""
+    def plain(i: Any) -> Any:
+        if isinstance(i, Tensor):
+            return i._values()
+        return np.asarray(i) if isinstance(i, list) else i
+
+    index = tuple([plain(i) for i in index]) if isinstance(index, tuple) else plain(index)
+    return GetItem.apply(x, index=index)
+
+
+def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+    """The tensors joined along an existing axis."""
+    ts = [as_tensor(t, "concatenate", "tensors") for t in tensors]
+    if not ts:
+        raise ValueError("concatenate: needs at least one tensor")
+    (a,) = normalize_axes(axis, ts[0].ndim, "concatenate")
+    for t in ts:
+        if t.ndim != ts[0].ndim or any(
+                n != m for k, (n, m) in enumerate(zip(t.shape, ts[0].shape, strict=True))
+                if k != a):
+            raise ValueError(f"concatenate: shapes {[s.shape for s in ts]} differ elsewhere "
+                             f"than on axis {a}")
+    return Concatenate.apply(*ts, axis=a)
+
+
+def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+    """The tensors joined along a new axis."""
+    ts = [as_tensor(t, "stack", "tensors") for t in tensors]
+    if len({t.shape for t in ts}) > 1:
+        raise ValueError(f"stack: shapes differ: {[t.shape for t in ts]}")
+    return concatenate([expand_dims(t, axis) for t in ts], axis)
+
+
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+    """x cut along an axis: into that many equal parts, or before each of the given places."""
+    t = as_tensor(x, "split")
+    (a,) = normalize_axes(axis, t.ndim, "split")
+    if isinstance(sections, int | np.integer):
+        if sections < 1 or t.shape[a] % sections:
+            raise ValueError(f"split: axis {a} of size {t.shape[a]} does not divide into "
+                             f"{sections} equal parts")
+        step = t.shape[a] // int(sections)
+        ends = [step * k for k in range(1, int(sections))]
+    else:
+        ends = [operator.index(e) for e in sections]
+    return Split.apply(t, ends=ends, axis=a)
+
+
+def flip(x: Any, axis: Any = None) -> Tensor:
+    """x in reverse order along axis (all axes for None)."""
+    t = as_tensor(x, "flip")
+    return Flip.apply(t, axes=normalize_axes(axis, t.ndim, "flip"))
+
+
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
+    """x with a border, as numpy.pad; modes constant, edge, reflect, wrap."""
+    t = as_tensor(x, "pad")
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise ValueError(f"pad: mode must be constant, edge, reflect or wrap, got {mode!r}")
+    try:
+        widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (t.ndim, 2))
+    except (ValueError, TypeError):
+        raise ValueError(f"pad: pad_width {pad_width!r} does not give (before, after) for "
+                         f"{t.ndim} axes") from None
+    if (widths < 0).any():
+        raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
+    return Pad.apply(t, pad_width=tuple((int(b), int(a)) for b, a in widths), mode=mode,
+                     value=constant_values)

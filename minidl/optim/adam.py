@@ -1,0 +1,62 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..tensor import Tensor
+from .optimizer import Optimizer
+
+
+class Adam(Optimizer):
+    """p -= lr m' / (sqrt(s') + eps), with m and s running averages of the gradient and of its
+    square, corrected for their start at zero (Kingma & Ba 2015).
+
+    `betas` are the weights that m and s keep; weight_decay p is added to the gradient.
+    """
+
+    state_names = ("mean", "square")
+    decoupled = False
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0) -> None:
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps,
+                                  "weight_decay": weight_decay})
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        betas = group["betas"]
+        if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+            raise ValueError(f"{type(self).__name__}: betas must be two numbers in [0, 1), "
+                             f"got {betas!r}")
+
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
+                ) -> None:
+        by_step: dict[int, list[int]] = {}      # parameters that joined later count their own
+        states = [self.state[id(p)] for p in params]
+        for i, state in enumerate(states):
+            state["step"] += 1
+            by_step.setdefault(state["step"], []).append(i)
+        for step, members in by_step.items():
+            kernels.adam_update(
+                [params[i]._values() for i in members], [grads[i] for i in members],
+                [states[i]["mean"] for i in members], [states[i]["square"] for i in members],
+                group["lr"], *group["betas"], group["eps"], group["weight_decay"],
+                self.decoupled, step)
+
+
+class AdamW(Adam):
+    """Adam whose weight decay does not go through the averages: p -= lr weight_decay p
+    (Loshchilov & Hutter 2019)."""
+
+    decoupled = True
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)

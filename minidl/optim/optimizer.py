@@ -1,0 +1,151 @@
+"""Optimizer: parameter groups, their options and their state. The rules are in the other files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ..nn.layer import StateError
+from ..tensor import Tensor
+
+
+class Optimizer:
+    """The base of optimizers.
+
+    `params` is an iterable of parameters, or of dicts {"params": [...], option: value, ...} whose
+    options override the defaults for their group. A subclass defines `_update(group)`, which
+    changes the parameters of a group that have a gradient.
+    """
+
+    state_names: tuple[str, ...] = ()       # arrays kept per parameter, of its shape
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        where = type(self).__name__
+        listed = [params] if isinstance(params, Tensor | dict) else list(params)
+        if not listed:
+            raise ValueError(f"{where}: params is empty")
+        if not isinstance(listed[0], dict):
+            listed = [{"params": listed}]
+        self.groups: list[dict[str, Any]] = []
+        self.state: dict[int, dict[str, Any]] = {}
+        self._defaults = defaults
+        seen: set[int] = set()
+        for given in listed:
+            if not isinstance(given, dict) or "params" not in given:
+                raise TypeError(f'{where}: a parameter group must be a dict with "params"')
+            unknown = set(given) - {"params"} - set(defaults)
+            if unknown:
+                raise ValueError(f"{where}: unknown option {sorted(unknown)[0]!r} in a group; "
+                                 f"options are {', '.join(defaults)}")
+            members = given["params"]
+            members = [members] if isinstance(members, Tensor) else list(members)
+            for p in members:
+                if not isinstance(p, Tensor):
+                    raise TypeError(f"{where}: params must be tensors, got {type(p).__name__}")
+                if p._node is not None:
+                    raise ValueError(f"{where}: a parameter must be a leaf, not the result of an "
+                                     f"operation")
+                if id(p) in seen:
+                    raise ValueError(f"{where}: the same parameter is given twice")
+                seen.add(id(p))
+            group = {**defaults, **given, "params": members}
+            self._check(group)
+            self.groups.append(group)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError if an option of the group is out of range."""
+        for name in ("lr", "weight_decay", "eps"):
+            if name in group and not group[name] >= 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be >= 0, "
+                                 f"got {group[name]!r}")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group; setting it sets that of all groups."""
+        return self.groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.groups:
+            group["lr"] = value
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for group in self.groups:
+            for p in group["params"]:
+                p._grad = None
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient."""
+        for group in self.groups:
+            ready = [p for p in group["params"] if p._grad is not None]
+            if ready:
+                for p in ready:
+                    if self.state_names and id(p) not in self.state:
+                        self.state[id(p)] = {"step": 0, **{
+                            name: np.zeros(p.shape, p.dtype) for name in self.state_names}}
+                self._update(group, ready, [_gradient(p) for p in ready])
+
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
+                ) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options and state as plain dicts, lists, numbers and arrays (copies)."""
+        numbers: dict[int, int] = {}
+        for group in self.groups:
+            for p in group["params"]:
+                numbers[id(p)] = len(numbers)
+        return {
+            "groups": [{**{k: v for k, v in g.items() if k != "params"},
+                        "params": [numbers[id(p)] for p in g["params"]]} for g in self.groups],
+            "state": {str(numbers[key]): {n: np.array(v) if isinstance(v, np.ndarray) else v
+                                          for n, v in state.items()}
+                      for key, state in self.state.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take options and state from `state_dict()` of an optimizer of the same structure.
+
+        StateError (a ValueError) if the groups or shapes differ; nothing is changed then.
+        """
+        where = f"load_state_dict of {type(self).__name__}"
+        if set(state) != {"groups", "state"}:
+            raise StateError(f'{where}: needs "groups" and "state", got {sorted(state)}')
+        sizes, given = ([len(g["params"]) for g in groups] for groups in
+                        (self.groups, state["groups"]))
+        if sizes != given:
+            raise StateError(f"{where}: groups of {sizes} parameters expected, got {given}")
+        by_number = [p for g in self.groups for p in g["params"]]
+        new: dict[int, dict[str, Any]] = {}
+        for number, values in state["state"].items():
+            p = by_number[int(number)]
+            if set(values) != {"step", *self.state_names}:
+                raise StateError(f"{where}: state {sorted(values)} of parameter {number} is "
+                                 f"another optimizer's")
+            entry: dict[str, Any] = {"step": int(values["step"])}
+            for name in self.state_names:
+                entry[name] = np.array(values[name], dtype=p.dtype)
+                if entry[name].shape != p.shape:
+                    raise StateError(f"{where}: {name} of parameter {number} must have shape "
+                                     f"{p.shape}, got {entry[name].shape}")
+            new[id(p)] = entry
+        for group, saved in zip(self.groups, state["groups"], strict=True):
+            if set(saved) != set(group):
+                raise StateError(f"{where}: options {sorted(set(saved) ^ set(group))} differ")
+        for group, saved in zip(self.groups, state["groups"], strict=True):
+            group.update({k: v for k, v in saved.items() if k != "params"})
+        self.state = new
+
+    def __repr__(self) -> str:
+        first = ", ".join(f"{k}={v!r}" for k, v in self.groups[0].items() if k != "params")
+        count = sum(len(g["params"]) for g in self.groups)
+        return f"{type(self).__name__}({count} parameters in {len(self.groups)} group(s), {first})"
+
+
+def _gradient(p: Tensor) -> np.ndarray:
+    g = p._grad
+    assert g is not None
+    return g if g.flags.c_contiguous else np.ascontiguousarray(g)

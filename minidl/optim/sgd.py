@@ -1,0 +1,41 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..tensor import Tensor
+from .optimizer import Optimizer
+
+
+class SGD(Optimizer):
+    """p -= lr v with v = momentum v + g and g the gradient plus weight_decay p.
+
+    `nesterov`: p -= lr (g + momentum v). As PyTorch's, without dampening (Sutskever et al. 2013).
+    """
+
+    state_names: tuple[str, ...] = ("velocity",)
+
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0,
+                 nesterov: bool = False, weight_decay: float = 0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "nesterov": nesterov,
+                                  "weight_decay": weight_decay})
+        if not any(group["momentum"] for group in self.groups):
+            self.state_names = ()
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if not group["momentum"] >= 0:
+            raise ValueError(f"SGD: momentum must be >= 0, got {group['momentum']!r}")
+        if group["nesterov"] and not group["momentum"] > 0:
+            raise ValueError("SGD: nesterov needs a momentum above 0")
+
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
+                ) -> None:
+        velocities = [self.state[id(p)]["velocity"] for p in params] if self.state_names else None
+        kernels.sgd_update([p._values() for p in params], grads, velocities, group["lr"],
+                           group["momentum"], group["nesterov"], group["weight_decay"])

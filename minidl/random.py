@@ -1,0 +1,20 @@
+"""minidl's generator of random numbers, behind initializers, dropout and shuffling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_generator = np.random.Generator(np.random.Philox(0x6D696E69646C))
+
+
+def manual_seed(seed: int) -> None:
+    """Start the generator anew: everything drawn after this is a function of `seed`."""
+    global _generator
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"manual_seed: seed must be an integer >= 0, got {seed!r}")
+    _generator = np.random.Generator(np.random.Philox(int(seed)))
+
+
+def generator() -> np.random.Generator:
+    """The generator in use; what it draws does not depend on threads."""
+    return _generator

@@ -1,0 +1,81 @@
+"""Settings of the process: threads, memory kept for reuse, and what is installed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from . import kernels
+
+
+def set_num_threads(n: int) -> None:
+    """Use exactly `n` threads (1 to 1024) in kernels, however many cores there are.
+
+    The results of kernels do not depend on it.
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
+    kernels.set_num_threads(int(n))
+
+
+def get_num_threads() -> int:
+    """The number of threads that kernels use.
+
+    At import: `OMP_NUM_THREADS` if set, else the CPUs that this process may use (its affinity
+    and its cgroup's quota). After a fork, 1 in the child: GNU OpenMP's threads do not survive.
+    """
+    return kernels.get_num_threads()
+
+
+def empty_cache() -> None:
+    """Return the memory that is kept for the next step to the system."""
+    kernels.empty_cache()
+
+
+def show_versions() -> None:
+    """Print the versions and settings that a bug report needs."""
+    from . import __version__
+
+    print(f"minidl    {__version__}")
+    print(f"python    {sys.version.split()[0]} ({platform.system()} {platform.machine()})")
+    print(f"numpy     {np.__version__}")
+    print(f"kernels   {kernels.isa}, backend {kernels.backend()}")
+    print("openmp    " + ("yes" if kernels.openmp else "no: kernels run on one thread"))
+    print(f"threads   {get_num_threads()} of {os.cpu_count()} CPUs")
+
+
+def default_threads() -> int:
+    """`OMP_NUM_THREADS`, else the CPUs of this process's affinity and cgroup quota."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdigit() and int(wanted) > 0:
+        return min(int(wanted), 1024)
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    return max(1, min(cpus, _cgroup_limit() or cpus, 1024))
+
+
+def _cgroup_limit() -> int | None:
+    """The CPU quota of this process's control group, rounded up, or None."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]      # version 2
+    except (OSError, ValueError):
+        try:
+            base = Path("/sys/fs/cgroup/cpu")                                       # version 1
+            quota = (base / "cpu.cfs_quota_us").read_text().strip()
+            period = (base / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1") or not quota.isdigit() or not period.isdigit() or period == "0":
+        return None
+    return max(1, -(-int(quota) // int(period)))
+
+
+kernels.set_num_threads(default_threads())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=kernels.after_fork_in_child)

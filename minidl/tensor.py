@@ -1,0 +1,330 @@
+"""Tensor: an array, and how it came to be.
+
+A tensor holds a C-contiguous NumPy array (or one that is still to be computed, see
+`autograd.Deferred`) and a link to the `Function` that made it. Its operators and methods are
+the functions of `ops`; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .autograd import Deferred, Function
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    `Tensor(array)` wraps a NumPy array without copying it; `md.tensor(obj)` copies. Arrays that
+    are not C-contiguous, aligned and in native byte order are copied into that form.
+    """
+
+    __slots__ = ("__weakref__", "_array", "_deferred", "_exposed", "_grad", "_node",
+                 "_requires_grad", "_slot", "_watchers")
+
+    __array_ufunc__ = None      # `array + tensor` asks the tensor
+    __hash__ = object.__hash__  # `==` compares elements; tensors are told apart by identity
+
+    _array: np.ndarray | None
+    _deferred: Deferred | None      # in place of _array until that is computed
+    _exposed: bool                  # whether a user may hold the array, and write to it
+    _grad: np.ndarray | None
+    _node: Function | None          # what computed it; None for a leaf
+    _slot: int                      # which of the node's outputs it is
+    _requires_grad: bool
+    _watchers: list[weakref.ref[Tensor]] | None     # deferred tensors that will read _array
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        if isinstance(data, Tensor):
+            data = data.data
+        array = np.require(np.asarray(data), requirements=("C", "A"))
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
+            raise TypeError(f"Tensor: needs numbers (float, integer or bool), got {array.dtype}")
+        self._array = array
+        self._deferred = self._grad = self._node = self._watchers = None
+        self._slot = 0
+        self._exposed = True
+        self._requires_grad = False
+        if requires_grad:
+            self.requires_grad = True
+
+    # ------------------------------------------------------------------------------- the array
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values as a NumPy array (not a copy). May be assigned: same shape and dtype."""
+        self._expose()
+        return self._values()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        value = value.data if isinstance(value, Tensor) else np.asarray(value)
+        if value.shape != self.shape or value.dtype != self.dtype:
+            raise ValueError(f"data: the tensor is {self.dtype} {self.shape}, "
+                             f"the new value {value.dtype} {value.shape}")
+        self._expose()
+        self._array = np.ascontiguousarray(value)
+
+    def _values(self) -> np.ndarray:
+        return self._compute() if self._array is None else self._array
+
+    def _compute(self) -> np.ndarray:
+        """Compute the deferred array now."""
+        if self._deferred is not None:
+            self._array = self._deferred.compute()
+            self._deferred = None
+        assert self._array is not None
+        return self._array
+
+    def _expose(self) -> None:
+        """From now on a user may write to the array: compute what was still to be read from it."""
+        if not self._exposed:
+            self._exposed = True
+            watchers, self._watchers = self._watchers, None
+            for ref in watchers or ():
+                watcher = ref()
+                if watcher is not None and watcher._array is None:
+                    watcher._compute()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape if self._array is not None else self._deferred.shape  # type: ignore[union-attr]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._array.dtype if self._array is not None else self._deferred.dtype  # type: ignore[union-attr]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array, shared with the tensor."""
+        return self.data
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def item(self) -> float | int | bool:
+        """The value of a tensor with one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: needs a tensor with one element, got shape {self.shape}")
+        return self._values().item()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous: "
+                             f"it needs one element")
+        return bool(self.item())
+
+    def __index__(self) -> int:
+        if self.size != 1:
+            raise TypeError(f"only a tensor with one element is an index, got shape {self.shape}")
+        return operator.index(self.item())  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __repr__(self) -> str:
+        text = np.array2string(self._values(), separator=", ", prefix="tensor(")
+        dtype = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
+        grad = ", requires_grad=True" if self._requires_grad else ""
+        return f"tensor({text}{dtype}{grad})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._node is not None:
+            raise TypeError("a tensor inside a graph cannot be copied or pickled; "
+                            "detach() it first")
+        return _rebuild, (type(self), self._values(), self._requires_grad,
+                          self.__dict__ if hasattr(self, "__dict__") else {})
+
+    # ---------------------------------------------------------------------------- the gradient
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are computed for it. May be set on a leaf."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._node is not None and not value:
+            raise RuntimeError("requires_grad: only a leaf's can be switched off; use detach()")
+        if value and self.dtype not in (np.float32, np.float64):
+            raise TypeError(f"requires_grad: only float32 and float64 tensors can have "
+                            f"gradients, this one is {self.dtype}")
+        self._requires_grad = bool(value)
+
+    @property
+    def grad(self) -> np.ndarray | None:
+        """The gradient as a NumPy array, None before backward. Assign None to clear it."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            value = value.data if isinstance(value, Tensor) else np.asarray(value)
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise ValueError(f"grad: the tensor is {self.dtype} {self.shape}, "
+                                 f"the gradient {value.dtype} {value.shape}")
+        self._grad = value
+
+    def _store_grad(self, g: np.ndarray) -> None:
+        """Add a gradient. The sum is a new array: one taken from `.grad` never changes."""
+        self._grad = g if self._grad is None else np.add(self._grad, g)
+
+    def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
+        """Compute gradients of this tensor, and add them to the `.grad` of every leaf behind it.
+
+        `grad` is the gradient to start from, of this tensor's shape; a scalar needs none. The
+        graph behind the tensor is freed unless `retain_graph`. RuntimeError if nothing behind
+        it requires a gradient or the graph has been used; ValueError for a non-scalar without
+        `grad`.
+        """
+        autograd.backward(self, grad, retain_graph)
+
+    def retain_grad(self) -> None:
+        """Keep this tensor's gradient in `.grad` too, though it is not a leaf."""
+        if not self._requires_grad:
+            raise RuntimeError("retain_grad: the tensor does not require a gradient")
+        if self._node is not None:
+            if self._node.inputs is None:
+                raise RuntimeError("retain_grad: backward has already used this graph")
+            self._node.__dict__.setdefault("retained", {})[self._slot] = weakref.ref(self)
+
+    def detach(self) -> Tensor:
+        """The same values (shared memory), outside the graph."""
+        return Tensor(self.data)
+
+    # ------------------------------------------------------------------- operators and methods
+
+    def __add__(self, other: Any) -> Tensor:
+        return ops.add(self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return ops.multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return ops.divide(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return ops.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return ops.power(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("a tensor is not assigned by index: write to its .data array, "
+                        "or use where()")
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return ops.compare(np.equal, self, other)
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return ops.compare(np.not_equal, self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return ops.compare(np.less, self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return ops.compare(np.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return ops.compare(np.greater, self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return ops.compare(np.greater_equal, self, other)
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reverse order."""
+        return ops.transpose(self)
+
+    def astype(self, dtype: Any) -> Tensor:
+        return ops.astype(self, dtype)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return ops.reshape(self, *shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        return ops.transpose(self, *axes)
+
+    def __getattr__(self, name: str) -> Any:
+        """Every operation of one tensor is a method too: `x.exp()` is `md.exp(x)`."""
+        if name in ops.METHODS:
+            return getattr(ops, name).__get__(self)
+        raise AttributeError(f"a tensor has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *ops.METHODS})
+
+
+def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
+             attributes: dict[str, Any]) -> Tensor:
+    t = cls.__new__(cls)
+    Tensor.__init__(t, array, requires_grad)
+    if attributes:
+        t.__dict__.update(attributes)
+    return t
+
+
+# Last, since both build on Tensor: a tensor's methods only name what they do.
+from . import autograd, ops  # noqa: E402

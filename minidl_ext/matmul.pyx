@@ -1,0 +1,135 @@
+"""Matrix products, for stacks of matrices and all four ways of giving them.
+
+b is packed into panels of two vectors of columns, [panel][k][columns], padded with zeros; then
+every block of MR rows times one panel is one call of the micro-kernel, over KC values of k at a
+time so that a panel's part stays in the L1 cache. The blocks are shared out to threads; each
+output is summed in one order, so the bits do not depend on their number.
+"""
+cimport numpy as cnp
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.string cimport memset
+
+from minidl_ext.micro cimport MR, block_columns, micro
+from minidl_ext.runtime cimport apart, output, real_array, same_dtype, scratch, team
+
+import numpy as np
+
+cnp.import_array()
+
+cdef enum:
+    KC = 512
+
+
+cdef struct Shape:
+    Py_ssize_t batch, m, n, k
+    Py_ssize_t a_row, a_step        # from one row, one k, to the next
+    Py_ssize_t b_row, b_step        # from one k, one column, to the next
+    Py_ssize_t width, panels        # columns of a panel, panels of a matrix
+
+
+cdef void pack_panel(const floating* b, floating* panel, Shape* s, Py_ssize_t p) noexcept nogil:
+    """Columns p * width .. of b as [k][width], zeros beyond the last column."""
+    cdef Py_ssize_t first = p * s.width, count = s.n - first, k, j
+    cdef const floating* row
+    if count > s.width:
+        count = s.width
+    if count < s.width:
+        memset(panel, 0, s.k * s.width * sizeof(floating))
+    if s.b_step == 1:
+        for k in range(s.k):
+            row = b + k * s.b_row + first
+            for j in range(count):
+                panel[k * s.width + j] = row[j]
+    else:
+        for j in range(count):
+            row = b + (first + j) * s.b_step
+            for k in range(s.k):
+                panel[k * s.width + j] = row[k * s.b_row]
+
+
+cdef void multiply_block(const floating* a, const floating* panel, floating* y, Shape* s,
+                         Py_ssize_t first, Py_ssize_t p) noexcept nogil:
+    """Rows first .. first + MR of a times panel p."""
+    cdef const floating* rows[MR]
+    cdef floating* outs[MR]
+    cdef Py_ssize_t r, k, length, zero = 0, columns = s.n - p * s.width
+    cdef int count = <int>(s.m - first if s.m - first < MR else MR)
+    if columns > s.width:
+        columns = s.width
+    for r in range(count):
+        rows[r] = a + (first + r) * s.a_row
+        outs[r] = y + (first + r) * s.n
+    k = 0
+    while True:
+        length = s.k - k if s.k - k < KC else KC
+        micro(count, rows, panel + k * s.width, 1, &zero, &zero, length, s.a_step, s.width, outs,
+              p * s.width, columns, k > 0)
+        k += length
+        if k >= s.k:
+            break
+        for r in range(count):
+            rows[r] += length * s.a_step
+
+
+cdef void multiply(const floating* a, const floating* b, floating* y, floating* packed, Shape* s,
+                   int threads) noexcept nogil:
+    cdef Py_ssize_t tiles = (s.m + MR - 1) // MR, panels = s.batch * s.panels, i, q, p
+    cdef Py_ssize_t panel_size = s.k * s.width
+    for q in prange(panels, num_threads=threads, schedule='static'):
+        pack_panel(b + q // s.panels * s.k * s.n, packed + q * panel_size, s, q % s.panels)
+    # Neighbours share rows of a while the panels change: those are few and stay in cache.
+    for i in prange(panels * tiles, num_threads=threads, schedule='static'):
+        q = i // (tiles * s.panels)
+        p = i % s.panels
+        multiply_block(a + q * s.m * s.k, packed + (q * s.panels + p) * panel_size,
+                       y + q * s.m * s.n, s, i // s.panels % tiles * MR, p)
+
+
+def matmul(a, b, bint transpose_a=False, bint transpose_b=False, out=None, int threads=0):
+    """op(a) @ op(b) for matrices (M, K) and (K, N), or equally long stacks of them.
+
+    `transpose_a`: a is given as (K, M); `transpose_b`: b is given as (N, K).
+    """
+    cdef cnp.ndarray x = real_array(a, "matmul", "a", -1), w = real_array(b, "matmul", "b", -1), y
+    cdef int ndim = cnp.PyArray_NDIM(x), team_size
+    cdef cnp.npy_intp dims[3]
+    cdef Shape s
+    cdef cnp.ndarray packed
+    same_dtype(x, w, "matmul", "a", "b")
+    if ndim not in (2, 3) or cnp.PyArray_NDIM(w) != ndim:
+        raise ValueError(f"matmul: needs two matrices or two stacks of them, got shapes "
+                         f"{np.shape(a)} and {np.shape(b)}")
+    s.batch = x.shape[0] if ndim == 3 else 1
+    s.m = x.shape[ndim - 1] if transpose_a else x.shape[ndim - 2]
+    s.k = x.shape[ndim - 2] if transpose_a else x.shape[ndim - 1]
+    s.n = w.shape[ndim - 2] if transpose_b else w.shape[ndim - 1]
+    if (w.shape[ndim - 1] if transpose_b else w.shape[ndim - 2]) != s.k or \
+            (ndim == 3 and w.shape[0] != s.batch):
+        raise ValueError(f"matmul: shapes {np.shape(a)} and {np.shape(b)} do not match"
+                         f" (transpose_a={transpose_a}, transpose_b={transpose_b})")
+    s.a_row, s.a_step = s.k, 1
+    if transpose_a:
+        s.a_row, s.a_step = 1, s.m
+    s.b_row, s.b_step = s.n, 1
+    if transpose_b:
+        s.b_row, s.b_step = 1, s.k
+    dims[0], dims[ndim - 2], dims[ndim - 1] = s.batch, s.m, s.n
+    y = output(out, "matmul", ndim, dims, cnp.PyArray_TYPE(x))
+    apart(y, x, "matmul", "a")
+    apart(y, w, "matmul", "b")
+    if s.batch * s.m * s.n == 0:
+        return y
+    s.width = block_columns(x.itemsize)
+    s.panels = (s.n + s.width - 1) // s.width
+    packed = scratch(s.batch * s.panels * s.k * s.width * x.itemsize)
+    team_size = team(threads, <double>s.batch * s.m * s.n * (s.k + 1) / 8)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        with nogil:
+            multiply(<const float*>x.data, <const float*>w.data, <float*>y.data,
+                     <float*>packed.data, &s, team_size)
+    else:
+        with nogil:
+            multiply(<const double*>x.data, <const double*>w.data, <double*>y.data,
+                     <double*>packed.data, &s, team_size)
+    return y

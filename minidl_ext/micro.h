@@ -1,0 +1,45 @@
+/* The micro-kernel of matrix product and convolution: a small block of outputs in registers.
+ *
+ *     out[r][c] (+)= sum over segments s, k < n:  a[r][a_off[s] + k a_step] * b[b_off[s] + k b_step + c]
+ *
+ * for up to MR rows r and one or two vectors of columns c. Rows are found through pointers, so
+ * one kernel serves them all: rows of a matrix, output pixels of a convolution of any stride and
+ * dilation (a segment is then a run of taps that lie together in memory), and the taps of a
+ * weight gradient (a segment is then a row of output pixels).
+ *
+ * Written with vector extensions of GCC and Clang at the width of the instruction set that this
+ * file is compiled for. Sums run in one order, whatever the number of threads. This file must be
+ * compiled with -ffp-contract=fast, so that a * b + c becomes one instruction.
+ */
+#ifndef MINIDL_MICRO_H
+#define MINIDL_MICRO_H
+#include <stddef.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define MR 12               /* 12 x 2 sums + 2 columns + 1 row value in 32 registers */
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#define MR 6                /* 6 x 2 sums + 2 + 1 in 16 registers */
+#else
+#define VECTOR_BYTES 16
+#define MR 6
+#endif
+
+#define MICRO_INLINE static inline __attribute__((always_inline))
+#define MICRO_CAT2(a, b) a##b
+#define MICRO_CAT(a, b) MICRO_CAT2(a, b)
+
+#define REAL float
+#define NAME(x) x##_f32
+#include "micro_body.h"
+#undef REAL
+#undef NAME
+#define REAL double
+#define NAME(x) x##_f64
+#include "micro_body.h"
+#undef REAL
+#undef NAME
+
+#endif

@@ -1,0 +1,376 @@
+"""Batch statistics and batch normalization over all axes but the last.
+
+Statistics: blocks of rows that fit in the L1 cache, two passes over each (so that a large mean
+costs no digits), merged in double after Chan, Golub & LeVeque (1979). Chunks of blocks are fixed
+by the shape and merged in order: the bits do not depend on the number of threads. Applying the
+normalization, with a shortcut and a ReLU if there are any, is one pass; so are the two steps of
+the backward, the sums and dx. Inner loops are in norm_rows.h; see the twin in NumPy for formulas.
+"""
+cimport numpy as cnp
+from cython cimport floating
+from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport isfinite, sqrt
+
+from minidl_ext.runtime cimport apart, apart_or_same, has_length, new_array, new_like, \
+    output_like, real_array, same_dtype, same_shape, scratch, team, typed_array
+
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from "norm_rows.h" nogil:
+    void block_stats_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean,
+                         float* off, float* m2)
+    void block_stats_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean,
+                         double* off, double* m2)
+    void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y,
+                        Py_ssize_t rows, Py_ssize_t channels, const float* factors)
+    void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y,
+                        Py_ssize_t rows, Py_ssize_t channels, const double* factors)
+    void backward_sums_f32(const float* dy, const float* x, int relu, const float* y,
+                           float* g_out, Py_ssize_t rows, Py_ssize_t channels,
+                           const float* factors, float* sum_g, float* sum_gx)
+    void backward_sums_f64(const double* dy, const double* x, int relu, const double* y,
+                           double* g_out, Py_ssize_t rows, Py_ssize_t channels,
+                           const double* factors, double* sum_g, double* sum_gx)
+    void backward_rows_f32(const float* dy, const float* x, int relu, const float* y, float* dx,
+                           Py_ssize_t rows, Py_ssize_t channels, const float* factors,
+                           const float* slope, const float* offset)
+    void backward_rows_f64(const double* dy, const double* x, int relu, const double* y,
+                           double* dx, Py_ssize_t rows, Py_ssize_t channels,
+                           const double* factors, const double* slope, const double* offset)
+
+cdef enum:
+    BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
+    CHUNKS = 64                 # at most, for the sums: fixed, so that threads do not matter
+
+
+cdef struct Rows:
+    Py_ssize_t rows, channels   # of the whole array
+    Py_ssize_t block            # rows of a block
+    Py_ssize_t chunk, chunks    # rows of a chunk (whole blocks), number of chunks
+
+
+cdef Rows layout(cnp.ndarray x):
+    """x (..., C) as rows, blocks and chunks; all functions of the shape."""
+    cdef Rows s
+    cdef Py_ssize_t blocks
+    s.channels = x.shape[x.ndim - 1]
+    s.rows = cnp.PyArray_SIZE(x) // s.channels if s.channels else 0
+    s.block = max(<Py_ssize_t>16, BLOCK_BYTES // (s.channels * x.itemsize if s.channels else 1))
+    blocks = (s.rows + s.block - 1) // s.block
+    s.chunk = s.block * ((blocks + CHUNKS - 1) // CHUNKS)
+    s.chunks = (s.rows + s.chunk - 1) // s.chunk if s.chunk else 0
+    return s
+
+
+# ------------------------------------------------------------------------------- statistics
+
+cdef void merge(double* mean, double* m2, double count, double other_mean, double other_m2,
+                double other_count) noexcept nogil:
+    """Statistics of two sets of values as those of their union (Chan, Golub & LeVeque 1979)."""
+    cdef double delta = other_mean - mean[0], total = count + other_count
+    mean[0] += delta * (other_count / total)
+    m2[0] += other_m2 + delta * delta * (count * other_count / total)
+
+
+cdef void exact_channel(const floating* x, Py_ssize_t rows, Py_ssize_t channels, double* mean,
+                        double* m2) noexcept nogil:
+    """One channel of a block in double, for values whose squares leave the range of floats."""
+    cdef Py_ssize_t r
+    cdef double total = 0, d, off = 0, squares = 0
+    for r in range(rows):
+        total += x[r * channels]
+    total /= rows
+    for r in range(rows):
+        d = x[r * channels] - total
+        off += d
+        squares += d * d
+    mean[0] = total + off / rows
+    m2[0] = squares - off * off / rows
+
+
+cdef void chunk_stats(const floating* x, Py_ssize_t rows, Rows* s, floating* work, double* mean,
+                      double* m2) noexcept nogil:
+    """Mean and sum of squared deviations of each channel over a chunk."""
+    cdef Py_ssize_t first = 0, count, c
+    cdef floating* block_mean = work
+    cdef floating* off = work + s.channels
+    cdef floating* squares = off + s.channels
+    cdef double one_mean, one_m2
+    while first < rows:
+        count = min(s.block, rows - first)
+        if floating is float:
+            block_stats_f32(x + first * s.channels, count, s.channels, block_mean, off, squares)
+        else:
+            block_stats_f64(x + first * s.channels, count, s.channels, block_mean, off, squares)
+        for c in range(s.channels):
+            one_mean = block_mean[c] + <double>off[c] / count
+            one_m2 = squares[c] - <double>off[c] * off[c] / count
+            if floating is float:
+                # Squares that overflowed, or are so small that they lost digits.
+                if not (1e-30 < squares[c] < 1e38) and block_mean[c] == block_mean[c]:
+                    exact_channel(x + first * s.channels + c, count, s.channels, &one_mean,
+                                  &one_m2)
+            if first == 0:
+                mean[c], m2[c] = one_mean, one_m2
+            else:
+                merge(&mean[c], &m2[c], first, one_mean, one_m2, count)
+        first += count
+
+
+cdef void all_stats(const floating* x, Rows* s, char* memory, double* partial, double* mean,
+                    double* var, int threads) noexcept nogil:
+    cdef Py_ssize_t q, c, count
+    cdef floating* work
+    with parallel(num_threads=threads):
+        work = <floating*>memory + threadid() * 3 * s.channels
+        for q in prange(s.chunks, schedule='static'):
+            chunk_stats(x + q * s.chunk * s.channels, min(s.chunk, s.rows - q * s.chunk), s, work,
+                        partial + 2 * q * s.channels, partial + (2 * q + 1) * s.channels)
+    for c in range(s.channels):
+        mean[c], var[c] = partial[c], partial[s.channels + c]
+    for q in range(1, s.chunks):
+        count = min(s.chunk, s.rows - q * s.chunk)
+        for c in range(s.channels):
+            merge(&mean[c], &var[c], q * s.chunk, partial[2 * q * s.channels + c],
+                  partial[(2 * q + 1) * s.channels + c], count)
+    for c in range(s.channels):
+        var[c] = max(var[c], 0.0) / s.rows if var[c] == var[c] else var[c]
+
+
+def batch_stats(x, int threads=0):
+    """(mean, var) of each channel, float64 (C,); var is the biased one, sum((x - mean)^2) / M."""
+    cdef cnp.ndarray a = channels_last(x, "batch_stats", "x"), mean, var, partial, work
+    cdef Rows s = layout(a)
+    cdef cnp.npy_intp dims = s.channels
+    cdef int t = team(threads, <double>s.rows * s.channels)
+    if s.rows == 0:
+        raise ValueError(f"batch_stats: no values in shape {np.shape(x)}")
+    mean, var = new_array(1, &dims, cnp.NPY_FLOAT64), new_array(1, &dims, cnp.NPY_FLOAT64)
+    partial = scratch(2 * s.chunks * s.channels * sizeof(double))
+    work = scratch(t * 3 * s.channels * a.itemsize)
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        with nogil:
+            all_stats(<float*>a.data, &s, work.data, <double*>partial.data, <double*>mean.data,
+                      <double*>var.data, t)
+    else:
+        with nogil:
+            all_stats(<double*>a.data, &s, work.data, <double*>partial.data, <double*>mean.data,
+                      <double*>var.data, t)
+    return mean, var
+
+
+# ---------------------------------------------------------------------------------- forward
+
+cdef void fill_factors(const double* mean, const double* var, const floating* gamma,
+                       const floating* beta, double eps, floating* factors, Py_ssize_t n
+                       ) noexcept nogil:
+    cdef Py_ssize_t c
+    cdef double rstd, scale, low
+    cdef floating high
+    for c in range(n):
+        rstd = 1.0 / sqrt(var[c] + eps)
+        scale = rstd if gamma == NULL else gamma[c] * rstd
+        high = <floating>mean[c]
+        low = mean[c] - high
+        factors[c] = high
+        factors[n + c] = <floating>scale
+        factors[2 * n + c] = <floating>((0.0 if beta == NULL else beta[c]) - low * scale)
+        factors[3 * n + c] = <floating>rstd
+        factors[4 * n + c] = <floating>low
+
+
+def batch_norm_factors(mean, var, gamma, beta, double eps, dtype):
+    """The per-channel factors (5, C) of a normalization with these statistics."""
+    cdef cnp.ndarray m = typed_array(mean, "batch_norm_factors", "mean", 1, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray v = typed_array(var, "batch_norm_factors", "var", 1, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray factors, array
+    cdef int typenum = cnp.NPY_FLOAT32 if dtype == np.float32 else cnp.NPY_FLOAT64
+    cdef cnp.npy_intp dims[2]
+    cdef char* data[2]
+    cdef int i = 0
+    dims[0], dims[1] = 5, m.shape[0]
+    has_length(v, dims[1], "batch_norm_factors", "var")
+    for name, value in (("gamma", gamma), ("beta", beta)):
+        data[i] = NULL
+        if value is not None:
+            array = typed_array(value, "batch_norm_factors", name, 1, typenum)
+            has_length(array, dims[1], "batch_norm_factors", name)
+            data[i] = array.data
+        i += 1
+    factors = new_array(2, dims, typenum)
+    if typenum == cnp.NPY_FLOAT32:
+        fill_factors(<double*>m.data, <double*>v.data, <float*>data[0], <float*>data[1], eps,
+                     <float*>factors.data, dims[1])
+    else:
+        fill_factors(<double*>m.data, <double*>v.data, <double*>data[0], <double*>data[1], eps,
+                     <double*>factors.data, dims[1])
+    return factors
+
+
+cdef void apply_block(const floating* x, const floating* shortcut, int relu, floating* y,
+                      const floating* factors, Rows* s, Py_ssize_t q) noexcept nogil:
+    cdef Py_ssize_t first = q * s.block, at = first * s.channels
+    cdef Py_ssize_t rows = min(s.block, s.rows - first)
+    if shortcut != NULL:
+        shortcut += at
+    if floating is float:
+        apply_rows_f32(x + at, shortcut, relu, y + at, rows, s.channels, factors)
+    else:
+        apply_rows_f64(x + at, shortcut, relu, y + at, rows, s.channels, factors)
+
+
+def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int threads=0):
+    """y = (x - mean_hi) * scale + shift, plus `shortcut`, then ReLU if asked."""
+    cdef cnp.ndarray a = channels_last(x, "batch_norm_apply", "x"), y, other
+    cdef Rows s = layout(a)
+    cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_apply")
+    cdef char* shortcut_data = NULL
+    cdef Py_ssize_t q, blocks = (s.rows + s.block - 1) // s.block
+    cdef int t = team(threads, <double>s.rows * s.channels)
+    y = output_like(out, "batch_norm_apply", a)
+    apart(y, f, "batch_norm_apply", "factors")
+    apart(y, a, "batch_norm_apply", "x")
+    if shortcut is not None:
+        other = real_array(shortcut, "batch_norm_apply", "shortcut", -1)
+        same_dtype(a, other, "batch_norm_apply", "x", "shortcut")
+        same_shape(a, other, "batch_norm_apply", "x", "shortcut")
+        apart(y, other, "batch_norm_apply", "shortcut")
+        shortcut_data = other.data
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        for q in prange(blocks, nogil=True, num_threads=t, schedule='static'):
+            apply_block(<float*>a.data, <float*>shortcut_data, relu, <float*>y.data,
+                        <float*>f.data, &s, q)
+    else:
+        for q in prange(blocks, nogil=True, num_threads=t, schedule='static'):
+            apply_block(<double*>a.data, <double*>shortcut_data, relu, <double*>y.data,
+                        <double*>f.data, &s, q)
+    return y
+
+
+# --------------------------------------------------------------------------------- backward
+
+cdef void chunk_sums(const floating* dy, const floating* x, int relu, const floating* y,
+                     floating* g_out, const floating* factors, Rows* s, Py_ssize_t q,
+                     floating* work, double* sums) noexcept nogil:
+    """Sums of g and g (x - mean_hi) over chunk q, blocks in their own type, added in double."""
+    cdef Py_ssize_t first = q * s.chunk, end = min(s.rows, first + s.chunk), rows, at, c
+    for c in range(2 * s.channels):
+        sums[c] = 0
+    while first < end:
+        rows = min(s.block, end - first)
+        at = first * s.channels
+        if floating is float:
+            backward_sums_f32(dy + at, x + at, relu, y + at if y != NULL else NULL,
+                              g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
+                              work, work + s.channels)
+        else:
+            backward_sums_f64(dy + at, x + at, relu, y + at if y != NULL else NULL,
+                              g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
+                              work, work + s.channels)
+        for c in range(2 * s.channels):
+            sums[c] += work[c]
+        first += rows
+
+
+cdef void gradient_block(const floating* dy, const floating* x, int relu, const floating* y,
+                         floating* dx, const floating* factors, const floating* slope,
+                         const floating* offset, Rows* s, Py_ssize_t q) noexcept nogil:
+    cdef Py_ssize_t first = q * s.block, at = first * s.channels
+    cdef Py_ssize_t rows = min(s.block, s.rows - first)
+    if y != NULL:
+        y += at
+    if floating is float:
+        backward_rows_f32(dy + at, x + at, relu, y, dx + at, rows, s.channels, factors, slope,
+                          offset)
+    else:
+        backward_rows_f64(dy + at, x + at, relu, y, dx + at, rows, s.channels, factors, slope,
+                          offset)
+
+
+cdef void all_backward(const floating* dy, const floating* x, bint training, int relu,
+                       const floating* y, floating* g_out, floating* dx, floating* dgamma,
+                       floating* dbeta, const floating* factors, Rows* s, char* memory,
+                       double* sums, int threads) noexcept nogil:
+    cdef Py_ssize_t n = s.channels, q, c, blocks = (s.rows + s.block - 1) // s.block
+    cdef floating* slope = <floating*>memory
+    cdef floating* offset = slope + n
+    cdef floating* work
+    cdef double sum_g, sum_gx, scale, rstd, low, centred
+    with parallel(num_threads=threads):
+        work = offset + n + threadid() * 2 * n
+        for q in prange(s.chunks, schedule='static'):
+            chunk_sums(dy, x, relu, y, g_out, factors, s, q, work, sums + 2 * q * n)
+    for c in range(n):
+        sum_g = sum_gx = 0
+        for q in range(s.chunks):
+            sum_g += sums[2 * q * n + c]
+            sum_gx += sums[(2 * q + 1) * n + c]
+        scale, rstd, low = factors[n + c], factors[3 * n + c], factors[4 * n + c]
+        centred = (sum_gx - low * sum_g) * rstd             # sum of g xhat
+        dbeta[c], dgamma[c] = <floating>sum_g, <floating>centred
+        # dx = scale (g - dbeta / M - xhat dgamma / M), with xhat = (x - mean_hi - low) rstd
+        slope[c] = <floating>(-scale * rstd * centred / s.rows)
+        offset[c] = <floating>(-scale * sum_g / s.rows + scale * rstd * centred / s.rows * low)
+    if not training:
+        slope = offset = NULL
+    if g_out != NULL:       # already masked: no need to do it again
+        dy, relu = g_out, 0
+    for q in prange(blocks, num_threads=threads, schedule='static'):
+        gradient_block(dy, x, relu, y, dx, factors, slope, offset, s, q)
+
+
+def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, y=None,
+                        bint masked_out=False, int threads=0):
+    """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply; see the twin for formulas."""
+    cdef cnp.ndarray a = channels_last(x, "batch_norm_backward", "x"), g, other, dx, dgamma, dbeta
+    cdef Rows s = layout(a)
+    cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_backward"), work, sums
+    cdef cnp.ndarray masked = None
+    cdef char* y_data = NULL
+    cdef char* masked_data = NULL
+    cdef cnp.npy_intp dims = s.channels
+    cdef int t = team(threads, 2.0 * s.rows * s.channels), typenum = cnp.PyArray_TYPE(a)
+    g = real_array(dy, "batch_norm_backward", "dy", -1)
+    same_dtype(a, g, "batch_norm_backward", "x", "dy")
+    same_shape(a, g, "batch_norm_backward", "x", "dy")
+    if y is not None:
+        other = real_array(y, "batch_norm_backward", "y", -1)
+        same_dtype(a, other, "batch_norm_backward", "x", "y")
+        same_shape(a, other, "batch_norm_backward", "x", "y")
+        y_data = other.data
+    if masked_out and relu:
+        masked = new_like(a)
+        masked_data = masked.data
+    dx, dgamma, dbeta = new_like(a), new_array(1, &dims, typenum), new_array(1, &dims, typenum)
+    work = scratch((2 + 2 * t) * s.channels * a.itemsize)
+    sums = scratch(2 * s.chunks * s.channels * sizeof(double))
+    if typenum == cnp.NPY_FLOAT32:
+        with nogil:
+            all_backward(<float*>g.data, <float*>a.data, training, relu, <float*>y_data,
+                         <float*>masked_data, <float*>dx.data, <float*>dgamma.data,
+                         <float*>dbeta.data, <float*>f.data, &s, work.data, <double*>sums.data, t)
+    else:
+        with nogil:
+            all_backward(<double*>g.data, <double*>a.data, training, relu, <double*>y_data,
+                         <double*>masked_data, <double*>dx.data, <double*>dgamma.data,
+                         <double*>dbeta.data, <double*>f.data, &s, work.data, <double*>sums.data,
+                         t)
+    return dx, dgamma, dbeta, (masked if relu else dy) if masked_out else None
+
+
+cdef cnp.ndarray channels_last(object x, str where, str name):
+    cdef cnp.ndarray a = real_array(x, where, name, -1)
+    if cnp.PyArray_NDIM(a) < 1:
+        raise ValueError(f"{where}: {name} needs a channel axis")
+    return a
+
+
+cdef cnp.ndarray checked_factors(object factors, cnp.ndarray x, Rows* s, str where):
+    cdef cnp.ndarray f = real_array(factors, where, "factors", 2)
+    same_dtype(x, f, where, "x", "factors")
+    if f.shape[0] != 5 or f.shape[1] != s.channels:
+        raise ValueError(f"{where}: factors must have shape (5, {s.channels}), "
+                         f"got {np.shape(factors)}")
+    return f

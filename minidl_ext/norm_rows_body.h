@@ -1,0 +1,142 @@
+/* Body of norm_rows.h for one type, REAL. No include guard: it is included once per type. */
+
+/* Mean and sum of squared deviations of each channel over a block that fits in the L1 cache. The
+ * first mean is good to rounding; the second pass also sums the deviations, which corrects both. */
+static void NAME(block_stats)(const REAL *restrict x, ptrdiff_t rows, ptrdiff_t channels,
+                              REAL *restrict mean, REAL *restrict off, REAL *restrict m2) {
+    ptrdiff_t r, c;
+    for (c = 0; c < channels; c++) mean[c] = off[c] = m2[c] = 0;
+    for (r = 0; r + 4 <= rows; r += 4) {
+        const REAL *x0 = x + r * channels, *x1 = x0 + channels, *x2 = x1 + channels,
+                   *x3 = x2 + channels;
+        for (c = 0; c < channels; c++) mean[c] += (x0[c] + x1[c]) + (x2[c] + x3[c]);
+    }
+    for (; r < rows; r++)
+        for (c = 0; c < channels; c++) mean[c] += x[r * channels + c];
+    for (c = 0; c < channels; c++) mean[c] /= (REAL)rows;
+    for (r = 0; r + 2 <= rows; r += 2) {
+        const REAL *x0 = x + r * channels, *x1 = x0 + channels;
+        for (c = 0; c < channels; c++) {
+            const REAL d0 = x0[c] - mean[c], d1 = x1[c] - mean[c];
+            off[c] += d0 + d1;
+            m2[c] += d0 * d0 + d1 * d1;
+        }
+    }
+    for (; r < rows; r++)
+        for (c = 0; c < channels; c++) {
+            const REAL d = x[r * channels + c] - mean[c];
+            off[c] += d;
+            m2[c] += d * d;
+        }
+}
+
+NORM_INLINE void NAME(apply)(const int add, const int relu, const REAL *restrict x,
+                             const REAL *restrict shortcut, REAL *restrict y, ptrdiff_t rows,
+                             ptrdiff_t channels, const REAL *restrict mean,
+                             const REAL *restrict scale, const REAL *restrict shift) {
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            const ptrdiff_t i = r * channels + c;
+            REAL v = NORMALIZED(x[i], c);
+            if (add) v += shortcut[i];
+            if (relu) v = v <= 0 ? 0 : v;       /* NaN stays */
+            y[i] = v;
+        }
+}
+
+/* y = normalized x (+ shortcut), then ReLU if asked. `factors` has rows of `channels` values. */
+static void NAME(apply_rows)(const REAL *x, const REAL *shortcut, int relu, REAL *y,
+                             ptrdiff_t rows, ptrdiff_t channels, const REAL *factors) {
+    const REAL *mean = factors, *scale = mean + channels, *shift = scale + channels;
+    if (shortcut && relu) NAME(apply)(1, 1, x, shortcut, y, rows, channels, mean, scale, shift);
+    else if (shortcut) NAME(apply)(1, 0, x, shortcut, y, rows, channels, mean, scale, shift);
+    else if (relu) NAME(apply)(0, 1, x, x, y, rows, channels, mean, scale, shift);
+    else NAME(apply)(0, 0, x, x, y, rows, channels, mean, scale, shift);
+}
+
+enum { NAME(NO_MASK), NAME(MASK_FROM_X), NAME(MASK_FROM_Y) };
+
+NORM_INLINE REAL NAME(masked)(const int mask, REAL g, REAL x, REAL y, REAL mean, REAL scale,
+                              REAL shift) {
+    if (mask == NAME(MASK_FROM_X)) return (x - mean) * scale + shift > 0 ? g : 0;
+    if (mask == NAME(MASK_FROM_Y)) return y > 0 ? g : 0;
+    return g;
+}
+
+NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict dy,
+                            const REAL *restrict x, const REAL *restrict y, REAL *restrict g_out,
+                            ptrdiff_t rows, ptrdiff_t channels, const REAL *restrict mean,
+                            const REAL *restrict scale, const REAL *restrict shift,
+                            REAL *restrict sum_g, REAL *restrict sum_gx) {
+    ptrdiff_t r, c;
+    for (c = 0; c < channels; c++) sum_g[c] = sum_gx[c] = 0;
+    for (r = 0; r + 2 <= rows; r += 2)
+        for (c = 0; c < channels; c++) {
+            const ptrdiff_t i = r * channels + c, k = i + channels;
+            const REAL g0 = NAME(masked)(mask, dy[i], x[i], y[i], mean[c], scale[c], shift[c]);
+            const REAL g1 = NAME(masked)(mask, dy[k], x[k], y[k], mean[c], scale[c], shift[c]);
+            if (keep) g_out[i] = g0, g_out[k] = g1;
+            sum_g[c] += g0 + g1;
+            sum_gx[c] += g0 * (x[i] - mean[c]) + g1 * (x[k] - mean[c]);
+        }
+    for (; r < rows; r++)
+        for (c = 0; c < channels; c++) {
+            const ptrdiff_t i = r * channels + c;
+            const REAL g = NAME(masked)(mask, dy[i], x[i], y[i], mean[c], scale[c], shift[c]);
+            if (keep) g_out[i] = g;
+            sum_g[c] += g;
+            sum_gx[c] += g * (x[i] - mean[c]);
+        }
+}
+
+/* Sums of g and of g (x - mean_hi) over a block; g is dy, masked by a ReLU whose output is
+ * recomputed from x, or given as y. The masked dy is written to g_out unless that is NULL. */
+static void NAME(backward_sums)(const REAL *dy, const REAL *x, int relu, const REAL *y,
+                                REAL *g_out, ptrdiff_t rows, ptrdiff_t channels,
+                                const REAL *factors, REAL *sum_g, REAL *sum_gx) {
+    const REAL *mean = factors, *scale = mean + channels, *shift = scale + channels;
+#define CALL(mask, keep, y_) NAME(sums)(mask, keep, dy, x, y_, g_out, rows, channels, mean, scale, \
+                                        shift, sum_g, sum_gx)
+    if (!relu) CALL(NAME(NO_MASK), 0, x);
+    else if (!y && !g_out) CALL(NAME(MASK_FROM_X), 0, x);
+    else if (!y) CALL(NAME(MASK_FROM_X), 1, x);
+    else if (!g_out) CALL(NAME(MASK_FROM_Y), 0, y);
+    else CALL(NAME(MASK_FROM_Y), 1, y);
+#undef CALL
+}
+
+NORM_INLINE void NAME(gradient)(const int mask, const int centre, const REAL *restrict dy,
+                                const REAL *restrict x, const REAL *restrict y,
+                                REAL *restrict dx, ptrdiff_t rows, ptrdiff_t channels,
+                                const REAL *restrict mean, const REAL *restrict scale,
+                                const REAL *restrict shift, const REAL *restrict slope,
+                                const REAL *restrict offset) {
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            const ptrdiff_t i = r * channels + c;
+            const REAL g = NAME(masked)(mask, dy[i], x[i], y[i], mean[c], scale[c], shift[c]);
+            REAL v = scale[c] * g;
+            if (centre) v += (x[i] - mean[c]) * slope[c] + offset[c];
+            dx[i] = v;
+        }
+}
+
+/* dx = scale g + (x - mean_hi) slope + offset; slope and offset (NULL: 0) carry the gradient
+ * through the statistics. */
+static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *y, REAL *dx,
+                                ptrdiff_t rows, ptrdiff_t channels, const REAL *factors,
+                                const REAL *slope, const REAL *offset) {
+    const REAL *mean = factors, *scale = mean + channels, *shift = scale + channels;
+#define CALL(mask, centre, y_) NAME(gradient)(mask, centre, dy, x, y_, dx, rows, channels, mean, \
+                                              scale, shift, slope, offset)
+    if (slope) {
+        if (!relu) CALL(NAME(NO_MASK), 1, x);
+        else if (!y) CALL(NAME(MASK_FROM_X), 1, x);
+        else CALL(NAME(MASK_FROM_Y), 1, y);
+    } else {
+        if (!relu) CALL(NAME(NO_MASK), 0, x);
+        else if (!y) CALL(NAME(MASK_FROM_X), 0, x);
+        else CALL(NAME(MASK_FROM_Y), 0, y);
+    }
+#undef CALL
+}

@@ -1,0 +1,386 @@
+"""Pooling over windows of NHWC images, and over whole images.
+
+Each output row is one task; inner loops run over channels. A window's part that lies in the
+padding is skipped. `window`, `stride` and `padding` are pairs.
+"""
+cimport numpy as cnp
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memset
+
+from minidl_ext.runtime cimport new_array, real_array, team, typed_array
+
+import numpy as np
+
+cnp.import_array()
+
+ctypedef fused place:
+    uint8_t
+    int32_t
+
+
+cdef struct Geometry:
+    Py_ssize_t n, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw
+
+
+cdef inline Py_ssize_t first_tap(Py_ssize_t at) noexcept nogil:
+    return -at if at < 0 else 0
+
+
+cdef inline Py_ssize_t last_tap(Py_ssize_t at, Py_ssize_t k, Py_ssize_t size) noexcept nogil:
+    return size - at if at + k > size else k
+
+
+# ------------------------------------------------------------------------------ max pooling
+
+cdef void max_row(const floating* x, floating* y, place* argmax, Geometry* s, Py_ssize_t row
+                  ) noexcept nogil:
+    """One row of outputs: the first tap starts the maximum, the others contend."""
+    cdef Py_ssize_t top = row % s.oh * s.sh - s.ph, left, i, j, k, l, c
+    cdef const floating* image = x + row // s.oh * s.h * s.w * s.c
+    cdef const floating* tap
+    cdef floating* best
+    cdef place* where
+    cdef place index
+    cdef bint started
+    for j in range(s.ow):
+        left = j * s.sw - s.pw
+        best = y + (row * s.ow + j) * s.c
+        where = argmax + (row * s.ow + j) * s.c
+        started = False
+        for k in range(first_tap(top), last_tap(top, s.kh, s.h)):
+            for l in range(first_tap(left), last_tap(left, s.kw, s.w)):
+                tap = image + ((top + k) * s.w + left + l) * s.c
+                index = <place>(k * s.kw + l)
+                if not started:
+                    for c in range(s.c):
+                        best[c] = tap[c]
+                        where[c] = index
+                    started = True
+                else:
+                    for c in range(s.c):        # NaN wins, and stays
+                        if tap[c] > best[c] or (tap[c] != tap[c] and best[c] == best[c]):
+                            best[c] = tap[c]
+                            where[c] = index
+
+
+cdef void max_image_backward(const floating* dy, const place* argmax, floating* dx, Geometry* s,
+                             Py_ssize_t image) noexcept nogil:
+    cdef Py_ssize_t i, j, c, at, p
+    cdef floating* target = dx + image * s.h * s.w * s.c
+    memset(target, 0, s.h * s.w * s.c * sizeof(floating))
+    for i in range(s.oh):
+        for j in range(s.ow):
+            at = ((image * s.oh + i) * s.ow + j) * s.c
+            for c in range(s.c):
+                p = argmax[at + c]
+                target[((i * s.sh - s.ph + p // s.kw) * s.w + j * s.sw - s.pw + p % s.kw) * s.c
+                       + c] += dy[at + c]
+
+
+cdef void apart_image_backward(const floating* dy, const place* argmax, floating* dx, Geometry* s,
+                               Py_ssize_t image) noexcept nogil:
+    """As above, for windows that lie side by side: every input has one window, so each output
+    is written once, tap by tap, and the loop over channels becomes vectors."""
+    cdef Py_ssize_t i, j, k, l, c, at
+    cdef place index
+    cdef floating* target = dx + image * s.h * s.w * s.c
+    cdef floating* tap
+    if s.oh * s.kh != s.h or s.ow * s.kw != s.w:
+        memset(target, 0, s.h * s.w * s.c * sizeof(floating))
+    for i in range(s.oh):
+        for j in range(s.ow):
+            at = ((image * s.oh + i) * s.ow + j) * s.c
+            for k in range(s.kh):
+                for l in range(s.kw):
+                    tap = target + ((i * s.kh + k) * s.w + j * s.kw + l) * s.c
+                    index = <place>(k * s.kw + l)
+                    for c in range(s.c):
+                        tap[c] = dy[at + c] if argmax[at + c] == index else 0
+
+
+def max_pool(x, window, stride, padding=(0, 0), int threads=0):
+    """(y, argmax): the largest value of each window and its place in it, row by row.
+
+    argmax is uint8 for windows of up to 256 values, else int32.
+    """
+    cdef cnp.ndarray a = real_array(x, "max_pool", "x", 4), y, argmax
+    cdef Geometry s
+    cdef cnp.npy_intp dims[4]
+    cdef Py_ssize_t row
+    cdef int t
+    set_geometry(&s, "max_pool", np.shape(x), window, stride, padding)
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
+    y = new_array(4, dims, cnp.PyArray_TYPE(a))
+    argmax = new_array(4, dims, place_type(&s))
+    t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        if place_type(&s) == cnp.NPY_UINT8:
+            for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
+                max_row(<float*>a.data, <float*>y.data, <uint8_t*>argmax.data, &s, row)
+        else:
+            for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
+                max_row(<float*>a.data, <float*>y.data, <int32_t*>argmax.data, &s, row)
+    elif place_type(&s) == cnp.NPY_UINT8:
+        for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
+            max_row(<double*>a.data, <double*>y.data, <uint8_t*>argmax.data, &s, row)
+    else:
+        for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
+            max_row(<double*>a.data, <double*>y.data, <int32_t*>argmax.data, &s, row)
+    return y, argmax
+
+
+cdef void max_backward_all(const floating* dy, const place* argmax, floating* dx, Geometry* s,
+                           int threads) noexcept nogil:
+    cdef Py_ssize_t image
+    cdef bint apart = s.sh == s.kh and s.sw == s.kw and s.ph == 0 and s.pw == 0
+    for image in prange(s.n, num_threads=threads, schedule='static'):
+        if apart:
+            apart_image_backward(dy, argmax, dx, s, image)
+        else:
+            max_image_backward(dy, argmax, dx, s, image)
+
+
+cdef bint inside(const place* argmax, Geometry* s) noexcept nogil:
+    """Whether every place is in its window and its image: argmax comes from a caller."""
+    cdef Py_ssize_t i, j, k, c, at = 0, top, left, p
+    for i in range(s.n * s.oh):
+        top = i % s.oh * s.sh - s.ph
+        for j in range(s.ow):
+            left = j * s.sw - s.pw
+            for c in range(s.c):
+                p = argmax[at]
+                at += 1
+                if not (0 <= p < s.kh * s.kw and 0 <= top + p // s.kw < s.h
+                        and 0 <= left + p % s.kw < s.w):
+                    return False
+    return True
+
+
+def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), int threads=0):
+    """dx: each dy goes to the place that won."""
+    cdef cnp.ndarray g = real_array(dy, "max_pool_backward", "dy", 4), where, dx
+    cdef Geometry s
+    cdef cnp.npy_intp dims[4]
+    cdef int t
+    cdef bint right
+    set_geometry(&s, "max_pool_backward", tuple(input_shape), window, stride, padding)
+    check_output_grad(g, &s, "max_pool_backward", "dy")
+    where = typed_array(argmax, "max_pool_backward", "argmax", 4, place_type(&s))
+    check_output_grad(where, &s, "max_pool_backward", "argmax")
+    # Side by side a place is only compared; otherwise it is an address.
+    if s.sh != s.kh or s.sw != s.kw or s.ph or s.pw:
+        with nogil:
+            if s.kh * s.kw <= 256:
+                right = inside(<uint8_t*>where.data, &s)
+            else:
+                right = inside(<int32_t*>where.data, &s)
+        if not right:
+            raise ValueError("max_pool_backward: argmax has places outside the images")
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
+    dx = new_array(4, dims, cnp.PyArray_TYPE(g))
+    t = team(threads, <double>s.n * s.h * s.w * s.c)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        with nogil:
+            if s.kh * s.kw <= 256:
+                max_backward_all(<float*>g.data, <uint8_t*>where.data, <float*>dx.data, &s, t)
+            else:
+                max_backward_all(<float*>g.data, <int32_t*>where.data, <float*>dx.data, &s, t)
+    else:
+        with nogil:
+            if s.kh * s.kw <= 256:
+                max_backward_all(<double*>g.data, <uint8_t*>where.data, <double*>dx.data, &s, t)
+            else:
+                max_backward_all(<double*>g.data, <int32_t*>where.data, <double*>dx.data, &s, t)
+    return dx
+
+
+# -------------------------------------------------------------------------- average pooling
+
+cdef void avg_row(const floating* x, floating* y, Geometry* s, Py_ssize_t row) noexcept nogil:
+    cdef Py_ssize_t top = row % s.oh * s.sh - s.ph, left, j, k, l, c
+    cdef const floating* image = x + row // s.oh * s.h * s.w * s.c
+    cdef const floating* tap
+    cdef floating* total
+    cdef floating count = <floating>(s.kh * s.kw)
+    for j in range(s.ow):
+        left = j * s.sw - s.pw
+        total = y + (row * s.ow + j) * s.c
+        memset(total, 0, s.c * sizeof(floating))
+        for k in range(first_tap(top), last_tap(top, s.kh, s.h)):
+            for l in range(first_tap(left), last_tap(left, s.kw, s.w)):
+                tap = image + ((top + k) * s.w + left + l) * s.c
+                for c in range(s.c):
+                    total[c] += tap[c]
+        for c in range(s.c):
+            total[c] = total[c] / count
+
+
+cdef void avg_image_backward(const floating* dy, floating* dx, Geometry* s, Py_ssize_t image
+                             ) noexcept nogil:
+    cdef Py_ssize_t i, j, k, l, c, top, left
+    cdef floating* target = dx + image * s.h * s.w * s.c
+    cdef floating* tap
+    cdef const floating* g
+    cdef floating share = <floating>1 / <floating>(s.kh * s.kw)
+    memset(target, 0, s.h * s.w * s.c * sizeof(floating))
+    for i in range(s.oh):
+        top = i * s.sh - s.ph
+        for j in range(s.ow):
+            left = j * s.sw - s.pw
+            g = dy + ((image * s.oh + i) * s.ow + j) * s.c
+            for k in range(first_tap(top), last_tap(top, s.kh, s.h)):
+                for l in range(first_tap(left), last_tap(left, s.kw, s.w)):
+                    tap = target + ((top + k) * s.w + left + l) * s.c
+                    for c in range(s.c):
+                        tap[c] += g[c] * share
+
+
+def avg_pool(x, window, stride, padding=(0, 0), int threads=0):
+    """The mean of each window; padding counts as zeros."""
+    cdef cnp.ndarray a = real_array(x, "avg_pool", "x", 4), y
+    cdef Geometry s
+    cdef cnp.npy_intp dims[4]
+    cdef Py_ssize_t row
+    cdef int t
+    set_geometry(&s, "avg_pool", np.shape(x), window, stride, padding)
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
+    y = new_array(4, dims, cnp.PyArray_TYPE(a))
+    t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
+            avg_row(<float*>a.data, <float*>y.data, &s, row)
+    else:
+        for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
+            avg_row(<double*>a.data, <double*>y.data, &s, row)
+    return y
+
+
+def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), int threads=0):
+    """dx: each dy is shared out equally over its window."""
+    cdef cnp.ndarray g = real_array(dy, "avg_pool_backward", "dy", 4), dx
+    cdef Geometry s
+    cdef cnp.npy_intp dims[4]
+    cdef Py_ssize_t image
+    cdef int t
+    set_geometry(&s, "avg_pool_backward", tuple(input_shape), window, stride, padding)
+    check_output_grad(g, &s, "avg_pool_backward", "dy")
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
+    dx = new_array(4, dims, cnp.PyArray_TYPE(g))
+    t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        for image in prange(s.n, nogil=True, num_threads=t, schedule='static'):
+            avg_image_backward(<float*>g.data, <float*>dx.data, &s, image)
+    else:
+        for image in prange(s.n, nogil=True, num_threads=t, schedule='static'):
+            avg_image_backward(<double*>g.data, <double*>dx.data, &s, image)
+    return dx
+
+
+# ----------------------------------------------------------------------------- whole images
+
+cdef void mean_image(const floating* x, floating* y, Py_ssize_t positions, Py_ssize_t channels
+                     ) noexcept nogil:
+    cdef Py_ssize_t p, c
+    cdef floating count = <floating>positions
+    memset(y, 0, channels * sizeof(floating))
+    for p in range(positions):
+        for c in range(channels):
+            y[c] += x[p * channels + c]
+    for c in range(channels):
+        y[c] = y[c] / count
+
+
+cdef void spread_image(const floating* dy, floating* dx, Py_ssize_t positions,
+                       Py_ssize_t channels) noexcept nogil:
+    cdef Py_ssize_t p, c
+    cdef floating count = <floating>positions
+    for c in range(channels):
+        dx[c] = dy[c] / count
+    for p in range(1, positions):
+        for c in range(channels):
+            dx[p * channels + c] = dx[c]
+
+
+def global_avg_pool(x, int threads=0):
+    """Means over all positions: (N, ..., C) to (N, C)."""
+    cdef cnp.ndarray a = real_array(x, "global_avg_pool", "x", -1), y
+    cdef cnp.npy_intp dims[2]
+    cdef Py_ssize_t n, c, positions, i
+    cdef int t
+    if cnp.PyArray_NDIM(a) < 2:
+        raise ValueError(f"global_avg_pool: x must be (N, ..., C), got shape {np.shape(x)}")
+    n, c = a.shape[0], a.shape[a.ndim - 1]
+    positions = cnp.PyArray_SIZE(a) // (n * c) if n * c else 1
+    dims[0], dims[1] = n, c
+    y = new_array(2, dims, cnp.PyArray_TYPE(a))
+    t = team(threads, <double>n * positions * c)
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        for i in prange(n, nogil=True, num_threads=t, schedule='static'):
+            mean_image(<float*>a.data + i * positions * c, <float*>y.data + i * c, positions, c)
+    else:
+        for i in prange(n, nogil=True, num_threads=t, schedule='static'):
+            mean_image(<double*>a.data + i * positions * c, <double*>y.data + i * c, positions, c)
+    return y
+
+
+def global_avg_pool_backward(dy, input_shape, int threads=0):
+    """dx: each dy is shared out equally over all positions."""
+    cdef cnp.ndarray g = real_array(dy, "global_avg_pool_backward", "dy", 2), dx
+    cdef cnp.npy_intp dims[64]
+    cdef Py_ssize_t n = g.shape[0], c = g.shape[1], positions = 1, i
+    cdef int axes = len(input_shape), t
+    if axes < 2 or axes > 64 or input_shape[0] != n or input_shape[axes - 1] != c:
+        raise ValueError(f"global_avg_pool_backward: dy {np.shape(dy)} does not fit "
+                         f"input_shape {tuple(input_shape)}")
+    for i in range(axes):
+        dims[i] = input_shape[i]
+        if 0 < i < axes - 1:
+            positions *= dims[i]
+        if dims[i] < 0:
+            raise ValueError("global_avg_pool_backward: negative size in input_shape")
+    dx = new_array(axes, dims, cnp.PyArray_TYPE(g))
+    if cnp.PyArray_SIZE(dx) == 0:
+        return dx
+    t = team(threads, <double>n * positions * c)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        for i in prange(n, nogil=True, num_threads=t, schedule='static'):
+            spread_image(<float*>g.data + i * c, <float*>dx.data + i * positions * c, positions, c)
+    else:
+        for i in prange(n, nogil=True, num_threads=t, schedule='static'):
+            spread_image(<double*>g.data + i * c, <double*>dx.data + i * positions * c, positions,
+                         c)
+    return dx
+
+
+# ----------------------------------------------------------------------------------- checks
+
+cdef int place_type(Geometry* s):
+    return cnp.NPY_UINT8 if s.kh * s.kw <= 256 else cnp.NPY_INT32
+
+
+cdef int set_geometry(Geometry* s, str where, tuple x_shape, window, stride, padding) except -1:
+    if len(x_shape) != 4:
+        raise ValueError(f"{where}: images must be (N, H, W, C), got shape {x_shape}")
+    s.n, s.h, s.w, s.c = x_shape
+    s.kh, s.kw = window
+    s.sh, s.sw = stride
+    s.ph, s.pw = padding
+    if min(s.n, s.h, s.w, s.c, s.ph, s.pw) < 0 or min(s.kh, s.kw, s.sh, s.sw) < 1:
+        raise ValueError(f"{where}: windows and strides must be positive and paddings not "
+                         f"negative")
+    if 2 * s.ph > s.kh or 2 * s.pw > s.kw:
+        raise ValueError(f"{where}: padding {padding} is more than half of window {window}")
+    if s.h + 2 * s.ph < s.kh or s.w + 2 * s.pw < s.kw:
+        raise ValueError(f"{where}: window {window} is larger than the padded images {x_shape}")
+    s.oh = (s.h + 2 * s.ph - s.kh) // s.sh + 1
+    s.ow = (s.w + 2 * s.pw - s.kw) // s.sw + 1
+    return 0
+
+
+cdef int check_output_grad(cnp.ndarray g, Geometry* s, str where, str name) except -1:
+    if g.shape[0] != s.n or g.shape[1] != s.oh or g.shape[2] != s.ow or g.shape[3] != s.c:
+        raise ValueError(f"{where}: {name} must have shape {(s.n, s.oh, s.ow, s.c)}, "
+                         f"got {np.shape(g)}")
+    return 0

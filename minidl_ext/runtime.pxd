@@ -1,0 +1,18 @@
+# What every kernel shares, compiled once: memory, thread counts, checks of arguments.
+cimport numpy as cnp
+
+cdef int team(int threads, double work) noexcept nogil
+
+cdef cnp.ndarray new_array(int ndim, const cnp.npy_intp* dims, int typenum)
+cdef cnp.ndarray new_like(cnp.ndarray a)
+cdef cnp.ndarray scratch(size_t nbytes)
+
+cdef cnp.ndarray real_array(object a, str where, str name, int ndim)
+cdef cnp.ndarray typed_array(object a, str where, str name, int ndim, int typenum)
+cdef int same_dtype(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1
+cdef int same_shape(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1
+cdef int has_length(cnp.ndarray a, cnp.npy_intp n, str where, str name) except -1
+cdef cnp.ndarray output(object out, str where, int ndim, const cnp.npy_intp* dims, int typenum)
+cdef cnp.ndarray output_like(object out, str where, cnp.ndarray a)
+cdef int apart(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1
+cdef int apart_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1

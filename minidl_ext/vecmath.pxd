@@ -1,0 +1,42 @@
+# exp and tanh for either float type: vectorizable in float32 (vecmath.h), libm's in float64.
+from cython cimport floating
+from libc cimport math as libm
+
+cdef extern from "vecmath.h" nogil:
+    float mdl_exp_f32(float x)
+    float mdl_tanh_f32(float x)
+
+
+cdef inline floating vexp(floating x) noexcept nogil:
+    if floating is float:
+        return mdl_exp_f32(x)
+    else:
+        return libm.exp(x)
+
+
+cdef inline floating vtanh(floating x) noexcept nogil:
+    if floating is float:
+        return mdl_tanh_f32(x)
+    else:
+        return libm.tanh(x)
+
+
+cdef inline floating vlog(floating x) noexcept nogil:
+    if floating is float:
+        return libm.logf(x)
+    else:
+        return libm.log(x)
+
+
+cdef inline floating vsqrt(floating x) noexcept nogil:
+    if floating is float:
+        return libm.sqrtf(x)
+    else:
+        return libm.sqrt(x)
+
+
+cdef inline floating vpow(floating x, floating y) noexcept nogil:
+    if floating is float:
+        return libm.powf(x, y)
+    else:
+        return libm.pow(x, y)

@@ -1,0 +1,489 @@
+"""DataLoader: batches, order, transforms, resumption; `test_prefetch` has the thread."""
+
+import itertools
+import threading
+import traceback
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minidl.random
+from minidl.data import MNIST, ArrayDataset, DataLoader
+from minidl.tensor import Tensor
+
+
+def numbered(count, dtype=np.uint8):
+    """Images (count, 2, 3, 1) that show their own number, which is their label too."""
+    images = np.broadcast_to(np.arange(count).reshape(-1, 1, 1, 1), (count, 2, 3, 1))
+    return ArrayDataset(images.astype(dtype), np.arange(count))
+
+
+def labels_of(batches):
+    return [labels.tolist() for _, labels in batches]
+
+
+def prefetch_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "minidl prefetch"]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    yield
+    assert prefetch_threads() == []
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_mnist(prefetch):
+    data = MNIST(split="test")
+    loader = DataLoader(data, 128, prefetch=prefetch)
+    assert len(loader) == 79
+    batches = list(loader)
+    assert len(batches) == 79
+    images, labels = batches[0]
+    assert isinstance(images, Tensor) and images.shape == (128, 28, 28, 1)
+    assert images.dtype == np.float32 and labels.dtype == np.int64
+    assert batches[-1][0].shape == (16, 28, 28, 1) and batches[-1][1].shape == (16,)
+    together = np.concatenate([images.numpy() for images, _ in batches])
+    assert np.array_equal(together, data.images.astype(np.float32) / np.float32(255))
+    assert np.array_equal(np.concatenate([labels for _, labels in batches]), data.labels)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "drop_last", "lengths"),
+    [
+        (10, 4, False, [4, 4, 2]),
+        (10, 4, True, [4, 4]),
+        (8, 4, False, [4, 4]),
+        (8, 4, True, [4, 4]),
+        (3, 4, False, [3]),
+        (3, 4, True, []),
+        (3, 1, False, [1, 1, 1]),
+        (0, 4, False, []),
+        (0, 4, True, []),
+    ],
+)
+@pytest.mark.parametrize("prefetch", [0, 1, 2, 50])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches(count, size, drop_last, lengths, prefetch, shuffle):
+    loader = DataLoader(
+        numbered(count), size, shuffle=shuffle, drop_last=drop_last, prefetch=prefetch
+    )
+    assert len(loader) == len(lengths)
+    batches = labels_of(loader)
+    assert [len(labels) for labels in batches] == lengths
+    seen = list(itertools.chain(*batches))
+    assert len(set(seen)) == len(seen) == sum(lengths)
+    if not shuffle:
+        assert seen == list(range(sum(lengths)))
+
+
+def test_image_and_label_stay_together():
+    for images, labels in DataLoader(numbered(200), 7, shuffle=True, seed=1):
+        expected = np.broadcast_to(labels.reshape(-1, 1, 1, 1), images.shape)
+        assert np.array_equal(np.rint(images.numpy() * 255), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_other_dtypes_pass_unchanged(dtype, shuffle):
+    data = ArrayDataset(np.array([[0], [1], [7]]).astype(dtype), [0, 1, 2])
+    (images, labels), *_ = DataLoader(data, 3, shuffle=shuffle, seed=0)
+    assert images.dtype == dtype
+    assert np.array_equal(images.numpy(), data.images[labels])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [(np.int32, np.int64), (np.uint8, np.int64), (bool, np.int64), (np.float32, np.float32)],
+)
+def test_labels(dtype, expected):
+    data = ArrayDataset(np.zeros((2, 1)), np.array([0, 1], dtype))
+    ((_, labels),) = DataLoader(data, 2)
+    assert labels.dtype == expected and labels.tolist() == [0, 1]
+
+
+def test_layouts():
+    """Whatever the memory of the data set looks like, a batch is contiguous and native."""
+    planes = np.arange(48, dtype=np.float32).reshape(2, 3, 4, 2)
+    for images in (planes.transpose(0, 2, 3, 1), planes[:, ::-1], planes.astype(">f4")):
+        ((batch, _),) = DataLoader(ArrayDataset(images, [0, 1]), 2)
+        assert np.array_equal(batch.numpy(), images)
+        assert batch.numpy().flags.c_contiguous and batch.numpy().dtype.isnative
+
+
+def test_batches_are_copies():
+    data = numbered(4, np.float32)
+    for images, labels in DataLoader(data, 2):
+        images.numpy()[...] = -1
+        labels[...] = -1
+    assert np.array_equal(data.images[:, 0, 0, 0], [0, 1, 2, 3])
+    assert np.array_equal(data.labels, [0, 1, 2, 3])
+
+
+class Items:
+    """A data set without arrays."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return np.full((2, 2, 1), index, np.uint8), index
+
+
+def test_items():
+    ((images, labels), (last, _)) = DataLoader(Items(), 3)
+    assert images.shape == (3, 2, 2, 1) and images.dtype == np.float32
+    assert np.array_equal(images.numpy()[:, 0, 0, 0], np.float32([0, 1, 2]) / np.float32(255))
+    assert labels.dtype == np.int64 and labels.tolist() == [0, 1, 2]
+    assert last.shape == (2, 2, 2, 1)
+    pairs = [(np.float64([1.0]), 3), (np.float64([2.0]), 4)]
+    ((images, labels),) = DataLoader(pairs, 2)
+    assert images.numpy().tolist() == [[1.0], [2.0]] and labels.tolist() == [3, 4]
+
+
+def test_items_that_are_no_pairs():
+    with pytest.raises(TypeError, match=r"dataset\[0\] must be \(image, label\), not a int"):
+        next(iter(DataLoader([1, 2, 3], 2)))
+
+
+# Order
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    def epochs(seed, prefetch, count=3):
+        loader = DataLoader(numbered(50), 8, shuffle=True, seed=seed, prefetch=prefetch)
+        return [labels_of(loader) for _ in range(count)]
+
+    first = epochs(5, 0)
+    assert first == epochs(5, 2) == epochs(np.int64(5), 9)
+    assert first[0] != first[1] != first[2] != first[0]
+    assert first != epochs(6, 0)
+
+
+def test_order_does_not_change_between_versions():
+    """A run that a later version resumes goes on in the order it had."""
+    loader = DataLoader(numbered(10), 10, shuffle=True, seed=3)
+    assert labels_of(loader) == [[6, 8, 4, 1, 3, 5, 9, 7, 0, 2]]
+    assert labels_of(loader) == [[2, 4, 0, 5, 8, 1, 3, 9, 7, 6]]
+
+
+def test_seed_is_drawn_from_the_generator_once():
+    def seeds():
+        minidl.random.manual_seed(11)
+        return [DataLoader(numbered(3)).seed for _ in range(2)]
+
+    assert seeds() == seeds()
+    assert len(set(seeds())) == 2
+    minidl.random.manual_seed(11)
+    state = minidl.random.generator().bit_generator.state
+    list(DataLoader(numbered(9), shuffle=True, seed=1))
+    assert repr(minidl.random.generator().bit_generator.state) == repr(state)
+
+
+def test_order_does_not_depend_on_the_batch_size():
+    orders = [
+        list(itertools.chain(*labels_of(DataLoader(numbered(30), size, shuffle=True, seed=2))))
+        for size in (1, 7, 30)
+    ]
+    assert orders[0] == orders[1] == orders[2]
+
+
+# Transforms
+
+
+def test_transform():
+    def add(images):
+        assert images.dtype == np.float32 and images.flags.c_contiguous
+        images += 1  # its own to change
+        return images
+
+    data = numbered(5)
+    ((images, _),) = DataLoader(data, 5, transform=add)
+    assert np.array_equal(images.numpy(), data.images / np.float32(255) + 1)
+    assert np.array_equal(data.images, numbered(5).images)
+
+
+def test_transform_keeps_the_dtype():
+    def compute(images):
+        return ((images - np.float64(0.5)) / np.array([2.0]))[:, ::-1]
+
+    for dtype, expected in ((np.uint8, "f4"), (np.float32, "f4"), (np.float64, "f8")):
+        ((images, _),) = DataLoader(numbered(3, dtype), 3, transform=compute)
+        assert images.dtype == expected and images.numpy().flags.c_contiguous
+
+
+def test_transform_may_change_size():
+    ((images, _),) = DataLoader(numbered(3), 3, transform=lambda images: images[:, :1, :2])
+    assert images.shape == (3, 1, 2, 1)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_random_transform_depends_on_seed_epoch_and_batch(shuffle):
+    def noise(images, rng):
+        return rng.standard_normal(images.shape, np.float32)
+
+    def epochs(seed, prefetch):
+        loader = DataLoader(
+            numbered(10), 4, shuffle=shuffle, transform=noise, seed=seed, prefetch=prefetch
+        )
+        return [images.numpy()[0, 0, 0, 0].item() for _ in range(2) for images, _ in loader]
+
+    values = epochs(1, 0)
+    assert len(set(values)) == 6
+    assert values == epochs(1, 1) == epochs(1, 5)
+    assert not set(values) & set(epochs(2, 2))
+
+
+class Method:
+    def __call__(self, images, rng):
+        return images + rng.random()
+
+
+def pick(images, rng=None):
+    return images if rng is None else images + rng.random()
+
+
+def scale(images, factor=1.0):
+    return images * factor
+
+
+def star(*images):
+    return images[0]
+
+
+@pytest.mark.parametrize(
+    ("transform", "random"),
+    [
+        (Method(), True),
+        (pick, True),
+        (lambda a, b: a + b.random(), True),
+        (scale, False),
+        (star, False),
+        (np.sqrt, False),
+        (np.negative, False),
+        (lambda images, *, rng=None: images if rng is None else None, False),
+    ],
+)
+def test_who_gets_rng(transform, random):
+    loader = DataLoader(numbered(2), 2, transform=transform, seed=0)
+    one, two = (next(iter(loader))[0].numpy() for _ in range(2))
+    assert np.array_equal(one, two) != random
+
+
+@pytest.mark.parametrize(
+    ("transform", "error", "message"),
+    [
+        (lambda images: None, TypeError, "transform must return an array, not a NoneType"),
+        (lambda images: list(images), TypeError, "not a list"),
+        (lambda images: images[1:], ValueError, r"as many images as it got, 3; .*\(2, 2, 3, 1\)"),
+        (lambda images: images.sum(), TypeError, "not a float32"),
+        (lambda images: np.array(1.0), ValueError, r"shape \(\)"),
+    ],
+)
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_transforms_that_return_something_else(transform, error, message, prefetch):
+    with pytest.raises(error, match=message):
+        list(DataLoader(numbered(3), 3, transform=transform, prefetch=prefetch))
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_error_in_a_transform(prefetch):
+    def broken_transform(images):
+        if images.max() > 5 / 255:
+            raise LookupError("broken")
+        return images
+
+    loader = DataLoader(numbered(10), 2, transform=broken_transform, prefetch=prefetch)
+    got = []
+    with pytest.raises(LookupError, match="broken") as info:
+        for _, labels in loader:
+            got.append(labels.tolist())
+    assert got == [[0, 1], [2, 3], [4, 5]]
+    frames = traceback.extract_tb(info.value.__traceback__)
+    assert (
+        frames[-1].name == "broken_transform" and frames[-1].line == 'raise LookupError("broken")'
+    )
+    assert loader.state_dict()["position"] == 3
+    assert prefetch_threads() == []
+
+
+# The loop
+
+
+def test_left_early():
+    loader = DataLoader(numbered(100), 2, prefetch=3)
+    for _ in loader:
+        assert len(prefetch_threads()) == 1
+        break
+    assert prefetch_threads() == []
+    iterator = iter(loader)
+    assert prefetch_threads() == []  # none before the first batch is asked for
+    next(iterator)
+    del iterator
+    assert prefetch_threads() == []
+
+
+def test_exception_in_the_loop():
+    with pytest.raises(ZeroDivisionError):
+        for _ in DataLoader(numbered(100), 2):
+            1 / 0  # noqa: B018
+    assert prefetch_threads() == []
+
+
+def test_two_iterations_at_once():
+    def loader():
+        return DataLoader(numbered(40), 3, shuffle=True, seed=4)
+
+    one = loader()
+    both = list(zip(one, one, strict=True))
+    alone = loader()
+    assert labels_of(a for a, _ in both) == labels_of(alone)
+    assert labels_of(b for _, b in both) == labels_of(alone)
+
+
+# Resumption
+
+
+def test_state():
+    loader = DataLoader(numbered(6), 2, seed=7, prefetch=3)
+    assert loader.state_dict() == {"seed": 7, "epoch": 0, "position": 0}
+    for number, _ in enumerate(loader):  # counts what was given, not what was prepared
+        assert loader.state_dict() == {"seed": 7, "epoch": 0, "position": number + 1}
+    assert loader.state_dict() == {"seed": 7, "epoch": 1, "position": 0}
+    for _ in loader:
+        break
+    assert loader.state_dict() == {"seed": 7, "epoch": 1, "position": 1}
+    iter(loader)
+    assert loader.state_dict() == {"seed": 7, "epoch": 2, "position": 0}
+    assert all(type(value) is int for value in loader.state_dict().values())
+
+
+def test_state_follows_the_newest_iteration():
+    loader = DataLoader(numbered(6), 2, seed=0)
+    old, new = iter(loader), iter(loader)
+    next(old)
+    assert loader.state_dict() == {"seed": 0, "epoch": 1, "position": 0}
+    next(new)
+    list(old)
+    assert loader.state_dict() == {"seed": 0, "epoch": 1, "position": 1}
+    loader.load_state_dict({"seed": 0, "epoch": 5, "position": 2})
+    list(new)
+    assert loader.state_dict() == {"seed": 0, "epoch": 5, "position": 2}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    count=st.integers(1, 30),
+    size=st.integers(1, 8),
+    drop_last=st.booleans(),
+    prefetch=st.integers(0, 4),
+    stop=st.integers(0, 60),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_resumed_run_is_the_run_that_never_stopped(count, size, drop_last, prefetch, stop, seed):
+    def loader(seed):
+        return DataLoader(
+            numbered(count), size, True, lambda x, rng: x + rng.random(), drop_last, seed, prefetch
+        )
+
+    def steps(loader, epochs):
+        for epoch in epochs:
+            for images, labels in loader:
+                yield epoch, images.numpy().tobytes(), labels.tolist()
+
+    whole = list(steps(loader(seed), range(3)))
+    stop = min(stop, len(whole))
+    first = loader(seed)
+    start = list(itertools.islice(steps(first, range(3)), stop))
+    state = first.state_dict()
+    second = loader(0)
+    second.load_state_dict(state)
+    assert second.state_dict() == state
+    rest = list(steps(second, range(state["epoch"], 3)))
+    assert start + rest == whole
+
+
+def test_state_of_arrays():
+    """As a file of arrays gives it back."""
+    loader = DataLoader(numbered(6), 2)
+    loader.load_state_dict({k: np.array(v) for k, v in zip(KEYS, (9, 2, 1), strict=True)})
+    assert loader.state_dict() == {"seed": 9, "epoch": 2, "position": 1}
+    assert labels_of(loader) == [[2, 3], [4, 5]]
+    assert labels_of(loader) == [[0, 1], [2, 3], [4, 5]]
+
+
+KEYS = ("seed", "epoch", "position")
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ({}, ValueError, r"has the keys seed, epoch, position; not \[\]"),
+        ({"seed": 1, "epoch": 1}, ValueError, r"not \['seed', 'epoch'\]"),
+        (dict.fromkeys((*KEYS, "x"), 0), ValueError, "'x'"),
+        (
+            dict(zip(KEYS, (0, 0, 4), strict=True)),
+            ValueError,
+            "position must be from 0 to 3, not 4",
+        ),
+        (dict(zip(KEYS, (0, -1, 0), strict=True)), ValueError, "epoch must be"),
+        (dict(zip(KEYS, (0.5, 0, 0), strict=True)), TypeError, "seed must be an integer"),
+    ],
+)
+def test_bad_state_changes_nothing(state, error, message):
+    loader = DataLoader(numbered(6), 2, seed=3)
+    next(iter(loader))
+    before = loader.state_dict()
+    with pytest.raises(error, match=message):
+        loader.load_state_dict(state)
+    assert loader.state_dict() == before
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, not 0"),
+        ({"batch_size": -3}, ValueError, "batch_size must be at least 1, not -3"),
+        ({"batch_size": 2.0}, TypeError, r"batch_size must be an integer at least 1, not 2\.0"),
+        ({"batch_size": True}, TypeError, "batch_size must be an integer"),
+        ({"batch_size": None}, TypeError, "batch_size must be an integer"),
+        ({"prefetch": -1}, ValueError, "prefetch must be at least 0, not -1"),
+        ({"prefetch": "2"}, TypeError, "prefetch must be an integer at least 0, not '2'"),
+        ({"seed": -1}, ValueError, "seed must be from 0 to 18446744073709551615, not -1"),
+        ({"seed": 2**64}, ValueError, "seed must be from 0 to"),
+        ({"seed": 1.5}, TypeError, "seed must be an integer"),
+        ({"transform": 3}, TypeError, "transform must be callable or None, not 3"),
+    ],
+)
+def test_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        DataLoader(numbered(4), **arguments)
+
+
+@pytest.mark.parametrize(
+    "dataset", [np.zeros((3, 2)), (np.zeros(3), np.zeros(3)), "mnist", {}, None, 3, iter([])]
+)
+def test_not_a_data_set(dataset):
+    with pytest.raises(TypeError, match=r"dataset must .*; got a .*ArrayDataset\(images, labels\)"):
+        DataLoader(dataset)
+
+
+def test_arrays_that_disagree_with_the_length():
+    data = numbered(4)
+    data.labels = data.labels[:3]
+    message = r"dataset\.labels must have a first axis of len\(dataset\) = 4; its shape is \(3,\)"
+    with pytest.raises(ValueError, match=message):
+        DataLoader(data)
+
+
+def test_repr():
+    loader = DataLoader(numbered(4), 2, shuffle=True, seed=8)
+    assert repr(loader) == (
+        "DataLoader(ArrayDataset(images (4, 2, 3, 1) uint8, labels (4,) int64), batch_size=2, "
+        "shuffle=True, transform=None, drop_last=False, seed=8, prefetch=2)"
+    )

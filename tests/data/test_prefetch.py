@@ -1,0 +1,196 @@
+"""`prefetched`: in order, that far ahead, with its errors, and without a thread left behind."""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import pytest
+
+from minidl.data.prefetch import prefetched
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "minidl prefetch"]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    yield
+    assert threads() == []
+
+
+def wait_until(condition):
+    """The thread runs when it will: wait for what it must do, and fail where it never does."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2, 7, 100])
+@pytest.mark.parametrize("count", [0, 1, 2, 10])
+def test_all_in_order(count, ahead):
+    assert list(prefetched(lambda x: x * x, range(count), ahead)) == [x * x for x in range(count)]
+
+
+def test_none_and_false_are_items():
+    assert list(prefetched(lambda x: x, [None, 0, ()], 2)) == [None, 0, ()]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2, 5])
+def test_so_far_ahead_and_no_further(ahead):
+    made = []
+    results = prefetched(made.append, range(20), ahead)
+    assert made == [] and threads() == []
+    for taken in range(1, 11):
+        next(results)
+        wait_until(lambda taken=taken: len(made) == taken + ahead)
+    time.sleep(0.05)
+    assert made == list(range(10 + ahead))
+    results.close()
+
+
+def test_runs_in_a_thread_or_not():
+    names = {
+        ahead: list(prefetched(lambda _: threading.current_thread(), [1], ahead))
+        for ahead in (0, 1)
+    }
+    assert names[0] == [threading.current_thread()]
+    assert names[1][0].name == "minidl prefetch"
+
+
+class Odd(Exception):
+    pass
+
+
+def refuse_three(x):
+    if x == 3:
+        raise Odd("three")
+    return x
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2, 9])
+def test_error_comes_in_its_place_with_its_traceback(ahead):
+    results = prefetched(refuse_three, range(9), ahead)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(Odd, match="three") as info:
+        next(results)
+    names = [frame.name for frame in traceback.extract_tb(info.value.__traceback__)]
+    assert names[-1] == "refuse_three"
+    assert names[0] == "test_error_comes_in_its_place_with_its_traceback"
+    assert threads() == []
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, MemoryError])
+def test_any_error(error):
+    def make(x):
+        raise error
+
+    with pytest.raises(error):
+        list(prefetched(make, [1], 1))
+
+
+def test_left_by_break():
+    for x in prefetched(lambda x: x, range(100), 3):
+        if x == 5:
+            break
+    assert threads() == []
+
+
+def test_left_by_exception():
+    def loop():
+        for _ in prefetched(lambda x: x, range(100), 3):
+            raise Odd
+
+    with pytest.raises(Odd):
+        loop()
+    assert threads() == []
+
+
+def test_closed_and_deleted():
+    results = prefetched(lambda x: x, range(100), 3)
+    next(results)
+    assert len(threads()) == 1
+    results.close()
+    assert threads() == []
+    results = prefetched(lambda x: x, range(100), 3)
+    next(results)
+    del results
+    assert threads() == []
+
+
+def test_does_not_make_what_nobody_waits_for():
+    """Leaving waits for the one in the making, not for those asked for in advance."""
+    made, go = [], threading.Event()
+
+    def make(x):
+        made.append(x)
+        if x == 1:
+            go.wait(30)
+
+    results = prefetched(make, range(100), 50)
+    next(results)
+    wait_until(lambda: made == [0, 1])
+    threading.Timer(0.1, go.set).start()
+    results.close()
+    assert made == [0, 1]
+
+
+def test_collected_with_a_cycle():
+    cycle = {}
+    cycle["self"], cycle["results"] = cycle, prefetched(lambda x: x, range(100), 3)
+    next(cycle["results"])
+    assert len(threads()) == 1
+    del cycle
+    gc.collect()
+    assert threads() == []
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_collected_in_its_own_thread():
+    """The collector may run in the thread: it must not wait for itself."""
+    go, done = threading.Event(), threading.Event()
+
+    def make(x):
+        if x == 1:
+            go.wait(30)
+            gc.collect()
+            done.set()
+
+    gc.collect()
+    gc.disable()
+    try:
+        cycle = {}
+        cycle["self"], cycle["results"] = cycle, prefetched(make, range(100), 3)
+        next(cycle["results"])
+        del cycle
+        go.set()
+        assert done.wait(30)
+    finally:
+        gc.enable()
+    wait_until(lambda: threads() == [])
+
+
+def test_two_at_once():
+    both = zip(prefetched(str, range(50), 2), prefetched(str, range(50), 3), strict=True)
+    assert list(both) == [(str(x), str(x)) for x in range(50)]
+
+
+@pytest.mark.parametrize("make", ["lambda x: x", "lambda x: x and time.sleep(600)"])
+def test_interpreter_ends_with_a_generator_alive(make):
+    code = (
+        "import time; from minidl.data.prefetch import prefetched\n"
+        f"results = prefetched({make}, range(100), 2)\n"
+        "next(results); print('end')"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "end\n", "")

@@ -1,0 +1,222 @@
+"""The build: what an sdist holds, and what a change makes the build do again.
+
+Builds of kernels are tried in a small project of their own, with the real `setup.py` and
+`minidl_ext/__init__.py` but one toy kernel, so that they take seconds.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+KNOBS = ("MINIDL_ISA", "MINIDL_BUILD_ISA", "MINIDL_DEBUG", "CC")
+
+TOY = """
+cimport minidl_ext.runtime
+cdef extern from "toy.h":
+    double twice(double)
+def double_it(double x): return twice(x)
+def item(list x, Py_ssize_t i): return x[i]
+"""
+TOY_HEADER = '#include "inner.h"\nstatic double twice(double x) { return INNER * x; }\n'
+RUNTIME = "cdef int _threads = 1\n"
+
+
+def run(*command, cwd, **env):
+    """Runs a Python command with exactly the build settings in `env`."""
+    clean = {name: value for name, value in os.environ.items() if name not in KNOBS}
+    command = [sys.executable, *command]
+    done = subprocess.run(
+        command, cwd=cwd, env={**clean, **env}, capture_output=True, text=True, timeout=300
+    )
+    return done
+
+
+def build(project, **env):
+    """Builds in place; the modules that were compiled, and all that was printed."""
+    done = run("setup.py", "-q", "build_ext", "--inplace", cwd=project, **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(re.findall(r"compiling minidl_ext\.(\S+)", done.stdout)), done.stdout
+
+
+def ask(project, expression, **env):
+    """The value of an expression about the built package, as text."""
+    done = run("-c", f"import minidl_ext; print({expression})", cwd=project, **env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The toy project, built for the level "base" alone."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "minidl_ext").mkdir()
+    for name in (
+        "setup.py",
+        "pyproject.toml",
+        "LICENSE",
+        *(f"minidl_ext/{n}" for n in ("__init__.py", "cpu.pyx")),
+    ):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "README.md").write_text("A toy.\n")
+    for name, text in (
+        ("toy.pyx", TOY),
+        ("toy.h", TOY_HEADER),
+        ("inner.h", "#define INNER 2\n"),
+        ("runtime.pyx", RUNTIME),
+        ("runtime.pxd", "cdef int _threads\n"),
+    ):
+        (folder / "minidl_ext" / name).write_text(text)
+    compiled, _ = build(folder, MINIDL_BUILD_ISA="base")
+    assert compiled == {"cpu", "runtime", "base.toy"}
+    return folder
+
+
+def test_nothing_changed_nothing_done(project):
+    assert build(project, MINIDL_BUILD_ISA="base")[0] == set()
+    assert ask(project, "minidl_ext.ISA, minidl_ext.toy.double_it(4.0)") == "base 8.0"
+
+
+def test_a_changed_header_compiles_only_what_includes_it(project):
+    (project / "minidl_ext" / "inner.h").write_text("#define INNER 3\n")
+    compiled, printed = build(project, MINIDL_BUILD_ISA="base")
+    assert compiled == {"base.toy"}
+    assert "cythonizing" not in printed
+    assert ask(project, "minidl_ext.toy.double_it(4.0)") == "12.0"
+
+
+def test_a_changed_pxd_compiles_what_cimports_it(project):
+    (project / "minidl_ext" / "runtime.pxd").write_text("cdef int _threads  # new\n")
+    compiled, _ = build(project, MINIDL_BUILD_ISA="base")
+    assert compiled == {"runtime", "base.toy"}
+
+
+def test_a_change_of_levels_keeps_what_is_made(project):
+    names = ask(project, "','.join(minidl_ext.SUPPORTED)").split(",")
+    if len(names) == 1:
+        return  # an architecture without levels
+    compiled, _ = build(project, MINIDL_BUILD_ISA=f"base,{names[-1]}")
+    assert compiled == {f"{names[-1]}.toy"}
+    assert ask(project, "minidl_ext.AVAILABLE") == str(("base", names[-1]))
+    described = ask(project, "minidl_ext.ISA, minidl_ext.toy.__name__")
+    assert described == f"{names[-1]} minidl_ext.toy"
+    assert ask(project, "minidl_ext.ISA", MINIDL_ISA="base") == "base"
+    assert build(project, MINIDL_BUILD_ISA="base")[0] == set()
+    assert ask(project, "minidl_ext.AVAILABLE") == "('base',)"  # none that may be outdated
+
+
+def test_a_debug_build_checks_bounds_and_stands_apart(project):
+    compiled, _ = build(project, MINIDL_BUILD_ISA="base", MINIDL_DEBUG="1")
+    assert compiled == {"cpu", "runtime", "base.toy"}
+    done = run("-c", "import minidl_ext; minidl_ext.toy.item([1, 2], 2)", cwd=project)
+    assert "IndexError" in done.stderr
+    assert ask(project, "minidl_ext.DEBUG") == "True"
+    assert build(project, MINIDL_BUILD_ISA="base")[0] == set()
+    assert ask(project, "minidl_ext.DEBUG") == "False"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the compiler stand-in is a shell script")
+def test_a_compiler_without_openmp_builds_single_threaded(project, tmp_path):
+    copy = shutil.copytree(project, tmp_path / "project")
+    stand_in = tmp_path / "cc"
+    real = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    stand_in.write_text(f'#!/bin/sh\ncase "$*" in *openmp*) exit 1;; esac\nexec {real} "$@"\n')
+    stand_in.chmod(0o755)
+    _, printed = build(copy, MINIDL_BUILD_ISA="base", CC=str(stand_in))
+    assert "no OpenMP" in printed and "single thread" in printed
+    assert ask(copy, "minidl_ext.OPENMP, minidl_ext.toy.double_it(1.0)").startswith("False")
+
+
+def test_no_compiler_is_a_clear_error(project):
+    done = run("setup.py", "-q", "build_ext", "--inplace", cwd=project, CC="no-such-compiler")
+    assert done.returncode == 1
+    assert "no working C compiler" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_level_is_a_clear_error(project):
+    command = ("setup.py", "-q", "build_ext", "--inplace")
+    done = run(*command, cwd=project, MINIDL_BUILD_ISA="v2,nonsense")
+    assert done.returncode == 1
+    assert "nonsense" in done.stderr and "native" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_kernel_that_is_no_cython_is_a_clear_error(project):
+    bad = project / "minidl_ext" / "bad.pyx"
+    bad.write_text("def f(: pass\n")
+    try:
+        done = run("setup.py", "-q", "build_ext", "--inplace", cwd=project)
+    finally:
+        bad.unlink()
+    assert done.returncode == 1
+    assert "bad.pyx" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_removed_kernel_is_gone(project):
+    extra = project / "minidl_ext" / "extra.pyx"
+    extra.write_text("x = 1\n")
+    assert build(project, MINIDL_BUILD_ISA="base")[0] == {"base.extra"}
+    assert ask(project, "minidl_ext.extra.x") == "1"
+    extra.unlink()
+    build(project, MINIDL_BUILD_ISA="base")
+    assert ask(project, "hasattr(minidl_ext, 'extra')") == "False"
+
+
+def test_nothing_is_written_beside_the_sources(project):
+    assert not list((project / "minidl_ext").rglob("*.c"))
+    assert not list((project / "minidl_ext").rglob("*.o"))
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    """The sdist's text files by name (large data by name alone)."""
+    folder = tmp_path_factory.mktemp("sdist")
+    command = ("egg_info", "--egg-base", str(folder), "sdist", "--dist-dir", str(folder))
+    done = run("setup.py", "-q", *command, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        return {
+            member.name.partition("/")[2]: archive.extractfile(member).read()
+            for member in archive
+            if member.isfile()
+        }
+
+
+def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
+    needed = {"setup.py", "pyproject.toml", "LICENSE", "README.md", "Makefile"}
+    folders = ("minidl", "minidl_ext", "tests", "examples", "benchmarks", "docs")
+    kinds = {".py", ".pyx", ".pxd", ".pxi", ".h", ".md", ".gz", ".typed"}
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in kinds and "__pycache__" not in path.parts:
+                needed.add(path.relative_to(ROOT).as_posix())
+    assert needed - set(sdist) == set()
+    assert [name for name in sdist if name.endswith((".c", ".so", ".o", ".pyc"))] == []
+    assert [name for name in sdist if name.startswith(("build/", "../", ".venv"))] == []
+
+
+def test_every_folder_of_the_package_is_a_package():
+    """A folder without `__init__.py` works in place but would be missing from a wheel."""
+    folders = {path.parent for path in (ROOT / "minidl").rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_the_metadata(sdist):
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    metadata = Parser().parsestr(sdist["PKG-INFO"].decode())
+    assert metadata["Name"] == "minidl"
+    assert metadata["Version"] == declared["version"]
+    assert metadata["License-Expression"] == "BSD-3-Clause"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert set(metadata.get_all("Provides-Extra")) == {"plot", "test", "parity"}
+    assert "batch normalization" in metadata["Summary"]
