@@ -8,19 +8,25 @@
 #ifndef MINIDL_NORM_ROWS_H
 #define MINIDL_NORM_ROWS_H
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #define NORM_INLINE static inline __attribute__((always_inline))
 #define NORMALIZED(x, c) (((x) - mean[c]) * scale[c] + shift[c])
 
 #define REAL float
+#define INT int32_t
 #define NAME(x) x##_f32
 #include "norm_rows_body.h"
 #undef REAL
+#undef INT
 #undef NAME
 #define REAL double
+#define INT int64_t
 #define NAME(x) x##_f64
 #include "norm_rows_body.h"
 #undef REAL
+#undef INT
 #undef NAME
 
 #endif

@@ -56,10 +56,19 @@ static void NAME(apply_rows)(const REAL *x, const REAL *shortcut, int relu, REAL
 
 enum { NAME(NO_MASK), NAME(MASK_FROM_X), NAME(MASK_FROM_Y) };
 
+/* g if wanted, else 0: on the bits, since a compiler may make a branch of `wanted ? g : 0`. */
+NORM_INLINE REAL NAME(keep_if)(int wanted, REAL g) {
+    INT bits;
+    memcpy(&bits, &g, sizeof bits);
+    bits &= -(INT)wanted;
+    memcpy(&g, &bits, sizeof bits);
+    return g;
+}
+
 NORM_INLINE REAL NAME(masked)(const int mask, REAL g, REAL x, REAL y, REAL mean, REAL scale,
                               REAL shift) {
-    if (mask == NAME(MASK_FROM_X)) return (x - mean) * scale + shift > 0 ? g : 0;
-    if (mask == NAME(MASK_FROM_Y)) return y > 0 ? g : 0;
+    if (mask == NAME(MASK_FROM_X)) return NAME(keep_if)((x - mean) * scale + shift > 0, g);
+    if (mask == NAME(MASK_FROM_Y)) return NAME(keep_if)(y > 0, g);
     return g;
 }
 

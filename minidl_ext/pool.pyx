@@ -1,6 +1,6 @@
 """Pooling over windows of NHWC images, and over whole images.
 
-Each output row is one task; inner loops run over channels. A window's part that lies in the
+Each output row is one task; inner loops run over channels (max pooling's are in pool_rows.h). A window's part that lies in the
 padding is skipped. `window`, `stride` and `padding` are pairs.
 """
 cimport numpy as cnp
@@ -14,6 +14,18 @@ from minidl_ext.runtime cimport new_array, real_array, team, typed_array
 import numpy as np
 
 cnp.import_array()
+
+cdef extern from "pool_rows.h" nogil:
+    void max_window_f32(const float* window, Py_ssize_t line, Py_ssize_t channels, Py_ssize_t k0,
+                        Py_ssize_t k1, Py_ssize_t l0, Py_ssize_t l1, Py_ssize_t kw, float* best,
+                        uint8_t* where)
+    void max_window_f64(const double* window, Py_ssize_t line, Py_ssize_t channels, Py_ssize_t k0,
+                        Py_ssize_t k1, Py_ssize_t l0, Py_ssize_t l1, Py_ssize_t kw, double* best,
+                        uint8_t* where)
+    void spread_window_f32(const float* dy, const uint8_t* where, Py_ssize_t line,
+                           Py_ssize_t channels, Py_ssize_t kh, Py_ssize_t kw, float* window)
+    void spread_window_f64(const double* dy, const uint8_t* where, Py_ssize_t line,
+                           Py_ssize_t channels, Py_ssize_t kh, Py_ssize_t kw, double* window)
 
 ctypedef fused place:
     uint8_t
@@ -34,35 +46,40 @@ cdef inline Py_ssize_t last_tap(Py_ssize_t at, Py_ssize_t k, Py_ssize_t size) no
 
 # ------------------------------------------------------------------------------ max pooling
 
+cdef void max_window(const floating* window, Geometry* s, Py_ssize_t k0, Py_ssize_t k1,
+                     Py_ssize_t l0, Py_ssize_t l1, floating* best, place* where) noexcept nogil:
+    """The largest of each channel over a window's taps and its place. NaN wins, and stays."""
+    cdef Py_ssize_t k, l, c
+    cdef const floating* tap
+    if place is uint8_t:
+        if floating is float:
+            max_window_f32(window, s.w * s.c, s.c, k0, k1, l0, l1, s.kw, best, where)
+        else:
+            max_window_f64(window, s.w * s.c, s.c, k0, k1, l0, l1, s.kw, best, where)
+    else:
+        for c in range(s.c):
+            best[c] = window[(k0 * s.w + l0) * s.c + c]
+            where[c] = <place>(k0 * s.kw + l0)
+        for k in range(k0, k1):
+            for l in range(l0, l1):
+                tap = window + (k * s.w + l) * s.c
+                for c in range(s.c):
+                    if tap[c] > best[c] or (tap[c] != tap[c] and best[c] == best[c]):
+                        best[c] = tap[c]
+                        where[c] = <place>(k * s.kw + l)
+
+
 cdef void max_row(const floating* x, floating* y, place* argmax, Geometry* s, Py_ssize_t row
                   ) noexcept nogil:
-    """One row of outputs: the first tap starts the maximum, the others contend."""
-    cdef Py_ssize_t top = row % s.oh * s.sh - s.ph, left, i, j, k, l, c
+    """One row of outputs."""
+    cdef Py_ssize_t top = row % s.oh * s.sh - s.ph, left, j, at
     cdef const floating* image = x + row // s.oh * s.h * s.w * s.c
-    cdef const floating* tap
-    cdef floating* best
-    cdef place* where
-    cdef place index
-    cdef bint started
     for j in range(s.ow):
         left = j * s.sw - s.pw
-        best = y + (row * s.ow + j) * s.c
-        where = argmax + (row * s.ow + j) * s.c
-        started = False
-        for k in range(first_tap(top), last_tap(top, s.kh, s.h)):
-            for l in range(first_tap(left), last_tap(left, s.kw, s.w)):
-                tap = image + ((top + k) * s.w + left + l) * s.c
-                index = <place>(k * s.kw + l)
-                if not started:
-                    for c in range(s.c):
-                        best[c] = tap[c]
-                        where[c] = index
-                    started = True
-                else:
-                    for c in range(s.c):        # NaN wins, and stays
-                        if tap[c] > best[c] or (tap[c] != tap[c] and best[c] == best[c]):
-                            best[c] = tap[c]
-                            where[c] = index
+        at = (row * s.ow + j) * s.c
+        max_window(image + (top * s.w + left) * s.c, s, first_tap(top),
+                   last_tap(top, s.kh, s.h), first_tap(left), last_tap(left, s.kw, s.w), y + at,
+                   argmax + at)
 
 
 cdef void max_image_backward(const floating* dy, const place* argmax, floating* dx, Geometry* s,
@@ -79,25 +96,22 @@ cdef void max_image_backward(const floating* dy, const place* argmax, floating* 
                        + c] += dy[at + c]
 
 
-cdef void apart_image_backward(const floating* dy, const place* argmax, floating* dx, Geometry* s,
-                               Py_ssize_t image) noexcept nogil:
-    """As above, for windows that lie side by side: every input has one window, so each output
-    is written once, tap by tap, and the loop over channels becomes vectors."""
-    cdef Py_ssize_t i, j, k, l, c, at
-    cdef place index
+cdef void apart_image_backward(const floating* dy, const uint8_t* argmax, floating* dx,
+                               Geometry* s, Py_ssize_t image) noexcept nogil:
+    """As above, for windows that lie side by side: every input is written once."""
+    cdef Py_ssize_t i, j, at
     cdef floating* target = dx + image * s.h * s.w * s.c
-    cdef floating* tap
+    cdef floating* window
     if s.oh * s.kh != s.h or s.ow * s.kw != s.w:
         memset(target, 0, s.h * s.w * s.c * sizeof(floating))
     for i in range(s.oh):
         for j in range(s.ow):
             at = ((image * s.oh + i) * s.ow + j) * s.c
-            for k in range(s.kh):
-                for l in range(s.kw):
-                    tap = target + ((i * s.kh + k) * s.w + j * s.kw + l) * s.c
-                    index = <place>(k * s.kw + l)
-                    for c in range(s.c):
-                        tap[c] = dy[at + c] if argmax[at + c] == index else 0
+            window = target + (i * s.kh * s.w + j * s.kw) * s.c
+            if floating is float:
+                spread_window_f32(dy + at, argmax + at, s.w * s.c, s.c, s.kh, s.kw, window)
+            else:
+                spread_window_f64(dy + at, argmax + at, s.w * s.c, s.c, s.kh, s.kw, window)
 
 
 def max_pool(x, window, stride, padding=(0, 0), int threads=0):
@@ -134,12 +148,19 @@ def max_pool(x, window, stride, padding=(0, 0), int threads=0):
 cdef void max_backward_all(const floating* dy, const place* argmax, floating* dx, Geometry* s,
                            int threads) noexcept nogil:
     cdef Py_ssize_t image
-    cdef bint apart = s.sh == s.kh and s.sw == s.kw and s.ph == 0 and s.pw == 0
     for image in prange(s.n, num_threads=threads, schedule='static'):
-        if apart:
-            apart_image_backward(dy, argmax, dx, s, image)
+        if place is uint8_t:
+            if side_by_side(s):
+                apart_image_backward(dy, argmax, dx, s, image)
+            else:
+                max_image_backward(dy, argmax, dx, s, image)
         else:
             max_image_backward(dy, argmax, dx, s, image)
+
+
+cdef bint side_by_side(Geometry* s) noexcept nogil:
+    """Whether every input is in at most one window, and windows lie within the images."""
+    return s.sh == s.kh and s.sw == s.kw and s.ph == 0 and s.pw == 0
 
 
 cdef bint inside(const place* argmax, Geometry* s) noexcept nogil:
@@ -169,8 +190,8 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), i
     check_output_grad(g, &s, "max_pool_backward", "dy")
     where = typed_array(argmax, "max_pool_backward", "argmax", 4, place_type(&s))
     check_output_grad(where, &s, "max_pool_backward", "argmax")
-    # Side by side a place is only compared; otherwise it is an address.
-    if s.sh != s.kh or s.sw != s.kw or s.ph or s.pw:
+    # In the vectorized case a place is only compared; otherwise it is an address.
+    if not (side_by_side(&s) and s.kh * s.kw <= 256):
         with nogil:
             if s.kh * s.kw <= 256:
                 right = inside(<uint8_t*>where.data, &s)
