@@ -404,7 +404,9 @@ def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
             raise ValueError(f"{where}: a tensor of shape {output.shape} is not a scalar; "
                              f"pass the gradient to start from")
         return np.ones(output.shape, output.dtype)
-    start = np.array(grad.data if isinstance(grad, Tensor) else grad, dtype=output.dtype)
+    values = grad.data if isinstance(grad, Tensor) else grad
+    # Backwards only read it; but a leaf keeps it, and keeps nothing that others hold.
+    start = np.array(values, output.dtype, copy=True if output._node is None else None)
     if start.shape != output.shape:
         raise ValueError(f"{where}: the gradient has shape {start.shape}, "
                          f"the tensor {output.shape}")

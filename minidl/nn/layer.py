@@ -177,9 +177,10 @@ class Layer:
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Take all values from `state`, as `state_dict` gives them.
 
-        Nothing is changed unless everything fits. KeyError lists entries that are missing or
-        unexpected (unless `strict` is False: then only what matches is loaded), ValueError those
-        of another shape or dtype kind. Values are converted to the layer's dtype.
+        Nothing is changed unless everything fits: StateError (a KeyError and a ValueError) lists
+        the entries that are missing or unexpected (unless `strict` is False: then only names
+        that match are loaded) and those of another shape or kind of dtype. Values are converted
+        to the layer's dtype.
         """
         own = dict(self._walk())
         given = {name: np.asarray(value.data if isinstance(value, Tensor) else value)
@@ -200,8 +201,8 @@ class Layer:
         if wrong:
             problems.append("wrong: " + "; ".join(wrong))
         if problems:
-            message = f"load_state_dict of {type(self).__name__}: " + " | ".join(problems)
-            raise ValueError(message) if wrong else StateError(message)
+            raise StateError(f"load_state_dict of {type(self).__name__}: "
+                             + " | ".join(problems))
         for name, value in own.items():
             if name in given:
                 target = value.data if isinstance(value, Parameter) else value
@@ -209,17 +210,13 @@ class Layer:
 
     # -------------------------------------------------------------------------------------- use
 
-    def register_forward_hook(self, hook: Hook) -> Callable[[], None]:
+    def register_forward_hook(self, hook: Hook) -> HookHandle:
         """Call `hook(layer, inputs, output)` after every forward; what it returns, unless None,
-        replaces the output. Returns a function that removes the hook."""
+        replaces the output. The handle's `remove()` takes the hook away again."""
         hooks = self.__dict__.setdefault("_hooks", {})
-        key = object()
-        hooks[key] = hook
-
-        def remove() -> None:
-            hooks.pop(key, None)
-
-        return remove
+        handle = HookHandle(hooks)
+        hooks[handle] = hook
+        return handle
 
     def predict(self, x: Any, batch_size: int = 256) -> np.ndarray:
         """Outputs for all of x, in eval mode, without a graph, batch by batch: a NumPy array.
@@ -268,6 +265,17 @@ class Layer:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in children]
         return f"{type(self).__name__}({self.extra_repr()}\n" + "\n".join(lines) + "\n)"
+
+
+class HookHandle:
+    """What `register_forward_hook` returns."""
+
+    def __init__(self, hooks: dict[HookHandle, Hook]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        self._hooks.pop(self, None)
 
 
 class StateError(KeyError, ValueError):

@@ -13,7 +13,7 @@ from .layer import Layer, Parameter
 def summarize(model: Layer, input_shape: tuple[int, ...]) -> str:
     """Run one example of zeros through the model and write down what each layer makes of it."""
     shapes: dict[int, Any] = {}
-    removers = []
+    handles = []
 
     def note(layer: Layer, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(output, Tensor):
@@ -21,7 +21,7 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> str:
 
     layers = list(model.named_layers())
     for _, layer in layers:
-        removers.append(layer.register_forward_hook(note))
+        handles.append(layer.register_forward_hook(note))
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     try:
         model.predict(np.zeros((1, *input_shape), dtype))
@@ -29,8 +29,8 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> str:
         raise type(error)(f"summary: input_shape {tuple(input_shape)} (without the batch axis) "
                           f"does not fit the model: {error}") from None
     finally:
-        for remove in removers:
-            remove()
+        for handle in handles:
+            handle.remove()
     rows = [("layer", "kind", "output", "parameters")]
     for name, layer in layers[1:] or layers:
         own = sum(v.size for _, v in layer._items() if isinstance(v, Parameter))

@@ -38,7 +38,7 @@ class Adam(Optimizer):
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:
         by_step: dict[int, list[int]] = {}      # parameters that joined later count their own
-        states = [self.state[id(p)] for p in params]
+        states = [self.state[p] for p in params]
         for i, state in enumerate(states):
             state["step"] += 1
             by_step.setdefault(state["step"], []).append(i)

@@ -29,8 +29,7 @@ class Optimizer:
         if not isinstance(listed[0], dict):
             listed = [{"params": listed}]
         self.groups: list[dict[str, Any]] = []
-        self.state: dict[int, dict[str, Any]] = {}
-        self._defaults = defaults
+        self.state: dict[Tensor, dict[str, Any]] = {}
         seen: set[int] = set()
         for given in listed:
             if not isinstance(given, dict) or "params" not in given:
@@ -83,8 +82,8 @@ class Optimizer:
             ready = [p for p in group["params"] if p._grad is not None]
             if ready:
                 for p in ready:
-                    if self.state_names and id(p) not in self.state:
-                        self.state[id(p)] = {"step": 0, **{
+                    if self.state_names and p not in self.state:
+                        self.state[p] = {"step": 0, **{
                             name: np.zeros(p.shape, p.dtype) for name in self.state_names}}
                 self._update(group, ready, [_gradient(p) for p in ready])
 
@@ -94,16 +93,16 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Options and state as plain dicts, lists, numbers and arrays (copies)."""
-        numbers: dict[int, int] = {}
+        numbers: dict[Tensor, int] = {}
         for group in self.groups:
             for p in group["params"]:
-                numbers[id(p)] = len(numbers)
+                numbers[p] = len(numbers)
         return {
             "groups": [{**{k: v for k, v in g.items() if k != "params"},
-                        "params": [numbers[id(p)] for p in g["params"]]} for g in self.groups],
-            "state": {str(numbers[key]): {n: np.array(v) if isinstance(v, np.ndarray) else v
-                                          for n, v in state.items()}
-                      for key, state in self.state.items()},
+                        "params": [numbers[p] for p in g["params"]]} for g in self.groups],
+            "state": {str(numbers[p]): {n: np.array(v) if isinstance(v, np.ndarray) else v
+                                        for n, v in state.items()}
+                      for p, state in self.state.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -119,7 +118,7 @@ class Optimizer:
         if sizes != given:
             raise StateError(f"{where}: groups of {sizes} parameters expected, got {given}")
         by_number = [p for g in self.groups for p in g["params"]]
-        new: dict[int, dict[str, Any]] = {}
+        new: dict[Tensor, dict[str, Any]] = {}
         for number, values in state["state"].items():
             p = by_number[int(number)]
             if set(values) != {"step", *self.state_names}:
@@ -131,7 +130,7 @@ class Optimizer:
                 if entry[name].shape != p.shape:
                     raise StateError(f"{where}: {name} of parameter {number} must have shape "
                                      f"{p.shape}, got {entry[name].shape}")
-            new[id(p)] = entry
+            new[p] = entry
         for group, saved in zip(self.groups, state["groups"], strict=True):
             if set(saved) != set(group):
                 raise StateError(f"{where}: options {sorted(set(saved) ^ set(group))} differ")

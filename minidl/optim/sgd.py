@@ -36,6 +36,6 @@ class SGD(Optimizer):
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:
-        velocities = [self.state[id(p)]["velocity"] for p in params] if self.state_names else None
+        velocities = [self.state[p]["velocity"] for p in params] if self.state_names else None
         kernels.sgd_update([p._values() for p in params], grads, velocities, group["lr"],
                            group["momentum"], group["nesterov"], group["weight_decay"])
