@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     The file appears whole or not at all: it is written beside `path`, flushed to disk, and
     renamed. TypeError names what cannot be saved.
     """
+    import tempfile
+
     from safetensors.numpy import save as to_bytes
 
     arrays: dict[str, np.ndarray] = {}

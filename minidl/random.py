@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-_generator = np.random.Generator(np.random.Philox(0x6D696E69646C))
+_SEED = 0x6D696E69646C      # until manual_seed is called
+_generator: np.random.Generator | None = None     # made on first use: numpy.random loads slowly
 
 
 def manual_seed(seed: int) -> None:
@@ -17,4 +18,7 @@ def manual_seed(seed: int) -> None:
 
 def generator() -> np.random.Generator:
     """The generator in use; what it draws does not depend on threads."""
+    if _generator is None:
+        manual_seed(_SEED)
+    assert _generator is not None
     return _generator

@@ -376,7 +376,10 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
                       Py_ssize_t* offsets, Geometry* s, Py_ssize_t group, Py_ssize_t image,
                       Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col, Py_ssize_t cols,
                       Py_ssize_t padded, Py_ssize_t width) noexcept nogil:
-    """Add output rows row .. row + rows of one image to columns col .. col + cols of a group."""
+    """Add output rows row .. row + rows of one image to columns col .. col + cols of a group.
+
+    Rows of the partial sums are `padded` apart; the last part of a group may be narrower.
+    """
     cdef Region g
     cdef const floating* base
     cdef const floating* columns = dy + (image * s.oh + row) * s.ow * s.co + group * s.cog + col
@@ -384,6 +387,7 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
     cdef Py_ssize_t* a_off = offsets
     cdef Py_ssize_t* b_off = offsets + rows
     cdef Py_ssize_t blocks = (taps + MR - 1) // MR, block
+    cdef Py_ssize_t vector = width // 2, used = (cols + vector - 1) // vector * vector
     g.row0, g.rows = row * s.sh - s.top, (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1
     g.col0, g.cols = -s.left, (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1
     g.direct = g.row0 >= 0 and g.row0 + g.rows <= s.h and g.col0 == 0 and g.cols <= s.w
@@ -403,12 +407,12 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
                 i = (k * s.kw + l) * s.cig + c
                 rows_of[i] = base + (k * s.dh * g.cols + l * s.dw) * s.ci + group * s.cig + c
                 outs[i] = partial + i * padded
-    for p in range((padded + width - 1) // width):
+    for p in range((used + width - 1) // width):
         first = 0
         for block in range(blocks):
             after = taps * (block + 1) // blocks
             micro(<int>(after - first), rows_of + first, columns + p * width, <int>rows, a_off,
-                  b_off, s.ow, s.sw * s.ci, dy_step, outs + first, p * width, padded - p * width, 1)
+                  b_off, s.ow, s.sw * s.ci, dy_step, outs + first, p * width, used - p * width, 1)
             first = after
 
 
