@@ -5,6 +5,7 @@ backward stand together. They call `kernels` for everything that computes, and k
 layers.
 """
 
+from .activation import relu, sigmoid, tanh
 from .conv import conv
 from .create import (
     arange,
@@ -37,11 +38,8 @@ from .math import (
     multiply,
     negative,
     power,
-    relu,
-    sigmoid,
     sqrt,
     subtract,
-    tanh,
     where,
 )
 from .norm import batch_norm

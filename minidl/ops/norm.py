@@ -16,8 +16,8 @@ import numpy as np
 from .. import kernels
 from ..autograd import Deferred, Function
 from ..tensor import Tensor
+from .activation import MaskedGrad
 from .common import float_tensor, same_float
-from .math import MaskedGrad
 
 
 class NormOutput(Deferred):

@@ -1,0 +1,92 @@
+"""Activations: nonlinear functions of one tensor, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Deferred, Function
+from ..tensor import Tensor
+from .common import float_tensor
+
+
+class Tanh(Function):
+    """y = tanh(x);  dx = (1 - y^2) dy."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.y = kernels.tanh(x)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.tanh_backward(dy, self.y)
+
+
+class Sigmoid(Function):
+    """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.y = kernels.sigmoid(x)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.sigmoid_backward(dy, self.y)
+
+
+class MaskedGrad(Deferred):
+    """The gradient behind a ReLU that was taken into a normalization: dy where y > 0.
+
+    The normalization masks dy itself in the pass it makes anyway; anyone else calls compute.
+    """
+
+    def __init__(self, dy: np.ndarray, output: Any) -> None:
+        self.dy = dy
+        self.output = output        # the NormOutput with its ReLU: y, or how to compute it
+        self.shape, self.dtype = dy.shape, dy.dtype
+        self.array: np.ndarray | None = None
+
+    def compute(self) -> np.ndarray:
+        if self.array is None:
+            self.array = kernels.relu_backward(self.dy, self.output.compute())
+        return self.array
+
+
+class ReLU(Function):
+    """y = max(x, 0);  dx = dy where y > 0, else 0. Takes over a normalization still to be
+    computed: then its own gradient is deferred too, and masked in the normalization's pass."""
+
+    takes_deferred = True
+
+    def forward(self, x: Any) -> Any:
+        if isinstance(x, Deferred):
+            self.y = x.with_relu()
+            if self.y is not None:
+                return self.y
+            x = x.compute()
+        self.y = kernels.relu(x)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> Any:
+        if isinstance(self.y, Deferred):
+            return MaskedGrad(dy, self.y)
+        return kernels.relu_backward(dy, self.y)
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return Tanh.apply(float_tensor(x, "tanh"))
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x)), without overflow."""
+    return Sigmoid.apply(float_tensor(x, "sigmoid"))
+
+
+def relu(x: Any) -> Tensor:
+    """max(x, 0); its gradient at 0 is 0; NaN stays NaN.
+
+    After a batch_norm (and a sum) that nothing else has used yet, it is computed in the same
+    pass.
+    """
+    return ReLU.apply(float_tensor(x, "relu"))
