@@ -17,7 +17,7 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 	**p["project"]["optional-dependencies"]}; \
 	print(*(line for name in sys.argv[1:] for line in lists[name]), sep="\n")'
 
-.PHONY: build help mnist test bench parity wheel sdist check clean distclean
+.PHONY: build help mnist test bench parity levels sanitize wheel sdist check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
@@ -43,6 +43,26 @@ bench: $(VENV)/.plot build  ## measure against NumPy; options in ARGS
 
 parity: $(PARITY)/.tools build  ## compare layers and training with PyTorch, in its own environment
 	@$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
+
+# `make test` runs the best level; the others (MINIDL_BUILD_ISA=all makes them) run here.
+levels: $(VENV)/.test build  ## run the kernel tests on every instruction set that is built
+	@for isa in $$($(PY) -c 'import minidl_ext as m; print(*set(m.AVAILABLE) & set(m.SUPPORTED))'); \
+		do echo "minidl: kernel tests on $$isa"; MINIDL_ISA=$$isa $(PY) -m pytest -q \
+		tests/minidl_ext tests/kernels $(ARGS) || exit 1; done
+
+# A copy of the tree, so that the kernels in use stay. Bounds checks see Cython's indexing;
+# AddressSanitizer sees every pointer, on each instruction set.
+sanitize: $(VENV)/.test  ## run the kernel tests with checks of every memory access (GCC, Linux)
+	@rm -rf build/sanitize && mkdir -p build/sanitize
+	@cp -r minidl minidl_ext tests setup.py pyproject.toml README.md LICENSE build/sanitize
+	@cd build/sanitize && CFLAGS="-fsanitize=address -fno-omit-frame-pointer" MINIDL_DEBUG=1 \
+		MINIDL_BUILD_ISA=all ../../$(PY) setup.py -q build_ext --inplace
+	@for isa in $$($(PY) -c 'import minidl_ext as m; print(*set(m.SUPPORTED) - {"base"})'); do \
+		echo "minidl: kernel tests on $$isa, sanitized"; \
+		cd $(CURDIR)/build/sanitize && MINIDL_ISA=$$isa ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
+		../../$(PY) -m pytest -q -p no:cacheprovider tests/minidl_ext tests/kernels $(ARGS) \
+		|| exit 1; done
 
 wheel: $(VENV)/.tools  ## make dist/*.whl with kernels for every instruction set
 	@$(PY) -W ignore setup.py -q bdist_wheel

@@ -100,7 +100,7 @@ class Function:
     outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
     retained: dict[int, weakref.ref[Tensor]]
 
-    takes_deferred = False         # forward understands Deferred arrays
+    takes_deferred = False         # forward understands a Deferred array (one at most)
     takes_deferred_grads = False   # backward understands Deferred gradients
     returns_view = False           # the output shares memory with an input
     _ours = False                  # defined in minidl: keeps the promise not to write to inputs
@@ -120,6 +120,7 @@ class Function:
         """
         node = cls()
         recording = _mode.recording
+        takes_deferred = cls.takes_deferred
         arrays = []
         needs = []
         for x in inputs:
@@ -127,13 +128,16 @@ class Function:
                 needs.append(recording and x._requires_grad)
                 a: Any = x._array
                 if a is None:
-                    a = x._deferred if cls.takes_deferred else x._compute()
+                    if takes_deferred:      # one: others are computed, and watched as arrays
+                        a, takes_deferred = x._deferred, False
+                    else:
+                        a = x._compute()
                 if not cls._ours:
                     x._expose()
                 arrays.append(a)
             else:
                 needs.append(False)
-                arrays.append(np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x)
+                arrays.append(np.asarray(x, order="C") if isinstance(x, np.ndarray) else x)
         node.needs_grad = tuple(needs)
         result = node.forward(*arrays, **options)
         record = True in needs
@@ -170,7 +174,7 @@ def _output(result: Any, cls: type[Function]) -> Tensor:
     t._slot = 0
     t._exposed = not cls._ours
     if isinstance(result, np.ndarray):
-        t._array = result if result.flags.c_contiguous else np.ascontiguousarray(result)
+        t._array = result if result.flags.c_contiguous else np.asarray(result, order="C")
     elif isinstance(result, Deferred):
         t._deferred = result
     elif isinstance(result, np.generic | int | float):
@@ -248,7 +252,7 @@ def _walk(outputs: Sequence[Tensor], output_grads: Sequence[np.ndarray], retain_
 
 def _reachable(outputs: Sequence[Tensor]) -> list[Function]:
     """The nodes behind the outputs, oldest first."""
-    stack = [t._node for t in outputs if t._node is not None]
+    stack = list(dict.fromkeys(t._node for t in outputs if t._node is not None))
     seen = set(stack)
     nodes = []
     while stack:
@@ -330,7 +334,7 @@ def _accumulate(t: Tensor, g: Any, leaves: dict[int, _Leaf]) -> None:
         if g.dtype != t.dtype:
             g = g.astype(t.dtype)
         if not g.flags.c_contiguous:
-            g = np.ascontiguousarray(g)
+            g = np.asarray(g, order="C")
     place: Any = t._node
     slot = t._slot
     if place is None:

@@ -18,7 +18,6 @@ import numpy as np
 from .tensor import Tensor
 
 _KEY = "minidl"
-_NUMBERS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
 def save(path: str | os.PathLike[str], state: Any) -> None:
@@ -33,8 +32,7 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
 
     arrays: dict[str, np.ndarray] = {}
     tree = _describe(state, "", arrays)
-    flat = isinstance(state, dict) and all(isinstance(v, np.ndarray | Tensor)
-                                           for v in state.values())
+    flat = isinstance(state, dict) and set(arrays) == set(state)
     metadata = None if flat else {_KEY: json.dumps(tree)}
     content = to_bytes(arrays, metadata)
     path = Path(path)
@@ -70,7 +68,7 @@ def load(path: str | os.PathLike[str]) -> Any:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _rebuild(json.loads(metadata[_KEY]), arrays) if _KEY in metadata else arrays
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"load: {path} is not a safetensors file of minidl's, or it is "
                          f"damaged: {error}") from None
 
@@ -80,12 +78,16 @@ def _describe(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, Tensor):
         value = value.data
     if isinstance(value, np.ndarray):
-        arrays[name] = np.ascontiguousarray(value)
+        if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
+            raise TypeError(f"save: cannot save an array of {value.dtype.name} ({name or 'state'})")
+        if name in arrays or name in ("", "__metadata__"):      # the last is safetensors' own
+            name = f"{name}#{len(arrays)}"
+        arrays[name] = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
         return {"array": name}
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):
-        return {"number": str(value)}
+        return {"number": ("-" if np.signbit(value) else "") + str(abs(value))}
     if value is None or isinstance(value, bool | int | float | str):
         return {"value": value}
     if isinstance(value, dict):
@@ -106,14 +108,16 @@ def _rebuild(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     if kind == "array":
         return arrays[value]
     if kind == "number":
-        return _NUMBERS[value]
+        return float(value)
     if kind == "dict":
         return {k: _rebuild(v, arrays) for k, v in value.items()}
     if kind == "list":
         return [_rebuild(v, arrays) for v in value]
     if kind == "tuple":
         return tuple(_rebuild(v, arrays) for v in value)
-    return value
+    if kind == "value":
+        return value
+    raise ValueError(f"unknown kind of value {kind!r}")
 
 
 def _sync_folder(folder: Path) -> None:

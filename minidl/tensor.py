@@ -71,7 +71,7 @@ class Tensor:
             raise ValueError(f"data: the tensor is {self.dtype} {self.shape}, "
                              f"the new value {value.dtype} {value.shape}")
         self._expose()
-        self._array = np.ascontiguousarray(value)
+        self._array = np.asarray(value, order="C")
 
     def _values(self) -> np.ndarray:
         return self._compute() if self._array is None else self._array
@@ -163,6 +163,7 @@ class Tensor:
         if self._node is not None:
             raise TypeError("a tensor inside a graph cannot be copied or pickled; "
                             "detach() it first")
+        self._expose()      # a shallow copy shares the array
         return _rebuild, (type(self), self._values(), self._requires_grad,
                           self.__dict__ if hasattr(self, "__dict__") else {})
 

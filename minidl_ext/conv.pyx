@@ -502,6 +502,8 @@ cdef int set_geometry(Geometry* s, str where, tuple x_shape, Py_ssize_t kh, Py_s
             min(s.ci, kh, kw, co, groups, s.sh, s.sw, s.dh, s.dw) < 1:
         raise ValueError(f"{where}: sizes, strides, dilations and groups must be positive and "
                          f"paddings not negative")
+    if max(s.h, s.w, kh, kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, bottom, right) >= 2**31:
+        raise ValueError(f"{where}: sizes, strides, dilations and paddings must be below 2^31")
     if s.ci % groups or co % groups:
         raise ValueError(f"{where}: {s.ci} input and {co} output channels do not divide into "
                          f"{groups} groups")
@@ -539,11 +541,13 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
         b = real_array(bias, "conv", "bias", 1)
         same_dtype(a, b, "conv", "x", "bias")
         has_length(b, s.co, "conv", "bias")
-        bias_data = b.data
+        bias_data = <char*>cnp.PyArray_DATA(b)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.co
     y = output(out, "conv", 4, dims, cnp.PyArray_TYPE(a))
     apart(y, a, "conv", "x")
     apart(y, k, "conv", "w")
+    if bias is not None:
+        apart(y, b, "conv", "bias")
     if s.n == 0:
         return y
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
@@ -590,8 +594,9 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     same_dtype(a, g, "conv_weight_grad", "x", "dy")
-    set_geometry(&s, "conv_weight_grad", np.shape(x), kernel_shape[0], kernel_shape[1],
-                 g.shape[3], stride, padding, dilation, groups)
+    kh, kw = kernel_shape       # not by index: that is unchecked in a kernel
+    set_geometry(&s, "conv_weight_grad", np.shape(x), kh, kw, g.shape[3], stride, padding,
+                 dilation, groups)
     check_output_grad(g, &s, "conv_weight_grad")
     dims[0], dims[1], dims[2], dims[3] = s.kh, s.kw, s.cig, s.co
     dw = output(out, "conv_weight_grad", 4, dims, cnp.PyArray_TYPE(a))

@@ -176,9 +176,7 @@ cdef object repeated(object number, int typenum):
     """A number as a row, for loops that know only arrays."""
     cdef cnp.npy_intp n = ROW
     row = cnp.PyArray_EMPTY(1, &n, typenum, 0)
-    cnp.PyArray_FILLWBYTE(row, 0)
-    if number != 0:
-        row[...] = number
+    row[...] = number
     return row
 
 
@@ -314,6 +312,6 @@ def minimum(a, b, out=None, int threads=0):
 
 
 def power(a, b, out=None, int threads=0):
-    if is_number(b) and b == 2 and isinstance(a, np.ndarray):
+    if is_number(b) and b == 2 and isinstance(a, np.ndarray) and a.dtype.kind == "f":
         return multiply(a, a, out, threads)
     return binary_kernel(POWER, "power", a, b, out, threads, np.power)

@@ -83,7 +83,7 @@ cdef row_kernel(RowFunction f, str name, object a, object y, object out, int thr
         same_dtype(x, w, name, "dy", "y")
         same_shape(x, w, name, "dy", "y")
     result = output_like(out, name, x)
-    apart_or_same(result, x, name, "x")
+    apart_or_same(result, x, name, "dy" if y is not None else "x")
     apart_or_same(result, w, name, "y")
     if n == 0:
         return result
@@ -139,8 +139,8 @@ cdef floating loss_row(const floating* x, int64_t label, const floating* weight,
     if label < 0:
         return 0
     if smoothing == 0:
-        return <floating>(-((x[label] - top) - log_total) * (1 if weight == NULL
-                                                            else weight[label]))
+        t = 1 if weight == NULL else weight[label]
+        return <floating>(-((x[label] - top) - log_total) * t) if t != 0 else 0
     for j in range(n):
         t = target(weight, smoothing, j, n, label)
         if t != 0:
@@ -225,6 +225,7 @@ def cross_entropy(logits, labels, weight=None, double smoothing=0.0, int threads
     cdef int t = team(threads, 8.0 * m * n)
     losses, p = new_array(1, &m, cnp.PyArray_TYPE(x)), new_like(x)
     if m * n == 0:
+        losses[...] = 0
         return losses, p
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
         with nogil:

@@ -78,16 +78,15 @@ cdef void exact_channel(const floating* x, Py_ssize_t rows, Py_ssize_t channels,
                         double* m2) noexcept nogil:
     """One channel of a block in double, for values whose squares leave the range of floats."""
     cdef Py_ssize_t r
-    cdef double total = 0, d, off = 0, squares = 0
+    cdef double total = 0, d, squares = 0
     for r in range(rows):
         total += x[r * channels]
     total /= rows
     for r in range(rows):
         d = x[r * channels] - total
-        off += d
         squares += d * d
-    mean[0] = total + off / rows
-    m2[0] = squares - off * off / rows
+    mean[0] = total
+    m2[0] = squares
 
 
 cdef void chunk_stats(const floating* x, Py_ssize_t rows, Rows* s, floating* work, double* mean,
@@ -109,7 +108,7 @@ cdef void chunk_stats(const floating* x, Py_ssize_t rows, Rows* s, floating* wor
             one_m2 = squares[c] - <double>off[c] * off[c] / count
             if floating is float:
                 # Squares that overflowed, or are so small that they lost digits.
-                if not (1e-30 < squares[c] < 1e38) and block_mean[c] == block_mean[c]:
+                if not (1e-30 < squares[c] < 1e38):
                     exact_channel(x + first * s.channels + c, count, s.channels, &one_mean,
                                   &one_m2)
             if first == 0:
@@ -186,10 +185,12 @@ def batch_norm_factors(mean, var, gamma, beta, double eps, dtype):
     cdef cnp.ndarray m = typed_array(mean, "batch_norm_factors", "mean", 1, cnp.NPY_FLOAT64)
     cdef cnp.ndarray v = typed_array(var, "batch_norm_factors", "var", 1, cnp.NPY_FLOAT64)
     cdef cnp.ndarray factors, array
-    cdef int typenum = cnp.NPY_FLOAT32 if dtype == np.float32 else cnp.NPY_FLOAT64
+    cdef int typenum = (<cnp.dtype>np.dtype(dtype)).type_num
     cdef cnp.npy_intp dims[2]
     cdef char* data[2]
     cdef int i = 0
+    if typenum != cnp.NPY_FLOAT32 and typenum != cnp.NPY_FLOAT64:
+        raise TypeError(f"batch_norm_factors: dtype must be float32 or float64, got {dtype}")
     dims[0], dims[1] = 5, m.shape[0]
     has_length(v, dims[1], "batch_norm_factors", "var")
     for name, value in (("gamma", gamma), ("beta", beta)):

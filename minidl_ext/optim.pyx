@@ -30,7 +30,7 @@ cdef struct Step:
 
 cdef cnp.ndarray cut(str where, tuple names, list lists, Py_ssize_t* count, int* typenum):
     """All arrays of a group as pieces, checked: one dtype, equal shapes, states writable."""
-    cdef Py_ssize_t n = len(lists[0]), i, k, total = 0, first, size, at = 0
+    cdef Py_ssize_t n = len(lists[0]), i, k, j, total = 0, first, size, at = 0
     cdef cnp.ndarray a, p
     cdef list arrays = []
     cdef cnp.ndarray table
@@ -50,8 +50,9 @@ cdef cnp.ndarray cut(str where, tuple names, list lists, Py_ssize_t* count, int*
             same_shape(p, a, where, "params", names[k])
             if k != 1 and not cnp.PyArray_ISWRITEABLE(a):
                 raise ValueError(f"{where}: {names[k]}[{i}] is read-only")
-            if k > 0:
-                apart(p, a, where, names[k])
+            for j in range(k):
+                apart(<cnp.ndarray>arrays[i * len(lists) + j], a, where,
+                      f"{names[k]}[{i}] and {names[j]}[{i}]")
             arrays.append(a)
         total += (cnp.PyArray_SIZE(p) + PIECE - 1) // PIECE
     table = scratch(total * sizeof(Piece))
@@ -141,7 +142,7 @@ def sgd_update(params, grads, velocities, double lr, double momentum=0.0, bint n
 
 
 def adam_update(params, grads, means, squares, double lr, double beta1, double beta2, double eps,
-                double weight_decay, bint decoupled, long step, int threads=0):
+                double weight_decay, bint decoupled, Py_ssize_t step, int threads=0):
     """m = b1 m + (1 - b1) g;  s = b2 s + (1 - b2) g^2;  p -= lr m' / (sqrt(s') + eps).
 
     m' and s' are divided by 1 - b^step. weight_decay is added to g, or, `decoupled`, shrinks p by

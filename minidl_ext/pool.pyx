@@ -27,6 +27,10 @@ cdef extern from "pool_rows.h" nogil:
     void spread_window_f64(const double* dy, const uint8_t* where, Py_ssize_t line,
                            Py_ssize_t channels, Py_ssize_t kh, Py_ssize_t kw, double* window)
 
+cdef enum:
+    RUN = 64            # positions that are added in the array's own type
+    LANES = 16          # channels side by side
+
 ctypedef fused place:
     uint8_t
     int32_t
@@ -303,14 +307,27 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), int threa
 
 cdef void mean_image(const floating* x, floating* y, Py_ssize_t positions, Py_ssize_t channels
                      ) noexcept nogil:
-    cdef Py_ssize_t p, c
-    cdef floating count = <floating>positions
-    memset(y, 0, channels * sizeof(floating))
-    for p in range(positions):
-        for c in range(channels):
-            y[c] += x[p * channels + c]
-    for c in range(channels):
-        y[c] = y[c] / count
+    """Means of each channel: runs of positions in the array's type, the runs added in double."""
+    cdef floating part[LANES]
+    cdef double total[LANES]
+    cdef Py_ssize_t first, p, c, c0, group, width
+    for group in range((channels + LANES - 1) // LANES):
+        c0 = group * LANES
+        width = min(<Py_ssize_t>LANES, channels - c0)
+        for c in range(width):
+            total[c] = 0
+        first = 0
+        while first < positions:
+            for c in range(width):
+                part[c] = 0
+            for p in range(first, min(first + RUN, positions)):
+                for c in range(width):
+                    part[c] += x[p * channels + c0 + c]
+            for c in range(width):
+                total[c] += part[c]
+            first += RUN
+        for c in range(width):
+            y[c0 + c] = <floating>(total[c] / positions)
 
 
 cdef void spread_image(const floating* dy, floating* dx, Py_ssize_t positions,
@@ -350,13 +367,14 @@ def global_avg_pool_backward(dy, input_shape, int threads=0):
     """dx: each dy is shared out equally over all positions."""
     cdef cnp.ndarray g = real_array(dy, "global_avg_pool_backward", "dy", 2), dx
     cdef cnp.npy_intp dims[64]
-    cdef Py_ssize_t n = g.shape[0], c = g.shape[1], positions = 1, i
+    cdef Py_ssize_t n = g.shape[0], c = g.shape[1], positions = 1, i, size
     cdef int axes = len(input_shape), t
     if axes < 2 or axes > 64 or input_shape[0] != n or input_shape[axes - 1] != c:
         raise ValueError(f"global_avg_pool_backward: dy {np.shape(dy)} does not fit "
                          f"input_shape {tuple(input_shape)}")
     for i in range(axes):
-        dims[i] = input_shape[i]
+        size = input_shape[i]
+        dims[i] = size
         if 0 < i < axes - 1:
             positions *= dims[i]
         if dims[i] < 0:
@@ -391,6 +409,8 @@ cdef int set_geometry(Geometry* s, str where, tuple x_shape, window, stride, pad
     if min(s.n, s.h, s.w, s.c, s.ph, s.pw) < 0 or min(s.kh, s.kw, s.sh, s.sw) < 1:
         raise ValueError(f"{where}: windows and strides must be positive and paddings not "
                          f"negative")
+    if s.h < 1 or s.w < 1:
+        raise ValueError(f"{where}: images must have rows and columns, got shape {x_shape}")
     if 2 * s.ph > s.kh or 2 * s.pw > s.kw:
         raise ValueError(f"{where}: padding {padding} is more than half of window {window}")
     if s.h + 2 * s.ph < s.kh or s.w + 2 * s.pw < s.kw:

@@ -6,6 +6,8 @@ from libc.stdint cimport uint64_t
 
 from minidl_ext.runtime cimport apart_or_same, output_like, real_array, team
 
+import operator
+
 import numpy as np
 
 cnp.import_array()
@@ -29,7 +31,7 @@ cdef void drop(const floating* x, floating* y, Py_ssize_t first, Py_ssize_t last
         y[i] = x[i] * scale if splitmix64(key, i) >> 40 < bound else 0
 
 
-def dropout(x, double p, uint64_t key, out=None, int threads=0):
+def dropout(x, double p, key, out=None, int threads=0):
     """x / (1 - p) where the hash of (key, i) falls below 1 - p, else 0.
 
     The same call on dy is the gradient: nothing is stored.
@@ -37,7 +39,7 @@ def dropout(x, double p, uint64_t key, out=None, int threads=0):
     cdef cnp.ndarray a = real_array(x, "dropout", "x", -1), y
     cdef Py_ssize_t n = cnp.PyArray_SIZE(a), i
     cdef int t = team(threads, 4.0 * n)
-    cdef uint64_t bound
+    cdef uint64_t bound, stream = operator.index(key)
     cdef double scale = 1 / (1 - p) if p < 1 else 0
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")
@@ -47,9 +49,9 @@ def dropout(x, double p, uint64_t key, out=None, int threads=0):
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             drop(<float*>a.data, <float*>y.data, i * PIECE, min(n, (i + 1) * <Py_ssize_t>PIECE),
-                 key, bound, <float>scale)
+                 stream, bound, <float>scale)
     else:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             drop(<double*>a.data, <double*>y.data, i * PIECE,
-                 min(n, (i + 1) * <Py_ssize_t>PIECE), key, bound, scale)
+                 min(n, (i + 1) * <Py_ssize_t>PIECE), stream, bound, scale)
     return y

@@ -21,6 +21,8 @@ from libc.stdlib cimport abort
 cimport cython
 cimport numpy as cnp
 
+import operator
+
 import numpy as np
 
 cnp.import_array()
@@ -64,12 +66,12 @@ cdef int _threads = 1
 cdef bint _forked = False
 
 
-def set_num_threads(int n):
+def set_num_threads(Py_ssize_t n):
     """Use exactly `n` threads in kernels (1 to 1024), however many cores there are."""
     global _threads
     if n < 1 or n > MAX_THREADS:
         raise ValueError(f"set_num_threads: n must be between 1 and {MAX_THREADS}, got {n}")
-    _threads = n
+    _threads = <int>n
 
 
 def get_num_threads():
@@ -258,9 +260,10 @@ def empty(shape, dtype=np.float32):
     """An uninitialised array of a shape (int or tuple) and dtype, from the pool."""
     cdef cnp.npy_intp dims[MAX_AXES]
     cdef int i = 0
+    cdef Py_ssize_t n
     cdef cnp.dtype descr = np.dtype(dtype)
-    if isinstance(shape, int):
-        shape = (shape,)
+    if not isinstance(shape, (tuple, list)):
+        shape = (operator.index(shape),)
     if len(shape) > MAX_AXES or descr.type_num >= cnp.NPY_OBJECT or not dtype_is_native(descr):
         return np.empty(shape, dtype)
     for n in shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.common import pair
+from ..ops.common import float_tensor, pair
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
@@ -43,9 +43,10 @@ class Conv(Layer):
         self.bias = Parameter(init.constant((out_channels,))) if bias else None
 
     def forward(self, x: Any) -> Tensor:
-        if len(x.shape) != 4 or x.shape[3] != self.in_channels:
+        x = float_tensor(x, "Conv")
+        if x.ndim != 4 or x.shape[3] != self.in_channels:
             raise ValueError(f"Conv expected images (N, H, W, {self.in_channels}), "
-                             f"got {tuple(x.shape)}")
+                             f"got {x.shape}")
         return ops.conv(x, self.weight, self.bias, self.stride, self.padding, self.dilation,
                         self.groups)
 

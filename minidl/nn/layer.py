@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -146,33 +146,22 @@ class Layer:
             raise TypeError(f"astype: layers are float32 or float64, got {dtype}")
         done = set()
         for _, layer in self.named_layers():
-            for name, value in layer._items():
+            for _, value in layer._items():
                 if isinstance(value, Parameter) and id(value) not in done:
                     done.add(id(value))
                     value._expose()
                     value._array = value._values().astype(dtype)
                     value._grad = None
-                elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                    layer._set_buffer(name, value.astype(dtype))
+            for name, value in layer.__dict__.items():
+                if not name.startswith("_"):
+                    layer.__dict__[name] = _converted(value, dtype)
         return self
-
-    def _set_buffer(self, name: str, array: np.ndarray) -> None:
-        """Put another array in the place that `_items` calls `name`."""
-        first, *rest = name.split(".")
-        if not rest:
-            setattr(self, first, array)
-            return
-        holder = self.__dict__[first]
-        for part in rest[:-1]:
-            holder = holder[part if isinstance(holder, dict) else int(part)]
-        holder[rest[-1] if isinstance(holder, dict) else int(rest[-1])] = array
 
     # ------------------------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """All parameters and buffers as a flat dict of copies, by dotted name."""
-        return {name: np.array(value.data if isinstance(value, Parameter) else value)
-                for name, value in self._walk()}
+        return {name: np.array(array) for name, _, array in self._memory()}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Take all values from `state`, as `state_dict` gives them.
@@ -182,9 +171,17 @@ class Layer:
         that match are loaded) and those of another shape or kind of dtype. Values are converted
         to the layer's dtype.
         """
+        where = f"load_state_dict of {type(self).__name__}"
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{where}: state must be a dict of arrays, "
+                            f"got {type(state).__name__}")
         own = dict(self._walk())
-        given = {name: np.asarray(value.data if isinstance(value, Tensor) else value)
-                 for name, value in state.items()}
+        given = {}
+        for name, value in state.items():
+            try:
+                given[name] = np.asarray(value.data if isinstance(value, Tensor) else value)
+            except ValueError as error:
+                raise StateError(f"{where}: wrong: {name}: {error}") from None
         missing = [name for name in own if name not in given]
         unexpected = [name for name in given if name not in own]
         wrong = [f"{name}: {own[name].shape} expected, got {value.shape}"
@@ -193,6 +190,9 @@ class Layer:
         wrong += [f"{name}: {own[name].dtype} expected, got {value.dtype}"
                   for name, value in given.items() if name in own
                   and not np.can_cast(value.dtype, own[name].dtype, "same_kind")]
+        wrong += [f"{name}: the memory of the {kind} is read-only"
+                  for name, kind, array in self._memory() if name in given
+                  and not array.flags.writeable]
         problems = []
         if strict and missing:
             problems.append("missing: " + ", ".join(missing))
@@ -201,12 +201,18 @@ class Layer:
         if wrong:
             problems.append("wrong: " + "; ".join(wrong))
         if problems:
-            raise StateError(f"load_state_dict of {type(self).__name__}: "
-                             + " | ".join(problems))
-        for name, value in own.items():
+            raise StateError(f"{where}: " + " | ".join(problems))
+        for name, _, array in self._memory():
             if name in given:
-                target = value.data if isinstance(value, Parameter) else value
-                target[...] = given[name]
+                array[...] = given[name]
+
+    def _memory(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        """(name, kind, array) of each parameter and buffer."""
+        for name, value in self._walk():
+            if isinstance(value, Parameter):
+                yield name, "parameter", value.data
+            else:
+                yield name, "buffer", value
 
     # -------------------------------------------------------------------------------------- use
 
@@ -237,7 +243,7 @@ class Layer:
             self.eval()
             with no_grad():
                 for start in range(0, max(len(values), 1), batch_size):
-                    batch = np.ascontiguousarray(values[start:start + batch_size])
+                    batch = np.asarray(values[start:start + batch_size], order="C")
                     if batch.dtype == np.uint8:
                         batch = kernels.to_float(batch)
                     outputs.append(self(Tensor(batch)).data)
@@ -283,6 +289,20 @@ class StateError(KeyError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def _converted(value: Any, dtype: np.dtype) -> Any:
+    """A value with the float arrays in it, and in lists, tuples and dicts, in another dtype."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return value.astype(dtype)
+    if isinstance(value, list):
+        value[:] = [_converted(item, dtype) for item in value]
+    elif isinstance(value, dict):
+        for key in value:
+            value[key] = _converted(value[key], dtype)
+    elif type(value) is tuple:
+        return tuple([_converted(item, dtype) for item in value])
+    return value
 
 
 def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:

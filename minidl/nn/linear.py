@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
@@ -25,10 +26,11 @@ class Dense(Layer):
         self.bias = Parameter(init.constant((out_features,))) if bias else None
 
     def forward(self, x: Any) -> Tensor:
+        x = float_tensor(x, "Dense")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             hint = ": flatten the images first" if len(x.shape) > 2 else ""
             raise ValueError(f"Dense expected {self.in_features} features on the last axis, "
-                             f"got {tuple(x.shape)}{hint}")
+                             f"got {x.shape}{hint}")
         y = ops.matmul(x, self.weight)
         return y if self.bias is None else ops.add(y, self.bias)
 

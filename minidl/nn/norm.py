@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import ops
+from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
@@ -52,9 +53,10 @@ class BatchNorm(Layer):
         self.num_batches = np.zeros((), np.int64) if track_stats else None
 
     def forward(self, x: Any) -> Tensor:
-        if len(x.shape) < 2 or x.shape[-1] != self.features:
+        x = float_tensor(x, "BatchNorm")
+        if x.ndim < 2 or x.shape[-1] != self.features:
             raise ValueError(f"BatchNorm expected (..., {self.features}) with at least two axes, "
-                             f"got {tuple(x.shape)}")
+                             f"got {x.shape}")
         if self.num_batches is None:
             return ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps)
         training = self.training and not self.frozen and not self.stats_frozen

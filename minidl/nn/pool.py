@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.common import pair
+from ..ops.common import as_tensor, pair
 from ..tensor import Tensor
 from .layer import Layer
 
@@ -50,4 +50,5 @@ class Flatten(Layer):
     """All axes but the batch axis made one: (N, H, W, C) to (N, H W C)."""
 
     def forward(self, x: Any) -> Tensor:
-        return ops.flatten(x, 1) if len(x.shape) > 1 else ops.reshape(x, (-1, 1))
+        x = as_tensor(x, "Flatten")
+        return ops.flatten(x, 1) if x.ndim > 1 else ops.reshape(x, (-1, 1))

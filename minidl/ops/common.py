@@ -15,7 +15,12 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     if isinstance(x, Tensor):
         return x
     if isinstance(x, np.ndarray | np.generic | int | float | list | tuple):
-        return Tensor(np.asarray(x, dtype=np.float32 if isinstance(x, float) else None))
+        array = np.asarray(x, dtype=np.float32 if type(x) is float else None)
+        if array.dtype.kind == "c":
+            raise TypeError(f"{where}: complex numbers are not supported, got {array.dtype}")
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{where}: {name} must be numbers, got {array.dtype}")
+        return Tensor(array)
     raise TypeError(f"{where}: {name} must be a tensor or an array, got {type(x).__name__}")
 
 

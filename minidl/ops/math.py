@@ -20,12 +20,14 @@ from .reduce import sum_to
 
 def _operand(x: Any, where: str) -> Any:
     """A tensor, array or Python number, ready for apply."""
-    if isinstance(x, Tensor | numbers.Number) and not isinstance(x, np.generic):
-        if isinstance(x, complex):
-            raise TypeError(f"{where}: complex numbers are not supported")
+    if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
-    if isinstance(x, np.generic | np.ndarray) and x.ndim == 0:
-        return x.item()
+    if isinstance(x, np.generic | np.ndarray) and x.ndim == 0 and x.dtype.kind in "fiub":
+        return {"f": float, "b": bool}.get(x.dtype.kind, int)(x)
+    if isinstance(x, numbers.Real):
+        return float(x)
+    if isinstance(x, complex):
+        raise TypeError(f"{where}: complex numbers are not supported")
     return as_tensor(x, where, "operand")
 
 
@@ -35,12 +37,17 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
     a, b = _operand(a, name), _operand(b, name)
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = as_tensor(a, name)
+    check_broadcast(name, a, b)
+    return function.apply(a, b)
+
+
+def check_broadcast(where: str, a: Any, b: Any) -> None:
+    """ValueError unless the shapes of two operands broadcast."""
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape != b.shape:
         try:
             np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
-            raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast") from None
-    return function.apply(a, b)
+            raise ValueError(f"{where}: shapes {a.shape} and {b.shape} do not broadcast") from None
 
 
 class _Binary(Function):
@@ -64,7 +71,6 @@ class Add(_Binary):
     def forward(self, a: Any, b: Any) -> Any:
         for one, other in ((a, b), (b, a)):
             if isinstance(one, Deferred):
-                other = other.compute() if isinstance(other, Deferred) else other
                 total = one.plus(other) if isinstance(other, np.ndarray) else None
                 if total is not None:
                     self.shape_a = self.shape_b = one.shape
@@ -119,8 +125,7 @@ class Divide(_Binary):
         da = kernels.divide(dy, self.b)
         db = None
         if self.needs_grad[1]:
-            db = kernels.multiply(da, self.y)
-            kernels.negative(db, out=db)
+            db = kernels.negative(kernels.multiply(da, self.y))
         return self.reduced(da, db)
 
 
@@ -354,11 +359,15 @@ def astype(x: Any, dtype: Any) -> Tensor:
     """x in another dtype; the gradient comes back in x's. x itself if the dtype is the same."""
     t = as_tensor(x, "astype")
     dtype = np.dtype(dtype)
+    if dtype.kind not in "fiub":
+        raise TypeError(f"astype: dtype must be of numbers, got {dtype}")
     return t if t.dtype == dtype else Cast.apply(t, dtype=dtype)
 
 
 def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
     """A bool tensor: a NumPy comparison, element by element, broadcast."""
-    a, b = _operand(a, relation.__name__), _operand(b, relation.__name__)
+    name = relation.__name__
+    a, b = _operand(a, name), _operand(b, name)
+    check_broadcast(name, a, b)
     return Tensor(np.asarray(relation(a._values() if isinstance(a, Tensor) else a,
                                       b._values() if isinstance(b, Tensor) else b)))

@@ -68,6 +68,8 @@ def _pool(function: type[Function], where: str, x: Any, window: Any, stride: Any
     k = pair(window, where, "window", 1)
     s = k if stride is None else pair(stride, where, "stride", 1)
     p = pair(padding, where, "padding", 0)
+    if 0 in x.shape[1:3]:
+        raise ValueError(f"{where}: images must have rows and columns, got shape {x.shape}")
     if 2 * p[0] > k[0] or 2 * p[1] > k[1]:
         raise ValueError(f"{where}: padding {padding!r} is more than half of window {window!r}")
     if x.shape[1] + 2 * p[0] < k[0] or x.shape[2] + 2 * p[1] < k[1]:

@@ -12,6 +12,8 @@ from ..autograd import Deferred, Function
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, normalize_axes
 
+max_of = max        # the built-in, whose name the operation takes
+
 
 def middle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """x as (before, reduced, after), the middle axis holding the sorted `axes`; copied only if
@@ -22,8 +24,7 @@ def middle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     if axes[-1] - axes[0] != len(axes) - 1:
         kept = [a for a in range(x.ndim) if a not in axes]
         x = np.ascontiguousarray(x.transpose(*kept, *axes))
-        return x.reshape(math.prod(shape[a] for a in kept), -1, 1) if x.size else \
-            x.reshape(math.prod(shape[a] for a in kept), math.prod(shape[a] for a in axes), 1)
+        return x.reshape(math.prod(shape[a] for a in kept), math.prod(shape[a] for a in axes), 1)
     first, last = axes[0], axes[-1] + 1
     return x.reshape(math.prod(shape[:first]), math.prod(shape[first:last]),
                      math.prod(shape[last:]))
@@ -82,12 +83,14 @@ class Var(Function):
                 ) -> np.ndarray:
         self.kept = reduced_shape(x.shape, axes, True)
         count = math.prod(x.shape[a] for a in axes)
-        self.scale = x.dtype.type(1 / (count - ddof)) if count > ddof else x.dtype.type(np.nan)
-        mean = np.divide(kernels.sum(middle(x, axes)), x.dtype.type(builtin_max(count, 1)))
+        with np.errstate(divide="ignore"):          # as NumPy: no degrees of freedom, no bound
+            self.scale = np.divide(x.dtype.type(1), x.dtype.type(max_of(count - ddof, 0)))
+        mean = np.divide(kernels.sum(middle(x, axes)), x.dtype.type(max_of(count, 1)))
         self.deviation = kernels.subtract(x, mean.reshape(self.kept))
         squares = kernels.multiply(self.deviation, self.deviation)
         y = kernels.sum(middle(squares, axes)).reshape(reduced_shape(x.shape, axes, keepdims))
-        return np.multiply(y, self.scale)
+        with np.errstate(invalid="ignore"):
+            return np.multiply(y, self.scale)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         factor = np.multiply(dy.reshape(self.kept), 2 * self.scale)
@@ -121,9 +124,6 @@ class Min(_Extreme):
     kernel = "min"
 
 
-builtin_max = max
-
-
 def _repeat(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     y = kernels.empty(shape, g.dtype)
     y[...] = g
@@ -150,15 +150,19 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """The variance over axis, divided by count - ddof (0, the biased one, as in NumPy)."""
-    t = float_tensor(x, "var")
-    return Var.apply(t, axes=normalize_axes(axis, t.ndim, "var"), ddof=ddof, keepdims=keepdims)
+    return _variance("var", x, axis, ddof, keepdims)
+
+
+def _variance(where: str, x: Any, axis: Any, ddof: float, keepdims: bool) -> Tensor:
+    t = float_tensor(x, where)
+    return Var.apply(t, axes=normalize_axes(axis, t.ndim, where), ddof=ddof, keepdims=keepdims)
 
 
 def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """The square root of `var`."""
     from .math import sqrt
 
-    return sqrt(var(x, axis, ddof, keepdims))
+    return sqrt(_variance("std", x, axis, ddof, keepdims))
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:

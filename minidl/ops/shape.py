@@ -85,11 +85,15 @@ class Split(Function):
     """y_k = parts of x along an axis;  dx = the dy_k one after another."""
 
     def forward(self, x: np.ndarray, ends: list[int], axis: int) -> tuple[np.ndarray, ...]:
-        self.axis = axis
+        self.shape, self.ends, self.axis = x.shape, ends, axis
         return tuple([np.array(part, order="C") for part in np.split(x, ends, axis)])
 
     def backward(self, *dys: np.ndarray) -> np.ndarray:
-        return np.concatenate(dys, self.axis)
+        dx = np.zeros(self.shape, dys[0].dtype)
+        before = (slice(None),) * self.axis
+        for start, end, dy in zip([0, *self.ends], [*self.ends, None], dys, strict=True):
+            dx[(*before, slice(start, end))] += dy      # places may overlap, as NumPy allows
+        return dx
 
 
 class Flip(Function):
@@ -198,14 +202,15 @@ def transpose(x: Any, *axes: Any) -> Tensor:
     return Transpose.apply(t, axes=order)
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """x repeated along new and size-1 axes to `shape`."""
     t = as_tensor(x, "broadcast_to")
+    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     try:
-        return BroadcastTo.apply(t, shape=tuple(shape))
+        return BroadcastTo.apply(t, shape=shape)
     except ValueError:
         raise ValueError(f"broadcast_to: shape {t.shape} does not broadcast to "
-                         f"{tuple(shape)}") from None
+                         f"{shape}") from None
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
@@ -213,17 +218,21 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     def plain(i: Any) -> Any:
         if isinstance(i, Tensor):
             return i._values()
-        return np.asarray(i) if isinstance(i, list) else i
+        if isinstance(i, list):
+            return np.asarray(i) if i else np.zeros(0, np.intp)
+        return i
 
     index = tuple([plain(i) for i in index]) if isinstance(index, tuple) else plain(index)
     return GetItem.apply(x, index=index)
 
 
-def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """The tensors joined along an existing axis."""
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
+    """The tensors joined along an existing axis (None: flattened first)."""
     ts = [as_tensor(t, "concatenate", "tensors") for t in tensors]
     if not ts:
         raise ValueError("concatenate: needs at least one tensor")
+    if axis is None:
+        ts, axis = [flatten(t) for t in ts], 0
     (a,) = normalize_axes(axis, ts[0].ndim, "concatenate")
     for t in ts:
         if t.ndim != ts[0].ndim or any(
@@ -237,6 +246,9 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The tensors joined along a new axis."""
     ts = [as_tensor(t, "stack", "tensors") for t in tensors]
+    if not ts:
+        raise ValueError("stack: needs at least one tensor")
+    normalize_axes(axis, ts[0].ndim + 1, "stack")
     if len({t.shape for t in ts}) > 1:
         raise ValueError(f"stack: shapes differ: {[t.shape for t in ts]}")
     return concatenate([expand_dims(t, axis) for t in ts], axis)
@@ -269,8 +281,11 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     if mode not in ("constant", "edge", "reflect", "wrap"):
         raise ValueError(f"pad: mode must be constant, edge, reflect or wrap, got {mode!r}")
     try:
-        widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (t.ndim, 2))
-    except (ValueError, TypeError):
+        given = np.asarray(pad_width)
+        if given.dtype.kind == "f":
+            raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
+        widths = np.broadcast_to(given.astype(int), (t.ndim, 2))
+    except ValueError:
         raise ValueError(f"pad: pad_width {pad_width!r} does not give (before, after) for "
                          f"{t.ndim} axes") from None
     if (widths < 0).any():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from ..nn.layer import StateError
 from ..tensor import Tensor
@@ -52,6 +55,13 @@ class Optimizer:
             group = {**defaults, **given, "params": members}
             self._check(group)
             self.groups.append(group)
+        self._check_apart()
+
+    def _check_apart(self) -> None:
+        """Raise ValueError if two parameters share memory: threads would race on it."""
+        bounds = sorted(byte_bounds(p._values()) for g in self.groups for p in g["params"])
+        if any(end > start for (_, end), (start, _) in itertools.pairwise(bounds)):
+            raise ValueError(f"{type(self).__name__}: two parameters share memory")
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raise ValueError if an option of the group is out of range."""
@@ -80,12 +90,19 @@ class Optimizer:
         """Change every parameter that has a gradient."""
         for group in self.groups:
             ready = [p for p in group["params"] if p._grad is not None]
-            if ready:
+            needed = self._needed(group)
+            if needed:
                 for p in ready:
-                    if self.state_names and p not in self.state:
-                        self.state[p] = {"step": 0, **{
-                            name: np.zeros(p.shape, p.dtype) for name in self.state_names}}
+                    state = self.state.setdefault(p, {"step": 0})
+                    for name in needed:
+                        if name not in state:
+                            state[name] = np.zeros(p.shape, p.dtype)
+            if ready:
                 self._update(group, ready, [_gradient(p) for p in ready])
+
+    def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """The arrays that the options of a group need for each parameter."""
+        return self.state_names
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:
@@ -108,35 +125,53 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take options and state from `state_dict()` of an optimizer of the same structure.
 
-        StateError (a ValueError) if the groups or shapes differ; nothing is changed then.
+        StateError (a ValueError) if anything does not fit; nothing is changed then.
         """
         where = f"load_state_dict of {type(self).__name__}"
+        try:
+            groups, new = self._read(state)
+        except StateError as error:
+            raise StateError(f"{where}: {error}") from None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise StateError(f"{where}: not a state of an optimizer: {error!r}") from None
+        for group, saved in zip(self.groups, groups, strict=True):
+            group.update(saved)
+        self.state = new
+
+    def _read(self, state: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[Tensor, Any]]:
+        """The options of each group and the state of each parameter, checked and copied."""
         if set(state) != {"groups", "state"}:
-            raise StateError(f'{where}: needs "groups" and "state", got {sorted(state)}')
+            raise StateError(f'needs "groups" and "state", got {sorted(state)}')
         sizes, given = ([len(g["params"]) for g in groups] for groups in
                         (self.groups, state["groups"]))
         if sizes != given:
-            raise StateError(f"{where}: groups of {sizes} parameters expected, got {given}")
-        by_number = [p for g in self.groups for p in g["params"]]
-        new: dict[Tensor, dict[str, Any]] = {}
-        for number, values in state["state"].items():
-            p = by_number[int(number)]
-            if set(values) != {"step", *self.state_names}:
-                raise StateError(f"{where}: state {sorted(values)} of parameter {number} is "
-                                 f"another optimizer's")
-            entry: dict[str, Any] = {"step": int(values["step"])}
-            for name in self.state_names:
-                entry[name] = np.array(values[name], dtype=p.dtype)
-                if entry[name].shape != p.shape:
-                    raise StateError(f"{where}: {name} of parameter {number} must have shape "
-                                     f"{p.shape}, got {entry[name].shape}")
-            new[p] = entry
+            raise StateError(f"groups of {sizes} parameters expected, got {given}")
+        options = []
+        owner: dict[str, tuple[Tensor, tuple[str, ...]]] = {}
         for group, saved in zip(self.groups, state["groups"], strict=True):
             if set(saved) != set(group):
-                raise StateError(f"{where}: options {sorted(set(saved) ^ set(group))} differ")
-        for group, saved in zip(self.groups, state["groups"], strict=True):
-            group.update({k: v for k, v in saved.items() if k != "params"})
-        self.state = new
+                raise StateError(f"options {sorted(set(saved) ^ set(group))} differ")
+            self._check(saved)
+            options.append({k: v for k, v in saved.items() if k != "params"})
+            for p in group["params"]:
+                owner[str(len(owner))] = p, self._needed(saved)
+        new: dict[Tensor, dict[str, Any]] = {}
+        for number, values in state["state"].items():
+            if number not in owner:
+                raise StateError(f"there is no parameter {number}")
+            p, needed = owner[number]
+            names = set(values) - {"step"}
+            if not set(needed) <= names <= set(self.state_names):
+                raise StateError(f"state {sorted(values)} of parameter {number} is another "
+                                 f"optimizer's")
+            entry: dict[str, Any] = {"step": operator.index(values["step"])}
+            for name in names:
+                entry[name] = np.array(values[name], dtype=p.dtype)
+                if entry[name].shape != p.shape:
+                    raise StateError(f"{name} of parameter {number} must have shape "
+                                     f"{p.shape}, got {entry[name].shape}")
+            new[p] = entry
+        return options, new
 
     def __repr__(self) -> str:
         first = ", ".join(f"{k}={v!r}" for k, v in self.groups[0].items() if k != "params")
@@ -147,4 +182,4 @@ class Optimizer:
 def _gradient(p: Tensor) -> np.ndarray:
     g = p._grad
     assert g is not None
-    return g if g.flags.c_contiguous else np.ascontiguousarray(g)
+    return g if g.flags.c_contiguous else np.asarray(g, order="C")

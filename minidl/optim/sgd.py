@@ -24,8 +24,9 @@ class SGD(Optimizer):
                  nesterov: bool = False, weight_decay: float = 0) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "nesterov": nesterov,
                                   "weight_decay": weight_decay})
-        if not any(group["momentum"] for group in self.groups):
-            self.state_names = ()
+
+    def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return self.state_names if group["momentum"] else ()
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
@@ -36,6 +37,7 @@ class SGD(Optimizer):
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:
-        velocities = [self.state[p]["velocity"] for p in params] if self.state_names else None
+        velocities = ([self.state[p]["velocity"] for p in params] if group["momentum"]
+                      else None)
         kernels.sgd_update([p._values() for p in params], grads, velocities, group["lr"],
                            group["momentum"], group["nesterov"], group["weight_decay"])

@@ -5,7 +5,7 @@ import numpy as np
 
 def softmax(x, out=None, threads=0):
     """Rows of exp(x - max) / sum."""
-    e = np.exp(x - x.max(axis=1, keepdims=True))
+    e = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
     return np.divide(e, e.sum(axis=1, keepdims=True), out=out)
 
 
@@ -16,7 +16,7 @@ def softmax_backward(dy, y, out=None, threads=0):
 
 def log_softmax(x, out=None, threads=0):
     """Rows of x - max - log(sum(exp(x - max)))."""
-    z = x - x.max(axis=1, keepdims=True)
+    z = x - x.max(axis=1, keepdims=True, initial=-np.inf)
     return np.subtract(z, np.log(np.exp(z).sum(axis=1, keepdims=True)), out=out)
 
 

@@ -16,6 +16,8 @@ def max_pool(x, window, stride, padding=(0, 0), threads=0):
     patches = _windows(x, window, stride, padding, -np.inf)
     argmax = patches.argmax(axis=-1)
     y = np.take_along_axis(patches, argmax[..., None], -1)[..., 0]
+    inside = _windows(np.ones(x.shape, bool), window, stride, padding, False)
+    argmax = np.where(y == -np.inf, inside.argmax(axis=-1), argmax)     # not the padding
     return np.ascontiguousarray(y), np.ascontiguousarray(argmax.astype(index_dtype(window)))
 
 
@@ -50,7 +52,7 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), threads=0
 
 def global_avg_pool(x, threads=0):
     """Means over all positions: (N, ..., C) to (N, C)."""
-    return x.reshape(x.shape[0], -1, x.shape[-1]).mean(axis=1, dtype=x.dtype)
+    return x.mean(axis=tuple(range(1, x.ndim - 1)), dtype=np.float64).astype(x.dtype)
 
 
 def global_avg_pool_backward(dy, input_shape, threads=0):
@@ -71,4 +73,4 @@ def _windows(x, window, stride, padding, fill):
     (ph, pw), (sh, sw) = padding, stride
     padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=fill)
     view = sliding_window_view(padded, window, axis=(1, 2))[:, ::sh, ::sw]
-    return view.reshape(*view.shape[:4], -1)
+    return view.reshape(*view.shape[:4], window[0] * window[1])
