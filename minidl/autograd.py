@@ -22,7 +22,11 @@ from .tensor import Tensor
 
 
 class _Mode(threading.local):
-    recording = True
+    """Whether this thread records, and what it did before each no_grad that it is inside."""
+
+    def __init__(self) -> None:
+        self.recording = True
+        self.before: list[bool] = []
 
 
 _mode = _Mode()
@@ -36,13 +40,12 @@ class no_grad(contextlib.ContextDecorator):
     """
 
     def __enter__(self) -> no_grad:
-        self._before = getattr(self, "_before", [])
-        self._before.append(_mode.recording)
+        _mode.before.append(_mode.recording)
         _mode.recording = False
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _mode.recording = self._before.pop()
+        _mode.recording = _mode.before.pop()
 
 
 def is_recording() -> bool:
@@ -219,16 +222,19 @@ class _Leaf:
         self.owned = [False]
 
 
-def _walk(outputs: Sequence[Tensor], output_grads: Sequence[np.ndarray], retain_graph: bool,
-          wanted: Iterable[Tensor] = ()) -> tuple[dict[int, _Leaf], dict[tuple[int, int], Any]]:
-    """Propagate gradients from outputs; return those of leaves and of wanted other tensors.
+Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
+
+
+def _walk(nodes: list[Function], outputs: Sequence[Tensor], output_grads: Sequence[np.ndarray],
+          retain_graph: bool, wanted: Iterable[Tensor]) -> tuple[dict[int, _Leaf], Captured]:
+    """Propagate gradients from outputs through the nodes behind them, oldest first; return
+    those of leaves and of wanted other tensors.
 
     A node's gradients are complete when it is its turn, since all that use it are younger. Its
     saved arrays are freed as soon as its backward has run.
     """
-    nodes = _reachable(outputs)
     leaves: dict[int, _Leaf] = {}
-    captured: dict[tuple[int, int], Any] = {
+    captured: Captured = {
         (id(t._node), t._slot): None for t in wanted if t._node is not None}
     try:
         for node in nodes:
@@ -270,17 +276,10 @@ def _reachable(outputs: Sequence[Tensor]) -> list[Function]:
     return nodes
 
 
-def _complete(node: Function, captured: dict[tuple[int, int], Any]) -> list[Any] | None:
+def _complete(node: Function, captured: Captured) -> list[Any] | None:
     """The gradients of a node's outputs, ready for its backward; None if there are none."""
     grads = node.grads
     del node.grads
-    retained = node.__dict__.get("retained")
-    if retained:
-        for slot, ref in retained.items():
-            tensor = ref()
-            if tensor is not None and grads[slot] is not None:
-                grads[slot] = _array(grads[slot])
-                tensor._store_grad(grads[slot].copy())
     if captured:
         for slot in range(len(grads)):
             if (id(node), slot) in captured and grads[slot] is not None:
@@ -317,7 +316,8 @@ def _step(node: Function, grads: list[Any], leaves: dict[int, _Leaf]) -> None:
         if g.shape != t.shape:
             raise RuntimeError(f"{type(node).__name__}.backward returned a gradient of shape "
                                f"{g.shape} for input {k} of shape {t.shape}")
-        if t._node is None and _shared(g, grads, results[:k]):
+        # What a leaf keeps nobody else may hold; a user's function may keep what it returns.
+        if t._node is None and (not node._ours or _shared(g, grads, results[:k])):
             g = _array(g).copy()
         _accumulate(t, g, leaves)
 
@@ -358,7 +358,14 @@ def _array(g: Any) -> np.ndarray:
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
     """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
     start = _start_grad(output, grad, "backward")
-    leaves, _ = _walk([output], [start], retain_graph)
+    nodes = _reachable([output])
+    retained = [t for node in nodes if "retained" in node.__dict__
+                for ref in node.retained.values() if (t := ref()) is not None]
+    leaves, captured = _walk(nodes, [output], [start], retain_graph, retained)
+    for t in retained:
+        g = captured[id(t._node), t._slot]
+        if g is not None:
+            t._store_grad(g)
     for leaf in leaves.values():
         leaf.tensor._store_grad(_array(leaf.grads[0]))
 
@@ -386,7 +393,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
         if not t._requires_grad:
             raise ValueError("grad: an input does not require a gradient")
     begin = [_start_grad(t, g, "grad") for t, g in zip(outs, starts, strict=True)]
-    leaves, captured = _walk(outs, begin, retain_graph, wanted=ins)
+    leaves, captured = _walk(_reachable(outs), outs, begin, retain_graph, ins)
     results = []
     for t in ins:
         found: Any = None

@@ -19,6 +19,8 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
+    if not 1 <= n <= 1024:
+        raise ValueError(f"set_num_threads: n must be between 1 and 1024, got {n}")
     kernels.set_num_threads(int(n))
 
 
@@ -51,7 +53,7 @@ def show_versions() -> None:
 def default_threads() -> int:
     """`OMP_NUM_THREADS`, else the CPUs of this process's affinity and cgroup quota."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdigit() and int(wanted) > 0:
+    if wanted.isascii() and wanted.isdigit() and int(wanted) > 0:
         return min(int(wanted), 1024)
     if hasattr(os, "sched_getaffinity"):
         cpus = len(os.sched_getaffinity(0))
