@@ -1,0 +1,73 @@
+"""The table of kernels: complete, the same in both packages, and the only way to minidl_ext."""
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+import minidl
+from minidl import kernels
+
+PACKAGES = ("minidl_ext", "minidl.kernels.reference")
+ENTRIES = [(family, name) for family, names in kernels.FAMILIES.items() for name in names]
+
+
+def module(package, family):
+    return importlib.import_module(f"{package}.{family}")
+
+
+@pytest.mark.parametrize(("family", "name"), ENTRIES)
+def test_native_and_twin_have_one_signature(family, name):
+    native, twin = (getattr(module(package, family), name) for package in PACKAGES)
+
+    def parameters(kernel):
+        return [(p.name, p.default) for p in inspect.signature(kernel).parameters.values()]
+
+    assert parameters(native) == parameters(twin)
+    assert native.__name__ == twin.__name__ == name
+    assert (native.__doc__ is None) == (twin.__doc__ is None)
+
+
+@pytest.mark.parametrize(("family", "name"), ENTRIES)
+def test_the_table_holds_the_native_kernels(family, name):
+    assert getattr(kernels, name) is getattr(module("minidl_ext", family), name)
+
+
+def test_names_are_unique():
+    names = [name for _, name in ENTRIES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("family", kernels.FAMILIES)
+def test_every_native_kernel_is_in_the_table(family):
+    native = module("minidl_ext", family)
+    functions = {name for name, value in vars(native).items()
+                 if type(value).__name__ == "cython_function_or_method"}
+    assert functions == set(kernels.FAMILIES[family])
+
+
+def test_every_family_is_in_the_table():
+    sources = Path(minidl.__file__).parents[1] / "minidl_ext"
+    families = {path.stem for path in sources.glob("*.pyx")} - {"cpu", "runtime"}
+    if not families:
+        pytest.skip("installed without sources")
+    assert families == set(kernels.FAMILIES)
+
+
+def test_unknown_kernels():
+    with pytest.raises(AttributeError, match="no kernel 'convolve'"):
+        kernels.convolve  # noqa: B018
+
+
+def test_nothing_else_imports_the_extension():
+    package = Path(minidl.__file__).parent
+    for path in package.rglob("*.py"):
+        if path == package / "kernels" / "__init__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in getattr(node, "names", [])] \
+                if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "minidl_ext" for name in names), path

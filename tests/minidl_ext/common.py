@@ -1,0 +1,180 @@
+"""What the kernel tests share: arrays, closeness, thread counts, and arrays that must be refused.
+
+A kernel is tested through its keyword arguments: `case` is a dict of them, so that one helper can
+replace any one of them by a bad one, or place `out` over it in memory.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+THREADS = (1, 2, 3, 4, 7)
+FLOATS = pytest.mark.parametrize("dtype", (np.float32, np.float64), ids=("f32", "f64"))
+# Around vectors of 4, 8 and 16 values, and around the pieces that threads take.
+SIZES = (0, 1, 2, 3, 7, 15, 16, 17, 31, 33, 64, 65, 1000, 16383, 16384, 16385, 50_001)
+
+# For batch norm, whose blocks are 32 KB or 16 rows, in chunks of which there are at most 64.
+NORM_SHAPES = ((1, 1), (2, 1), (3, 5), (16, 3), (17, 16), (100, 33), (8193, 1), (33_000, 3),
+               (4, 5, 6, 7), (5, 10_000), (40, 9000), (600_001, 1), (128, 14, 14, 32), (9000, 70))
+
+many = settings(derandomize=True, max_examples=150, deadline=None, database=None,
+                suppress_health_check=list(HealthCheck))
+
+
+def values(*shape, dtype=np.float32, seed=0):
+    """Normal random numbers."""
+    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(dtype)
+
+
+def whole(*shape, dtype=np.float32, seed=0, top=4):
+    """Small whole numbers: their products and sums are exact, so results compare with ==."""
+    return np.random.default_rng((seed, *shape)).integers(-top, top + 1, shape).astype(dtype)
+
+
+def line(**options):
+    """A line of a table."""
+    return options
+
+
+def exact_stats(x):
+    """Mean and biased variance of each channel, in extended precision."""
+    rows = x.reshape(-1, x.shape[-1]).astype(np.longdouble)
+    mean = rows.mean(axis=0)
+    return mean.astype(np.float64), ((rows - mean) ** 2).mean(axis=0).astype(np.float64)
+
+
+def eps(dtype):
+    return float(np.finfo(dtype).eps)
+
+
+def close(got, want, tol):
+    """The same shape, and max|got - want| <= tol max|want|."""
+    want = np.asarray(want)
+    assert got.shape == want.shape
+    assert np.isfinite(got).all()
+    if want.size:
+        error = np.abs(got.astype(np.float64) - want).max()
+        assert error <= tol * np.abs(want).max(), f"{error} > {tol} * {np.abs(want).max()}"
+
+
+def identical(got, want):
+    """Equal values (NaN too), one dtype, one shape, in a NumPy array of contiguous memory."""
+    assert isinstance(got, np.ndarray)
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
+    assert got.flags.c_contiguous
+    np.testing.assert_array_equal(got, want)
+
+
+def bits(result):
+    """The bytes of an array, of a tuple of arrays (None allowed), or of a list."""
+    if isinstance(result, (tuple, list)):
+        return tuple(None if part is None else part.tobytes() for part in result)
+    return result.tobytes()
+
+
+def same_bits(kernel, case):
+    """One result, bit for bit, for every number of threads."""
+    first = bits(kernel(**case, threads=1))
+    for threads in THREADS[1:]:
+        assert bits(kernel(**case, threads=threads)) == first, f"{threads} threads"
+
+
+def strided(a):
+    """The same values, not contiguous."""
+    room = np.zeros((*a.shape[:-1], 2 * a.shape[-1] + 1), a.dtype)
+    room[..., : 2 * a.shape[-1] : 2] = a
+    return room[..., : 2 * a.shape[-1] : 2]
+
+
+def misaligned(a):
+    """The same values, one byte off."""
+    room = np.zeros(a.nbytes + a.itemsize, np.uint8)
+    moved = room[1 : 1 + a.nbytes].view(a.dtype).reshape(a.shape)
+    moved[...] = a
+    return moved
+
+
+def swapped(a):
+    """The same values in the other byte order."""
+    return a.astype(a.dtype.newbyteorder())
+
+
+LAYOUTS = {"strided": strided, "misaligned": misaligned, "byte-swapped": swapped}
+KINDS = {
+    "list": lambda a: a.tolist(),
+    "memoryview": memoryview,
+    "number": lambda a: 1.5,
+    "float16": lambda a: a.astype(np.float16),
+    "int32": lambda a: a.astype(np.int32),
+    "complex": lambda a: a.astype(np.complex128),
+    "object": lambda a: a.astype(object),
+}
+RANKS = {"axis more": lambda a: a[None], "axis less": lambda a: np.ascontiguousarray(a[0])}
+
+
+def refuses(kernel, case, name, kinds, errors=(TypeError, ValueError)):
+    """Each kind of bad array as argument `name` is an error that names kernel and argument."""
+    for kind, spoil in kinds.items():
+        spoiled = spoil(case[name])
+        if isinstance(spoiled, np.ndarray) and spoiled.itemsize == 1 and kind in LAYOUTS \
+                and kind != "strided":
+            continue                    # a byte has neither alignment nor order
+        with pytest.raises(errors) as info:
+            kernel(**{**case, name: spoiled})
+        message = str(info.value)
+        assert kernel.__name__ in message, (kind, message)
+        assert name in message, (kind, message)
+
+
+def checks_out(kernel, case, in_place=()):
+    """`out=` is filled and returned; what does not fit, or overlaps an input, is refused.
+
+    `in_place` names the arguments that `out` may be itself, if shapes and dtypes agree.
+    """
+    want = kernel(**case)
+    out = np.full_like(want, 7)
+    assert kernel(**case, out=out) is out
+    identical(out, want)
+
+    locked = np.zeros_like(want)
+    locked.flags.writeable = False
+    other = np.float64 if want.dtype == np.float32 else np.float32
+    bad = {
+        "shape": np.zeros((*want.shape[:-1], want.shape[-1] + 1), want.dtype),
+        "size, transposed": np.zeros((*want.shape[::-1], 1), want.dtype),
+        "dtype": np.zeros(want.shape, other), "read-only": locked, "list": want.tolist(),
+        **{kind: spoil(want) for kind, spoil in LAYOUTS.items()},
+    }
+    for kind, array in bad.items():
+        with pytest.raises((TypeError, ValueError)) as info:
+            kernel(**case, out=array)
+        assert kernel.__name__ in str(info.value), kind
+        assert "out" in str(info.value), kind
+
+    for name, array in case.items():
+        if isinstance(array, np.ndarray):
+            _checks_overlap(kernel, case, name, array, want, name in in_place)
+
+
+def _checks_overlap(kernel, case, name, array, want, in_place):
+    step = max(array.itemsize, want.itemsize)
+    # out starts one element after the input does, and on its last byte
+    last = (array.nbytes - 1) // step * step
+    for offset in {step, last} - {0}:
+        room = np.zeros(offset + array.nbytes + want.nbytes, np.uint8)
+        moved = room[: array.nbytes].view(array.dtype).reshape(array.shape)
+        moved[...] = array
+        out = room[offset : offset + want.nbytes].view(want.dtype).reshape(want.shape)
+        with pytest.raises(ValueError, match="overlap") as info:
+            kernel(**{**case, name: moved}, out=out)
+        assert f"{kernel.__name__}: out overlaps {name} in memory" == str(info.value)
+        np.testing.assert_array_equal(moved, array)         # nothing was written
+    if array.shape == want.shape and array.dtype == want.dtype:
+        copy = array.copy()
+        if in_place:
+            assert kernel(**{**case, name: copy}, out=copy) is copy
+            identical(copy, want)
+        else:
+            with pytest.raises(ValueError, match="overlap"):
+                kernel(**{**case, name: copy}, out=copy)

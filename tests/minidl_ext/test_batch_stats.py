@@ -1,0 +1,85 @@
+"""Batch statistics: digits kept at any mean and any scale, whatever blocks and chunks there are."""
+
+import numpy as np
+import pytest
+
+from minidl_ext import norm as native
+from tests.minidl_ext.common import (
+    FLOATS,
+    KINDS,
+    LAYOUTS,
+    NORM_SHAPES,
+    eps,
+    exact_stats,
+    refuses,
+    same_bits,
+    values,
+)
+
+
+@FLOATS
+@pytest.mark.parametrize("shape", NORM_SHAPES)
+def test_statistics(shape, dtype):
+    x = values(*shape, dtype=dtype)
+    mean, var = native.batch_stats(x)
+    exact_mean, exact_var = exact_stats(x)
+    assert mean.dtype == var.dtype == np.float64
+    assert mean.shape == var.shape == shape[-1:]
+    np.testing.assert_allclose(mean, exact_mean, rtol=0, atol=20 * eps(dtype))
+    np.testing.assert_allclose(var, exact_var, rtol=50 * eps(dtype))
+
+
+@FLOATS
+@pytest.mark.parametrize("scale", (1, 1e20, 1e-20, 3e-22, 1e-30))
+@pytest.mark.parametrize("ratio", (1, 1e2, 1e3, 1e4))
+@pytest.mark.parametrize("shape", ((50, 3), (5000, 17), (300_000, 1), (64, 20, 20, 32)))
+def test_statistics_at_large_means(shape, ratio, scale, dtype):
+    """|mean| / std up to 1e4, at any scale: the variance is right to 1e-4 of itself."""
+    x = ((values(*shape, dtype=np.float64) + ratio) * scale).astype(dtype)
+    mean, var = native.batch_stats(x)
+    exact_mean, exact_var = exact_stats(x)
+    np.testing.assert_allclose(mean, exact_mean, rtol=1e-7)
+    np.testing.assert_allclose(var, exact_var, rtol=1e-4)
+    if dtype == np.float32 and ratio >= 1e3 and scale == 1:
+        rows = x.reshape(-1, shape[-1])
+        naive = (rows * rows).mean(axis=0) - rows.mean(axis=0) ** 2
+        assert (np.abs(naive - exact_var) > 1e-2 * exact_var).any()
+
+
+@FLOATS
+@pytest.mark.parametrize("value", (0, 1, 0.1, -1234.567, 1e-30, 1e20, 3e38))
+@pytest.mark.parametrize("shape", ((1, 3), (7, 3), (70_001, 3), (600, 150)))
+def test_constant_channels_have_no_variance(shape, value, dtype):
+    mean, var = native.batch_stats(np.full(shape, value, dtype))
+    np.testing.assert_allclose(mean, np.full(shape[-1], dtype(value), np.float64), rtol=1e-15)
+    np.testing.assert_array_equal(var, 0)
+
+
+def test_statistics_at_the_ends_of_float32():
+    x = np.float32([3e38, 3e38, 3e38, 3e38, -3e38, -3e38, -3e38, -3e38, 1e-45, 0])
+    for part in (x, x[:4], x[-2:], x[2:6]):
+        mean, var = native.batch_stats(part[:, None].copy())
+        exact_mean, exact_var = exact_stats(part[:, None])
+        np.testing.assert_allclose(mean, exact_mean, rtol=1e-7, atol=1e-15 * part.max())
+        np.testing.assert_allclose(var, exact_var, rtol=1e-6, atol=0)
+
+
+@FLOATS
+@pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000)))
+def test_threads_do_not_matter(shape, dtype):
+    same_bits(native.batch_stats, {"x": values(*shape, dtype=dtype)})
+
+
+def test_bad_arrays():
+    refuses(native.batch_stats, {"x": values(6, 7)}, "x", LAYOUTS | KINDS)
+
+
+@pytest.mark.parametrize("shape", ((0, 3), (3, 0), (0,), (2, 0, 4)))
+def test_no_values_no_statistics(shape):
+    with pytest.raises(ValueError, match="batch_stats: no values"):
+        native.batch_stats(np.ones(shape, np.float32))
+
+
+def test_a_scalar_has_no_channels():
+    with pytest.raises(ValueError, match="batch_stats: x needs a channel axis"):
+        native.batch_stats(np.array(1.0))

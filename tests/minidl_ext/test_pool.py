@@ -1,0 +1,237 @@
+"""Pooling: against the twin for every geometry, ties, NaN, padding; bad places are refused."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from minidl.kernels.reference import pool as twin
+from minidl_ext import pool as native
+from tests.minidl_ext.common import (
+    FLOATS,
+    KINDS,
+    LAYOUTS,
+    RANKS,
+    close,
+    eps,
+    identical,
+    line,
+    many,
+    refuses,
+    same_bits,
+    values,
+    whole,
+)
+
+NAMES = ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward")
+
+
+def cases(x_shape, window, stride=None, padding=(0, 0), make=values, dtype=np.float32):
+    """The arguments of the four kernels for one geometry."""
+    stride = stride or window
+    n, h, w, c = x_shape
+    oh = (h + 2 * padding[0] - window[0]) // stride[0] + 1
+    ow = (w + 2 * padding[1] - window[1]) // stride[1] + 1
+    options = {"window": window, "stride": stride, "padding": padding}
+    x, dy = make(*x_shape, dtype=dtype), make(n, oh, ow, c, dtype=dtype, seed=1)
+    argmax = twin.max_pool(x, **options)[1]
+    return {
+        "max_pool": {"x": x, **options},
+        "max_pool_backward": {"dy": dy, "argmax": argmax, "input_shape": x_shape, **options},
+        "avg_pool": {"x": x, **options},
+        "avg_pool_backward": {"dy": dy, "input_shape": x_shape, **options},
+    }
+
+
+def are_the_twins(*args, **options):
+    for name, case in cases(*args, **options).items():
+        got, want = getattr(native, name)(**case), getattr(twin, name)(**case)
+        if name == "max_pool":
+            identical(got[0], want[0])
+            identical(got[1], want[1])
+        elif name == "max_pool_backward" and options.get("make") is whole:
+            identical(got, want)
+        else:
+            assert got.dtype == want.dtype
+            close(got, want, 8 * eps(want.dtype))
+
+
+pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@many
+@given(n=st.integers(0, 3), h=st.integers(1, 12), w=st.integers(1, 12), c=st.integers(0, 35),
+       window=st.tuples(st.integers(1, 5), st.integers(1, 5)), stride=pair, data=st.data(),
+       dtype=st.sampled_from([np.float32, np.float64]), make=st.sampled_from([values, whole]))
+def test_any_geometry(n, h, w, c, window, stride, data, dtype, make):
+    padding = tuple(data.draw(st.integers(0, k // 2)) for k in window)
+    assume(h + 2 * padding[0] >= window[0])
+    assume(w + 2 * padding[1] >= window[1])
+    are_the_twins((n, h, w, c), window, stride, padding, make=make, dtype=dtype)
+    are_the_twins((n, h, w, c), window, None, padding, make=make, dtype=dtype)
+
+
+@FLOATS
+@pytest.mark.parametrize(("x_shape", "window", "stride", "padding"), (
+    ((3, 28, 28, 32), (2, 2), (2, 2), (0, 0)), ((3, 29, 27, 33), (2, 2), (2, 2), (0, 0)),
+    ((2, 30, 30, 64), (3, 3), (2, 2), (1, 1)), ((2, 24, 24, 3), (7, 5), (3, 4), (3, 2)),
+    ((1, 17, 17, 9), (16, 16), (1, 1), (8, 8)),         # 256 places: uint8
+    ((1, 18, 17, 9), (17, 16), (1, 1), (8, 8)),         # 272 places: int32
+    ((2, 40, 40, 2), (20, 20), (20, 20), (0, 0)),
+    ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0)),
+), ids=str)
+def test_large_geometries(x_shape, window, stride, padding, dtype):
+    for make in (values, whole):
+        are_the_twins(x_shape, window, stride, padding, make=make, dtype=dtype)
+
+
+def test_every_number_of_channels():
+    for c in range(1, 71):
+        are_the_twins((1, 6, 7, c), (2, 3), make=whole)
+        are_the_twins((1, 6, 7, c), (3, 3), (2, 2), (1, 1), make=whole)
+
+
+@FLOATS
+@pytest.mark.parametrize("c", (1, 5, 40))
+def test_nan_wins_and_ties_go_to_the_first(c, dtype):
+    for options in ({"window": (2, 2)}, {"window": (3, 3), "stride": (2, 2), "padding": (1, 1)}):
+        case = cases((2, 8, 8, c), **options, make=whole, dtype=dtype)["max_pool"]
+        case["x"][0, 2, 2, 0] = case["x"][0, 3, 2, 0] = case["x"][1, 7, 7, c - 1] = np.nan
+        case["x"][1, 0, 0] = np.inf
+        for got, want in zip(native.max_pool(**case), twin.max_pool(**case), strict=True):
+            identical(got, want)
+    case = {"x": np.zeros((1, 4, 4, c), dtype), "window": (2, 2), "stride": (2, 2)}
+    assert not native.max_pool(**case)[1].any()
+
+
+@FLOATS
+@pytest.mark.parametrize("fill", (-np.inf, -1e30))
+def test_padding_never_wins(fill, dtype):
+    """Even where all values are as low as can be: the gradient must land inside the image."""
+    x = np.full((1, 4, 4, 3), fill, dtype)
+    options = {"window": (3, 3), "stride": (3, 3), "padding": (1, 1)}
+    y, argmax = native.max_pool(x, **options)
+    identical(y, np.full((1, 2, 2, 3), fill, dtype))
+    dx = native.max_pool_backward(np.ones_like(y), argmax, x.shape, **options)
+    assert dx.sum() == y.size
+    identical(argmax, twin.max_pool(x, **options)[1])
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_images_without_rows(name):
+    """A window that holds nothing but padding has no largest value."""
+    case = cases((1, 2, 4, 2), (2, 2), (1, 1), (1, 1))[name]
+    case |= {"x": np.ones((1, 0, 4, 2), np.float32)} if "x" in case else {
+        "input_shape": (1, 0, 4, 2), "dy": np.ones((1, 1, 5, 2), np.float32),
+        "argmax": np.zeros((1, 1, 5, 2), np.uint8)}
+    with pytest.raises(ValueError, match=name):
+        getattr(native, name)(**case)
+
+
+@FLOATS
+@pytest.mark.parametrize("shape", ((3, 7, 5, 33), (4, 9), (2, 3, 1), (1, 1, 1, 1), (2, 3, 2, 2, 7),
+                                   (0, 3, 3, 2), (3, 4, 4, 0), (70, 8, 8, 64)))
+def test_global_avg_pool(shape, dtype):
+    x, dy = values(*shape, dtype=dtype), values(shape[0], shape[-1], dtype=dtype)
+    got = native.global_avg_pool(x)
+    assert got.dtype == dtype
+    close(got, twin.global_avg_pool(x), 8 * eps(dtype))
+    identical(native.global_avg_pool_backward(dy, shape), twin.global_avg_pool_backward(dy, shape))
+
+
+@pytest.mark.parametrize("size", (28, 112, 512))
+def test_global_avg_pool_of_a_large_image_loses_no_digits(size):
+    x = np.full((1, size, size, 3), 0.1, np.float32)
+    x[..., 1] = values(size, size) + np.float32(10)
+    close(native.global_avg_pool(x), x.mean(axis=(1, 2), dtype=np.float64), 1e-6)
+
+
+@FLOATS
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("geometry", (
+    line(x_shape=(7, 28, 28, 33), window=(2, 2)),
+    line(x_shape=(5, 41, 40, 9), window=(3, 3), stride=(2, 2), padding=(1, 1)),
+    line(x_shape=(3, 50, 50, 8), window=(20, 20), stride=(3, 3)),
+), ids=lambda g: str(g["window"]))
+def test_threads_do_not_matter(name, geometry, dtype):
+    same_bits(getattr(native, name), cases(**geometry, dtype=dtype)[name])
+
+
+def test_threads_do_not_matter_for_whole_images():
+    shape = (9, 30, 31, 17)
+    same_bits(native.global_avg_pool, {"x": values(*shape)})
+    same_bits(native.global_avg_pool_backward, {"dy": values(9, 17), "input_shape": shape})
+
+
+# ------------------------------------------------------------------------------ bad arguments
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("window", ((2, 2), (17, 17)))
+def test_bad_arrays(name, window):
+    case = cases((2, 34, 34, 3), window)[name]
+    for argument in {"x", "dy"} & set(case):
+        refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS)
+    if name == "max_pool_backward":
+        kinds = {k: v for k, v in KINDS.items() if k != "int32" or window == (2, 2)}
+        kinds["int64"] = lambda a: a.astype(np.int64)
+        kinds["cut"] = lambda a: a[:, 1:].copy()
+        refuses(native.max_pool_backward, case, "argmax", LAYOUTS | kinds | RANKS)
+
+
+def test_bad_arrays_of_whole_images():
+    refuses(native.global_avg_pool, {"x": values(2, 3, 4)}, "x", LAYOUTS | KINDS)
+    refuses(native.global_avg_pool, {"x": values(2)}, "x", {"one axis": lambda a: a})
+    refuses(native.global_avg_pool_backward, {"dy": values(2, 4), "input_shape": (2, 3, 4)}, "dy",
+            LAYOUTS | KINDS | RANKS)
+    for shape in ((2, 3, 5), (3, 3, 4), (2,), (), (2, -3, 4), (2, 3.5, 4), None, 2, (2, "a", 4),
+                  (2,) * 70 + (4,)):
+        with pytest.raises((TypeError, ValueError)):
+            native.global_avg_pool_backward(values(2, 4), shape)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", (
+    {"window": (0, 2)}, {"window": (2, -1)}, {"window": (9, 2)}, {"window": 2}, {"window": (2,)},
+    {"window": (2, 2, 2)}, {"window": (2.5, 2)}, {"window": None}, {"stride": (0, 2)},
+    {"stride": (2, -2)}, {"stride": None}, {"padding": (-1, 0)}, {"padding": (2, 0)},
+    {"padding": (0, 2)}, {"padding": 1}, {"padding": ((0, 0), (0, 0))}, {"window": (2**62, 2**62)},
+), ids=str)
+def test_bad_options(name, options):
+    case = cases((2, 8, 8, 3), (2, 2))[name]
+    with pytest.raises((TypeError, ValueError)):
+        getattr(native, name)(**{**case, **options})
+
+
+@pytest.mark.parametrize("name", ("max_pool_backward", "avg_pool_backward"))
+def test_gradients_must_fit(name):
+    case = cases((2, 8, 8, 3), (2, 2))[name]
+    shapes = (2, 8, 8), (2, 10, 8, 3), (2, 8, 8, -3), (2, 8, 8, 3.5), None
+    for change in ({"dy": values(2, 4, 5, 3)}, {"dy": values(1, 4, 4, 3)},
+                   *({"input_shape": shape} for shape in shapes)):
+        with pytest.raises((TypeError, ValueError)):
+            getattr(native, name)(**{**case, **change})
+
+
+@pytest.mark.parametrize("place", (*range(10), 255))
+@pytest.mark.parametrize("position", (0, -1))
+def test_places_outside_are_refused(place, position):
+    """A place of an overlapping window becomes an address: it must be in window and image."""
+    case = cases((1, 5, 5, 1), (3, 3), (2, 2), (1, 1))["max_pool_backward"]
+    argmax = np.full((1, 3, 3, 1), 4, np.uint8)             # centres: inside everywhere
+    native.max_pool_backward(**{**case, "argmax": argmax})
+    argmax.ravel()[position] = place
+    # the first window reaches over the top left corner, the last over the bottom right one
+    outside = {0, 1, 2, 3, 6} if position == 0 else {2, 5, 6, 7, 8}
+    if place < 9 and place not in outside:
+        native.max_pool_backward(**{**case, "argmax": argmax})
+    else:
+        with pytest.raises(ValueError, match="max_pool_backward: argmax has places outside"):
+            native.max_pool_backward(**{**case, "argmax": argmax})
+
+
+@pytest.mark.parametrize("place", (-1, -(2**31), 2**31 - 1, 289))
+def test_wide_places_outside_are_refused(place):
+    case = cases((1, 20, 20, 1), (17, 17), (1, 1))["max_pool_backward"]
+    case["argmax"][0, 1, 1, 0] = place
+    with pytest.raises(ValueError, match="max_pool_backward: argmax has places outside"):
+        native.max_pool_backward(**case)

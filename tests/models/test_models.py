@@ -1,0 +1,112 @@
+"""The networks of the benchmarks: shapes, sizes, names, what they accept, and the seed."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import models, nn, optim
+from tests.harness import refuses, uniform
+
+# model: shape of an input, parameters, names of layers with their shapes of weights
+MODELS = {
+    models.MLP: ((28, 28, 1), 203_786, {"fc1": (784, 256), "fc2": (256, 10)}, ["bn1"]),
+    models.MnistCNN: ((28, 28, 1), 421_866,
+                      {"conv1": (3, 3, 1, 32), "conv2": (3, 3, 32, 64), "fc1": (3136, 128),
+                       "fc2": (128, 10)}, ["bn1", "bn2", "bn3"]),
+}
+every_model = pytest.mark.parametrize("make", MODELS)
+
+
+def test_the_table_has_every_model():
+    assert {getattr(models, name) for name in models.__all__} == set(MODELS)
+
+
+@every_model
+def test_shapes_sizes_and_names(make):
+    shape, count, weights, norms = MODELS[make]
+    model = make()
+    assert sum(p.size for p in model.parameters()) == count
+    assert {name.removesuffix(".weight"): p.shape for name, p in model.named_parameters()
+            if name.endswith(".weight")} == weights
+    assert [name for name, layer in model.named_layers()
+            if isinstance(layer, nn.BatchNorm)] == norms
+    assert {name for name, _ in model.named_buffers()} == {
+        f"{norm}.{part}" for norm in norms for part in
+        ("running_mean", "running_var", "num_batches")}
+    assert model(uniform(3, *shape)).shape == (3, 10)
+    assert f"{count:,} parameters" in model.summary(shape)
+
+
+@every_model
+def test_layers_before_a_normalization_have_no_bias(make):
+    model = make()
+    biases = [name for name, _ in model.named_parameters() if name.endswith("bias")]
+    assert biases == ["fc2.bias"]
+
+
+@every_model
+def test_every_parameter_learns(make):
+    shape = MODELS[make][0]
+    model = make()
+    before = model.state_dict()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    md.cross_entropy(model(uniform(8, *shape)), np.arange(8)).backward()
+    optimizer.step()
+    for name, value in model.state_dict().items():
+        assert not np.array_equal(value, before[name]), name
+        assert np.isfinite(value).all(), name
+
+
+@every_model
+def test_gradients_are_those_of_central_differences(make):
+    """Along a random direction in the space of all parameters, in float64."""
+    shape = MODELS[make][0]
+    md.manual_seed(0)
+    model = make().astype(np.float64)
+    x, labels = uniform(6, *shape, dtype=np.float64), np.arange(6)
+    md.cross_entropy(model(x), labels).backward()
+    rng = np.random.default_rng(0)
+    directions = [rng.normal(size=p.shape) / np.sqrt(p.size) for p in model.parameters()]
+    slope = sum(float((p.grad * d).sum())
+                for p, d in zip(model.parameters(), directions, strict=True))
+    losses = []
+    for step in (1e-6, -2e-6):
+        for p, d in zip(model.parameters(), directions, strict=True):
+            p.data += step * d
+        losses.append(md.cross_entropy(model(x), labels).item())
+    np.testing.assert_allclose((losses[0] - losses[1]) / 2e-6, slope, rtol=1e-5)
+
+
+@every_model
+def test_the_seed_decides_the_weights(make):
+    def weights(seed):
+        md.manual_seed(seed)
+        return {name: p.data.tobytes() for name, p in make().named_parameters()}
+
+    first, again, other = weights(0), weights(0), weights(1)
+    assert first == again
+    assert all(first[name] != other[name] for name in first if name.endswith("weight"))
+
+
+@every_model
+def test_number_of_classes(make):
+    shape = MODELS[make][0]
+    assert make(classes=3)(uniform(2, *shape)).shape == (2, 3)
+
+
+@every_model
+def test_images_of_another_size_are_refused(make):
+    model = make()
+    for shape in ((2, 32, 32, 1), (2, 28, 28, 3)):
+        with refuses(ValueError, "expected"):
+            model(uniform(*shape))
+
+
+@every_model
+def test_predict_takes_bytes(make):
+    model = make()
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), np.uint8)
+    result = model.predict(images, batch_size=2)
+    assert result.shape == (5, 10) and result.dtype == np.float32
+    np.testing.assert_allclose(result, model.predict(np.float32(images) / 255), rtol=1e-4,
+                               atol=1e-5)

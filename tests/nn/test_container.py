@@ -1,0 +1,81 @@
+"""Sequential, LayerList and Identity."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn
+from tests.harness import refuses, uniform
+
+
+def layers():
+    md.manual_seed(0)
+    return [nn.Dense(4, 6), nn.Tanh(), nn.Dense(6, 2, bias=False)]
+
+
+def test_sequential_applies_its_layers_in_order():
+    a, b, c = layers()
+    model = nn.Sequential(a, b, c)
+    x = uniform(5, 4)
+    np.testing.assert_array_equal(model(x).data, c(b(a(x))).data)
+    x = md.tensor(x, requires_grad=True)
+    model(x).sum().backward()
+    assert x.grad.shape == (5, 4)
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("make", [lambda items: nn.Sequential(*items), nn.LayerList])
+def test_containers_are_sequences(make):
+    items = layers()
+    held = make(items[:2])
+    held.append(items[2])
+    assert len(held) == 3
+    assert list(held) == items and held.children() == items
+    assert held[0] is items[0] and held[-1] is items[2]
+    assert type(held[1:]) is type(held) and list(held[1:]) == items[1:]
+    assert list(held[::-2]) == items[::-2]
+    assert list(held.state_dict()) == ["0.weight", "0.bias", "2.weight"]
+    with pytest.raises(IndexError):
+        held[3]
+    for stranger in (np.tanh, None, 3, nn.ReLU):
+        with refuses(TypeError, type(held).__name__, type(stranger).__name__):
+            held.append(stranger)
+        with refuses(TypeError, type(held).__name__):
+            make([*items, stranger])
+    assert len(held) == 3
+
+
+def test_an_empty_sequential_returns_its_input():
+    x = md.tensor(uniform(2))
+    assert nn.Sequential()(x) is x
+    assert nn.Identity()(x) is x
+    assert len(nn.LayerList()) == 0
+
+
+def test_a_list_has_no_forward():
+    with pytest.raises(NotImplementedError, match="LayerList"):
+        nn.LayerList(layers())(uniform(5, 4))
+
+
+def test_a_subclass_may_have_parts_of_its_own():
+    class Residual(nn.Sequential):
+        def __init__(self, *inner):
+            super().__init__(*inner)
+            self.scale = nn.Parameter(np.float32(2))
+
+        def forward(self, x):
+            return x + self.scale * super().forward(x)
+
+    model = Residual(nn.Dense(3, 3, bias=False))
+    assert [name for name, _ in model.named_parameters()] == ["0.weight", "scale"]
+    x = uniform(4, 3)
+    np.testing.assert_allclose(model(x).data, x + 2 * (x @ model[0].weight.data), rtol=1e-5,
+                               atol=1e-6)
+
+
+def test_a_slice_shares_its_layers():
+    model = nn.Sequential(*layers())
+    head = model[:2]
+    assert head[0] is model[0]
+    x = uniform(5, 4)
+    np.testing.assert_array_equal(model[2](head(x)).data, model(x).data)

@@ -1,0 +1,243 @@
+"""Every layer on its own: values, gradients, shapes, dtypes, repr, what it starts with, errors.
+
+One line of `LAYERS` a layer; the oracle is NumPy. BatchNorm has more in `test_norm`.
+"""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn
+from tests.harness import both_backends, close, refuses, uniform
+
+
+def windows(x, k, stride, padding, fill):
+    """(N, OH, OW, k, k, C): the windows of images, padded with `fill`."""
+    p = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    x = np.pad(x, p, constant_values=fill)
+    view = np.lib.stride_tricks.sliding_window_view(x, (k, k), axis=(1, 2))
+    return view[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
+
+
+def conv(layer, x):
+    (k, _), (s, _), (p, _) = layer.kernel_size, layer.stride, layer.padding
+    parts = []
+    per_in, per_out = layer.in_channels // layer.groups, layer.out_channels // layer.groups
+    for g in range(layer.groups):
+        w = layer.weight.data[..., g * per_out:(g + 1) * per_out]
+        patches = windows(x[..., g * per_in:(g + 1) * per_in], k, s, p, 0)
+        parts.append(np.einsum("nijklc,klco->nijo", patches, w))
+    y = np.concatenate(parts, axis=-1)
+    return y if layer.bias is None else y + layer.bias.data
+
+
+def batch_norm(layer, x):
+    axes = tuple(range(x.ndim - 1))
+    return (x - x.mean(axes)) / np.sqrt(x.var(axes) + 1e-5)
+
+
+# name, how it is made, repr, shape of x, NumPy's answer, shapes of parameters
+LAYERS = [
+    ("Dense", lambda: nn.Dense(4, 3), "Dense(4, 3, bias=True)", (5, 4),
+     lambda layer, x: x @ layer.weight.data + layer.bias.data,
+     {"weight": (4, 3), "bias": (3,)}),
+    ("Dense, sequences, no bias", lambda: nn.Dense(4, 3, bias=False),
+     "Dense(4, 3, bias=False)", (2, 5, 4),
+     lambda layer, x: x @ layer.weight.data, {"weight": (4, 3)}),
+    ("Conv", lambda: nn.Conv(2, 3, 3), "Conv(2, 3, kernel_size=(3, 3), bias=True)",
+     (2, 5, 6, 2), conv, {"weight": (3, 3, 2, 3), "bias": (3,)}),
+    ("Conv, options", lambda: nn.Conv(4, 6, 3, stride=2, padding=1, groups=2, bias=False),
+     "Conv(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=2, bias=False)",
+     (2, 5, 6, 4), conv, {"weight": (3, 3, 2, 6)}),
+    ("BatchNorm", lambda: nn.BatchNorm(3), "BatchNorm(3, eps=1e-05, momentum=0.1)",
+     (2, 3, 4, 3), batch_norm, {"gamma": (3,), "beta": (3,)}),
+    ("BatchNorm, options", lambda: nn.BatchNorm(3, 1e-5, None, affine=False, track_stats=False),
+     "BatchNorm(3, eps=1e-05, momentum=None, affine=False, track_stats=False)", (6, 3),
+     batch_norm, {}),
+    ("ReLU", nn.ReLU, "ReLU()", (4, 3), lambda layer, x: np.maximum(x, 0), {}),
+    ("Sigmoid", nn.Sigmoid, "Sigmoid()", (4, 3), lambda layer, x: 1 / (1 + np.exp(-x)), {}),
+    ("Tanh", nn.Tanh, "Tanh()", (4, 3), lambda layer, x: np.tanh(x), {}),
+    ("MaxPool", lambda: nn.MaxPool(2), "MaxPool((2, 2))", (2, 4, 6, 3),
+     lambda layer, x: x.reshape(2, 2, 2, 3, 2, 3).max((2, 4)), {}),
+    ("MaxPool, options", lambda: nn.MaxPool(3, stride=2, padding=1),
+     "MaxPool((3, 3), stride=(2, 2), padding=(1, 1))", (2, 5, 6, 3),
+     lambda layer, x: windows(x, 3, 2, 1, -np.inf).max((3, 4)), {}),
+    ("AvgPool", lambda: nn.AvgPool(2), "AvgPool((2, 2))", (2, 4, 6, 3),
+     lambda layer, x: x.reshape(2, 2, 2, 3, 2, 3).mean((2, 4)), {}),
+    ("AvgPool, padding counts", lambda: nn.AvgPool(3, 2, 1),
+     "AvgPool((3, 3), stride=(2, 2), padding=(1, 1))", (2, 5, 6, 3),
+     lambda layer, x: windows(x, 3, 2, 1, 0).mean((3, 4)), {}),
+    ("GlobalAvgPool", nn.GlobalAvgPool, "GlobalAvgPool()", (2, 4, 6, 3),
+     lambda layer, x: x.mean((1, 2)), {}),
+    ("Flatten", nn.Flatten, "Flatten()", (2, 4, 6, 3), lambda layer, x: x.reshape(2, 72), {}),
+    ("Flatten, rows", nn.Flatten, "Flatten()", (5,), lambda layer, x: x.reshape(5, 1), {}),
+    ("Dropout, p = 0", lambda: nn.Dropout(0), "Dropout(p=0)", (4, 3), lambda layer, x: x, {}),
+    ("Dropout, eval", lambda: nn.Dropout().eval(), "Dropout(p=0.5)", (4, 3),
+     lambda layer, x: x, {}),
+    ("Identity", nn.Identity, "Identity()", (4, 3), lambda layer, x: x, {}),
+    ("Sequential", lambda: nn.Sequential(nn.Dense(4, 3), nn.Tanh()),
+     "Sequential(\n  (0): Dense(4, 3, bias=True)\n  (1): Tanh()\n)", (5, 4),
+     lambda layer, x: np.tanh(x @ layer[0].weight.data), {"0.weight": (4, 3), "0.bias": (3,)}),
+]
+LINES = [pytest.param(*line[1:], id=line[0]) for line in LAYERS]
+each = pytest.mark.parametrize("make, text, shape, oracle, parameters", LINES)
+
+
+def test_the_table_has_every_layer():
+    there = {line[0].split(",")[0] for line in LAYERS}
+    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
+              and issubclass(getattr(nn, name), nn.Layer)}
+    assert layers - there == {"Layer", "LayerList"}     # which have no forward
+
+
+@each
+@both_backends
+def test_values_and_gradients(make, text, shape, oracle, parameters, backend):
+    with md.use_backend(backend):
+        layer = make().astype(np.float64)
+        x = md.tensor(uniform(*shape, dtype=np.float64), requires_grad=True)
+        y = layer(x)
+        close(y.data, oracle(layer, x.data))
+        assert y.requires_grad
+        assert md.gradcheck(lambda x, *rest: layer(x), [x, *layer.parameters()])
+
+
+@each
+def test_float32_and_float64(make, text, shape, oracle, parameters):
+    x = uniform(*shape, dtype=np.float64)
+    layer = make()
+    y = layer(x.astype(np.float32))
+    assert y.dtype == np.float32
+    exact = layer.astype(np.float64)(x)
+    assert exact.dtype == np.float64
+    close(y.data, exact.data)
+
+
+@each
+def test_names_repr_and_modes(make, text, shape, oracle, parameters):
+    layer = make()
+    assert repr(layer) == text
+    assert {name: p.shape for name, p in layer.named_parameters()} == parameters
+    assert all(p.dtype == np.float32 and p.requires_grad for p in layer.parameters())
+    assert layer.train().training
+    assert not layer.eval().training
+
+
+@each
+def test_inputs_of_any_memory_order_are_read_and_not_written(make, text, shape, oracle,
+                                                             parameters):
+    layer = make()
+    x = uniform(*shape)
+    expected = np.array(layer(x).data)
+    frozen = np.array(x)
+    frozen.flags.writeable = False
+    backwards = np.ascontiguousarray(x[::-1])[::-1]
+    for given in (frozen, np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], backwards):
+        np.testing.assert_array_equal(np.asarray(layer(given)), expected)
+        np.testing.assert_array_equal(given, x)
+
+
+@each
+def test_what_is_no_array_is_refused_or_right(make, text, shape, oracle, parameters):
+    """A list: a clear error, or the answer that the array would have had. Others: an error."""
+    layer = make().astype(np.float64)
+    if isinstance(layer, nn.Identity):
+        return
+    x = uniform(*shape, dtype=np.float64)
+    expected = layer(x).data
+    try:
+        y = layer(x.tolist())
+    except (TypeError, ValueError) as error:
+        assert "list" in str(error) or "float32" in str(error)
+    else:
+        close(y.data, expected)
+    for stranger in (None, "x"):
+        with pytest.raises(TypeError, match=type(stranger).__name__):
+            layer(stranger)
+
+
+@each
+def test_integers_are_refused(make, text, shape, oracle, parameters):
+    layer = make()
+    if not isinstance(layer, nn.Identity | nn.Flatten):
+        with refuses(TypeError, "int64", "float32"):
+            layer(np.ones(shape, np.int64))
+
+
+ERRORS = [
+    # making a layer
+    (lambda: nn.Dense(0, 3), ["Dense", "in_features", "0"]),
+    (lambda: nn.Dense(3, 2.5), ["Dense", "out_features", "2.5"]),
+    (lambda: nn.Dense(True, 3), ["Dense", "in_features"]),
+    (lambda: nn.Conv(0, 3, 3), ["Conv", "in_channels", "0"]),
+    (lambda: nn.Conv(3, 4, 0), ["Conv", "kernel_size", "0"]),
+    (lambda: nn.Conv(3, 4, (3, 3, 3)), ["Conv", "kernel_size", "pair"]),
+    (lambda: nn.Conv(3, 4, 3, stride=0), ["Conv", "stride", "0"]),
+    (lambda: nn.Conv(3, 4, 3, padding=-1), ["Conv", "padding", "-1"]),
+    (lambda: nn.Conv(3, 4, 3, padding="full"), ["Conv", "padding", "'full'", '"same"']),
+    (lambda: nn.Conv(3, 4, 3, dilation=1.5), ["Conv", "dilation", "1.5"]),
+    (lambda: nn.Conv(3, 4, 3, groups=2), ["Conv", "3", "groups 2"]),
+    (lambda: nn.Conv(4, 3, 3, groups=2), ["Conv", "3", "groups 2"]),
+    (lambda: nn.BatchNorm(0), ["BatchNorm", "features", "0"]),
+    (lambda: nn.BatchNorm(3, eps=-1e-5), ["BatchNorm", "eps", "-1e-05"]),
+    (lambda: nn.BatchNorm(3, eps=np.nan), ["BatchNorm", "eps", "nan"]),
+    (lambda: nn.BatchNorm(3, momentum=1.5), ["BatchNorm", "momentum", "1.5"]),
+    (lambda: nn.MaxPool(0), ["MaxPool", "window", "0"]),
+    (lambda: nn.AvgPool(2, stride=0), ["AvgPool", "stride", "0"]),
+    (lambda: nn.Dropout(1.5), ["Dropout", "p", "1.5"]),
+    (lambda: nn.Dropout(-0.1), ["Dropout", "p", "-0.1"]),
+    (lambda: nn.Dropout(np.nan), ["Dropout", "p", "nan"]),
+    # calling it
+    (lambda: nn.Dense(4, 3)(uniform(2, 5)), ["Dense expected 4 features", "(2, 5)"]),
+    (lambda: nn.Dense(4, 3)(uniform(2, 2, 2, 1)), ["(2, 2, 2, 1)", "flatten"]),
+    (lambda: nn.Dense(4, 3)(np.float32(1)), ["Dense", "()"]),
+    (lambda: nn.Conv(3, 4, 3)(uniform(2, 3, 8, 8)), ["(N, H, W, 3)", "(2, 3, 8, 8)"]),
+    (lambda: nn.Conv(3, 4, 3)(uniform(8, 8, 3)), ["(N, H, W, 3)", "(8, 8, 3)"]),
+    (lambda: nn.Conv(3, 4, 3)(uniform(1, 8, 2, 3)), ["width", "kernel"]),
+    (lambda: nn.BatchNorm(3)(uniform(2, 4)), ["BatchNorm expected (..., 3)", "(2, 4)"]),
+    (lambda: nn.BatchNorm(3)(uniform(3)), ["BatchNorm", "two axes", "(3,)"]),
+    (lambda: nn.MaxPool(2)(uniform(4, 4)), ["max_pool", "(N, H, W, C)", "(4, 4)"]),
+    (lambda: nn.MaxPool(5)(uniform(1, 4, 8, 1)), ["max_pool", "window", "(1, 4, 8, 1)"]),
+    (lambda: nn.AvgPool(2, padding=2)(uniform(1, 4, 4, 1)), ["avg_pool", "padding", "half"]),
+    (lambda: nn.GlobalAvgPool()(uniform(4, 4)), ["global_avg_pool", "(4, 4)"]),
+]
+
+
+@pytest.mark.parametrize("call, words", ERRORS, ids=[" ".join(words) for _, words in ERRORS])
+def test_errors_name_the_layer_and_what_is_wrong(call, words):
+    with refuses(ValueError, *words):
+        call()
+
+
+STARTS = {"gamma": 1, "beta": 0, "running_mean": 0, "running_var": 1}
+
+
+def test_weights_start_he_normal_and_biases_at_zero():
+    for layer, fan_in in ((nn.Dense(300, 400), 300), (nn.Conv(64, 96, 3), 576),
+                          (nn.Conv(64, 256, 5, groups=2), 800)):
+        w = layer.weight.data
+        assert abs(w.mean()) < 4 * np.sqrt(2 / fan_in / w.size)
+        np.testing.assert_allclose(w.var(), 2 / fan_in, rtol=0.03)
+        assert np.abs(w).max() > 3.5 * np.sqrt(2 / fan_in)      # normal, not uniform
+        assert not layer.bias.data.any()
+    norm = nn.BatchNorm(5)
+    for name, value in STARTS.items():
+        np.testing.assert_array_equal(norm.state_dict()[name], np.full(5, value))
+    assert norm.num_batches == 0
+
+
+def test_dropout_drops_scales_and_gives_the_same_mask_to_the_gradient():
+    md.manual_seed(1)
+    layer = nn.Dropout(0.25)
+    x = md.tensor(uniform(400, 250, low=1, high=2), requires_grad=True)
+    y = layer(x)
+    kept = y.data != 0
+    assert abs(kept.mean() - 0.75) < 4 * np.sqrt(0.75 * 0.25 / kept.size)
+    close(y.data, x.data / 0.75 * kept)
+    y.sum().backward()
+    close(x.grad, kept / 0.75)
+    assert not np.array_equal(layer(x).data, y.data)
+    md.manual_seed(1)
+    np.testing.assert_array_equal(layer(x).data, y.data)
+    np.testing.assert_array_equal(layer.eval()(x).data, x.data)
+    assert not nn.Dropout(1.0)(x).data.any()

@@ -1,0 +1,161 @@
+"""What a layer holds: which attributes are parameters, buffers and layers, and by what names."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn
+from tests.harness import uniform
+
+
+def parameter(*shape):
+    return nn.Parameter(np.ones(shape, np.float32))
+
+
+class Everything(nn.Layer):
+    """One attribute of each kind; it does not call super().__init__()."""
+
+    def __init__(self):
+        self.weight = parameter(2, 3)
+        self.nothing = None
+        self.scale = np.full(3, 2, np.float32)
+        self.dense = nn.Dense(2, 3)
+        self.listed = [nn.Dense(3, 1, bias=False), parameter(4)]
+        self.pair = (nn.BatchNorm(3), np.zeros(2))
+        self.heads = {"a": nn.Dense(3, 2), "b": [parameter(5), None, nn.ReLU()]}
+        self.again = self.weight
+        self.number, self.text, self.flag = 3, "text", True
+        self.constant = md.ones(2)
+        self.function = np.tanh
+        self._private = parameter(6)
+        self._hidden = nn.Dense(2, 2)
+
+    def forward(self, x):
+        return self.dense(x) * self.scale
+
+
+PARAMETERS = ["weight", "dense.weight", "dense.bias", "listed.0.weight", "listed.1",
+              "pair.0.gamma", "pair.0.beta", "heads.a.weight", "heads.a.bias", "heads.b.0"]
+BUFFERS = ["scale", "pair.0.running_mean", "pair.0.running_var", "pair.0.num_batches", "pair.1"]
+LAYERS = ["", "dense", "listed.0", "pair.0", "heads.a", "heads.b.2"]
+
+
+def test_names():
+    model = Everything()
+    assert [name for name, _ in model.named_parameters()] == PARAMETERS
+    assert [name for name, _ in model.named_buffers()] == BUFFERS
+    assert [name for name, _ in model.named_layers()] == LAYERS
+
+
+def test_the_objects_themselves_are_listed():
+    model = Everything()
+    named = dict(model.named_parameters())
+    assert named["dense.weight"] is model.dense.weight
+    assert named["heads.b.0"] is model.heads["b"][0]
+    assert all(p is q for p, q in zip(model.parameters(), named.values(), strict=True))
+    assert dict(model.named_buffers())["pair.0.running_mean"] is model.pair[0].running_mean
+    layers = dict(model.named_layers())
+    assert layers[""] is model and layers["pair.0"] is model.pair[0]
+
+
+def test_children_are_the_layers_directly_inside():
+    model = nn.Sequential(nn.Sequential(nn.ReLU(), nn.Tanh()), nn.Dense(2, 2))
+    assert model.children() == [model[0], model[1]]
+    everything = Everything()
+    assert everything.children() == [everything.dense, everything.listed[0], everything.pair[0],
+                                     everything.heads["a"], everything.heads["b"][2]]
+    assert nn.ReLU().children() == []
+
+
+def test_a_shared_parameter_is_listed_once_and_learns_from_each_use():
+    class Tied(nn.Layer):
+        def __init__(self):
+            self.first, self.second = nn.Dense(3, 3), nn.Dense(3, 3)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    model = Tied()
+    assert [name for name, _ in model.named_parameters()] == [
+        "first.weight", "first.bias", "second.bias"]
+    x = uniform(4, 3)
+    model(x).sum().backward()
+    w, ones = model.first.weight.data, np.ones((4, 3), np.float32)
+    expected = x.T @ (ones @ w.T) + (x @ w).T @ ones
+    np.testing.assert_allclose(model.first.weight.grad, expected, rtol=1e-5)
+
+
+def test_a_shared_layer_has_its_parameters_once():
+    layer = nn.Dense(3, 3)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    assert [name for name, _ in model.named_parameters()] == ["0.weight", "0.bias"]
+
+
+def test_the_registry_follows_assignment():
+    model = Everything()
+    model.dense = nn.Dense(2, 7, bias=False)
+    del model.scale
+    model.pair = model.heads = model.listed = None
+    model.late = parameter(1)
+    model.constant = parameter(2)
+    assert [name for name, _ in model.named_parameters()] == [
+        "weight", "dense.weight", "constant", "late"]
+    assert dict(model.named_parameters())["dense.weight"].shape == (2, 7)
+    assert list(model.named_buffers()) == []
+
+
+def test_super_init_is_not_needed():
+    model = Everything()
+    assert model.training
+    assert model(uniform(5, 2)).shape == (5, 3)
+    assert not model.eval().training
+    assert not model.dense.training
+
+
+def test_an_empty_layer():
+    layer = nn.Layer()
+    assert layer.parameters() == layer.children() == list(layer.named_buffers()) == []
+    assert layer.state_dict() == {}
+    with pytest.raises(NotImplementedError, match="Layer does not define forward"):
+        layer(uniform(1))
+
+
+def test_apply_reaches_inner_layers_first_and_returns_the_layer():
+    model = nn.Sequential(nn.Sequential(nn.ReLU()), nn.Tanh())
+    visited = []
+    assert model.apply(visited.append) is model
+    assert visited == [model[0][0], model[0], model[1], model]
+
+
+def test_a_parameter_is_a_leaf_that_wants_a_gradient():
+    values = uniform(2, 2)
+    p = nn.Parameter(values)
+    assert isinstance(p, md.Tensor)
+    assert p.requires_grad and p.grad is None and p.dtype == np.float32
+    assert repr(p).startswith("Parameter([[")
+    (p * 3).sum().backward()
+    np.testing.assert_array_equal(p.grad, np.full((2, 2), 3, np.float32))
+    assert not nn.Parameter(values, requires_grad=False).requires_grad
+    with pytest.raises(TypeError, match="int64"):
+        nn.Parameter(np.arange(3))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_the_values_of_a_parameter_may_be_assigned(shape):
+    p = parameter(*shape)
+    p.data = np.full(shape, 5, np.float32)
+    assert p.shape == shape
+    assert (p.data == 5).all()
+    for wrong in (np.full((*shape, 2), 5, np.float32), np.full(shape, 5.0)):
+        with pytest.raises(ValueError, match="data"):
+            p.data = wrong
+    assert (p.data == 5).all()
+
+
+def test_zero_grad_forgets_all_gradients():
+    model = nn.Sequential(nn.Dense(2, 3), nn.Dense(3, 1))
+    model(uniform(4, 2)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.zero_grad()
+    assert all(p.grad is None for p in model.parameters())

@@ -1,0 +1,223 @@
+"""Writing to what a pending normalization will be computed from does not change its result."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import minidl as md
+from tests.harness import both_backends, uniform
+
+
+class Keep(md.Function):
+    """An operation of a user's that holds on to its input."""
+
+    def forward(self, x):
+        Keep.array = x
+        return x + 1
+
+
+def assign(t):
+    t.data = np.zeros(t.shape, t.dtype)
+
+
+def zero(array):
+    array[...] = 0
+
+
+def use(t):
+    Keep.apply(t)
+    zero(Keep.array)
+
+
+WRITES = {
+    "data": lambda t: zero(t.data),
+    "numpy": lambda t: zero(t.numpy()),
+    "asarray": lambda t: zero(np.asarray(t)),
+    "assigned": assign,
+    "detach": lambda t: zero(t.detach().data),
+    "Tensor": lambda t: zero(md.Tensor(t).data),
+    "reshape": lambda t: zero(t.reshape(-1).data),
+    "flatten": lambda t: zero(t.flatten().numpy()),
+    "expand_dims": lambda t: zero(md.expand_dims(t, 0).data),
+    "squeeze": lambda t: zero(md.squeeze(t).data),
+    "a view of a view": lambda t: zero(t.reshape(-1).reshape(t.shape).detach().data),
+    "memoryview": lambda t: zero(np.asarray(memoryview(t.data))),
+    "a user's Function": use,
+}
+
+# How someone may have come by the memory before the normalization.
+BEFORE = {
+    "data": lambda t: t.data,
+    "numpy": lambda t: t.numpy()[1:],
+    "detach": lambda t: t.detach(),
+    "Tensor": lambda t: md.Tensor(t),
+    "reshape": lambda t: t.reshape(-1),
+    "a view of a view": lambda t: t.reshape(-1).reshape(t.shape),
+    "a user's Function": lambda t: (Keep.apply(t), Keep.array)[1],
+}
+
+PENDING = {
+    "bn": lambda bn, x, s: bn(x),
+    "relu": lambda bn, x, s: md.relu(bn(x)),
+    "shortcut": lambda bn, x, s: bn(x) + s,
+    "shortcut left": lambda bn, x, s: s + bn(x),
+    "shortcut and relu": lambda bn, x, s: md.relu(bn(x) + s),
+    "two normalizations": lambda bn, x, s: bn(x) + bn(s),
+    "two normalizations and relu": lambda bn, x, s: md.relu(bn(s) + bn(x)),
+}
+
+
+def train(x):
+    return md.batch_norm(x, None, None, training=True)
+
+
+def leaves(requires_grad=False):
+    return [md.tensor(uniform(4, 5, 3, seed=k), requires_grad=requires_grad) for k in (0, 1)]
+
+
+def computed(requires_grad=False):
+    return [t * 1 for t in leaves(requires_grad)]
+
+
+@pytest.mark.parametrize("made", [
+    leaves, computed, lambda: leaves(True), lambda: computed(True)],
+    ids=["leaves", "computed", "leaves with gradient", "computed with gradient"])
+@pytest.mark.parametrize("program", PENDING)
+@pytest.mark.parametrize("write", WRITES)
+def test_writing_afterwards(write, program, made):
+    for k in (0, 1):
+        right = PENDING[program](train, *made()).data
+        tensors = made()
+        y = PENDING[program](train, *tensors)
+        WRITES[write](tensors[k])
+        assert not tensors[k].data.any()
+        np.testing.assert_array_equal(y.data, right)
+
+
+@pytest.mark.parametrize("program", PENDING)
+@pytest.mark.parametrize("view", BEFORE)
+def test_writing_afterwards_to_memory_taken_before(view, program):
+    for k in (0, 1):
+        right = PENDING[program](train, *leaves()).data
+        tensors = leaves()
+        held = BEFORE[view](tensors[k])
+        y = PENDING[program](train, *tensors)
+        (held.data if isinstance(held, md.Tensor) else held)[...] = 0
+        assert tensors[k].data.sum() != leaves()[k].data.sum()
+        np.testing.assert_array_equal(y.data, right)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_writing_to_a_shallow_copy(when):
+    """copy.copy shares the memory."""
+    right = train(leaves()[0]).data
+    x = leaves()[0]
+    held = copy.copy(x) if when == "before" else None
+    y = train(x)
+    zero((copy.copy(x) if held is None else held).data)
+    assert not x.data.any()
+    np.testing.assert_array_equal(y.data, right)
+
+
+@pytest.mark.parametrize("program", PENDING)
+def test_a_leaf_that_wraps_a_users_array(program):
+    arrays = [t.data.copy() for t in leaves()]
+    right = PENDING[program](train, *leaves()).data
+    y = PENDING[program](train, *[md.Tensor(a) for a in arrays])
+    for array in arrays:
+        array[...] = 0
+    np.testing.assert_array_equal(y.data, right)
+
+
+@pytest.mark.parametrize("program", PENDING)
+def test_an_array_as_shortcut(program):
+    x, array = leaves()[0], leaves()[1].data
+    right = PENDING[program](train, *leaves()).data
+    if program.startswith("two"):
+        array = md.Tensor(array)
+    y = PENDING[program](train, x, array)
+    np.asarray(array)[...] = 0
+    np.testing.assert_array_equal(y.data, right)
+
+
+def test_reading_the_input_before_makes_it_compute_at_once(monkeypatch):
+    """Whoever has the array may write to it any time."""
+    x = leaves()[0]
+    x.data  # noqa: B018
+    applied = []
+    real = md.kernels.batch_norm_apply
+    monkeypatch.setattr(md.kernels, "batch_norm_apply",
+                        lambda *a, **k: applied.append(1) or real(*a, **k))
+    train(x)
+    assert applied == [1]
+
+
+@both_backends
+def test_parameters_and_running_statistics_are_taken_at_the_call(backend):
+    x, s = leaves()
+    gamma, beta = md.ones(3), md.zeros(3)
+    mean, var = uniform(3, seed=2), uniform(3, seed=3, low=1, high=2)
+    for training in (True, False):
+        for finish in (lambda p: p, md.relu, lambda p: p + s, lambda p: md.relu(s + p)):
+            with md.use_backend(backend):
+                right = finish(md.batch_norm(x, gamma, beta, mean.copy(), var.copy(),
+                                             training)).data
+                kept = [t.copy() for t in (gamma.data, beta.data, mean, var)]
+                y = finish(md.batch_norm(x, gamma, beta, mean, var, training))
+                for t in (gamma.data, beta.data, mean, var):
+                    t[...] = 7
+                np.testing.assert_array_equal(y.data, right)
+            gamma.data, beta.data = kept[:2]
+            mean, var = kept[2:]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("finish", [lambda y: y, md.relu], ids=["sum", "relu"])
+def test_two_pending_normalizations_and_a_write_to_one_of_them(which, finish):
+    right = finish(train(leaves()[0]) + train(leaves()[1])).data
+    pending = [train(t) for t in leaves()]
+    y = finish(pending[0] + pending[1])
+    zero(pending[which].data)
+    np.testing.assert_array_equal(y.data, right)
+
+
+def test_a_pending_normalization_added_to_itself_and_a_write_to_it():
+    right = (train(leaves()[0]) + train(leaves()[0])).data
+    p = train(leaves()[0])
+    y = p + p
+    zero(p.data)
+    np.testing.assert_array_equal(y.data, right)
+
+
+def test_results_do_not_share_memory():
+    """Writing to a result changes no other one."""
+    x, s = leaves()
+    p = train(x)
+    q, r = p + s, md.relu(p)
+    t = md.relu(q)
+    right = [v.data.copy() for v in (p, q, r, t)]
+    p = train(x)
+    q, r = p + s, md.relu(p)
+    t = md.relu(q)
+    for tensor, value in zip((t, r, q, p), right[::-1], strict=True):
+        np.testing.assert_array_equal(tensor.data, value)
+        zero(tensor.data)
+
+
+@pytest.mark.parametrize("write", ["data", "assigned", "detach", "reshape"])
+def test_gradients_after_assigning_new_data(write):
+    """An optimizer writes to leaves between the forward and another model's backward."""
+    x, s = leaves(True)
+    y = md.relu(train(x) + s)
+    if write == "assigned":             # the old array is untouched: so are the gradients
+        right = md.grad(md.relu(train(x) + s).sum(), [x, s])
+        assign(x)
+        assign(s)
+        for g, expected in zip(md.grad(y.sum(), [x, s]), right, strict=True):
+            np.testing.assert_array_equal(g, expected)
+    else:
+        value = PENDING["shortcut and relu"](train, *leaves()).data
+        WRITES[write](x)
+        np.testing.assert_array_equal(y.data, value)
+        assert np.isfinite(md.grad(y.sum(), x)).all()

@@ -1,0 +1,230 @@
+"""softmax, log_softmax, cross_entropy, accuracy."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
+    return e / e.sum(axis, keepdims=True)
+
+
+def log_softmax(x, axis=-1):
+    z = x - x.max(axis, keepdims=True, initial=-np.inf)
+    return z - np.log(np.exp(z).sum(axis, keepdims=True))
+
+
+def cross_entropy(logits, labels, weight=None, ignore_index=None, label_smoothing=0.0,
+                  reduction="mean"):
+    """The mean is over the weights of the labels that count, or over rows of a distribution."""
+    log_probs, classes = log_softmax(logits), logits.shape[-1]
+    w = np.ones(classes) if weight is None else np.asarray(weight)
+    if labels.dtype.kind == "f":
+        target = (1 - label_smoothing) * labels + label_smoothing / classes
+        losses = -(w * target * log_probs).sum(-1)
+        count = losses.size
+    else:
+        counts = labels != ignore_index
+        safe = np.where(counts, labels, 0)
+        picked = w[safe] * np.take_along_axis(log_probs, safe[..., None], -1)[..., 0]
+        everywhere = (w * log_probs).sum(-1) / classes
+        losses = counts * ((label_smoothing - 1) * picked - label_smoothing * everywhere)
+        count = (w[safe] * counts).sum()
+    return {"none": losses, "sum": losses.sum(), "mean": np.divide(losses.sum(), count)}[reduction]
+
+
+def title(options):
+    return "with " + (" ".join(options) or "nothing")
+
+
+LABELS = np.array([1, 3, 0, 3, 2])
+MANY = np.random.default_rng(0).integers(0, 10, 20_000)
+WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
+
+test_values, test_gradients, test_threads = checks_of([
+    *(case(f"{name} {shape} axis={axis}", ours, oracle, shape, axis=axis)
+      for name, ours, oracle in (("softmax", md.softmax, softmax),
+                                 ("log_softmax", md.log_softmax, log_softmax))
+      for shape, axis in (((5,), -1), ((3, 4), -1), ((3, 4), 0), ((2, 3, 4), 1), ((2, 3, 4), -3),
+                          ((2, 3, 4), 2), ((3, 1), 1), ((0, 4), 1), ((4, 0), 1), ((3, 0), 0))),
+    *(case(f"large {name} axis={axis}", ours, oracle, (3, 4), axis=axis, large=[(2000, 77)])
+      for name, ours, oracle in (("softmax", md.softmax, softmax),
+                                 ("log_softmax", md.log_softmax, log_softmax)) for axis in (0, 1)),
+
+    *(case(f"cross_entropy {title(options)} {reduction}", md.cross_entropy, cross_entropy, (5, 4),
+           LABELS, reduction=reduction, **options)
+      for reduction in ("mean", "sum", "none")
+      for options in ({}, {"weight": WEIGHT}, {"ignore_index": 3}, {"label_smoothing": 0.1},
+                      {"weight": WEIGHT, "ignore_index": 3},
+                      {"weight": WEIGHT, "label_smoothing": 0.25},
+                      {"weight": WEIGHT, "label_smoothing": 0.25, "ignore_index": 3})),
+    *(case(f"cross_entropy of a distribution {title(options)} {reduction}", md.cross_entropy,
+           cross_entropy, (5, 4), (5, 4), reduction=reduction, **options)
+      for reduction in ("mean", "sum", "none")
+      for options in ({}, {"weight": WEIGHT}, {"label_smoothing": 0.1},
+                      {"weight": WEIGHT, "label_smoothing": 0.25})),
+    case("cross_entropy of one row", md.cross_entropy, cross_entropy, (4,), np.array(2)),
+    case("cross_entropy of one row, none", md.cross_entropy, cross_entropy, (4,), np.array(2),
+         reduction="none"),
+    case("cross_entropy of sequences", md.cross_entropy, cross_entropy, (2, 3, 4),
+         np.array([[0, 1, 2], [3, 2, 1]]), weight=WEIGHT, ignore_index=1),
+    case("cross_entropy of sequences, none", md.cross_entropy, cross_entropy, (2, 3, 4),
+         np.array([[0, 1, 2], [3, 2, 1]]), reduction="none"),
+    case("cross_entropy of distributions of sequences", md.cross_entropy, cross_entropy,
+         (2, 3, 4), (2, 3, 4), weight=WEIGHT),
+    case("cross_entropy, ignored labels out of range", md.cross_entropy, cross_entropy, (5, 4),
+         np.array([1, -100, 0, -100, 2]), ignore_index=-100),
+    case("cross_entropy, full smoothing", md.cross_entropy, cross_entropy, (5, 4), LABELS,
+         label_smoothing=1.0),
+    case("cross_entropy, one class", md.cross_entropy, cross_entropy, (5, 1), LABELS * 0),
+    case("cross_entropy, no rows, sum", md.cross_entropy, cross_entropy, (0, 4),
+         np.zeros(0, np.int64), reduction="sum"),
+    case("cross_entropy, no rows, none", md.cross_entropy, cross_entropy, (0, 4),
+         np.zeros(0, np.int64), reduction="none"),
+    *(case(f"large cross_entropy {title(options)}", md.cross_entropy, cross_entropy, (5, 10),
+           LABELS, large=[(20_000, 10), MANY], **options)
+      for options in ({}, {"weight": np.arange(1, 11) / 8}, {"label_smoothing": 0.1},
+                      {"reduction": "none"})),
+])
+
+X = md.zeros(3, 4)
+
+test_errors = errors_of([
+    (lambda: md.softmax(md.tensor(1.0)), ValueError, "softmax: needs at least one axis"),
+    (lambda: md.softmax(X, 2), ValueError, "softmax: axis 2 is out of range for 2 axes"),
+    (lambda: md.log_softmax(X, -3), ValueError, "log_softmax: axis -3 is out of range"),
+    (lambda: md.softmax(md.tensor([1, 2])), TypeError, "softmax: x must be float32", "int64"),
+    (lambda: md.cross_entropy(X, [0, 1]), ValueError, "cross_entropy: labels must have shape (3,)",
+     "(3, 4)", "got (2,)"),
+    (lambda: md.cross_entropy(X, [[0, 1, 2]]), ValueError, "cross_entropy: labels must have shape",
+     "got (1, 3)"),
+    (lambda: md.cross_entropy(X, [0, 4, 1]), ValueError,
+     "cross_entropy: label 4 at 1 is outside 0..3"),
+    (lambda: md.cross_entropy(X, [0, 1, -1]), ValueError,
+     "cross_entropy: label -1 at 2 is outside 0..3"),
+    (lambda: md.cross_entropy(X, [9, 1, -1], ignore_index=-1), ValueError,
+     "cross_entropy: label 9 at 0 is outside"),
+    (lambda: md.cross_entropy(X, [True, False, True]), TypeError, "cross_entropy: labels must be",
+     "bool"),
+    (lambda: md.cross_entropy(X, md.zeros(3)), ValueError, "cross_entropy: a distribution must",
+     "(3, 4)", "got (3,)"),
+    (lambda: md.cross_entropy(X, md.zeros(3, 4), ignore_index=1), ValueError,
+     "cross_entropy: ignore_index needs class indices"),
+    (lambda: md.cross_entropy(X, [0, 1, 2], weight=np.ones(3)), ValueError,
+     "cross_entropy: weight must have shape (4,)", "got (3,)"),
+    (lambda: md.cross_entropy(X, [0, 1, 2], label_smoothing=1.5), ValueError,
+     "cross_entropy: label_smoothing must be in [0, 1]", "1.5"),
+    (lambda: md.cross_entropy(X, [0, 1, 2], label_smoothing=float("nan")), ValueError,
+     "cross_entropy: label_smoothing"),
+    (lambda: md.cross_entropy(X, [0, 1, 2], reduction="max"), ValueError,
+     'cross_entropy: reduction must be "mean", "sum" or "none"', "'max'"),
+    (lambda: md.cross_entropy(md.tensor(1.0), 0), ValueError, "cross_entropy: logits must be",
+     "shape ()"),
+    (lambda: md.cross_entropy(md.zeros(3, 0), [0, 0, 0]), ValueError, "cross_entropy: logits must"),
+    (lambda: md.cross_entropy(X.astype(np.int64), [0, 1, 2]), TypeError,
+     "cross_entropy: logits must be float32 or float64", "int64"),
+    (lambda: md.cross_entropy(X, "text"), TypeError, "cross_entropy: labels must be", "str"),
+    (lambda: md.accuracy(X, [0, 1]), ValueError, "accuracy: logits", "(3, 4) and (2,)"),
+    (lambda: md.accuracy(md.tensor(1.0), 0), ValueError, "accuracy: logits", "() and ()"),
+    (lambda: md.accuracy("text", 0), TypeError, "accuracy: logits must be a tensor", "str"),
+])
+
+
+@pytest.mark.parametrize("labels", [
+    LABELS, LABELS.tolist(), LABELS.astype(np.int32), LABELS.astype(np.uint8),
+    md.tensor(LABELS), np.stack([LABELS, LABELS], 1)[:, 0]], ids=lambda v: type(v).__name__)
+def test_labels_of_any_integer_kind(labels):
+    x = md.tensor(uniform(5, 4))
+    assert md.cross_entropy(x, labels).item() == md.cross_entropy(x, md.tensor(LABELS)).item()
+
+
+def test_labels_are_taken_at_the_call():
+    """A loader may reuse its array before the backward runs."""
+    x = md.tensor(uniform(5, 4), requires_grad=True)
+    labels = LABELS.copy()
+    loss = md.cross_entropy(x, labels)
+    labels[...] = 0
+    right = md.grad(md.cross_entropy(x, LABELS), x)
+    np.testing.assert_array_equal(md.grad(loss, x), right)
+
+
+@both_backends
+@both_floats
+def test_large_logits_do_not_overflow(dtype, backend):
+    values = np.array([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4], [1e4, 1e4, 1e4]], dtype)
+    x = md.tensor(values, requires_grad=True)
+    with md.use_backend(backend):
+        close(md.softmax(x).data, softmax(values.astype(float)))
+        close(md.log_softmax(x).data, log_softmax(values.astype(float)))
+        losses = md.cross_entropy(x, [1, 0, 2], reduction="none")
+        losses.sum().backward()
+    close(losses.data, [1e4, np.log(3), np.log(3)])
+    close(x.grad[0], [1, -1, 0])
+    assert np.isfinite(x.grad).all()
+
+
+@both_backends
+def test_a_class_that_cannot_be(backend):
+    """A logit of minus infinity has probability 0 and no gradient."""
+    x = md.tensor([[-np.inf, 1.0, 1.0]], requires_grad=True)
+    with md.use_backend(backend):
+        y = md.softmax(x)
+        loss = md.cross_entropy(x, [1])
+        loss.backward()
+    np.testing.assert_allclose(y.data, [[0, 0.5, 0.5]], rtol=1e-6)
+    assert loss.item() == pytest.approx(np.log(2))
+    np.testing.assert_allclose(x.grad, [[0, -0.5, 0.5]], rtol=1e-6)
+
+
+@both_backends
+def test_nan_stays_in_its_row(backend):
+    x = uniform(3, 4)
+    x[1, 2] = np.nan
+    with md.use_backend(backend), np.errstate(invalid="ignore"):
+        for f in (md.softmax, md.log_softmax):
+            assert np.isnan(f(md.tensor(x)).data).all(axis=1).tolist() == [False, True, False]
+            assert np.isfinite(f(md.tensor(x)).data[[0, 2]]).all()
+        losses = md.cross_entropy(md.tensor(x), [0, 1, 2], reduction="none").data
+    assert np.isnan(losses).tolist() == [False, True, False]
+
+
+@both_backends
+def test_nothing_counts(backend):
+    """As in PyTorch: the mean of nothing is NaN, the sum 0; no rows have no gradients."""
+    x = md.tensor(uniform(3, 4), requires_grad=True)
+    labels = np.full(3, 2)
+    with md.use_backend(backend), np.errstate(all="ignore"):
+        assert np.isnan(md.cross_entropy(x, labels, ignore_index=2).item())
+        assert np.isnan(md.cross_entropy(md.zeros(0, 4), np.zeros(0, int)).item())
+        loss = md.cross_entropy(x, labels, ignore_index=2, reduction="sum")
+        loss.backward()
+    assert loss.item() == 0
+    assert not x.grad.any()
+
+
+def test_ignored_rows_get_no_gradient_even_if_they_hold_nan():
+    x = md.tensor(uniform(3, 4), requires_grad=True)
+    x.data[1] = np.nan
+    loss = md.cross_entropy(x, [0, 1, 2], ignore_index=1)
+    loss.backward()
+    assert np.isfinite(loss.item())
+    assert np.isfinite(x.grad).all()
+    assert not x.grad[1].any()
+
+
+def test_rows_of_a_gradient_sum_to_zero():
+    x = md.tensor(uniform(50, 10), requires_grad=True)
+    md.cross_entropy(x, np.arange(50) % 10, label_smoothing=0.1).backward()
+    np.testing.assert_allclose(x.grad.sum(1), 0, atol=1e-8)
+
+
+def test_accuracy():
+    logits = [[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5]]
+    assert md.accuracy(md.tensor(logits), [1, 0, 0, 0]) == 0.75      # the first of equal ones
+    assert md.accuracy(np.array(logits), md.tensor([1, 0, 1, 0])) == 1.0
+    assert md.accuracy(np.array([logits]), [[0, 1, 0, 1]]) == 0.0
+    assert isinstance(md.accuracy(logits, [1, 0, 0, 0]), float)
+    assert np.isnan(md.accuracy(md.zeros(0, 3), np.zeros(0, int)))

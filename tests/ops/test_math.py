@@ -1,0 +1,274 @@
+"""Elementwise operations: values, gradients, broadcasting, special values. Dtypes: test_dtypes."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
+
+import minidl as md
+from tests.harness import (
+    both_backends,
+    both_floats,
+    case,
+    checks_of,
+    close,
+    errors_of,
+    refuses,
+    uniform,
+)
+
+MASK = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
+INT = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
+BOOL = INT % 2 == 0
+LARGE = (3, 5, 70_001)      # several pieces of 16,384 elements, none of them whole
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def relu(x):
+    return np.where(x > 0, x, 0)
+
+
+UNARY = [
+    ("exp", md.exp, np.exp, (-2, 2)),
+    ("log", md.log, np.log, (0.1, 3)),
+    ("sqrt", md.sqrt, np.sqrt, (0.1, 3)),
+    ("abs", md.abs, np.abs, (-2, 2)),
+    ("negative", md.negative, np.negative, (-2, 2)),
+    ("tanh", md.tanh, np.tanh, (-3, 3)),
+    ("sigmoid", md.sigmoid, sigmoid, (-6, 6)),
+    ("relu", md.relu, relu, (-2, 2)),
+]
+
+BINARY = [
+    ("add", md.add, np.add, (-2, 2)),
+    ("subtract", md.subtract, np.subtract, (-2, 2)),
+    ("multiply", md.multiply, np.multiply, (-2, 2)),
+    ("divide", md.divide, np.divide, (0.5, 2)),
+    ("power", md.power, np.power, (0.5, 2)),
+    ("maximum", md.maximum, np.maximum, (-2, 2)),
+    ("minimum", md.minimum, np.minimum, (-2, 2)),
+]
+
+# Equal shapes, scalars, rows and columns on either side, both sides repeated, nothing at all.
+PAIRS = [((3, 4), (3, 4)), ((), ()), ((3, 4), ()), ((), (3, 4)), ((3, 4), (4,)), ((4,), (3, 4)),
+         ((3, 4), (3, 1)), ((3, 1), (3, 4)), ((3, 1), (1, 4)), ((2, 1, 4), (3, 1)),
+         ((1, 1, 4), (2, 3, 4)), ((5,), (1,)), ((1,), ()), ((0, 3), (3,)), ((2, 0), (1, 1)),
+         ((1, 0), (3, 1)), ((2, 3, 4, 5), (4, 5)), ((2, 3, 4, 5), (2, 1, 1, 5))]
+
+test_values, test_gradients, test_threads = checks_of([
+    *(case(f"{name} {shape}", ours, oracle, shape, between=between)
+      for name, ours, oracle, between in UNARY
+      for shape in ((), (1,), (7,), (0, 3), (3, 4), (2, 3, 2, 5))),
+    *(case(f"{name} large", ours, oracle, (3, 4), between=between, large=[LARGE])
+      for name, ours, oracle, between in UNARY),
+    *(case(f"{name} {a} {b}", ours, oracle, a, b, between=between)
+      for name, ours, oracle, between in BINARY for a, b in PAIRS),
+    *(case(f"{name} large {b}", ours, oracle, (3, 4), (4,), between=between, large=[LARGE, b])
+      for name, ours, oracle, between in BINARY for b in (LARGE, LARGE[1:], (5, 1))),
+    *(case(f"{name} with the number {number!r} {side}", *(
+        (lambda x, f=ours, n=number: f(x, n), lambda x, f=oracle, n=number: f(x, n))
+        if side == "right" else
+        (lambda x, f=ours, n=number: f(n, x), lambda x, f=oracle, n=number: f(n, x))),
+        (3, 4), between=between)
+      for name, ours, oracle, between in BINARY for number in (2, 1.5, True)
+      for side in ("left", "right")),
+
+    # One tensor as both operands: its two gradients add up.
+    case("x + x", lambda x: x + x, lambda x: x + x, (3, 4)),
+    case("x - x", lambda x: x - x, lambda x: x - x, (3, 4)),
+    case("x * x", lambda x: x * x, lambda x: x * x, (3, 4)),
+    case("x / x", lambda x: x / x, lambda x: x / x, (3, 4), between=(0.5, 2)),
+    case("x ** x", lambda x: x ** x, lambda x: x ** x, (3, 4), between=(0.5, 2)),
+    case("maximum(x, x)", lambda x: md.maximum(x, x), lambda x: x, (3, 4)),
+    case("minimum(x, x)", lambda x: md.minimum(x, x), lambda x: x, (3, 4)),
+    case("where(c, x, x)", lambda x: md.where(MASK, x, x), lambda x: x, (3, 4)),
+    case("x * x * x + x", lambda x: x * x * x + x, lambda x: x**3 + x, (3, 4)),
+
+    *(case(f"x ** {p}", lambda x, p=p: x ** p, lambda x, p=p: x ** p, (3, 4), between=between)
+      for p, between in ((0, (-2, 2)), (1, (-2, 2)), (2, (-2, 2)), (3, (-2, 2)), (-1, (0.5, 2)),
+                         (-2, (0.5, 2)), (0.5, (0.5, 2)), (1.5, (0.5, 2)), (2.0, (-2, 2)))),
+    case("-x", lambda x: -x, lambda x: -x, (3, 4)),
+    case("+x", lambda x: +x, lambda x: +x, (3, 4)),
+    case("abs(x)", lambda x: abs(x), abs, (3, 4)),
+
+    case("where", lambda a, b: md.where(MASK, a, b), lambda a, b: np.where(MASK, a, b),
+         (3, 4), (3, 4)),
+    case("where, all three broadcast", lambda a, b: md.where(MASK[:, :1], a, b),
+         lambda a, b: np.where(MASK[:, :1], a, b), (4,), (2, 1, 1)),
+    case("where, number right", lambda a: md.where(MASK, a, 0), lambda a: np.where(MASK, a, 0),
+         (3, 4)),
+    case("where, number left", lambda a: md.where(MASK, -1.5, a),
+         lambda a: np.where(MASK, -1.5, a), (3, 4)),
+    case("where, condition a list", lambda a: md.where([True, False], a, 1.0),
+         lambda a: np.where([True, False], a, 1.0), (3, 2)),
+    case("where, condition numbers", lambda a: md.where(np.array([0, 2]), a, 1.0),
+         lambda a: np.where([False, True], a, 1.0), (3, 2)),
+    case("where, condition a tensor", lambda a, b: md.where(a > b, a, b),
+         lambda a, b: np.where(a > b, a, b), (3, 4), (4,)),
+    case("where, nothing", lambda a: md.where(np.ones((0, 4), bool), a, 1),
+         lambda a: np.where(np.ones((0, 4), bool), a, 1), (4,)),
+
+    case("clip both", md.clip, np.clip, (3, 4), -0.5, 1.0),
+    case("clip low", md.clip, np.clip, (3, 4), -0.5, None),
+    case("clip high", md.clip, np.clip, (3, 4), None, 0.5),
+    case("clip to an array", lambda x: md.clip(x, uniform(4, low=-1, high=0), 1.5),
+         lambda x: np.clip(x, uniform(4, low=-1, high=0), 1.5), (3, 4)),
+    case("clip to a tensor", lambda x: md.clip(x, md.tensor(-0.5), md.tensor([1.0, 0.5])),
+         lambda x: np.clip(x, -0.5, [1.0, 0.5]), (3, 2)),
+    case("clip nothing", md.clip, np.clip, (0, 4), -1, 1),
+
+    case("integers: add", md.add, np.add, INT, INT, grad=False),
+    case("integers: multiply by 3", md.multiply, np.multiply, INT, 3, grad=False),
+    case("integers: divide", md.divide, np.divide, INT, INT[0], grad=False),
+    case("integers: power", md.power, np.power, INT, 2, grad=False),
+    case("integers: negative", md.negative, np.negative, INT, grad=False),
+    case("integers: abs", md.abs, np.abs, -INT, grad=False),
+    case("integers: maximum", md.maximum, np.maximum, INT, 6, grad=False),
+    case("integers: clip", md.clip, np.clip, INT, 3, 9, grad=False),
+    case("integers: where", lambda x: md.where(MASK, x, 0), lambda x: np.where(MASK, x, 0), INT,
+         grad=False),
+    case("bools: add", md.add, np.add, BOOL, BOOL, grad=False),
+    case("bools: multiply", md.multiply, np.multiply, BOOL, INT, grad=False),
+])
+
+test_errors = errors_of([
+    *((lambda f=f: f(md.tensor([1, 2])), TypeError, f"{name}: x must be float32 or float64",
+       "int64", "astype")
+      for name, f, _, _ in UNARY if name not in ("abs", "negative")),
+    *((lambda f=f: f("text"), TypeError, f"{name}: x must be a tensor or an array", "str")
+      for name, f, _, _ in UNARY),
+    *((lambda f=f: f(md.zeros(2, 3), md.zeros(2)), ValueError, f"{name}: shapes (2, 3) and (2,)")
+      for name, f, _, _ in BINARY),
+    *((lambda f=f: f(md.zeros(2), "text"), TypeError, f"{name}: operand must be a tensor", "str")
+      for name, f, _, _ in BINARY),
+    *((lambda f=f: f(md.zeros(2), None), TypeError, f"{name}: operand must be", "NoneType")
+      for name, f, _, _ in BINARY),
+    (lambda: md.zeros(2) * 1j, TypeError, "multiply: complex"),
+    (lambda: md.zeros(2) * np.complex64(1j), TypeError, "multiply: complex numbers are not"),
+    (lambda: md.zeros(2) * np.array([1j, 1j]), TypeError, "complex128"),
+    (lambda: md.zeros(2) < "text", TypeError, "less: operand must be a tensor or an array"),
+    (lambda: md.zeros(2) < md.zeros(3), ValueError, "less: shapes (2,) and (3,)"),
+    (lambda: md.where(MASK, md.zeros(3), 0), ValueError, "where: shapes (3, 4), (3,) and ()"),
+    (lambda: md.where(MASK, "text", 0), TypeError, "where: operand must be a tensor", "str"),
+    (lambda: md.clip(md.zeros(2)), ValueError, "clip: give at least one of low and high"),
+    (lambda: md.clip(None, 0, 1), TypeError, "clip: x must be a tensor or an array", "NoneType"),
+    (lambda: md.astype("text", np.float32), TypeError, "astype: x must be a tensor"),
+])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=4, min_side=0))
+def test_broadcasting_is_numpys(shapes):
+    (a, b), shape = shapes.input_shapes, shapes.result_shape
+    x = md.tensor(uniform(*a, dtype=np.float64), requires_grad=True)
+    y = md.tensor(uniform(*b, dtype=np.float64, seed=1), requires_grad=True)
+    z = x * y
+    np.testing.assert_array_equal(z.data, x.data * y.data)
+    dx, dy = md.grad(z, [x, y], np.ones(shape))
+    # By linearity: the gradient of an operand, times the operand, adds up to the result.
+    for t, g in ((x, dx), (y, dy)):
+        assert g.shape == t.shape
+        np.testing.assert_allclose((g * t.data).sum(), z.data.sum(), atol=1e-12)
+
+
+SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 1e-40, 200.0,
+                    -200.0, 87.5, -87.5])
+
+
+@both_backends
+@both_floats
+@pytest.mark.parametrize("name, ours, oracle", [row[:3] for row in UNARY],
+                         ids=[row[0] for row in UNARY])
+def test_special_values(name, ours, oracle, dtype, backend):
+    x = SPECIAL.astype(dtype)
+    with np.errstate(all="ignore"), md.use_backend(backend):
+        right = np.where(np.isnan(x), np.nan, oracle(x)).astype(dtype)
+        np.testing.assert_allclose(ours(md.tensor(x)).data, right,
+                                   rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-44)
+
+
+@both_backends
+@both_floats
+@pytest.mark.parametrize("name, ours, oracle", [row[:3] for row in BINARY],
+                         ids=[row[0] for row in BINARY])
+def test_special_pairs(name, ours, oracle, dtype, backend):
+    a, b = (g.astype(dtype).reshape(-1) for g in np.meshgrid(SPECIAL, SPECIAL))
+    with np.errstate(all="ignore"), md.use_backend(backend):
+        np.testing.assert_allclose(ours(md.tensor(a), md.tensor(b)).data, oracle(a, b),
+                                   rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-44)
+
+
+@both_backends
+@pytest.mark.parametrize("f, at, slope", [
+    (md.relu, [0.0, -0.0, 1e-30, -1e-30], [0, 0, 1, 0]),
+    (md.abs, [0.0, 2.0, -2.0], [0, 1, -1]),
+    (lambda x: md.maximum(x, 1.0), [1.0, 2.0, 0.0], [0.5, 1, 0]),
+    (lambda x: md.minimum(x, 1.0), [1.0, 2.0, 0.0], [0.5, 0, 1]),
+    (lambda x: md.clip(x, 0.0, 1.0), [0.0, 1.0, 0.5, -1e-9, 1.5], [1, 1, 1, 0, 0]),
+    (lambda x: x ** 0, [0.0, 3.0, -3.0], [0, 0, 0]),
+    (lambda x: x ** 2, [0.0, 3.0, -3.0], [0, 6, -6]),
+    (lambda x: x ** 1, [0.0, 3.0], [1, 1]),
+    (lambda x: 0.0 ** x, [1.0, 2.0], [0, 0]),
+    (md.sigmoid, [1000.0, -1000.0], [0, 0]),
+    (md.tanh, [1000.0, -1000.0], [0, 0]),
+    (lambda x: md.where(x > 0, md.log(x), x), [2.0], [0.5]),
+])
+def test_gradients_where_differences_fail(f, at, slope, backend):
+    x = md.tensor(at, requires_grad=True)
+    with np.errstate(all="ignore"), md.use_backend(backend):
+        f(x).sum().backward()
+    np.testing.assert_array_equal(x.grad, np.array(slope, np.float32))
+
+
+@both_backends
+def test_a_nan_stays_where_it_is(backend):
+    x = md.tensor([1.0, np.nan, -1.0], requires_grad=True)
+    with md.use_backend(backend):
+        for f in (md.relu, md.tanh, md.sigmoid, md.exp, lambda x: md.maximum(x, 0.0),
+                  lambda x: md.minimum(0.0, x), lambda x: md.clip(x, -0.5, 0.5)):
+            assert np.isnan(f(x).data).tolist() == [False, True, False]
+
+
+def test_one_operand_that_needs_no_gradient():
+    a, b = md.tensor([1.0, 2.0], requires_grad=True), md.tensor([3.0, 4.0])
+    for _, f, _, _ in BINARY:
+        a.grad = None
+        f(a, b).sum().backward()
+        left = a.grad
+        assert b.grad is None
+        right = md.grad(f(b, a).sum(), a)
+        close(left, md.grad(f(a, md.tensor(b, requires_grad=True)).sum(), a))
+        close(right, md.grad(f(md.tensor(b, requires_grad=True), a).sum(), a))
+
+
+@pytest.mark.parametrize("number", [Fraction(1, 2), Decimal("0.5")], ids=repr)
+def test_numbers_of_other_kinds_are_refused_or_weak(number):
+    """A result never holds objects."""
+    try:
+        y = md.tensor([1.0, 2.0]) * number
+    except TypeError:
+        return
+    assert y.dtype == np.float32
+    assert y.data.tolist() == [0.5, 1.0]
+
+
+def test_astype():
+    x = md.tensor([1.5, -2.5, 0.0], requires_grad=True)
+    assert x.astype(np.float32) is x
+    y = x.astype(np.float64)
+    assert y.dtype == np.float64
+    (y * md.tensor(np.array([1.0, 2.0, 3.0]))).sum().backward()
+    assert x.grad.dtype == np.float32
+    assert x.grad.tolist() == [1, 2, 3]
+    for dtype, right in ((np.int64, [1, -2, 0]), (bool, [True, True, False]),
+                         ("int8", [1, -2, 0])):
+        z = x.astype(dtype)
+        assert (z.dtype, z.requires_grad, z.data.tolist()) == (np.dtype(dtype), False, right)
+    with refuses(TypeError, "complex"):
+        x.astype(np.complex64)

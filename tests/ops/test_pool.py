@@ -1,0 +1,142 @@
+"""Pooling, against a loop over windows."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from tests.harness import both_backends, both_floats, case, checks_of, errors_of, uniform
+
+
+def pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def pool(x, window, stride, padding, reduce, fill):
+    (kh, kw), (sh, sw), (ph, pw) = pair(window), pair(window if stride is None else stride), pair(
+        padding)
+    x = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=fill)
+    rows = range(0, x.shape[1] - kh + 1, sh)
+    columns = range(0, x.shape[2] - kw + 1, sw)
+    return np.stack([np.stack([reduce(x[:, i:i + kh, j:j + kw], axis=(1, 2)) for j in columns], 1)
+                     for i in rows], 1)
+
+
+def max_pool(x, window, stride=None, padding=0):
+    return pool(x, window, stride, padding, np.max, -np.inf)
+
+
+def avg_pool(x, window, stride=None, padding=0):
+    return pool(x, window, stride, padding, np.mean, 0)
+
+
+GEOMETRIES = [
+    ("2x2", {"window": 2}), ("2x3", {"window": (2, 3)}), ("1x1", {"window": 1}),
+    ("all", {"window": (6, 7)}), ("window 3 stride 2", {"window": 3, "stride": 2}),
+    ("window 3 stride 1", {"window": 3, "stride": 1}),
+    ("window 2 stride 3", {"window": 2, "stride": 3}),
+    ("stride pair", {"window": 2, "stride": (1, 3)}), ("padding", {"window": 2, "padding": 1}),
+    ("padding pair", {"window": (2, 3), "padding": (0, 1)}),
+    ("resnet's", {"window": 3, "stride": 2, "padding": 1}),
+    ("same", {"window": 3, "stride": 1, "padding": 1}),
+    ("all at once", {"window": (4, 3), "stride": (3, 1), "padding": (2, 1)}),
+    ("large window", {"window": (5, 6), "stride": 1, "padding": (2, 3)}),
+]
+
+test_values, test_gradients, test_threads = checks_of([
+    *(case(f"{name} {title}", ours, oracle, (2, 6, 7, 3), **options)
+      for name, ours, oracle in (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
+      for title, options in GEOMETRIES),
+    *(case(f"{name} {shape}", ours, oracle, shape, window=2)
+      for name, ours, oracle in (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
+      for shape in ((1, 2, 2, 1), (0, 4, 4, 3), (3, 2, 5, 17), (1, 4, 4, 0))),
+    *(case(f"large {name} {title}", ours, oracle, (2, 6, 7, 3), large=[(5, 21, 22, 33)], **options)
+      for name, ours, oracle in (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
+      for title, options in GEOMETRIES if title in ("2x2", "resnet's", "all at once")),
+    *(case(f"global {shape}", md.global_avg_pool,
+           lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))), shape, large=large)
+      for shape, large in (((2, 3, 4, 5), [(7, 29, 31, 17)]), ((2, 6, 3), [(9, 2000, 5)]),
+                           ((2, 2, 2, 2, 3), None), ((1, 1, 1, 1), None), ((0, 3, 3, 2), None))),
+])
+
+X = md.zeros(2, 4, 5, 3)
+
+test_errors = errors_of([
+    *(row for name, f in (("max_pool", md.max_pool), ("avg_pool", md.avg_pool)) for row in (
+        (lambda f=f: f(md.zeros(4, 5, 3), 2), ValueError, f"{name}: x must be images (N, H, W, C)",
+         "(4, 5, 3)"),
+        (lambda f=f: f(X, 0), ValueError, f"{name}: window must be", ">= 1", "got 0"),
+        (lambda f=f: f(X, (2, 2, 2)), ValueError, f"{name}: window must be", "(2, 2, 2)"),
+        (lambda f=f: f(X, 1.5), ValueError, f"{name}: window must be", "1.5"),
+        (lambda f=f: f(X, 2, stride=0), ValueError, f"{name}: stride must be", "got 0"),
+        (lambda f=f: f(X, 2, padding=-1), ValueError, f"{name}: padding must be", "got -1"),
+        (lambda f=f: f(X, 3, padding=2), ValueError, f"{name}: padding 2 is more than half",
+         "window 3"),
+        (lambda f=f: f(X, 3, padding=(2, 0)), ValueError, f"{name}: padding (2, 0) is more than"),
+        (lambda f=f: f(X, 3, padding=(0, 2)), ValueError, f"{name}: padding (0, 2) is more than"),
+        (lambda f=f: f(X, (5, 1)), ValueError, f"{name}: window (5, 1) is larger"),
+        (lambda f=f: f(X, (1, 6)), ValueError, f"{name}: window (1, 6) is larger"),
+        (lambda f=f: f(X, 6), ValueError, f"{name}: window (6, 6) is larger", "(2, 4, 5, 3)"),
+        (lambda f=f: f(X.astype(np.int64), 2), TypeError, f"{name}: x must be float32", "int64"),
+        (lambda f=f: f("text", 2), TypeError, f"{name}: x must be a tensor", "str"))),
+    (lambda: md.global_avg_pool(md.zeros(2, 3)), ValueError, "global_avg_pool: x must be (N, ...",
+     "(2, 3)"),
+    (lambda: md.global_avg_pool(md.zeros(2, 0, 3, 4)), ValueError, "global_avg_pool: x must be",
+     "(2, 0, 3, 4)"),
+    (lambda: md.global_avg_pool(md.tensor([[[1]]])), TypeError, "global_avg_pool: x must be float"),
+])
+
+
+@both_backends
+@both_floats
+def test_the_first_of_equal_values_gets_the_gradient(dtype, backend):
+    x = md.tensor(np.ones((1, 4, 4, 2), dtype), requires_grad=True)
+    with md.use_backend(backend):
+        md.max_pool(x, 2).sum().backward()
+    right = np.zeros((4, 4), dtype)
+    right[::2, ::2] = 1
+    np.testing.assert_array_equal(x.grad, np.repeat(right[None, ..., None], 2, -1))
+
+
+@both_backends
+def test_overlapping_windows_add_their_gradients(backend):
+    x = md.tensor(np.zeros((1, 3, 3, 1), np.float32), requires_grad=True)
+    x.data[0, 1, 1] = 1
+    with md.use_backend(backend):
+        md.max_pool(x, 2, stride=1).sum().backward()
+    right = np.zeros((3, 3))
+    right[1, 1] = 4
+    np.testing.assert_array_equal(x.grad[0, ..., 0], right)
+
+
+@both_backends
+@pytest.mark.parametrize("window, stride, padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+def test_padding_never_wins_and_nan_does(window, stride, padding, backend):
+    x = uniform(2, 6, 6, 3, low=-9, high=-5)
+    x[0, 2, 3, 1] = np.nan
+    with md.use_backend(backend):
+        y = md.max_pool(md.tensor(x), window, stride, padding).data
+    np.testing.assert_array_equal(y, max_pool(x, window, stride, padding))
+    assert np.isnan(y).any()
+    assert y[1].max() < 0
+
+
+@both_backends
+def test_images_of_minus_infinity(backend):
+    x = md.tensor(np.full((1, 4, 4, 1), -np.inf, np.float32), requires_grad=True)
+    with md.use_backend(backend):
+        y = md.max_pool(x, 3, 1, 1)
+        y.sum().backward()
+    assert np.isneginf(y.data).all()
+    assert x.grad.sum() == 16
+
+
+@both_backends
+def test_a_window_of_more_than_256_places(backend):
+    """The places no longer fit in a byte."""
+    x = md.tensor(uniform(1, 20, 20, 2), requires_grad=True)
+    with md.use_backend(backend):
+        y = md.max_pool(x, 20)
+        y.sum().backward()
+    best = x.data.max(axis=(1, 2), keepdims=True)
+    np.testing.assert_array_equal(y.data, best)
+    np.testing.assert_array_equal(x.grad, x.data == best)

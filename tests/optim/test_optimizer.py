@@ -1,0 +1,298 @@
+"""What optimizers share: parameter groups, options, state and errors."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn, optim
+from tests.harness import both_backends, close, refuses
+
+KINDS = [optim.SGD, optim.Adam, optim.AdamW]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def parameter(*shape, fill=1.0):
+    return nn.Parameter(np.full(shape, fill, np.float32))
+
+
+def steps(optimizer, count=2):
+    """Steps in which every gradient is 1."""
+    for _ in range(count):
+        for group in optimizer.groups:
+            for p in group["params"]:
+                p.grad = np.ones(p.shape, p.dtype)
+        optimizer.step()
+
+
+# --------------------------------------------------------------------------------- parameters
+
+def test_groups_have_options_of_their_own():
+    a, b, c = parameter(2), parameter(3), parameter(4)
+    optimizer = optim.SGD([{"params": [a], "lr": 1.0},
+                           {"params": (p for p in [b]), "weight_decay": 0.5},
+                           {"params": c, "momentum": 0.9}], lr=0.1)
+    assert [group["lr"] for group in optimizer.groups] == [1.0, 0.1, 0.1]
+    steps(optimizer)
+    close(a.data, np.full(2, 1 - 1.0 - 1.0))
+    once = 1 - 0.1 * (1 + 0.5 * 1)
+    close(b.data, np.full(3, once - 0.1 * (1 + 0.5 * once)))
+    close(c.data, np.full(4, 1 - 0.1 * 1 - 0.1 * 1.9))
+
+
+@every_kind
+@pytest.mark.parametrize("given", [lambda p: [p], lambda p: (p,), lambda p: iter([p]),
+                                   lambda p: p, lambda p: {"params": p},
+                                   lambda p: [{"params": [p]}]],
+                         ids=["list", "tuple", "iterator", "tensor", "group", "groups"])
+def test_parameters_may_be_given_in_many_ways(kind, given):
+    p = parameter(3)
+    optimizer = kind(given(p), lr=0.5)
+    assert optimizer.groups[0]["params"][0] is p
+    steps(optimizer, 1)
+    assert (p.data < 0.6).all()
+
+
+def test_defaults():
+    options = {kind.__name__: {k: v for k, v in kind([parameter(1)], lr=0.1).groups[0].items()
+                               if k != "params"} for kind in KINDS}
+    adam = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0}
+    assert options == {
+        "SGD": {"lr": 0.1, "momentum": 0, "nesterov": False, "weight_decay": 0},
+        "Adam": adam, "AdamW": {**adam, "weight_decay": 0.01}}
+    assert optim.Adam([parameter(1)]).lr == optim.AdamW([parameter(1)]).lr == 1e-3
+
+
+def test_the_learning_rate_may_be_read_and_set():
+    a, b = parameter(1), parameter(1)
+    optimizer = optim.SGD([{"params": a}, {"params": b, "lr": 3.0}], lr=0.5)
+    assert optimizer.lr == 0.5
+    optimizer.groups[1]["lr"] = 0.25
+    steps(optimizer, 1)
+    assert (a.item(), b.item()) == (0.5, 0.75)
+    optimizer.lr = 0.125
+    steps(optimizer, 1)
+    assert (a.item(), b.item()) == (0.375, 0.625)
+
+
+def test_a_momentum_set_later_is_used():
+    early, late = parameter(2), parameter(2)
+    optimizers = optim.SGD([early], lr=0.1, momentum=0.9), optim.SGD([late], lr=0.1)
+    optimizers[1].groups[0]["momentum"] = 0.9
+    for optimizer in optimizers:
+        steps(optimizer, 3)
+    np.testing.assert_array_equal(late.data, early.data)
+
+
+@every_kind
+def test_zero_grad_and_repr(kind):
+    a, b = parameter(1), parameter(2)
+    optimizer = kind([{"params": a}, {"params": [b]}], lr=0.5)
+    a.grad = np.ones(1, np.float32)
+    optimizer.zero_grad()
+    assert a.grad is None and b.grad is None
+    assert repr(optimizer).startswith(f"{kind.__name__}(2 parameters in 2 group(s), lr=0.5")
+
+
+p, q = parameter(2), parameter(3)
+ERRORS = [
+    (lambda kind: kind([], lr=0.1), ValueError, ["params is empty"]),
+    (lambda kind: kind([p, q, p], lr=0.1), ValueError, ["twice"]),
+    (lambda kind: kind([{"params": p}, {"params": [q, p]}], lr=0.1), ValueError, ["twice"]),
+    (lambda kind: kind([p * 2], lr=0.1), ValueError, ["leaf"]),
+    (lambda kind: kind([np.ones(2)], lr=0.1), TypeError, ["tensors", "ndarray"]),
+    (lambda kind: kind(nn.Dense(2, 2).named_parameters(), lr=0.1), TypeError, ["tuple"]),
+    (lambda kind: kind([{"weights": [p]}], lr=0.1), TypeError, ['"params"']),
+    (lambda kind: kind([{"params": [p]}, q], lr=0.1), TypeError, ['"params"']),
+    (lambda kind: kind([{"params": [p], "speed": 1}], lr=0.1), ValueError, ["'speed'", "lr"]),
+    (lambda kind: kind([p], lr=-0.1), ValueError, ["lr", "-0.1"]),
+    (lambda kind: kind([p], lr=np.nan), ValueError, ["lr", "nan"]),
+    (lambda kind: kind([p], lr=0.1, weight_decay=-1), ValueError, ["weight_decay", "-1"]),
+    (lambda kind: kind([{"params": p, "lr": -2}], lr=0.1), ValueError, ["lr", "-2"]),
+]
+
+
+@every_kind
+@pytest.mark.parametrize("call, error, words", ERRORS, ids=[" ".join(w) for *_, w in ERRORS])
+def test_errors_name_the_optimizer_and_what_is_wrong(kind, call, error, words):
+    with refuses(error, kind.__name__, *words):
+        call(kind)
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: optim.SGD([p], lr=0.1, momentum=-0.5), ["momentum", "-0.5"]),
+    (lambda: optim.SGD([p], lr=0.1, nesterov=True), ["nesterov", "momentum"]),
+    (lambda: optim.SGD([{"params": p, "nesterov": True}], lr=0.1), ["nesterov", "momentum"]),
+    (lambda: optim.Adam([p], betas=(0.9, 1.0)), ["betas", "1.0"]),
+    (lambda: optim.AdamW([p], betas=(-0.1, 0.9)), ["AdamW", "betas", "-0.1"]),
+    (lambda: optim.Adam([p], betas=(0.9,)), ["betas", "0.9"]),
+    (lambda: optim.Adam([p], eps=-1e-8), ["eps", "-1e-08"]),
+])
+def test_errors_of_single_options(call, words):
+    with refuses(ValueError, *words):
+        call()
+
+
+# ------------------------------------------------------------------------------- odd memory
+
+@every_kind
+@both_backends
+def test_a_parameter_in_read_only_memory_is_an_error(kind, backend):
+    array = np.ones(3, np.float32)
+    array.flags.writeable = False
+    with md.use_backend(backend), pytest.raises(ValueError, match="read-only"):
+        steps(kind([nn.Parameter(array)], lr=0.1), 1)
+    assert (array == 1).all()
+
+
+@every_kind
+@pytest.mark.parametrize("cut", [lambda m: (m[:6], m[5:]), lambda m: (m, m), lambda m: (m[4:5], m),
+                                 lambda m: (m[:3], m[6:], m[2:5])])
+def test_parameters_that_share_memory_are_refused(kind, cut):
+    memory = np.zeros(9, np.float32)
+    params = [nn.Parameter(part) for part in cut(memory)]
+    for given in (params, [{"params": p} for p in params]):
+        with refuses(ValueError, kind.__name__, "share memory"):
+            kind(given, lr=1)
+
+
+def test_neighbours_in_memory_are_apart():
+    memory = np.zeros(9, np.float32)
+    params = [nn.Parameter(part) for part in (memory[6:], memory[:3], memory[3:6], memory[3:3])]
+    steps(optim.SGD(params, lr=1), 2)
+    np.testing.assert_array_equal(memory, np.full(9, -2))
+
+
+@both_backends
+@pytest.mark.parametrize("start", [0, 2])
+def test_a_gradient_in_the_parameters_memory_is_refused_or_right(backend, start):
+    memory = np.arange(8, dtype=np.float32)
+    p = nn.Parameter(memory[:6])
+    p.grad = memory[start:start + 6]
+    with md.use_backend(backend):
+        try:
+            optim.SGD([p], lr=1).step()
+        except ValueError as error:
+            assert "overlap" in str(error)
+            np.testing.assert_array_equal(memory, np.arange(8))
+        else:
+            np.testing.assert_array_equal(p.data, -start * np.ones(6))
+
+
+@every_kind
+def test_a_model_converted_between_steps_is_refused_or_right(kind):
+    layer = nn.Dense(2, 2)
+    optimizer = kind(layer.parameters(), lr=0.1)
+    steps(optimizer, 1)
+    layer.astype(np.float64)
+    try:
+        steps(optimizer, 1)
+    except TypeError as error:
+        assert "float32" in str(error)
+    else:
+        assert layer.weight.dtype == np.float64
+
+
+# -------------------------------------------------------------------------------------- state
+
+def trained(options=None, count=3):
+    optimizer = optim.SGD([{"params": [parameter(2), parameter(3)]},
+                           {"params": [parameter(4)], "lr": 0.5}], lr=0.1, momentum=0.9,
+                          **(options or {}))
+    steps(optimizer, count)
+    return optimizer
+
+
+def assert_equal(a, b):
+    """Two states, dicts of dicts, with arrays in them."""
+    assert a["groups"] == b["groups"] and a["state"].keys() == b["state"].keys()
+    for number, values in a["state"].items():
+        assert values.keys() == b["state"][number].keys()
+        for name, value in values.items():
+            np.testing.assert_array_equal(value, b["state"][number][name])
+
+
+def test_a_state_is_plain_and_a_copy():
+    optimizer = trained()
+    state = optimizer.state_dict()
+    assert [group["params"] for group in state["groups"]] == [[0, 1], [2]]
+    assert [group["lr"] for group in state["groups"]] == [0.1, 0.5]
+    assert sorted(state["state"]) == ["0", "1", "2"]
+    np.testing.assert_allclose(state["state"]["2"]["velocity"], np.full(4, 2.71), rtol=1e-6)
+    kept = copy.deepcopy(state)
+    steps(optimizer)
+    assert_equal(state, kept)
+    other = trained(count=0)
+    other.load_state_dict(state)
+    steps(other)
+    assert_equal(state, kept)
+
+
+def test_loading_takes_the_options_over():
+    source = trained({"weight_decay": 0.25})
+    source.groups[1]["lr"] = 0.75
+    optimizer = trained()
+    optimizer.load_state_dict(source.state_dict())
+    assert_equal(optimizer.state_dict(), source.state_dict())
+    assert optimizer.lr == 0.1 and optimizer.groups[1]["lr"] == 0.75
+
+
+@pytest.mark.parametrize("taken", [0, 3])
+def test_a_state_with_momentum_in_an_optimizer_without_is_refused_or_right(taken):
+    source = optim.SGD([parameter(3)], lr=0.1, momentum=0.9)
+    steps(source, taken)
+    plain = nn.Parameter(source.groups[0]["params"][0].data.copy())
+    optimizer = optim.SGD([plain], lr=0.1)
+    try:
+        optimizer.load_state_dict(source.state_dict())
+    except nn.StateError:
+        assert optimizer.groups[0]["momentum"] == 0
+        return
+    for each in (source, optimizer):
+        steps(each, 3)
+    np.testing.assert_array_equal(plain.data, source.groups[0]["params"][0].data)
+
+
+def changed(**entries):
+    """The state of the same optimizer, with entries of parameter 0 replaced or removed."""
+    state = trained().state_dict()
+    for name, value in entries.items():
+        state["state"]["0"][name] = value
+        if value is None:
+            del state["state"]["0"][name]
+    return state
+
+
+def with_number(number):
+    state = trained().state_dict()
+    state["state"][number] = state["state"].pop("2")
+    return state
+
+
+BAD_STATES = {
+    "none": lambda: None,
+    "a number": lambda: 3,
+    "a model's": lambda: nn.Dense(2, 2).state_dict(),
+    "fewer groups": lambda: optim.SGD([p, q], lr=0.1, momentum=0.9).state_dict(),
+    "other groups": lambda: optim.SGD([{"params": [p]}, {"params": [q, parameter(4)]}], lr=0.1,
+                                      momentum=0.9).state_dict(),
+    "Adam's": lambda: optim.Adam([{"params": [p, q]}, {"params": [parameter(4)]}]).state_dict(),
+    "no velocity": lambda: changed(velocity=None),
+    "no step": lambda: changed(step=None),
+    "another entry": lambda: changed(mean=np.ones(2)),
+    "another shape": lambda: changed(velocity=np.ones(3)),
+    "a number for an array": lambda: changed(velocity=1.0),
+    "a parameter too many": lambda: with_number("3"),
+    "a parameter below 0": lambda: with_number("-1"),
+    "a name for a number": lambda: with_number("fc1.weight"),
+}
+
+
+@pytest.mark.parametrize("make", BAD_STATES.values(), ids=BAD_STATES)
+def test_a_state_that_does_not_fit_changes_nothing(make):
+    optimizer = trained()
+    before = optimizer.state_dict()
+    with pytest.raises((nn.StateError, TypeError), match="load_state_dict of SGD"):
+        optimizer.load_state_dict(make())
+    assert_equal(optimizer.state_dict(), before)

@@ -1,0 +1,195 @@
+"""What each optimizer does to parameters: its formula, written again in NumPy in float64."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn, optim
+from tests.harness import both_backends, both_floats, close, threads
+
+SHAPES = [(), (1,), (7,), (3, 3, 4, 5), (150, 130), (0, 4)]
+
+
+def sgd(p, g, state, lr, momentum=0, nesterov=False, weight_decay=0):
+    g = g + weight_decay * p
+    v = state["v"] = momentum * state.get("v", 0) + g
+    return p - lr * (g + momentum * v if nesterov else v)
+
+
+def adam(p, g, state, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled=False):
+    if decoupled:
+        p = p - lr * weight_decay * p
+    else:
+        g = g + weight_decay * p
+    k = state["k"] = state.get("k", 0) + 1
+    m = state["m"] = betas[0] * state.get("m", 0) + (1 - betas[0]) * g
+    s = state["s"] = betas[1] * state.get("s", 0) + (1 - betas[1]) * g * g
+    return p - lr * (m / (1 - betas[0] ** k)) / (np.sqrt(s / (1 - betas[1] ** k)) + eps)
+
+
+def adamw(p, g, state, weight_decay=1e-2, **options):
+    return adam(p, g, state, weight_decay=weight_decay, decoupled=True, **options)
+
+
+RULES = [
+    (optim.SGD, sgd, {"lr": 0.1}),
+    (optim.SGD, sgd, {"lr": 0.1, "weight_decay": 0.01}),
+    (optim.SGD, sgd, {"lr": 0.05, "momentum": 0.9}),
+    (optim.SGD, sgd, {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}),
+    (optim.SGD, sgd, {"lr": 0.05, "momentum": 0.5, "nesterov": True}),
+    (optim.SGD, sgd, {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    (optim.SGD, sgd, {"lr": 0}),
+    (optim.Adam, adam, {}),
+    (optim.Adam, adam, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3}),
+    (optim.Adam, adam, {"lr": 0.01, "weight_decay": 0.1}),
+    (optim.Adam, adam, {"betas": (0, 0.5)}),
+    (optim.AdamW, adamw, {}),
+    (optim.AdamW, adamw, {"lr": 0.01, "weight_decay": 0.3, "betas": (0.5, 0.9)}),
+    (optim.AdamW, adamw, {"lr": 0.01, "weight_decay": 0}),
+]
+every_rule = pytest.mark.parametrize(
+    "kind, rule, options", RULES, ids=[f"{row[0].__name__}({row[2]})" for row in RULES])
+
+
+def parameters(dtype, shapes=SHAPES):
+    rng = np.random.default_rng(0)
+    return [nn.Parameter(rng.normal(size=s).astype(dtype)) for s in shapes]
+
+
+def give_gradients(params, step):
+    """Gradients that are a function of the step, of sizes from 1e-6 to 10."""
+    rng = np.random.default_rng(step)
+    for p in params:
+        size = 10.0 ** rng.integers(-6, 2, p.shape)
+        p.grad = np.asarray(rng.normal(size=p.shape) * size, p.dtype)
+
+
+def run(kind, options, dtype=np.float64, steps=30):
+    params = parameters(dtype)
+    optimizer = kind(params, **{"lr": 1e-3, **options})
+    for step in range(steps):
+        give_gradients(params, step)
+        optimizer.step()
+    return params
+
+
+@every_rule
+@both_floats
+@both_backends
+def test_thirty_steps_by_the_formula(kind, rule, options, dtype, backend):
+    options = {"lr": 1e-3, **options}
+    with md.use_backend(backend):
+        found = run(kind, options, dtype)
+    given = parameters(dtype)
+    expected = [p.data.astype(np.float64) for p in given]
+    states = [{} for _ in given]
+    for step in range(30):
+        give_gradients(given, step)
+        expected = [rule(p, g.grad.astype(np.float64), state, **options)
+                    for p, g, state in zip(expected, given, states, strict=True)]
+    for p, right, start in zip(found, expected, given, strict=True):
+        assert p.dtype == dtype
+        close(p.data, right, tolerance=2)
+        if p.size and options["lr"]:
+            assert (p.data != start.data).mean() > 0.9
+
+
+@every_rule
+@both_floats
+def test_same_bits_on_any_number_of_threads(kind, rule, options, dtype):
+    bits = []
+    for n in (1, 2, 3, 4):
+        with threads(n):
+            bits.append([p.data.tobytes() for p in run(kind, options, dtype, 5)])
+    assert bits[0] == bits[1] == bits[2] == bits[3]
+
+
+@every_rule
+def test_parameters_without_gradient_are_left_alone(kind, rule, options):
+    """Also by weight decay and by momentum; a gradient that comes later starts its own count."""
+    options = {"lr": 1e-3, **options}
+    first, late = parameters(np.float64, [(4,), (5,)])
+    start = late.data.copy()
+    optimizer = kind([first, late], **options)
+    for step in range(3):
+        give_gradients([first], step)
+        optimizer.step()
+        np.testing.assert_array_equal(late.data, start)
+    expected, state = start, {}
+    for step in range(3, 6):
+        give_gradients([first, late], step)
+        optimizer.step()
+        expected = rule(expected, late.grad, state, **options)
+        close(late.data, expected)
+    before = first.data.copy()
+    optimizer.zero_grad()
+    optimizer.step()
+    np.testing.assert_array_equal(first.data, before)
+
+
+@every_rule
+def test_an_interrupted_training_continues_bit_for_bit(kind, rule, options, tmp_path):
+    options = {"lr": 1e-3, **options}
+    params = parameters(np.float32)
+    optimizer = kind(params, **options)
+    for step in range(10):
+        if step == 5:
+            state = optimizer.state_dict()
+            weights = {str(k): p.data.copy() for k, p in enumerate(params)}
+            snapshot = copy.deepcopy(state)
+            md.save(tmp_path / "state", {"optimizer": state, "weights": weights})
+        give_gradients(params, step)
+        optimizer.step()
+    for source in (snapshot, state, md.load(tmp_path / "state")["optimizer"]):
+        again = [nn.Parameter(w.copy()) for w in weights.values()]
+        other = kind(again, **{**options, "lr": 9})
+        other.load_state_dict(source)
+        for step in range(5, 10):
+            give_gradients(again, step)
+            other.step()
+        for p, q in zip(params, again, strict=True):
+            assert p.data.tobytes() == q.data.tobytes()
+
+
+@every_rule
+def test_a_gradient_in_any_memory_order_is_read_and_not_written(kind, rule, options):
+    options = {"lr": 1e-3, **options}
+    values = np.random.default_rng(0).normal(size=(40, 30))
+    results = []
+    for gradient in (values, np.asfortranarray(values), np.repeat(values, 2, 0)[::2]):
+        (p,) = parameters(np.float64, [(40, 30)])
+        gradient.flags.writeable = False
+        optimizer = kind(p, **options)
+        for _ in range(3):
+            p.grad = gradient
+            optimizer.step()
+            assert p.grad is gradient
+        results.append(p.data)
+    np.testing.assert_array_equal(gradient, values)
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+@every_rule
+@both_backends
+def test_nan_stays_where_it_is(kind, rule, options, backend):
+    (p,) = parameters(np.float32, [(50,)])
+    optimizer = kind(p, **{"lr": 1e-3, **options})
+    with md.use_backend(backend):
+        for step in range(3):
+            give_gradients([p], step)
+            if step == 1:
+                p.grad[17] = np.nan
+            optimizer.step()
+    np.testing.assert_array_equal(np.isnan(p.data), np.arange(50) == 17)
+
+
+def test_a_step_writes_into_the_parameters_own_array():
+    (p,) = parameters(np.float32, [(6,)])
+    array, before = p.data, p.data.copy()
+    p.grad = np.ones(6, np.float32)
+    optim.SGD([p], lr=1).step()
+    assert p.data is array
+    close(array, before - 1)

@@ -1,0 +1,132 @@
+"""What the comparisons with PyTorch share: layouts, tolerances, and the comparison of layers.
+
+Ours are (N, ..., C) and (KH, KW, in, out), PyTorch's (N, C, ...) and (out, in, KH, KW). Inputs
+are drawn in float64 and rounded to float32 values, so that both dtypes see the same numbers.
+"""
+
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+import minidl as md
+
+torch.set_num_threads(2)
+torch.use_deterministic_algorithms(True)
+
+# "Relative": max|a - b| <= tolerance * max|b|, for each array.
+TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-10}
+
+both_floats = pytest.mark.parametrize("dtype", [np.float32, np.float64],
+                                      ids=["float32", "float64"])
+
+# our name of a parameter or buffer: PyTorch's, where they differ
+NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
+
+
+def assert_close(ours, theirs, what="", tolerance=1.0):
+    """Both are arrays in our layout; `tolerance` is in units of TOLERANCE."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.dtype == theirs.dtype, what
+    assert ours.shape == theirs.shape, what
+    assert np.isfinite(theirs).all(), what
+    bound = tolerance * TOLERANCE[ours.dtype] * np.abs(theirs).max(initial=0)
+    worst = np.abs(ours - theirs).max(initial=0)
+    assert worst <= bound, f"{what}: differs by {worst:.3g}, at most {bound:.3g} allowed"
+
+
+def draw(name, shape, dtype=np.float64, low=-2.0, high=2.0):
+    """Random values that are a function of the name, and the same in both dtypes."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    return rng.uniform(low, high, shape).astype(np.float32).astype(dtype)
+
+
+def off_kinks(name, shape, dtype=np.float64):
+    """Values that are all different by more than rounding, none of them near 0."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    size = int(np.prod(shape))
+    values = (rng.permutation(size) - size // 2 + 0.5) / size * 4
+    return values.reshape(shape).astype(np.float32).astype(dtype)
+
+
+def channels_first(a):
+    """(N, ..., C) as (N, C, ...); rows stay as they are."""
+    return np.ascontiguousarray(np.moveaxis(a, -1, 1)) if a.ndim > 2 else a
+
+
+def channels_last(a):
+    """(N, C, ...) as (N, ..., C); rows stay as they are."""
+    return np.ascontiguousarray(np.moveaxis(a, 1, -1)) if a.ndim > 2 else a
+
+
+def weight_to_torch(a):
+    """A convolution's HWIO as OIHW, a dense layer's (in, out) as (out, in)."""
+    if a.ndim == 4:
+        return np.ascontiguousarray(a.transpose(3, 2, 0, 1))
+    return np.ascontiguousarray(a.T) if a.ndim == 2 else a
+
+
+def weight_from_torch(a):
+    """The inverse of `weight_to_torch`."""
+    if a.ndim == 4:
+        return np.ascontiguousarray(a.transpose(2, 3, 1, 0))
+    return np.ascontiguousarray(a.T) if a.ndim == 2 else a
+
+
+def their_name(name):
+    """PyTorch's name of a parameter or buffer of ours: "bn1.gamma" is "bn1.weight"."""
+    head, _, last = name.rpartition(".")
+    last = NAMES.get(last, last)
+    return f"{head}.{last}" if head else last
+
+
+def copy_state(layer, module):
+    """Give a PyTorch module the parameters and buffers of our layer."""
+    state = {their_name(name): torch.from_numpy(np.array(weight_to_torch(value)))
+             for name, value in layer.state_dict().items()}
+    module.load_state_dict(state)
+
+
+def assert_same_state(layer, module, tolerance=1.0):
+    """All parameters and buffers agree."""
+    theirs = {name: value.numpy() for name, value in module.state_dict().items()}
+    ours = layer.state_dict()
+    assert {their_name(name) for name in ours} == set(theirs)
+    for name, value in ours.items():
+        right = weight_from_torch(theirs[their_name(name)])
+        if value.dtype.kind == "i":
+            assert value == right, name
+        else:
+            assert_close(value, right, name, tolerance)
+
+
+def assert_same_gradients(layer, module, tolerance=1.0):
+    """The gradients of all parameters agree."""
+    theirs = dict(module.named_parameters())
+    ours = dict(layer.named_parameters())
+    assert {their_name(name) for name in ours} == set(theirs)
+    for name, p in ours.items():
+        right = weight_from_torch(theirs[their_name(name)].grad.numpy())
+        assert_close(p.grad, right, f"gradient of {name}", tolerance)
+
+
+def compare(layer, module, x, images=True, tolerance=1.0):
+    """One forward and backward of both on x: outputs, all gradients and buffers agree.
+
+    `images`: whether to turn the layout of x and of the output; dtypes are those of x.
+    """
+    first = channels_first if images else np.array
+    last = channels_last if images else np.array
+    ours = md.tensor(x, requires_grad=True)
+    theirs = torch.from_numpy(np.array(first(x))).requires_grad_()
+    y, their_y = layer(ours), module(theirs)
+    assert_close(y.data, last(their_y.detach().numpy()), "output", tolerance)
+    dy = draw("the gradient of the output", y.shape, x.dtype)
+    layer.zero_grad()
+    module.zero_grad()
+    y.backward(dy)
+    their_y.backward(torch.from_numpy(np.array(first(dy))))
+    assert_close(ours.grad, last(theirs.grad.numpy()), "gradient of x", tolerance)
+    assert_same_gradients(layer, module, tolerance)
+    assert_same_state(layer, module, tolerance)

@@ -1,0 +1,149 @@
+"""Every layer against PyTorch's: outputs, gradients of the input and of all parameters."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn as tn
+
+from minidl import nn
+from tests.parity.common import assert_close, both_floats, compare, copy_state, draw, off_kinks
+
+
+class Flat(tn.Module):
+    """Rows in our order, channels last."""
+
+    def forward(self, x):
+        return x.movedim(1, -1).flatten(1)
+
+
+class GlobalMean(tn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+LAYERS = {
+    # ours, theirs, shape of x; Conv and BatchNorm are below and in test_norm
+    "Dense": (lambda: nn.Dense(20, 30), lambda: tn.Linear(20, 30), (16, 20)),
+    "Dense, no bias": (lambda: nn.Dense(784, 256, bias=False),
+                       lambda: tn.Linear(784, 256, bias=False), (32, 784)),
+    "Dense, one row": (lambda: nn.Dense(7, 1), lambda: tn.Linear(7, 1), (1, 7)),
+    "ReLU": (nn.ReLU, tn.ReLU, (8, 33)),
+    "ReLU, images": (nn.ReLU, tn.ReLU, (2, 7, 9, 3)),
+    "Sigmoid": (nn.Sigmoid, tn.Sigmoid, (8, 33)),
+    "Tanh": (nn.Tanh, tn.Tanh, (8, 33)),
+    "MaxPool": (lambda: nn.MaxPool(2), lambda: tn.MaxPool2d(2), (4, 8, 10, 32)),
+    "MaxPool, odd size": (lambda: nn.MaxPool(2), lambda: tn.MaxPool2d(2), (2, 7, 9, 5)),
+    "MaxPool, overlapping": (lambda: nn.MaxPool(3, 2), lambda: tn.MaxPool2d(3, 2), (2, 9, 11, 6)),
+    "MaxPool, padding": (lambda: nn.MaxPool(3, 2, 1), lambda: tn.MaxPool2d(3, 2, 1),
+                         (2, 8, 9, 17)),
+    "MaxPool, pairs": (lambda: nn.MaxPool((3, 2), (1, 2), (1, 0)),
+                       lambda: tn.MaxPool2d((3, 2), (1, 2), (1, 0)), (2, 8, 9, 4)),
+    "MaxPool, gaps": (lambda: nn.MaxPool(2, 3), lambda: tn.MaxPool2d(2, 3), (2, 8, 9, 4)),
+    "AvgPool": (lambda: nn.AvgPool(2), lambda: tn.AvgPool2d(2), (4, 8, 10, 32)),
+    "AvgPool, overlapping": (lambda: nn.AvgPool(3, 1), lambda: tn.AvgPool2d(3, 1), (2, 8, 9, 5)),
+    "AvgPool, padding counts": (
+        lambda: nn.AvgPool(3, 2, 1), lambda: tn.AvgPool2d(3, 2, 1, count_include_pad=True),
+        (2, 8, 9, 17)),
+    "AvgPool, pairs": (lambda: nn.AvgPool((2, 3), (2, 1), (0, 1)),
+                       lambda: tn.AvgPool2d((2, 3), (2, 1), (0, 1)), (2, 8, 9, 4)),
+    "GlobalAvgPool": (nn.GlobalAvgPool, GlobalMean, (3, 7, 5, 24)),
+    "Flatten": (nn.Flatten, Flat, (3, 4, 5, 6)),
+    "Dropout, eval": (lambda: nn.Dropout(0.5).eval(), lambda: tn.Dropout(0.5).eval(), (8, 33)),
+    "Dropout, p = 0": (lambda: nn.Dropout(0), lambda: tn.Dropout(0), (8, 33)),
+    "Identity": (lambda: nn.Sequential(nn.Identity()), lambda: tn.Sequential(tn.Identity()),
+                 (4, 5)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@both_floats
+def test_layer(name, dtype):
+    make, make_theirs, shape = LAYERS[name]
+    layer = make().astype(dtype)
+    module = make_theirs().to(torch.float32 if dtype == np.float32 else torch.float64)
+    copy_state(layer, module)
+    x = off_kinks(name, shape, dtype)
+    compare(layer, module, x)
+
+
+def test_the_tables_have_every_layer():
+    there = {name.split(",")[0] for name in LAYERS} | {"Conv", "BatchNorm"}
+    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
+              and issubclass(getattr(nn, name), nn.Layer)}
+    assert layers - there == {"Layer", "LayerList", "Sequential"}
+
+
+@both_floats
+def test_dense_on_sequences(dtype):
+    layer = nn.Dense(12, 7).astype(dtype)
+    module = tn.Linear(12, 7).to(torch.float32 if dtype == np.float32 else torch.float64)
+    copy_state(layer, module)
+    compare(layer, module, draw("sequences", (3, 5, 12), dtype), images=False)
+
+
+CONVOLUTIONS = {
+    # in, out, options of both, (N, H, W)
+    "stem of mnist-cnn": (1, 32, {"kernel_size": 3, "padding": 1, "bias": False}, (8, 28, 28)),
+    "second of mnist-cnn": (32, 64, {"kernel_size": 3, "padding": 1, "bias": False}, (4, 14, 14)),
+    "stem of CIFAR": (3, 16, {"kernel_size": 3, "padding": 1}, (4, 32, 32)),
+    "wide": (64, 128, {"kernel_size": 3, "padding": 1}, (2, 8, 8)),
+    "no padding": (5, 7, {"kernel_size": 3}, (2, 9, 8)),
+    "1x1": (16, 24, {"kernel_size": 1}, (3, 6, 5)),
+    "1x1, stride 2": (16, 32, {"kernel_size": 1, "stride": 2, "bias": False}, (3, 7, 8)),
+    "stride 2": (16, 32, {"kernel_size": 3, "stride": 2, "padding": 1}, (3, 8, 8)),
+    "stride 2, odd size": (6, 5, {"kernel_size": 3, "stride": 2, "padding": 1}, (2, 9, 7)),
+    "stride 3, rest unused": (4, 5, {"kernel_size": 2, "stride": 3}, (2, 9, 10)),
+    "5x5": (6, 16, {"kernel_size": 5, "padding": 2}, (2, 10, 9)),
+    "7x7, stride 2": (3, 8, {"kernel_size": 7, "stride": 2, "padding": 3}, (2, 15, 14)),
+    "whole image": (4, 10, {"kernel_size": (6, 5)}, (3, 6, 5)),
+    "pairs": (4, 6, {"kernel_size": (3, 2), "stride": (2, 1), "padding": (0, 1)}, (2, 9, 7)),
+    "dilation": (4, 6, {"kernel_size": 3, "dilation": 2, "padding": 2}, (2, 9, 8)),
+    "dilation and stride": (4, 6, {"kernel_size": 3, "dilation": (2, 3), "stride": 2,
+                                   "padding": (1, 3)}, (2, 11, 12)),
+    "2 groups": (8, 12, {"kernel_size": 3, "padding": 1, "groups": 2}, (2, 7, 6)),
+    "groups, stride, dilation": (6, 9, {"kernel_size": 3, "stride": 2, "padding": 2,
+                                        "dilation": 2, "groups": 3}, (2, 9, 9)),
+    "depthwise": (32, 32, {"kernel_size": 3, "padding": 1, "groups": 32, "bias": False},
+                  (2, 9, 8)),
+    "depthwise, stride 2": (16, 16, {"kernel_size": 3, "stride": 2, "padding": 1, "groups": 16},
+                            (2, 8, 9)),
+    "depthwise, two outputs each": (6, 12, {"kernel_size": 3, "groups": 6}, (2, 6, 6)),
+    "same": (4, 5, {"kernel_size": 3, "padding": "same"}, (2, 7, 8)),
+    "same, even kernel": (4, 5, {"kernel_size": (4, 2), "padding": "same"}, (2, 7, 8)),
+    "same, dilation": (4, 5, {"kernel_size": (2, 3), "padding": "same", "dilation": (3, 2)},
+                       (2, 9, 8)),
+    "valid": (4, 5, {"kernel_size": 3, "padding": "valid", "stride": 2}, (2, 7, 8)),
+    "more padding than kernel": (2, 3, {"kernel_size": 2, "padding": 3}, (2, 3, 4)),
+    "one image, one pixel": (3, 4, {"kernel_size": 3, "padding": 1}, (1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@both_floats
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_conv(name, dtype):
+    inputs, outputs, options, (n, h, w) = CONVOLUTIONS[name]
+    layer = nn.Conv(inputs, outputs, **options).astype(dtype)
+    if layer.bias is not None:
+        layer.bias.data = draw("bias", (outputs,), dtype)
+    module = tn.Conv2d(inputs, outputs, **options).to(
+        torch.float32 if dtype == np.float32 else torch.float64)
+    copy_state(layer, module)
+    compare(layer, module, draw(name, (n, h, w, inputs), dtype))
+
+
+@pytest.mark.parametrize("size, kernel, stride", [(8, 3, 2), (7, 3, 2), (9, 2, 3), (5, 1, 2)])
+@both_floats
+def test_conv_same_with_stride(size, kernel, stride, dtype):
+    """PyTorch has no "same" with a stride: ceil(size / stride) places, the odd pad at the end."""
+    layer = nn.Conv(3, 4, kernel, stride, padding="same").astype(dtype)
+    total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+    before, after = total // 2, total - total // 2
+    conv = tn.Conv2d(3, 4, kernel, stride).to(
+        torch.float32 if dtype == np.float32 else torch.float64)
+    copy_state(layer, conv)
+    x = draw("same", (2, size, size, 3), dtype)
+    padded = tn.functional.pad(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()),
+                               (before, after, before, after))
+    assert layer(x).shape == (2, -(-size // stride), -(-size // stride), 4)
+    assert_close(layer(x).data, conv(padded).detach().numpy().transpose(0, 2, 3, 1))

@@ -1,0 +1,164 @@
+"""Losses and operations against PyTorch's: values and gradients."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as tf
+
+import minidl as md
+from tests.parity.common import assert_close, both_floats, draw, off_kinks
+
+
+def run(ours, theirs, arrays, dtype, last_to_second=False, tolerance=1.0):
+    """Call both on the same arrays; results and the gradients of float arrays agree.
+
+    `last_to_second`: PyTorch gets arrays of three axes or more with the last axis as second.
+    """
+    def turned(a):
+        return np.moveaxis(a, -1, 1) if last_to_second and a.ndim > 2 else a
+
+    arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in arrays]
+    mine = [md.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    other = [torch.from_numpy(np.array(turned(a), order="C")) for a in arrays]
+    for t in other:
+        t.requires_grad_(t.is_floating_point())
+    y, right = ours(*mine), theirs(*other)
+    assert_close(y.data, right.detach().numpy(), "value", tolerance)
+    dy = draw("dy", y.shape, dtype, 0.5, 1.5)
+    y.backward(dy)
+    right.backward(torch.from_numpy(dy))
+    for k, (a, b) in enumerate(zip(mine, other, strict=True)):
+        if a.requires_grad:
+            g = b.grad.numpy()
+            if last_to_second and g.ndim > 2:
+                g = np.moveaxis(g, 1, -1)
+            assert_close(a.grad, np.array(g), f"gradient of input {k}", tolerance)
+
+
+LABELS = np.array([3, 0, 6, 2, 2, 5, 1, 4, 0, 3])
+WEIGHT = draw("class weights", (7,), np.float64, 0.2, 2)
+
+CROSS_ENTROPY = {
+    "plain": {},
+    "weight": {"weight": WEIGHT},
+    "smoothing": {"label_smoothing": 0.1},
+    "weight and smoothing": {"weight": WEIGHT, "label_smoothing": 0.3},
+    "ignored": {"ignore_index": 2},
+    "ignored, none there": {"ignore_index": -100},
+    "ignored and weight": {"ignore_index": 0, "weight": WEIGHT},
+    "ignored, weight, smoothing": {"ignore_index": 3, "weight": WEIGHT, "label_smoothing": 0.2},
+    "all smooth": {"label_smoothing": 1.0},
+}
+
+
+def their_options(options, dtype):
+    """PyTorch's: a tensor of weights, and -100 for no index."""
+    result = dict(options)
+    if "weight" in result:
+        result["weight"] = torch.from_numpy(result["weight"].astype(dtype))
+    return result
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", CROSS_ENTROPY)
+@both_floats
+def test_cross_entropy(name, reduction, dtype):
+    options = CROSS_ENTROPY[name]
+    theirs = their_options(options, dtype)
+    logits = draw(f"logits {name}", (10, 7), low=-5, high=5)
+    run(lambda x: md.cross_entropy(x, LABELS, reduction=reduction, **options),
+        lambda x: tf.cross_entropy(x, torch.from_numpy(LABELS), reduction=reduction, **theirs),
+        [logits], dtype)
+    images = draw(f"images {name}", (2, 5, 1, 7), low=-5, high=5)       # classes last
+    labels = LABELS.reshape(2, 5, 1)
+    run(lambda x: md.cross_entropy(x, labels, reduction=reduction, **options),
+        lambda x: tf.cross_entropy(x, torch.from_numpy(labels), reduction=reduction, **theirs),
+        [images], dtype, last_to_second=True)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("options", [
+    {}, {"weight": WEIGHT}, {"label_smoothing": 0.1}, {"weight": WEIGHT, "label_smoothing": 0.3},
+], ids=["plain", "weight", "smoothing", "both"])
+@both_floats
+def test_cross_entropy_of_distributions(options, reduction, dtype):
+    """Gradients of the target too."""
+    theirs = their_options(options, dtype)
+    logits, target = draw("logits", (10, 7), low=-5, high=5), draw("target", (10, 7), low=0.1)
+    target /= target.sum(1, keepdims=True)
+    run(lambda x, t: md.cross_entropy(x, t, reduction=reduction, **options),
+        lambda x, t: tf.cross_entropy(x, t, reduction=reduction, **theirs),
+        [logits, target], dtype)
+    run(lambda x: md.cross_entropy(x, target.reshape(2, 5, 7).astype(dtype), reduction="sum",
+                                   **options),
+        lambda x: tf.cross_entropy(
+            x, torch.from_numpy(target.reshape(2, 5, 7).astype(dtype)).movedim(-1, 1),
+            reduction="sum", **theirs),
+        [logits.reshape(2, 5, 7)], dtype, last_to_second=True)
+
+
+@both_floats
+def test_cross_entropy_of_nothing(dtype):
+    """All rows ignored, or no rows: NaN for the mean, 0 for the sum."""
+    for logits, labels in ((np.zeros((3, 7), dtype), np.full(3, 5)),
+                           (np.zeros((0, 7), dtype), np.zeros(0, np.int64))):
+        for reduction, right in (("mean", np.nan), ("sum", 0.0)):
+            theirs = tf.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels),
+                                      ignore_index=5, reduction=reduction).item()
+            with np.errstate(invalid="ignore"):
+                ours = md.cross_entropy(logits, labels, ignore_index=5, reduction=reduction)
+            np.testing.assert_array_equal([ours.item(), theirs], [right, right])
+
+
+@pytest.mark.parametrize("low, high", [(-2, 2), (-80, 80), (1e4, 1.001e4)])
+@pytest.mark.parametrize("ours, theirs", [(md.softmax, torch.softmax),
+                                          (md.log_softmax, torch.log_softmax)],
+                         ids=["softmax", "log_softmax"])
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+@both_floats
+def test_softmax(ours, theirs, axis, low, high, dtype):
+    x = draw("softmax", (4, 5, 6), low=low, high=high)
+    run(lambda t: ours(t, axis), lambda t: theirs(t, axis), [x], dtype)
+
+
+# PyTorch's function of the same arrays; shapes; the range of values
+OPERATIONS = {
+    "exp": (md.exp, torch.exp, [(3, 5)]),
+    "log": (lambda x: md.log(md.abs(x)), lambda x: torch.log(x.abs()), [(3, 5)]),
+    "sqrt": (lambda x: md.sqrt(md.abs(x)), lambda x: torch.sqrt(x.abs()), [(3, 5)]),
+    "power": (lambda x: md.abs(x) ** 2.5, lambda x: x.abs() ** 2.5, [(3, 5)]),
+    "relu": (md.relu, torch.relu, [(3, 50)]),
+    "sigmoid": (lambda x: md.sigmoid(10 * x), lambda x: torch.sigmoid(10 * x), [(3, 50)]),
+    "tanh": (md.tanh, torch.tanh, [(3, 50)]),
+    "clip": (lambda x: md.clip(x, -1, 0.5), lambda x: torch.clip(x, -1, 0.5), [(3, 50)]),
+    "maximum": (md.maximum, torch.maximum, [(3, 5), (3, 5)]),
+    "broadcasting": (lambda a, b: a * b / (1 + b * b) - b, lambda a, b: a * b / (1 + b * b) - b,
+                     [(2, 3, 5), (3, 1)]),
+    "matmul": (md.matmul, torch.matmul, [(33, 65), (65, 17)]),
+    "matmul, batches": (md.matmul, torch.matmul, [(2, 1, 6, 7), (3, 7, 5)]),
+    "matmul, vectors": (md.matmul, torch.matmul, [(2, 6, 7), (7,)]),
+    "sum": (lambda x: md.sum(x, (0, 2)), lambda x: x.sum((0, 2)), [(3, 4, 5)]),
+    "mean": (lambda x: md.mean(x, 1, keepdims=True), lambda x: x.mean(1, True), [(3, 4, 5)]),
+    "var": (lambda x: md.var(x, (0, 1)), lambda x: x.var((0, 1), correction=0), [(3, 4, 5)]),
+    "std, ddof 1": (lambda x: md.std(x, -1, ddof=1), lambda x: x.std(-1), [(3, 4, 5)]),
+    "max": (lambda x: md.max(x, 1), lambda x: x.amax(1), [(3, 4, 5)]),
+    "min": (lambda x: md.min(x, (0, 1)), lambda x: x.amin((0, 1)), [(3, 4, 5)]),
+    "pad, reflect": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="reflect"),
+                     lambda x: tf.pad(x, (1, 2), mode="reflect"), [(3, 5)]),
+    "pad, edge": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="edge"),
+                  lambda x: tf.pad(x, (1, 2), mode="replicate"), [(3, 5)]),
+    "pad, wrap": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="wrap"),
+                  lambda x: tf.pad(x, (1, 2), mode="circular"), [(3, 5)]),
+    "indexing": (lambda x: x[1:, [0, 2, 2]], lambda x: x[1:, [0, 2, 2]], [(3, 4, 5)]),
+    "concatenate": (lambda a, b: md.concatenate([a, b, a], axis=1),
+                    lambda a, b: torch.cat([a, b, a], 1), [(3, 4), (3, 2)]),
+    "stack": (lambda a, b: md.stack([a, b], axis=1), lambda a, b: torch.stack([a, b], 1),
+              [(3, 4), (3, 4)]),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@both_floats
+def test_operation(name, dtype):
+    ours, theirs, shapes = OPERATIONS[name]
+    run(ours, theirs, [off_kinks(f"{name} {k}", shape) for k, shape in enumerate(shapes)], dtype)
