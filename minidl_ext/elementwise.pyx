@@ -35,7 +35,7 @@ cdef enum Binary:
 
 cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    cdef floating e
+    cdef floating e, one = 1        # a literal 1 would be a double
     if f == EXP:
         for i in range(n):
             y[i] = vexp(x[i])
@@ -57,7 +57,7 @@ cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept 
     elif f == SIGMOID:      # from exp(-|x|), so that nothing overflows
         for i in range(n):
             e = vexp(-x[i] if x[i] > 0 else x[i])
-            y[i] = (e if x[i] < 0 else 1) / (1 + e)
+            y[i] = (e if x[i] < 0 else one) / (one + e)
     elif f == RELU:
         for i in range(n):
             y[i] = 0 if x[i] <= 0 else x[i]     # NaN stays
@@ -66,15 +66,16 @@ cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept 
 cdef void backward(Backward f, const floating* dy, const floating* y, floating* dx, Py_ssize_t n
                    ) noexcept nogil:
     cdef Py_ssize_t i
+    cdef floating one = 1
     if f == RELU_BACKWARD:
         for i in range(n):
             dx[i] = dy[i] if y[i] > 0 else 0
     elif f == SIGMOID_BACKWARD:
         for i in range(n):
-            dx[i] = dy[i] * (y[i] * (1 - y[i]))
+            dx[i] = dy[i] * (y[i] * (one - y[i]))
     elif f == TANH_BACKWARD:
         for i in range(n):
-            dx[i] = dy[i] * (1 - y[i] * y[i])
+            dx[i] = dy[i] * (one - y[i] * y[i])
 
 
 cdef unary_kernel(Unary f, str name, object x, object out, int threads, object ufunc):

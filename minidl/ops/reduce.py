@@ -70,7 +70,7 @@ class Mean(Sum):
             return np.divide(y, y.dtype.type(self.count))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        return super().backward(np.divide(dy, dy.dtype.type(self.count)))
+        return super().backward(np.divide(dy, dy.dtype.type(max_of(self.count, 1))))
 
 
 class Var(Function):

@@ -3,6 +3,8 @@
 Its values and gradients in training are in `test_layers`; here is what makes it right.
 """
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,19 @@ def test_statistics_move_at_the_call_whether_the_output_is_used_or_not():
     assert layer.num_batches == 1
     assert same_state(twin, layer.state_dict())
     assert layer.running_mean.any()
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_an_output_is_that_of_the_call_whatever_changes_later(mode):
+    """Also where it is computed on first use only: x, parameters and statistics may move on."""
+    layer = nn.BatchNorm(3)
+    x = md.tensor(batches((12, 3), 1, np.float32)[0])
+    getattr(layer, mode)()
+    expected = np.maximum(nn.Sequential(copy.deepcopy(layer))(x).data, 0)
+    y = layer(x)
+    layer.load_state_dict({name: value + 2 for name, value in layer.state_dict().items()})
+    x.data[...] = 7
+    np.testing.assert_array_equal(md.relu(y).data, expected)
 
 
 @both_backends

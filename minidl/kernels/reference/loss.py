@@ -34,7 +34,8 @@ def cross_entropy(logits, labels, weight=None, smoothing=0.0, threads=0):
     m, classes = logits.shape
     log_probs = log_softmax(logits)
     targets = _targets(labels, m, classes, weight, smoothing, logits.dtype)
-    terms = np.where(targets != 0, -log_probs * targets, 0).astype(logits.dtype)
+    nll = np.where(targets != 0, -log_probs, 0)     # a class of weight 0 may be impossible
+    terms = (nll * targets).astype(logits.dtype)
     return terms.sum(axis=1), np.exp(log_probs)
 
 
