@@ -12,10 +12,14 @@ same bits on 1, 2 and 3 threads, for cases that say `large`). `errors_of` does i
 """
 
 import contextlib
+import os
+import subprocess
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ import pytest
 
 import minidl as md
 
+ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("native", "numpy")
 FLOATS = (np.float32, np.float64)
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
@@ -196,6 +201,13 @@ def as_list(results):
 def uniform(*shape, dtype=np.float32, seed=0, low=-1.0, high=1.0):
     """A fixed random array."""
     return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
+
+
+def python(code, *options, **variables):
+    """The finished process of another interpreter, whose environment says nothing of OpenMP."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    return subprocess.run([sys.executable, *options, "-c", code], cwd=ROOT, env=env | variables,
+                          capture_output=True, text=True, timeout=120)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,6 @@
 """The walk: graphs of any depth and form, what it frees on its way, and exceptions."""
 
 import gc
-import subprocess
-import sys
 import threading
 import weakref
 
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, refuses, uniform
+from tests.harness import both_backends, python, refuses, uniform
 
 
 def leaf(*values):
@@ -127,7 +125,7 @@ def test_branches_of_different_age():
 def test_a_graph_alive_at_exit():
     code = ("import minidl as md\nx = md.tensor([1.0], requires_grad=True)\ny = x\n"
             "for _ in range(20_000): y = y + 1\n")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -1,16 +1,12 @@
 """The generator behind everything random, and manual_seed."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import minidl as md
 from minidl import nn
 from minidl.random import generator
-from tests.harness import errors_of, threads
+from tests.harness import errors_of, python, threads
 
 
 def drawn():
@@ -78,11 +74,9 @@ def test_the_generator_is_the_one_in_use():
 
 def test_without_a_seed_processes_draw_the_same():
     code = "import minidl as md; print(md.randn(3).data.tobytes().hex())"
-    outputs = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                              timeout=60, check=True, env={**os.environ, "OMP_NUM_THREADS": n}
-                              ).stdout for n in ("1", "3")}
+    outputs = {python(code, OMP_NUM_THREADS=n).stdout.strip() for n in ("1", "3")}
     assert len(outputs) == 1
-    assert len(outputs.pop().strip()) == 24
+    assert len(outputs.pop()) == 24
 
 
 test_errors = errors_of([
