@@ -43,7 +43,7 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             data = data.data
-        array = np.require(np.asarray(data), requirements=("C", "A"))
+        array = np.require(plain_array(data), requirements=("C", "A"))
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
@@ -305,8 +305,8 @@ class Tensor:
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, *shape)
 
-    def transpose(self, *axes: Any) -> Tensor:
-        return ops.transpose(self, *axes)
+    def transpose(self, *order: Any, axes: Any = None) -> Tensor:
+        return ops.transpose(self, *order, axes=axes)
 
     def __getattr__(self, name: str) -> Any:
         """Every operation of one tensor is a method too: `x.exp()` is `md.exp(x)`."""
@@ -316,6 +316,18 @@ class Tensor:
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *ops.METHODS})
+
+
+def plain_array(obj: Any) -> np.ndarray:
+    """obj as an array: NumPy values keep their dtype, Python floats (in lists too) are float32."""
+    array = np.asarray(obj)
+    if array.dtype == np.float64 and not isinstance(obj, np.ndarray | np.generic):
+        inner = obj
+        while isinstance(inner, list | tuple) and inner:
+            inner = inner[0]
+        if not isinstance(inner, np.ndarray | np.generic):
+            array = array.astype(np.float32)
+    return array
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,

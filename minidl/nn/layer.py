@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..autograd import no_grad
-from ..tensor import Tensor
+from ..tensor import Tensor, plain_array
 
 Self = TypeVar("Self", bound="Layer")
 Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
@@ -234,9 +234,10 @@ class Layer:
 
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"predict: batch_size must be an int >= 1, got {batch_size!r}")
-        values = x.data if isinstance(x, Tensor) else np.asarray(x)
+        values = x.data if isinstance(x, Tensor) else plain_array(x)
         if values.ndim == 0:
             raise ValueError("predict: x needs a batch axis, got a number")
+        dtype = next((p.dtype for p in self.parameters()), np.dtype(np.float32))
         modes = [(layer, layer.training) for _, layer in self.named_layers()]
         outputs = []
         try:
@@ -245,7 +246,7 @@ class Layer:
                 for start in range(0, max(len(values), 1), batch_size):
                     batch = np.asarray(values[start:start + batch_size], order="C")
                     if batch.dtype == np.uint8:
-                        batch = kernels.to_float(batch)
+                        batch = kernels.to_float(batch).astype(dtype, copy=False)
                     outputs.append(self(Tensor(batch)).data)
         finally:
             for layer, mode in modes:

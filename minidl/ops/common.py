@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import Tensor, plain_array
 
 
 def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
@@ -15,7 +15,7 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     if isinstance(x, Tensor):
         return x
     if isinstance(x, np.ndarray | np.generic | int | float | list | tuple):
-        array = np.asarray(x, dtype=np.float32 if type(x) is float else None)
+        array = plain_array(x)
         if array.dtype.kind == "c":
             raise TypeError(f"{where}: complex numbers are not supported, got {array.dtype}")
         if array.dtype.kind not in "fiub":

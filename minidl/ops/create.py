@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..random import generator
-from ..tensor import Tensor
+from ..tensor import Tensor, plain_array
 
 Shape = int | Sequence[int]
 
@@ -27,18 +27,8 @@ def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """
     if isinstance(obj, Tensor):
         obj = obj._values()
-    if dtype is None and not isinstance(obj, np.ndarray | np.generic):
-        probe = np.asarray(obj)
-        if probe.dtype == np.float64 and not _holds_arrays(obj):
-            dtype = np.float32
-    return _unshared(np.array(obj, dtype=dtype, order="C"), requires_grad)
-
-
-def _holds_arrays(obj: Any) -> bool:
-    """Whether nested lists hold float64 NumPy values, which keep their dtype."""
-    while isinstance(obj, list | tuple) and obj:
-        obj = obj[0]
-    return isinstance(obj, np.ndarray | np.generic)
+    array = plain_array(obj) if dtype is None else obj
+    return _unshared(np.array(array, dtype=dtype, order="C"), requires_grad)
 
 
 def _dims(shape: tuple[Any, ...]) -> Any:

@@ -104,6 +104,15 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
         raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
                          f"got shape {x.shape}")
     channels = x.shape[-1]
+    for name, stat in (("running_mean", running_mean), ("running_var", running_var)):
+        if stat is None:
+            continue
+        if not isinstance(stat, np.ndarray) or stat.dtype.kind != "f":
+            raise TypeError(f"batch_norm: {name} must be a NumPy array of floats, which training "
+                            f"updates in place, got {type(stat).__name__} of "
+                            f"{getattr(stat, 'dtype', 'no dtype')}")
+        if training and not stat.flags.writeable:
+            raise ValueError(f"batch_norm: {name} is read-only, but training updates it in place")
     for name, value in (("gamma", gamma), ("beta", beta), ("running_mean", running_mean),
                         ("running_var", running_var)):
         if value is not None and value.shape != (channels,):

@@ -188,18 +188,19 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
     return reshape(t, tuple([n for a, n in enumerate(t.shape) if a not in axes]))
 
 
-def transpose(x: Any, *axes: Any) -> Tensor:
+def transpose(x: Any, *order: Any, axes: Any = None) -> Tensor:
     """x with its axes in another order (reversed without argument), as NumPy's transpose(axes)."""
     t = as_tensor(x, "transpose")
+    axes = order if axes is None else (axes,)
     if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list | np.ndarray)):
         axes = () if axes[0] is None else tuple(axes[0])
     if not axes:
-        order = tuple(range(t.ndim))[::-1]
+        places = tuple(range(t.ndim))[::-1]
     else:
-        order = tuple([a + t.ndim if a < 0 else a for a in map(operator.index, axes)])
-        if sorted(order) != list(range(t.ndim)):
+        places = tuple([a + t.ndim if a < 0 else a for a in map(operator.index, axes)])
+        if sorted(places) != list(range(t.ndim)):
             raise ValueError(f"transpose: axes {axes} are not an order of {t.ndim} axes")
-    return Transpose.apply(t, axes=order)
+    return Transpose.apply(t, axes=places)
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:

@@ -209,3 +209,14 @@ def test_summary_says_when_the_shape_does_not_fit():
     assert model.training
     seen = model(uniform(8, 4))
     assert seen.requires_grad
+
+
+def test_predict_takes_bytes_and_lists_whatever_the_dtype_of_the_model():
+    images = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for dtype in (np.float32, np.float64):
+        model = nn.Dense(4, 2).astype(dtype)
+        np.testing.assert_allclose(model.predict(images), images / 255 @ model.weight.data,
+                                   rtol=1e-5, atol=1e-7)
+        assert model.predict(images).dtype == dtype
+    assert nn.Dense(2, 2).predict([[1.0, 2.0]]).shape == (1, 2)
+    assert nn.Parameter([1.0]).dtype == np.float32

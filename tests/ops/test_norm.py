@@ -241,3 +241,9 @@ def test_arrays_and_lists_as_factors():
     y = md.batch_norm(x, np.ones(3, np.float32), np.zeros(3, np.float32), training=True)
     assert not y.requires_grad
     close(y.data, train(x.astype(float)))
+
+
+@pytest.mark.parametrize("bad", [md.zeros(3), [0.0] * 3, np.zeros(3, np.int64)])
+def test_running_statistics_must_be_arrays_that_can_be_updated(bad):
+    with pytest.raises(TypeError, match="batch_norm: running_mean must be a NumPy array"):
+        md.batch_norm(md.ones(4, 3), None, None, bad, np.ones(3, np.float32), training=True)
