@@ -9,7 +9,7 @@ cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.runtime cimport apart_or_same, new_like, output_like, real_array, same_dtype, \
+from minidl_ext.runtime cimport apart_or_same, output_like, real_array, same_dtype, \
     same_shape, team
 from minidl_ext.vecmath cimport vexp, vlog, vpow, vsqrt, vtanh
 

@@ -11,7 +11,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport isfinite, sqrt
 
-from minidl_ext.runtime cimport apart, apart_or_same, has_length, new_array, new_like, \
+from minidl_ext.runtime cimport apart, has_length, new_array, new_like, \
     output_like, real_array, same_dtype, same_shape, scratch, team, typed_array
 
 import numpy as np

@@ -237,7 +237,7 @@ class Layer:
         values = x.data if isinstance(x, Tensor) else plain_array(x)
         if values.ndim == 0:
             raise ValueError("predict: x needs a batch axis, got a number")
-        dtype = next((p.dtype for p in self.parameters()), np.dtype(np.float32))
+        dtype = self._dtype()
         modes = [(layer, layer.training) for _, layer in self.named_layers()]
         outputs = []
         try:
@@ -252,6 +252,10 @@ class Layer:
             for layer, mode in modes:
                 layer.training = mode
         return np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
+
+    def _dtype(self) -> np.dtype:
+        """The dtype that the layer computes in: that of its first parameter."""
+        return next((p.dtype for p in self.parameters()), np.dtype(np.float32))
 
     def summary(self, input_shape: tuple[int, ...]) -> str:
         """A table of the layers with their output shapes and parameters, for one example.

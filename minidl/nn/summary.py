@@ -22,9 +22,8 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> str:
     layers = list(model.named_layers())
     for _, layer in layers:
         handles.append(layer.register_forward_hook(note))
-    dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     try:
-        model.predict(np.zeros((1, *input_shape), dtype))
+        model.predict(np.zeros((1, *input_shape), model._dtype()))
     except (ValueError, TypeError) as error:
         raise type(error)(f"summary: input_shape {tuple(input_shape)} (without the batch axis) "
                           f"does not fit the model: {error}") from None
