@@ -11,12 +11,19 @@ from .files import load, save
 from .kernels import use_backend
 from .ops import *  # noqa: F403
 from .random import manual_seed
-from .settings import empty_cache, get_num_threads, set_num_threads, show_versions
+from .settings import (
+    empty_cache,
+    get_num_threads,
+    set_num_threads,
+    set_precision,
+    show_versions,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Function", "Tensor", "data", "empty_cache", "get_num_threads", "grad", "gradcheck", "load",
-    "manual_seed", "nn", "no_grad", "ops", "optim", "save", "set_num_threads", "show_versions",
+    "manual_seed", "nn", "no_grad", "ops", "optim", "save", "set_num_threads", "set_precision",
+    "show_versions",
     "use_backend", *ops.__all__,
 ]

@@ -33,6 +33,30 @@ def get_num_threads() -> int:
     return kernels.get_num_threads()
 
 
+_precision = "default"
+
+
+def set_precision(precision: str) -> None:
+    """"default": the fastest kernels; "high": direct convolution everywhere.
+
+    By default 3x3 convolutions of many channels go by Winograd's algorithm, with errors of at
+    most 1e-5 of the largest value of a result; a value that is not finite may spread over its
+    tile of 4x4 outputs. "high" costs two to three times the time on such layers; its sums are
+    rounded like any other sum, and a NaN stays with the outputs that it belongs to. It holds
+    for convolutions called from then on (their gradients too) in the whole process.
+    """
+    global _precision
+    if precision not in ("default", "high"):
+        raise ValueError(f'set_precision: precision must be "default" or "high", '
+                         f'got {precision!r}')
+    _precision = precision
+
+
+def get_precision() -> str:
+    """The precision set by `set_precision`."""
+    return _precision
+
+
 def empty_cache() -> None:
     """Return the memory that is kept for the next step to the system."""
     kernels.empty_cache()

@@ -31,6 +31,8 @@ FAMILIES = {
     "reduce": ("sum", "max", "min"),
     "matmul": ("matmul",),
     "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
+    "depthwise": ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad"),
+    "winograd": ("winograd_conv", "winograd_input_grad", "winograd_weight_grad"),
     "pool": ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward",
              "global_avg_pool", "global_avg_pool_backward"),
     "norm": ("batch_stats", "batch_norm_factors", "batch_norm_apply", "batch_norm_backward"),

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Function
+from ..settings import get_precision
 from ..tensor import Tensor
 from .common import float_tensor, pair, same_float
 
@@ -20,22 +21,70 @@ class Conv(Function):
     dx is the transposed convolution of dy with w; dw correlates x with dy; db = sum(dy).
     """
 
+    algorithm: str                  # "direct", "winograd" or "depthwise"
+    geometry: tuple[Any, ...]       # what its kernels take
+
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
                 stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
                 groups: int) -> np.ndarray:
         self.x, self.weight = x, weight
-        self.geometry = (stride, padding, dilation, groups)
-        return kernels.conv(x, weight, bias, *self.geometry)
+        if winograd_pays(x, weight, stride, dilation, groups):
+            self.algorithm, self.geometry = "winograd", (padding,)
+            y = kernels.winograd_conv(x, weight, padding)
+        elif depthwise_fits(x, weight, groups):
+            self.algorithm, self.geometry = "depthwise", (stride, padding, dilation)
+            y = kernels.depthwise_conv(x, weight, *self.geometry)
+        else:
+            self.algorithm, self.geometry = "direct", (stride, padding, dilation, groups)
+            return kernels.conv(x, weight, bias, *self.geometry)
+        return y if bias is None else kernels.add(y, bias, out=y)
 
     def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
         dx = dw = db = None
         if self.needs_grad[0]:
-            dx = kernels.conv_input_grad(dy, self.weight, self.x.shape, *self.geometry)
+            dx = self._input_grad(dy)
         if self.needs_grad[1]:
-            dw = kernels.conv_weight_grad(self.x, dy, self.weight.shape[:2], *self.geometry)
+            dw = self._weight_grad(dy)
         if self.needs_grad[2]:
             db = kernels.sum(dy.reshape(1, -1, dy.shape[-1])).reshape(-1)
         return dx, dw, db
+
+    def _input_grad(self, dy: np.ndarray) -> np.ndarray:
+        if self.algorithm == "winograd":
+            return kernels.winograd_input_grad(dy, self.weight, self.x.shape, *self.geometry)
+        if self.algorithm == "depthwise":
+            return kernels.depthwise_input_grad(dy, self.weight, self.x.shape, *self.geometry)
+        return kernels.conv_input_grad(dy, self.weight, self.x.shape, *self.geometry)
+
+    def _weight_grad(self, dy: np.ndarray) -> np.ndarray:
+        if self.algorithm == "winograd":
+            return kernels.winograd_weight_grad(self.x, dy, *self.geometry)
+        kernel_shape = self.weight.shape[:2]
+        if self.algorithm == "depthwise":
+            return kernels.depthwise_weight_grad(self.x, dy, kernel_shape, *self.geometry)
+        return kernels.conv_weight_grad(self.x, dy, kernel_shape, *self.geometry)
+
+
+def winograd_pays(x: np.ndarray, weight: np.ndarray, stride: tuple[int, int],
+                  dilation: tuple[int, int], groups: int) -> bool:
+    """Whether a convolution, and its gradients, go by Winograd's F(4x4, 3x3) (Lavin & Gray 2016).
+
+    For float32, 3x3 kernels with stride and dilation 1, one group, and channels in multiples of
+    16: there it takes a third to two thirds of the direct kernel's time, with errors of a few
+    1e-6 of the largest value. Not for images of less than one tile of 4x4, where most of it
+    would be padding, and not with set_precision("high").
+    """
+    return (x.dtype == np.float32 and weight.shape[:2] == (3, 3) and groups == 1
+            and stride == (1, 1) and dilation == (1, 1)
+            and weight.shape[2] % 16 == 0 and weight.shape[3] % 16 == 0
+            and x.shape[1] >= 4 and x.shape[2] >= 4 and get_precision() == "default")
+
+
+def depthwise_fits(x: np.ndarray, weight: np.ndarray, groups: int) -> bool:
+    """Whether a convolution has a kernel for every channel that `kernels.depthwise_conv` takes."""
+    kh, kw, _, channels = weight.shape
+    return (x.dtype == np.float32 and groups == channels == x.shape[3] and channels % 16 == 0
+            and kh * kw <= 64)
 
 
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,

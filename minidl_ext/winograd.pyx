@@ -1,0 +1,362 @@
+"""3x3 convolution by Winograd's F(4x4, 3x3), and its two gradients, float32.
+
+A quarter of the multiplications of the direct kernel in exchange for transforms and a rounding
+error of a few 1e-6 of the largest value (points and sources in winograd.h). Channels come in
+multiples of 16, stride and dilation are 1, any padding.
+
+*Forward.* A unit of tiles is transformed to V[36][tile][channel], 36 small matrix products with
+the transformed weights U[36][panel][channel][2 vectors] give M[36][tile][channel], and the
+inverse transform writes the outputs; all of a unit stays in the L2 cache of its thread. The
+gradient of the input is the same with taps turned around and channels exchanged.
+
+*Weight gradient.* dU[36][channel][channel] = sum over tiles of V times the transformed dy, then
+transformed back. All threads transform a chunk of tiles, then each sums some frequencies of it:
+there are no partial sums per thread, and no result depends on the number of threads.
+"""
+cimport numpy as cnp
+from cython.parallel cimport parallel, prange, threadid
+from libc.string cimport memcpy, memset
+
+from minidl_ext.micro cimport MR, VECTOR_BYTES, micro_f32
+from minidl_ext.runtime cimport apart, output, same_dtype, scratch, team, typed_array
+
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from "winograd.h" nogil:
+    void input_tile(const float* x, Py_ssize_t row, Py_ssize_t channels, float* v,
+                    Py_ssize_t step)
+    void output_tile(const float* m, Py_ssize_t step, float* y, Py_ssize_t row,
+                     Py_ssize_t channels, Py_ssize_t rows, Py_ssize_t cols)
+    void output_grad_tile(const float* dy, Py_ssize_t row, Py_ssize_t channels, float* z,
+                          Py_ssize_t step)
+    void weight_vector(const float* w, Py_ssize_t tap_step, float* u, Py_ssize_t step)
+    void weight_block_turned(const float* w, Py_ssize_t ci, Py_ssize_t co, float* u,
+                             Py_ssize_t width, Py_ssize_t step)
+    void weight_grad_vector(const float* du, Py_ssize_t step, float* dw, Py_ssize_t tap_step)
+    void prefetch_part(const char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
+    void prefetch_part_for_writing(char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
+
+cdef enum:
+    VL = VECTOR_BYTES // 4
+    WIDTH = 2 * VL                  # columns of a panel of U
+    FREQUENCIES = 36
+    PAD = 16                        # floats between frequencies, against conflicts in the cache
+    MULTIPLE = 16                   # of channels
+    FEW_CHANNELS = 64               # input and output together: units can be larger
+    SHARED_BYTES = 4 * 1024 * 1024  # of transformed tiles, in a chunk of a weight gradient
+    UNIT = 8                        # tiles that a thread transforms at a time for it
+
+
+cdef struct Geometry:
+    Py_ssize_t n, h, w, ci          # of the images that are read
+    Py_ssize_t oh, ow, co           # of those that are written
+    Py_ssize_t top, left            # of padding; negative: so much is cut off
+    Py_ssize_t th, tw, tiles        # tiles of an image by height and width, of all images
+    Py_ssize_t vs, ms               # from one frequency to the next
+
+
+cdef void finish(Geometry* s, Py_ssize_t unit) noexcept nogil:
+    s.th, s.tw = (s.oh + 3) // 4, (s.ow + 3) // 4
+    s.tiles = s.n * s.th * s.tw
+    s.vs, s.ms = unit * s.ci + PAD, unit * s.co + PAD
+
+
+cdef const float* tile_at(const float* image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t c,
+                          Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t size, float* copy,
+                          Py_ssize_t* row) noexcept nogil:
+    """Where a tile of size x size pixels can be read: in place, or at a border in a copy."""
+    cdef Py_ssize_t i, y, first, last
+    if y0 >= 0 and x0 >= 0 and y0 + size <= h and x0 + size <= w:
+        row[0] = w * c
+        return image + (y0 * w + x0) * c
+    row[0] = size * c
+    first = min(max(-x0, 0), size)
+    last = max(min(size, w - x0), first)
+    for i in range(size):
+        y = y0 + i
+        if y < 0 or y >= h:
+            memset(copy + i * size * c, 0, size * c * sizeof(float))
+            continue
+        memset(copy + i * size * c, 0, first * c * sizeof(float))
+        memcpy(copy + (i * size + first) * c, image + (y * w + x0 + first) * c,
+               (last - first) * c * sizeof(float))
+        memset(copy + (i * size + last) * c, 0, (size - last) * c * sizeof(float))
+    return copy
+
+
+cdef void transform_inputs(const float* x, float* v, float* copy, Geometry* s, Py_ssize_t first,
+                           Py_ssize_t after) noexcept nogil:
+    cdef Py_ssize_t t, q, row, per_image = s.th * s.tw
+    cdef const float* tile
+    for t in range(first, after):
+        q = t % per_image
+        tile = tile_at(x + t // per_image * s.h * s.w * s.ci, s.h, s.w, s.ci,
+                       q // s.tw * 4 - s.top, q % s.tw * 4 - s.left, 6, copy, &row)
+        input_tile(tile, row, s.ci, v + (t - first) * s.ci, s.vs)
+
+
+cdef void transform_output_grads(const float* dy, float* z, float* copy, Geometry* s,
+                                 Py_ssize_t first, Py_ssize_t after) noexcept nogil:
+    cdef Py_ssize_t t, q, row, per_image = s.th * s.tw
+    cdef const float* tile
+    for t in range(first, after):
+        q = t % per_image
+        tile = tile_at(dy + t // per_image * s.oh * s.ow * s.co, s.oh, s.ow, s.co,
+                       q // s.tw * 4, q % s.tw * 4, 4, copy, &row)
+        output_grad_tile(tile, row, s.co, z + (t - first) * s.co, s.ms)
+
+
+cdef Py_ssize_t first_pixel(Geometry* s, Py_ssize_t t, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
+    """The pixel, of all images of h x w, at the start of the row of tiles that holds tile t."""
+    cdef Py_ssize_t per_image = s.th * s.tw
+    if t >= s.tiles:
+        return s.n * h * w
+    return (t // per_image * h + t % per_image // s.tw * 4) * w
+
+
+# ------------------------------------------------------------------------------------ forward
+
+cdef void forward_unit(const float* x, const float* u, float* y, float* v, float* m, float* copy,
+                       const float** rows, float** outs, Geometry* s, Py_ssize_t unit,
+                       Py_ssize_t first) noexcept nogil:
+    cdef Py_ssize_t after = min(first + unit, s.tiles), count = after - first, f, p, i, a, b
+    cdef Py_ssize_t blocks = (count + MR - 1) // MR, panels = (s.co + WIDTH - 1) // WIDTH
+    cdef Py_ssize_t us = s.ci * panels * WIDTH, zero = 0, offset, t, q, per_image = s.th * s.tw
+    cdef Py_ssize_t out_first = first_pixel(s, first, s.oh, s.ow) * s.co
+    cdef Py_ssize_t out_bytes = (first_pixel(s, after, s.oh, s.ow) * s.co - out_first) * 4
+    cdef Py_ssize_t in_first = first_pixel(s, after, s.h, s.w) * s.ci
+    cdef Py_ssize_t in_bytes = (first_pixel(s, after + unit, s.h, s.w) * s.ci - in_first) * 4
+    transform_inputs(x, v, copy, s, first, after)
+    for f in range(FREQUENCIES):
+        prefetch_part(<const char*>(x + in_first), in_bytes, f, FREQUENCIES)
+        prefetch_part_for_writing(<char*>(y + out_first), out_bytes, f, FREQUENCIES)
+        offset = f * s.vs
+        for p in range(panels):
+            a = 0
+            for i in range(blocks):
+                b = count * (i + 1) // blocks
+                micro_f32(<int>(b - a), rows + a, u + f * us + p * s.ci * WIDTH, 1, &offset,
+                          &zero, s.ci, 1, WIDTH, outs + a, f * s.ms + p * WIDTH,
+                          s.co - p * WIDTH, 0)
+                a = b
+    for t in range(first, after):
+        q = t % per_image
+        a, b = q // s.tw * 4, q % s.tw * 4
+        output_tile(m + (t - first) * s.co, s.ms,
+                    y + ((t // per_image * s.oh + a) * s.ow + b) * s.co, s.ow * s.co, s.co,
+                    min(s.oh - a, 4), min(s.ow - b, 4))
+
+
+cdef void transform_weights(const float* w, float* u, Geometry* s, bint turned, int threads
+                            ) noexcept nogil:
+    """U[36][panel][input channel][WIDTH]; `turned`: w is that of the forward convolution."""
+    cdef Py_ssize_t panels = (s.co + WIDTH - 1) // WIDTH, step = panels * s.ci * WIDTH, c, o
+    cdef Py_ssize_t ci_blocks = s.ci // VL, co_blocks = s.co // VL
+    for c in prange(ci_blocks, num_threads=threads, schedule='static'):
+        for o in range(co_blocks):
+            if turned:
+                weight_block_turned(w + o * VL * s.ci + c * VL, s.co, s.ci,
+                                    u + (o // 2 * s.ci + c * VL) * WIDTH + o % 2 * VL, WIDTH, step)
+            else:
+                weight_rows(w + c * VL * s.co + o * VL, s,
+                            u + (o // 2 * s.ci + c * VL) * WIDTH + o % 2 * VL, step)
+
+
+cdef void weight_rows(const float* w, Geometry* s, float* u, Py_ssize_t step) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(VL):
+        weight_vector(w + i * s.co, s.ci * s.co, u + i * WIDTH, step)
+
+
+cdef int forward(const float* x, const float* w, float* y, Geometry* s, bint turned, int threads
+                 ) except -1:
+    cdef Py_ssize_t unit = 48 if s.ci + s.co <= FEW_CHANNELS else 24
+    finish(s, unit)
+    cdef Py_ssize_t units = (s.tiles + unit - 1) // unit, i, t
+    cdef Py_ssize_t panels = (s.co + WIDTH - 1) // WIDTH
+    cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms) + FREQUENCIES * s.ci
+    cdef Py_ssize_t per_thread = (floats * 4 + 2 * unit * sizeof(void*) + 127) // 64 * 64
+    cdef cnp.ndarray weights = scratch(FREQUENCIES * panels * s.ci * WIDTH * 4)
+    cdef cnp.ndarray work = scratch(threads * per_thread)
+    cdef float* u = <float*>weights.data
+    cdef char* memory = work.data
+    cdef float* v
+    cdef float* m
+    cdef const float** rows
+    cdef float** outs
+    with nogil:
+        transform_weights(w, u, s, turned, threads)
+        with parallel(num_threads=threads):
+            v = <float*>(memory + threadid() * per_thread)
+            m = v + FREQUENCIES * s.vs
+            rows = <const float**>(m + FREQUENCIES * s.ms + FREQUENCIES * s.ci)
+            outs = <float**>(rows + unit)
+            for t in range(unit):
+                rows[t], outs[t] = v + t * s.ci, m + t * s.co
+            for i in prange(units, schedule='static'):
+                forward_unit(x, u, y, v, m, m + FREQUENCIES * s.ms, rows, outs, s, unit, i * unit)
+    return 0
+
+
+# -------------------------------------------------------------------------- weight gradient
+
+cdef void add_products(const float** rows, const float* z, float** outs, Geometry* s,
+                       Py_ssize_t f, Py_ssize_t count, bint first) noexcept nogil:
+    """dU[f] (+)= V[f]^T Z[f] over `count` tiles."""
+    cdef Py_ssize_t blocks = (s.ci + MR - 1) // MR, p, i, a, b, zero = 0, offset = f * s.vs
+    for p in range((s.co + WIDTH - 1) // WIDTH):
+        a = 0
+        for i in range(blocks):
+            b = s.ci * (i + 1) // blocks
+            micro_f32(<int>(b - a), rows + a, z + f * s.ms + p * WIDTH, 1, &offset, &zero, count,
+                      s.ci, s.co, outs + a, f * s.ci * s.co + p * WIDTH, s.co - p * WIDTH,
+                      not first)
+            a = b
+
+
+cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s,
+                              int threads) except -1:
+    cdef Py_ssize_t tile_bytes = FREQUENCIES * (s.ci + s.co) * 4
+    cdef Py_ssize_t chunk = max(1, SHARED_BYTES // (tile_bytes * UNIT)) * UNIT
+    finish(s, chunk)
+    cdef Py_ssize_t size = FREQUENCIES * s.ci * s.co, i, c, q, t, count, units
+    cdef Py_ssize_t copies = 36 * max(s.ci, s.co)
+    cdef cnp.ndarray sums = scratch(size * 4)
+    cdef cnp.ndarray work = scratch((FREQUENCIES * (s.vs + s.ms) + threads * copies) * 4)
+    cdef cnp.ndarray lists = scratch(2 * s.ci * sizeof(void*))
+    cdef float* du = <float*>sums.data
+    cdef float* v = <float*>work.data
+    cdef float* z = v + FREQUENCIES * s.vs
+    cdef float* copy = z + FREQUENCIES * s.ms
+    cdef const float** rows = <const float**>lists.data
+    cdef float** outs = <float**>(rows + s.ci)
+    with nogil:
+        for c in range(s.ci):
+            rows[c], outs[c] = v + c, du + c * s.co
+        for q in range((s.tiles + chunk - 1) // chunk):
+            t = q * chunk
+            count = min(chunk, s.tiles - t)
+            units = (count + UNIT - 1) // UNIT
+            for i in prange(units, num_threads=threads, schedule='static'):
+                transform_unit(x, dy, v + i * UNIT * s.ci, z + i * UNIT * s.co,
+                               copy + threadid() * copies, s, t + i * UNIT,
+                               min(t + i * UNIT + UNIT, t + count))
+            for i in prange(FREQUENCIES, num_threads=threads, schedule='static'):
+                add_products(rows, z, outs, s, i, count, t == 0)
+        for c in prange(s.ci, num_threads=threads, schedule='static'):
+            for t in range(s.co // VL):
+                weight_grad_vector(du + c * s.co + t * VL, s.ci * s.co,
+                                   dw + c * s.co + t * VL, s.ci * s.co)
+    return 0
+
+
+cdef void transform_unit(const float* x, const float* dy, float* v, float* z, float* copy,
+                         Geometry* s, Py_ssize_t first, Py_ssize_t after) noexcept nogil:
+    transform_inputs(x, v, copy, s, first, after)
+    transform_output_grads(dy, z, copy, s, first, after)
+
+
+# ----------------------------------------------------------------------------- entry points
+
+cdef cnp.ndarray images(object a, str where, str name):
+    cdef cnp.ndarray array = typed_array(a, where, name, 4, cnp.NPY_FLOAT32)
+    if array.shape[3] % MULTIPLE or array.shape[3] == 0:
+        raise ValueError(f"{where}: {name} {np.shape(a)} must have channels in multiples of "
+                         f"{MULTIPLE}")
+    return array
+
+
+cdef cnp.ndarray kernel(object w, str where):
+    cdef cnp.ndarray array = images(w, where, "w")
+    if array.shape[0] != 3 or array.shape[1] != 3 or array.shape[2] % MULTIPLE:
+        raise ValueError(f"{where}: w must be (3, 3, C_in, C_out) with channels in multiples of "
+                         f"{MULTIPLE}, got {np.shape(w)}")
+    return array
+
+
+cdef int set_geometry(Geometry* s, str where, tuple shape, Py_ssize_t ci, Py_ssize_t co, padding
+                      ) except -1:
+    """That of the forward convolution."""
+    cdef Py_ssize_t bottom, right
+    s.n, s.h, s.w, channels = shape
+    (s.top, bottom), (s.left, right) = padding
+    if channels != ci:
+        raise ValueError(f"{where}: images of shape {shape} must have {ci} channels")
+    if min(s.n, s.h, s.w, s.top, s.left, bottom, right) < 0 or \
+            max(s.h, s.w, s.top, s.left, bottom, right) >= 2**31:
+        raise ValueError(f"{where}: sizes and paddings must not be negative, and below 2^31")
+    s.ci, s.co = ci, co
+    s.oh, s.ow = s.h + s.top + bottom - 2, s.w + s.left + right - 2
+    if s.oh < 1 or s.ow < 1:
+        raise ValueError(f"{where}: the padded images are smaller than the kernel")
+    return 0
+
+
+cdef int check_output_grad(cnp.ndarray g, Geometry* s, str where) except -1:
+    if g.shape[0] != s.n or g.shape[1] != s.oh or g.shape[2] != s.ow or g.shape[3] != s.co:
+        raise ValueError(f"{where}: dy must have shape {(s.n, s.oh, s.ow, s.co)}, "
+                         f"got {np.shape(g)}")
+    return 0
+
+
+cdef double work_of(Geometry* s) noexcept:
+    return <double>s.n * s.oh * s.ow * s.co * s.ci / 2
+
+
+def winograd_conv(x, w, padding=((0, 0), (0, 0)), out=None, int threads=0):
+    """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out)."""
+    cdef cnp.ndarray a = images(x, "winograd_conv", "x"), k = kernel(w, "winograd_conv"), y
+    cdef Geometry s
+    cdef cnp.npy_intp dims[4]
+    set_geometry(&s, "winograd_conv", np.shape(x), k.shape[2], k.shape[3], padding)
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.co
+    y = output(out, "winograd_conv", 4, dims, cnp.NPY_FLOAT32)
+    apart(y, a, "winograd_conv", "x")
+    apart(y, k, "winograd_conv", "w")
+    if s.n:
+        forward(<const float*>a.data, <const float*>k.data, <float*>y.data, &s, False,
+                team(threads, work_of(&s)))
+    return y
+
+
+def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, int threads=0):
+    """dx (N, H, W, C_in) from dy (N, OH, OW, C_out)."""
+    cdef cnp.ndarray g = images(dy, "winograd_input_grad", "dy"), dx
+    cdef cnp.ndarray k = kernel(w, "winograd_input_grad")
+    cdef Geometry s, t
+    cdef cnp.npy_intp dims[4]
+    set_geometry(&s, "winograd_input_grad", tuple(input_shape), k.shape[2], k.shape[3], padding)
+    check_output_grad(g, &s, "winograd_input_grad")
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.ci
+    dx = output(out, "winograd_input_grad", 4, dims, cnp.NPY_FLOAT32)
+    apart(dx, g, "winograd_input_grad", "dy")
+    apart(dx, k, "winograd_input_grad", "w")
+    t.n, t.h, t.w, t.ci = s.n, s.oh, s.ow, s.co
+    t.oh, t.ow, t.co = s.h, s.w, s.ci
+    t.top, t.left = 2 - s.top, 2 - s.left
+    if s.n * s.h * s.w:
+        forward(<const float*>g.data, <const float*>k.data, <float*>dx.data, &t, True,
+                team(threads, work_of(&s)))
+    return dx
+
+
+def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), out=None, int threads=0):
+    """dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
+    cdef cnp.ndarray a = images(x, "winograd_weight_grad", "x"), dw
+    cdef cnp.ndarray g = images(dy, "winograd_weight_grad", "dy")
+    cdef Geometry s
+    cdef cnp.npy_intp dims[4]
+    set_geometry(&s, "winograd_weight_grad", np.shape(x), a.shape[3], g.shape[3], padding)
+    check_output_grad(g, &s, "winograd_weight_grad")
+    dims[0], dims[1], dims[2], dims[3] = 3, 3, s.ci, s.co
+    dw = output(out, "winograd_weight_grad", 4, dims, cnp.NPY_FLOAT32)
+    apart(dw, a, "winograd_weight_grad", "x")
+    apart(dw, g, "winograd_weight_grad", "dy")
+    if s.n == 0:
+        dw[...] = 0
+    else:
+        weight_gradient(<const float*>a.data, <const float*>g.data, <float*>dw.data, &s,
+                             team(threads, work_of(&s)))
+    return dw

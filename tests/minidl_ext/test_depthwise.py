@@ -1,0 +1,130 @@
+"""Depthwise convolution: exact on whole numbers for every geometry, same bits, refusals."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from minidl.kernels.reference import depthwise as twin
+from minidl_ext import depthwise as native
+from tests.minidl_ext.common import (
+    KINDS,
+    LAYOUTS,
+    RANKS,
+    checks_out,
+    close,
+    identical,
+    line,
+    many,
+    refuses,
+    same_bits,
+    values,
+    whole,
+)
+
+NAMES = ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad")
+SAME = ((1, 1), (1, 1))
+
+
+def output_size(size, kernel, stride, padding, dilation):
+    return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def cases(n, h, w, channels, kernel=(3, 3), stride=(1, 1), padding=SAME, dilation=(1, 1),
+          make=whole):
+    """The arguments of the three kernels for one geometry."""
+    oh = output_size(h, kernel[0], stride[0], padding[0], dilation[0])
+    ow = output_size(w, kernel[1], stride[1], padding[1], dilation[1])
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    x, weights = make(n, h, w, channels), make(*kernel, 1, channels, seed=1)
+    dy = make(n, oh, ow, channels, seed=2)
+    return {"depthwise_conv": {"x": x, "w": weights, **options},
+            "depthwise_input_grad": {"dy": dy, "w": weights, "input_shape": x.shape, **options},
+            "depthwise_weight_grad": {"x": x, "dy": dy, "kernel_shape": kernel, **options}}
+
+
+pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+pads = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
+
+
+@many
+@given(n=st.integers(0, 3), h=st.integers(1, 12), w=st.integers(1, 20),
+       channels=st.integers(1, 3), kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+       stride=pair, dilation=pair, padding=pads)
+def test_any_geometry(n, h, w, channels, kernel, stride, dilation, padding):
+    assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
+    assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
+    for name, case in cases(n, h, w, 16 * channels, kernel, stride, padding, dilation).items():
+        identical(getattr(native, name)(**case), getattr(twin, name)(**case))
+
+
+@pytest.mark.parametrize("geometry", (
+    line(n=40, h=32, w=32, channels=32),
+    line(n=3, h=17, w=16, channels=144, stride=(2, 2)),
+    line(n=2, h=20, w=20, channels=16, kernel=(8, 8), padding=((4, 3), (3, 4))),
+    line(n=2, h=20, w=20, channels=16, stride=(5, 4), padding=((0, 0), (0, 0))),
+), ids=lambda g: "x".join(str(v) for v in g.values()))
+def test_large_and_odd_geometries(geometry):
+    for name, case in cases(**geometry).items():
+        identical(getattr(native, name)(**case), getattr(twin, name)(**case))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rounding_errors(name):
+    case = cases(8, 20, 20, 32, make=values)[name]
+    wide = {key: value.astype(np.longdouble) if isinstance(value, np.ndarray) else value
+            for key, value in case.items()}
+    close(getattr(native, name)(**case), getattr(twin, name)(**wide), 2e-6)
+
+
+def test_bad_values_stay_in_their_channel():
+    case = cases(2, 8, 8, 32, make=values)["depthwise_conv"]
+    clean, spoiled = native.depthwise_conv(**case), case["x"].copy()
+    spoiled[1, 2, 2, 3] = np.nan
+    got = native.depthwise_conv(**{**case, "x": spoiled})
+    hit = np.zeros(got.shape, bool)
+    hit[1, 1:4, 1:4, 3] = True
+    assert np.isnan(got[hit]).all()
+    np.testing.assert_array_equal(got[~hit], clean[~hit])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("stride", ((1, 1), (2, 2)))
+def test_threads_do_not_matter(name, stride):
+    same_bits(getattr(native, name),
+              cases(70, 15, 14, 48, stride=stride, make=values)[name])
+
+
+CHANNELS = {"channels": lambda a: np.ascontiguousarray(a[..., 1:]),
+            "float64": lambda a: a.astype(np.float64)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_out_and_bad_arrays(name):
+    case = cases(2, 6, 7, 16)[name]
+    checks_out(getattr(native, name), case)
+    for argument in ("x", "w", "dy"):
+        if argument in case:
+            refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS | CHANNELS)
+
+
+@pytest.mark.parametrize(("name", "change"), (
+    ("depthwise_conv", {"w": np.ones((3, 3, 1, 32), np.float32)}),
+    ("depthwise_conv", {"w": np.ones((3, 3, 2, 16), np.float32)}),
+    ("depthwise_conv", {"w": np.ones((9, 9, 1, 16), np.float32), "padding": ((9, 9), (9, 9))}),
+    ("depthwise_conv", {"w": np.ones((0, 3, 1, 16), np.float32)}),
+    ("depthwise_conv", {"stride": (0, 1)}),
+    ("depthwise_conv", {"dilation": (1, 2**62)}),
+    ("depthwise_conv", {"padding": ((-1, 1), (0, 0))}),
+    ("depthwise_conv", {"padding": 1}),
+    ("depthwise_input_grad", {"input_shape": (2, 8, 7, 16)}),
+    ("depthwise_input_grad", {"input_shape": (2, 6, 7)}),
+    ("depthwise_weight_grad", {"kernel_shape": (3, 4)}),
+    ("depthwise_weight_grad", {"kernel_shape": 3}),
+    ("depthwise_weight_grad", {"dy": np.ones((1, 6, 7, 16), np.float32)}),
+))
+def test_shapes_that_do_not_fit(name, change):
+    case = cases(2, 6, 7, 16)[name]
+    getattr(native, name)(**case)
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        getattr(native, name)(**{**case, **change})

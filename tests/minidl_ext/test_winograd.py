@@ -1,0 +1,157 @@
+"""Winograd convolution: errors against float64, borders, what bad values reach, same bits."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from minidl.kernels.reference import conv as direct
+from minidl.kernels.reference import winograd as twin
+from minidl_ext import winograd as native
+from tests.minidl_ext.common import (
+    KINDS,
+    LAYOUTS,
+    RANKS,
+    checks_out,
+    close,
+    line,
+    many,
+    refuses,
+    same_bits,
+    values,
+)
+
+NAMES = ("winograd_conv", "winograd_input_grad", "winograd_weight_grad")
+SAME = ((1, 1), (1, 1))
+BOUND = 1e-5        # what the documentation promises: of the largest value
+
+
+def cases(n, h, w, channels, outputs, padding=SAME, make=values, dtype=np.float32):
+    """The arguments of the three kernels for one geometry."""
+    x = make(n, h, w, channels, dtype=dtype)
+    weights = make(3, 3, channels, outputs, dtype=dtype, seed=1)
+    oh, ow = h + sum(padding[0]) - 2, w + sum(padding[1]) - 2
+    dy = make(n, oh, ow, outputs, dtype=dtype, seed=2)
+    return {"winograd_conv": {"x": x, "w": weights, "padding": padding},
+            "winograd_input_grad": {"dy": dy, "w": weights, "input_shape": x.shape,
+                                    "padding": padding},
+            "winograd_weight_grad": {"x": x, "dy": dy, "padding": padding}}
+
+
+def exact(name, case):
+    """The direct convolution in float64."""
+    wide = {key: value.astype(np.float64) if isinstance(value, np.ndarray) else value
+            for key, value in case.items()}
+    if name == "winograd_weight_grad":
+        wide["kernel_shape"] = (3, 3)
+    return getattr(direct, name.replace("winograd_", "conv_").replace("conv_conv", "conv"))(**wide)
+
+
+def is_accurate(*args, **options):
+    for name, case in cases(*args, **options).items():
+        got = getattr(native, name)(**case)
+        assert got.dtype == np.float32 and got.flags.c_contiguous
+        close(got, exact(name, case), BOUND)
+
+
+@pytest.mark.parametrize("padding", (SAME, ((0, 2), (3, 1)), ((5, 0), (4, 6))))
+@pytest.mark.parametrize("name", NAMES)
+def test_the_twin_is_convolution(name, padding):
+    case = cases(2, 7, 9, 4, 3, padding, dtype=np.float64)[name]
+    close(getattr(twin, name)(**case), exact(name, case), 1e-13)
+
+
+pads = st.tuples(*[st.tuples(st.integers(0, 5), st.integers(0, 5))] * 2)
+
+
+@many
+@given(n=st.integers(1, 4), h=st.integers(1, 13), w=st.integers(1, 13),
+       channels=st.integers(1, 4), outputs=st.integers(1, 4), padding=pads)
+def test_any_geometry(n, h, w, channels, outputs, padding):
+    assume(h + sum(padding[0]) >= 3 and w + sum(padding[1]) >= 3)
+    is_accurate(n, h, w, 16 * channels, 16 * outputs, padding)
+
+
+@pytest.mark.parametrize("geometry", (
+    line(n=60, h=14, w=14, channels=32, outputs=64),
+    line(n=9, h=32, w=32, channels=64, outputs=48),     # several chunks of a weight gradient
+    line(n=5, h=8, w=8, channels=256, outputs=272),
+    line(n=1, h=3, w=200, channels=16, outputs=16),
+    line(n=300, h=4, w=4, channels=16, outputs=16),
+), ids=lambda g: "x".join(str(v) for v in g.values()))
+def test_large_geometries(geometry):
+    is_accurate(**geometry)
+
+
+@pytest.mark.parametrize("scale", (1e-15, 1e15))
+@pytest.mark.parametrize("offset", (0.0, 100.0))
+def test_scales_and_large_means(scale, offset):
+    def make(*shape, dtype, seed=0):
+        return ((values(*shape, seed=seed) + offset) * dtype(scale)).astype(dtype)
+
+    is_accurate(3, 12, 12, 32, 32, make=make)
+
+
+def test_no_images():
+    for name, case in cases(0, 8, 8, 16, 32).items():
+        got = getattr(native, name)(**case)
+        assert got.shape == exact(name, case).shape
+        assert not got.any()
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+def test_bad_values_reach_their_tiles_only(bad):
+    case = cases(3, 12, 12, 16, 32)["winograd_conv"]
+    clean, spoiled = native.winograd_conv(**case), case["x"].copy()
+    spoiled[1, 5, 5, 3] = bad
+    got = native.winograd_conv(**{**case, "x": spoiled})
+    assert not np.isfinite(got[1, 4:7, 4:7]).any()
+    hit = np.zeros(got.shape, bool)
+    hit[1, 4:8, 4:8] = True         # the one tile of outputs that reads row 5 and column 5
+    np.testing.assert_array_equal(got[~hit], clean[~hit])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("geometry", (
+    line(n=20, h=14, w=13, channels=32, outputs=64),
+    line(n=128, h=8, w=8, channels=16, outputs=16),
+    line(n=16, h=8, w=8, channels=128, outputs=256),
+), ids=lambda g: "x".join(str(v) for v in g.values()))
+def test_threads_do_not_matter(name, geometry):
+    same_bits(getattr(native, name), cases(**geometry)[name])
+
+
+# ------------------------------------------------------------------------------ bad arguments
+
+CHANNELS = {"channels": lambda a: np.ascontiguousarray(a[..., 1:]),
+            "float64": lambda a: a.astype(np.float64), "no channels": lambda a: a[..., :0].copy()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_out_and_bad_arrays(name):
+    case = cases(2, 6, 7, 16, 32)[name]
+    checks_out(getattr(native, name), case)
+    for argument in ("x", "w", "dy"):
+        if argument in case:
+            refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS | CHANNELS)
+
+
+@pytest.mark.parametrize(("name", "change"), (
+    ("winograd_conv", {"w": np.ones((3, 3, 32, 32), np.float32)}),
+    ("winograd_conv", {"w": np.ones((3, 2, 16, 32), np.float32)}),
+    ("winograd_conv", {"w": np.ones((3, 3, 8, 32), np.float32)}),
+    ("winograd_conv", {"padding": ((-1, 3), (1, 1))}),
+    ("winograd_conv", {"padding": 1}),
+    ("winograd_conv", {"padding": ((2**62, 1), (1, 1))}),
+    ("winograd_conv", {"x": np.ones((2, 0, 7, 16), np.float32)}),
+    ("winograd_input_grad", {"input_shape": (2, 7, 7, 16)}),
+    ("winograd_input_grad", {"input_shape": (2, 6, 7)}),
+    ("winograd_input_grad", {"input_shape": None}),
+    ("winograd_weight_grad", {"dy": np.ones((1, 6, 7, 32), np.float32)}),
+    ("winograd_weight_grad", {"padding": ((0, 0), (1, 1))}),
+))
+def test_shapes_that_do_not_fit(name, change):
+    case = cases(2, 6, 7, 16, 32)[name]
+    getattr(native, name)(**case)
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        getattr(native, name)(**{**case, **change})

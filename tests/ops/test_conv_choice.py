@@ -1,0 +1,96 @@
+"""Which algorithm a convolution takes, and that each gives the same result and gradients."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl.ops.conv import Conv
+from tests.harness import refuses, uniform
+
+
+def algorithm(x_shape, w_shape, dtype=np.float32, **options):
+    x = md.tensor(uniform(*x_shape, dtype=dtype), requires_grad=True)
+    y = md.conv(x, uniform(*w_shape, dtype=dtype), **options)
+    assert isinstance(y._node, Conv)
+    return y._node.algorithm
+
+
+@pytest.fixture
+def high_precision():
+    md.set_precision("high")
+    yield
+    md.set_precision("default")
+
+
+@pytest.mark.parametrize(("expected", "x_shape", "w_shape", "options"), (
+    ("winograd", (2, 8, 8, 16), (3, 3, 16, 32), {"padding": 1}),
+    ("winograd", (2, 4, 9, 48), (3, 3, 48, 16), {}),
+    ("direct", (2, 3, 9, 16), (3, 3, 16, 16), {"padding": 1}),      # less than a tile
+    ("direct", (2, 8, 8, 15), (3, 3, 15, 32), {"padding": 1}),
+    ("direct", (2, 8, 8, 16), (3, 3, 16, 24), {"padding": 1}),
+    ("direct", (2, 8, 8, 16), (3, 3, 16, 32), {"stride": 2}),
+    ("direct", (2, 8, 8, 16), (3, 3, 16, 32), {"dilation": 2}),
+    ("direct", (2, 8, 8, 32), (3, 3, 16, 32), {"groups": 2}),
+    ("direct", (2, 8, 8, 16), (5, 5, 16, 32), {}),
+    ("depthwise", (2, 8, 8, 16), (3, 3, 1, 16), {"groups": 16, "stride": 2}),
+    ("depthwise", (2, 8, 8, 48), (5, 2, 1, 48), {"groups": 48, "dilation": 2, "padding": 3}),
+    ("direct", (2, 8, 8, 16), (3, 3, 1, 32), {"groups": 16}),       # two kernels a channel
+    ("direct", (2, 8, 8, 20), (3, 3, 1, 20), {"groups": 20}),
+    ("direct", (2, 12, 12, 16), (9, 9, 1, 16), {"groups": 16}),
+))
+def test_the_rule(expected, x_shape, w_shape, options):
+    assert algorithm(x_shape, w_shape, **options) == expected
+    assert algorithm(x_shape, w_shape, np.float64, **options) == "direct"
+
+
+def test_high_precision_is_direct(high_precision):
+    assert algorithm((2, 8, 8, 16), (3, 3, 16, 32)) == "direct"
+    assert algorithm((2, 8, 8, 16), (3, 3, 1, 16), groups=16) == "depthwise"    # is direct too
+
+
+def test_high_precision_keeps_bad_values_local(high_precision):
+    x = uniform(1, 12, 12, 16)
+    x[0, 5, 5, 3] = np.nan
+    y = md.conv(x, uniform(3, 3, 16, 16), padding=1).data
+    hit = np.zeros(y.shape, bool)
+    hit[0, 4:7, 4:7] = True
+    np.testing.assert_array_equal(np.isnan(y), hit)
+
+
+def test_a_gradient_goes_the_way_of_its_forward():
+    x = md.tensor(uniform(1, 8, 8, 16), requires_grad=True)
+    w = md.tensor(uniform(3, 3, 16, 16), requires_grad=True)
+    y = md.conv(x, w)
+    first = md.grad(y, [x, w], np.ones_like(y.data), retain_graph=True)
+    md.set_precision("high")
+    try:
+        again = md.grad(y, [x, w], np.ones_like(y.data))
+    finally:
+        md.set_precision("default")
+    assert [g.tobytes() for g in first] == [g.tobytes() for g in again]
+
+
+@pytest.mark.parametrize("backend", ("native", "numpy"))
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), (
+    ((2, 9, 8, 16), (3, 3, 16, 32), {"padding": 1}),
+    ((2, 9, 8, 32), (3, 3, 1, 32), {"padding": 1, "groups": 32, "stride": (2, 1)}),
+))
+def test_values_and_gradients_are_those_of_float64(backend, x_shape, w_shape, options):
+    def run(dtype):
+        tensors = [md.tensor(uniform(*shape, dtype=np.float64).astype(dtype), requires_grad=True)
+                   for shape in (x_shape, w_shape, w_shape[-1:])]
+        y = md.conv(*tensors, **options)
+        weights = np.cos(np.arange(y.size)).reshape(y.shape).astype(dtype)
+        return [y.data, *md.grad(y, tensors, weights)]
+
+    with md.use_backend(backend):
+        got, want = run(np.float32), run(np.float64)
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == np.float32
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+
+
+@pytest.mark.parametrize("precision", ("fast", None, 32))
+def test_a_precision_that_does_not_exist(precision):
+    with refuses(ValueError, "precision"):
+        md.set_precision(precision)
