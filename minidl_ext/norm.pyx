@@ -27,16 +27,16 @@ cdef extern from "norm_rows.h" nogil:
                         Py_ssize_t rows, Py_ssize_t channels, const float* factors)
     void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y,
                         Py_ssize_t rows, Py_ssize_t channels, const double* factors)
-    void backward_sums_f32(const float* dy, const float* x, int relu, const float* y,
+    void backward_sums_f32(const float* dy, const float* x, int relu, const float* shortcut,
                            float* g_out, Py_ssize_t rows, Py_ssize_t channels,
                            const float* factors, float* sum_g, float* sum_gx)
-    void backward_sums_f64(const double* dy, const double* x, int relu, const double* y,
+    void backward_sums_f64(const double* dy, const double* x, int relu, const double* shortcut,
                            double* g_out, Py_ssize_t rows, Py_ssize_t channels,
                            const double* factors, double* sum_g, double* sum_gx)
-    void backward_rows_f32(const float* dy, const float* x, int relu, const float* y, float* dx,
+    void backward_rows_f32(const float* dy, const float* x, int relu, const float* shortcut, float* dx,
                            Py_ssize_t rows, Py_ssize_t channels, const float* factors,
                            const float* slope, const float* offset)
-    void backward_rows_f64(const double* dy, const double* x, int relu, const double* y,
+    void backward_rows_f64(const double* dy, const double* x, int relu, const double* shortcut,
                            double* dx, Py_ssize_t rows, Py_ssize_t channels,
                            const double* factors, const double* slope, const double* offset)
 
@@ -252,7 +252,7 @@ def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int t
 
 # --------------------------------------------------------------------------------- backward
 
-cdef void chunk_sums(const floating* dy, const floating* x, int relu, const floating* y,
+cdef void chunk_sums(const floating* dy, const floating* x, int relu, const floating* shortcut,
                      floating* g_out, const floating* factors, Rows* s, Py_ssize_t q,
                      floating* work, double* sums) noexcept nogil:
     """Sums of g and g (x - mean_hi) over chunk q, blocks in their own type, added in double."""
@@ -263,11 +263,11 @@ cdef void chunk_sums(const floating* dy, const floating* x, int relu, const floa
         rows = min(s.block, end - first)
         at = first * s.channels
         if floating is float:
-            backward_sums_f32(dy + at, x + at, relu, y + at if y != NULL else NULL,
+            backward_sums_f32(dy + at, x + at, relu, shortcut + at if shortcut != NULL else NULL,
                               g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
                               work, work + s.channels)
         else:
-            backward_sums_f64(dy + at, x + at, relu, y + at if y != NULL else NULL,
+            backward_sums_f64(dy + at, x + at, relu, shortcut + at if shortcut != NULL else NULL,
                               g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
                               work, work + s.channels)
         for c in range(2 * s.channels):
@@ -275,23 +275,23 @@ cdef void chunk_sums(const floating* dy, const floating* x, int relu, const floa
         first += rows
 
 
-cdef void gradient_block(const floating* dy, const floating* x, int relu, const floating* y,
+cdef void gradient_block(const floating* dy, const floating* x, int relu, const floating* shortcut,
                          floating* dx, const floating* factors, const floating* slope,
                          const floating* offset, Rows* s, Py_ssize_t q) noexcept nogil:
     cdef Py_ssize_t first = q * s.block, at = first * s.channels
     cdef Py_ssize_t rows = min(s.block, s.rows - first)
-    if y != NULL:
-        y += at
+    if shortcut != NULL:
+        shortcut += at
     if floating is float:
-        backward_rows_f32(dy + at, x + at, relu, y, dx + at, rows, s.channels, factors, slope,
+        backward_rows_f32(dy + at, x + at, relu, shortcut, dx + at, rows, s.channels, factors, slope,
                           offset)
     else:
-        backward_rows_f64(dy + at, x + at, relu, y, dx + at, rows, s.channels, factors, slope,
+        backward_rows_f64(dy + at, x + at, relu, shortcut, dx + at, rows, s.channels, factors, slope,
                           offset)
 
 
 cdef void all_backward(const floating* dy, const floating* x, bint training, int relu,
-                       const floating* y, floating* g_out, floating* dx, floating* dgamma,
+                       const floating* shortcut, floating* g_out, floating* dx, floating* dgamma,
                        floating* dbeta, const floating* factors, Rows* s, char* memory,
                        double* sums, int threads) noexcept nogil:
     cdef Py_ssize_t n = s.channels, q, c, blocks = (s.rows + s.block - 1) // s.block
@@ -302,7 +302,7 @@ cdef void all_backward(const floating* dy, const floating* x, bint training, int
     with parallel(num_threads=threads):
         work = offset + n + threadid() * 2 * n
         for q in prange(s.chunks, schedule='static'):
-            chunk_sums(dy, x, relu, y, g_out, factors, s, q, work, sums + 2 * q * n)
+            chunk_sums(dy, x, relu, shortcut, g_out, factors, s, q, work, sums + 2 * q * n)
     for c in range(n):
         sum_g = sum_gx = 0
         for q in range(s.chunks):
@@ -319,28 +319,28 @@ cdef void all_backward(const floating* dy, const floating* x, bint training, int
     if g_out != NULL:       # already masked: no need to do it again
         dy, relu = g_out, 0
     for q in prange(blocks, num_threads=threads, schedule='static'):
-        gradient_block(dy, x, relu, y, dx, factors, slope, offset, s, q)
+        gradient_block(dy, x, relu, shortcut, dx, factors, slope, offset, s, q)
 
 
-def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, y=None,
+def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, shortcut=None,
                         bint masked_out=False, int threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply; see the twin for formulas."""
     cdef cnp.ndarray a = channels_last(x, "batch_norm_backward", "x"), g, other, dx, dgamma, dbeta
     cdef Rows s = layout(a)
     cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_backward"), work, sums
     cdef cnp.ndarray masked = None
-    cdef char* y_data = NULL
+    cdef char* shortcut_data = NULL
     cdef char* masked_data = NULL
     cdef cnp.npy_intp dims = s.channels
     cdef int t = team(threads, 2.0 * s.rows * s.channels), typenum = cnp.PyArray_TYPE(a)
     g = real_array(dy, "batch_norm_backward", "dy", -1)
     same_dtype(a, g, "batch_norm_backward", "x", "dy")
     same_shape(a, g, "batch_norm_backward", "x", "dy")
-    if y is not None:
-        other = real_array(y, "batch_norm_backward", "y", -1)
-        same_dtype(a, other, "batch_norm_backward", "x", "y")
-        same_shape(a, other, "batch_norm_backward", "x", "y")
-        y_data = other.data
+    if shortcut is not None:
+        other = real_array(shortcut, "batch_norm_backward", "shortcut", -1)
+        same_dtype(a, other, "batch_norm_backward", "x", "shortcut")
+        same_shape(a, other, "batch_norm_backward", "x", "shortcut")
+        shortcut_data = other.data
     if masked_out and relu:
         masked = new_like(a)
         masked_data = masked.data
@@ -349,12 +349,12 @@ def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, y=N
     sums = scratch(2 * s.chunks * s.channels * sizeof(double))
     if typenum == cnp.NPY_FLOAT32:
         with nogil:
-            all_backward(<float*>g.data, <float*>a.data, training, relu, <float*>y_data,
+            all_backward(<float*>g.data, <float*>a.data, training, relu, <float*>shortcut_data,
                          <float*>masked_data, <float*>dx.data, <float*>dgamma.data,
                          <float*>dbeta.data, <float*>f.data, &s, work.data, <double*>sums.data, t)
     else:
         with nogil:
-            all_backward(<double*>g.data, <double*>a.data, training, relu, <double*>y_data,
+            all_backward(<double*>g.data, <double*>a.data, training, relu, <double*>shortcut_data,
                          <double*>masked_data, <double*>dx.data, <double*>dgamma.data,
                          <double*>dbeta.data, <double*>f.data, &s, work.data, <double*>sums.data,
                          t)

@@ -54,7 +54,7 @@ static void NAME(apply_rows)(const REAL *x, const REAL *shortcut, int relu, REAL
     else NAME(apply)(0, 0, x, x, y, rows, channels, mean, scale, shift);
 }
 
-enum { NAME(NO_MASK), NAME(MASK_FROM_X), NAME(MASK_FROM_Y) };
+enum { NAME(NO_MASK), NAME(MASK_FROM_X), NAME(MASK_FROM_SUM) };
 
 /* g if wanted, else 0: on the bits, since a compiler may make a branch of `wanted ? g : 0`. */
 NORM_INLINE REAL NAME(keep_if)(int wanted, REAL g) {
@@ -65,15 +65,15 @@ NORM_INLINE REAL NAME(keep_if)(int wanted, REAL g) {
     return g;
 }
 
-NORM_INLINE REAL NAME(masked)(const int mask, REAL g, REAL x, REAL y, REAL mean, REAL scale,
+NORM_INLINE REAL NAME(masked)(const int mask, REAL g, REAL x, REAL shortcut, REAL mean, REAL scale,
                               REAL shift) {
     if (mask == NAME(MASK_FROM_X)) return NAME(keep_if)((x - mean) * scale + shift > 0, g);
-    if (mask == NAME(MASK_FROM_Y)) return NAME(keep_if)(y > 0, g);
+    if (mask == NAME(MASK_FROM_SUM)) return NAME(keep_if)((x - mean) * scale + shift + shortcut > 0, g);
     return g;
 }
 
 NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict dy,
-                            const REAL *restrict x, const REAL *restrict y, REAL *restrict g_out,
+                            const REAL *restrict x, const REAL *restrict shortcut, REAL *restrict g_out,
                             ptrdiff_t rows, ptrdiff_t channels, const REAL *restrict mean,
                             const REAL *restrict scale, const REAL *restrict shift,
                             REAL *restrict sum_g, REAL *restrict sum_gx) {
@@ -82,8 +82,8 @@ NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict
     for (r = 0; r + 2 <= rows; r += 2)
         for (c = 0; c < channels; c++) {
             const ptrdiff_t i = r * channels + c, k = i + channels;
-            const REAL g0 = NAME(masked)(mask, dy[i], x[i], y[i], mean[c], scale[c], shift[c]);
-            const REAL g1 = NAME(masked)(mask, dy[k], x[k], y[k], mean[c], scale[c], shift[c]);
+            const REAL g0 = NAME(masked)(mask, dy[i], x[i], shortcut[i], mean[c], scale[c], shift[c]);
+            const REAL g1 = NAME(masked)(mask, dy[k], x[k], shortcut[k], mean[c], scale[c], shift[c]);
             if (keep) g_out[i] = g0, g_out[k] = g1;
             sum_g[c] += g0 + g1;
             sum_gx[c] += g0 * (x[i] - mean[c]) + g1 * (x[k] - mean[c]);
@@ -91,7 +91,7 @@ NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict
     for (; r < rows; r++)
         for (c = 0; c < channels; c++) {
             const ptrdiff_t i = r * channels + c;
-            const REAL g = NAME(masked)(mask, dy[i], x[i], y[i], mean[c], scale[c], shift[c]);
+            const REAL g = NAME(masked)(mask, dy[i], x[i], shortcut[i], mean[c], scale[c], shift[c]);
             if (keep) g_out[i] = g;
             sum_g[c] += g;
             sum_gx[c] += g * (x[i] - mean[c]);
@@ -99,23 +99,23 @@ NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict
 }
 
 /* Sums of g and of g (x - mean_hi) over a block; g is dy, masked by a ReLU whose output is
- * recomputed from x, or given as y. The masked dy is written to g_out unless that is NULL. */
-static void NAME(backward_sums)(const REAL *dy, const REAL *x, int relu, const REAL *y,
+ * recomputed from x and the shortcut (NULL: none). The masked dy is written to g_out unless that is NULL. */
+static void NAME(backward_sums)(const REAL *dy, const REAL *x, int relu, const REAL *shortcut,
                                 REAL *g_out, ptrdiff_t rows, ptrdiff_t channels,
                                 const REAL *factors, REAL *sum_g, REAL *sum_gx) {
     const REAL *mean = factors, *scale = mean + channels, *shift = scale + channels;
-#define CALL(mask, keep, y_) NAME(sums)(mask, keep, dy, x, y_, g_out, rows, channels, mean, scale, \
+#define CALL(mask, keep, add) NAME(sums)(mask, keep, dy, x, add, g_out, rows, channels, mean, scale, \
                                         shift, sum_g, sum_gx)
     if (!relu) CALL(NAME(NO_MASK), 0, x);
-    else if (!y && !g_out) CALL(NAME(MASK_FROM_X), 0, x);
-    else if (!y) CALL(NAME(MASK_FROM_X), 1, x);
-    else if (!g_out) CALL(NAME(MASK_FROM_Y), 0, y);
-    else CALL(NAME(MASK_FROM_Y), 1, y);
+    else if (!shortcut && !g_out) CALL(NAME(MASK_FROM_X), 0, x);
+    else if (!shortcut) CALL(NAME(MASK_FROM_X), 1, x);
+    else if (!g_out) CALL(NAME(MASK_FROM_SUM), 0, shortcut);
+    else CALL(NAME(MASK_FROM_SUM), 1, shortcut);
 #undef CALL
 }
 
 NORM_INLINE void NAME(gradient)(const int mask, const int centre, const REAL *restrict dy,
-                                const REAL *restrict x, const REAL *restrict y,
+                                const REAL *restrict x, const REAL *restrict shortcut,
                                 REAL *restrict dx, ptrdiff_t rows, ptrdiff_t channels,
                                 const REAL *restrict mean, const REAL *restrict scale,
                                 const REAL *restrict shift, const REAL *restrict slope,
@@ -123,7 +123,7 @@ NORM_INLINE void NAME(gradient)(const int mask, const int centre, const REAL *re
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t c = 0; c < channels; c++) {
             const ptrdiff_t i = r * channels + c;
-            const REAL g = NAME(masked)(mask, dy[i], x[i], y[i], mean[c], scale[c], shift[c]);
+            const REAL g = NAME(masked)(mask, dy[i], x[i], shortcut[i], mean[c], scale[c], shift[c]);
             REAL v = scale[c] * g;
             if (centre) v += (x[i] - mean[c]) * slope[c] + offset[c];
             dx[i] = v;
@@ -132,20 +132,20 @@ NORM_INLINE void NAME(gradient)(const int mask, const int centre, const REAL *re
 
 /* dx = scale g + (x - mean_hi) slope + offset; slope and offset (NULL: 0) carry the gradient
  * through the statistics. */
-static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *y, REAL *dx,
+static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *shortcut, REAL *dx,
                                 ptrdiff_t rows, ptrdiff_t channels, const REAL *factors,
                                 const REAL *slope, const REAL *offset) {
     const REAL *mean = factors, *scale = mean + channels, *shift = scale + channels;
-#define CALL(mask, centre, y_) NAME(gradient)(mask, centre, dy, x, y_, dx, rows, channels, mean, \
+#define CALL(mask, centre, add) NAME(gradient)(mask, centre, dy, x, add, dx, rows, channels, mean, \
                                               scale, shift, slope, offset)
     if (slope) {
         if (!relu) CALL(NAME(NO_MASK), 1, x);
-        else if (!y) CALL(NAME(MASK_FROM_X), 1, x);
-        else CALL(NAME(MASK_FROM_Y), 1, y);
+        else if (!shortcut) CALL(NAME(MASK_FROM_X), 1, x);
+        else CALL(NAME(MASK_FROM_SUM), 1, shortcut);
     } else {
         if (!relu) CALL(NAME(NO_MASK), 0, x);
-        else if (!y) CALL(NAME(MASK_FROM_X), 0, x);
-        else CALL(NAME(MASK_FROM_Y), 0, y);
+        else if (!shortcut) CALL(NAME(MASK_FROM_X), 0, x);
+        else CALL(NAME(MASK_FROM_SUM), 0, shortcut);
     }
 #undef CALL
 }

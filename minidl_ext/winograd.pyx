@@ -254,8 +254,17 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
 
 cdef void transform_unit(const float* x, const float* dy, float* v, float* z, float* copy,
                          Geometry* s, Py_ssize_t first, Py_ssize_t after) noexcept nogil:
-    transform_inputs(x, v, copy, s, first, after)
-    transform_output_grads(dy, z, copy, s, first, after)
+    """Tiles of the images and of dy; their memory for the next unit is asked for meanwhile."""
+    cdef Py_ssize_t t, x_first, x_bytes, dy_first, dy_bytes
+    x_first = first_pixel(s, after, s.h, s.w) * s.ci
+    x_bytes = (first_pixel(s, after + UNIT, s.h, s.w) * s.ci - x_first) * 4
+    dy_first = first_pixel(s, after, s.oh, s.ow) * s.co
+    dy_bytes = (first_pixel(s, after + UNIT, s.oh, s.ow) * s.co - dy_first) * 4
+    for t in range(first, after):
+        prefetch_part(<const char*>(x + x_first), x_bytes, t - first, after - first)
+        prefetch_part(<const char*>(dy + dy_first), dy_bytes, t - first, after - first)
+        transform_inputs(x, v + (t - first) * s.ci, copy, s, t, t + 1)
+        transform_output_grads(dy, z + (t - first) * s.co, copy, s, t, t + 1)
 
 
 # ----------------------------------------------------------------------------- entry points

@@ -71,17 +71,15 @@ class BatchNorm(Function):
                 dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None)
 
     def _gradients(self, dy: Any) -> tuple[np.ndarray, ...]:
-        masked = isinstance(dy, MaskedGrad) and dy.array is None
-        if not masked:
+        if not isinstance(dy, MaskedGrad) or dy.array is not None \
+                or dy.output.factors is not self.factors:   # the ReLU of another one's output
             dy = dy.compute() if isinstance(dy, Deferred) else dy
             return kernels.batch_norm_backward(dy, self.x, self.factors, self.training)[:3]
-        if dy.output.shortcut is None:
-            return kernels.batch_norm_backward(dy.dy, self.x, self.factors, self.training,
-                                               relu=True)[:3]
-        # The shortcut wants the masked gradient as well: written in the same pass.
+        shortcut = dy.output.shortcut
+        # A shortcut wants the masked gradient as well: written in the same pass.
         *gradients, dy.array = kernels.batch_norm_backward(
-            dy.dy, self.x, self.factors, self.training, relu=True, y=dy.output.compute(),
-            masked_out=True)
+            dy.dy, self.x, self.factors, self.training, relu=True, shortcut=shortcut,
+            masked_out=shortcut is not None)
         return tuple(gradients)
 
 

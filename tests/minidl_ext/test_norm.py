@@ -58,7 +58,7 @@ def test_any_shape_is_the_twin(rows, channels, relu, with_shortcut, dtype):
     y = native.batch_norm_apply(x, factors, shortcut, relu)
     identical(y, twin.batch_norm_apply(x, factors, shortcut, relu))
     dy = values(rows, channels, dtype=dtype, seed=4)
-    agrees_backward(dy, x, factors, relu=relu, y=y if with_shortcut else None, training=rows > 0)
+    agrees_backward(dy, x, factors, relu=relu, shortcut=shortcut, training=rows > 0)
 
 
 @FLOATS
@@ -158,15 +158,14 @@ def test_the_mask_is_the_forwards(shape, dtype):
     dy = np.random.default_rng(0).integers(1, 4, shape).astype(dtype)
     for other in (None, shortcut):
         y = native.batch_norm_apply(x, factors, other, relu=True)
-        given_y = None if other is None else y
-        dx, _, dbeta, masked = native.batch_norm_backward(dy, x, factors, False, True, given_y,
+        dx, _, dbeta, masked = native.batch_norm_backward(dy, x, factors, False, True, other,
                                                            True)
         want = np.where(y > 0, dy, dtype(0))
         assert 0.2 < (y > 0).mean() < 0.8
         identical(masked, want)
         identical(dbeta, want.reshape(-1, shape[-1]).sum(axis=0))
         identical(dx, factors[1] * want)
-        identical(native.batch_norm_backward(dy, x, factors, False, True, y)[0], dx)
+        identical(native.batch_norm_backward(dy, x, factors, False, True, other)[0], dx)
 
 
 def test_no_channels():
@@ -191,7 +190,7 @@ def test_threads_do_not_matter(shape, dtype):
     for relu in (False, True):
         same_bits(native.batch_norm_apply,
                   {"x": x, "factors": factors, "shortcut": shortcut, "relu": relu})
-        for options in ({}, {"training": False}, {"y": shortcut, "masked_out": True}):
+        for options in ({}, {"training": False}, {"shortcut": shortcut, "masked_out": True}):
             same_bits(native.batch_norm_backward,
                       {"dy": dy, "x": x, "factors": factors, "relu": relu, **options})
 
@@ -207,10 +206,10 @@ def test_out_and_bad_arrays():
         refuses(native.batch_norm_apply, case, name, kinds)
     for name in ("factors", "shortcut"):
         refuses(native.batch_norm_apply, case, name, wrong)
-    case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "y": dy}
-    for name in ("dy", "x", "factors", "y"):
+    case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "shortcut": dy}
+    for name in ("dy", "x", "factors", "shortcut"):
         refuses(native.batch_norm_backward, case, name, kinds)
-    for name in ("dy", "factors", "y"):
+    for name in ("dy", "factors", "shortcut"):
         refuses(native.batch_norm_backward, case, name, wrong)
 
 

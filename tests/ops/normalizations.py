@@ -65,6 +65,7 @@ PROGRAMS = {
     "relu as shortcut": lambda m, x, s: m.relu(m.bn(x) + m.relu(m.bn(s))),
     "two normalizations": lambda m, x, s: m.bn(x) + m.bn(s),
     "two normalizations and relu": lambda m, x, s: m.relu(m.bn(x) + m.bn(s)),
+    "shortcut normalized before": lambda m, x, s: next(m.relu(m.bn(x) + t) for t in [m.bn(s)]),
     "twice the same input": lambda m, x, s: m.relu(m.bn(x) + m.bn(x)),
     "two shortcuts": lambda m, x, s: m.relu(m.bn(x) + s + x),
     "relu twice over": lambda m, x, s: m.relu(m.relu(m.bn(x))),

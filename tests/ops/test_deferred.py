@@ -45,10 +45,14 @@ def calls(monkeypatch):
     ("shortcut left", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
     ("shortcut and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
     ("shortcut left and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("two normalizations and relu", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
+    # The younger one's backward is first, but the sum belongs to the elder: masked apart.
+    ("two normalizations and relu", {"batch_norm_apply": 2},
+     {"batch_norm_backward": 2, "relu_backward": 1}),
+    ("shortcut normalized before", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
 ])
 def test_one_pass(name, forward, backward, calls):
-    """No ReLU, sum or mask of its own; nothing is computed again on the way back."""
+    """No ReLU, sum or mask of its own, and nothing computed again on the way back, in all but
+    one order of calls."""
     x, s = (t * 1 for t in inputs())
     y = PROGRAMS[name](ours(True), x, s)
     assert calls.pop("batch_stats") == forward["batch_norm_apply"]

@@ -37,13 +37,13 @@ def batch_norm_apply(x, factors, shortcut=None, relu=False, out=None, threads=0)
     return into(out, y)
 
 
-def batch_norm_backward(dy, x, factors, training=True, relu=False, y=None, masked_out=False,
-                        threads=0):
+def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None,
+                        masked_out=False, threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply.
 
     `relu`: dy is first masked where the output is not positive; the output is recomputed from
-    x, or read from `y` where given (needed after a shortcut). `masked_out` asks for the masked
-    dy, which is the gradient of the shortcut. `training`: the statistics depend on x:
+    x and the shortcut. `masked_out` asks for the masked dy, which is the gradient of the
+    shortcut. `training`: the statistics depend on x:
 
         dbeta = sum(g),  dgamma = sum(g * xhat),  dx = scale * (g - dbeta / M - xhat * dgamma / M)
 
@@ -52,7 +52,7 @@ def batch_norm_backward(dy, x, factors, training=True, relu=False, y=None, maske
     mean_hi, scale, _, rstd, mean_lo = factors
     g = dy
     if relu:
-        positive = (_normalized(x, factors, None) if y is None else y) > 0
+        positive = _normalized(x, factors, shortcut) > 0
         g = np.where(positive, dy, dy.dtype.type(0))
     channels = x.shape[-1]
     rows = g.reshape(-1, channels)
