@@ -17,15 +17,15 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 	**p["project"]["optional-dependencies"]}; \
 	print(*(line for name in sys.argv[1:] for line in lists[name]), sep="\n")'
 
-.PHONY: build help mnist test bench parity levels sanitize wheel sdist check clean distclean
+.PHONY: build help mnist test bench versus-torch parity levels sanitize wheel sdist check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
 	@$(PY) setup.py -q build_ext --inplace
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r name text; do printf 'make %-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r name text; do printf 'make %-13s %s\n' "$$name" "$$text"; done
 
 mnist: $(VENV)/.plot build  ## train the CNN on MNIST; options as in ARGS="--epochs 12"
 	@$(PY) examples/mnist.py $(ARGS)
@@ -40,6 +40,9 @@ test: $(VENV)/.test build  ## check style and types, run the tests
 
 bench: $(VENV)/.plot build  ## measure against NumPy; options in ARGS
 	@$(PY) -m benchmarks $(ARGS)
+
+versus-torch: $(PARITY)/.tools build  ## measure train steps against PyTorch; options in ARGS
+	@$(PARITY)/bin/python -m benchmarks.versus_torch $(ARGS)
 
 parity: $(PARITY)/.tools build  ## compare layers and training with PyTorch, in its own environment
 	@$(PARITY)/bin/python -m pytest tests/parity $(ARGS)

@@ -1,22 +1,27 @@
 """Native kernels against their NumPy twins, on this machine.
 
-    python -m benchmarks                      every kernel and the train steps
+    python -m benchmarks                      the kernels and the train steps of MNIST
     python -m benchmarks "train step" conv    only the cases whose names contain one of these
 
 Each side runs in its own process with the same number of threads, in turn, the waiting one
 stopped; a figure is the median over the rounds of the median of single calls. Writes the table,
 everything measured as JSON, and a bar chart.
+
+    python -m benchmarks.versus_torch         train steps against PyTorch
+    python -m benchmarks.kernels              more kernels, also against PyTorch and the machine
 """
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 import minidl as md
 
-from . import machine, report
-from .cases import all_cases
-from .compare import compare
+from . import compare, machine, report, workloads
+from .cases import sample_cases, train_cases
+
+NETWORKS = ["mlp-bn", "mnist-cnn"]
 
 
 def main() -> None:
@@ -28,23 +33,30 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.2, help="of each case, side and round")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    cases = {c.name: c for c in all_cases()
-             if not args.only or any(part in c.name for part in args.only)}
-    if not cases:
-        parser.error(f"no case has {' or '.join(args.only)} in its name")
 
-    about, can = machine.describe(), machine.peaks(args.threads)
-    print(f"{about['cpu']}, {args.threads} threads, kernels {about['isa']}, "
-          f"NumPy {about['numpy']}, {about['date']}")
-    print(", ".join(f"{name}: {value:.0f}" for name, value in can.items()), "\n")
-    print(report.HEADER, flush=True)
+    with tempfile.TemporaryDirectory(prefix="minidl-benchmark-") as folder:
+        cases = [case for case in [*train_cases(NETWORKS, Path(folder)), *sample_cases()]
+                 if not args.only or any(part in case.name for part in args.only)]
+        if not cases:
+            parser.error(f"no case has {' or '.join(args.only)} in its name")
+        workloads.write(NETWORKS, Path(folder))
 
-    def show(row: dict) -> None:
-        case = cases[row["case"]]
-        row["unit"], row["rate"] = case.unit, case.work / row["native"]["median"] / 1e9
-        print(report.line(row), flush=True)
+        about = machine.describe()
+        can = {**machine.sgemm_peaks(args.threads), **machine.copy_peaks(args.threads)}
+        print(f"{about['cpu']}, {args.threads} threads, kernels {about['isa']}, "
+              f"NumPy {about['numpy']}, {about['date']}")
+        print(", ".join(f"{name}: {value:.0f}" for name, value in can.items()), "\n")
+        print(report.table(report.NUMPY_HEAD), flush=True)
 
-    rows = compare(list(cases), args.threads, args.rounds, args.seconds, show)
+        rows = []
+        with compare.native(args.threads) as ours, compare.numpy(args.threads) as numpy:
+            for case in cases:
+                losses = {"ours": ours.prepare(case), "numpy": numpy.prepare(case)}
+                row = {"case": case.name, "work": case.work, "unit": case.unit, "losses": losses,
+                       **compare.alternate(ours, {"numpy": numpy}, args.rounds, args.seconds)}
+                report.rates(row, can)
+                print(report.line(report.numpy_cells(row)), flush=True)
+                rows.append(row)
     print("\n" + "\n".join(report.losses_text(rows)))
 
     args.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Two sides measured side by side: each in its own process, in turn, the waiting one stopped."""
+"""Sides measured side by side: each in its own process, in turn, the waiting ones stopped."""
 
 from __future__ import annotations
 
@@ -11,64 +11,109 @@ import subprocess
 import sys
 from typing import Any
 
+from .cases import Case
+
+WARM_UP = 3
+
 
 class Side:
     """A worker process. It is stopped while it waits, so that its threads do not spin."""
 
-    def __init__(self, backend: str, threads: int) -> None:
+    def __init__(self, worker: str, *arguments: str, threads: int, **environment: str) -> None:
         count = str(threads)
         environment = {**os.environ, "OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count,
-                       "MKL_NUM_THREADS": count}
+                       "MKL_NUM_THREADS": count, **environment}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", backend, count], env=environment,
+            [sys.executable, "-m", f"benchmarks.{worker}", *arguments], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.about = self._answer()         # it has started, and is no burden to the others
 
-    def ask(self, case: str, seconds: float) -> dict[str, Any]:
-        """Run a case for about that long."""
-        assert self.process.stdin and self.process.stdout
-        self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.write(json.dumps({"case": case, "seconds": seconds}) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the worker died on {case!r}")
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the worker died: {self.process.args}")
         self.process.send_signal(signal.SIGSTOP)
-        return json.loads(answer)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def _ask(self, **request: Any) -> dict[str, Any]:
+        assert self.process.stdin
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def prepare(self, case: Case, steps: int = WARM_UP) -> list[float]:
+        """Make the case and run it `steps` times; the losses of a train step.
+
+        RuntimeError says why that failed.
+        """
+        return self._ask(prepare=[case.kind, case.arguments], steps=steps)["losses"]
+
+    def measure(self, seconds: float) -> tuple[float, int]:
+        """Median time of a run over about that long, and the process's peak memory in bytes."""
+        answer = self._ask(measure=seconds)
+        return statistics.median(answer["times"]), answer["peak_bytes"]
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
 
+    def __enter__(self) -> Side:
+        return self
 
-def spread(medians: list[float]) -> float:
-    """Half the range of the rounds' medians, relative to their median."""
-    return (max(medians) - min(medians)) / 2 / statistics.median(medians)
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
-def compare(names: list[str], threads: int, rounds: int, seconds: float,
-            report: Any = None) -> list[dict[str, Any]]:
-    """Every case on both backends, rounds alternating A B A B; a row of figures per case."""
-    sides = {"native": Side("native", threads), "numpy": Side("numpy", threads)}
-    rows = []
-    try:
-        for name in names:
-            medians: dict[str, list[float]] = {side: [] for side in sides}
-            losses: dict[str, list[float]] = {side: [] for side in sides}
-            for _ in range(rounds):
-                for side, worker in sides.items():
-                    answer = worker.ask(name, seconds)
-                    medians[side].append(statistics.median(answer["times"]))
-                    losses[side] += answer["losses"]
-            ratios = [b / a for a, b in zip(medians["native"], medians["numpy"], strict=True)]
-            row = {"case": name, "ratio": statistics.median(ratios),
-                   "ratio_min": min(ratios), "ratio_max": max(ratios), "losses": losses,
-                   **{side: {"median": statistics.median(m), "spread": spread(m), "rounds": m}
-                      for side, m in medians.items()}}
-            rows.append(row)
-            if report:
-                report(row)
-    finally:
-        for worker in sides.values():
-            worker.close()
-    return rows
+def native(threads: int) -> Side:
+    return Side("worker", "native", str(threads), threads=threads)
+
+
+def numpy(threads: int) -> Side:
+    return Side("worker", "numpy", str(threads), threads=threads)
+
+
+def figures(rounds: list[float]) -> dict[str, Any]:
+    """Median of the rounds, their range, and half of it relative to the median."""
+    median, low, high = statistics.median(rounds), min(rounds), max(rounds)
+    return {"median": median, "min": low, "max": high, "spread": (high - low) / 2 / median,
+            "rounds": rounds}
+
+
+def alternate(ours: Side, others: dict[str, Side], rounds: int,
+              seconds: float) -> dict[str, Any]:
+    """The prepared work of one side against that of each other one, A B A B.
+
+    Figures of `ours`; for each other side its times, and the ratio to our time just before.
+    """
+    our_times: list[float] = []
+    times: dict[str, list[float]] = {name: [] for name in others}
+    ratios: dict[str, list[float]] = {name: [] for name in others}
+    memory = {}
+    for _ in range(rounds):
+        turns = []
+        for name, other in others.items():
+            before, memory["ours"] = ours.measure(seconds)
+            after, memory[name] = other.measure(seconds)
+            turns.append(before)
+            times[name].append(after)
+            ratios[name].append(after / before)
+        our_times.append(statistics.median(turns))
+    return {"ours": figures(our_times), "peak_bytes": memory,
+            "others": {name: {**figures(times[name]), "ratio": figures(ratios[name])}
+                       for name in others}}
+
+
+def fastest(others: dict[str, dict[str, Any]]) -> str:
+    """The name with the least median time."""
+    return min(others, key=lambda name: others[name]["median"])
+
+
+def distance(losses: list[float], right: list[float]) -> float:
+    """The largest relative distance of two runs' losses."""
+    return max(abs(a - b) / abs(b) for a, b in zip(losses, right, strict=True))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import shlex
+import subprocess
+import sysconfig
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +21,8 @@ import minidl as md
 from minidl import kernels
 
 
-def describe() -> dict[str, Any]:
-    """The machine and the software, for the record."""
+def describe(**others: Any) -> dict[str, Any]:
+    """The machine and the software, for the record; `others`: what another side says of itself."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -24,13 +30,14 @@ def describe() -> dict[str, Any]:
                  if line.startswith("model name")]
         model = names[0] if names else model
     return {"cpu": model, "cpus": os.cpu_count(), "system": platform.system(),
-            "python": platform.python_version(), "numpy": np.__version__,
-            "minidl": md.__version__, "isa": kernels.isa, "date": time.strftime("%Y-%m-%d")}
+            "libc": " ".join(platform.libc_ver()), "python": platform.python_version(),
+            "numpy": np.__version__, "minidl": md.__version__, "isa": kernels.isa,
+            "date": time.strftime("%Y-%m-%d"), **others}
 
 
-def best(run: Any, seconds: float = 1.0) -> float:
+def best(run: Callable[[], Any], seconds: float = 1.0) -> float:
     """The shortest time of a call."""
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
@@ -39,25 +46,64 @@ def best(run: Any, seconds: float = 1.0) -> float:
     return min(times)
 
 
-def peaks(threads: int) -> dict[str, float]:
-    """GFLOP/s of NumPy's sgemm (1024^3) and of ours, GB/s of copying 256 MiB, by all threads."""
+def on_threads(threads: int, run: Callable[[int], Any]) -> None:
+    """run(0) ... run(threads - 1) at the same time; each should leave the GIL alone."""
+    workers = [threading.Thread(target=run, args=(k,)) for k in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def sgemm_peaks(threads: int) -> dict[str, float]:
+    """GFLOP/s of NumPy's sgemm and of ours (1024^3)."""
     md.set_num_threads(threads)
     a = np.random.default_rng(0).standard_normal((1024, 1024), dtype=np.float32)
     flops = 2 * 1024**3
-    source = np.zeros(2**26, np.float32)
-    target = np.empty_like(source)
-    target[:] = 0
-
-    def copy() -> None:
-        step = len(source) // threads
-        workers = [threading.Thread(target=np.copyto, args=(target[k * step:(k + 1) * step],
-                                                            source[k * step:(k + 1) * step]))
-                   for k in range(threads)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-
     return {"numpy sgemm GFLOP/s": flops / best(lambda: a @ a) / 1e9,
-            "native sgemm GFLOP/s": flops / best(lambda: kernels.matmul(a, a)) / 1e9,
-            "copy GB/s": 2 * source.nbytes / best(copy) / 1e9}
+            "native sgemm GFLOP/s": flops / best(lambda: kernels.matmul(a, a)) / 1e9}
+
+
+def copy_rate(threads: int, size: int) -> float:
+    """GB/s read and written of copying `size` bytes by all threads."""
+    source = np.zeros(size, np.uint8)
+    target = np.ones_like(source)
+    parts = list(zip(np.array_split(target, threads), np.array_split(source, threads),
+                     strict=True))
+    repeats = max(1, 2**27 // size)         # threads start slowly; one copy may be too short
+
+    def copy(k: int) -> None:
+        for _ in range(repeats):
+            np.copyto(*parts[k])
+
+    return 2 * size * repeats / best(lambda: on_threads(threads, copy)) / 1e9
+
+
+def copy_peaks(threads: int) -> dict[str, float]:
+    """A copy in memory, and one of a size that the caches may hold, as a layer's arrays are."""
+    return {"copy GB/s": copy_rate(threads, 2**28), "copy 8 MiB GB/s": copy_rate(threads, 2**23)}
+
+
+def fma_peak(threads: int) -> dict[str, float]:
+    """The most that the arithmetic units can do in float32, by all threads.
+
+    Measured with fma.c: independent multiply-adds on registers, no memory at all, compiled for
+    this very CPU. No kernel can be faster, except one like Winograd that does less arithmetic
+    than the textbook formula by which it is counted. RuntimeError without a C compiler.
+    """
+    source = Path(__file__).with_name("fma.c")
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "fma.so"
+        try:
+            subprocess.run([compiler, "-O3", "-march=native", "-shared", "-fPIC",
+                            "-ffp-contract=fast", str(source), "-o", str(library)], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise RuntimeError(f"the peak of the CPU could not be measured: {error}") from error
+        run = ctypes.CDLL(str(library)).fma_rounds
+    run.argtypes = [ctypes.c_long, ctypes.c_float, ctypes.c_void_p]
+    rounds = 10**6                          # some milliseconds
+    flops = threads * rounds * run(1, 0.999, ctypes.byref(ctypes.c_float()))
+    seconds = best(lambda: on_threads(
+        threads, lambda k: run(rounds, 0.999, ctypes.byref(ctypes.c_float()))))
+    return {"FMA GFLOP/s": flops / seconds / 1e9}

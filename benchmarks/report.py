@@ -13,31 +13,57 @@ def time_text(seconds: float) -> str:
     return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
+def spread_text(figures: dict[str, Any]) -> str:
+    return f"{time_text(figures['median'])} ±{figures['spread'] * 100:.0f}%"
+
+
+def range_text(figures: dict[str, Any]) -> str:
+    low, high = time_text(figures["min"]), time_text(figures["max"])
+    return f"{time_text(figures['median'])} ({low} - {high})"
+
+
 def rate_text(row: dict[str, Any]) -> str:
-    """What the native side achieves, where that is known."""
+    """What our side achieves, where that is known."""
     return f"{row['rate']:.0f} {row['unit']}" if row["unit"] else ""
 
 
-def line(row: dict[str, Any]) -> str:
-    """One row of the table, in Markdown."""
-    native, numpy = row["native"], row["numpy"]
-    return (f"| {row['case']} | {time_text(native['median'])} ±{native['spread'] * 100:.0f}% "
-            f"| {time_text(numpy['median'])} ±{numpy['spread'] * 100:.0f}% "
-            f"| **{row['ratio']:.1f}x** | {row['ratio_min']:.1f}-{row['ratio_max']:.1f} "
-            f"| {rate_text(row)} |")
+def line(cells: list[str]) -> str:
+    """A line of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
 
 
-HEADER = ("| | native | NumPy | ratio | rounds | native achieves |\n"
-          "|---|---|---|---|---|---|")
+def table(head: list[str], rows: list[list[str]] | None = None) -> str:
+    """A table in Markdown, or the start of one whose lines come later."""
+    return "\n".join(map(line, [head, ["---"] * len(head), *(rows or [])]))
+
+
+def rates(row: dict[str, Any], can: dict[str, float]) -> None:
+    """Add to a row with `work` and `unit` what our side achieves, and its share of the peak."""
+    row["rate"] = row["work"] / row["ours"]["median"] / 1e9
+    peak = {"GFLOP/s": "FMA GFLOP/s", "GB/s": "copy GB/s"}.get(row["unit"])
+    row["share"] = row["rate"] / can[peak] if peak in can else None
+
+
+# Against NumPy
+
+NUMPY_HEAD = ["", "native", "NumPy", "ratio", "rounds", "native achieves"]
+
+
+def numpy_cells(row: dict[str, Any]) -> list[str]:
+    numpy = row["others"]["numpy"]
+    ratio = numpy["ratio"]
+    return [row["case"], spread_text(row["ours"]), spread_text(numpy),
+            f"**{ratio['median']:.1f}x**", f"{ratio['min']:.1f}-{ratio['max']:.1f}",
+            rate_text(row)]
 
 
 def losses_text(rows: list[dict[str, Any]]) -> list[str]:
     """The first losses of both sides of each train step: they did the same work."""
     texts = []
     for row in rows:
-        if row["losses"]["native"]:
+        if row["losses"]["ours"]:
             ours, theirs = (", ".join(f"{v:.5f}" for v in row["losses"][side])
-                            for side in ("native", "numpy"))
+                            for side in ("ours", "numpy"))
             texts.append(f"{row['case']}: first losses native {ours}; NumPy {theirs}")
     return texts
 
@@ -49,15 +75,14 @@ def draw(rows: list[dict[str, Any]], title: str, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = sorted(rows, key=lambda row: row["ratio"])
+    rows = sorted(rows, key=lambda row: row["others"]["numpy"]["ratio"]["median"])
+    ratios = [row["others"]["numpy"]["ratio"] for row in rows]
     figure, axes = plt.subplots(figsize=(9, 1 + 0.24 * len(rows)), layout="constrained")
-    ratios = [row["ratio"] for row in rows]
-    errors = [[r - row["ratio_min"] for r, row in zip(ratios, rows, strict=True)],
-              [row["ratio_max"] - r for r, row in zip(ratios, rows, strict=True)]]
+    errors = [[r["median"] - r["min"] for r in ratios], [r["max"] - r["median"] for r in ratios]]
     colors = ["tab:orange" if row["case"].startswith("train step") else "tab:blue"
               for row in rows]
-    axes.barh([row["case"] for row in rows], ratios, xerr=errors, color=colors,
-              error_kw={"elinewidth": 0.8})
+    axes.barh([row["case"] for row in rows], [r["median"] for r in ratios], xerr=errors,
+              color=colors, error_kw={"elinewidth": 0.8})
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("times faster than NumPy (train steps in orange)")
@@ -65,3 +90,84 @@ def draw(rows: list[dict[str, Any]], title: str, path: Path) -> None:
     axes.tick_params(labelsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+# Kernels against the machine, PyTorch and NumPy
+
+KERNEL_HEAD = ["", "minidl", "achieves", "of peak", "PyTorch", "ratio", "NumPy", "ratio"]
+
+
+def kernel_cells(row: dict[str, Any]) -> list[str]:
+    cells = [row["case"], spread_text(row["ours"]), rate_text(row),
+             "" if row["share"] is None else f"{row['share'] * 100:.0f}%"]
+    for name in ("torch", "numpy"):
+        other = row["others"].get(name)
+        cells += ([spread_text(other), f"**{other['ratio']['median']:.1f}x**"] if other
+                  else ["", ""])
+    return cells
+
+
+# Train steps against PyTorch
+
+TORCH_HEAD = ["", "minidl", "PyTorch, its fastest", "mode", "ratio", "rounds", "minidl's memory",
+              "PyTorch's", "ratio"]
+
+
+def torch_cells(row: dict[str, Any]) -> list[str]:
+    """One case against the fastest mode of PyTorch."""
+    peer = row["others"][row["peer"]]
+    ratio = peer["ratio"]
+    ours, theirs = (row["peak_bytes"][side] for side in ("ours", row["peer"]))
+    return [row["case"], range_text(row["ours"]), range_text(peer), row["peer"],
+            f"**{ratio['median']:.2f}x**", f"{ratio['min']:.2f}-{ratio['max']:.2f}",
+            f"{ours / 2**20:.0f} MiB", f"{theirs / 2**20:.0f} MiB", f"{theirs / ours:.1f}x"]
+
+
+def modes_cells(row: dict[str, Any], modes: list[str]) -> list[str]:
+    """The median and the peak memory of each mode of PyTorch."""
+    def cell(mode: str) -> str:
+        if mode in row["failed"]:
+            return "fails"
+        if mode not in row["others"]:
+            return ""
+        return (f"{time_text(row['others'][mode]['median'])}, "
+                f"{row['peak_bytes'][mode] / 2**20:.0f} MiB")
+
+    return [row["case"], *(cell(mode) for mode in modes)]
+
+
+def agreement_text(row: dict[str, Any]) -> str:
+    """The losses of both sides, and whether they differ by rounding only."""
+    def some(losses: list[float]) -> str:
+        return ", ".join(f"{v:.5f}" for v in losses[:3]) + f" ... {losses[-1]:.5f}"
+
+    losses, found = row["losses"], row["agreement"]
+    nchw, exact = found["from_nchw"], found["from_float64"]
+    return "\n".join([
+        f"{row['case']}, on {row['images']}: losses of {len(losses['ours'])} steps",
+        f"  minidl          {some(losses['ours'])}",
+        f"  PyTorch NCHW    {some(losses['NCHW'])}",
+        f"  PyTorch float64 {some(losses['float64'])}",
+        f"  relative distance from NCHW: minidl {nchw['ours']:.1e}, channels_last "
+        f"{nchw['channels_last']:.1e}: {'agrees' if found['agrees'] else 'DOES NOT AGREE'}",
+        f"  relative distance from float64: minidl {exact['ours']:.1e}, NCHW "
+        f"{exact['NCHW']:.1e}, channels_last {exact['channels_last']:.1e}: "
+        f"{'as exact' if found['as_exact'] else 'LESS EXACT'}"])
+
+
+NORM_HEAD = ["", "minidl", "GB/s", "of copying", "PyTorch, its fastest", "mode", "ratio", "rounds"]
+
+
+def norm_cells(row: dict[str, Any]) -> list[str]:
+    """BatchNorm with ReLU against the fastest mode of PyTorch."""
+    _, ours, theirs, mode, ratio, rounds, *_ = torch_cells(row)
+    return [row["case"], ours, f"{row['rate']:.0f}", f"{row['share'] * 100:.0f}%", theirs, mode,
+            ratio, rounds]
+
+
+def scaling_cells(row: dict[str, Any]) -> list[str]:
+    """All threads against one."""
+    one = row["others"]["1 thread"]
+    ratio = one["ratio"]
+    return [row["case"], range_text(row["ours"]), range_text(one), f"**{ratio['median']:.2f}x**",
+            f"{ratio['min']:.2f}-{ratio['max']:.2f}", "yes" if row["same_losses"] else "NO"]

@@ -1,0 +1,79 @@
+"""Each kernel against what this machine can do, against PyTorch and against NumPy.
+
+    python -m benchmarks.kernels
+    python -m benchmarks.kernels --only "conv 3x3" matmul     names that contain one of these
+    .venv-parity/bin/python -m benchmarks.kernels             with PyTorch, after `make parity`
+
+Where PyTorch is installed, it runs the same shapes channels-last, eagerly, and keeps its memory
+(a fresh array every time would measure the system's page faults instead of the kernel). Each side
+runs in its own process with the same number of threads, in turn, those that wait stopped.
+
+"of peak" is the share of the multiply-adds that the CPU can do on registers (fma.c), or of the
+bandwidth of copying 256 MiB; arrays that caches hold go faster than that. Convolutions count the
+textbook's operations, of which Winograd does less than a third: it may come out above 100%.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+from . import compare, machine, report
+from .cases import network_cases
+from .versus_torch import torch_side
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME",
+                        help="parts of the names of the cases to run")
+    parser.add_argument("--without", nargs="+", choices=["torch", "numpy"], default=[],
+                        help="sides to leave out")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.2, help="of each turn")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    args = parser.parse_args()
+    cases = [case for case in network_cases() if any(part in case.name for part in args.only)]
+    if not cases:
+        parser.error(f"no case has {' or '.join(args.only)} in its name")
+
+    about = machine.describe()
+    can = {**machine.fma_peak(args.threads), **machine.copy_peaks(args.threads)}
+    rows = []
+    others = {}
+    with ExitStack() as open_sides:
+        ours = open_sides.enter_context(compare.native(args.threads))
+        if "torch" not in args.without and importlib.util.find_spec("torch"):
+            others["torch"] = open_sides.enter_context(
+                torch_side(args.threads, "channels_last, memory kept"))
+            about["torch"] = others["torch"].about
+        if "numpy" not in args.without:
+            others["numpy"] = open_sides.enter_context(compare.numpy(args.threads))
+        if not others:
+            parser.error("there is no other side to compare with")
+        print(f"{about['cpu']}, {args.threads} threads, kernels {about['isa']}, {about['date']}")
+        print(", ".join(f"{name}: {value:.0f}" for name, value in can.items()), "\n")
+        print(report.table(report.KERNEL_HEAD), flush=True)
+        for case in cases:
+            for side in (ours, *others.values()):
+                side.prepare(case)
+            row = {"case": case.name, "work": case.work, "unit": case.unit,
+                   **compare.alternate(ours, others, args.rounds, args.seconds)}
+            report.rates(row, can)
+            print(report.line(report.kernel_cells(row)), flush=True)
+            rows.append(row)
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "kernels.json"
+    path.write_text(json.dumps({"machine": about, "threads": args.threads, "rounds": args.rounds,
+                                "seconds": args.seconds, "can": can, "rows": rows}, indent=1))
+    print(f"\nsaved {path}")
+
+
+if __name__ == "__main__":
+    main()

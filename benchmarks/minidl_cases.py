@@ -1,0 +1,197 @@
+"""How minidl does each case (see cases.py), with the native kernels or with their NumPy twins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+from minidl import kernels, nn, optim
+from minidl.ops.conv import Conv
+
+from . import training_file
+from .training_file import LEARNING_RATE, MOMENTUM
+from .workloads import WORKLOADS
+
+Run = Callable[..., Any]
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+def train_step(name: str, path: str) -> tuple[training_file.Feed, Run]:
+    weights, feed = training_file.read(path)
+    net = WORKLOADS[name][0]()
+    net.load_state_dict(weights)
+    optimizer = optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+
+    def run(images: np.ndarray, labels: np.ndarray) -> float:
+        loss = md.cross_entropy(net(images), labels)
+        net.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return feed, run
+
+
+def convolve(n: int, size: int, ci: int, co: int, k: int, stride: int,
+             groups: int) -> tuple[Conv, Run]:
+    """A node of the graph and its forward: the node knows which kernel suits the shapes."""
+    x, w = normal(n, size, size, ci), normal(k, k, ci // groups, co)
+    node = Conv()
+    return node, lambda: node.forward(x, w, None, (stride, stride), ((k // 2, k // 2),) * 2,
+                                      (1, 1), groups)
+
+
+def conv(*shape: int) -> Run:
+    return convolve(*shape)[1]
+
+
+def conv_backward(shape: tuple[int, ...], wanted: tuple[bool, bool, bool]) -> Run:
+    node, forward = convolve(*shape)
+    dy = normal(*forward().shape)
+    node.needs_grad = wanted
+    return lambda: node.backward(dy)
+
+
+def conv_input_grad(*shape: int) -> Run:
+    return conv_backward(shape, (True, False, False))
+
+
+def conv_weight_grad(*shape: int) -> Run:
+    return conv_backward(shape, (False, True, False))
+
+
+def matmul_forward(m: int, k: int, n: int) -> Run:
+    a, b = normal(m, k), normal(k, n)
+    return lambda: kernels.matmul(a, b)
+
+
+def matmul_input_grad(m: int, k: int, n: int) -> Run:
+    dy, b = normal(m, n), normal(k, n)
+    return lambda: kernels.matmul(dy, b, transpose_b=True)
+
+
+def matmul_weight_grad(m: int, k: int, n: int) -> Run:
+    a, dy = normal(m, k), normal(m, n)
+    return lambda: kernels.matmul(a, dy, transpose_a=True)
+
+
+def batch_norm_relu(*shape: int) -> Run:
+    x, dy = md.tensor(normal(*shape), requires_grad=True), normal(*shape)
+    bn = nn.BatchNorm(shape[-1])
+
+    def run() -> None:
+        x.grad = None
+        bn.zero_grad()
+        md.relu(bn(x)).backward(dy)
+
+    return run
+
+
+def batch_stats(*shape: int) -> Run:
+    x = normal(*shape)
+    return lambda: kernels.batch_stats(x)
+
+
+def factors_of(x: np.ndarray) -> np.ndarray:
+    mean, var = kernels.batch_stats(x)
+    return kernels.batch_norm_factors(mean, var, None, None, 1e-5, x.dtype)
+
+
+def batch_norm_apply(*shape: int) -> Run:
+    x = normal(*shape)
+    factors = factors_of(x)
+    return lambda: kernels.batch_norm_apply(x, factors, relu=True)
+
+
+def batch_norm_backward(*shape: int) -> Run:
+    x, dy = normal(*shape), normal(*shape)
+    factors = factors_of(x)
+    return lambda: kernels.batch_norm_backward(dy, x, factors, relu=True)
+
+
+def max_pool_2x2(*shape: int) -> Run:
+    x = normal(*shape)
+    return lambda: kernels.max_pool(x, (2, 2), (2, 2))
+
+
+def max_pool_backward_2x2(*shape: int) -> Run:
+    y, argmax = kernels.max_pool(normal(*shape), (2, 2), (2, 2))
+    return lambda: kernels.max_pool_backward(y, argmax, shape, (2, 2), (2, 2))
+
+
+def avg_pool_2x2(*shape: int) -> Run:
+    x = normal(*shape)
+    return lambda: kernels.avg_pool(x, (2, 2), (2, 2))
+
+
+def global_avg_pool(*shape: int) -> Run:
+    x = normal(*shape)
+    return lambda: kernels.global_avg_pool(x)
+
+
+def unary(name: str, n: int) -> Run:
+    x = np.abs(normal(n)) + np.float32(0.1)
+    return lambda: getattr(kernels, name)(x)
+
+
+def binary(name: str, n: int) -> Run:
+    a, b = normal(n), np.abs(normal(n)) + np.float32(0.1)
+    return lambda: getattr(kernels, name)(a, b)
+
+
+def sum_all(n: int) -> Run:
+    x = normal(1, n, 1)
+    return lambda: kernels.sum(x)
+
+
+def sum_columns(n: int) -> Run:
+    x = normal(1, n // 64, 64)
+    return lambda: kernels.sum(x)
+
+
+def dropout(n: int) -> Run:
+    x = normal(n)
+    return lambda: kernels.dropout(x, 0.5, 1)
+
+
+def to_float(n: int) -> Run:
+    x = np.random.default_rng(0).integers(0, 256, n, dtype=np.uint8)
+    return lambda: kernels.to_float(x)
+
+
+def cross_entropy(m: int, classes: int) -> Run:
+    logits, labels, ones = normal(m, classes), np.arange(m) % classes, np.ones(m, np.float32)
+
+    def run() -> None:
+        _, p = kernels.cross_entropy(logits, labels)
+        kernels.cross_entropy_backward(ones, p, labels)
+
+    return run
+
+
+def softmax(m: int, classes: int) -> Run:
+    x = normal(m, classes)
+    return lambda: kernels.softmax(x)
+
+
+def parameters_of(network: str, copies: int) -> list[list[np.ndarray]]:
+    """Lists of arrays of the shapes of a network's parameters."""
+    shapes = [p.shape for p in WORKLOADS[network][0]().parameters()]
+    return [[normal(*shape) for shape in shapes] for _ in range(copies)]
+
+
+def sgd_update(network: str) -> Run:
+    p, g, v = parameters_of(network, 3)
+    return lambda: kernels.sgd_update(p, g, v, 1e-6, 0.9, False, 5e-4)
+
+
+def adam_update(network: str) -> Run:
+    p, g, m, s = parameters_of(network, 4)
+    s = [np.abs(a) for a in s]
+    return lambda: kernels.adam_update(p, g, m, s, 1e-6, 0.9, 0.999, 1e-8, 0.0, False, 10)

@@ -1,0 +1,94 @@
+"""What the workers of every side share: a process that times what it is told to.
+
+It says once what it is, then reads lines of JSON and answers each with a line:
+
+    {"prepare": [kind, arguments], "steps": n}   makes that piece of work and runs it n times;
+                                                 the losses, where it returns any
+    {"measure": seconds}                         runs it for about that long; the times of the
+                                                 single runs, and the process's peak memory
+
+Nothing is imported here that only one side needs: what a worker imports is part of its memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Makes a piece of work: what to time, or (feed, what to time); feed() makes the arguments of the
+# next run, outside the time.
+Make = Callable[[str, list[Any]], Any]
+
+
+def measure(feed: Callable[[], tuple], run: Callable[..., Any], seconds: float) -> list[float]:
+    """Times of single runs over about `seconds`, at least 3.
+
+    A first run is not timed: it wakes the threads and fills the caches after the wait.
+    """
+    run(*feed())
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        arguments = feed()
+        start = time.perf_counter()
+        run(*arguments)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held.
+
+    On Linux not ru_maxrss: the kernel carries that over from the parent that started us.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def die_with_parent() -> None:
+    """On Linux: else a worker whose parent is killed while it is stopped would stay for ever."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)      # PR_SET_PDEATHSIG
+
+
+def serve(make: Make, about: dict[str, Any]) -> None:
+    """Answer requests until there are no more."""
+    die_with_parent()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)               # what libraries print does not get among the answers
+
+    def answer(value: dict[str, Any]) -> None:
+        answers.write(json.dumps(value) + "\n")
+        answers.flush()
+
+    answer(about)
+    feed: Callable[[], tuple] = tuple
+    run: Callable[..., Any] = tuple
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if "prepare" in request:
+                feed = run = tuple      # frees the work before, which is no part of this one
+                made = make(*request["prepare"])
+                feed, run = made if isinstance(made, tuple) else (tuple, made)
+                values = [run(*feed()) for _ in range(request["steps"])]
+                answer({"losses": [v for v in values if isinstance(v, float)]})
+            else:
+                times = measure(feed, run, request["measure"])
+                answer({"times": times, "peak_bytes": peak_bytes()})
+        except Exception as error:      # whatever it is, the other side can go on without us
+            text = str(error).strip().splitlines()
+            answer({"error": f"{type(error).__name__}: {text[0] if text else ''}"})

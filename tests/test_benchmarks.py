@@ -1,0 +1,165 @@
+"""The benchmarks: that sides are compared as said, on the work as said. No timing is asserted."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minidl as md
+from benchmarks import (
+    cases,
+    compare,
+    machine,
+    minidl_cases,
+    report,
+    training_file,
+    versus_torch,
+    workloads,
+)
+from benchmarks.cases import Case
+from benchmarks.serve import measure, peak_bytes
+
+FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}
+
+
+class FakeSide:
+    """Answers with times from a list, and writes down when it was asked."""
+
+    def __init__(self, name, times, asked):
+        self.name, self.times, self.asked = name, iter(times), asked
+
+    def measure(self, seconds):
+        self.asked.append(self.name)
+        return next(self.times), 1000 * len(self.name)
+
+
+def test_sides_alternate_and_ratios_are_between_neighbours():
+    asked = []
+    ours = FakeSide("ours", [1, 2, 4, 1], asked)
+    others = {"slow": FakeSide("slow", [3, 8], asked), "fast": FakeSide("fast", [2, 3], asked)}
+    row = compare.alternate(ours, others, rounds=2, seconds=0)
+    assert asked == ["ours", "slow", "ours", "fast"] * 2
+    assert row["ours"]["rounds"] == [1.5, 2.5]
+    assert row["others"]["slow"]["ratio"]["rounds"] == [3, 2]
+    assert row["others"]["fast"]["ratio"] == {"median": 2, "min": 1, "max": 3, "spread": 0.5,
+                                              "rounds": [1, 3]}
+    assert row["peak_bytes"] == {"ours": 4000, "slow": 4000, "fast": 4000}
+    assert compare.fastest(row["others"]) == "fast"
+
+
+@pytest.mark.parametrize(("ours", "channels_last", "agrees"), [
+    (2.0, 2.0, True), (2.003, 2.001, True), (2.00001, 2.0, True),
+    (2.01, 2.001, False), (2.0001, 2.0, False)])
+def test_losses_agree_where_they_differ_by_rounding(ours, channels_last, agrees):
+    losses = {"ours": [1.0, ours], "channels_last": [1.0, channels_last], "NCHW": [1.0, 2.0],
+              "float64": [1.0, 2.0]}
+    found = versus_torch.agreement(losses)
+    assert found["agrees"] is agrees
+    assert found["from_nchw"]["ours"] == pytest.approx(abs(ours - 2) / 2)
+    assert found["as_exact"] is (ours <= 2.00001)      # NCHW is exact here
+
+
+def a_row():
+    other = {**compare.figures([0.2, 0.3, 0.4]), "ratio": compare.figures([2.0, 3.0, 4.0])}
+    return {"case": "train step x", "ours": compare.figures([0.1]), "others": {"eager": other},
+            "failed": {"compile": "no compiler"}, "peer": "eager", "work": 5e9, "unit": "GB/s",
+            "peak_bytes": {"ours": 2**20, "eager": 3 * 2**20}}
+
+
+def test_tables():
+    row = a_row()
+    assert report.table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert report.torch_cells(row) == [
+        "train step x", "100.00 ms (100.00 ms - 100.00 ms)", "300.00 ms (200.00 ms - 400.00 ms)",
+        "eager", "**3.00x**", "2.00-4.00", "1 MiB", "3 MiB", "3.0x"]
+    assert report.modes_cells(row, ["eager", "compile"]) == ["train step x", "300.00 ms, 3 MiB",
+                                                             "fails"]
+    report.rates(row, {"copy GB/s": 100.0})
+    assert (row["rate"], row["share"]) == (50, 0.5)
+    assert report.kernel_cells(row)[2:] == ["50 GB/s", "50%", "", "", "", ""]
+    assert len(report.norm_cells(row)) == len(report.NORM_HEAD)
+    assert len(report.torch_cells(row)) == len(report.TORCH_HEAD)
+    assert len(report.kernel_cells(row)) == len(report.KERNEL_HEAD)
+
+
+def test_the_file_of_a_workload_gives_the_same_weights_and_batches(tmp_path):
+    assert workloads.write(["mlp-bn"], tmp_path) == {"mlp-bn": "MNIST's test images"}
+    path = str(tmp_path / "mlp-bn.npz")
+    (weights, feed), (_, again) = training_file.read(path), training_file.read(path)
+    md.manual_seed(0)
+    for name, value in md.models.MLP().state_dict().items():
+        np.testing.assert_array_equal(weights[name], value)
+    first = feed()
+    assert first[0].shape == (128, 28, 28, 1) and first[0].dtype == np.float32
+    assert 0 <= first[0].min() < first[0].max() == 1
+    for ours, theirs in zip(first, again(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (feed()[0] != first[0]).any()
+    for _ in range(training_file.BATCHES - 2):
+        feed()
+    np.testing.assert_array_equal(feed()[0], first[0])      # from the start again
+
+
+def test_without_cifar_images_are_random_and_said_to_be(monkeypatch):
+    monkeypatch.setattr(workloads, "have_cifar", lambda: False)
+    images, labels, source = workloads.images_of("CIFAR-10")
+    assert images.shape == (2560, 32, 32, 3) and labels.shape == (2560,)
+    assert "random" in source
+
+
+def test_a_train_step_trains(tmp_path):
+    workloads.write(["mlp-bn"], tmp_path)
+    feed, run = minidl_cases.train_step("mlp-bn", str(tmp_path / "mlp-bn.npz"))
+    losses = [run(*feed()) for _ in range(training_file.BATCHES)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("kind", FIRST_OF_KIND)
+def test_every_kind_of_case_runs(kind):
+    getattr(minidl_cases, kind)(*FIRST_OF_KIND[kind].arguments)()
+
+
+def test_names_are_unique_and_parameters_counted():
+    for made in (cases.network_cases(), cases.sample_cases()):
+        assert len({case.name for case in made}) == len(made)
+    for name, count in cases.PARAMETERS.items():
+        assert sum(p.size for p in workloads.WORKLOADS[name][0]().parameters()) == count
+
+
+def test_time_does_not_include_what_is_fed():
+    log = []
+    times = measure(lambda: (log.append("feed"),), lambda _: log.append("run"), 0)
+    assert len(times) == 3 and log == ["feed", "run"] * 4
+
+
+def test_a_worker_answers_and_survives_an_error():
+    with compare.native(1) as side:
+        assert side.about == {"minidl": md.__version__, "threads": 1}
+        assert side.prepare(FIRST_OF_KIND["softmax"]) == []
+        seconds, memory = side.measure(0)
+        assert 0 < seconds < 1
+        assert 10 * 2**20 < memory < 2**30
+        with pytest.raises(RuntimeError, match="no_such_kind"):
+            side.prepare(Case("", "no_such_kind", ()))
+        side.prepare(FIRST_OF_KIND["softmax"])
+        assert side.measure(0)[0] > 0
+    assert side.process.returncode is not None
+
+
+def test_our_workers_memory_is_ours_alone():
+    subprocess.run([sys.executable, "-c", "import sys, benchmarks.worker\n"
+                    "assert not {'torch', 'matplotlib'} & set(sys.modules)"], check=True)
+    subprocess.run([sys.executable, "-c", "import sys\n"
+                    "import benchmarks.cases, benchmarks.serve, benchmarks.training_file\n"
+                    "assert 'minidl' not in sys.modules"], check=True)
+    # not what the process that started it held
+    held = np.ones(2**27, np.uint8)
+    code = "from benchmarks.serve import peak_bytes; print(peak_bytes())"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert int(printed.stdout) < len(held) < peak_bytes()
+
+
+def test_the_peak_of_the_cpu_is_plausible():
+    peak = machine.fma_peak(1)["FMA GFLOP/s"]
+    assert 1 < peak < 1000
