@@ -20,7 +20,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
 from minidl_ext.micro cimport MR, VECTOR_BYTES, block_columns, micro
-from minidl_ext.runtime cimport apart, has_length, output, real_array, same_dtype, scratch, team
+from minidl_ext.runtime cimport apart, has_length, has_shape, output, real_array, same_dtype, \
+    scratch, team
 
 import numpy as np
 
@@ -570,7 +571,7 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
     set_geometry(&s, "conv_input_grad", tuple(input_shape), k.shape[0], k.shape[1], k.shape[3],
                  stride, padding, dilation, groups)
     check_weights(k, &s, "conv_input_grad")
-    check_output_grad(g, &s, "conv_input_grad")
+    has_shape(g, s.n, s.oh, s.ow, s.co, "conv_input_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.ci
     dx = output(out, "conv_input_grad", 4, dims, cnp.PyArray_TYPE(g))
     apart(dx, g, "conv_input_grad", "dy")
@@ -597,7 +598,7 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     kh, kw = kernel_shape       # not by index: that is unchecked in a kernel
     set_geometry(&s, "conv_weight_grad", np.shape(x), kh, kw, g.shape[3], stride, padding,
                  dilation, groups)
-    check_output_grad(g, &s, "conv_weight_grad")
+    has_shape(g, s.n, s.oh, s.ow, s.co, "conv_weight_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.kh, s.kw, s.cig, s.co
     dw = output(out, "conv_weight_grad", 4, dims, cnp.PyArray_TYPE(a))
     apart(dw, a, "conv_weight_grad", "x")
@@ -612,10 +613,3 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
         weight_gradient(<const double*>a.data, <const double*>g.data, <double*>dw.data, &s,
                         team(threads, work(&s)))
     return dw
-
-
-cdef int check_output_grad(cnp.ndarray g, Geometry* s, str where) except -1:
-    if g.shape[0] != s.n or g.shape[1] != s.oh or g.shape[2] != s.ow or g.shape[3] != s.co:
-        raise ValueError(f"{where}: dy must have shape {(s.n, s.oh, s.ow, s.co)}, "
-                         f"got {np.shape(g)}")
-    return 0

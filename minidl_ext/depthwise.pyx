@@ -11,7 +11,7 @@ cimport numpy as cnp
 from cython.parallel cimport prange
 from libc.string cimport memset
 
-from minidl_ext.runtime cimport apart, output, scratch, team, typed_array
+from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, team
 
 import numpy as np
 
@@ -129,14 +129,6 @@ cdef void input_grad_row(const float* dy, float* w, float* dx, Geometry* s, Py_s
 
 # ----------------------------------------------------------------------------- entry points
 
-cdef cnp.ndarray images(object a, str where, str name):
-    cdef cnp.ndarray array = typed_array(a, where, name, 4, cnp.NPY_FLOAT32)
-    if array.shape[3] % MULTIPLE or array.shape[3] == 0:
-        raise ValueError(f"{where}: {name} {np.shape(a)} must have channels in multiples of "
-                         f"{MULTIPLE}")
-    return array
-
-
 cdef int set_geometry(Geometry* s, str where, tuple shape, Py_ssize_t kh, Py_ssize_t kw,
                       Py_ssize_t c, stride, padding, dilation) except -1:
     s.n, s.h, s.w, s.c = shape
@@ -161,17 +153,10 @@ cdef int set_geometry(Geometry* s, str where, tuple shape, Py_ssize_t kh, Py_ssi
 
 
 cdef cnp.ndarray kernel(object w, str where):
-    cdef cnp.ndarray array = images(w, where, "w")
+    cdef cnp.ndarray array = channel_blocks(w, where, "w", MULTIPLE)
     if array.shape[2] != 1:
         raise ValueError(f"{where}: w must be (KH, KW, 1, C), got {np.shape(w)}")
     return array
-
-
-cdef int check_output_grad(cnp.ndarray g, Geometry* s, str where) except -1:
-    if g.shape[0] != s.n or g.shape[1] != s.oh or g.shape[2] != s.ow or g.shape[3] != s.c:
-        raise ValueError(f"{where}: dy must have shape {(s.n, s.oh, s.ow, s.c)}, "
-                         f"got {np.shape(g)}")
-    return 0
 
 
 cdef double work(Geometry* s) noexcept:
@@ -181,7 +166,8 @@ cdef double work(Geometry* s) noexcept:
 def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), out=None,
                    int threads=0):
     """y (N, OH, OW, C) of x (N, H, W, C) and w (KH, KW, 1, C)."""
-    cdef cnp.ndarray a = images(x, "depthwise_conv", "x"), k = kernel(w, "depthwise_conv"), y
+    cdef cnp.ndarray a = channel_blocks(x, "depthwise_conv", "x", MULTIPLE), y
+    cdef cnp.ndarray k = kernel(w, "depthwise_conv")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     cdef const float* source
@@ -206,7 +192,7 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
 def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
                          dilation=(1, 1), out=None, int threads=0):
     """dx (N, H, W, C) from dy (N, OH, OW, C)."""
-    cdef cnp.ndarray g = images(dy, "depthwise_input_grad", "dy"), dx
+    cdef cnp.ndarray g = channel_blocks(dy, "depthwise_input_grad", "dy", MULTIPLE), dx
     cdef cnp.ndarray k = kernel(w, "depthwise_input_grad")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
@@ -217,7 +203,7 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
     cdef int t
     set_geometry(&s, "depthwise_input_grad", tuple(input_shape), k.shape[0], k.shape[1],
                  k.shape[3], stride, padding, dilation)
-    check_output_grad(g, &s, "depthwise_input_grad")
+    has_shape(g, s.n, s.oh, s.ow, s.c, "depthwise_input_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
     dx = output(out, "depthwise_input_grad", 4, dims, cnp.NPY_FLOAT32)
     apart(dx, g, "depthwise_input_grad", "dy")
@@ -233,8 +219,8 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
 def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
                           dilation=(1, 1), out=None, int threads=0):
     """dw (KH, KW, 1, C) from x (N, H, W, C) and dy (N, OH, OW, C)."""
-    cdef cnp.ndarray a = images(x, "depthwise_weight_grad", "x"), dw, partials
-    cdef cnp.ndarray g = images(dy, "depthwise_weight_grad", "dy")
+    cdef cnp.ndarray a = channel_blocks(x, "depthwise_weight_grad", "x", MULTIPLE), dw, partials
+    cdef cnp.ndarray g = channel_blocks(dy, "depthwise_weight_grad", "dy", MULTIPLE)
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t i, j, size, chunks
@@ -246,7 +232,7 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
     kh, kw = kernel_shape
     set_geometry(&s, "depthwise_weight_grad", np.shape(x), kh, kw, g.shape[3], stride, padding,
                  dilation)
-    check_output_grad(g, &s, "depthwise_weight_grad")
+    has_shape(g, s.n, s.oh, s.ow, s.c, "depthwise_weight_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.kh, s.kw, 1, s.c
     dw = output(out, "depthwise_weight_grad", 4, dims, cnp.NPY_FLOAT32)
     apart(dw, a, "depthwise_weight_grad", "x")

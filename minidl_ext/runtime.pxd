@@ -9,6 +9,9 @@ cdef cnp.ndarray scratch(size_t nbytes)
 
 cdef cnp.ndarray real_array(object a, str where, str name, int ndim)
 cdef cnp.ndarray typed_array(object a, str where, str name, int ndim, int typenum)
+cdef cnp.ndarray channel_blocks(object a, str where, str name, int multiple)
+cdef int has_shape(cnp.ndarray a, cnp.npy_intp n, cnp.npy_intp h, cnp.npy_intp w, cnp.npy_intp c,
+                   str where, str name) except -1
 cdef int same_dtype(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1
 cdef int same_shape(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1
 cdef int has_length(cnp.ndarray a, cnp.npy_intp n, str where, str name) except -1

@@ -302,6 +302,23 @@ cdef cnp.ndarray typed_array(object a, str where, str name, int ndim, int typenu
     return <cnp.ndarray>a
 
 
+cdef cnp.ndarray channel_blocks(object a, str where, str name, int multiple):
+    """A float32 array of four axes, the last of them a positive multiple of `multiple`."""
+    cdef cnp.ndarray array = typed_array(a, where, name, 4, cnp.NPY_FLOAT32)
+    if cnp.PyArray_DIM(array, 3) % multiple or cnp.PyArray_DIM(array, 3) == 0:
+        raise ValueError(f"{where}: {name} {np.shape(a)} must have channels in multiples of "
+                         f"{multiple}")
+    return array
+
+
+cdef int has_shape(cnp.ndarray a, cnp.npy_intp n, cnp.npy_intp h, cnp.npy_intp w, cnp.npy_intp c,
+                   str where, str name) except -1:
+    if (cnp.PyArray_DIM(a, 0) != n or cnp.PyArray_DIM(a, 1) != h or cnp.PyArray_DIM(a, 2) != w
+            or cnp.PyArray_DIM(a, 3) != c):
+        raise ValueError(f"{where}: {name} must have shape {(n, h, w, c)}, got {np.shape(a)}")
+    return 0
+
+
 cdef int same_dtype(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1:
     if cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b):
         raise TypeError(f"{where}: {name_a} is {a.dtype} but {name_b} is {b.dtype}; "

@@ -18,7 +18,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
 from minidl_ext.micro cimport MR, VECTOR_BYTES, micro_f32
-from minidl_ext.runtime cimport apart, output, same_dtype, scratch, team, typed_array
+from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, team
 
 import numpy as np
 
@@ -217,12 +217,12 @@ cdef void add_products(const float** rows, const float* z, float** outs, Geometr
 
 
 cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s,
-                              int threads) except -1:
+                         int threads) except -1:
     cdef Py_ssize_t tile_bytes = FREQUENCIES * (s.ci + s.co) * 4
     cdef Py_ssize_t chunk = max(1, SHARED_BYTES // (tile_bytes * UNIT)) * UNIT
     finish(s, chunk)
     cdef Py_ssize_t size = FREQUENCIES * s.ci * s.co, i, c, q, t, count, units
-    cdef Py_ssize_t copies = 36 * max(s.ci, s.co)
+    cdef Py_ssize_t copies = FREQUENCIES * max(s.ci, s.co)
     cdef cnp.ndarray sums = scratch(size * 4)
     cdef cnp.ndarray work = scratch((FREQUENCIES * (s.vs + s.ms) + threads * copies) * 4)
     cdef cnp.ndarray lists = scratch(2 * s.ci * sizeof(void*))
@@ -269,16 +269,8 @@ cdef void transform_unit(const float* x, const float* dy, float* v, float* z, fl
 
 # ----------------------------------------------------------------------------- entry points
 
-cdef cnp.ndarray images(object a, str where, str name):
-    cdef cnp.ndarray array = typed_array(a, where, name, 4, cnp.NPY_FLOAT32)
-    if array.shape[3] % MULTIPLE or array.shape[3] == 0:
-        raise ValueError(f"{where}: {name} {np.shape(a)} must have channels in multiples of "
-                         f"{MULTIPLE}")
-    return array
-
-
 cdef cnp.ndarray kernel(object w, str where):
-    cdef cnp.ndarray array = images(w, where, "w")
+    cdef cnp.ndarray array = channel_blocks(w, where, "w", MULTIPLE)
     if array.shape[0] != 3 or array.shape[1] != 3 or array.shape[2] % MULTIPLE:
         raise ValueError(f"{where}: w must be (3, 3, C_in, C_out) with channels in multiples of "
                          f"{MULTIPLE}, got {np.shape(w)}")
@@ -303,20 +295,14 @@ cdef int set_geometry(Geometry* s, str where, tuple shape, Py_ssize_t ci, Py_ssi
     return 0
 
 
-cdef int check_output_grad(cnp.ndarray g, Geometry* s, str where) except -1:
-    if g.shape[0] != s.n or g.shape[1] != s.oh or g.shape[2] != s.ow or g.shape[3] != s.co:
-        raise ValueError(f"{where}: dy must have shape {(s.n, s.oh, s.ow, s.co)}, "
-                         f"got {np.shape(g)}")
-    return 0
-
-
 cdef double work_of(Geometry* s) noexcept:
     return <double>s.n * s.oh * s.ow * s.co * s.ci / 2
 
 
 def winograd_conv(x, w, padding=((0, 0), (0, 0)), out=None, int threads=0):
     """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out)."""
-    cdef cnp.ndarray a = images(x, "winograd_conv", "x"), k = kernel(w, "winograd_conv"), y
+    cdef cnp.ndarray a = channel_blocks(x, "winograd_conv", "x", MULTIPLE), y
+    cdef cnp.ndarray k = kernel(w, "winograd_conv")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_conv", np.shape(x), k.shape[2], k.shape[3], padding)
@@ -332,12 +318,12 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), out=None, int threads=0):
 
 def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, int threads=0):
     """dx (N, H, W, C_in) from dy (N, OH, OW, C_out)."""
-    cdef cnp.ndarray g = images(dy, "winograd_input_grad", "dy"), dx
+    cdef cnp.ndarray g = channel_blocks(dy, "winograd_input_grad", "dy", MULTIPLE), dx
     cdef cnp.ndarray k = kernel(w, "winograd_input_grad")
     cdef Geometry s, t
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_input_grad", tuple(input_shape), k.shape[2], k.shape[3], padding)
-    check_output_grad(g, &s, "winograd_input_grad")
+    has_shape(g, s.n, s.oh, s.ow, s.co, "winograd_input_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.ci
     dx = output(out, "winograd_input_grad", 4, dims, cnp.NPY_FLOAT32)
     apart(dx, g, "winograd_input_grad", "dy")
@@ -353,12 +339,12 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, 
 
 def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), out=None, int threads=0):
     """dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
-    cdef cnp.ndarray a = images(x, "winograd_weight_grad", "x"), dw
-    cdef cnp.ndarray g = images(dy, "winograd_weight_grad", "dy")
+    cdef cnp.ndarray a = channel_blocks(x, "winograd_weight_grad", "x", MULTIPLE), dw
+    cdef cnp.ndarray g = channel_blocks(dy, "winograd_weight_grad", "dy", MULTIPLE)
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_weight_grad", np.shape(x), a.shape[3], g.shape[3], padding)
-    check_output_grad(g, &s, "winograd_weight_grad")
+    has_shape(g, s.n, s.oh, s.ow, s.co, "winograd_weight_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = 3, 3, s.ci, s.co
     dw = output(out, "winograd_weight_grad", 4, dims, cnp.NPY_FLOAT32)
     apart(dw, a, "winograd_weight_grad", "x")
@@ -367,5 +353,5 @@ def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), out=None, int threads=
         dw[...] = 0
     else:
         weight_gradient(<const float*>a.data, <const float*>g.data, <float*>dw.data, &s,
-                             team(threads, work_of(&s)))
+                        team(threads, work_of(&s)))
     return dw
