@@ -19,10 +19,16 @@ import numpy as np
 cnp.import_array()
 
 cdef extern from "norm_rows.h" nogil:
-    void block_stats_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean,
-                         float* off, float* m2)
-    void block_stats_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean,
-                         double* off, double* m2)
+    void merge_stats(double* mean, double* m2, double count, const double* other_mean,
+                     const double* other_m2, double other_count, Py_ssize_t channels)
+    void column_means_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean)
+    void column_means_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean)
+    void shifted_sums_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
+                          const float* shift, float* off, float* squares)
+    void shifted_sums_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
+                          const double* shift, double* off, double* squares)
+    void add_sums_f32(double* total, const float* part, Py_ssize_t n)
+    void add_sums_f64(double* total, const double* part, Py_ssize_t n)
     void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y,
                         Py_ssize_t rows, Py_ssize_t channels, const float* factors)
     void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y,
@@ -42,7 +48,8 @@ cdef extern from "norm_rows.h" nogil:
 
 cdef enum:
     BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
-    CHUNKS = 64                 # at most, for the sums: fixed, so that threads do not matter
+    CHUNKS = 64                 # for the sums: fixed, so that threads do not matter; more where
+    CHUNK_BLOCKS = 16           # a chunk would have more than these blocks
 
 
 cdef struct Rows:
@@ -58,21 +65,13 @@ cdef Rows layout(cnp.ndarray x):
     s.channels = x.shape[x.ndim - 1]
     s.rows = cnp.PyArray_SIZE(x) // s.channels if s.channels else 0
     s.block = max(<Py_ssize_t>16, BLOCK_BYTES // (s.channels * x.itemsize if s.channels else 1))
-    blocks = (s.rows + s.block - 1) // s.block
-    s.chunk = s.block * ((blocks + CHUNKS - 1) // CHUNKS)
-    s.chunks = (s.rows + s.chunk - 1) // s.chunk if s.chunk else 0
+    blocks = max(<Py_ssize_t>1, (s.rows + s.block - 1) // s.block)
+    s.chunk = s.block * min(<Py_ssize_t>CHUNK_BLOCKS, (blocks + CHUNKS - 1) // CHUNKS)
+    s.chunks = max(<Py_ssize_t>1, (s.rows + s.chunk - 1) // s.chunk)
     return s
 
 
 # ------------------------------------------------------------------------------- statistics
-
-cdef void merge(double* mean, double* m2, double count, double other_mean, double other_m2,
-                double other_count) noexcept nogil:
-    """Statistics of two sets of values as those of their union (Chan, Golub & LeVeque 1979)."""
-    cdef double delta = other_mean - mean[0], total = count + other_count
-    mean[0] += delta * (other_count / total)
-    m2[0] += other_m2 + delta * delta * (count * other_count / total)
-
 
 cdef void exact_channel(const floating* x, Py_ssize_t rows, Py_ssize_t channels, double* mean,
                         double* m2) noexcept nogil:
@@ -91,50 +90,60 @@ cdef void exact_channel(const floating* x, Py_ssize_t rows, Py_ssize_t channels,
 
 cdef void chunk_stats(const floating* x, Py_ssize_t rows, Rows* s, floating* work, double* mean,
                       double* m2) noexcept nogil:
-    """Mean and sum of squared deviations of each channel over a chunk."""
+    """Mean and sum of squared deviations of each channel over a chunk.
+
+    Values are shifted by the mean of the first block, K. That a difference of sums then loses few
+    digits, whatever the values: those of the first block alone deviate so much from the chunk's
+    mean that sum((x - K)^2) is at most 1 + rows / (rows of the block) times the result.
+    """
     cdef Py_ssize_t first = 0, count, c
-    cdef floating* block_mean = work
-    cdef floating* off = work + s.channels
-    cdef floating* squares = off + s.channels
-    cdef double one_mean, one_m2
+    cdef floating* shift = work
+    cdef floating* sums = work + s.channels
+    cdef double off, squares
+    if floating is float:
+        column_means_f32(x, min(s.block, rows), s.channels, shift)
+    else:
+        column_means_f64(x, min(s.block, rows), s.channels, shift)
+    for c in range(s.channels):
+        mean[c] = m2[c] = 0
     while first < rows:
         count = min(s.block, rows - first)
         if floating is float:
-            block_stats_f32(x + first * s.channels, count, s.channels, block_mean, off, squares)
+            shifted_sums_f32(x + first * s.channels, count, s.channels, shift, sums,
+                             sums + s.channels)
+            add_sums_f32(mean, sums, s.channels)
+            add_sums_f32(m2, sums + s.channels, s.channels)
         else:
-            block_stats_f64(x + first * s.channels, count, s.channels, block_mean, off, squares)
-        for c in range(s.channels):
-            one_mean = block_mean[c] + <double>off[c] / count
-            one_m2 = squares[c] - <double>off[c] * off[c] / count
-            if floating is float:
-                # Squares that overflowed, or are so small that they lost digits.
-                if not (1e-30 < squares[c] < 1e38):
-                    exact_channel(x + first * s.channels + c, count, s.channels, &one_mean,
-                                  &one_m2)
-            if first == 0:
-                mean[c], m2[c] = one_mean, one_m2
-            else:
-                merge(&mean[c], &m2[c], first, one_mean, one_m2, count)
+            shifted_sums_f64(x + first * s.channels, count, s.channels, shift, sums,
+                             sums + s.channels)
+            add_sums_f64(mean, sums, s.channels)
+            add_sums_f64(m2, sums + s.channels, s.channels)
         first += count
+    for c in range(s.channels):
+        off, squares = mean[c], m2[c]
+        mean[c] = shift[c] + off / rows
+        m2[c] = squares - off * off / rows
+        if floating is float:
+            # Squares that overflowed, or are so small that they lost digits.
+            if not (1e-30 < squares < 1e38):
+                exact_channel(x + c, rows, s.channels, &mean[c], &m2[c])
 
 
 cdef void all_stats(const floating* x, Rows* s, char* memory, double* partial, double* mean,
                     double* var, int threads) noexcept nogil:
-    cdef Py_ssize_t q, c, count
+    cdef Py_ssize_t q, c, n = s.channels
     cdef floating* work
     with parallel(num_threads=threads):
-        work = <floating*>memory + threadid() * 3 * s.channels
+        work = <floating*>memory + threadid() * 3 * n
         for q in prange(s.chunks, schedule='static'):
-            chunk_stats(x + q * s.chunk * s.channels, min(s.chunk, s.rows - q * s.chunk), s, work,
-                        partial + 2 * q * s.channels, partial + (2 * q + 1) * s.channels)
-    for c in range(s.channels):
-        mean[c], var[c] = partial[c], partial[s.channels + c]
+            chunk_stats(x + q * s.chunk * n, min(s.chunk, s.rows - q * s.chunk), s, work,
+                        partial + 2 * q * n, partial + (2 * q + 1) * n)
+    for c in range(n):
+        mean[c], var[c] = partial[c], partial[n + c]
     for q in range(1, s.chunks):
-        count = min(s.chunk, s.rows - q * s.chunk)
-        for c in range(s.channels):
-            merge(&mean[c], &var[c], q * s.chunk, partial[2 * q * s.channels + c],
-                  partial[(2 * q + 1) * s.channels + c], count)
-    for c in range(s.channels):
+        merge_stats(mean, var, q * s.chunk, partial + 2 * q * n, partial + (2 * q + 1) * n,
+                    min(s.chunk, s.rows - q * s.chunk), n)
+    for c in range(n):
         var[c] = max(var[c], 0.0) / s.rows if var[c] == var[c] else var[c]
 
 
@@ -270,8 +279,10 @@ cdef void chunk_sums(const floating* dy, const floating* x, int relu, const floa
             backward_sums_f64(dy + at, x + at, relu, shortcut + at if shortcut != NULL else NULL,
                               g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
                               work, work + s.channels)
-        for c in range(2 * s.channels):
-            sums[c] += work[c]
+        if floating is float:
+            add_sums_f32(sums, work, 2 * s.channels)
+        else:
+            add_sums_f64(sums, work, 2 * s.channels)
         first += rows
 
 
@@ -303,11 +314,10 @@ cdef void all_backward(const floating* dy, const floating* x, bint training, int
         work = offset + n + threadid() * 2 * n
         for q in prange(s.chunks, schedule='static'):
             chunk_sums(dy, x, relu, shortcut, g_out, factors, s, q, work, sums + 2 * q * n)
+    for q in range(1, s.chunks):
+        add_sums_f64(sums, sums + 2 * q * n, 2 * n)
     for c in range(n):
-        sum_g = sum_gx = 0
-        for q in range(s.chunks):
-            sum_g += sums[2 * q * n + c]
-            sum_gx += sums[(2 * q + 1) * n + c]
+        sum_g, sum_gx = sums[c], sums[n + c]
         scale, rstd, low = factors[n + c], factors[3 * n + c], factors[4 * n + c]
         centred = (sum_gx - low * sum_g) * rstd             # sum of g xhat
         dbeta[c], dgamma[c] = <floating>sum_g, <floating>centred

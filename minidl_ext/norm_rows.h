@@ -14,6 +14,19 @@
 #define NORM_INLINE static inline __attribute__((always_inline))
 #define NORMALIZED(x, c) (((x) - mean[c]) * scale[c] + shift[c])
 
+/* Statistics of `count` and of `other_count` values as those of their union, channel by channel
+ * (Chan, Golub & LeVeque 1979). */
+static void merge_stats(double *restrict mean, double *restrict m2, double count,
+                        const double *restrict other_mean, const double *restrict other_m2,
+                        double other_count, ptrdiff_t channels) {
+    const double share = other_count / (count + other_count), weight = count * share;
+    for (ptrdiff_t c = 0; c < channels; c++) {
+        const double delta = other_mean[c] - mean[c];
+        mean[c] += delta * share;
+        m2[c] += other_m2[c] + delta * delta * weight;
+    }
+}
+
 #define REAL float
 #define INT int32_t
 #define NAME(x) x##_f32

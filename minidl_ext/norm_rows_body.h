@@ -1,11 +1,10 @@
 /* Body of norm_rows.h for one type, REAL. No include guard: it is included once per type. */
 
-/* Mean and sum of squared deviations of each channel over a block that fits in the L1 cache. The
- * first mean is good to rounding; the second pass also sums the deviations, which corrects both. */
-static void NAME(block_stats)(const REAL *restrict x, ptrdiff_t rows, ptrdiff_t channels,
-                              REAL *restrict mean, REAL *restrict off, REAL *restrict m2) {
+/* The mean of each channel, good to rounding errors of a sum: to shift values by. */
+static void NAME(column_means)(const REAL *restrict x, ptrdiff_t rows, ptrdiff_t channels,
+                               REAL *restrict mean) {
     ptrdiff_t r, c;
-    for (c = 0; c < channels; c++) mean[c] = off[c] = m2[c] = 0;
+    for (c = 0; c < channels; c++) mean[c] = 0;
     for (r = 0; r + 4 <= rows; r += 4) {
         const REAL *x0 = x + r * channels, *x1 = x0 + channels, *x2 = x1 + channels,
                    *x3 = x2 + channels;
@@ -14,20 +13,35 @@ static void NAME(block_stats)(const REAL *restrict x, ptrdiff_t rows, ptrdiff_t 
     for (; r < rows; r++)
         for (c = 0; c < channels; c++) mean[c] += x[r * channels + c];
     for (c = 0; c < channels; c++) mean[c] /= (REAL)rows;
-    for (r = 0; r + 2 <= rows; r += 2) {
-        const REAL *x0 = x + r * channels, *x1 = x0 + channels;
+}
+
+/* Sums of x - shift and of its square for each channel over a block of rows. */
+static void NAME(shifted_sums)(const REAL *restrict x, ptrdiff_t rows, ptrdiff_t channels,
+                               const REAL *restrict shift, REAL *restrict off,
+                               REAL *restrict squares) {
+    ptrdiff_t r, c;
+    for (c = 0; c < channels; c++) off[c] = squares[c] = 0;
+    for (r = 0; r + 4 <= rows; r += 4) {
+        const REAL *x0 = x + r * channels, *x1 = x0 + channels, *x2 = x1 + channels,
+                   *x3 = x2 + channels;
         for (c = 0; c < channels; c++) {
-            const REAL d0 = x0[c] - mean[c], d1 = x1[c] - mean[c];
-            off[c] += d0 + d1;
-            m2[c] += d0 * d0 + d1 * d1;
+            const REAL d0 = x0[c] - shift[c], d1 = x1[c] - shift[c], d2 = x2[c] - shift[c],
+                       d3 = x3[c] - shift[c];
+            off[c] += (d0 + d1) + (d2 + d3);
+            squares[c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
         }
     }
     for (; r < rows; r++)
         for (c = 0; c < channels; c++) {
-            const REAL d = x[r * channels + c] - mean[c];
+            const REAL d = x[r * channels + c] - shift[c];
             off[c] += d;
-            m2[c] += d * d;
+            squares[c] += d * d;
         }
+}
+
+/* total += part, in double. */
+static void NAME(add_sums)(double *restrict total, const REAL *restrict part, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i++) total[i] += part[i];
 }
 
 NORM_INLINE void NAME(apply)(const int add, const int relu, const REAL *restrict x,
@@ -79,14 +93,18 @@ NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict
                             REAL *restrict sum_g, REAL *restrict sum_gx) {
     ptrdiff_t r, c;
     for (c = 0; c < channels; c++) sum_g[c] = sum_gx[c] = 0;
-    for (r = 0; r + 2 <= rows; r += 2)
+    for (r = 0; r + 4 <= rows; r += 4)
         for (c = 0; c < channels; c++) {
-            const ptrdiff_t i = r * channels + c, k = i + channels;
-            const REAL g0 = NAME(masked)(mask, dy[i], x[i], shortcut[i], mean[c], scale[c], shift[c]);
-            const REAL g1 = NAME(masked)(mask, dy[k], x[k], shortcut[k], mean[c], scale[c], shift[c]);
-            if (keep) g_out[i] = g0, g_out[k] = g1;
-            sum_g[c] += g0 + g1;
-            sum_gx[c] += g0 * (x[i] - mean[c]) + g1 * (x[k] - mean[c]);
+            const ptrdiff_t i = r * channels + c;
+            REAL g[4], d[4];
+            for (int k = 0; k < 4; k++) {
+                const ptrdiff_t j = i + k * channels;
+                g[k] = NAME(masked)(mask, dy[j], x[j], shortcut[j], mean[c], scale[c], shift[c]);
+                if (keep) g_out[j] = g[k];
+                d[k] = g[k] * (x[j] - mean[c]);
+            }
+            sum_g[c] += (g[0] + g[1]) + (g[2] + g[3]);
+            sum_gx[c] += (d[0] + d[1]) + (d[2] + d[3]);
         }
     for (; r < rows; r++)
         for (c = 0; c < channels; c++) {
