@@ -77,6 +77,10 @@ class Deferred:
         """The ReLU of this array in the same pass, or None where that cannot be."""
         return None
 
+    def pooled(self, window: Any, stride: Any, padding: Any) -> np.ndarray | None:
+        """The max-pool of this array in the same pass, or None where that cannot be."""
+        return None
+
 
 class Function:
     """A differentiable operation; subclass it to write a new one.

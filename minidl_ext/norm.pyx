@@ -45,6 +45,10 @@ cdef extern from "norm_rows.h" nogil:
     void backward_rows_f64(const double* dy, const double* x, int relu, const double* shortcut,
                            double* dx, Py_ssize_t rows, Py_ssize_t channels,
                            const double* factors, const double* slope, const double* offset)
+    void finish_sums_f32(const double* sums, double m, Py_ssize_t channels, const float* factors,
+                         float* dgamma, float* dbeta, float* slope, float* offset)
+    void finish_sums_f64(const double* sums, double m, Py_ssize_t channels, const double* factors,
+                         double* dgamma, double* dbeta, double* slope, double* offset)
 
 cdef enum:
     BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
@@ -309,21 +313,16 @@ cdef void all_backward(const floating* dy, const floating* x, bint training, int
     cdef floating* slope = <floating*>memory
     cdef floating* offset = slope + n
     cdef floating* work
-    cdef double sum_g, sum_gx, scale, rstd, low, centred
     with parallel(num_threads=threads):
         work = offset + n + threadid() * 2 * n
         for q in prange(s.chunks, schedule='static'):
             chunk_sums(dy, x, relu, shortcut, g_out, factors, s, q, work, sums + 2 * q * n)
     for q in range(1, s.chunks):
         add_sums_f64(sums, sums + 2 * q * n, 2 * n)
-    for c in range(n):
-        sum_g, sum_gx = sums[c], sums[n + c]
-        scale, rstd, low = factors[n + c], factors[3 * n + c], factors[4 * n + c]
-        centred = (sum_gx - low * sum_g) * rstd             # sum of g xhat
-        dbeta[c], dgamma[c] = <floating>sum_g, <floating>centred
-        # dx = scale (g - dbeta / M - xhat dgamma / M), with xhat = (x - mean_hi - low) rstd
-        slope[c] = <floating>(-scale * rstd * centred / s.rows)
-        offset[c] = <floating>(-scale * sum_g / s.rows + scale * rstd * centred / s.rows * low)
+    if floating is float:
+        finish_sums_f32(sums, s.rows, n, factors, dgamma, dbeta, slope, offset)
+    else:
+        finish_sums_f64(sums, s.rows, n, factors, dgamma, dbeta, slope, offset)
     if not training:
         slope = offset = NULL
     if g_out != NULL:       # already masked: no need to do it again

@@ -167,3 +167,21 @@ static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const R
     }
 #undef CALL
 }
+
+/* What the sums give: dgamma, dbeta, and the slope and offset of backward_rows. `sums` holds the
+ * sum of g and that of g (x - mean_hi); with M values a channel
+ *     dx = scale (g - dbeta / M - xhat dgamma / M),  xhat = (x - mean_hi - mean_lo) rstd */
+static void NAME(finish_sums)(const double *sums, double M, ptrdiff_t channels,
+                              const REAL *factors, REAL *dgamma, REAL *dbeta, REAL *slope,
+                              REAL *offset) {
+    const REAL *scale = factors + channels, *rstd = factors + 3 * channels,
+               *low = factors + 4 * channels;
+    for (ptrdiff_t c = 0; c < channels; c++) {
+        const double g = sums[c], gxhat = (sums[channels + c] - low[c] * g) * rstd[c];
+        const double steep = -(double)scale[c] * rstd[c] * gxhat / M;
+        dbeta[c] = (REAL)g;
+        dgamma[c] = (REAL)gxhat;
+        slope[c] = (REAL)steep;
+        offset[c] = (REAL)(-scale[c] * g / M - steep * low[c]);
+    }
+}

@@ -36,6 +36,7 @@ FAMILIES = {
     "pool": ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward",
              "global_avg_pool", "global_avg_pool_backward"),
     "norm": ("batch_stats", "batch_norm_factors", "batch_norm_apply", "batch_norm_backward"),
+    "norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
     "loss": ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
              "cross_entropy", "cross_entropy_backward"),
     "optim": ("sgd_update", "adam_update"),

@@ -10,6 +10,7 @@ from .. import kernels
 from ..autograd import Deferred, Function
 from ..tensor import Tensor
 from .common import float_tensor
+from .fusion import MaskedGrad, NormOutput, PooledGrad
 
 
 class Tanh(Function):
@@ -34,29 +35,13 @@ class Sigmoid(Function):
         return kernels.sigmoid_backward(dy, self.y)
 
 
-class MaskedGrad(Deferred):
-    """The gradient behind a ReLU that was taken into a normalization: dy where y > 0.
-
-    The normalization masks dy itself in the pass it makes anyway; anyone else calls compute.
-    """
-
-    def __init__(self, dy: np.ndarray, output: Any) -> None:
-        self.dy = dy
-        self.output = output        # the NormOutput with its ReLU: y, or how to compute it
-        self.shape, self.dtype = dy.shape, dy.dtype
-        self.array: np.ndarray | None = None
-
-    def compute(self) -> np.ndarray:
-        if self.array is None:
-            self.array = kernels.relu_backward(self.dy, self.output.compute())
-        return self.array
-
-
 class ReLU(Function):
     """y = max(x, 0);  dx = dy where y > 0, else 0. Takes over a normalization still to be
     computed: then its own gradient is deferred too, and masked in the normalization's pass."""
 
     takes_deferred = True
+    takes_deferred_grads = True
+    y: Any
 
     def forward(self, x: Any) -> Any:
         if isinstance(x, Deferred):
@@ -67,8 +52,11 @@ class ReLU(Function):
         self.y = kernels.relu(x)
         return self.y
 
-    def backward(self, dy: np.ndarray) -> Any:
-        if isinstance(self.y, Deferred):
+    def backward(self, dy: Any) -> Any:
+        if isinstance(dy, PooledGrad) and dy.output is self.y:
+            return PooledGrad(dy.dy, dy.output, masked=True)
+        dy = dy.compute() if isinstance(dy, Deferred) else dy
+        if isinstance(self.y, NormOutput):
             return MaskedGrad(dy, self.y)
         return kernels.relu_backward(dy, self.y)
 

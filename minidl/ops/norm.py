@@ -1,14 +1,12 @@
 """Batch normalization (Ioffe & Szegedy 2015), over all axes but the last.
 
-The statistics are computed at the call; the output is `Deferred`: a following `+` or `relu`
-that is its first user takes it over, and the whole of relu(batch_norm(x) + shortcut) is one pass
-over memory. The backward recomputes the ReLU's mask and the normalized value from x and the
-per-channel factors; nothing else is kept.
+The statistics are computed at the call; the output is a `NormOutput` (see `fusion`), which the
+next operation may take over. The backward recomputes the ReLU's mask and the normalized value from
+x and the per-channel factors; nothing else is kept.
 """
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import numpy as np
@@ -16,36 +14,8 @@ import numpy as np
 from .. import kernels
 from ..autograd import Deferred, Function
 from ..tensor import Tensor
-from .activation import MaskedGrad
 from .common import float_tensor, same_float
-
-
-class NormOutput(Deferred):
-    """The output of a normalization, perhaps with a shortcut added and a ReLU, on first use."""
-
-    def __init__(self, x: np.ndarray, factors: np.ndarray, shortcut: np.ndarray | None = None,
-                 relu: bool = False) -> None:
-        self.x, self.factors, self.shortcut, self.relu = x, factors, shortcut, relu
-        self.shape, self.dtype = x.shape, x.dtype
-        self.reads = (x,) if shortcut is None else (x, shortcut)
-        self._made: weakref.ref[np.ndarray] | None = None
-
-    def compute(self) -> np.ndarray:
-        """The array; the same one as long as anyone holds it."""
-        y = self._made() if self._made is not None else None
-        if y is None:
-            y = kernels.batch_norm_apply(self.x, self.factors, self.shortcut, self.relu)
-            self._made = weakref.ref(y)
-        return y
-
-    def plus(self, other: np.ndarray) -> NormOutput | None:
-        if (self.shortcut is not None or self.relu or other.shape != self.shape
-                or other.dtype != self.dtype):
-            return None
-        return NormOutput(self.x, self.factors, other)
-
-    def with_relu(self) -> NormOutput:
-        return NormOutput(self.x, self.factors, self.shortcut, relu=True)
+from .fusion import MaskedGrad, NormOutput, PooledGrad
 
 
 class BatchNorm(Function):
@@ -71,16 +41,19 @@ class BatchNorm(Function):
                 dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None)
 
     def _gradients(self, dy: Any) -> tuple[np.ndarray, ...]:
-        if not isinstance(dy, MaskedGrad) or dy.array is not None \
-                or dy.output.factors is not self.factors:   # the ReLU of another one's output
-            dy = dy.compute() if isinstance(dy, Deferred) else dy
-            return kernels.batch_norm_backward(dy, self.x, self.factors, self.training)[:3]
-        shortcut = dy.output.shortcut
-        # A shortcut wants the masked gradient as well: written in the same pass.
-        *gradients, dy.array = kernels.batch_norm_backward(
-            dy.dy, self.x, self.factors, self.training, relu=True, shortcut=shortcut,
-            masked_out=shortcut is not None)
-        return tuple(gradients)
+        mine = isinstance(dy, MaskedGrad | PooledGrad) and dy.output.factors is self.factors
+        if mine and isinstance(dy, PooledGrad):
+            return kernels.batch_norm_pool_backward(dy.dy, self.x, self.factors, self.training,
+                                                    relu=dy.output.relu)
+        if mine and dy.array is None:
+            shortcut = dy.output.shortcut
+            # A shortcut wants the masked gradient as well: written in the same pass.
+            *gradients, dy.array = kernels.batch_norm_backward(
+                dy.dy, self.x, self.factors, self.training, relu=True, shortcut=shortcut,
+                masked_out=shortcut is not None)
+            return tuple(gradients)
+        dy = dy.compute() if isinstance(dy, Deferred) else dy
+        return kernels.batch_norm_backward(dy, self.x, self.factors, self.training)[:3]
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,

@@ -7,20 +7,33 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Function
+from ..autograd import Deferred, Function
 from ..tensor import Tensor
 from .common import float_tensor, pair
+from .fusion import PooledGrad
 
 
 class MaxPool(Function):
-    """y = the largest value of each window;  dx = dy at the places that won."""
+    """y = the largest value of each window;  dx = dy at the places that won. Takes over a
+    normalization still to be computed: then its own gradient is deferred too."""
 
-    def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
+    takes_deferred = True
+    source: Any = None          # the normalization
+
+    def forward(self, x: Any, **geometry: Any) -> np.ndarray:
+        if isinstance(x, Deferred):
+            y = x.pooled(**geometry)
+            if y is not None:
+                self.source = x
+                return y
+            x = x.compute()
         self.shape, self.geometry = x.shape, geometry
         y, self.argmax = kernels.max_pool(x, **geometry)
         return y
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def backward(self, dy: np.ndarray) -> Any:
+        if self.source is not None:
+            return PooledGrad(dy, self.source)
         return kernels.max_pool_backward(dy, self.argmax, self.shape, **self.geometry)
 
 
@@ -50,7 +63,8 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tenso
     """The largest value of each window of images (N, H, W, C); `stride` defaults to `window`.
 
     Windows, strides and paddings are ints or pairs. Padding never wins; NaN does. The first of
-    equal values gets the gradient.
+    equal values gets the gradient. With 2x2 windows side by side after a batch_norm (and a relu)
+    that nothing else has used yet, it is computed in the same pass.
     """
     return _pool(MaxPool, "max_pool", x, window, stride, padding)
 

@@ -1,0 +1,88 @@
+"""What a normalization and its neighbours hand each other instead of arrays.
+
+Forward, the output of `batch_norm` is a `NormOutput`: what to compute it from. A following `+`,
+`relu` or `max_pool` that is its first user takes it over, so that relu(batch_norm(x) + shortcut),
+or max_pool(relu(batch_norm(x))), is one pass over memory. Backward, the gradients that such users
+pass back are deferred likewise, and the normalization computes them in the passes it makes anyway.
+Whoever else meets one of these calls `compute` and has an array.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Deferred
+
+PAIR = (2, 2)
+
+
+class NormOutput(Deferred):
+    """The output of a normalization, perhaps with a shortcut added and a ReLU, on first use."""
+
+    def __init__(self, x: np.ndarray, factors: np.ndarray, shortcut: np.ndarray | None = None,
+                 relu: bool = False) -> None:
+        self.x, self.factors, self.shortcut, self.relu = x, factors, shortcut, relu
+        self.shape, self.dtype = x.shape, x.dtype
+        self.reads = (x,) if shortcut is None else (x, shortcut)
+        self._made: weakref.ref[np.ndarray] | None = None
+
+    def compute(self) -> np.ndarray:
+        """The array; the same one as long as anyone holds it."""
+        y = self._made() if self._made is not None else None
+        if y is None:
+            y = kernels.batch_norm_apply(self.x, self.factors, self.shortcut, self.relu)
+            self._made = weakref.ref(y)
+        return y
+
+    def plus(self, other: np.ndarray) -> NormOutput | None:
+        if (self.shortcut is not None or self.relu or other.shape != self.shape
+                or other.dtype != self.dtype):
+            return None
+        return NormOutput(self.x, self.factors, other)
+
+    def with_relu(self) -> NormOutput:
+        return NormOutput(self.x, self.factors, self.shortcut, relu=True)
+
+    def pooled(self, window: Any, stride: Any, padding: Any) -> np.ndarray | None:
+        """Its max-pool, computed in the same pass: of 2x2 windows side by side, without a
+        shortcut, in float32 with channels in multiples of 16. None otherwise."""
+        if (self.shortcut is not None or self.dtype != np.float32 or self.shape[-1] % 16
+                or not window == stride == PAIR or padding != (0, 0)):
+            return None
+        return kernels.batch_norm_pool(self.x, self.factors, self.relu)
+
+
+class MaskedGrad(Deferred):
+    """The gradient behind a ReLU that was taken into a normalization: dy where y > 0."""
+
+    def __init__(self, dy: np.ndarray, output: NormOutput) -> None:
+        self.dy = dy
+        self.output = output        # with its ReLU
+        self.shape, self.dtype = dy.shape, dy.dtype
+        self.array: np.ndarray | None = None
+
+    def compute(self) -> np.ndarray:
+        if self.array is None:
+            self.array = kernels.relu_backward(self.dy, self.output.compute())
+        return self.array
+
+
+class PooledGrad(Deferred):
+    """The gradient of a normalization's output behind a max-pool that was taken into it.
+
+    `masked`: of the output before its ReLU, rather than after it.
+    """
+
+    def __init__(self, dy: np.ndarray, output: NormOutput, masked: bool = False) -> None:
+        self.dy, self.output, self.masked = dy, output, masked
+        self.shape, self.dtype = output.shape, output.dtype
+
+    def compute(self) -> np.ndarray:
+        y = self.output.compute()
+        _, argmax = kernels.max_pool(y, PAIR, PAIR)
+        g = kernels.max_pool_backward(self.dy, argmax, y.shape, PAIR, PAIR)
+        return kernels.relu_backward(g, y) if self.masked else g
