@@ -18,7 +18,7 @@ import numpy as np
 cnp.import_array()
 
 cdef enum:
-    KC = 512
+    KC = 256
 
 
 cdef struct Shape:

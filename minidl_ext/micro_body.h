@@ -25,12 +25,9 @@ MICRO_INLINE void NAME(block)(const int R, const int C, const REAL *const *a, co
     const int whole = columns >= C * VL;
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
         row[r] = a[r];
-        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) {
-            const REAL *o = out[r] + out_off + c * VL;
-            if (!accumulate) sum[r][c] = (V){0};
-            else if (whole) sum[r][c] = *(const V *)o;
-            else sum[r][c] = NAME(load_part)(o, columns - c * VL);
-        }
+        if (accumulate)
+            for (int c = 0; c < C; c++) __builtin_prefetch(out[r] + out_off + c * VL, 1);
+        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] = (V){0};
     }
     for (int s = 0; s < segments; s++) {
         const REAL *col = b + b_off[s];
@@ -47,6 +44,9 @@ MICRO_INLINE void NAME(block)(const int R, const int C, const REAL *const *a, co
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
         _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) {
             REAL *o = out[r] + out_off + c * VL;
+            /* Added last, not started from: rounding errors are those of a short sum. */
+            if (accumulate)
+                sum[r][c] += whole ? *(const V *)o : NAME(load_part)(o, columns - c * VL);
             if (whole) *(V *)o = sum[r][c];
             else NAME(store_part)(o, sum[r][c], columns - c * VL);
         }
