@@ -17,18 +17,21 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 	**p["project"]["optional-dependencies"]}; \
 	print(*(line for name in sys.argv[1:] for line in lists[name]), sep="\n")'
 
-.PHONY: build help mnist test bench versus-torch parity levels sanitize wheel sdist check clean distclean
+.PHONY: build help mnist cifar10 test bench versus-torch parity levels sanitize wheel sdist check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
 	@$(PY) setup.py -q build_ext --inplace
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
 		while IFS='|' read -r name text; do printf 'make %-13s %s\n' "$$name" "$$text"; done
 
 mnist: $(VENV)/.plot build  ## train the CNN on MNIST; options as in ARGS="--epochs 12"
 	@$(PY) examples/mnist.py $(ARGS)
+
+cifar10: $(VENV)/.plot build  ## train ResNet-20 on CIFAR-10; options as in ARGS="--data FOLDER"
+	@$(PY) examples/cifar10.py $(ARGS)
 
 test: $(VENV)/.test build  ## check style and types, run the tests
 	@echo "minidl: ruff"

@@ -1,6 +1,6 @@
 """PyTorch's side of a comparison: a process that runs cases in one mode (see serve.py).
 
-The only place that imports PyTorch, and it does not import minidl: the memory of each side is
+It does not import minidl, nor the other side PyTorch: the memory of each side is
 its own.
 """
 
