@@ -38,6 +38,15 @@ def test_threads_from_the_machine(cpus, quota, right, monkeypatch):
     assert settings.default_threads() == right
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+                    reason="needs an affinity to set, and two CPUs")
+def test_threads_from_the_affinity_of_the_process():
+    """One CPU, one thread, where two would be the default; OMP_NUM_THREADS comes first."""
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " + THREADS
+    assert python(code).stdout.strip() == "1"
+    assert python(code, OMP_NUM_THREADS="3").stdout.strip() == "3"
+
+
 @pytest.mark.parametrize("files, right", [
     ({"cpu.max": "150000 100000\n"}, 2), ({"cpu.max": "100000 100000"}, 1),
     ({"cpu.max": "max 100000\n"}, None), ({"cpu.max": "10000 100000"}, 1),

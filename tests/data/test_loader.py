@@ -3,6 +3,7 @@
 import itertools
 import threading
 import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import minidl.random
 from minidl.data import MNIST, ArrayDataset, DataLoader
 from minidl.tensor import Tensor
+from tests.harness import python
 
 
 def numbered(count, dtype=np.uint8):
@@ -323,6 +325,30 @@ def test_left_early():
     next(iterator)
     del iterator
     assert prefetch_threads() == []
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists() or not minidl.kernels.openmp,
+    reason="Linux tells the number of threads",
+)
+@pytest.mark.parametrize("prefetch, right", [(0, 0), (2, 1)])
+def test_batches_are_made_on_one_thread(prefetch, right):
+    """Kernels would start a team of their own in it, which the model's would compete with."""
+    code = f"""
+import os
+import numpy as np
+import minidl as md
+from minidl.data import ArrayDataset, DataLoader
+md.set_num_threads(4)
+images = np.zeros((1000, 28, 28, 1), np.uint8)
+before = len(os.listdir("/proc/self/task"))
+loader = iter(DataLoader(ArrayDataset(images, np.zeros(1000, int)), 500, prefetch={prefetch}))
+x, _ = next(loader)
+print(len(os.listdir("/proc/self/task")) - before)
+(x * 2).sum()
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    assert python(code).stdout.split() == [str(right), str(right + 3)]
 
 
 def test_exception_in_the_loop():

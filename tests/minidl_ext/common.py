@@ -80,6 +80,37 @@ def same_bits(kernel, case):
         assert bits(kernel(**case, threads=threads)) == first, f"{threads} threads"
 
 
+def spoil(case, argument, nan, inf):
+    """The case with one NaN and one +Inf at these places of an argument."""
+    array = case[argument].copy()
+    array[nan], array[inf] = np.nan, np.inf
+    return {**case, argument: array}
+
+
+def corners(array):
+    """Pairs of places for `spoil`: the first and the last, and the last and one near the first."""
+    first, last = (0,) * array.ndim, tuple(size - 1 for size in array.shape)
+    return (first, last), (last, (*first[:-1], 1))
+
+
+def reached(twin, case, argument, test):
+    """Which results read a value of an argument that passes the test: its 1 among 0 arrives."""
+    ones = {name: np.ones_like(value) for name, value in case.items()
+            if isinstance(value, np.ndarray)}
+    ones[argument] = test(case[argument]).astype(ones[argument].dtype)
+    return twin(**{**case, **ones}) > 0
+
+
+def bad_values_are_local(kernel, twin, case, argument):
+    """NaN where a result reads the NaN, infinity where it reads the infinity only."""
+    got = kernel(**case)
+    nan = reached(twin, case, argument, np.isnan)
+    inf = reached(twin, case, argument, np.isinf)
+    assert nan.any() and inf.any() and not (nan | inf).all()
+    np.testing.assert_array_equal(np.isnan(got), nan)
+    np.testing.assert_array_equal(np.isinf(got), inf & ~nan)
+
+
 def strided(a):
     """The same values, not contiguous."""
     room = np.zeros((*a.shape[:-1], 2 * a.shape[-1] + 1), a.dtype)

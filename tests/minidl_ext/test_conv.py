@@ -12,13 +12,17 @@ from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,
     RANKS,
+    bad_values_are_local,
     checks_out,
+    corners,
     eps,
     identical,
     line,
     many,
+    reached,
     refuses,
     same_bits,
+    spoil,
     values,
     whole,
 )
@@ -164,6 +168,34 @@ def test_bad_values_stay_in_their_image_and_channel(bad):
 
 
 @FLOATS
+@pytest.mark.parametrize("geometry", (
+    line(x_shape=(3, 9, 8, 3), kernel=(3, 3), outputs=32, padding=SAME),
+    line(x_shape=(3, 9, 8, 16), kernel=(3, 3), outputs=35, padding=SAME, stride=(2, 2)),
+    line(x_shape=(3, 9, 8, 40), kernel=(1, 1), outputs=16),
+    line(x_shape=(3, 9, 8, 12), kernel=(3, 2), outputs=18, groups=3, padding=((0, 2), (1, 1)),
+         dilation=(2, 1)),
+), ids=lambda g: "x".join(map(str, g["x_shape"])))
+def test_bad_values_reach_what_reads_them(geometry, dtype):
+    """Of images and of gradients going back, exactly that, at the corners of arrays too.
+
+    Where weights, or dy on its way to dw, are bad, so may be other results of that channel: zeros
+    of the padding are multiplied too.
+    """
+    made = cases(**geometry, make=values, dtype=dtype, bias=False)
+    for name, argument in (("conv", "x"), ("conv_input_grad", "dy"), ("conv_weight_grad", "x")):
+        for places in corners(made[name][argument]):
+            bad_values_are_local(getattr(native, name), getattr(twin, name),
+                                 spoil(made[name], argument, *places), argument)
+    for name, argument in (("conv", "w"), ("conv_input_grad", "w"), ("conv_weight_grad", "dy")):
+        for places in corners(made[name][argument]):
+            case = spoil(made[name], argument, *places)
+            bad = ~np.isfinite(getattr(native, name)(**case))
+            read = reached(getattr(twin, name), case, argument, lambda a: ~np.isfinite(a))
+            assert bad[read].all()
+            assert not bad[..., ~read.any(axis=(0, 1, 2))].any()
+
+
+@FLOATS
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("geometry", (
     line(x_shape=(5, 30, 31, 17), kernel=(3, 3), outputs=35, padding=SAME),
@@ -171,6 +203,9 @@ def test_bad_values_stay_in_their_image_and_channel(bad):
     line(x_shape=(33, 9, 9, 40), kernel=(3, 3), outputs=40, groups=4),
     line(x_shape=(9, 33, 33, 50), kernel=(3, 3), outputs=50, groups=50, padding=SAME),
     line(x_shape=(70, 3, 3, 64), kernel=(3, 3), outputs=64, padding=SAME),
+    line(x_shape=(6, 17, 15, 128), kernel=(3, 3), outputs=160, stride=(2, 2), padding=SAME),
+    line(x_shape=(4, 9, 11, 256), kernel=(1, 1), outputs=130, stride=(2, 2)),
+    line(x_shape=(3, 7, 9, 144), kernel=(3, 3), outputs=272, padding=((0, 1), (2, 1))),
 ), ids=lambda g: "x".join(map(str, g["x_shape"])))
 def test_threads_do_not_matter(name, geometry, dtype):
     same_bits(getattr(native, name), cases(**geometry, make=values, dtype=dtype)[name])

@@ -11,13 +11,16 @@ from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,
     RANKS,
+    bad_values_are_local,
     checks_out,
     close,
+    corners,
     identical,
     line,
     many,
     refuses,
     same_bits,
+    spoil,
     values,
     whole,
 )
@@ -90,9 +93,24 @@ def test_bad_values_stay_in_their_channel():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("stride", ((1, 1), (2, 2)))
-def test_threads_do_not_matter(name, stride):
-    same_bits(getattr(native, name),
-              cases(70, 15, 14, 48, stride=stride, make=values)[name])
+def test_bad_values_reach_what_reads_them(name, stride):
+    made = cases(3, 9, 8, 32, stride=stride, make=values)[name]
+    for argument in {"x", "w", "dy"} & set(made):
+        for places in corners(made[argument]):
+            bad_values_are_local(getattr(native, name), getattr(twin, name),
+                                 spoil(made, argument, *places), argument)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("geometry", (
+    line(n=70, h=15, w=14, channels=48),
+    line(n=70, h=15, w=14, channels=48, stride=(2, 2)),
+    line(n=9, h=15, w=17, channels=144, stride=(2, 1)),
+    line(n=5, h=7, w=9, channels=272, kernel=(5, 5), padding=((3, 1), (2, 4))),
+    line(n=5, h=11, w=9, channels=128, dilation=(2, 2)),
+), ids=lambda g: "x".join(str(v) for v in g.values()))
+def test_threads_do_not_matter(name, geometry):
+    same_bits(getattr(native, name), cases(**geometry, make=values)[name])
 
 
 CHANNELS = {"channels": lambda a: np.ascontiguousarray(a[..., 1:]),

@@ -11,12 +11,15 @@ from tests.minidl_ext.common import (
     FLOATS,
     KINDS,
     LAYOUTS,
+    bad_values_are_local,
     checks_out,
+    corners,
     eps,
     identical,
     many,
     refuses,
     same_bits,
+    spoil,
     values,
     whole,
 )
@@ -82,6 +85,16 @@ def test_bad_values_stay_in_their_row_and_column(bad, dtype):
     got = native.matmul(case["a"], spoiled)
     assert not np.isfinite(got[case["a"][:, 7] != 0, 40]).any()
     identical(np.ascontiguousarray(got[:, :40]), np.ascontiguousarray(clean[:, :40]))
+
+
+@FLOATS
+@pytest.mark.parametrize("transposes", TRANSPOSES)
+@pytest.mark.parametrize("argument", ("a", "b"))
+def test_bad_values_reach_what_reads_them(argument, transposes, dtype):
+    """In the last rows and columns too, which share vectors with what pads them."""
+    made = operands(values, 27, 37, 45, *transposes, dtype=dtype)
+    for places in corners(made[argument]):
+        bad_values_are_local(native.matmul, twin.matmul, spoil(made, argument, *places), argument)
 
 
 @FLOATS

@@ -101,6 +101,30 @@ def test_bad_values_stay_in_their_channel(position, bad, dtype):
         identical(after, before)
 
 
+@FLOATS
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+@pytest.mark.parametrize("training", (True, False))
+@pytest.mark.parametrize("relu", (True, False))
+def test_bad_gradients_stay_in_their_channel(relu, training, bad, dtype):
+    """In training they reach all of its channel, else only the value they belong to."""
+    x, dy = values(900, 37, dtype=dtype), values(900, 37, dtype=dtype, seed=1)
+    factors = factors_for(x)
+    row = int(np.argmax(twin.batch_norm_apply(x, factors)[:, 36]))      # a ReLU lets it pass
+    spoiled = dy.copy()
+    spoiled[row, 36] = bad
+    options = {"training": training, "relu": relu, "masked_out": True}
+    clean = native.batch_norm_backward(dy, x, factors, **options)
+    got = native.batch_norm_backward(spoiled, x, factors, **options)
+    for before, after in zip(clean, got, strict=True):
+        np.testing.assert_array_equal(after[..., :36], before[..., :36])
+    dx, dgamma, dbeta, masked = got
+    assert not np.isfinite([dgamma[36], dbeta[36], masked[row, 36], dx[row, 36]]).any()
+    if training:
+        assert not np.isfinite(dx[:, 36]).any()
+    else:
+        identical(np.delete(dx, row, axis=0), np.delete(clean[0], row, axis=0))
+
+
 # --------------------------------------------------------------------------------- backward
 
 def agrees_backward(dy, x, factors, **options):
@@ -183,7 +207,8 @@ def test_unmasked_dy_is_passed_through():
 # ---------------------------------------------------------------- threads, out, bad arguments
 
 @FLOATS
-@pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000)))
+@pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000),
+                                   (6, 9, 11, 128), (11, 7, 7, 272)))
 def test_threads_do_not_matter(shape, dtype):
     x, dy, shortcut = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     factors = factors_for(x)

@@ -111,11 +111,66 @@ def test_bad_values_reach_their_tiles_only(bad):
     np.testing.assert_array_equal(got[~hit], clean[~hit])
 
 
+def tiles_that_read(position, size, padding):
+    """Which of `size` outputs lie in a tile of 4 whose 6 inputs hold this one."""
+    hit = np.zeros(size, bool)
+    for first in range(0, size, 4):
+        hit[first:first + 4] = first <= position + padding < first + 6
+    return hit
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+@pytest.mark.parametrize("padding", (SAME, ((0, 2), (2, 1))))
+@pytest.mark.parametrize("row, column", ((0, 0), (3, 4), (6, 9), (12, 10)))
+def test_bad_values_at_borders_of_tiles_and_images(row, column, padding, bad):
+    """In both passes they reach the outputs that depend on them, and at most those in a tile."""
+    image, channel = 1, 3
+    forward = cases(3, 13, 11, 16, 32, padding)["winograd_conv"]
+    back = cases(3, 13, 11, 16, 32, padding)["winograd_input_grad"]
+    for name, case, argument, before in (
+            ("winograd_conv", forward, "x", [p[0] for p in padding]),
+            ("winograd_input_grad", back, "dy", [2 - p[0] for p in padding])):
+        spoiled = case[argument].copy()
+        place = (min(row, spoiled.shape[1] - 1), min(column, spoiled.shape[2] - 1))
+        spoiled[(image, *place, channel)] = bad
+        clean = getattr(native, name)(**case)
+        got = getattr(native, name)(**{**case, argument: spoiled})
+        with np.errstate(invalid="ignore"):
+            needed = ~np.isfinite(exact(name, {**case, argument: spoiled}))
+        assert needed.any()
+        assert not np.isfinite(got[needed]).any()
+        hit = np.zeros(got.shape, bool)
+        rows, columns = (tiles_that_read(*where) for where in
+                         zip(place, got.shape[1:3], before, strict=True))
+        hit[image] = np.outer(rows, columns)[..., None]
+        np.testing.assert_array_equal(got[~hit], clean[~hit])
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+@pytest.mark.parametrize(("name", "argument", "axis"), (
+    ("winograd_conv", "w", 3), ("winograd_input_grad", "w", 2),
+    ("winograd_weight_grad", "x", 3), ("winograd_weight_grad", "dy", 3)))
+def test_bad_values_stay_in_their_channel(name, argument, axis, bad):
+    """Those of a weight in its channel of the result; of an array, in its part of the gradient."""
+    case = cases(2, 9, 10, 32, 48)[name]
+    spoiled = case[argument].copy()
+    place = [1, 1, 5, 5]
+    place[axis] = 21
+    spoiled[tuple(place)] = bad
+    clean = getattr(native, name)(**case)
+    got = getattr(native, name)(**{**case, argument: spoiled})
+    where = 2 if (name, argument) == ("winograd_weight_grad", "x") else 3
+    assert not np.isfinite(got.take(21, where)).all()
+    np.testing.assert_array_equal(np.delete(got, 21, where), np.delete(clean, 21, where))
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("geometry", (
     line(n=20, h=14, w=13, channels=32, outputs=64),
     line(n=128, h=8, w=8, channels=16, outputs=16),
     line(n=16, h=8, w=8, channels=128, outputs=256),
+    line(n=9, h=15, w=17, channels=144, outputs=128),
+    line(n=5, h=7, w=9, channels=256, outputs=272, padding=((0, 2), (3, 1))),
 ), ids=lambda g: "x".join(str(v) for v in g.values()))
 def test_threads_do_not_matter(name, geometry):
     same_bits(getattr(native, name), cases(**geometry)[name])

@@ -57,6 +57,27 @@ def test_high_precision_keeps_bad_values_local(high_precision):
     np.testing.assert_array_equal(np.isnan(y), hit)
 
 
+@pytest.mark.parametrize("spoiled", ("x", "dy"))
+def test_high_precision_keeps_bad_values_where_numpy_has_them(spoiled, high_precision):
+    """Forward and in both gradients: a NaN at a corner, an infinity at a corner of two tiles."""
+    arrays = {"x": uniform(2, 12, 11, 16), "w": uniform(3, 3, 16, 32, seed=1),
+              "dy": uniform(2, 12, 11, 32, seed=2)}
+    arrays[spoiled][0, 0, 0, 3], arrays[spoiled][1, 4, 7, 5] = np.nan, np.inf
+
+    def run(backend):
+        inputs = [md.tensor(arrays[name], requires_grad=True) for name in ("x", "w")]
+        with np.errstate(invalid="ignore"), md.use_backend(backend):
+            y = md.conv(*inputs, padding=1)
+            return [y.data, *md.grad(y, inputs, arrays["dy"])]
+
+    found = 0
+    for got, want in zip(run("native"), run("numpy"), strict=True):
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+        np.testing.assert_array_equal(np.isinf(got), np.isinf(want))
+        found += not np.isfinite(want).all()
+    assert found == 2                   # y and dw, or dx and dw
+
+
 def test_a_gradient_goes_the_way_of_its_forward():
     x = md.tensor(uniform(1, 8, 8, 16), requires_grad=True)
     w = md.tensor(uniform(3, 3, 16, 16), requires_grad=True)
