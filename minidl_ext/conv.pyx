@@ -19,7 +19,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.micro cimport MR, VECTOR_BYTES, block_columns, micro
+from minidl_ext.micro cimport MR, VECTOR_BYTES, block_columns, micro, prefetch_part
 from minidl_ext.runtime cimport apart, has_length, has_shape, output, real_array, same_dtype, \
     scratch, team
 
@@ -28,7 +28,7 @@ import numpy as np
 cnp.import_array()
 
 cdef enum:
-    BAND_BYTES = 192 * 1024         # of padded input that is worked on at a time
+    BAND_BYTES = 96 * 1024         # of padded input that is worked on at a time
     PARTIAL_BYTES = 8 * 1024 * 1024  # at most, of partial weight gradients
     MIN_TASKS = 16                  # so that a dozen threads have work
 
@@ -107,12 +107,19 @@ cdef void add_rows(floating* y, const floating* bias, Py_ssize_t rows, Py_ssize_
 cdef void sweep(const floating** pixels, floating** outs, Py_ssize_t count,
                 const floating* packed, int segments, const Py_ssize_t* a_off,
                 const Py_ssize_t* b_off, Py_ssize_t length, Py_ssize_t taps, Py_ssize_t out_off,
-                Py_ssize_t columns, Py_ssize_t width) noexcept nogil:
-    """All pixels times all panels: the micro-kernel in even blocks of at most MR pixels."""
+                Py_ssize_t columns, Py_ssize_t width, const floating* ahead,
+                Py_ssize_t ahead_values) noexcept nogil:
+    """All pixels times all panels: the micro-kernel in even blocks of at most MR pixels.
+
+    Meanwhile the memory `ahead`, which is needed next, is asked for.
+    """
     cdef Py_ssize_t blocks = (count + MR - 1) // MR, p, i, first, after
-    for p in range((columns + width - 1) // width):
+    cdef Py_ssize_t panels = (columns + width - 1) // width
+    for p in range(panels):
         first = 0
         for i in range(blocks):
+            prefetch_part(<const char*>ahead, ahead_values * sizeof(floating), p * blocks + i,
+                          panels * blocks)
             after = count * (i + 1) // blocks
             micro(<int>(after - first), pixels + first, packed + p * taps * width, segments,
                   a_off, b_off, length, 1, width, outs + first, out_off + p * width,
@@ -166,7 +173,9 @@ cdef void forward_band(const floating* x, const floating* packed, const floating
                 for l in range(s.kw):
                     a_off[k * s.kw + l] = (k * s.dh * g.cols + l * s.dw) * s.ci + group * s.cig
         sweep(pixels, outs, rows * s.ow, packed + group * panels * taps * width, segments, a_off,
-              b_off, length, taps, group * s.cog, s.cog, width)
+              b_off, length, taps, group * s.cog, s.cog, width,
+              x + (image * s.h + g.row0 + rows * s.sh) * s.w * s.ci,
+              rows * s.sh * s.w * s.ci if group == 0 else 0)
     if bias != NULL:
         add_rows(first, bias, rows * s.ow, s.co)
 
@@ -264,7 +273,9 @@ cdef void backward_band(const floating* dy, const floating* packed, floating* dx
             sweep(pixels, outs, count,
                   packed + phase.packed + group * panels * phase.taps * s.cog * width,
                   phase.segments, a_off, b_off + phase.first_segment, phase.length,
-                  phase.taps * s.cog, group * s.cig, s.cig, width)
+                  phase.taps * s.cog, group * s.cig, s.cig, width,
+                  dy + (image * s.oh + q1) * s.ow * s.co,
+                  (q1 - q0) * s.ow * s.co if f == 0 and group == 0 else 0)
 
 
 cdef Py_ssize_t gcd(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -408,9 +419,16 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
                 i = (k * s.kw + l) * s.cig + c
                 rows_of[i] = base + (k * s.dh * g.cols + l * s.dw) * s.ci + group * s.cig + c
                 outs[i] = partial + i * padded
-    for p in range((used + width - 1) // width):
+    cdef Py_ssize_t panels = (used + width - 1) // width
+    for p in range(panels):
         first = 0
         for block in range(blocks):
+            prefetch_part(<const char*>(x + (image * s.h + g.row0 + rows * s.sh) * s.w * s.ci),
+                          rows * s.sh * s.w * s.ci * sizeof(floating), p * blocks + block,
+                          panels * blocks)
+            prefetch_part(<const char*>(dy + (image * s.oh + row + rows) * s.ow * s.co),
+                          rows * s.ow * s.co * sizeof(floating), p * blocks + block,
+                          panels * blocks)
             after = taps * (block + 1) // blocks
             micro(<int>(after - first), rows_of + first, columns + p * width, <int>rows, a_off,
                   b_off, s.ow, s.sw * s.ci, dy_step, outs + first, p * width, used - p * width, 1)

@@ -13,6 +13,8 @@ cdef extern from "micro.h" nogil:
                    const Py_ssize_t* a_off, const Py_ssize_t* b_off, Py_ssize_t n,
                    Py_ssize_t a_step, Py_ssize_t b_step, double* const* out, Py_ssize_t out_off,
                    Py_ssize_t columns, int accumulate)
+    void prefetch_part(const char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
+    void prefetch_part_for_writing(char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
 
 
 cdef inline void micro(int rows, const floating* const* a, const floating* b, int segments,

@@ -25,8 +25,7 @@ MICRO_INLINE void NAME(block)(const int R, const int C, const REAL *const *a, co
     const int whole = columns >= C * VL;
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
         row[r] = a[r];
-        if (accumulate)
-            for (int c = 0; c < C; c++) __builtin_prefetch(out[r] + out_off + c * VL, 1);
+        for (int c = 0; c < C; c++) __builtin_prefetch(out[r] + out_off + c * VL, 1);
         _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] = (V){0};
     }
     for (int s = 0; s < segments; s++) {

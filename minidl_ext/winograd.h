@@ -191,17 +191,6 @@ MICRO_INLINE void weight_grad_vector(const float *du, ptrdiff_t step, float *dw,
     }
 }
 
-/* Ask for part i of `parts` of some memory that is needed soon. */
-MICRO_INLINE void prefetch_part(const char *p, ptrdiff_t bytes, ptrdiff_t i, ptrdiff_t parts) {
-    ptrdiff_t a = bytes * i / parts & ~(ptrdiff_t)63, end = bytes * (i + 1) / parts;
-    for (; a < end; a += 64) __builtin_prefetch(p + a, 0, 2);
-}
-MICRO_INLINE void prefetch_part_for_writing(char *p, ptrdiff_t bytes, ptrdiff_t i,
-                                            ptrdiff_t parts) {
-    ptrdiff_t a = bytes * i / parts & ~(ptrdiff_t)63, end = bytes * (i + 1) / parts;
-    for (; a < end; a += 64) __builtin_prefetch(p + a, 1, 2);
-}
-
 #undef P
 #undef Q
 #undef LOAD

@@ -17,7 +17,8 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.micro cimport MR, VECTOR_BYTES, micro_f32
+from minidl_ext.micro cimport MR, VECTOR_BYTES, micro_f32, prefetch_part, \
+    prefetch_part_for_writing
 from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, team
 
 import numpy as np
@@ -35,8 +36,6 @@ cdef extern from "winograd.h" nogil:
     void weight_block_turned(const float* w, Py_ssize_t ci, Py_ssize_t co, float* u,
                              Py_ssize_t width, Py_ssize_t step)
     void weight_grad_vector(const float* du, Py_ssize_t step, float* dw, Py_ssize_t tap_step)
-    void prefetch_part(const char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
-    void prefetch_part_for_writing(char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
 
 cdef enum:
     VL = VECTOR_BYTES // 4
