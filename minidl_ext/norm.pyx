@@ -9,7 +9,7 @@ the backward, the sums and dx. Inner loops are in norm_rows.h; see the twin in N
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
-from libc.math cimport isfinite, sqrt
+from libc.math cimport sqrt
 
 from minidl_ext.runtime cimport apart, has_length, new_array, new_like, \
     output_like, real_array, same_dtype, same_shape, scratch, team, typed_array
@@ -19,14 +19,18 @@ import numpy as np
 cnp.import_array()
 
 cdef extern from "norm_rows.h" nogil:
-    void merge_stats(double* mean, double* m2, double count, const double* other_mean,
-                     const double* other_m2, double other_count, Py_ssize_t channels)
+    void merge_chunks(const double* partial, Py_ssize_t rows, Py_ssize_t chunk,
+                      Py_ssize_t channels, double* mean, double* var)
     void column_means_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean)
     void column_means_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean)
     void shifted_sums_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
                           const float* shift, float* off, float* squares)
     void shifted_sums_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
                           const double* shift, double* off, double* squares)
+    void finish_stats_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
+                          const float* shift, double* mean, double* m2)
+    void finish_stats_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
+                          const double* shift, double* mean, double* m2)
     void add_sums_f32(double* total, const float* part, Py_ssize_t n)
     void add_sums_f64(double* total, const double* part, Py_ssize_t n)
     void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y,
@@ -77,21 +81,6 @@ cdef Rows layout(cnp.ndarray x):
 
 # ------------------------------------------------------------------------------- statistics
 
-cdef void exact_channel(const floating* x, Py_ssize_t rows, Py_ssize_t channels, double* mean,
-                        double* m2) noexcept nogil:
-    """One channel of a block in double, for values whose squares leave the range of floats."""
-    cdef Py_ssize_t r
-    cdef double total = 0, d, squares = 0
-    for r in range(rows):
-        total += x[r * channels]
-    total /= rows
-    for r in range(rows):
-        d = x[r * channels] - total
-        squares += d * d
-    mean[0] = total
-    m2[0] = squares
-
-
 cdef void chunk_stats(const floating* x, Py_ssize_t rows, Rows* s, floating* work, double* mean,
                       double* m2) noexcept nogil:
     """Mean and sum of squared deviations of each channel over a chunk.
@@ -103,7 +92,6 @@ cdef void chunk_stats(const floating* x, Py_ssize_t rows, Rows* s, floating* wor
     cdef Py_ssize_t first = 0, count, c
     cdef floating* shift = work
     cdef floating* sums = work + s.channels
-    cdef double off, squares
     if floating is float:
         column_means_f32(x, min(s.block, rows), s.channels, shift)
     else:
@@ -123,32 +111,22 @@ cdef void chunk_stats(const floating* x, Py_ssize_t rows, Rows* s, floating* wor
             add_sums_f64(mean, sums, s.channels)
             add_sums_f64(m2, sums + s.channels, s.channels)
         first += count
-    for c in range(s.channels):
-        off, squares = mean[c], m2[c]
-        mean[c] = shift[c] + off / rows
-        m2[c] = squares - off * off / rows
-        if floating is float:
-            # Squares that overflowed, or are so small that they lost digits.
-            if not (1e-30 < squares < 1e38):
-                exact_channel(x + c, rows, s.channels, &mean[c], &m2[c])
+    if floating is float:
+        finish_stats_f32(x, rows, s.channels, shift, mean, m2)
+    else:
+        finish_stats_f64(x, rows, s.channels, shift, mean, m2)
 
 
 cdef void all_stats(const floating* x, Rows* s, char* memory, double* partial, double* mean,
                     double* var, int threads) noexcept nogil:
-    cdef Py_ssize_t q, c, n = s.channels
+    cdef Py_ssize_t q, n = s.channels
     cdef floating* work
     with parallel(num_threads=threads):
         work = <floating*>memory + threadid() * 3 * n
         for q in prange(s.chunks, schedule='static'):
             chunk_stats(x + q * s.chunk * n, min(s.chunk, s.rows - q * s.chunk), s, work,
                         partial + 2 * q * n, partial + (2 * q + 1) * n)
-    for c in range(n):
-        mean[c], var[c] = partial[c], partial[n + c]
-    for q in range(1, s.chunks):
-        merge_stats(mean, var, q * s.chunk, partial + 2 * q * n, partial + (2 * q + 1) * n,
-                    min(s.chunk, s.rows - q * s.chunk), n)
-    for c in range(n):
-        var[c] = max(var[c], 0.0) / s.rows if var[c] == var[c] else var[c]
+    merge_chunks(partial, s.rows, s.chunk, n, mean, var)
 
 
 def batch_stats(x, int threads=0):

@@ -27,6 +27,20 @@ static void merge_stats(double *restrict mean, double *restrict m2, double count
     }
 }
 
+/* Mean and biased variance of `rows` values from those of chunks of `chunk` values (the last one
+ * may be smaller), `partial`: a row of means and one of sums of squares for each chunk. */
+static void merge_chunks(const double *partial, ptrdiff_t rows, ptrdiff_t chunk,
+                         ptrdiff_t channels, double *mean, double *var) {
+    memcpy(mean, partial, channels * sizeof(double));
+    memcpy(var, partial + channels, channels * sizeof(double));
+    for (ptrdiff_t first = chunk; first < rows; first += chunk) {
+        partial += 2 * channels;
+        merge_stats(mean, var, first, partial, partial + channels,
+                    rows - first < chunk ? rows - first : chunk, channels);
+    }
+    for (ptrdiff_t c = 0; c < channels; c++) var[c] = var[c] < 0 ? 0 : var[c] / rows;
+}
+
 #define REAL float
 #define INT int32_t
 #define NAME(x) x##_f32

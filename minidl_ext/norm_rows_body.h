@@ -39,6 +39,33 @@ static void NAME(shifted_sums)(const REAL *restrict x, ptrdiff_t rows, ptrdiff_t
         }
 }
 
+/* One channel of some rows in double, for values whose squares leave the range of REAL. */
+static void NAME(exact_channel)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels, double *mean,
+                                double *m2) {
+    double total = 0, squares = 0;
+    for (ptrdiff_t r = 0; r < rows; r++) total += x[r * channels];
+    total /= rows;
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        const double d = x[r * channels] - total;
+        squares += d * d;
+    }
+    *mean = total;
+    *m2 = squares;
+}
+
+/* What the shifted sums of all rows give: mean and sum of squared deviations, in their place. */
+static void NAME(finish_stats)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels,
+                               const REAL *shift, double *mean, double *m2) {
+    for (ptrdiff_t c = 0; c < channels; c++) {
+        const double off = mean[c], squares = m2[c];
+        mean[c] = shift[c] + off / rows;
+        m2[c] = squares - off * off / rows;
+        /* Squares that overflowed, or are so small that they lost digits. */
+        if (sizeof(REAL) == 4 && !(squares > 1e-30 && squares < 1e38))
+            NAME(exact_channel)(x + c, rows, channels, &mean[c], &m2[c]);
+    }
+}
+
 /* total += part, in double. */
 static void NAME(add_sums)(double *restrict total, const REAL *restrict part, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i++) total[i] += part[i];
