@@ -19,7 +19,8 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.micro cimport MR, VECTOR_BYTES, block_columns, micro, prefetch_part
+from minidl_ext.micro cimport MR, VECTOR_BYTES, block_columns, micro, pack_columns, \
+    prefetch_part, sweep
 from minidl_ext.runtime cimport apart, has_length, has_shape, output, real_array, same_dtype, \
     scratch, team
 
@@ -81,50 +82,12 @@ cdef const floating* fetch(const floating* image, floating* buf, Py_ssize_t h, P
     return buf
 
 
-cdef void pack_columns(const floating* w, floating* packed, Py_ssize_t k, Py_ssize_t row,
-                       Py_ssize_t step, Py_ssize_t columns, Py_ssize_t width) noexcept nogil:
-    """k rows of `columns` values, w[k * row + column * step], as [panel][k][width]."""
-    cdef Py_ssize_t p, i, j, first, count
-    for p in range((columns + width - 1) // width):
-        first = p * width
-        count = columns - first if columns - first < width else width
-        for i in range(k):
-            for j in range(count):
-                packed[i * width + j] = w[i * row + (first + j) * step]
-            for j in range(count, width):
-                packed[i * width + j] = 0
-        packed += k * width
-
-
 cdef void add_rows(floating* y, const floating* bias, Py_ssize_t rows, Py_ssize_t c
                    ) noexcept nogil:
     cdef Py_ssize_t i, j
     for i in range(rows):
         for j in range(c):
             y[i * c + j] += bias[j]
-
-
-cdef void sweep(const floating** pixels, floating** outs, Py_ssize_t count,
-                const floating* packed, int segments, const Py_ssize_t* a_off,
-                const Py_ssize_t* b_off, Py_ssize_t length, Py_ssize_t taps, Py_ssize_t out_off,
-                Py_ssize_t columns, Py_ssize_t width, const floating* ahead,
-                Py_ssize_t ahead_values) noexcept nogil:
-    """All pixels times all panels: the micro-kernel in even blocks of at most MR pixels.
-
-    Meanwhile the memory `ahead`, which is needed next, is asked for.
-    """
-    cdef Py_ssize_t blocks = (count + MR - 1) // MR, p, i, first, after
-    cdef Py_ssize_t panels = (columns + width - 1) // width
-    for p in range(panels):
-        first = 0
-        for i in range(blocks):
-            prefetch_part(<const char*>ahead, ahead_values * sizeof(floating), p * blocks + i,
-                          panels * blocks)
-            after = count * (i + 1) // blocks
-            micro(<int>(after - first), pixels + first, packed + p * taps * width, segments,
-                  a_off, b_off, length, 1, width, outs + first, out_off + p * width,
-                  columns - p * width, 0)
-            first = after
 
 
 cdef Py_ssize_t band_rows(Py_ssize_t rows, Py_ssize_t step_bytes, Py_ssize_t images) noexcept nogil:

@@ -1,4 +1,4 @@
-# The micro-kernel of micro.h, for either float type.
+# The micro-kernel of micro.h, for either float type, and what calls it for many rows.
 from cython cimport floating
 
 cdef extern from "micro.h" nogil:
@@ -33,3 +33,41 @@ cdef inline void micro(int rows, const floating* const* a, const floating* b, in
 cdef inline Py_ssize_t block_columns(Py_ssize_t itemsize) noexcept nogil:
     """Columns of a full block: two vectors."""
     return 2 * VECTOR_BYTES // itemsize
+
+
+cdef inline void pack_columns(const floating* w, floating* packed, Py_ssize_t k, Py_ssize_t row,
+                       Py_ssize_t step, Py_ssize_t columns, Py_ssize_t width) noexcept nogil:
+    """k rows of `columns` values, w[k * row + column * step], as [panel][k][width]."""
+    cdef Py_ssize_t p, i, j, first, count
+    for p in range((columns + width - 1) // width):
+        first = p * width
+        count = columns - first if columns - first < width else width
+        for i in range(k):
+            for j in range(count):
+                packed[i * width + j] = w[i * row + (first + j) * step]
+            for j in range(count, width):
+                packed[i * width + j] = 0
+        packed += k * width
+
+
+cdef inline void sweep(const floating** pixels, floating** outs, Py_ssize_t count,
+                const floating* packed, int segments, const Py_ssize_t* a_off,
+                const Py_ssize_t* b_off, Py_ssize_t length, Py_ssize_t taps, Py_ssize_t out_off,
+                Py_ssize_t columns, Py_ssize_t width, const floating* ahead,
+                Py_ssize_t ahead_values) noexcept nogil:
+    """All pixels times all panels: the micro-kernel in even blocks of at most MR pixels.
+
+    Meanwhile the memory `ahead`, which is needed next, is asked for.
+    """
+    cdef Py_ssize_t blocks = (count + MR - 1) // MR, p, i, first, after
+    cdef Py_ssize_t panels = (columns + width - 1) // width
+    for p in range(panels):
+        first = 0
+        for i in range(blocks):
+            prefetch_part(<const char*>ahead, ahead_values * sizeof(floating), p * blocks + i,
+                          panels * blocks)
+            after = count * (i + 1) // blocks
+            micro(<int>(after - first), pixels + first, packed + p * taps * width, segments,
+                  a_off, b_off, length, 1, width, outs + first, out_off + p * width,
+                  columns - p * width, 0)
+            first = after

@@ -33,9 +33,9 @@ cdef extern from "norm_rows.h" nogil:
                           const double* shift, double* mean, double* m2)
     void add_sums_f32(double* total, const float* part, Py_ssize_t n)
     void add_sums_f64(double* total, const double* part, Py_ssize_t n)
-    void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y,
+    void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y, Py_ssize_t y_step,
                         Py_ssize_t rows, Py_ssize_t channels, const float* factors)
-    void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y,
+    void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y, Py_ssize_t y_step,
                         Py_ssize_t rows, Py_ssize_t channels, const double* factors)
     void backward_sums_f32(const float* dy, const float* x, int relu, const float* shortcut,
                            float* g_out, Py_ssize_t rows, Py_ssize_t channels,
@@ -44,10 +44,10 @@ cdef extern from "norm_rows.h" nogil:
                            double* g_out, Py_ssize_t rows, Py_ssize_t channels,
                            const double* factors, double* sum_g, double* sum_gx)
     void backward_rows_f32(const float* dy, const float* x, int relu, const float* shortcut, float* dx,
-                           Py_ssize_t rows, Py_ssize_t channels, const float* factors,
-                           const float* slope, const float* offset)
-    void backward_rows_f64(const double* dy, const double* x, int relu, const double* shortcut,
-                           double* dx, Py_ssize_t rows, Py_ssize_t channels,
+                           Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
+                           const float* factors, const float* slope, const float* offset)
+    void backward_rows_f64(const double* dy, const double* x, int relu, const double* shortcut, double* dx,
+                           Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
                            const double* factors, const double* slope, const double* offset)
     void finish_sums_f32(const double* sums, double m, Py_ssize_t channels, const float* factors,
                          float* dgamma, float* dbeta, float* slope, float* offset)
@@ -208,9 +208,9 @@ cdef void apply_block(const floating* x, const floating* shortcut, int relu, flo
     if shortcut != NULL:
         shortcut += at
     if floating is float:
-        apply_rows_f32(x + at, shortcut, relu, y + at, rows, s.channels, factors)
+        apply_rows_f32(x + at, shortcut, relu, y + at, s.channels, rows, s.channels, factors)
     else:
-        apply_rows_f64(x + at, shortcut, relu, y + at, rows, s.channels, factors)
+        apply_rows_f64(x + at, shortcut, relu, y + at, s.channels, rows, s.channels, factors)
 
 
 def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int threads=0):
@@ -276,11 +276,11 @@ cdef void gradient_block(const floating* dy, const floating* x, int relu, const 
     if shortcut != NULL:
         shortcut += at
     if floating is float:
-        backward_rows_f32(dy + at, x + at, relu, shortcut, dx + at, rows, s.channels, factors, slope,
-                          offset)
+        backward_rows_f32(dy + at, x + at, relu, shortcut, dx + at, s.channels, rows, s.channels,
+                          factors, slope, offset)
     else:
-        backward_rows_f64(dy + at, x + at, relu, shortcut, dx + at, rows, s.channels, factors, slope,
-                          offset)
+        backward_rows_f64(dy + at, x + at, relu, shortcut, dx + at, s.channels, rows, s.channels,
+                          factors, slope, offset)
 
 
 cdef void all_backward(const floating* dy, const floating* x, bint training, int relu,

@@ -3,13 +3,21 @@
  * They stand in C for the sake of `restrict`, without which a compiler must check at every row
  * whether arrays overlap. Each loop runs over channels, which are contiguous, so that it becomes
  * vectors. `NORMALIZED` is the one expression of the normalized value: forward and backward use
- * it, compiled with -ffp-contract=off, so that a ReLU's mask comes out the same bit for bit.
+ * it, and never a fused multiply-add, so that a ReLU's mask comes out the same bit for bit, also
+ * in families whose other loops are compiled with -ffp-contract=fast. Include this file last.
  */
 #ifndef MINIDL_NORM_ROWS_H
 #define MINIDL_NORM_ROWS_H
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#else
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+#endif
 
 #define NORM_INLINE static inline __attribute__((always_inline))
 #define NORMALIZED(x, c) (((x) - mean[c]) * scale[c] + shift[c])
@@ -55,5 +63,9 @@ static void merge_chunks(const double *partial, ptrdiff_t rows, ptrdiff_t chunk,
 #undef REAL
 #undef INT
 #undef NAME
+
+#if !defined(__clang__)
+#pragma GCC pop_options
+#endif
 
 #endif

@@ -72,8 +72,8 @@ static void NAME(add_sums)(double *restrict total, const REAL *restrict part, pt
 }
 
 NORM_INLINE void NAME(apply)(const int add, const int relu, const REAL *restrict x,
-                             const REAL *restrict shortcut, REAL *restrict y, ptrdiff_t rows,
-                             ptrdiff_t channels, const REAL *restrict mean,
+                             const REAL *restrict shortcut, REAL *restrict y, ptrdiff_t y_step,
+                             ptrdiff_t rows, ptrdiff_t channels, const REAL *restrict mean,
                              const REAL *restrict scale, const REAL *restrict shift) {
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t c = 0; c < channels; c++) {
@@ -81,18 +81,23 @@ NORM_INLINE void NAME(apply)(const int add, const int relu, const REAL *restrict
             REAL v = NORMALIZED(x[i], c);
             if (add) v += shortcut[i];
             if (relu) v = v <= 0 ? 0 : v;       /* NaN stays */
-            y[i] = v;
+            y[r * y_step + c] = v;
         }
 }
 
-/* y = normalized x (+ shortcut), then ReLU if asked. `factors` has rows of `channels` values. */
+/* y = normalized x (+ shortcut), then ReLU if asked; rows of y are y_step apart. `factors` has
+ * rows of `channels` values. */
 static void NAME(apply_rows)(const REAL *x, const REAL *shortcut, int relu, REAL *y,
-                             ptrdiff_t rows, ptrdiff_t channels, const REAL *factors) {
+                             ptrdiff_t y_step, ptrdiff_t rows, ptrdiff_t channels,
+                             const REAL *factors) {
     const REAL *mean = factors, *scale = mean + channels, *shift = scale + channels;
-    if (shortcut && relu) NAME(apply)(1, 1, x, shortcut, y, rows, channels, mean, scale, shift);
-    else if (shortcut) NAME(apply)(1, 0, x, shortcut, y, rows, channels, mean, scale, shift);
-    else if (relu) NAME(apply)(0, 1, x, x, y, rows, channels, mean, scale, shift);
-    else NAME(apply)(0, 0, x, x, y, rows, channels, mean, scale, shift);
+#define CALL(add, relu, other) NAME(apply)(add, relu, x, other, y, y_step, rows, channels, mean, \
+                                           scale, shift)
+    if (shortcut && relu) CALL(1, 1, shortcut);
+    else if (shortcut) CALL(1, 0, shortcut);
+    else if (relu) CALL(0, 1, x);
+    else CALL(0, 0, x);
+#undef CALL
 }
 
 enum { NAME(NO_MASK), NAME(MASK_FROM_X), NAME(MASK_FROM_SUM) };
@@ -161,8 +166,8 @@ static void NAME(backward_sums)(const REAL *dy, const REAL *x, int relu, const R
 
 NORM_INLINE void NAME(gradient)(const int mask, const int centre, const REAL *restrict dy,
                                 const REAL *restrict x, const REAL *restrict shortcut,
-                                REAL *restrict dx, ptrdiff_t rows, ptrdiff_t channels,
-                                const REAL *restrict mean, const REAL *restrict scale,
+                                REAL *restrict dx, ptrdiff_t dx_step, ptrdiff_t rows,
+                                ptrdiff_t channels, const REAL *restrict mean, const REAL *restrict scale,
                                 const REAL *restrict shift, const REAL *restrict slope,
                                 const REAL *restrict offset) {
     for (ptrdiff_t r = 0; r < rows; r++)
@@ -171,18 +176,18 @@ NORM_INLINE void NAME(gradient)(const int mask, const int centre, const REAL *re
             const REAL g = NAME(masked)(mask, dy[i], x[i], shortcut[i], mean[c], scale[c], shift[c]);
             REAL v = scale[c] * g;
             if (centre) v += (x[i] - mean[c]) * slope[c] + offset[c];
-            dx[i] = v;
+            dx[r * dx_step + c] = v;
         }
 }
 
 /* dx = scale g + (x - mean_hi) slope + offset; slope and offset (NULL: 0) carry the gradient
- * through the statistics. */
-static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *shortcut, REAL *dx,
-                                ptrdiff_t rows, ptrdiff_t channels, const REAL *factors,
-                                const REAL *slope, const REAL *offset) {
+ * through the statistics. Rows of dx are dx_step apart. */
+static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *shortcut,
+                                REAL *dx, ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
+                                const REAL *factors, const REAL *slope, const REAL *offset) {
     const REAL *mean = factors, *scale = mean + channels, *shift = scale + channels;
-#define CALL(mask, centre, add) NAME(gradient)(mask, centre, dy, x, add, dx, rows, channels, mean, \
-                                              scale, shift, slope, offset)
+#define CALL(mask, centre, add) NAME(gradient)(mask, centre, dy, x, add, dx, dx_step, rows, \
+                                              channels, mean, scale, shift, slope, offset)
     if (slope) {
         if (!relu) CALL(NAME(NO_MASK), 1, x);
         else if (!shortcut) CALL(NAME(MASK_FROM_X), 1, x);
