@@ -168,7 +168,7 @@ class Function:
                     t._node = node
                     t._slot = slot
         for t in made:
-            if t._deferred is not None:
+            if t._deferred is not None and t._deferred.reads:
                 _watch(t, inputs, arrays)
         return made if isinstance(result, tuple) else made[0]
 

@@ -19,8 +19,8 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.micro cimport MR, VECTOR_BYTES, block_columns, micro, pack_columns, \
-    prefetch_part, sweep
+from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, block_columns, micro, \
+    pack_columns, plan_ahead, row_blocks, sweep
 from minidl_ext.runtime cimport apart, has_length, has_shape, output, real_array, same_dtype, \
     scratch, team
 
@@ -82,6 +82,13 @@ cdef const floating* fetch(const floating* image, floating* buf, Py_ssize_t h, P
     return buf
 
 
+cdef void need_next(Ahead* ahead, const floating* start, Py_ssize_t values) noexcept nogil:
+    """One region."""
+    ahead.start[0], ahead.nbytes[0] = <const char*>start, values * sizeof(floating)
+    ahead.start[1] = ahead.start[2] = <const char*>start
+    ahead.nbytes[1] = ahead.nbytes[2] = 0
+
+
 cdef void add_rows(floating* y, const floating* bias, Py_ssize_t rows, Py_ssize_t c
                    ) noexcept nogil:
     cdef Py_ssize_t i, j
@@ -114,6 +121,7 @@ cdef void forward_band(const floating* x, const floating* packed, const floating
     cdef Py_ssize_t i, j, k, l, group, taps = s.kh * s.kw * s.cig
     cdef Py_ssize_t length, panels = (s.cog + width - 1) // width
     cdef floating* first = y + (image * s.oh + row) * s.ow * s.co
+    cdef Ahead ahead
     cdef int segments
     g.row0, g.rows = row * s.sh - s.top, (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1
     g.col0, g.cols = -s.left, (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1
@@ -125,6 +133,9 @@ cdef void forward_band(const floating* x, const floating* packed, const floating
         for j in range(s.ow):
             pixels[i * s.ow + j] = base + (i * s.sh * g.cols + j * s.sw) * s.ci
             outs[i * s.ow + j] = first + (i * s.ow + j) * s.co
+    need_next(&ahead, x + (image * s.h + g.row0 + rows * s.sh) * s.w * s.ci,
+              rows * s.sh * s.w * s.ci)
+    plan_ahead(&ahead, s.groups * panels * row_blocks(rows * s.ow) * taps)
     for group in range(s.groups):
         if s.groups == 1 and s.dw == 1:     # the taps of a kernel row lie together
             segments, length = <int>s.kh, s.kw * s.cig
@@ -136,9 +147,7 @@ cdef void forward_band(const floating* x, const floating* packed, const floating
                 for l in range(s.kw):
                     a_off[k * s.kw + l] = (k * s.dh * g.cols + l * s.dw) * s.ci + group * s.cig
         sweep(pixels, outs, rows * s.ow, packed + group * panels * taps * width, segments, a_off,
-              b_off, length, taps, group * s.cog, s.cog, width,
-              x + (image * s.h + g.row0 + rows * s.sh) * s.w * s.ci,
-              rows * s.sh * s.w * s.ci if group == 0 else 0)
+              b_off, length, taps, group * s.cog, s.cog, width, &ahead)
     if bias != NULL:
         add_rows(first, bias, rows * s.ow, s.co)
 
@@ -205,6 +214,7 @@ cdef void backward_band(const floating* dy, const floating* packed, floating* dx
     cdef Region g
     cdef const floating* base
     cdef const Phase* phase
+    cdef Ahead ahead
     cdef Py_ssize_t f, group, q, r, i, j, count, t, k, panels = (s.cig + width - 1) // width
     g.row0, g.rows = q0 - reach_h, q1 - q0 + reach_h
     g.col0, g.cols = r0 - reach_w, r1 - r0 + reach_w
@@ -212,6 +222,8 @@ cdef void backward_band(const floating* dy, const floating* packed, floating* dx
     base = fetch(dy + image * s.oh * s.ow * s.co, buf, s.oh, s.ow, s.co, &g)
     if g.direct:
         g.cols = s.ow
+    need_next(&ahead, dy + (image * s.oh + q1) * s.ow * s.co, (q1 - q0) * s.ow * s.co)
+    plan_ahead(&ahead, s.kh * s.kw * s.co * panels * row_blocks((q1 - q0) * (r1 - r0)))
     for f in range(phase_count):
         phase = phases + f
         count = 0
@@ -236,9 +248,7 @@ cdef void backward_band(const floating* dy, const floating* packed, floating* dx
             sweep(pixels, outs, count,
                   packed + phase.packed + group * panels * phase.taps * s.cog * width,
                   phase.segments, a_off, b_off + phase.first_segment, phase.length,
-                  phase.taps * s.cog, group * s.cig, s.cig, width,
-                  dy + (image * s.oh + q1) * s.ow * s.co,
-                  (q1 - q0) * s.ow * s.co if f == 0 and group == 0 else 0)
+                  phase.taps * s.cog, group * s.cig, s.cig, width, &ahead)
 
 
 cdef Py_ssize_t gcd(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -363,6 +373,8 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
     cdef Py_ssize_t* b_off = offsets + rows
     cdef Py_ssize_t blocks = (taps + MR - 1) // MR, block
     cdef Py_ssize_t vector = width // 2, used = (cols + vector - 1) // vector * vector
+    cdef Py_ssize_t panels = (used + width - 1) // width
+    cdef Ahead ahead
     g.row0, g.rows = row * s.sh - s.top, (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1
     g.col0, g.cols = -s.left, (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1
     g.direct = g.row0 >= 0 and g.row0 + g.rows <= s.h and g.col0 == 0 and g.cols <= s.w
@@ -382,19 +394,18 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
                 i = (k * s.kw + l) * s.cig + c
                 rows_of[i] = base + (k * s.dh * g.cols + l * s.dw) * s.ci + group * s.cig + c
                 outs[i] = partial + i * padded
-    cdef Py_ssize_t panels = (used + width - 1) // width
+    need_next(&ahead, x + (image * s.h + g.row0 + rows * s.sh) * s.w * s.ci,
+              rows * s.sh * s.w * s.ci)
+    ahead.start[1] = <const char*>(dy + (image * s.oh + row + rows) * s.ow * s.co)
+    ahead.nbytes[1] = rows * s.ow * s.co * sizeof(floating)
+    plan_ahead(&ahead, panels * blocks * rows * s.ow)
     for p in range(panels):
         first = 0
         for block in range(blocks):
-            prefetch_part(<const char*>(x + (image * s.h + g.row0 + rows * s.sh) * s.w * s.ci),
-                          rows * s.sh * s.w * s.ci * sizeof(floating), p * blocks + block,
-                          panels * blocks)
-            prefetch_part(<const char*>(dy + (image * s.oh + row + rows) * s.ow * s.co),
-                          rows * s.ow * s.co * sizeof(floating), p * blocks + block,
-                          panels * blocks)
             after = taps * (block + 1) // blocks
             micro(<int>(after - first), rows_of + first, columns + p * width, <int>rows, a_off,
-                  b_off, s.ow, s.sw * s.ci, dy_step, outs + first, p * width, used - p * width, 1)
+                  b_off, s.ow, s.sw * s.ci, dy_step, outs + first, p * width, used - p * width, 1,
+                  ask_ahead(&ahead, rows * s.ow), ahead.step)
             first = after
 
 

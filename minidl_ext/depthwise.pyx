@@ -4,14 +4,24 @@ It is bound by memory: few multiplications a value. So nothing is copied or padd
 is a list of taps that fall on input rows, split into the middle, where every tap falls on a
 column too, and the few outputs at either end. The gradient of the input gathers likewise: the
 input columns that leave the same remainder by the stride meet the same taps. Channels come in
-multiples of 16. The weight gradient sums over fixed chunks of images, which are added in order;
-no result depends on the number of threads. Inner loops are in depthwise.h.
+multiples of 16. Sums over fixed chunks of images are added in order; no result depends on the
+number of threads. Inner loops are in depthwise.h.
+
+Between two normalizations, as in depthwise-separable blocks, everything about an image is done
+while it is in cache. Forward: it is normalized (and passed through a ReLU) before, and the
+statistics of the output are summed after. Backward (`depthwise_backward`): the gradient behind the
+normalization that follows, both gradients of the convolution, and the sums that the normalization
+before needs. Every array is read and written once.
 """
 cimport numpy as cnp
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
-from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, team
+from minidl_ext.micro cimport prefetch_part
+from minidl_ext.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
+    backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
+    normalized_behind, normalized_by
+from minidl_ext.runtime cimport apart, channel_blocks, has_shape, new_array, output, scratch, team
 
 import numpy as np
 
@@ -30,6 +40,8 @@ cdef enum:
     MAX_TAPS = 64
     MULTIPLE = 16       # of channels
     CHUNKS = 32         # at most, of images in a weight gradient
+    STATS_CHUNKS = 64   # of images, for statistics; more where a chunk would have more than
+    STATS_IMAGES = 16   # these
 
 
 cdef struct Geometry:
@@ -163,30 +175,75 @@ cdef double work(Geometry* s) noexcept:
     return <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw / 8
 
 
-def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), out=None,
-                   int threads=0):
-    """y (N, OH, OW, C) of x (N, H, W, C) and w (KH, KW, 1, C)."""
-    cdef cnp.ndarray a = channel_blocks(x, "depthwise_conv", "x", MULTIPLE), y
-    cdef cnp.ndarray k = kernel(w, "depthwise_conv")
+cdef void forward_chunk(const float* x, float* w, float* y, const Normalized* norm, bint stats,
+                        double* sums, float* memory, Geometry* s, Py_ssize_t first,
+                        Py_ssize_t after) noexcept nogil:
+    """Images first .. after, normalized before, statistics after."""
+    cdef Py_ssize_t n, i, pixels = s.h * s.w, size = pixels * s.c, places = s.oh * s.ow
+    cdef const float* image
+    cdef Running running
+    running.shift, running.part, running.sums, running.begun = memory, memory + s.c, sums, False
+    for n in range(first, after):
+        image = normalized(x + n * size, memory + 3 * s.c, s.c, pixels, s.c, norm)
+        for i in range(s.oh):
+            prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.oh)
+            output_row(image, w, y + (n * s.oh + i) * s.ow * s.c, s, i, False)
+        if stats:
+            count_rows(&running, y + n * places * s.c, places, s.c)
+    if stats:
+        finish_stats_f32(y + first * places * s.c, (after - first) * places, s.c, running.shift,
+                         sums, sums + s.c)
+
+
+def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), factors=None,
+                   bint relu=False, bint stats=False, out=None, int threads=0):
+    """y (N, OH, OW, C) of x (N, H, W, C), normalized by `factors`, and w (KH, KW, 1, C).
+
+    With `stats`: (y, mean, var), the last two as batch_stats gives them.
+    """
+    cdef cnp.ndarray a = channel_blocks(x, "depthwise_conv", "x", MULTIPLE), y, mean, var
+    cdef cnp.ndarray k = kernel(w, "depthwise_conv"), work_array, partial
     cdef Geometry s
+    cdef Normalized norm
     cdef cnp.npy_intp dims[4]
     cdef const float* source
     cdef float* target
     cdef float* weights
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, chunk, chunks, per_thread
     cdef int t
     set_geometry(&s, "depthwise_conv", np.shape(x), k.shape[0], k.shape[1], k.shape[3], stride,
                  padding, dilation)
+    normalized_by(&norm, factors, relu, s.c, "depthwise_conv")
+    if stats and s.n == 0:
+        raise ValueError(f"depthwise_conv: no values in shape {np.shape(x)}")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = output(out, "depthwise_conv", 4, dims, cnp.NPY_FLOAT32)
     apart(y, a, "depthwise_conv", "x")
     apart(y, k, "depthwise_conv", "w")
     source, target, weights = <float*>a.data, <float*>y.data, <float*>k.data
     t = team(threads, work(&s))
-    for i in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
-        output_row(source + i // s.oh * s.h * s.w * s.c, weights, target + i * s.ow * s.c, &s,
-                   i % s.oh, False)
-    return y
+    if norm.factors == NULL and not stats:
+        for i in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
+            output_row(source + i // s.oh * s.h * s.w * s.c, weights, target + i * s.ow * s.c, &s,
+                       i % s.oh, False)
+        return y
+    chunk = max(1, min(STATS_IMAGES, (s.n + STATS_CHUNKS - 1) // STATS_CHUNKS))
+    chunks = (s.n + chunk - 1) // chunk
+    per_thread = ((s.h * s.w + 3) * s.c * sizeof(float) + 63) // 64 * 64
+    work_array = scratch(t * per_thread)
+    partial = scratch(chunks * 2 * s.c * sizeof(double))
+    with nogil, parallel(num_threads=t):
+        for i in prange(chunks, schedule='static'):
+            forward_chunk(source, weights, target, &norm, stats,
+                          <double*>partial.data + i * 2 * s.c,
+                          <float*>(work_array.data + threadid() * per_thread), &s, i * chunk,
+                          min(s.n, (i + 1) * chunk))
+    if not stats:
+        return y
+    mean, var = new_array(1, dims + 3, cnp.NPY_FLOAT64), new_array(1, dims + 3, cnp.NPY_FLOAT64)
+    merge_chunks(<double*>partial.data, s.n * s.oh * s.ow, chunk * s.oh * s.ow, s.c,
+                 <double*>mean.data, <double*>var.data)
+    return y, mean, var
 
 
 def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
@@ -262,3 +319,89 @@ cdef void weight_chunk(const float* x, float* dy, float* partial, Geometry* s, P
         for i in range(s.oh):
             output_row(x + n * s.h * s.w * s.c, partial, dy + (n * s.oh + i) * s.ow * s.c, s, i,
                        True)
+
+
+cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, float* dw,
+                         double* sums, const Normalized* before, const Normalized* behind,
+                         float* memory, Geometry* s, Py_ssize_t first, Py_ssize_t after
+                         ) noexcept nogil:
+    """All of the backward for images first .. after: dx, and their part of dw and of the sums."""
+    cdef Py_ssize_t n, i, size = s.h * s.w * s.c, places = s.oh * s.ow
+    cdef const float* image
+    cdef float* g
+    cdef float* part = memory
+    cdef float* normalized_room = memory + 2 * s.c
+    cdef float* gradient_room = normalized_room + size
+    memset(dw, 0, s.kh * s.kw * s.c * sizeof(float))
+    memset(sums, 0, 2 * s.c * sizeof(double))
+    for n in range(first, after):
+        g = <float*>gradient_behind(dy, n * places, gradient_room, s.c, places, s.c, behind)
+        image = normalized(x + n * size, normalized_room, s.c, s.h * s.w, s.c, before)
+        for i in range(s.oh):
+            prefetch_part(<const char*>(dy + (n + 1) * places * s.c),
+                          places * s.c * sizeof(float), i, s.oh)
+            if behind.factors != NULL:
+                prefetch_part(<const char*>(behind.x + (n + 1) * places * s.c),
+                              places * s.c * sizeof(float), i, s.oh)
+            output_row(image, dw, g + i * s.ow * s.c, s, i, True)
+        for i in range(s.h):
+            prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.h)
+            input_grad_row(g, w, dx + n * size + i * s.w * s.c, s, i)
+        if before.factors != NULL:
+            backward_sums_f32(dx + n * size, x + n * size, before.relu, NULL, NULL, s.h * s.w,
+                              s.c, before.factors, part, part + s.c)
+            add_sums_f32(sums, part, 2 * s.c)
+
+
+def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
+                       factors=None, bint relu=False, behind=None, int threads=0):
+    """(dx, dw, sums): gradients of the normalized x and of w, and what normalization needs.
+
+    dy (N, OH, OW, C) is the gradient of y or, with `behind` = (y, factors, relu, centre), that of
+    the normalization of y with its ReLU; `centre` as batch_norm_finish gives it. `sums` (2, C) are
+    the sums of g and of g (x - mean_hi), g being dx masked by x's own ReLU; zeros without
+    `factors`.
+    """
+    cdef str where = "depthwise_backward"
+    cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE), k = kernel(w, where), dx, dw
+    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE), sums, partial, partial_sums
+    cdef cnp.ndarray work_array
+    cdef Geometry s
+    cdef Normalized before, after
+    cdef cnp.npy_intp dims[4]
+    cdef Py_ssize_t i, j, size, chunks, per_thread
+    cdef float* target
+    cdef float* part
+    cdef int t
+    set_geometry(&s, where, np.shape(x), k.shape[0], k.shape[1], k.shape[3], stride, padding,
+                 dilation)
+    has_shape(g, s.n, s.oh, s.ow, s.c, where, "dy")
+    normalized_by(&before, factors, relu, s.c, where)
+    normalized_behind(&after, behind, g, where)
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
+    dx = new_array(4, dims, cnp.NPY_FLOAT32)
+    dims[0], dims[1], dims[2] = s.kh, s.kw, 1
+    dw = new_array(4, dims, cnp.NPY_FLOAT32)
+    dims[0], dims[1] = 2, s.c
+    sums = new_array(2, dims, cnp.NPY_FLOAT64)
+    sums[...] = 0
+    dw[...] = 0
+    size, chunks = s.kh * s.kw * s.c, min(s.n, CHUNKS)
+    per_thread = ((s.h * s.w + s.oh * s.ow + 2) * s.c * sizeof(float) + 63) // 64 * 64
+    partial = scratch(chunks * size * sizeof(float))
+    partial_sums = scratch(chunks * 2 * s.c * sizeof(double))
+    t = team(threads, 2 * work(&s))
+    work_array = scratch(t * per_thread)
+    target, part = <float*>dw.data, <float*>partial.data
+    with nogil:
+        with parallel(num_threads=t):
+            for i in prange(chunks, schedule='static'):
+                backward_chunk(<float*>g.data, <float*>a.data, <float*>k.data, <float*>dx.data,
+                               part + i * size, <double*>partial_sums.data + i * 2 * s.c, &before,
+                               &after, <float*>(work_array.data + threadid() * per_thread), &s,
+                               s.n * i // chunks, s.n * (i + 1) // chunks)
+        for i in range(chunks):
+            add_sums_f64(<double*>sums.data, <double*>partial_sums.data + i * 2 * s.c, 2 * s.c)
+            for j in range(size):
+                target[j] += part[i * size + j]
+    return dx, dw, sums

@@ -64,7 +64,7 @@ cdef void multiply_block(const floating* a, const floating* panel, floating* y, 
     while True:
         length = s.k - k if s.k - k < KC else KC
         micro(count, rows, panel + k * s.width, 1, &zero, &zero, length, s.a_step, s.width, outs,
-              p * s.width, columns, k > 0)
+              p * s.width, columns, k > 0, NULL, 0)
         k += length
         if k >= s.k:
             break

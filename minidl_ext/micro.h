@@ -7,6 +7,9 @@
  * dilation (a segment is then a run of taps that lie together in memory), and the taps of a
  * weight gradient (a segment is then a row of output pixels).
  *
+ * Meanwhile memory that is needed soon is asked for: `ahead`, ahead_step bytes further each time;
+ * in one go, so many requests would make the multiplications wait.
+ *
  * Written with vector extensions of GCC and Clang at the width of the instruction set that this
  * file is compiled for. Sums run in one order, whatever the number of threads. This file must be
  * compiled with -ffp-contract=fast, so that a * b + c becomes one instruction.
@@ -46,11 +49,6 @@
 MICRO_INLINE void prefetch_part(const char *p, ptrdiff_t bytes, ptrdiff_t i, ptrdiff_t parts) {
     ptrdiff_t a = bytes * i / parts & ~(ptrdiff_t)63, end = bytes * (i + 1) / parts;
     for (; a < end; a += 64) __builtin_prefetch(p + a, 0, 2);
-}
-MICRO_INLINE void prefetch_part_for_writing(char *p, ptrdiff_t bytes, ptrdiff_t i,
-                                            ptrdiff_t parts) {
-    ptrdiff_t a = bytes * i / parts & ~(ptrdiff_t)63, end = bytes * (i + 1) / parts;
-    for (; a < end; a += 64) __builtin_prefetch(p + a, 1, 2);
 }
 
 #endif

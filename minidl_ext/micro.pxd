@@ -8,26 +8,28 @@ cdef extern from "micro.h" nogil:
     void micro_f32(int rows, const float* const* a, const float* b, int segments,
                    const Py_ssize_t* a_off, const Py_ssize_t* b_off, Py_ssize_t n,
                    Py_ssize_t a_step, Py_ssize_t b_step, float* const* out, Py_ssize_t out_off,
-                   Py_ssize_t columns, int accumulate)
+                   Py_ssize_t columns, int accumulate, const char* ahead,
+                   Py_ssize_t ahead_step)
     void micro_f64(int rows, const double* const* a, const double* b, int segments,
                    const Py_ssize_t* a_off, const Py_ssize_t* b_off, Py_ssize_t n,
                    Py_ssize_t a_step, Py_ssize_t b_step, double* const* out, Py_ssize_t out_off,
-                   Py_ssize_t columns, int accumulate)
+                   Py_ssize_t columns, int accumulate, const char* ahead,
+                   Py_ssize_t ahead_step)
     void prefetch_part(const char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
-    void prefetch_part_for_writing(char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
 
 
 cdef inline void micro(int rows, const floating* const* a, const floating* b, int segments,
                        const Py_ssize_t* a_off, const Py_ssize_t* b_off, Py_ssize_t n,
                        Py_ssize_t a_step, Py_ssize_t b_step, floating** out, Py_ssize_t out_off,
-                       Py_ssize_t columns, int accumulate) noexcept nogil:
+                       Py_ssize_t columns, int accumulate, const char* ahead,
+                       Py_ssize_t ahead_step) noexcept nogil:
     """rows (1..MR) x columns (1..2 vectors) of outputs; see micro.h."""
     if floating is float:
         micro_f32(rows, a, b, segments, a_off, b_off, n, a_step, b_step, out, out_off, columns,
-                  accumulate)
+                  accumulate, ahead, ahead_step)
     else:
         micro_f64(rows, a, b, segments, a_off, b_off, n, a_step, b_step, out, out_off, columns,
-                  accumulate)
+                  accumulate, ahead, ahead_step)
 
 
 cdef inline Py_ssize_t block_columns(Py_ssize_t itemsize) noexcept nogil:
@@ -50,24 +52,49 @@ cdef inline void pack_columns(const floating* w, floating* packed, Py_ssize_t k,
         packed += k * width
 
 
-cdef inline void sweep(const floating** pixels, floating** outs, Py_ssize_t count,
-                const floating* packed, int segments, const Py_ssize_t* a_off,
-                const Py_ssize_t* b_off, Py_ssize_t length, Py_ssize_t taps, Py_ssize_t out_off,
-                Py_ssize_t columns, Py_ssize_t width, const floating* ahead,
-                Py_ssize_t ahead_values) noexcept nogil:
-    """All pixels times all panels: the micro-kernel in even blocks of at most MR pixels.
+# Memory that is needed next: up to three regions, asked for in one order while the micro-kernel
+# runs for `times` terms.
+cdef struct Ahead:
+    const char* start[3]
+    Py_ssize_t nbytes[3]
+    Py_ssize_t step, done
 
-    Meanwhile the memory `ahead`, which is needed next, is asked for.
-    """
-    cdef Py_ssize_t blocks = (count + MR - 1) // MR, p, i, first, after
-    cdef Py_ssize_t panels = (columns + width - 1) // width
-    for p in range(panels):
+
+cdef inline void plan_ahead(Ahead* ahead, Py_ssize_t times) noexcept nogil:
+    cdef Py_ssize_t total = ahead.nbytes[0] + ahead.nbytes[1] + ahead.nbytes[2]
+    ahead.step = (total + times - 1) // times if times > 0 else 0
+    ahead.done = 0
+
+
+cdef inline const char* ask_ahead(Ahead* ahead, Py_ssize_t times) noexcept nogil:
+    """Where to go on for the next `times` terms."""
+    cdef Py_ssize_t at = ahead.done
+    cdef int i
+    ahead.done += times * ahead.step
+    for i in range(2):
+        if at < ahead.nbytes[i]:
+            return ahead.start[i] + at
+        at -= ahead.nbytes[i]
+    return ahead.start[2] + at
+
+
+cdef inline void sweep(const floating** pixels, floating** outs, Py_ssize_t count,
+                       const floating* packed, int segments, const Py_ssize_t* a_off,
+                       const Py_ssize_t* b_off, Py_ssize_t length, Py_ssize_t taps,
+                       Py_ssize_t out_off, Py_ssize_t columns, Py_ssize_t width, Ahead* ahead
+                       ) noexcept nogil:
+    """All pixels times all panels: the micro-kernel in even blocks of at most MR pixels."""
+    cdef Py_ssize_t blocks = row_blocks(count), p, i, first, after
+    for p in range((columns + width - 1) // width):
         first = 0
         for i in range(blocks):
-            prefetch_part(<const char*>ahead, ahead_values * sizeof(floating), p * blocks + i,
-                          panels * blocks)
             after = count * (i + 1) // blocks
             micro(<int>(after - first), pixels + first, packed + p * taps * width, segments,
                   a_off, b_off, length, 1, width, outs + first, out_off + p * width,
-                  columns - p * width, 0)
+                  columns - p * width, 0, ask_ahead(ahead, taps), ahead.step)
             first = after
+
+
+cdef inline Py_ssize_t row_blocks(Py_ssize_t rows) noexcept nogil:
+    """How many calls of the micro-kernel so many rows take."""
+    return (rows + MR - 1) // MR

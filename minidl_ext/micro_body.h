@@ -19,10 +19,11 @@ MICRO_INLINE void NAME(block)(const int R, const int C, const REAL *const *a, co
                               int segments, const ptrdiff_t *a_off, const ptrdiff_t *b_off,
                               ptrdiff_t n, ptrdiff_t a_step, ptrdiff_t b_step,
                               REAL *const *out, ptrdiff_t out_off, ptrdiff_t columns,
-                              int accumulate) {
+                              int accumulate, const char *ahead, ptrdiff_t ahead_step) {
     V sum[MR][2];
     const REAL *row[MR];
     const int whole = columns >= C * VL;
+    if (!ahead_step) ahead = (const char *)a[0];        /* nothing: a line that is there anyway */
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
         row[r] = a[r];
         for (int c = 0; c < C; c++) __builtin_prefetch(out[r] + out_off + c * VL, 1);
@@ -33,6 +34,8 @@ MICRO_INLINE void NAME(block)(const int R, const int C, const REAL *const *a, co
         ptrdiff_t i = a_off[s];
         for (ptrdiff_t k = 0; k < n; k++, i += a_step, col += b_step) {
             V w[2];
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += ahead_step;
             _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) w[c] = *(const V *)(col + c * VL);
             _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
                 const REAL x = row[r][i];
@@ -54,10 +57,10 @@ MICRO_INLINE void NAME(block)(const int R, const int C, const REAL *const *a, co
 
 #define PARAMETERS const REAL *const *a, const REAL *b, int segments, const ptrdiff_t *a_off, \
     const ptrdiff_t *b_off, ptrdiff_t n, ptrdiff_t a_step, ptrdiff_t b_step, REAL *const *out, \
-    ptrdiff_t out_off, ptrdiff_t columns, int accumulate
+    ptrdiff_t out_off, ptrdiff_t columns, int accumulate, const char *ahead, ptrdiff_t ahead_step
 #define DEFINE(R, C) static __attribute__((noinline)) void NAME(block_##R##_##C)(PARAMETERS) { \
     NAME(block)(R, C, a, b, segments, a_off, b_off, n, a_step, b_step, out, out_off, columns, \
-                accumulate); }
+                accumulate, ahead, ahead_step); }
 #define DEFINE_ROWS(R) DEFINE(R, 1) DEFINE(R, 2)
 DEFINE_ROWS(1) DEFINE_ROWS(2) DEFINE_ROWS(3) DEFINE_ROWS(4) DEFINE_ROWS(5) DEFINE_ROWS(6)
 #if MR == 12
@@ -75,7 +78,7 @@ static void (*const NAME(blocks)[MR][2])(PARAMETERS) = {
 /* `rows` (1..MR) rows and up to two vectors of columns, as described in micro.h. */
 MICRO_INLINE void NAME(micro)(int rows, PARAMETERS) {
     NAME(blocks)[rows - 1][columns > VL](a, b, segments, a_off, b_off, n, a_step, b_step, out,
-                                         out_off, columns, accumulate);
+                                         out_off, columns, accumulate, ahead, ahead_step);
 }
 
 #undef ENTRY

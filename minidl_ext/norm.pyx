@@ -283,69 +283,142 @@ cdef void gradient_block(const floating* dy, const floating* x, int relu, const 
                           factors, slope, offset)
 
 
-cdef void all_backward(const floating* dy, const floating* x, bint training, int relu,
-                       const floating* shortcut, floating* g_out, floating* dx, floating* dgamma,
-                       floating* dbeta, const floating* factors, Rows* s, char* memory,
-                       double* sums, int threads) noexcept nogil:
-    cdef Py_ssize_t n = s.channels, q, c, blocks = (s.rows + s.block - 1) // s.block
-    cdef floating* slope = <floating*>memory
-    cdef floating* offset = slope + n
+cdef void all_sums(const floating* dy, const floating* x, int relu, const floating* shortcut,
+                   floating* g_out, const floating* factors, Rows* s, char* memory,
+                   double* partial, double* sums, int threads) noexcept nogil:
+    cdef Py_ssize_t n = s.channels, q
     cdef floating* work
     with parallel(num_threads=threads):
-        work = offset + n + threadid() * 2 * n
+        work = <floating*>memory + threadid() * 2 * n
         for q in prange(s.chunks, schedule='static'):
-            chunk_sums(dy, x, relu, shortcut, g_out, factors, s, q, work, sums + 2 * q * n)
-    for q in range(1, s.chunks):
-        add_sums_f64(sums, sums + 2 * q * n, 2 * n)
-    if floating is float:
-        finish_sums_f32(sums, s.rows, n, factors, dgamma, dbeta, slope, offset)
+            chunk_sums(dy, x, relu, shortcut, g_out, factors, s, q, work, partial + 2 * q * n)
+    for q in range(s.chunks):
+        add_sums_f64(sums, partial + 2 * q * n, 2 * n)
+
+
+def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, bint masked_out=False,
+                    int threads=0):
+    """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi)."""
+    cdef cnp.ndarray a = channels_last(x, "batch_norm_sums", "x"), g, work, partial, sums
+    cdef Rows s = layout(a)
+    cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_sums"), masked = None
+    cdef cnp.npy_intp dims[2]
+    cdef int t = team(threads, <double>s.rows * s.channels)
+    cdef char* shortcut_data = like(shortcut, a, "batch_norm_sums", "shortcut")
+    cdef char* masked_data = NULL
+    g = real_array(dy, "batch_norm_sums", "dy", -1)
+    like(g, a, "batch_norm_sums", "dy")
+    if masked_out and relu:
+        masked = new_like(a)
+        masked_data = masked.data
+    work = scratch(2 * t * s.channels * a.itemsize)
+    partial = scratch(2 * s.chunks * s.channels * sizeof(double))
+    dims[0], dims[1] = 2, s.channels
+    sums = new_array(2, dims, cnp.NPY_FLOAT64)
+    sums[...] = 0
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        with nogil:
+            all_sums(<float*>g.data, <float*>a.data, relu, <float*>shortcut_data,
+                     <float*>masked_data, <float*>f.data, &s, work.data, <double*>partial.data,
+                     <double*>sums.data, t)
     else:
-        finish_sums_f64(sums, s.rows, n, factors, dgamma, dbeta, slope, offset)
-    if not training:
-        slope = offset = NULL
-    if g_out != NULL:       # already masked: no need to do it again
-        dy, relu = g_out, 0
+        with nogil:
+            all_sums(<double*>g.data, <double*>a.data, relu, <double*>shortcut_data,
+                     <double*>masked_data, <double*>f.data, &s, work.data, <double*>partial.data,
+                     <double*>sums.data, t)
+    return sums, (masked if relu else dy) if masked_out else None
+
+
+def batch_norm_finish(sums, factors, double count):
+    """(dgamma, dbeta, centre) from the sums over `count` values a channel.
+
+    centre (2, C) is the slope and the offset of the gradient through the statistics.
+    """
+    cdef cnp.ndarray total = typed_array(sums, "batch_norm_finish", "sums", 2, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray f = real_array(factors, "batch_norm_finish", "factors", 2)
+    cdef cnp.ndarray dgamma, dbeta, centre
+    cdef cnp.npy_intp n = f.shape[1]
+    cdef cnp.npy_intp dims[2]
+    cdef int typenum = cnp.PyArray_TYPE(f)
+    if f.shape[0] != 5 or total.shape[0] != 2 or total.shape[1] != n:
+        raise ValueError(f"batch_norm_finish: sums must be (2, C) and factors (5, C), got "
+                         f"{np.shape(sums)} and {np.shape(factors)}")
+    dims[0], dims[1] = 2, n
+    dgamma, dbeta = new_array(1, &n, typenum), new_array(1, &n, typenum)
+    centre = new_array(2, dims, typenum)
+    if typenum == cnp.NPY_FLOAT32:
+        finish_sums_f32(<double*>total.data, count, n, <float*>f.data, <float*>dgamma.data,
+                        <float*>dbeta.data, <float*>centre.data, <float*>centre.data + n)
+    else:
+        finish_sums_f64(<double*>total.data, count, n, <double*>f.data, <double*>dgamma.data,
+                        <double*>dbeta.data, <double*>centre.data, <double*>centre.data + n)
+    return dgamma, dbeta, centre
+
+
+cdef void all_gradients(const floating* dy, const floating* x, int relu, const floating* shortcut,
+                        floating* dx, const floating* factors, const floating* centre, Rows* s,
+                        int threads) noexcept nogil:
+    cdef Py_ssize_t q, blocks = (s.rows + s.block - 1) // s.block
+    cdef const floating* offset = centre + s.channels if centre != NULL else NULL
     for q in prange(blocks, num_threads=threads, schedule='static'):
-        gradient_block(dy, x, relu, shortcut, dx, factors, slope, offset, s, q)
+        gradient_block(dy, x, relu, shortcut, dx, factors, centre, offset, s, q)
+
+
+def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre=None,
+                          int threads=0):
+    """dx = scale g + (x - mean_hi) slope + offset; without `centre` (2, C), scale g."""
+    cdef cnp.ndarray a = channels_last(x, "batch_norm_input_grad", "x"), g, c, dx
+    cdef Rows s = layout(a)
+    cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_input_grad")
+    cdef int t = team(threads, <double>s.rows * s.channels)
+    cdef char* shortcut_data = like(shortcut, a, "batch_norm_input_grad", "shortcut")
+    cdef char* centre_data = NULL
+    g = real_array(dy, "batch_norm_input_grad", "dy", -1)
+    like(g, a, "batch_norm_input_grad", "dy")
+    if centre is not None:
+        c = typed_array(centre, "batch_norm_input_grad", "centre", 2, cnp.PyArray_TYPE(a))
+        if c.shape[0] != 2 or c.shape[1] != s.channels:
+            raise ValueError(f"batch_norm_input_grad: centre must have shape (2, {s.channels}), "
+                             f"got {np.shape(centre)}")
+        centre_data = c.data
+    dx = new_like(a)
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        with nogil:
+            all_gradients(<float*>g.data, <float*>a.data, relu, <float*>shortcut_data,
+                          <float*>dx.data, <float*>f.data, <float*>centre_data, &s, t)
+    else:
+        with nogil:
+            all_gradients(<double*>g.data, <double*>a.data, relu, <double*>shortcut_data,
+                          <double*>dx.data, <double*>f.data, <double*>centre_data, &s, t)
+    return dx
 
 
 def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, shortcut=None,
                         bint masked_out=False, int threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply; see the twin for formulas."""
-    cdef cnp.ndarray a = channels_last(x, "batch_norm_backward", "x"), g, other, dx, dgamma, dbeta
+    cdef cnp.ndarray a = channels_last(x, "batch_norm_backward", "x")
     cdef Rows s = layout(a)
-    cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_backward"), work, sums
-    cdef cnp.ndarray masked = None
-    cdef char* shortcut_data = NULL
-    cdef char* masked_data = NULL
-    cdef cnp.npy_intp dims = s.channels
-    cdef int t = team(threads, 2.0 * s.rows * s.channels), typenum = cnp.PyArray_TYPE(a)
-    g = real_array(dy, "batch_norm_backward", "dy", -1)
-    same_dtype(a, g, "batch_norm_backward", "x", "dy")
-    same_shape(a, g, "batch_norm_backward", "x", "dy")
-    if shortcut is not None:
-        other = real_array(shortcut, "batch_norm_backward", "shortcut", -1)
-        same_dtype(a, other, "batch_norm_backward", "x", "shortcut")
-        same_shape(a, other, "batch_norm_backward", "x", "shortcut")
-        shortcut_data = other.data
-    if masked_out and relu:
-        masked = new_like(a)
-        masked_data = masked.data
-    dx, dgamma, dbeta = new_like(a), new_array(1, &dims, typenum), new_array(1, &dims, typenum)
-    work = scratch((2 + 2 * t) * s.channels * a.itemsize)
-    sums = scratch(2 * s.chunks * s.channels * sizeof(double))
-    if typenum == cnp.NPY_FLOAT32:
-        with nogil:
-            all_backward(<float*>g.data, <float*>a.data, training, relu, <float*>shortcut_data,
-                         <float*>masked_data, <float*>dx.data, <float*>dgamma.data,
-                         <float*>dbeta.data, <float*>f.data, &s, work.data, <double*>sums.data, t)
-    else:
-        with nogil:
-            all_backward(<double*>g.data, <double*>a.data, training, relu, <double*>shortcut_data,
-                         <double*>masked_data, <double*>dx.data, <double*>dgamma.data,
-                         <double*>dbeta.data, <double*>f.data, &s, work.data, <double*>sums.data,
-                         t)
-    return dx, dgamma, dbeta, (masked if relu else dy) if masked_out else None
+    checked_factors(factors, a, &s, "batch_norm_backward")
+    like(real_array(dy, "batch_norm_backward", "dy", -1), a, "batch_norm_backward", "dy")
+    like(shortcut, a, "batch_norm_backward", "shortcut")
+    sums, masked = batch_norm_sums(dy, x, factors, relu, shortcut, masked_out, threads)
+    dgamma, dbeta, centre = batch_norm_finish(sums, factors, s.rows)
+    if masked is not None:      # no need to mask again
+        dy, relu, shortcut = masked, False, None
+    dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None,
+                               threads)
+    return dx, dgamma, dbeta, masked
+
+
+cdef char* like(object other, cnp.ndarray x, str where, str name) except? NULL:
+    """The memory of an array that must be like x, or of None."""
+    cdef cnp.ndarray a
+    if other is None:
+        return NULL
+    a = real_array(other, where, name, -1)
+    same_dtype(x, a, where, "x", name)
+    same_shape(x, a, where, "x", name)
+    return a.data
 
 
 cdef cnp.ndarray channels_last(object x, str where, str name):

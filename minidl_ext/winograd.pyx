@@ -17,8 +17,8 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.micro cimport MR, VECTOR_BYTES, micro_f32, prefetch_part, \
-    prefetch_part_for_writing
+from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, micro_f32, plan_ahead, \
+    prefetch_part
 from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, team
 
 import numpy as np
@@ -127,10 +127,13 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
     cdef Py_ssize_t out_bytes = (first_pixel(s, after, s.oh, s.ow) * s.co - out_first) * 4
     cdef Py_ssize_t in_first = first_pixel(s, after, s.h, s.w) * s.ci
     cdef Py_ssize_t in_bytes = (first_pixel(s, after + unit, s.h, s.w) * s.ci - in_first) * 4
+    cdef Ahead ahead
+    ahead.start[0], ahead.nbytes[0] = <const char*>(y + out_first), out_bytes
+    ahead.start[1], ahead.nbytes[1] = <const char*>(x + in_first), in_bytes
+    ahead.start[2], ahead.nbytes[2] = <const char*>(x + in_first), 0
+    plan_ahead(&ahead, FREQUENCIES * panels * blocks * s.ci)
     transform_inputs(x, v, copy, s, first, after)
     for f in range(FREQUENCIES):
-        prefetch_part(<const char*>(x + in_first), in_bytes, f, FREQUENCIES)
-        prefetch_part_for_writing(<char*>(y + out_first), out_bytes, f, FREQUENCIES)
         offset = f * s.vs
         for p in range(panels):
             a = 0
@@ -138,7 +141,7 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
                 b = count * (i + 1) // blocks
                 micro_f32(<int>(b - a), rows + a, u + f * us + p * s.ci * WIDTH, 1, &offset,
                           &zero, s.ci, 1, WIDTH, outs + a, f * s.ms + p * WIDTH,
-                          s.co - p * WIDTH, 0)
+                          s.co - p * WIDTH, 0, ask_ahead(&ahead, s.ci), ahead.step)
                 a = b
     for t in range(first, after):
         q = t % per_image
@@ -211,7 +214,7 @@ cdef void add_products(const float** rows, const float* z, float** outs, Geometr
             b = s.ci * (i + 1) // blocks
             micro_f32(<int>(b - a), rows + a, z + f * s.ms + p * WIDTH, 1, &offset, &zero, count,
                       s.ci, s.co, outs + a, f * s.ci * s.co + p * WIDTH, s.co - p * WIDTH,
-                      not first)
+                      not first, NULL, 0)
             a = b
 
 

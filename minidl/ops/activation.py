@@ -10,7 +10,7 @@ from .. import kernels
 from ..autograd import Deferred, Function
 from ..tensor import Tensor
 from .common import float_tensor
-from .fusion import MaskedGrad, NormOutput, PooledGrad
+from .fusion import MaskedGrad, NormOutput, PooledGrad, SummedGrad
 
 
 class Tanh(Function):
@@ -55,6 +55,8 @@ class ReLU(Function):
     def backward(self, dy: Any) -> Any:
         if isinstance(dy, PooledGrad) and dy.output is self.y:
             return PooledGrad(dy.dy, dy.output, masked=True)
+        if isinstance(dy, SummedGrad) and dy.output is self.y:
+            return SummedGrad(dy.array, dy.output, dy.sums, masked=True)
         dy = dy.compute() if isinstance(dy, Deferred) else dy
         if isinstance(self.y, NormOutput):
             return MaskedGrad(dy, self.y)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..autograd import Function
+from ..autograd import Deferred, Function
 from ..settings import get_precision
 from ..tensor import Tensor
 from .common import float_tensor, pair, same_float
+from .fusion import ConvOutput, NormGrad, NormOutput, SummedGrad
 
+IMAGE_VALUES = 128 * 1024       # 512 KB
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -19,27 +22,65 @@ class Conv(Function):
     """y[n,i,j,o] = b[o] + sum x[n, i s + k d - p, j s + l d - p, c] w[k,l,c,o].
 
     dx is the transposed convolution of dy with w; dw correlates x with dy; db = sum(dy).
+    1x1 and depthwise convolutions take over a normalization still to be computed: they read
+    through it, both ways (see `fusion`).
     """
 
-    algorithm: str                  # "direct", "winograd" or "depthwise"
+    takes_deferred = True
+    takes_deferred_grads = True
+    x: Any                          # an array, or a NormOutput that the kernels read through
+    algorithm: str                  # "direct", "winograd", "depthwise" or "pointwise"
     geometry: tuple[Any, ...]       # what its kernels take
 
-    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
+    def forward(self, x: Any, weight: np.ndarray, bias: np.ndarray | None,
                 stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
-                groups: int) -> np.ndarray:
-        self.x, self.weight = x, weight
+                groups: int) -> Any:
         if winograd_pays(x, weight, stride, dilation, groups):
             self.algorithm, self.geometry = "winograd", (padding,)
-            y = kernels.winograd_conv(x, weight, padding)
         elif depthwise_fits(x, weight, groups):
             self.algorithm, self.geometry = "depthwise", (stride, padding, dilation)
+        elif pointwise_fits(x, weight, stride, padding, groups):
+            self.algorithm, self.geometry = "pointwise", ()
+        else:
+            self.algorithm, self.geometry = "direct", (stride, padding, dilation, groups)
+        self.x, self.weight = x, weight
+        if isinstance(x, NormOutput) and self._reads_through(x, bias):
+            return self._forward_through(x)
+        if isinstance(x, Deferred):
+            self.x = x = x.compute()
+        if self.algorithm == "winograd":
+            y = kernels.winograd_conv(x, weight, *self.geometry)
+        elif self.algorithm == "depthwise":
             y = kernels.depthwise_conv(x, weight, *self.geometry)
         else:
             self.algorithm, self.geometry = "direct", (stride, padding, dilation, groups)
             return kernels.conv(x, weight, bias, *self.geometry)
         return y if bias is None else kernels.add(y, bias, out=y)
 
-    def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
+    def _reads_through(self, x: NormOutput, bias: np.ndarray | None) -> bool:
+        """Whether a normalization is taken over. One image of it has to stay in cache."""
+        if x.shortcut is not None or bias is not None or x.shape[0] == 0:
+            return False
+        return self.algorithm == "pointwise" or (
+            self.algorithm == "depthwise" and math.prod(x.shape[1:]) <= IMAGE_VALUES)
+
+    def _forward_through(self, x: NormOutput) -> Any:
+        """y; with its statistics where a normalization in training is likely to follow."""
+        kernel = getattr(kernels, f"{self.algorithm}_conv")
+        stats = True in self.needs_grad
+        y = kernel(x.x, self.weight, *self.geometry, factors=x.factors, relu=x.relu, stats=stats)
+        return ConvOutput(*y) if stats else y
+
+    def backward(self, dy: Any) -> tuple[Any, ...]:
+        if isinstance(self.x, NormOutput):
+            if self.needs_grad[0] and self.needs_grad[1]:
+                return self._backward_through(dy, self.x)
+            self.x = self.x.compute()
+            if self.algorithm == "pointwise":
+                self.algorithm = "direct"
+                self.geometry = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+        if isinstance(dy, Deferred):
+            dy = dy.compute()
         dx = dw = db = None
         if self.needs_grad[0]:
             dx = self._input_grad(dy)
@@ -49,23 +90,31 @@ class Conv(Function):
             db = kernels.sum(dy.reshape(1, -1, dy.shape[-1])).reshape(-1)
         return dx, dw, db
 
+    def _backward_through(self, dy: Any, x: NormOutput) -> tuple[Any, ...]:
+        kernel = getattr(kernels, f"{self.algorithm}_backward")
+        behind = None
+        if isinstance(dy, NormGrad):
+            dy, behind = dy.dy, (dy.x, dy.factors, dy.relu, dy.centre)
+        elif isinstance(dy, Deferred):
+            dy = dy.compute()
+        dx, dw, sums = kernel(dy, x.x, self.weight, *self.geometry, factors=x.factors,
+                              relu=x.relu, behind=behind)
+        return SummedGrad(dx, x, sums), dw, None
+
     def _input_grad(self, dy: np.ndarray) -> np.ndarray:
-        if self.algorithm == "winograd":
-            return kernels.winograd_input_grad(dy, self.weight, self.x.shape, *self.geometry)
-        if self.algorithm == "depthwise":
-            return kernels.depthwise_input_grad(dy, self.weight, self.x.shape, *self.geometry)
-        return kernels.conv_input_grad(dy, self.weight, self.x.shape, *self.geometry)
+        kernel = {"direct": kernels.conv_input_grad, "winograd": kernels.winograd_input_grad,
+                  "depthwise": kernels.depthwise_input_grad}[self.algorithm]
+        return kernel(dy, self.weight, self.x.shape, *self.geometry)
 
     def _weight_grad(self, dy: np.ndarray) -> np.ndarray:
         if self.algorithm == "winograd":
             return kernels.winograd_weight_grad(self.x, dy, *self.geometry)
-        kernel_shape = self.weight.shape[:2]
-        if self.algorithm == "depthwise":
-            return kernels.depthwise_weight_grad(self.x, dy, kernel_shape, *self.geometry)
-        return kernels.conv_weight_grad(self.x, dy, kernel_shape, *self.geometry)
+        kernel = {"direct": kernels.conv_weight_grad,
+                  "depthwise": kernels.depthwise_weight_grad}[self.algorithm]
+        return kernel(self.x, dy, self.weight.shape[:2], *self.geometry)
 
 
-def winograd_pays(x: np.ndarray, weight: np.ndarray, stride: tuple[int, int],
+def winograd_pays(x: np.ndarray | Deferred, weight: np.ndarray, stride: tuple[int, int],
                   dilation: tuple[int, int], groups: int) -> bool:
     """Whether a convolution, and its gradients, go by Winograd's F(4x4, 3x3) (Lavin & Gray 2016).
 
@@ -80,11 +129,20 @@ def winograd_pays(x: np.ndarray, weight: np.ndarray, stride: tuple[int, int],
             and x.shape[1] >= 4 and x.shape[2] >= 4 and get_precision() == "default")
 
 
-def depthwise_fits(x: np.ndarray, weight: np.ndarray, groups: int) -> bool:
+def depthwise_fits(x: np.ndarray | Deferred, weight: np.ndarray, groups: int) -> bool:
     """Whether a convolution has a kernel for every channel that `kernels.depthwise_conv` takes."""
     kh, kw, _, channels = weight.shape
     return (x.dtype == np.float32 and groups == channels == x.shape[3] and channels % 16 == 0
             and kh * kw <= 64)
+
+
+def pointwise_fits(x: np.ndarray | Deferred, weight: np.ndarray, stride: tuple[int, int],
+                   padding: Padding, groups: int) -> bool:
+    """Whether a convolution is a product of pixels and weights that `kernels.pointwise_conv`
+    takes; without a normalization before it, the direct kernel is as fast."""
+    return (isinstance(x, Deferred) and x.dtype == np.float32 and weight.shape[:2] == (1, 1)
+            and stride == (1, 1) and padding == ((0, 0), (0, 0)) and groups == 1
+            and weight.shape[2] % 16 == 0 and weight.shape[3] % 16 == 0)
 
 
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,

@@ -5,6 +5,11 @@ Forward, the output of `batch_norm` is a `NormOutput`: what to compute it from. 
 or max_pool(relu(batch_norm(x))), is one pass over memory. Backward, the gradients that such users
 pass back are deferred likewise, and the normalization computes them in the passes it makes anyway.
 Whoever else meets one of these calls `compute` and has an array.
+
+In depthwise-separable blocks the convolutions between two normalizations take part too: they
+normalize what they read, sum the statistics of what they write (`ConvOutput`), and backward they
+read the gradient through a normalization (`NormGrad`) and sum what the next one needs
+(`SummedGrad`). Then every array of such a block is read and written once each way.
 """
 
 from __future__ import annotations
@@ -56,6 +61,17 @@ class NormOutput(Deferred):
         return kernels.batch_norm_pool(self.x, self.factors, self.relu)
 
 
+class ConvOutput(Deferred):
+    """The output of a convolution with the statistics of its channels, which it has summed."""
+
+    def __init__(self, array: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
+        self.array, self.mean, self.var = array, mean, var
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def compute(self) -> np.ndarray:
+        return self.array
+
+
 class MaskedGrad(Deferred):
     """The gradient behind a ReLU that was taken into a normalization: dy where y > 0."""
 
@@ -86,3 +102,33 @@ class PooledGrad(Deferred):
         _, argmax = kernels.max_pool(y, PAIR, PAIR)
         g = kernels.max_pool_backward(self.dy, argmax, y.shape, PAIR, PAIR)
         return kernels.relu_backward(g, y) if self.masked else g
+
+
+class SummedGrad(Deferred):
+    """The gradient of a normalization's output, with the sums that its backward needs.
+
+    `masked`: of the output before its ReLU, rather than after it.
+    """
+
+    def __init__(self, array: np.ndarray, output: NormOutput, sums: np.ndarray,
+                 masked: bool = False) -> None:
+        self.array, self.output, self.sums, self.masked = array, output, sums, masked
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def compute(self) -> np.ndarray:
+        if not self.masked:
+            return self.array
+        return kernels.relu_backward(self.array, self.output.compute())
+
+
+class NormGrad(Deferred):
+    """The gradient of a normalization's input: dy is that of its output, after its ReLU."""
+
+    def __init__(self, dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
+                 centre: np.ndarray | None) -> None:
+        self.dy, self.x, self.factors, self.relu, self.centre = dy, x, factors, relu, centre
+        self.shape, self.dtype = x.shape, x.dtype
+
+    def compute(self) -> np.ndarray:
+        return kernels.batch_norm_input_grad(self.dy, self.x, self.factors, self.relu,
+                                             centre=self.centre)

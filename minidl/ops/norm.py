@@ -15,7 +15,7 @@ from .. import kernels
 from ..autograd import Deferred, Function
 from ..tensor import Tensor
 from .common import float_tensor, same_float
-from .fusion import MaskedGrad, NormOutput, PooledGrad
+from .fusion import ConvOutput, MaskedGrad, NormGrad, NormOutput, PooledGrad, SummedGrad
 
 
 class BatchNorm(Function):
@@ -27,33 +27,53 @@ class BatchNorm(Function):
     with given statistics dx = gamma / sqrt(var + eps) dy.
     """
 
+    takes_deferred = True
     takes_deferred_grads = True
 
-    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
+    def forward(self, x: Any, gamma: np.ndarray | None, beta: np.ndarray | None,
                 mean: np.ndarray, var: np.ndarray, eps: float, training: bool) -> NormOutput:
+        # A convolution that summed the statistics can also read the gradient through here.
+        self.defers_gradient = isinstance(x, ConvOutput)
+        if isinstance(x, Deferred):
+            x = x.compute()
         self.x, self.training = x, training
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
         return NormOutput(x, self.factors)
 
-    def backward(self, dy: Any) -> tuple[np.ndarray | None, ...]:
+    def backward(self, dy: Any) -> tuple[Any, ...]:
         dx, dgamma, dbeta = self._gradients(dy)
         return (dx if self.needs_grad[0] else None,
                 dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None)
 
-    def _gradients(self, dy: Any) -> tuple[np.ndarray, ...]:
-        mine = isinstance(dy, MaskedGrad | PooledGrad) and dy.output.factors is self.factors
-        if mine and isinstance(dy, PooledGrad):
-            return kernels.batch_norm_pool_backward(dy.dy, self.x, self.factors, self.training,
-                                                    relu=dy.output.relu)
-        if mine and dy.array is None:
-            shortcut = dy.output.shortcut
-            # A shortcut wants the masked gradient as well: written in the same pass.
-            *gradients, dy.array = kernels.batch_norm_backward(
-                dy.dy, self.x, self.factors, self.training, relu=True, shortcut=shortcut,
-                masked_out=shortcut is not None)
-            return tuple(gradients)
-        dy = dy.compute() if isinstance(dy, Deferred) else dy
-        return kernels.batch_norm_backward(dy, self.x, self.factors, self.training)[:3]
+    def _gradients(self, dy: Any) -> tuple[Any, ...]:
+        relu, shortcut, sums = False, None, None
+        if isinstance(dy, MaskedGrad | PooledGrad | SummedGrad) \
+                and dy.output.factors is self.factors:      # not of another one's output
+            if isinstance(dy, PooledGrad):
+                return kernels.batch_norm_pool_backward(dy.dy, self.x, self.factors,
+                                                        self.training, relu=dy.output.relu)
+            if isinstance(dy, SummedGrad):
+                dy, relu, sums = dy.array, dy.output.relu, dy.sums
+            elif dy.array is None:
+                shortcut = dy.output.shortcut
+                if shortcut is not None:
+                    # It wants the masked gradient as well: written in the same pass.
+                    *gradients, dy.array = kernels.batch_norm_backward(
+                        dy.dy, self.x, self.factors, self.training, relu=True,
+                        shortcut=shortcut, masked_out=True)
+                    return tuple(gradients)
+                dy, relu = dy.dy, True
+        if isinstance(dy, Deferred):
+            dy = dy.compute()
+        if sums is None and not self.defers_gradient:
+            return kernels.batch_norm_backward(dy, self.x, self.factors, self.training,
+                                               relu=relu)[:3]
+        if sums is None:
+            sums, _ = kernels.batch_norm_sums(dy, self.x, self.factors, relu=relu)
+        dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
+                                                          self.x.size // self.x.shape[-1])
+        dx: Any = NormGrad(dy, self.x, self.factors, relu, centre if self.training else None)
+        return dx if self.defers_gradient else dx.compute(), dgamma, dbeta
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
@@ -92,7 +112,11 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     if not eps >= 0:
         raise ValueError(f"batch_norm: eps must be >= 0, got {eps!r}")
     if training:
-        mean, var = kernels.batch_stats(_checked(x)._values())
+        source = _checked(x)._deferred
+        if isinstance(source, ConvOutput):
+            mean, var = source.mean, source.var
+        else:
+            mean, var = kernels.batch_stats(x._values())
         m = x.size // channels
         if running_mean is not None:
             running_mean += momentum * (mean - running_mean)

@@ -37,35 +37,63 @@ def batch_norm_apply(x, factors, shortcut=None, relu=False, out=None, threads=0)
     return into(out, y)
 
 
+def batch_norm_sums(dy, x, factors, relu=False, shortcut=None, masked_out=False, threads=0):
+    """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
+
+    `relu`: g is dy masked where the output is not positive; the output is recomputed from x and
+    the shortcut. `masked_out` asks for g, which is the gradient of the shortcut.
+    """
+    g = dy
+    if relu:
+        g = np.where(_normalized(x, factors, shortcut) > 0, dy, dy.dtype.type(0))
+    rows = g.reshape(-1, x.shape[-1])
+    products = (g * (x - factors[0])).reshape(rows.shape)
+    return (np.stack([rows.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)]),
+            g if masked_out else None)
+
+
+def batch_norm_finish(sums, factors, count):
+    """(dgamma, dbeta, centre) from the sums over `count` = M values a channel:
+
+        dbeta = sum(g),  dgamma = sum(g xhat) = rstd (sum(g (x - mean_hi)) - mean_lo sum(g)).
+
+    centre (2, C) is the gradient through the statistics as slope and offset:
+
+        -scale (dbeta / M + xhat dgamma / M) = (x - mean_hi) slope + offset.
+    """
+    _, scale, _, rstd, mean_lo = factors.astype(np.float64)
+    dbeta = sums[0]
+    dgamma = (sums[1] - mean_lo * dbeta) * rstd
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = -scale * rstd * dgamma / count
+        offset = -scale * dbeta / count - slope * mean_lo
+    dtype = factors.dtype
+    return dgamma.astype(dtype), dbeta.astype(dtype), np.stack([slope, offset]).astype(dtype)
+
+
+def batch_norm_input_grad(dy, x, factors, relu=False, shortcut=None, centre=None, threads=0):
+    """dx = scale g + (x - mean_hi) slope + offset; without `centre` (2, C), scale g."""
+    g = dy
+    if relu:
+        g = np.where(_normalized(x, factors, shortcut) > 0, dy, dy.dtype.type(0))
+    dx = factors[1] * g
+    return dx if centre is None else dx + ((x - factors[0]) * centre[0] + centre[1])
+
+
 def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None,
                         masked_out=False, threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply.
 
-    `relu`: dy is first masked where the output is not positive; the output is recomputed from
-    x and the shortcut. `masked_out` asks for the masked dy, which is the gradient of the
-    shortcut. `training`: the statistics depend on x:
+    `training`: the statistics depend on x, and
 
-        dbeta = sum(g),  dgamma = sum(g * xhat),  dx = scale * (g - dbeta / M - xhat * dgamma / M)
+        dx = scale (g - dbeta / M - xhat dgamma / M),
 
-    otherwise dx = scale * g (Ioffe & Szegedy 2015, section 3).
+    otherwise dx = scale g (Ioffe & Szegedy 2015, section 3).
     """
-    mean_hi, scale, _, rstd, mean_lo = factors
-    g = dy
-    if relu:
-        positive = _normalized(x, factors, shortcut) > 0
-        g = np.where(positive, dy, dy.dtype.type(0))
-    channels = x.shape[-1]
-    rows = g.reshape(-1, channels)
-    xhat = (((x - mean_hi) - mean_lo) * rstd).reshape(-1, channels)
-    dbeta = rows.sum(axis=0, dtype=np.float64)
-    dgamma = (rows * xhat).sum(axis=0, dtype=np.float64)
-    if training:
-        m = rows.shape[0]
-        dx = scale * (rows - (dbeta / m).astype(x.dtype) - xhat * (dgamma / m).astype(x.dtype))
-    else:
-        dx = scale * rows
-    return (dx.reshape(x.shape), dgamma.astype(x.dtype), dbeta.astype(x.dtype),
-            g if masked_out else None)
+    sums, masked = batch_norm_sums(dy, x, factors, relu, shortcut, masked_out)
+    dgamma, dbeta, centre = batch_norm_finish(sums, factors, x.size // max(1, x.shape[-1]))
+    dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None)
+    return dx, dgamma, dbeta, masked
 
 
 def _normalized(x, factors, shortcut):
