@@ -23,26 +23,42 @@ MICRO_INLINE void NAME(block)(const int R, const int C, const REAL *const *a, co
     V sum[MR][2];
     const REAL *row[MR];
     const int whole = columns >= C * VL;
+    int adjacent = 1;
     if (!ahead_step) ahead = (const char *)a[0];        /* nothing: a line that is there anyway */
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
         row[r] = a[r];
+        adjacent &= row[r] == row[0] + r;
         for (int c = 0; c < C; c++) __builtin_prefetch(out[r] + out_off + c * VL, 1);
         _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] = (V){0};
     }
+/* One term: the product of a value of each row, a float at `value`, and C vectors of b. */
+#define TERM(value) do { \
+        V w[2]; \
+        __builtin_prefetch(ahead, 0, 2); \
+        ahead += ahead_step; \
+        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) w[c] = *(const V *)(col + c * VL); \
+        col += b_step; \
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) { \
+            const REAL x = value; \
+            _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] += x * w[c]; \
+        } \
+    } while (0)
     for (int s = 0; s < segments; s++) {
         const REAL *col = b + b_off[s];
-        ptrdiff_t i = a_off[s];
-        for (ptrdiff_t k = 0; k < n; k++, i += a_step, col += b_step) {
-            V w[2];
-            __builtin_prefetch(ahead, 0, 2);
-            ahead += ahead_step;
-            _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) w[c] = *(const V *)(col + c * VL);
-            _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
-                const REAL x = row[r][i];
-                _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] += x * w[c];
-            }
+        const REAL *at = row[0] + a_off[s];
+        ptrdiff_t i = a_off[s], k = 0;
+        if (adjacent) {
+            for (; k < n; k++, at += a_step) TERM(at[r]);
+        } else if (a_step == 1) {
+            /* Twelve pointers do not fit in the registers: four terms for each time they come. */
+            for (; k + 4 <= n; k += 4, i += 4)
+                _Pragma("GCC unroll 4") for (int u = 0; u < 4; u++) TERM(row[r][i + u]);
+            for (; k < n; k++, i++) TERM(row[r][i]);
+        } else {
+            for (; k < n; k++, i += a_step) TERM(row[r][i]);
         }
     }
+#undef TERM
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
         _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) {
             REAL *o = out[r] + out_off + c * VL;

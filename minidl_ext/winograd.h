@@ -94,6 +94,44 @@ static __attribute__((noinline)) void input_tile(const float *x, ptrdiff_t row,
     }
 }
 
+/* m[tile][columns] = v[tile][ci] u[ci][columns], MR tiles, C vectors of columns. The micro-kernel
+ * for a constant ci: rows need no pointers, which pays where the sums are short. */
+MICRO_INLINE void product_block(const int ci, const int C, const float *v, const float *u,
+                                float *m, ptrdiff_t co, const char *ahead,
+                                ptrdiff_t ahead_step) {
+    wv sum[MR][2];
+    _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++) sum[r][0] = sum[r][1] = (wv){0};
+    for (int k = 0; k < ci; k++, u += 2 * WV, ahead += ahead_step) {
+        __builtin_prefetch(ahead, 0, 2);
+        wv w[2];
+        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) w[c] = LOAD(u + c * WV);
+        _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++)
+            _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] += v[r * ci + k] * w[c];
+    }
+    _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++)
+        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) STORE(m + r * co + c * WV, sum[r][c]);
+}
+
+/* Whether product_tiles has a block for so many input channels. */
+MICRO_INLINE int has_product_tiles(ptrdiff_t ci) { return ci == 16 || ci == 32 || ci == 64; }
+
+/* The same for `blocks` times MR tiles. */
+static __attribute__((noinline)) void product_tiles(ptrdiff_t ci, int vectors, const float *v,
+                                                    const float *u, float *m, ptrdiff_t blocks,
+                                                    ptrdiff_t co, const char *ahead,
+                                                    ptrdiff_t ahead_step) {
+#define TILES(CI, C) \
+    for (ptrdiff_t i = 0; i < blocks; i++, v += MR * CI, m += MR * co, ahead += CI * ahead_step) \
+        product_block(CI, C, v, u, m, co, ahead, ahead_step)
+    if (ci == 16 && vectors == 1) TILES(16, 1);
+    else if (ci == 16) TILES(16, 2);
+    else if (ci == 32 && vectors == 1) TILES(32, 1);
+    else if (ci == 32) TILES(32, 2);
+    else if (vectors == 1) TILES(64, 1);
+    else TILES(64, 2);
+#undef TILES
+}
+
 /* The products m[frequency * step + channel] to a tile of `rows` x `cols` (4x4 but at a border)
  * outputs at y, rows `row` apart. */
 static __attribute__((noinline)) void output_tile(const float *m, ptrdiff_t step, float *y,

@@ -32,6 +32,10 @@ cdef extern from "winograd.h" nogil:
                      Py_ssize_t channels, Py_ssize_t rows, Py_ssize_t cols)
     void output_grad_tile(const float* dy, Py_ssize_t row, Py_ssize_t channels, float* z,
                           Py_ssize_t step)
+    int has_product_tiles(Py_ssize_t ci)
+    void product_tiles(Py_ssize_t ci, int vectors, const float* v, const float* u, float* m,
+                       Py_ssize_t blocks, Py_ssize_t co, const char* ahead,
+                       Py_ssize_t ahead_step)
     void weight_vector(const float* w, Py_ssize_t tap_step, float* u, Py_ssize_t step)
     void weight_block_turned(const float* w, Py_ssize_t ci, Py_ssize_t co, float* u,
                              Py_ssize_t width, Py_ssize_t step)
@@ -136,6 +140,11 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
     for f in range(FREQUENCIES):
         offset = f * s.vs
         for p in range(panels):
+            if count % MR == 0 and has_product_tiles(s.ci):
+                product_tiles(s.ci, 1 if s.co - p * WIDTH <= VL else 2, v + offset,
+                              u + f * us + p * s.ci * WIDTH, m + f * s.ms + p * WIDTH, blocks,
+                              s.co, ask_ahead(&ahead, blocks * s.ci), ahead.step)
+                continue
             a = 0
             for i in range(blocks):
                 b = count * (i + 1) // blocks
