@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memset
 
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, micro_f32, plan_ahead, \
     prefetch_part
-from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, team
+from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, share, team
 
 import numpy as np
 
@@ -165,7 +165,8 @@ cdef void transform_weights(const float* w, float* u, Geometry* s, bint turned, 
     """U[36][panel][input channel][WIDTH]; `turned`: w is that of the forward convolution."""
     cdef Py_ssize_t panels = (s.co + WIDTH - 1) // WIDTH, step = panels * s.ci * WIDTH, c, o
     cdef Py_ssize_t ci_blocks = s.ci // VL, co_blocks = s.co // VL
-    for c in prange(ci_blocks, num_threads=threads, schedule='static'):
+    for c in prange(ci_blocks, num_threads=threads,
+                    schedule='dynamic', chunksize=share(ci_blocks, threads)):
         for o in range(co_blocks):
             if turned:
                 weight_block_turned(w + o * VL * s.ci + c * VL, s.co, s.ci,
@@ -206,7 +207,7 @@ cdef int forward(const float* x, const float* w, float* y, Geometry* s, bint tur
             outs = <float**>(rows + unit)
             for t in range(unit):
                 rows[t], outs[t] = v + t * s.ci, m + t * s.co
-            for i in prange(units, schedule='static'):
+            for i in prange(units, schedule='dynamic', chunksize=share(units, threads)):
                 forward_unit(x, u, y, v, m, m + FREQUENCIES * s.ms, rows, outs, s, unit, i * unit)
     return 0
 
@@ -250,11 +251,13 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
             t = q * chunk
             count = min(chunk, s.tiles - t)
             units = (count + UNIT - 1) // UNIT
-            for i in prange(units, num_threads=threads, schedule='static'):
+            for i in prange(units, num_threads=threads,
+                            schedule='dynamic', chunksize=share(units, threads)):
                 transform_unit(x, dy, v + i * UNIT * s.ci, z + i * UNIT * s.co,
                                copy + threadid() * copies, s, t + i * UNIT,
                                min(t + i * UNIT + UNIT, t + count))
-            for i in prange(FREQUENCIES, num_threads=threads, schedule='static'):
+            for i in prange(FREQUENCIES, num_threads=threads,
+                            schedule='dynamic', chunksize=share(FREQUENCIES, threads)):
                 add_products(rows, z, outs, s, i, count, t == 0)
         for c in prange(s.ci, num_threads=threads, schedule='static'):
             for t in range(s.co // VL):
