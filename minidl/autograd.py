@@ -128,39 +128,37 @@ class Function:
         node = cls()
         recording = _mode.recording
         takes_deferred = cls.takes_deferred
-        arrays = []
-        needs = []
+        ours = cls._ours
+        arrays: list[Any] = []
+        kept: list[Tensor | None] = []      # the inputs that need a gradient
         for x in inputs:
             if isinstance(x, Tensor):
-                needs.append(recording and x._requires_grad)
                 a: Any = x._array
                 if a is None:
                     if takes_deferred:      # one: others are computed, and watched as arrays
                         a, takes_deferred = x._deferred, False
                     else:
                         a = x._compute()
-                if not cls._ours:
+                if not ours:
                     x._expose()
-                arrays.append(a)
+                kept.append(x if recording and x._requires_grad else None)
             else:
-                needs.append(False)
-                arrays.append(np.asarray(x, order="C") if isinstance(x, np.ndarray) else x)
-        node.needs_grad = tuple(needs)
+                a = np.asarray(x, order="C") if isinstance(x, np.ndarray) else x
+                kept.append(None)
+            arrays.append(a)
+        node.needs_grad = needs = tuple([x is not None for x in kept])
         result = node.forward(*arrays, **options)
-        record = True in needs
-        if isinstance(result, tuple):
-            made = tuple([_output(r, cls) for r in result])
-        else:
-            made = (_output(result, cls),)
+        several = isinstance(result, tuple)
+        made = tuple([_output(r, cls) for r in result]) if several else (_output(result, cls),)
         if cls.returns_view:
             for x in inputs:
                 if isinstance(x, Tensor):
                     x._expose()
             for t in made:
                 t._exposed = True
-        if record:
+        if True in needs:
             node.order = _next_order()
-            node.inputs = tuple([x if n else None for x, n in zip(inputs, needs, strict=True)])
+            node.inputs = tuple(kept)
             node.outputs = tuple([(t.shape, t.dtype) for t in made])
             for slot, t in enumerate(made):
                 if t.dtype.kind == "f":
@@ -170,7 +168,7 @@ class Function:
         for t in made:
             if t._deferred is not None and t._deferred.reads:
                 _watch(t, inputs, arrays)
-        return made if isinstance(result, tuple) else made[0]
+        return made if several else made[0]
 
 
 def _output(result: Any, cls: type[Function]) -> Tensor:
@@ -184,7 +182,7 @@ def _output(result: Any, cls: type[Function]) -> Tensor:
         t._array = result if result.flags.c_contiguous else np.asarray(result, order="C")
     elif isinstance(result, Deferred):
         t._deferred = result
-    elif isinstance(result, np.generic | int | float):
+    elif isinstance(result, (np.generic, int, float)):
         t._array = np.asarray(result)
     else:
         raise TypeError(f"{cls.__name__}.forward must return an array or a tuple of arrays, "
@@ -315,7 +313,7 @@ def _step(node: Function, grads: list[Any], leaves: dict[int, _Leaf]) -> None:
     for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
         if t is None or g is None:
             continue
-        if not isinstance(g, np.ndarray | Deferred):
+        if not isinstance(g, (np.ndarray, Deferred)):
             g = np.asarray(g)
         if g.shape != t.shape:
             raise RuntimeError(f"{type(node).__name__}.backward returned a gradient of shape "

@@ -321,11 +321,11 @@ class Tensor:
 def plain_array(obj: Any) -> np.ndarray:
     """obj as an array: NumPy values keep their dtype, Python floats (in lists too) are float32."""
     array = np.asarray(obj)
-    if array.dtype == np.float64 and not isinstance(obj, np.ndarray | np.generic):
+    if array.dtype == np.float64 and not isinstance(obj, (np.ndarray, np.generic)):
         inner = obj
-        while isinstance(inner, list | tuple) and inner:
+        while isinstance(inner, (list, tuple)) and inner:
             inner = inner[0]
-        if not isinstance(inner, np.ndarray | np.generic):
+        if not isinstance(inner, (np.ndarray, np.generic)):
             array = array.astype(np.float32)
     return array
 

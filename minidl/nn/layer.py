@@ -11,6 +11,7 @@ from ..autograd import no_grad
 from ..tensor import Tensor, plain_array
 
 Self = TypeVar("Self", bound="Layer")
+_PLAIN = frozenset((int, float, bool, str, type(None)))     # types of attributes that hold nothing
 Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
 
 
@@ -65,7 +66,11 @@ class Layer:
     def _items(self) -> Iterator[tuple[str, Any]]:
         """(name, value) of each parameter, buffer and child that this layer holds itself."""
         for name, value in self.__dict__.items():
-            if not name.startswith("_"):
+            if type(value) in _PLAIN or name.startswith("_"):
+                continue
+            if isinstance(value, (Parameter, Layer, np.ndarray)):
+                yield name, value
+            else:
                 yield from _flatten(name, value)
 
     def _walk(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -136,8 +141,11 @@ class Layer:
 
     def zero_grad(self) -> None:
         """Forget all gradients (`.grad` becomes None)."""
-        for p in self.parameters():
-            p._grad = None
+        for _, value in self._items():
+            if isinstance(value, Parameter):
+                value._grad = None
+            elif isinstance(value, Layer):
+                value.zero_grad()
 
     def astype(self: Self, dtype: Any) -> Self:
         """Convert all floating parameters and buffers, in place; returns the layer."""
@@ -312,9 +320,9 @@ def _converted(value: Any, dtype: np.dtype) -> Any:
 
 def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Parameters, arrays and layers in a value, and in lists, tuples and dicts of them."""
-    if isinstance(value, Parameter | Layer | np.ndarray):
+    if isinstance(value, (Parameter, Layer, np.ndarray)):
         yield name, value
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
             yield from _flatten(f"{name}.{i}", item)
     elif isinstance(value, dict):

@@ -14,7 +14,7 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     """x as a tensor; arrays and numbers become constants."""
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, np.ndarray | np.generic | int | float | list | tuple):
+    if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)):
         array = plain_array(x)
         if array.dtype.kind == "c":
             raise TypeError(f"{where}: complex numbers are not supported, got {array.dtype}")
@@ -45,7 +45,7 @@ def normalize_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
     """axis (None, int or tuple of ints, negative allowed) as a sorted tuple."""
     if axis is None:
         return tuple(range(ndim))
-    if not isinstance(axis, tuple | list):
+    if not isinstance(axis, (tuple, list)):
         axis = (axis,)
     result = []
     for a in axis:
@@ -64,7 +64,7 @@ def normalize_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
 
 def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
     """An int or a pair of ints as a pair, each at least `least`."""
-    values = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value, value)
+    values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
     try:
         values = tuple(operator.index(v) for v in values)
     except TypeError:

@@ -22,7 +22,7 @@ def _operand(x: Any, where: str) -> Any:
     """A tensor, array or Python number, ready for apply."""
     if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
-    if isinstance(x, np.generic | np.ndarray) and x.ndim == 0 and x.dtype.kind in "fiub":
+    if isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "fiub":
         return {"f": float, "b": bool}.get(x.dtype.kind, int)(x)
     if isinstance(x, numbers.Real):
         return float(x)

@@ -47,7 +47,7 @@ class BatchNorm(Function):
 
     def _gradients(self, dy: Any) -> tuple[Any, ...]:
         relu, shortcut, sums = False, None, None
-        if isinstance(dy, MaskedGrad | PooledGrad | SummedGrad) \
+        if isinstance(dy, (MaskedGrad, PooledGrad, SummedGrad)) \
                 and dy.output.factors is self.factors:      # not of another one's output
             if isinstance(dy, PooledGrad):
                 return kernels.batch_norm_pool_backward(dy.dy, self.x, self.factors,
@@ -90,50 +90,60 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     x = float_tensor(x, "batch_norm")
     gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")
     beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
-    same_float("batch_norm", x=x, gamma=gamma, beta=beta)
-    if x.ndim < 2:
+    _check(x, gamma, beta, running_mean, running_var, training, eps)
+    if training:
+        source = x._deferred
+        if isinstance(source, ConvOutput):
+            mean, var = source.mean, source.var
+        else:
+            mean, var = kernels.batch_stats(x._values())
+        if running_mean is not None:
+            running_mean += momentum * (mean - running_mean)
+        if running_var is not None:
+            m = x.size // x.shape[-1]
+            running_var += momentum * (var * (m / (m - 1)) - running_var)
+    else:
+        assert running_mean is not None and running_var is not None
+        mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
+    return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training)
+
+
+def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
+           running_mean: np.ndarray | None, running_var: np.ndarray | None, training: bool,
+           eps: float) -> None:
+    shape, dtype = x.shape, x.dtype
+    if len(shape) < 2:
         raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
-                         f"got shape {x.shape}")
-    channels = x.shape[-1]
+                         f"got shape {shape}")
+    channels = shape[-1:]
+    for name, value in (("gamma", gamma), ("beta", beta)):
+        if value is not None and (value.shape != channels or value.dtype != dtype):
+            same_float("batch_norm", x=x, gamma=gamma, beta=beta)
+            raise _wrong_length(name, value, x)
     for name, stat in (("running_mean", running_mean), ("running_var", running_var)):
         if stat is None:
+            if not training:
+                raise ValueError(
+                    "batch_norm: running_mean and running_var are needed unless training")
             continue
         if not isinstance(stat, np.ndarray) or stat.dtype.kind != "f":
             raise TypeError(f"batch_norm: {name} must be a NumPy array of floats, which training "
                             f"updates in place, got {type(stat).__name__} of "
                             f"{getattr(stat, 'dtype', 'no dtype')}")
+        if stat.shape != channels:
+            raise _wrong_length(name, stat, x)
         if training and not stat.flags.writeable:
             raise ValueError(f"batch_norm: {name} is read-only, but training updates it in place")
-    for name, value in (("gamma", gamma), ("beta", beta), ("running_mean", running_mean),
-                        ("running_var", running_var)):
-        if value is not None and value.shape != (channels,):
-            raise ValueError(f"batch_norm: {name} must have shape ({channels},) for x "
-                             f"{x.shape}, got {value.shape}")
     if not eps >= 0:
         raise ValueError(f"batch_norm: eps must be >= 0, got {eps!r}")
-    if training:
-        source = _checked(x)._deferred
-        if isinstance(source, ConvOutput):
-            mean, var = source.mean, source.var
-        else:
-            mean, var = kernels.batch_stats(x._values())
-        m = x.size // channels
-        if running_mean is not None:
-            running_mean += momentum * (mean - running_mean)
-        if running_var is not None:
-            running_var += momentum * (var * (m / (m - 1)) - running_var)
-    elif running_mean is None or running_var is None:
-        raise ValueError("batch_norm: running_mean and running_var are needed unless training")
-    else:
-        mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
-    return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training)
-
-
-def _checked(x: Tensor) -> Tensor:
-    values = x.size // x.shape[-1] if x.shape[-1] else 0
-    if values < 2:
+    values = x.size // shape[-1] if shape[-1] else 0
+    if training and values < 2:
         raise ValueError(
-            f"batch_norm: x of shape {x.shape} has {values} value(s) a channel; in training at "
+            f"batch_norm: x of shape {shape} has {values} value(s) a channel; in training at "
             f"least 2 are needed for a variance: use a larger batch (or drop_last=True in the "
             f"loader), or call eval() to normalize with running statistics")
-    return x
+
+
+def _wrong_length(name: str, value: Any, x: Tensor) -> ValueError:
+    return ValueError(f"batch_norm: {name} must have shape ({x.shape[-1]},) for x "
+                      f"{x.shape}, got {value.shape}")
