@@ -63,6 +63,7 @@ class Deferred:
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    made: np.ndarray | None = None      # the array, if it is there and only more is known of it
     reads: tuple[np.ndarray, ...] = ()
     sources: tuple[weakref.ref[Tensor], ...] = ()
 
@@ -80,6 +81,17 @@ class Deferred:
     def pooled(self, window: Any, stride: Any, padding: Any) -> np.ndarray | None:
         """The max-pool of this array in the same pass, or None where that cannot be."""
         return None
+
+
+class GradSum(Deferred):
+    """The sum of two gradients of one tensor, for an operation that can add while it reads."""
+
+    def __init__(self, a: np.ndarray, b: np.ndarray) -> None:
+        self.a, self.b = a, b
+        self.shape, self.dtype = a.shape, a.dtype
+
+    def compute(self) -> np.ndarray:
+        return np.asarray(kernels.add(self.a, self.b))
 
 
 class Function:
@@ -198,7 +210,8 @@ def _watch(t: Tensor, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
         if isinstance(x, Tensor):
             if isinstance(a, Deferred):
                 sources.extend(a.sources)
-            elif any(a is r for r in deferred.reads):
+                a = a.made
+            if any(a is r for r in deferred.reads):
                 sources.append(weakref.ref(x))
     deferred.sources = tuple(sources)
     for ref in sources:
@@ -348,9 +361,11 @@ def _accumulate(t: Tensor, g: Any, leaves: dict[int, _Leaf]) -> None:
         place.grads[slot] = g
     elif place.owned[slot]:
         kernels.add(before, _array(g), out=before)
-    else:
-        place.grads[slot] = np.asarray(kernels.add(_array(before), _array(g)))
+    elif isinstance(before, GradSum):
+        place.grads[slot] = kernels.add(before.compute(), _array(g))
         place.owned[slot] = True
+    else:
+        place.grads[slot] = GradSum(_array(before), _array(g))
 
 
 def _array(g: Any) -> np.ndarray:

@@ -71,7 +71,7 @@ class Tensor:
             raise ValueError(f"data: the tensor is {self.dtype} {self.shape}, "
                              f"the new value {value.dtype} {value.shape}")
         self._expose()
-        self._array = np.asarray(value, order="C")
+        self._array, self._deferred = np.asarray(value, order="C"), None
 
     def _values(self) -> np.ndarray:
         return self._compute() if self._array is None else self._array

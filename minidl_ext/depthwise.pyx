@@ -352,8 +352,8 @@ cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, f
             prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.h)
             input_grad_row(g, w, dx + n * size + i * s.w * s.c, s, i)
         if before.factors != NULL:
-            backward_sums_f32(dx + n * size, x + n * size, before.relu, NULL, NULL, s.h * s.w,
-                              s.c, before.factors, part, part + s.c)
+            backward_sums_f32(dx + n * size, NULL, x + n * size, before.relu, NULL, NULL,
+                              s.h * s.w, s.c, before.factors, part, part + s.c)
             add_sums_f32(sums, part, 2 * s.c)
 
 

@@ -37,12 +37,12 @@ cdef extern from "norm_rows.h" nogil:
                         Py_ssize_t rows, Py_ssize_t channels, const float* factors)
     void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y, Py_ssize_t y_step,
                         Py_ssize_t rows, Py_ssize_t channels, const double* factors)
-    void backward_sums_f32(const float* dy, const float* x, int relu, const float* shortcut,
-                           float* g_out, Py_ssize_t rows, Py_ssize_t channels,
-                           const float* factors, float* sum_g, float* sum_gx)
-    void backward_sums_f64(const double* dy, const double* x, int relu, const double* shortcut,
-                           double* g_out, Py_ssize_t rows, Py_ssize_t channels,
-                           const double* factors, double* sum_g, double* sum_gx)
+    void backward_sums_f32(const float* dy, const float* also, const float* x, int relu,
+                           const float* shortcut, float* g_out, Py_ssize_t rows,
+                           Py_ssize_t channels, const float* factors, float* sum_g, float* sum_gx)
+    void backward_sums_f64(const double* dy, const double* also, const double* x, int relu,
+                           const double* shortcut, double* g_out, Py_ssize_t rows,
+                           Py_ssize_t channels, const double* factors, double* sum_g, double* sum_gx)
     void backward_rows_f32(const float* dy, const float* x, int relu, const float* shortcut, float* dx,
                            Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
                            const float* factors, const float* slope, const float* offset)
@@ -245,8 +245,8 @@ def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int t
 
 # --------------------------------------------------------------------------------- backward
 
-cdef void chunk_sums(const floating* dy, const floating* x, int relu, const floating* shortcut,
-                     floating* g_out, const floating* factors, Rows* s, Py_ssize_t q,
+cdef void chunk_sums(const floating* dy, const floating* also, const floating* x, int relu,
+                     const floating* shortcut, floating* g_out, const floating* factors, Rows* s, Py_ssize_t q,
                      floating* work, double* sums) noexcept nogil:
     """Sums of g and g (x - mean_hi) over chunk q, blocks in their own type, added in double."""
     cdef Py_ssize_t first = q * s.chunk, end = min(s.rows, first + s.chunk), rows, at, c
@@ -256,11 +256,13 @@ cdef void chunk_sums(const floating* dy, const floating* x, int relu, const floa
         rows = min(s.block, end - first)
         at = first * s.channels
         if floating is float:
-            backward_sums_f32(dy + at, x + at, relu, shortcut + at if shortcut != NULL else NULL,
+            backward_sums_f32(dy + at, also + at if also != NULL else NULL, x + at, relu,
+                              shortcut + at if shortcut != NULL else NULL,
                               g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
                               work, work + s.channels)
         else:
-            backward_sums_f64(dy + at, x + at, relu, shortcut + at if shortcut != NULL else NULL,
+            backward_sums_f64(dy + at, also + at if also != NULL else NULL, x + at, relu,
+                              shortcut + at if shortcut != NULL else NULL,
                               g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
                               work, work + s.channels)
         if floating is float:
@@ -285,32 +287,39 @@ cdef void gradient_block(const floating* dy, const floating* x, int relu, const 
                           factors, slope, offset)
 
 
-cdef void all_sums(const floating* dy, const floating* x, int relu, const floating* shortcut,
-                   floating* g_out, const floating* factors, Rows* s, char* memory,
+cdef void all_sums(const floating* dy, const floating* also, const floating* x, int relu,
+                   const floating* shortcut, floating* g_out, const floating* factors, Rows* s, char* memory,
                    double* partial, double* sums, int threads) noexcept nogil:
     cdef Py_ssize_t n = s.channels, q
     cdef floating* work
     with parallel(num_threads=threads):
         work = <floating*>memory + threadid() * 2 * n
         for q in prange(s.chunks, schedule='dynamic', chunksize=share(s.chunks, threads)):
-            chunk_sums(dy, x, relu, shortcut, g_out, factors, s, q, work, partial + 2 * q * n)
+            chunk_sums(dy, also, x, relu, shortcut, g_out, factors, s, q, work,
+                       partial + 2 * q * n)
     for q in range(s.chunks):
         add_sums_f64(sums, partial + 2 * q * n, 2 * n)
 
 
 def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, bint masked_out=False,
-                    int threads=0):
-    """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi)."""
+                    also=None, int threads=0):
+    """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
+
+    With `masked_out`, dy may come in two parts: dy + also.
+    """
     cdef cnp.ndarray a = channels_last(x, "batch_norm_sums", "x"), g, work, partial, sums
     cdef Rows s = layout(a)
     cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_sums"), masked = None
     cdef cnp.npy_intp dims[2]
     cdef int t = team(threads, <double>s.rows * s.channels)
     cdef char* shortcut_data = like(shortcut, a, "batch_norm_sums", "shortcut")
+    cdef char* also_data = like(also, a, "batch_norm_sums", "also")
     cdef char* masked_data = NULL
+    if also is not None and not masked_out:
+        raise ValueError("batch_norm_sums: also needs masked_out=True")
     g = real_array(dy, "batch_norm_sums", "dy", -1)
     like(g, a, "batch_norm_sums", "dy")
-    if masked_out and relu:
+    if masked_out and (relu or also is not None):
         masked = new_like(a)
         masked_data = masked.data
     work = scratch(2 * t * s.channels * a.itemsize)
@@ -320,15 +329,15 @@ def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, bint masked_
     sums[...] = 0
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
-            all_sums(<float*>g.data, <float*>a.data, relu, <float*>shortcut_data,
-                     <float*>masked_data, <float*>f.data, &s, work.data, <double*>partial.data,
+            all_sums(<float*>g.data, <float*>also_data, <float*>a.data, relu,
+                     <float*>shortcut_data, <float*>masked_data, <float*>f.data, &s, work.data, <double*>partial.data,
                      <double*>sums.data, t)
     else:
         with nogil:
-            all_sums(<double*>g.data, <double*>a.data, relu, <double*>shortcut_data,
-                     <double*>masked_data, <double*>f.data, &s, work.data, <double*>partial.data,
+            all_sums(<double*>g.data, <double*>also_data, <double*>a.data, relu,
+                     <double*>shortcut_data, <double*>masked_data, <double*>f.data, &s, work.data, <double*>partial.data,
                      <double*>sums.data, t)
-    return sums, (masked if relu else dy) if masked_out else None
+    return sums, None if not masked_out else dy if masked is None else masked
 
 
 def batch_norm_finish(sums, factors, double count):
@@ -397,14 +406,15 @@ def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre
 
 
 def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, shortcut=None,
-                        bint masked_out=False, int threads=0):
+                        bint masked_out=False, also=None, int threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply; see the twin for formulas."""
     cdef cnp.ndarray a = channels_last(x, "batch_norm_backward", "x")
     cdef Rows s = layout(a)
     checked_factors(factors, a, &s, "batch_norm_backward")
     like(real_array(dy, "batch_norm_backward", "dy", -1), a, "batch_norm_backward", "dy")
     like(shortcut, a, "batch_norm_backward", "shortcut")
-    sums, masked = batch_norm_sums(dy, x, factors, relu, shortcut, masked_out, threads)
+    like(also, a, "batch_norm_backward", "also")
+    sums, masked = batch_norm_sums(dy, x, factors, relu, shortcut, masked_out, also, threads)
     dgamma, dbeta, centre = batch_norm_finish(sums, factors, s.rows)
     if masked is not None:      # no need to mask again
         dy, relu, shortcut = masked, False, None

@@ -17,9 +17,9 @@ cdef extern from "norm_rows.h" nogil:
     void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y,
                         Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
                         const float* factors)
-    void backward_sums_f32(const float* dy, const float* x, int relu, const float* shortcut,
-                           float* g_out, Py_ssize_t rows, Py_ssize_t channels,
-                           const float* factors, float* sum_g, float* sum_gx)
+    void backward_sums_f32(const float* dy, const float* also, const float* x, int relu,
+                           const float* shortcut, float* g_out, Py_ssize_t rows,
+                           Py_ssize_t channels, const float* factors, float* sum_g, float* sum_gx)
     void backward_rows_f32(const float* dy, const float* x, int relu, const float* shortcut,
                            float* dx, Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
                            const float* factors, const float* slope, const float* offset)

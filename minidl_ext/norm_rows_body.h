@@ -118,9 +118,10 @@ NORM_INLINE REAL NAME(masked)(const int mask, REAL g, REAL x, REAL shortcut, REA
     return g;
 }
 
-NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict dy,
-                            const REAL *restrict x, const REAL *restrict shortcut, REAL *restrict g_out,
-                            ptrdiff_t rows, ptrdiff_t channels, const REAL *restrict mean,
+NORM_INLINE void NAME(sums)(const int mask, const int keep, const int two,
+                            const REAL *restrict dy, const REAL *restrict also,
+                            const REAL *restrict x, const REAL *restrict shortcut,
+                            REAL *restrict g_out, ptrdiff_t rows, ptrdiff_t channels, const REAL *restrict mean,
                             const REAL *restrict scale, const REAL *restrict shift,
                             REAL *restrict sum_g, REAL *restrict sum_gx) {
     ptrdiff_t r, c;
@@ -131,7 +132,8 @@ NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict
             REAL g[4], d[4];
             for (int k = 0; k < 4; k++) {
                 const ptrdiff_t j = i + k * channels;
-                g[k] = NAME(masked)(mask, dy[j], x[j], shortcut[j], mean[c], scale[c], shift[c]);
+                const REAL whole = two ? dy[j] + also[j] : dy[j];
+                g[k] = NAME(masked)(mask, whole, x[j], shortcut[j], mean[c], scale[c], shift[c]);
                 if (keep) g_out[j] = g[k];
                 d[k] = g[k] * (x[j] - mean[c]);
             }
@@ -141,7 +143,8 @@ NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict
     for (; r < rows; r++)
         for (c = 0; c < channels; c++) {
             const ptrdiff_t i = r * channels + c;
-            const REAL g = NAME(masked)(mask, dy[i], x[i], shortcut[i], mean[c], scale[c], shift[c]);
+            const REAL whole = two ? dy[i] + also[i] : dy[i];
+            const REAL g = NAME(masked)(mask, whole, x[i], shortcut[i], mean[c], scale[c], shift[c]);
             if (keep) g_out[i] = g;
             sum_g[c] += g;
             sum_gx[c] += g * (x[i] - mean[c]);
@@ -149,18 +152,28 @@ NORM_INLINE void NAME(sums)(const int mask, const int keep, const REAL *restrict
 }
 
 /* Sums of g and of g (x - mean_hi) over a block; g is dy, masked by a ReLU whose output is
- * recomputed from x and the shortcut (NULL: none). The masked dy is written to g_out unless that is NULL. */
-static void NAME(backward_sums)(const REAL *dy, const REAL *x, int relu, const REAL *shortcut,
-                                REAL *g_out, ptrdiff_t rows, ptrdiff_t channels,
-                                const REAL *factors, REAL *sum_g, REAL *sum_gx) {
+ * recomputed from x and the shortcut (NULL: none). g is written to g_out unless that is NULL; where
+ * it is written, dy may come in two parts, dy + also (NULL: one). */
+static void NAME(backward_sums)(const REAL *dy, const REAL *also, const REAL *x, int relu,
+                                const REAL *shortcut, REAL *g_out, ptrdiff_t rows,
+                                ptrdiff_t channels, const REAL *factors, REAL *sum_g,
+                                REAL *sum_gx) {
     const REAL *mean = factors, *scale = mean + channels, *shift = scale + channels;
-#define CALL(mask, keep, add) NAME(sums)(mask, keep, dy, x, add, g_out, rows, channels, mean, scale, \
-                                        shift, sum_g, sum_gx)
-    if (!relu) CALL(NAME(NO_MASK), 0, x);
-    else if (!shortcut && !g_out) CALL(NAME(MASK_FROM_X), 0, x);
-    else if (!shortcut) CALL(NAME(MASK_FROM_X), 1, x);
-    else if (!g_out) CALL(NAME(MASK_FROM_SUM), 0, shortcut);
-    else CALL(NAME(MASK_FROM_SUM), 1, shortcut);
+#define CALL(mask, keep, two, add) NAME(sums)(mask, keep, two, dy, two ? also : dy, x, add, g_out, \
+                                             rows, channels, mean, scale, shift, sum_g, sum_gx)
+    if (!g_out) {
+        if (!relu) CALL(NAME(NO_MASK), 0, 0, x);
+        else if (!shortcut) CALL(NAME(MASK_FROM_X), 0, 0, x);
+        else CALL(NAME(MASK_FROM_SUM), 0, 0, shortcut);
+    } else if (!also) {
+        if (!relu) CALL(NAME(NO_MASK), 1, 0, x);
+        else if (!shortcut) CALL(NAME(MASK_FROM_X), 1, 0, x);
+        else CALL(NAME(MASK_FROM_SUM), 1, 0, shortcut);
+    } else {
+        if (!relu) CALL(NAME(NO_MASK), 1, 1, x);
+        else if (!shortcut) CALL(NAME(MASK_FROM_X), 1, 1, x);
+        else CALL(NAME(MASK_FROM_SUM), 1, 1, shortcut);
+    }
 #undef CALL
 }
 

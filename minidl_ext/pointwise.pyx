@@ -203,8 +203,8 @@ cdef void backward_chunk(const float* dy, const float* x, const float* packed, f
         sweep(r.rows, r.outs, count, packed, 1, &zero, &zero, s.co, s.co, 0, s.ci, s.width,
               &ahead)
         if before.factors != NULL:
-            backward_sums_f32(dx + first * s.ci, x + first * s.ci, before.relu, NULL, NULL, count,
-                              s.ci, before.factors, r.part, r.part + s.ci)
+            backward_sums_f32(dx + first * s.ci, NULL, x + first * s.ci, before.relu, NULL, NULL,
+                              count, s.ci, before.factors, r.part, r.part + s.ci)
             add_sums_f32(sums, r.part, 2 * s.ci)
         first += count
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function
+from ..autograd import Deferred, Function, GradSum
 from ..tensor import Tensor
 from .common import float_tensor
 from .fusion import MaskedGrad, NormOutput, PooledGrad, SummedGrad
@@ -57,10 +57,11 @@ class ReLU(Function):
             return PooledGrad(dy.dy, dy.output, masked=True)
         if isinstance(dy, SummedGrad) and dy.output is self.y:
             return SummedGrad(dy.array, dy.output, dy.sums, masked=True)
-        dy = dy.compute() if isinstance(dy, Deferred) else dy
+        if isinstance(dy, Deferred) and not isinstance(dy, GradSum):
+            dy = dy.compute()
         if isinstance(self.y, NormOutput):
             return MaskedGrad(dy, self.y)
-        return kernels.relu_backward(dy, self.y)
+        return kernels.relu_backward(dy.compute() if isinstance(dy, Deferred) else dy, self.y)
 
 
 def tanh(x: Any) -> Tensor:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred
+from ..autograd import Deferred, GradSum
 
 PAIR = (2, 2)
 
@@ -65,17 +65,19 @@ class ConvOutput(Deferred):
     """The output of a convolution with the statistics of its channels, which it has summed."""
 
     def __init__(self, array: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
-        self.array, self.mean, self.var = array, mean, var
+        self.made: np.ndarray = array
+        self.mean, self.var = mean, var
         self.shape, self.dtype = array.shape, array.dtype
 
     def compute(self) -> np.ndarray:
-        return self.array
+        return self.made
 
 
 class MaskedGrad(Deferred):
-    """The gradient behind a ReLU that was taken into a normalization: dy where y > 0."""
+    """The gradient behind a ReLU that was taken into a normalization: dy where y > 0. dy may be a
+    sum of two gradients that is still to be computed."""
 
-    def __init__(self, dy: np.ndarray, output: NormOutput) -> None:
+    def __init__(self, dy: np.ndarray | GradSum, output: NormOutput) -> None:
         self.dy = dy
         self.output = output        # with its ReLU
         self.shape, self.dtype = dy.shape, dy.dtype
@@ -83,7 +85,8 @@ class MaskedGrad(Deferred):
 
     def compute(self) -> np.ndarray:
         if self.array is None:
-            self.array = kernels.relu_backward(self.dy, self.output.compute())
+            dy = self.dy.compute() if isinstance(self.dy, GradSum) else self.dy
+            self.array = kernels.relu_backward(dy, self.output.compute())
         return self.array
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function
+from ..autograd import Deferred, Function, GradSum
 from ..tensor import Tensor
 from .common import float_tensor, same_float
 from .fusion import ConvOutput, MaskedGrad, NormGrad, NormOutput, PooledGrad, SummedGrad
@@ -58,9 +58,10 @@ class BatchNorm(Function):
                 shortcut = dy.output.shortcut
                 if shortcut is not None:
                     # It wants the masked gradient as well: written in the same pass.
+                    one, two = (dy.dy.a, dy.dy.b) if isinstance(dy.dy, GradSum) else (dy.dy, None)
                     *gradients, dy.array = kernels.batch_norm_backward(
-                        dy.dy, self.x, self.factors, self.training, relu=True,
-                        shortcut=shortcut, masked_out=True)
+                        one, self.x, self.factors, self.training, relu=True,
+                        shortcut=shortcut, masked_out=True, also=two)
                     return tuple(gradients)
                 dy, relu = dy.dy, True
         if isinstance(dy, Deferred):

@@ -37,13 +37,15 @@ def batch_norm_apply(x, factors, shortcut=None, relu=False, out=None, threads=0)
     return into(out, y)
 
 
-def batch_norm_sums(dy, x, factors, relu=False, shortcut=None, masked_out=False, threads=0):
+def batch_norm_sums(dy, x, factors, relu=False, shortcut=None, masked_out=False, also=None,
+                    threads=0):
     """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
 
     `relu`: g is dy masked where the output is not positive; the output is recomputed from x and
-    the shortcut. `masked_out` asks for g, which is the gradient of the shortcut.
+    the shortcut. `masked_out` asks for g, which is the gradient of the shortcut; then dy may come
+    in two parts, dy + also.
     """
-    g = dy
+    g = dy = dy if also is None else dy + also
     if relu:
         g = np.where(_normalized(x, factors, shortcut) > 0, dy, dy.dtype.type(0))
     rows = g.reshape(-1, x.shape[-1])
@@ -81,7 +83,7 @@ def batch_norm_input_grad(dy, x, factors, relu=False, shortcut=None, centre=None
 
 
 def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None,
-                        masked_out=False, threads=0):
+                        masked_out=False, also=None, threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply.
 
     `training`: the statistics depend on x, and
@@ -90,7 +92,9 @@ def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None
 
     otherwise dx = scale g (Ioffe & Szegedy 2015, section 3).
     """
-    sums, masked = batch_norm_sums(dy, x, factors, relu, shortcut, masked_out)
+    sums, masked = batch_norm_sums(dy, x, factors, relu, shortcut, masked_out, also)
+    if also is not None:
+        dy, relu, shortcut = masked, False, None
     dgamma, dbeta, centre = batch_norm_finish(sums, factors, x.size // max(1, x.shape[-1]))
     dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None)
     return dx, dgamma, dbeta, masked
