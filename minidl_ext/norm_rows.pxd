@@ -101,6 +101,8 @@ cdef inline int normalized_behind(Normalized* norm, object behind, cnp.ndarray d
     if behind is None:
         normalized_by(norm, None, False, 0, where)
         return 0
+    if not isinstance(behind, tuple) or len(behind) != 4 or behind[1] is None:
+        raise TypeError(f"{where}: behind must be (y, factors, relu, centre), got {behind!r:.60}")
     values, factors, relu, centre = behind
     y = channel_blocks(values, where, "behind", 1)
     same_shape(dy, y, where, "dy", "behind")

@@ -210,6 +210,21 @@ def python(code, *options, **variables):
                           capture_output=True, text=True, timeout=120)
 
 
+def kernels_run(monkeypatch, *names):
+    """A list that gets the name of each of these kernels whenever it runs."""
+    calls: list[str] = []
+
+    def noting(name, kernel):
+        def noted(*args, **options):
+            calls.append(name)
+            return kernel(*args, **options)
+        return noted
+
+    for name in names:
+        monkeypatch.setattr(md.kernels, name, noting(name, getattr(md.kernels, name)))
+    return calls
+
+
 @contextlib.contextmanager
 def threads(n):
     """Kernels use n threads inside."""

@@ -24,26 +24,26 @@ from tests.minidl_ext.common import (
     values,
     whole,
 )
+from tests.minidl_ext.convs import (
+    agree,
+    depthwise_cases,
+    output_size,
+    whole_behind,
+    whole_factors,
+)
 
 NAMES = ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad")
-SAME = ((1, 1), (1, 1))
 
 
-def output_size(size, kernel, stride, padding, dilation):
-    return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def cases(n, h, w, channels, kernel=(3, 3), stride=(1, 1), padding=SAME, dilation=(1, 1),
-          make=whole):
+def cases(*shape, make=whole, **geometry):
     """The arguments of the three kernels for one geometry."""
-    oh = output_size(h, kernel[0], stride[0], padding[0], dilation[0])
-    ow = output_size(w, kernel[1], stride[1], padding[1], dilation[1])
-    options = {"stride": stride, "padding": padding, "dilation": dilation}
-    x, weights = make(n, h, w, channels), make(*kernel, 1, channels, seed=1)
-    dy = make(n, oh, ow, channels, seed=2)
-    return {"depthwise_conv": {"x": x, "w": weights, **options},
+    forward, backward = depthwise_cases(*shape, make=make, **geometry)
+    x, weights, dy = (backward[name] for name in ("x", "w", "dy"))
+    options = {name: forward[name] for name in ("stride", "padding", "dilation")}
+    return {"depthwise_conv": forward,
             "depthwise_input_grad": {"dy": dy, "w": weights, "input_shape": x.shape, **options},
-            "depthwise_weight_grad": {"x": x, "dy": dy, "kernel_shape": kernel, **options}}
+            "depthwise_weight_grad": {"x": x, "dy": dy, "kernel_shape": weights.shape[:2],
+                                      **options}}
 
 
 pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -57,8 +57,34 @@ pads = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
 def test_any_geometry(n, h, w, channels, kernel, stride, dilation, padding):
     assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
     assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
-    for name, case in cases(n, h, w, 16 * channels, kernel, stride, padding, dilation).items():
+    made = cases(n, h, w, 16 * channels, kernel=kernel, stride=stride, padding=padding,
+                 dilation=dilation)
+    for name, case in made.items():
         identical(getattr(native, name)(**case), getattr(twin, name)(**case))
+
+
+@many
+@given(n=st.integers(0, 3), h=st.integers(1, 9), w=st.integers(1, 12), channels=st.integers(1, 3),
+       kernel=pair, stride=pair, dilation=pair, padding=pads, norm=st.booleans(),
+       relu=st.booleans(), behind=st.booleans(), relu_behind=st.booleans(), centre=st.booleans())
+def test_any_geometry_between_two_normalizations(n, h, w, channels, kernel, stride, dilation,
+                                                 padding, norm, relu, behind, relu_behind, centre):
+    """What else holds there is in test_between_norms."""
+    assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
+    assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
+    made = depthwise_cases(n, h, w, 16 * channels, kernel, stride, padding, dilation)
+    agree("depthwise", made, whole_factors(16 * channels) if norm else None, relu,
+          whole_behind(made[1]["dy"], relu_behind, centre) if behind else None)
+
+
+@pytest.mark.parametrize("geometry", (
+    line(n=1, h=33, w=29, channels=272),
+    line(n=70, h=6, w=5, channels=48),          # more images than chunks, also for the gradient
+    line(n=150, h=5, w=4, channels=16, stride=(2, 2)),
+), ids=lambda g: "x".join(str(v) for v in g.values()))
+def test_chunks_of_images_between_two_normalizations(geometry):
+    made = depthwise_cases(**geometry)
+    agree("depthwise", made, whole_factors(geometry["channels"]), True, whole_behind(made[1]["dy"]))
 
 
 @pytest.mark.parametrize("geometry", (

@@ -19,14 +19,9 @@ from tests.minidl_ext.common import (
     same_bits,
     values,
 )
+from tests.minidl_ext.convs import factors_for
 
 WINDOW = {"window": (2, 2), "stride": (2, 2)}
-
-
-def factors_for(x, seed=0):
-    channels = x.shape[-1]
-    gamma, beta = values(channels, seed=seed), values(channels, seed=seed + 1)
-    return norm.batch_norm_factors(*norm.batch_stats(x), gamma, beta, 1e-5, x.dtype)
 
 
 def apart(x, factors, relu):

@@ -1,5 +1,7 @@
 """The networks of the benchmarks: shapes, sizes, names, what they accept, and the seed."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,27 @@ def test_gradients_are_those_of_central_differences(make):
             p.data += step * d
         losses.append(md.cross_entropy(model(x), labels).item())
     np.testing.assert_allclose((losses[0] - losses[1]) / 2e-7, slope, rtol=1e-5)
+
+
+@every_model
+def test_a_train_step_is_that_in_float64(make):
+    """Float32 runs fused and by other algorithms than float64: the same values, up to rounding."""
+    md.manual_seed(0)
+    single = make()
+    for k, (name, p) in enumerate(single.named_parameters()):
+        if name.endswith("beta"):       # at zero, some gradients of gamma would cancel
+            p.data = uniform(*p.shape, seed=k)
+    double = copy.deepcopy(single).astype(np.float64)
+    found = []
+    for model in (single, double):
+        dtype = model.parameters()[0].dtype
+        loss = md.cross_entropy(model(uniform(6, *MODELS[make][0], dtype=dtype)), np.arange(6))
+        loss.backward()
+        found.append({"loss": loss.data, **dict(model.named_buffers()),
+                      **{f"{name}'s": p.grad for name, p in model.named_parameters()}})
+    assert found[0]["loss"].dtype == np.float32 and found[1]["loss"].dtype == np.float64
+    for (name, value), right in zip(found[0].items(), found[1].values(), strict=True):
+        assert np.abs(value - right).max() <= 1e-4 * np.abs(right).max(), name
 
 
 @every_model

@@ -4,27 +4,16 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import kernels, nn
-from tests.harness import close, uniform
+from minidl import nn
+from tests.harness import close, kernels_run, uniform
 
 
 @pytest.fixture
 def calls(monkeypatch):
     """The kernels that ran, of those that a fused pass replaces, and of the fused ones."""
-    names = []
-    for name in ("batch_norm_apply", "batch_norm_backward", "relu", "relu_backward", "max_pool",
-                 "max_pool_backward", "batch_norm_pool", "batch_norm_pool_backward"):
-        monkeypatch.setattr(kernels, name, noting(names, name))
-    return names
-
-
-def noting(names, name):
-    real = getattr(kernels, name)
-
-    def noted(*args, **options):
-        names.append(name)
-        return real(*args, **options)
-    return noted
+    return kernels_run(monkeypatch, "batch_norm_apply", "batch_norm_backward", "relu",
+                       "relu_backward", "max_pool", "max_pool_backward", "batch_norm_pool",
+                       "batch_norm_pool_backward")
 
 
 def layer(relu=True, channels=16):

@@ -1,0 +1,79 @@
+"""Arguments of the convolutions that may stand between two normalizations: 1x1 and depthwise.
+
+Made of whole numbers, normalization included, every result but a variance is exact, so that a
+kernel and its twin compare with ==, whatever the order of their sums.
+"""
+
+from minidl.kernels.reference import depthwise as depthwise_twin
+from minidl.kernels.reference import pointwise as pointwise_twin
+from minidl_ext import depthwise, norm, pointwise
+from tests.minidl_ext.common import identical, values, whole
+
+SAME = ((1, 1), (1, 1))
+
+# kind: (forward, its twin, backward, its twin)
+KERNELS = {
+    "pointwise": (pointwise.pointwise_conv, pointwise_twin.pointwise_conv,
+                  pointwise.pointwise_backward, pointwise_twin.pointwise_backward),
+    "depthwise": (depthwise.depthwise_conv, depthwise_twin.depthwise_conv,
+                  depthwise.depthwise_backward, depthwise_twin.depthwise_backward),
+}
+
+
+def output_size(size, kernel, stride, padding, dilation):
+    return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def depthwise_cases(n, h, w, channels, kernel=(3, 3), stride=(1, 1), padding=SAME,
+                    dilation=(1, 1), make=whole):
+    """Arguments of the forward and of the backward for one geometry."""
+    oh = output_size(h, kernel[0], stride[0], padding[0], dilation[0])
+    ow = output_size(w, kernel[1], stride[1], padding[1], dilation[1])
+    forward = {"x": make(n, h, w, channels), "w": make(*kernel, 1, channels, seed=1),
+               "stride": stride, "padding": padding, "dilation": dilation}
+    return forward, {"dy": make(n, oh, ow, channels, seed=2), **forward}
+
+
+def pointwise_cases(n, h, w, before, after, make=whole):
+    """Arguments of the forward and of the backward from so many channels to so many."""
+    forward = {"x": make(n, h, w, before), "w": make(1, 1, before, after, seed=1)}
+    return forward, {"dy": make(n, h, w, after, seed=2), **forward}
+
+
+def whole_factors(channels, seed=3):
+    return whole(5, channels, seed=seed, top=2)
+
+
+def whole_behind(dy, relu=True, centre=True):
+    """A normalization behind, dy being the gradient of its output."""
+    channels = dy.shape[-1]
+    return (whole(*dy.shape, seed=4), whole_factors(channels, seed=5), relu,
+            whole(2, channels, seed=6, top=1) if centre else None)
+
+
+def fused(cases, relu=True):
+    """The cases with a normalization before and one behind."""
+    forward, backward = cases
+    before = {"factors": whole_factors(forward["x"].shape[-1]), "relu": relu}
+    return ({**forward, **before, "stats": True},
+            {**backward, **before, "behind": whole_behind(backward["dy"], relu)})
+
+
+def agree(kind, cases, factors, relu, behind):
+    """Kernels and twins give the same: all of the results, and y whether or not it is summed."""
+    forward, forward_twin, backward, backward_twin = KERNELS[kind]
+    before = {"factors": factors, "relu": relu}
+    y = forward(**cases[0], **before)
+    identical(y, forward_twin(**cases[0], **before))
+    if y.size:
+        identical(forward(**cases[0], **before, stats=True)[0], y)
+    for got, want in zip(backward(**cases[1], **before, behind=behind),
+                         backward_twin(**cases[1], **before, behind=behind), strict=True):
+        identical(got, want)
+
+
+def factors_for(x, seed=0):
+    """Factors of x's own statistics, with a gamma and a beta."""
+    channels = x.shape[-1]
+    gamma, beta = (values(channels, dtype=x.dtype, seed=seed + k) for k in (0, 1))
+    return norm.batch_norm_factors(*norm.batch_stats(x), gamma, beta, 1e-5, x.dtype)

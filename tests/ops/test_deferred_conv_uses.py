@@ -1,0 +1,241 @@
+"""Whoever looks at, uses or writes to what stands between normalizations and convolutions sees,
+and changes, what they would if every step were computed at once.
+"""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from tests.harness import close, uniform
+from tests.ops.blocks import (
+    PROGRAMS,
+    Network,
+    agree,
+    forward,
+    found,
+    images,
+    look,
+    nothing,
+    separable,
+    train,
+)
+
+
+def program(m, x):
+    """Ten steps, of each kind with each behind it."""
+    h = separable(m, m.relu(m.bn(x)), 48)
+    return m.bn(m.conv(h, 16))
+
+
+NAMES = ("bn", "relu", "depthwise", "bn", "relu", "conv", "bn", "relu", "conv", "bn")
+CHANNELS = (16, 16, 16, 16, 16, 48, 48, 48, 16, 16)
+every_step = pytest.mark.parametrize("k", range(len(NAMES)),
+                                     ids=[f"{k} {name}" for k, name in enumerate(NAMES)])
+
+
+def test_the_steps_are_those_in_the_table():
+    steps = forward(program, images())[0].steps
+    assert [t.shape for t in steps] == [(3, 7, 6, channels) for channels in CHANNELS]
+    assert len(steps) == len(NAMES)
+
+
+# ------------------------------------------------------------------------- others that use it
+
+def weight(t):
+    return md.tensor(uniform(*t.shape, seed=7))
+
+
+@every_step
+@pytest.mark.parametrize("when", ("at once", "at the end", "both"))
+def test_a_second_user(when, k):
+    """Of the k-th step, before the next step is called, or after all of them."""
+    def total(step_by_step):
+        extra = []
+
+        def after(i, t):
+            if step_by_step:
+                look(i, t)
+            if i == k and when != "at the end":
+                extra.append((t * weight(t)).sum())
+
+        x = images()
+        network, y = forward(program, x, after=after)
+        if when != "at once":
+            t = network.steps[k]
+            extra.append((t * t * weight(t)).sum())
+        loss = (y * weight(y)).sum()
+        for more in extra:
+            loss = loss + more
+        loss.backward()
+        return found(network, x, y)
+
+    agree(total(False), total(True))
+
+
+@pytest.mark.parametrize(("k", "j"), [
+    (k, j) for k in range(len(NAMES)) for j in range(k + 1, len(NAMES))
+    if CHANNELS[k] == CHANNELS[j]], ids=lambda i: f"{i} {NAMES[i]}")
+def test_a_shortcut_from_any_step_to_any_other(k, j):
+    """Added to the output, so that both are used twice."""
+    def total(after):
+        x = images()
+        network, y = forward(program, x, after=after)
+        shortcut = md.relu(network.steps[j] + network.steps[k])
+        ((y * weight(y)).sum() + (shortcut * weight(shortcut)).sum()).backward()
+        return found(network, x, y)
+
+    agree(total(nothing), total(look))
+
+
+@every_step
+def test_a_step_that_was_looked_at(k):
+    """Then it is computed: the next one reads it, the others are as before."""
+    agree(train(program, after=lambda i, t: t.data if i == k else None), train(program))
+
+
+# -------------------------------------------------------------------------- gradients inside
+
+@every_step
+def test_one_retained_gradient(k):
+    kept = []
+    for step_by_step in (False, True):
+        def after(i, t, step_by_step=step_by_step):
+            if step_by_step:
+                look(i, t)
+            if i == k:
+                t.retain_grad()
+
+        x = images()
+        network, y = forward(program, x, after=after)
+        y.backward(uniform(*y.shape, seed=9))
+        assert [t.grad is None for t in network.steps] == [i != k for i in range(len(NAMES))]
+        kept.append({**found(network, x, y), "inside": network.steps[k].grad})
+    agree(*kept)
+
+
+def test_all_gradients_inside():
+    """With retain_grad and with md.grad: the same ones, those of the steps."""
+    kept = []
+    for after in (nothing, look):
+        x = images()
+        network, y = forward(program, x, after=after)
+        for t in network.steps:
+            t.retain_grad()
+        dy = uniform(*y.shape, seed=9)
+        asked = [*network.steps, x, *network.parameters]
+        grads = md.grad(y, asked, dy, retain_graph=True)
+        assert x.grad is None
+        y.backward(dy)
+        for t, g in zip(asked, grads, strict=True):
+            np.testing.assert_array_equal(t.grad, g)
+        kept.append({str(k): g for k, g in enumerate(grads)})
+    agree(*kept)
+
+
+@every_step
+def test_a_gradient_asked_for_is_ones_own(k):
+    """Writing to it changes no other one."""
+    x = images()
+    network, y = forward(program, x)
+    network.steps[k].retain_grad()
+    y.backward(uniform(*y.shape, seed=9))
+    right = train(program)
+    network.steps[k].grad[...] = 7
+    agree(found(network, x, y), right)
+
+
+def test_a_pending_normalization_that_became_a_leaf():
+    """Made without a graph, then asked for its gradient."""
+    results = []
+    for after in (nothing, look):
+        network = Network(after=after)
+        with md.no_grad():
+            h = network.relu(network.bn(images() * 1))
+        h.requires_grad = True
+        y = network.relu(network.bn(network.conv(h, 32)))
+        y.backward(uniform(*y.shape, seed=9))
+        assert network.parameters[0].grad is None
+        results.append({"y": y.data, "dh": h.grad, "dw": network.parameters[2].grad})
+    agree(*results)
+
+
+# ------------------------------------------------------------------------------------ writes
+
+def zero(t):
+    t.data[...] = 0
+
+
+def double(t):
+    t.data[...] *= 2
+
+
+def assign(t):
+    t.data = uniform(*t.shape, seed=8)
+
+
+def through_a_view(t):
+    t.reshape(-1).data[...] = 0
+
+
+WRITES = pytest.mark.parametrize("write", (zero, double, assign, through_a_view))
+
+
+@every_step
+@WRITES
+@pytest.mark.parametrize("training", (True, False))
+def test_writing_before_the_next_step(training, write, k):
+    """The next step reads what was written, its statistics too."""
+    def written(step_by_step):
+        def after(i, t):
+            if step_by_step:
+                look(i, t)
+            if i == k:
+                write(t)
+
+        x = images()
+        network, y = forward(program, x, after=after, training=training)
+        return {"y": y.data, **{str(n): s for n, s in enumerate(network.statistics)}}
+
+    agree(written(False), written(True))
+
+
+@pytest.mark.parametrize(("k", "wait"), [
+    (k, wait) for k in range(len(NAMES) - 1) for wait in (1, 2, 3) if k + wait < len(NAMES)],
+    ids=lambda i: str(i))
+@WRITES
+def test_writing_after_the_next_steps(write, k, wait):
+    """They have what they read already, whether or not they have computed anything of it."""
+    steps = []
+
+    def after(i, t):
+        steps.append(t)
+        if i == k + wait:
+            write(steps[k])
+
+    x = images()
+    network, y = forward(program, x, after=after)
+    close(y.data, train(program)["y"], 3)
+    y.backward(uniform(*y.shape, seed=9))
+    assert all(np.isfinite(p.grad).all() for p in (x, *network.parameters))
+
+
+@every_step
+def test_gradients_after_assigning_new_data(k):
+    """The old array is untouched: so are the gradients."""
+    x = images()
+    network, y = forward(program, x)
+    dy = uniform(*y.shape, seed=9)
+    value = y.data.copy()
+    assign(network.steps[k])
+    y.backward(dy)
+    agree({**found(network, x, y), "y": value}, train(program))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_results_do_not_share_memory(name):
+    """Writing to every step at the end, last first, changes none of the others."""
+    right = [t.data.copy() for t in forward(PROGRAMS[name], images())[0].steps]
+    steps = forward(PROGRAMS[name], images())[0].steps
+    for t, value in zip(steps[::-1], right[::-1], strict=True):
+        close(t.data, value, 3)
+        zero(t)
