@@ -10,8 +10,9 @@ inverse transform writes the outputs; all of a unit stays in the L2 cache of its
 gradient of the input is the same with taps turned around and channels exchanged.
 
 *Weight gradient.* dU[36][channel][channel] = sum over tiles of V times the transformed dy, then
-transformed back. All threads transform a chunk of tiles, then each sums some frequencies of it:
-there are no partial sums per thread, and no result depends on the number of threads.
+transformed back. With few channels, fixed chunks of tiles have sums of their own, which are added
+in order. With many, those sums would leave the cache: all threads transform a chunk of tiles, then
+each sums some frequencies of it. No result depends on the number of threads.
 """
 cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
@@ -50,6 +51,9 @@ cdef enum:
     FEW_CHANNELS = 64               # input and output together: units can be larger
     SHARED_BYTES = 4 * 1024 * 1024  # of transformed tiles, in a chunk of a weight gradient
     UNIT = 8                        # tiles that a thread transforms at a time for it
+    OWN_BYTES = 160 * 1024          # of transformed weights: chunks of tiles have sums of their own
+    OWN_TILES = 64                  # transformed at a time for these
+    CHUNKS = 16                     # of them, at most
 
 
 cdef struct Geometry:
@@ -228,8 +232,68 @@ cdef void add_products(const float** rows, const float* z, float** outs, Geometr
             a = b
 
 
+cdef void add_chunk(const float* x, const float* dy, float* du, float* v, float* z, float* copy,
+                    const float** rows, float** outs, Geometry* s, Py_ssize_t first,
+                    Py_ssize_t after) noexcept nogil:
+    """dU of tiles first .. after, transformed a few at a time."""
+    cdef Py_ssize_t c, f, t = first, i, count
+    for c in range(s.ci):
+        rows[c], outs[c] = v + c, du + c * s.co
+    while t < after:
+        count = min(<Py_ssize_t>OWN_TILES, after - t)
+        for i in range(0, count):
+            if i % UNIT == 0:
+                transform_unit(x, dy, v + i * s.ci, z + i * s.co, copy, s, t + i,
+                               min(t + i + UNIT, t + count))
+        for f in range(FREQUENCIES):
+            add_products(rows, z, outs, s, f, count, t == first)
+        t += count
+
+
+cdef int weight_gradient_apart(const float* x, const float* dy, float* dw, Geometry* s,
+                               int threads) except -1:
+    """For few channels: each chunk of tiles has a sum of its own; they are added in order."""
+    cdef Py_ssize_t size = FREQUENCIES * s.ci * s.co, q, c, t
+    finish(s, OWN_TILES)
+    cdef Py_ssize_t chunks = min(<Py_ssize_t>CHUNKS, (s.tiles + OWN_TILES - 1) // OWN_TILES)
+    cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms + max(s.ci, s.co))
+    cdef Py_ssize_t per_thread = (floats * 4 + 2 * s.ci * sizeof(void*) + 63) // 64 * 64
+    cdef cnp.ndarray sums = scratch(chunks * size * 4)
+    cdef cnp.ndarray work = scratch(threads * per_thread)
+    cdef float* du = <float*>sums.data
+    cdef char* memory = work.data
+    cdef float* v
+    cdef const float** rows
+    with nogil:
+        with parallel(num_threads=threads):
+            v = <float*>(memory + threadid() * per_thread)
+            rows = <const float**>(v + floats)
+            for q in prange(chunks, schedule='dynamic', chunksize=1):
+                add_chunk(x, dy, du + q * size, v, v + FREQUENCIES * s.vs,
+                          v + FREQUENCIES * (s.vs + s.ms), rows, <float**>(rows + s.ci), s,
+                          s.tiles * q // chunks, s.tiles * (q + 1) // chunks)
+        for c in prange(s.ci, num_threads=threads, schedule='static'):
+            for t in range(s.co // VL):
+                add_vectors(du + c * s.co + t * VL, s, size, chunks)
+                weight_grad_vector(du + c * s.co + t * VL, s.ci * s.co,
+                                   dw + c * s.co + t * VL, s.ci * s.co)
+    return 0
+
+
+cdef void add_vectors(float* du, Geometry* s, Py_ssize_t size, Py_ssize_t chunks) noexcept nogil:
+    """Add the chunks' sums of one vector of dU, for all frequencies, to those of the first."""
+    cdef Py_ssize_t f, q, i
+    for f in range(FREQUENCIES):
+        for q in range(1, chunks):
+            for i in range(VL):
+                du[f * s.ci * s.co + i] += du[q * size + f * s.ci * s.co + i]
+
+
 cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s,
                          int threads) except -1:
+    if FREQUENCIES * s.ci * s.co * 4 <= OWN_BYTES:
+        weight_gradient_apart(x, dy, dw, s, threads)
+        return 0
     cdef Py_ssize_t tile_bytes = FREQUENCIES * (s.ci + s.co) * 4
     cdef Py_ssize_t chunk = max(1, SHARED_BYTES // (tile_bytes * UNIT)) * UNIT
     finish(s, chunk)
