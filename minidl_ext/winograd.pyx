@@ -220,15 +220,24 @@ cdef int forward(const float* x, const float* w, float* y, Geometry* s, bint tur
 
 cdef void add_products(const float** rows, const float* z, float** outs, Geometry* s,
                        Py_ssize_t f, Py_ssize_t count, bint first) noexcept nogil:
-    """dU[f] (+)= V[f]^T Z[f] over `count` tiles."""
+    """dU[f] (+)= V[f]^T Z[f] over `count` tiles. Those of the next frequency, which another core
+    may have written, are asked for meanwhile."""
+    cdef Ahead ahead
     cdef Py_ssize_t blocks = (s.ci + MR - 1) // MR, p, i, a, b, zero = 0, offset = f * s.vs
-    for p in range((s.co + WIDTH - 1) // WIDTH):
+    cdef Py_ssize_t panels = (s.co + WIDTH - 1) // WIDTH
+    ahead.start[0], ahead.nbytes[0] = <const char*>(rows[0] + offset + s.vs), count * s.ci * 4
+    ahead.start[1], ahead.nbytes[1] = <const char*>(z + (f + 1) * s.ms), count * s.co * 4
+    ahead.start[2], ahead.nbytes[2] = ahead.start[0], 0
+    if f == FREQUENCIES - 1:
+        ahead.nbytes[0] = ahead.nbytes[1] = 0
+    plan_ahead(&ahead, panels * blocks * count)
+    for p in range(panels):
         a = 0
         for i in range(blocks):
             b = s.ci * (i + 1) // blocks
             micro_f32(<int>(b - a), rows + a, z + f * s.ms + p * WIDTH, 1, &offset, &zero, count,
                       s.ci, s.co, outs + a, f * s.ci * s.co + p * WIDTH, s.co - p * WIDTH,
-                      not first, NULL, 0)
+                      not first, ask_ahead(&ahead, count), ahead.step)
             a = b
 
 
@@ -320,8 +329,7 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
                 transform_unit(x, dy, v + i * UNIT * s.ci, z + i * UNIT * s.co,
                                copy + threadid() * copies, s, t + i * UNIT,
                                min(t + i * UNIT + UNIT, t + count))
-            for i in prange(FREQUENCIES, num_threads=threads,
-                            schedule='dynamic', chunksize=share(FREQUENCIES, threads)):
+            for i in prange(FREQUENCIES, num_threads=threads, schedule='static'):
                 add_products(rows, z, outs, s, i, count, t == 0)
         for c in prange(s.ci, num_threads=threads, schedule='static'):
             for t in range(s.co // VL):
