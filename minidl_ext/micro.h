@@ -1,6 +1,7 @@
 /* The micro-kernel of matrix product and convolution: a small block of outputs in registers.
  *
- *     out[r][c] (+)= sum over segments s, k < n:  a[r][a_off[s] + k a_step] * b[b_off[s] + k b_step + c]
+ *     out[r][c] (+)= sum over segments s, k < n:
+ *                        a[r][a_off[s] + k a_step] * b[b_off[s] + k b_step + c]
  *
  * for up to MR rows r and one or two vectors of columns c. Rows are found through pointers, so
  * one kernel serves them all: rows of a matrix, output pixels of a convolution of any stride and

@@ -1,8 +1,8 @@
 """Batch statistics and batch normalization over all axes but the last.
 
-Statistics: blocks of rows that fit in the L1 cache, two passes over each (so that a large mean
-costs no digits), merged in double after Chan, Golub & LeVeque (1979). Chunks of blocks are fixed
-by the shape and merged in order: the bits do not depend on the number of threads. Applying the
+Statistics: one pass over values that are shifted by the mean of a chunk's first block (so that a
+large mean costs no digits); chunks are merged in double after Chan, Golub & LeVeque (1979). They
+are fixed by the shape and merged in order: the bits do not depend on the number of threads. Applying the
 normalization, with a shortcut and a ReLU if there are any, is one pass; so are the two steps of
 the backward, the sums and dx. Inner loops are in norm_rows.h; see the twin in NumPy for formulas.
 """
@@ -11,48 +11,16 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
+from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
+    backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, column_means_f32, \
+    column_means_f64, finish_stats_f32, finish_stats_f64, finish_sums_f32, finish_sums_f64, \
+    merge_chunks, shifted_sums_f32, shifted_sums_f64
 from minidl_ext.runtime cimport apart, has_length, new_array, new_like, output_like, real_array, \
     same_dtype, same_shape, scratch, share, team, typed_array
 
 import numpy as np
 
 cnp.import_array()
-
-cdef extern from "norm_rows.h" nogil:
-    void merge_chunks(const double* partial, Py_ssize_t rows, Py_ssize_t chunk,
-                      Py_ssize_t channels, double* mean, double* var)
-    void column_means_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean)
-    void column_means_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean)
-    void shifted_sums_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
-                          const float* shift, float* off, float* squares)
-    void shifted_sums_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
-                          const double* shift, double* off, double* squares)
-    void finish_stats_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
-                          const float* shift, double* mean, double* m2)
-    void finish_stats_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
-                          const double* shift, double* mean, double* m2)
-    void add_sums_f32(double* total, const float* part, Py_ssize_t n)
-    void add_sums_f64(double* total, const double* part, Py_ssize_t n)
-    void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y, Py_ssize_t y_step,
-                        Py_ssize_t rows, Py_ssize_t channels, const float* factors)
-    void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y, Py_ssize_t y_step,
-                        Py_ssize_t rows, Py_ssize_t channels, const double* factors)
-    void backward_sums_f32(const float* dy, const float* also, const float* x, int relu,
-                           const float* shortcut, float* g_out, Py_ssize_t rows,
-                           Py_ssize_t channels, const float* factors, float* sum_g, float* sum_gx)
-    void backward_sums_f64(const double* dy, const double* also, const double* x, int relu,
-                           const double* shortcut, double* g_out, Py_ssize_t rows,
-                           Py_ssize_t channels, const double* factors, double* sum_g, double* sum_gx)
-    void backward_rows_f32(const float* dy, const float* x, int relu, const float* shortcut, float* dx,
-                           Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
-                           const float* factors, const float* slope, const float* offset)
-    void backward_rows_f64(const double* dy, const double* x, int relu, const double* shortcut, double* dx,
-                           Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
-                           const double* factors, const double* slope, const double* offset)
-    void finish_sums_f32(const double* sums, double m, Py_ssize_t channels, const float* factors,
-                         float* dgamma, float* dbeta, float* slope, float* offset)
-    void finish_sums_f64(const double* sums, double m, Py_ssize_t channels, const double* factors,
-                         double* dgamma, double* dbeta, double* slope, double* offset)
 
 cdef enum:
     BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
@@ -246,8 +214,8 @@ def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int t
 # --------------------------------------------------------------------------------- backward
 
 cdef void chunk_sums(const floating* dy, const floating* also, const floating* x, int relu,
-                     const floating* shortcut, floating* g_out, const floating* factors, Rows* s, Py_ssize_t q,
-                     floating* work, double* sums) noexcept nogil:
+                     const floating* shortcut, floating* g_out, const floating* factors, Rows* s,
+                     Py_ssize_t q, floating* work, double* sums) noexcept nogil:
     """Sums of g and g (x - mean_hi) over chunk q, blocks in their own type, added in double."""
     cdef Py_ssize_t first = q * s.chunk, end = min(s.rows, first + s.chunk), rows, at, c
     for c in range(2 * s.channels):
@@ -288,8 +256,8 @@ cdef void gradient_block(const floating* dy, const floating* x, int relu, const 
 
 
 cdef void all_sums(const floating* dy, const floating* also, const floating* x, int relu,
-                   const floating* shortcut, floating* g_out, const floating* factors, Rows* s, char* memory,
-                   double* partial, double* sums, int threads) noexcept nogil:
+                   const floating* shortcut, floating* g_out, const floating* factors, Rows* s,
+                   char* memory, double* partial, double* sums, int threads) noexcept nogil:
     cdef Py_ssize_t n = s.channels, q
     cdef floating* work
     with parallel(num_threads=threads):
@@ -330,13 +298,13 @@ def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, bint masked_
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             all_sums(<float*>g.data, <float*>also_data, <float*>a.data, relu,
-                     <float*>shortcut_data, <float*>masked_data, <float*>f.data, &s, work.data, <double*>partial.data,
-                     <double*>sums.data, t)
+                     <float*>shortcut_data, <float*>masked_data, <float*>f.data, &s, work.data,
+                     <double*>partial.data, <double*>sums.data, t)
     else:
         with nogil:
             all_sums(<double*>g.data, <double*>also_data, <double*>a.data, relu,
-                     <double*>shortcut_data, <double*>masked_data, <double*>f.data, &s, work.data, <double*>partial.data,
-                     <double*>sums.data, t)
+                     <double*>shortcut_data, <double*>masked_data, <double*>f.data, &s, work.data,
+                     <double*>partial.data, <double*>sums.data, t)
     return sums, None if not masked_out else dy if masked is None else masked
 
 

@@ -9,6 +9,7 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, finish_sums_f32
 from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, new_like, scratch, share, \
     team, typed_array
 
@@ -27,10 +28,6 @@ cdef extern from "norm_pool.h" nogil:
                            const float* slope, const float* offset, float* d0, float* d1)
     void uncovered(const float* x, float* dx, Py_ssize_t rows, Py_ssize_t channels,
                    const float* mean, int centre, const float* slope, const float* offset)
-    void add_sums_f32(double* total, const float* part, Py_ssize_t n)
-    void add_sums_f64(double* total, const double* part, Py_ssize_t n)
-    void finish_sums_f32(const double* sums, double m, Py_ssize_t channels, const float* factors,
-                         float* dgamma, float* dbeta, float* slope, float* offset)
 
 cdef enum:
     MULTIPLE = 16       # of channels
@@ -93,8 +90,8 @@ cdef void chunk_sums(const float* dy, const float* x, const float* factors, int 
 
 
 cdef void image_gradient(const float* dy, const float* x, const float* factors, int relu,
-                         int centre, const float* slope, const float* offset, float* dx, Geometry* s,
-                         Py_ssize_t image) noexcept nogil:
+                         int centre, const float* slope, const float* offset, float* dx,
+                         Geometry* s, Py_ssize_t image) noexcept nogil:
     cdef Py_ssize_t i, at, line = s.w * s.c, last = (s.w - 1) * s.c
     for i in range(s.oh):
         at = (image * s.h + 2 * i) * line

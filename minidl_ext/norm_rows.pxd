@@ -1,5 +1,5 @@
-# Batch normalization for float32, for kernels that normalize what they read: the inner loops of
-# norm_rows.h, and the checks of the arguments that say so.
+# The inner loops of batch normalization (norm_rows.h); and, for float32, what kernels need that
+# normalize what they read.
 cimport numpy as cnp
 
 from minidl_ext.runtime cimport channel_blocks, same_shape, typed_array
@@ -8,23 +8,40 @@ cdef extern from "norm_rows.h" nogil:
     void merge_chunks(const double* partial, Py_ssize_t rows, Py_ssize_t chunk,
                       Py_ssize_t channels, double* mean, double* var)
     void column_means_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean)
+    void column_means_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean)
     void shifted_sums_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
                           const float* shift, float* off, float* squares)
+    void shifted_sums_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
+                          const double* shift, double* off, double* squares)
     void finish_stats_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
                           const float* shift, double* mean, double* m2)
+    void finish_stats_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
+                          const double* shift, double* mean, double* m2)
     void add_sums_f32(double* total, const float* part, Py_ssize_t n)
     void add_sums_f64(double* total, const double* part, Py_ssize_t n)
     void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y,
                         Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
                         const float* factors)
+    void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y,
+                        Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
+                        const double* factors)
     void backward_sums_f32(const float* dy, const float* also, const float* x, int relu,
                            const float* shortcut, float* g_out, Py_ssize_t rows,
                            Py_ssize_t channels, const float* factors, float* sum_g, float* sum_gx)
+    void backward_sums_f64(const double* dy, const double* also, const double* x, int relu,
+                           const double* shortcut, double* g_out, Py_ssize_t rows,
+                           Py_ssize_t channels, const double* factors, double* sum_g,
+                           double* sum_gx)
     void backward_rows_f32(const float* dy, const float* x, int relu, const float* shortcut,
                            float* dx, Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
                            const float* factors, const float* slope, const float* offset)
+    void backward_rows_f64(const double* dy, const double* x, int relu, const double* shortcut,
+                           double* dx, Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
+                           const double* factors, const double* slope, const double* offset)
     void finish_sums_f32(const double* sums, double m, Py_ssize_t channels, const float* factors,
                          float* dgamma, float* dbeta, float* slope, float* offset)
+    void finish_sums_f64(const double* sums, double m, Py_ssize_t channels, const double* factors,
+                         double* dgamma, double* dbeta, double* slope, double* offset)
 
 
 # What a convolution reads when there is a normalization before it, or behind it in the backward.

@@ -114,16 +114,18 @@ NORM_INLINE REAL NAME(keep_if)(int wanted, REAL g) {
 NORM_INLINE REAL NAME(masked)(const int mask, REAL g, REAL x, REAL shortcut, REAL mean, REAL scale,
                               REAL shift) {
     if (mask == NAME(MASK_FROM_X)) return NAME(keep_if)((x - mean) * scale + shift > 0, g);
-    if (mask == NAME(MASK_FROM_SUM)) return NAME(keep_if)((x - mean) * scale + shift + shortcut > 0, g);
+    if (mask == NAME(MASK_FROM_SUM))
+        return NAME(keep_if)((x - mean) * scale + shift + shortcut > 0, g);
     return g;
 }
 
 NORM_INLINE void NAME(sums)(const int mask, const int keep, const int two,
                             const REAL *restrict dy, const REAL *restrict also,
                             const REAL *restrict x, const REAL *restrict shortcut,
-                            REAL *restrict g_out, ptrdiff_t rows, ptrdiff_t channels, const REAL *restrict mean,
-                            const REAL *restrict scale, const REAL *restrict shift,
-                            REAL *restrict sum_g, REAL *restrict sum_gx) {
+                            REAL *restrict g_out, ptrdiff_t rows, ptrdiff_t channels,
+                            const REAL *restrict mean, const REAL *restrict scale,
+                            const REAL *restrict shift, REAL *restrict sum_g,
+                            REAL *restrict sum_gx) {
     ptrdiff_t r, c;
     for (c = 0; c < channels; c++) sum_g[c] = sum_gx[c] = 0;
     for (r = 0; r + 4 <= rows; r += 4)
@@ -144,7 +146,8 @@ NORM_INLINE void NAME(sums)(const int mask, const int keep, const int two,
         for (c = 0; c < channels; c++) {
             const ptrdiff_t i = r * channels + c;
             const REAL whole = two ? dy[i] + also[i] : dy[i];
-            const REAL g = NAME(masked)(mask, whole, x[i], shortcut[i], mean[c], scale[c], shift[c]);
+            const REAL g = NAME(masked)(mask, whole, x[i], shortcut[i], mean[c], scale[c],
+                                        shift[c]);
             if (keep) g_out[i] = g;
             sum_g[c] += g;
             sum_gx[c] += g * (x[i] - mean[c]);
@@ -180,13 +183,15 @@ static void NAME(backward_sums)(const REAL *dy, const REAL *also, const REAL *x,
 NORM_INLINE void NAME(gradient)(const int mask, const int centre, const REAL *restrict dy,
                                 const REAL *restrict x, const REAL *restrict shortcut,
                                 REAL *restrict dx, ptrdiff_t dx_step, ptrdiff_t rows,
-                                ptrdiff_t channels, const REAL *restrict mean, const REAL *restrict scale,
+                                ptrdiff_t channels, const REAL *restrict mean,
+                                const REAL *restrict scale,
                                 const REAL *restrict shift, const REAL *restrict slope,
                                 const REAL *restrict offset) {
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t c = 0; c < channels; c++) {
             const ptrdiff_t i = r * channels + c;
-            const REAL g = NAME(masked)(mask, dy[i], x[i], shortcut[i], mean[c], scale[c], shift[c]);
+            const REAL g = NAME(masked)(mask, dy[i], x[i], shortcut[i], mean[c], scale[c],
+                                        shift[c]);
             REAL v = scale[c] * g;
             if (centre) v += (x[i] - mean[c]) * slope[c] + offset[c];
             dx[r * dx_step + c] = v;

@@ -105,7 +105,8 @@ cdef void forward_chunk(const float* x, const float* packed, float* y, const Nor
         for i in range(count):
             r.rows[i] = band + i * s.ci
             r.outs[i] = y + (first + i) * s.co
-        ahead.start[0], ahead.nbytes[0] = <const char*>(x + (first + count) * s.ci), count * s.ci * 4
+        ahead.start[0] = <const char*>(x + (first + count) * s.ci)
+        ahead.nbytes[0] = count * s.ci * 4
         ahead.start[1] = ahead.start[2] = ahead.start[0]
         ahead.nbytes[1] = ahead.nbytes[2] = 0
         plan_ahead(&ahead, (s.co + s.width - 1) // s.width * row_blocks(count) * s.ci)

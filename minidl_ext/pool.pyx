@@ -1,7 +1,7 @@
 """Pooling over windows of NHWC images, and over whole images.
 
-Each output row is one task; inner loops run over channels (max pooling's are in pool_rows.h). A window's part that lies in the
-padding is skipped. `window`, `stride` and `padding` are pairs.
+Each output row is one task; inner loops run over channels (max pooling's are in pool_rows.h). A
+window's part that lies in the padding is skipped. `window`, `stride` and `padding` are pairs.
 """
 cimport numpy as cnp
 from cython cimport floating
