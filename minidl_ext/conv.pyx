@@ -22,7 +22,7 @@ from libc.string cimport memcpy, memset
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, block_columns, micro, \
     pack_columns, plan_ahead, row_blocks, sweep
 from minidl_ext.runtime cimport apart, has_length, has_shape, output, real_array, same_dtype, \
-    scratch, share, team
+    scratch, team
 
 import numpy as np
 
@@ -179,8 +179,7 @@ cdef int forward(const floating* x, const floating* w, const floating* bias, flo
             b_off[i] = i * length * width
         with parallel(num_threads=threads):
             mine = memory + threadid() * per_thread
-            for task in prange(s.n * bands,
-                               schedule='dynamic', chunksize=share(s.n * bands, threads)):
+            for task in prange(s.n * bands, schedule='static'):
                 row = task % bands * band
                 rows = s.oh - row if s.oh - row < band else band
                 forward_band(x, packed, bias, y, <floating*>mine,
@@ -321,7 +320,7 @@ cdef int backward(const floating* dy, const floating* w, floating* dx, Geometry*
     cdef Py_ssize_t task, q0, q1
     with nogil, parallel(num_threads=threads):
         mine = memory + threadid() * per_thread
-        for task in prange(s.n * bands, schedule='dynamic', chunksize=share(s.n * bands, threads)):
+        for task in prange(s.n * bands, schedule='static'):
             q0 = q_first + task % bands * band
             q1 = q0 + band if q0 + band < q_last + 1 else q_last + 1
             backward_band(dy, packed, dx, <floating*>mine, <const floating**>(mine + buf_size),
@@ -442,8 +441,7 @@ cdef int weight_gradient(const floating* x, const floating* dy, floating* dw, Ge
         with parallel(num_threads=threads):
             mine = memory + threadid() * per_thread
             memset(mine + buf_size, 0, dy_size)         # its padding columns are read
-            for task in prange(chunks * blocks,
-                               schedule='dynamic', chunksize=share(chunks * blocks, threads)):
+            for task in prange(chunks * blocks, schedule='static'):
                 partial = partials + task * taps * padded
                 memset(partial, 0, taps * padded * sizeof(floating))
                 chunk, group, part = task // blocks, task // parts % s.groups, task % parts

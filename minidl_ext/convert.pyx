@@ -3,7 +3,7 @@ cimport numpy as cnp
 from cython.parallel cimport prange
 from libc.stdint cimport uint8_t
 
-from minidl_ext.runtime cimport apart, output, share, team, typed_array
+from minidl_ext.runtime cimport apart, output, team, typed_array
 
 import numpy as np
 
@@ -26,8 +26,7 @@ def to_float(x, out=None, int threads=0):
     cdef int t = team(threads, <double>n)
     y = output(out, "to_float", cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.NPY_FLOAT32)
     apart(y, a, "to_float", "x")
-    for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t,
-                    schedule='dynamic', chunksize=share((n + PIECE - 1) // PIECE, t)):
+    for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
         scale_piece(<uint8_t*>a.data + i * PIECE, <float*>y.data + i * PIECE,
                     min(n - i * PIECE, <Py_ssize_t>PIECE))
     return y

@@ -22,7 +22,7 @@ from minidl_ext.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f6
     backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
     normalized_behind, normalized_by
 from minidl_ext.runtime cimport apart, channel_blocks, has_shape, new_array, output, scratch, \
-    share, team
+    team
 
 import numpy as np
 
@@ -224,8 +224,7 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
     source, target, weights = <float*>a.data, <float*>y.data, <float*>k.data
     t = team(threads, work(&s))
     if norm.factors == NULL and not stats:
-        for i in prange(s.n * s.oh, nogil=True, num_threads=t,
-                        schedule='dynamic', chunksize=share(s.n * s.oh, t)):
+        for i in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             output_row(source + i // s.oh * s.h * s.w * s.c, weights, target + i * s.ow * s.c, &s,
                        i % s.oh, False)
         return y
@@ -235,7 +234,7 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
     work_array = scratch(t * per_thread)
     partial = scratch(chunks * 2 * s.c * sizeof(double))
     with nogil, parallel(num_threads=t):
-        for i in prange(chunks, schedule='dynamic', chunksize=share(chunks, t)):
+        for i in prange(chunks, schedule='static'):
             forward_chunk(source, weights, target, &norm, stats,
                           <double*>partial.data + i * 2 * s.c,
                           <float*>(work_array.data + threadid() * per_thread), &s, i * chunk,
@@ -269,8 +268,7 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
     apart(dx, k, "depthwise_input_grad", "w")
     source, target, weights = <float*>g.data, <float*>dx.data, <float*>k.data
     t = team(threads, work(&s))
-    for i in prange(s.n * s.h, nogil=True, num_threads=t,
-                    schedule='dynamic', chunksize=share(s.n * s.h, t)):
+    for i in prange(s.n * s.h, nogil=True, num_threads=t, schedule='static'):
         input_grad_row(source + i // s.h * s.oh * s.ow * s.c, weights, target + i * s.w * s.c, &s,
                        i % s.h)
     return dx
@@ -302,8 +300,7 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
     partial, target = <float*>partials.data, <float*>dw.data
     source, grads = <float*>a.data, <float*>g.data
     t = team(threads, work(&s))
-    for i in prange(chunks, nogil=True, num_threads=t,
-                    schedule='dynamic', chunksize=share(chunks, t)):
+    for i in prange(chunks, nogil=True, num_threads=t, schedule='static'):
         weight_chunk(source, grads, partial + i * size, &s, s.n * i // chunks,
                      s.n * (i + 1) // chunks)
     with nogil:
@@ -399,7 +396,7 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     target, part = <float*>dw.data, <float*>partial.data
     with nogil:
         with parallel(num_threads=t):
-            for i in prange(chunks, schedule='dynamic', chunksize=share(chunks, t)):
+            for i in prange(chunks, schedule='static'):
                 backward_chunk(<float*>g.data, <float*>a.data, <float*>k.data, <float*>dx.data,
                                part + i * size, <double*>partial_sums.data + i * 2 * s.c, &before,
                                &after, <float*>(work_array.data + threadid() * per_thread), &s,

@@ -10,7 +10,7 @@ from cython cimport floating
 from cython.parallel cimport prange
 
 from minidl_ext.runtime cimport apart_or_same, output_like, real_array, same_dtype, same_shape, \
-    share, team
+    team
 from minidl_ext.vecmath cimport vexp, vlog, vpow, vsqrt, vtanh
 
 import numpy as np
@@ -91,13 +91,11 @@ cdef unary_kernel(Unary f, str name, object x, object out, int threads, object u
     n = cnp.PyArray_SIZE(a)
     t = team(threads, <double>n * (8 if f <= LOG or TANH <= f <= SIGMOID else 1))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t,
-                        schedule='dynamic', chunksize=share((n + PIECE - 1) // PIECE, t)):
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             unary(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
                   min(n - i * PIECE, <Py_ssize_t>PIECE))
     else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t,
-                        schedule='dynamic', chunksize=share((n + PIECE - 1) // PIECE, t)):
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             unary(f, <double*>a.data + i * PIECE, <double*>y.data + i * PIECE,
                   min(n - i * PIECE, <Py_ssize_t>PIECE))
     return y
@@ -113,13 +111,11 @@ cdef backward_kernel(Backward f, str name, object dy, object y, object out, int 
     apart_or_same(dx, g, name, "dy")
     apart_or_same(dx, v, name, "y")
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t,
-                        schedule='dynamic', chunksize=share((n + PIECE - 1) // PIECE, t)):
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             backward(f, <float*>g.data + i * PIECE, <float*>v.data + i * PIECE,
                      <float*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
     else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t,
-                        schedule='dynamic', chunksize=share((n + PIECE - 1) // PIECE, t)):
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             backward(f, <double*>g.data + i * PIECE, <double*>v.data + i * PIECE,
                      <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
     return dx
@@ -168,8 +164,7 @@ cdef void binary_piece(Binary f, const floating* a, Py_ssize_t period_a, const f
 cdef void binary_all(Binary f, const floating* a, Py_ssize_t period_a, const floating* b,
                      Py_ssize_t period_b, floating* y, Py_ssize_t n, int threads) noexcept nogil:
     cdef Py_ssize_t i
-    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads,
-                    schedule='dynamic', chunksize=share((n + PIECE - 1) // PIECE, threads)):
+    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
         binary_piece(f, a, period_a, b, period_b, y, i * PIECE,
                      min(n, (i + 1) * <Py_ssize_t>PIECE))
 

@@ -11,7 +11,7 @@ from cython.parallel cimport prange
 from libc.string cimport memset
 
 from minidl_ext.micro cimport MR, block_columns, micro
-from minidl_ext.runtime cimport apart, output, real_array, same_dtype, scratch, share, team
+from minidl_ext.runtime cimport apart, output, real_array, same_dtype, scratch, team
 
 import numpy as np
 
@@ -79,8 +79,7 @@ cdef void multiply(const floating* a, const floating* b, floating* y, floating* 
     for q in prange(panels, num_threads=threads, schedule='static'):
         pack_panel(b + q // s.panels * s.k * s.n, packed + q * panel_size, s, q % s.panels)
     # Neighbours share rows of a while the panels change: those are few and stay in cache.
-    for i in prange(panels * tiles, num_threads=threads,
-                    schedule='dynamic', chunksize=share(panels * tiles, threads)):
+    for i in prange(panels * tiles, num_threads=threads, schedule='static'):
         q = i // (tiles * s.panels)
         p = i % s.panels
         multiply_block(a + q * s.m * s.k, packed + (q * s.panels + p) * panel_size,

@@ -16,7 +16,7 @@ from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, ap
     column_means_f64, finish_stats_f32, finish_stats_f64, finish_sums_f32, finish_sums_f64, \
     merge_chunks, shifted_sums_f32, shifted_sums_f64
 from minidl_ext.runtime cimport apart, has_length, new_array, new_like, output_like, real_array, \
-    same_dtype, same_shape, scratch, share, team, typed_array
+    same_dtype, same_shape, scratch, team, typed_array
 
 import numpy as np
 
@@ -91,7 +91,7 @@ cdef void all_stats(const floating* x, Rows* s, char* memory, double* partial, d
     cdef floating* work
     with parallel(num_threads=threads):
         work = <floating*>memory + threadid() * 3 * n
-        for q in prange(s.chunks, schedule='dynamic', chunksize=share(s.chunks, threads)):
+        for q in prange(s.chunks, schedule='static'):
             chunk_stats(x + q * s.chunk * n, min(s.chunk, s.rows - q * s.chunk), s, work,
                         partial + 2 * q * n, partial + (2 * q + 1) * n)
     merge_chunks(partial, s.rows, s.chunk, n, mean, var)
@@ -199,13 +199,11 @@ def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int t
         apart(y, other, "batch_norm_apply", "shortcut")
         shortcut_data = other.data
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        for q in prange(blocks, nogil=True, num_threads=t,
-                        schedule='dynamic', chunksize=share(blocks, t)):
+        for q in prange(blocks, nogil=True, num_threads=t, schedule='static'):
             apply_block(<float*>a.data, <float*>shortcut_data, relu, <float*>y.data,
                         <float*>f.data, &s, q)
     else:
-        for q in prange(blocks, nogil=True, num_threads=t,
-                        schedule='dynamic', chunksize=share(blocks, t)):
+        for q in prange(blocks, nogil=True, num_threads=t, schedule='static'):
             apply_block(<double*>a.data, <double*>shortcut_data, relu, <double*>y.data,
                         <double*>f.data, &s, q)
     return y
@@ -262,7 +260,7 @@ cdef void all_sums(const floating* dy, const floating* also, const floating* x, 
     cdef floating* work
     with parallel(num_threads=threads):
         work = <floating*>memory + threadid() * 2 * n
-        for q in prange(s.chunks, schedule='dynamic', chunksize=share(s.chunks, threads)):
+        for q in prange(s.chunks, schedule='static'):
             chunk_sums(dy, also, x, relu, shortcut, g_out, factors, s, q, work,
                        partial + 2 * q * n)
     for q in range(s.chunks):
@@ -339,8 +337,7 @@ cdef void all_gradients(const floating* dy, const floating* x, int relu, const f
                         int threads) noexcept nogil:
     cdef Py_ssize_t q, blocks = (s.rows + s.block - 1) // s.block
     cdef const floating* offset = centre + s.channels if centre != NULL else NULL
-    for q in prange(blocks, num_threads=threads,
-                    schedule='dynamic', chunksize=share(blocks, threads)):
+    for q in prange(blocks, num_threads=threads, schedule='static'):
         gradient_block(dy, x, relu, shortcut, dx, factors, centre, offset, s, q)
 
 

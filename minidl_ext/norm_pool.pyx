@@ -10,7 +10,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, finish_sums_f32
-from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, new_like, scratch, share, \
+from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, new_like, scratch, \
     team, typed_array
 
 import numpy as np
@@ -69,8 +69,7 @@ def batch_norm_pool(x, factors, bint relu=False, int threads=0):
     y = new_array(4, dims, cnp.NPY_FLOAT32)
     t = team(threads, <double>s.n * s.h * s.w * s.c)
     source, target = <float*>a.data, <float*>y.data
-    for row in prange(s.n * s.oh, nogil=True, num_threads=t,
-                      schedule='dynamic', chunksize=share(s.n * s.oh, t)):
+    for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
         pool_row(pair_of_rows(source, &s, row), pair_of_rows(source, &s, row) + s.w * s.c, relu,
                  s.ow, s.c, <float*>f.data, target + row * s.ow * s.c)
     return y
@@ -116,13 +115,13 @@ cdef void backward(const float* dy, const float* x, const float* factors, bint t
     cdef float* work
     with parallel(num_threads=threads):
         work = offset + n + threadid() * 2 * n
-        for q in prange(chunks, schedule='dynamic', chunksize=share(chunks, threads)):
+        for q in prange(chunks, schedule='static'):
             chunk_sums(dy, x, factors, relu, s, s.n * q // chunks, s.n * (q + 1) // chunks, work,
                        sums + 2 * q * n)
     for q in range(1, chunks):
         add_sums_f64(sums, sums + 2 * q * n, 2 * n)
     finish_sums_f32(sums, s.n * s.h * s.w, n, factors, dgamma, dbeta, slope, offset)
-    for i in prange(s.n, num_threads=threads, schedule='dynamic', chunksize=share(s.n, threads)):
+    for i in prange(s.n, num_threads=threads, schedule='static'):
         image_gradient(dy, x, factors, relu, training, slope, offset, dx, s, i)
 
 

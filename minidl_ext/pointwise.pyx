@@ -19,7 +19,7 @@ from minidl_ext.micro cimport Ahead, MR, ask_ahead, block_columns, micro, pack_c
 from minidl_ext.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
     backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
     normalized_behind, normalized_by
-from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, scratch, share, team
+from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, scratch, team
 
 import numpy as np
 
@@ -145,7 +145,7 @@ def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int th
     partial = scratch(s.chunks * 2 * s.co * sizeof(double))
     with nogil:
         pack_columns(<const float*>k.data, <float*>packed.data, s.ci, s.co, 1, s.co, s.width)
-        for q in prange(s.chunks, num_threads=t, schedule='dynamic', chunksize=share(s.chunks, t)):
+        for q in prange(s.chunks, num_threads=t, schedule='static'):
             forward_chunk(<float*>a.data, <float*>packed.data, <float*>y.data, &norm, stats,
                           <double*>partial.data + q * 2 * s.co,
                           room(work.data + threadid() * per_thread, &s), &s, q)
@@ -253,7 +253,7 @@ def pointwise_backward(dy, x, w, factors=None, bint relu=False, behind=None, int
     target, part = <float*>dw.data, <float*>partial.data
     with nogil:
         pack_columns(<const float*>k.data, <float*>packed.data, s.co, 1, s.co, s.ci, s.width)
-        for q in prange(s.chunks, num_threads=t, schedule='dynamic', chunksize=share(s.chunks, t)):
+        for q in prange(s.chunks, num_threads=t, schedule='static'):
             backward_chunk(<float*>g.data, <float*>a.data, <float*>packed.data, <float*>dx.data,
                            part + q * size, <double*>partial_sums.data + q * 2 * s.ci, &before,
                            &after, room(work.data + threadid() * per_thread, &s), &s, q)

@@ -9,7 +9,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
-from minidl_ext.runtime cimport new_array, real_array, share, team, typed_array
+from minidl_ext.runtime cimport new_array, real_array, team, typed_array
 
 import numpy as np
 
@@ -135,20 +135,16 @@ def max_pool(x, window, stride, padding=(0, 0), int threads=0):
     t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         if place_type(&s) == cnp.NPY_UINT8:
-            for row in prange(s.n * s.oh, nogil=True, num_threads=t,
-                              schedule='dynamic', chunksize=share(s.n * s.oh, t)):
+            for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
                 max_row(<float*>a.data, <float*>y.data, <uint8_t*>argmax.data, &s, row)
         else:
-            for row in prange(s.n * s.oh, nogil=True, num_threads=t,
-                              schedule='dynamic', chunksize=share(s.n * s.oh, t)):
+            for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
                 max_row(<float*>a.data, <float*>y.data, <int32_t*>argmax.data, &s, row)
     elif place_type(&s) == cnp.NPY_UINT8:
-        for row in prange(s.n * s.oh, nogil=True, num_threads=t,
-                          schedule='dynamic', chunksize=share(s.n * s.oh, t)):
+        for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             max_row(<double*>a.data, <double*>y.data, <uint8_t*>argmax.data, &s, row)
     else:
-        for row in prange(s.n * s.oh, nogil=True, num_threads=t,
-                          schedule='dynamic', chunksize=share(s.n * s.oh, t)):
+        for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             max_row(<double*>a.data, <double*>y.data, <int32_t*>argmax.data, &s, row)
     return y, argmax
 
@@ -156,8 +152,7 @@ def max_pool(x, window, stride, padding=(0, 0), int threads=0):
 cdef void max_backward_all(const floating* dy, const place* argmax, floating* dx, Geometry* s,
                            int threads) noexcept nogil:
     cdef Py_ssize_t image
-    for image in prange(s.n, num_threads=threads,
-                        schedule='dynamic', chunksize=share(s.n, threads)):
+    for image in prange(s.n, num_threads=threads, schedule='static'):
         if place is uint8_t:
             if side_by_side(s):
                 apart_image_backward(dy, argmax, dx, s, image)
@@ -279,12 +274,10 @@ def avg_pool(x, window, stride, padding=(0, 0), int threads=0):
     y = new_array(4, dims, cnp.PyArray_TYPE(a))
     t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        for row in prange(s.n * s.oh, nogil=True, num_threads=t,
-                          schedule='dynamic', chunksize=share(s.n * s.oh, t)):
+        for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             avg_row(<float*>a.data, <float*>y.data, &s, row)
     else:
-        for row in prange(s.n * s.oh, nogil=True, num_threads=t,
-                          schedule='dynamic', chunksize=share(s.n * s.oh, t)):
+        for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             avg_row(<double*>a.data, <double*>y.data, &s, row)
     return y
 
@@ -302,12 +295,10 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), int threa
     dx = new_array(4, dims, cnp.PyArray_TYPE(g))
     t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        for image in prange(s.n, nogil=True, num_threads=t,
-                            schedule='dynamic', chunksize=share(s.n, t)):
+        for image in prange(s.n, nogil=True, num_threads=t, schedule='static'):
             avg_image_backward(<float*>g.data, <float*>dx.data, &s, image)
     else:
-        for image in prange(s.n, nogil=True, num_threads=t,
-                            schedule='dynamic', chunksize=share(s.n, t)):
+        for image in prange(s.n, nogil=True, num_threads=t, schedule='static'):
             avg_image_backward(<double*>g.data, <double*>dx.data, &s, image)
     return dx
 

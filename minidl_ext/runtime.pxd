@@ -3,14 +3,6 @@ cimport numpy as cnp
 
 cdef int team(int threads, double work) noexcept nogil
 
-
-cdef inline Py_ssize_t share(Py_ssize_t tasks, int threads) noexcept nogil:
-    """Tasks that a thread takes at a time: neighbours stay together, but where a core is also
-    used by somebody else the other threads take over what it cannot do."""
-    cdef Py_ssize_t n = tasks // (8 * threads)
-    return 1 if n < 1 else n if n < 8 else 8
-
-
 cdef cnp.ndarray new_array(int ndim, const cnp.npy_intp* dims, int typenum)
 cdef cnp.ndarray new_like(cnp.ndarray a)
 cdef cnp.ndarray scratch(size_t nbytes)

@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset
 
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, micro_f32, plan_ahead, \
     prefetch_part
-from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, share, team
+from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, team
 
 import numpy as np
 
@@ -169,8 +169,7 @@ cdef void transform_weights(const float* w, float* u, Geometry* s, bint turned, 
     """U[36][panel][input channel][WIDTH]; `turned`: w is that of the forward convolution."""
     cdef Py_ssize_t panels = (s.co + WIDTH - 1) // WIDTH, step = panels * s.ci * WIDTH, c, o
     cdef Py_ssize_t ci_blocks = s.ci // VL, co_blocks = s.co // VL
-    for c in prange(ci_blocks, num_threads=threads,
-                    schedule='dynamic', chunksize=share(ci_blocks, threads)):
+    for c in prange(ci_blocks, num_threads=threads, schedule='static'):
         for o in range(co_blocks):
             if turned:
                 weight_block_turned(w + o * VL * s.ci + c * VL, s.co, s.ci,
@@ -211,7 +210,7 @@ cdef int forward(const float* x, const float* w, float* y, Geometry* s, bint tur
             outs = <float**>(rows + unit)
             for t in range(unit):
                 rows[t], outs[t] = v + t * s.ci, m + t * s.co
-            for i in prange(units, schedule='dynamic', chunksize=share(units, threads)):
+            for i in prange(units, schedule='static'):
                 forward_unit(x, u, y, v, m, m + FREQUENCIES * s.ms, rows, outs, s, unit, i * unit)
     return 0
 
@@ -277,7 +276,7 @@ cdef int weight_gradient_apart(const float* x, const float* dy, float* dw, Geome
         with parallel(num_threads=threads):
             v = <float*>(memory + threadid() * per_thread)
             rows = <const float**>(v + floats)
-            for q in prange(chunks, schedule='dynamic', chunksize=1):
+            for q in prange(chunks, schedule='static'):
                 add_chunk(x, dy, du + q * size, v, v + FREQUENCIES * s.vs,
                           v + FREQUENCIES * (s.vs + s.ms), rows, <float**>(rows + s.ci), s,
                           s.tiles * q // chunks, s.tiles * (q + 1) // chunks)
@@ -324,8 +323,7 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
             t = q * chunk
             count = min(chunk, s.tiles - t)
             units = (count + UNIT - 1) // UNIT
-            for i in prange(units, num_threads=threads,
-                            schedule='dynamic', chunksize=share(units, threads)):
+            for i in prange(units, num_threads=threads, schedule='static'):
                 transform_unit(x, dy, v + i * UNIT * s.ci, z + i * UNIT * s.co,
                                copy + threadid() * copies, s, t + i * UNIT,
                                min(t + i * UNIT + UNIT, t + count))
