@@ -83,6 +83,11 @@ class Deferred:
         return None
 
 
+def computed(x: Any) -> Any:
+    """x, or the array that it stands for."""
+    return x.compute() if isinstance(x, Deferred) else x
+
+
 class GradSum(Deferred):
     """The sum of two gradients of one tensor, for an operation that can add while it reads."""
 
@@ -298,7 +303,7 @@ def _complete(node: Function, captured: Captured) -> list[Any] | None:
     if captured:
         for slot in range(len(grads)):
             if (id(node), slot) in captured and grads[slot] is not None:
-                grads[slot] = _array(grads[slot])
+                grads[slot] = computed(grads[slot])
                 captured[id(node), slot] = grads[slot].copy()
     if len(grads) == 1:
         if grads[0] is None:
@@ -333,7 +338,7 @@ def _step(node: Function, grads: list[Any], leaves: dict[int, _Leaf]) -> None:
                                f"{g.shape} for input {k} of shape {t.shape}")
         # What a leaf keeps nobody else may hold; a user's function may keep what it returns.
         if t._node is None and (not node._ours or _shared(g, grads, results[:k])):
-            g = _array(g).copy()
+            g = computed(g).copy()
         _accumulate(t, g, leaves)
 
 
@@ -360,16 +365,12 @@ def _accumulate(t: Tensor, g: Any, leaves: dict[int, _Leaf]) -> None:
     if before is None:
         place.grads[slot] = g
     elif place.owned[slot]:
-        kernels.add(before, _array(g), out=before)
+        kernels.add(before, computed(g), out=before)
     elif isinstance(before, GradSum):
-        place.grads[slot] = kernels.add(before.compute(), _array(g))
+        place.grads[slot] = kernels.add(before.compute(), computed(g))
         place.owned[slot] = True
     else:
-        place.grads[slot] = GradSum(_array(before), _array(g))
-
-
-def _array(g: Any) -> np.ndarray:
-    return g.compute() if isinstance(g, Deferred) else g
+        place.grads[slot] = GradSum(computed(before), computed(g))
 
 
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
@@ -384,7 +385,7 @@ def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> No
         if g is not None:
             t._store_grad(g)
     for leaf in leaves.values():
-        leaf.tensor._store_grad(_array(leaf.grads[0]))
+        leaf.tensor._store_grad(computed(leaf.grads[0]))
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
@@ -417,7 +418,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
         if t._node is not None:
             found = captured.get((id(t._node), t._slot))
         elif id(t) in leaves:
-            found = _array(leaves[id(t)].grads[0])
+            found = computed(leaves[id(t)].grads[0])
         results.append(np.zeros(t.shape, t.dtype) if found is None else found)
     return results[0] if one else tuple(results)
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function, GradSum
+from ..autograd import Deferred, Function, GradSum, computed
 from ..tensor import Tensor
 from .common import float_tensor
-from .fusion import MaskedGrad, NormOutput, PooledGrad, SummedGrad
+from .fusion import MaskedGrad, NormOutput, OutputGrad
 
 
 class Tanh(Function):
@@ -53,15 +53,11 @@ class ReLU(Function):
         return self.y
 
     def backward(self, dy: Any) -> Any:
-        if isinstance(dy, PooledGrad) and dy.output is self.y:
-            return PooledGrad(dy.dy, dy.output, masked=True)
-        if isinstance(dy, SummedGrad) and dy.output is self.y:
-            return SummedGrad(dy.array, dy.output, dy.sums, masked=True)
-        if isinstance(dy, Deferred) and not isinstance(dy, GradSum):
-            dy = dy.compute()
+        if isinstance(dy, OutputGrad) and dy.output is self.y:
+            return dy.behind_relu()
         if isinstance(self.y, NormOutput):
-            return MaskedGrad(dy, self.y)
-        return kernels.relu_backward(dy.compute() if isinstance(dy, Deferred) else dy, self.y)
+            return MaskedGrad(dy if isinstance(dy, GradSum) else computed(dy), self.y)
+        return kernels.relu_backward(computed(dy), self.y)
 
 
 def tanh(x: Any) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function
+from ..autograd import Deferred, Function, computed
 from ..settings import get_precision
 from ..tensor import Tensor
 from .common import float_tensor, pair, same_float
@@ -29,46 +29,40 @@ class Conv(Function):
     takes_deferred = True
     takes_deferred_grads = True
     x: Any                          # an array, or a NormOutput that the kernels read through
-    algorithm: str                  # "direct", "winograd", "depthwise" or "pointwise"
+    algorithm: str                  # "direct", "winograd" or "depthwise"
     geometry: tuple[Any, ...]       # what its kernels take
+    reader: tuple[str, tuple[Any, ...]]     # kernels that read through, and what they take
 
     def forward(self, x: Any, weight: np.ndarray, bias: np.ndarray | None,
                 stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
                 groups: int) -> Any:
+        self.weight = weight
         if winograd_pays(x, weight, stride, dilation, groups):
             self.algorithm, self.geometry = "winograd", (padding,)
         elif depthwise_fits(x, weight, groups):
             self.algorithm, self.geometry = "depthwise", (stride, padding, dilation)
-        elif pointwise_fits(x, weight, stride, padding, groups):
-            self.algorithm, self.geometry = "pointwise", ()
         else:
             self.algorithm, self.geometry = "direct", (stride, padding, dilation, groups)
-        self.x, self.weight = x, weight
-        if isinstance(x, NormOutput) and self._reads_through(x, bias):
-            return self._forward_through(x)
-        if isinstance(x, Deferred):
-            self.x = x = x.compute()
-        if self.algorithm == "winograd":
-            y = kernels.winograd_conv(x, weight, *self.geometry)
-        elif self.algorithm == "depthwise":
-            y = kernels.depthwise_conv(x, weight, *self.geometry)
-        else:
-            self.algorithm, self.geometry = "direct", (stride, padding, dilation, groups)
+        if isinstance(x, NormOutput) and bias is None and reads_through(x):
+            if pointwise_fits(x, weight, stride, padding, groups):
+                return self._forward_through(x, "pointwise", ())
+            # One image of it has to stay in cache.
+            if self.algorithm == "depthwise" and math.prod(x.shape[1:]) <= IMAGE_VALUES:
+                return self._forward_through(x, "depthwise", self.geometry)
+        self.x = x = computed(x)
+        if self.algorithm == "direct":
             return kernels.conv(x, weight, bias, *self.geometry)
+        kernel = {"winograd": kernels.winograd_conv,
+                  "depthwise": kernels.depthwise_conv}[self.algorithm]
+        y = kernel(x, weight, *self.geometry)
         return y if bias is None else kernels.add(y, bias, out=y)
 
-    def _reads_through(self, x: NormOutput, bias: np.ndarray | None) -> bool:
-        """Whether a normalization is taken over. One image of it has to stay in cache."""
-        if x.shortcut is not None or bias is not None or x.shape[0] == 0:
-            return False
-        return self.algorithm == "pointwise" or (
-            self.algorithm == "depthwise" and math.prod(x.shape[1:]) <= IMAGE_VALUES)
-
-    def _forward_through(self, x: NormOutput) -> Any:
+    def _forward_through(self, x: NormOutput, family: str, geometry: tuple[Any, ...]) -> Any:
         """y; with its statistics where a normalization in training is likely to follow."""
-        kernel = getattr(kernels, f"{self.algorithm}_conv")
+        self.x, self.reader = x, (family, geometry)
         stats = True in self.needs_grad
-        y = kernel(x.x, self.weight, *self.geometry, factors=x.factors, relu=x.relu, stats=stats)
+        y = getattr(kernels, f"{family}_conv")(x.x, self.weight, *geometry, factors=x.factors,
+                                               relu=x.relu, stats=stats)
         return ConvOutput(*y) if stats else y
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
@@ -76,11 +70,7 @@ class Conv(Function):
             if self.needs_grad[0] and self.needs_grad[1]:
                 return self._backward_through(dy, self.x)
             self.x = self.x.compute()
-            if self.algorithm == "pointwise":
-                self.algorithm = "direct"
-                self.geometry = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
-        if isinstance(dy, Deferred):
-            dy = dy.compute()
+        dy = computed(dy)
         dx = dw = db = None
         if self.needs_grad[0]:
             dx = self._input_grad(dy)
@@ -91,14 +81,13 @@ class Conv(Function):
         return dx, dw, db
 
     def _backward_through(self, dy: Any, x: NormOutput) -> tuple[Any, ...]:
-        kernel = getattr(kernels, f"{self.algorithm}_backward")
+        family, geometry = self.reader
         behind = None
         if isinstance(dy, NormGrad):
             dy, behind = dy.dy, (dy.x, dy.factors, dy.relu, dy.centre)
-        elif isinstance(dy, Deferred):
-            dy = dy.compute()
-        dx, dw, sums = kernel(dy, x.x, self.weight, *self.geometry, factors=x.factors,
-                              relu=x.relu, behind=behind)
+        dx, dw, sums = getattr(kernels, f"{family}_backward")(
+            computed(dy), x.x, self.weight, *geometry, factors=x.factors, relu=x.relu,
+            behind=behind)
         return SummedGrad(dx, x, sums), dw, None
 
     def _input_grad(self, dy: np.ndarray) -> np.ndarray:
@@ -136,13 +125,18 @@ def depthwise_fits(x: np.ndarray | Deferred, weight: np.ndarray, groups: int) ->
             and kh * kw <= 64)
 
 
-def pointwise_fits(x: np.ndarray | Deferred, weight: np.ndarray, stride: tuple[int, int],
+def pointwise_fits(x: NormOutput, weight: np.ndarray, stride: tuple[int, int],
                    padding: Padding, groups: int) -> bool:
-    """Whether a convolution is a product of pixels and weights that `kernels.pointwise_conv`
-    takes; without a normalization before it, the direct kernel is as fast."""
-    return (isinstance(x, Deferred) and x.dtype == np.float32 and weight.shape[:2] == (1, 1)
+    """Whether a convolution of a normalization is a product of pixels and weights that
+    `kernels.pointwise_conv` takes; of an array, the direct kernel is as fast."""
+    return (x.dtype == np.float32 and weight.shape[:2] == (1, 1)
             and stride == (1, 1) and padding == ((0, 0), (0, 0)) and groups == 1
             and weight.shape[2] % 16 == 0 and weight.shape[3] % 16 == 0)
+
+
+def reads_through(x: NormOutput) -> bool:
+    """Whether kernels that normalize what they read can take a normalization over."""
+    return x.shortcut is None and x.shape[0] > 0
 
 
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,

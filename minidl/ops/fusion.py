@@ -14,13 +14,14 @@ read the gradient through a normalization (`NormGrad`) and sum what the next one
 
 from __future__ import annotations
 
+import copy
 import weakref
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, GradSum
+from ..autograd import Deferred, GradSum, computed
 
 PAIR = (2, 2)
 
@@ -73,9 +74,27 @@ class ConvOutput(Deferred):
         return self.made
 
 
-class MaskedGrad(Deferred):
+class OutputGrad(Deferred):
+    """The gradient of a normalization's output, from one that took it over.
+
+    `masked`: of the output before its ReLU, rather than after it.
+    """
+
+    output: NormOutput
+    masked = False
+
+    def behind_relu(self) -> OutputGrad:
+        """That of the output before its ReLU."""
+        behind = copy.copy(self)
+        behind.masked = True
+        return behind
+
+
+class MaskedGrad(OutputGrad):
     """The gradient behind a ReLU that was taken into a normalization: dy where y > 0. dy may be a
     sum of two gradients that is still to be computed."""
+
+    masked = True
 
     def __init__(self, dy: np.ndarray | GradSum, output: NormOutput) -> None:
         self.dy = dy
@@ -85,19 +104,15 @@ class MaskedGrad(Deferred):
 
     def compute(self) -> np.ndarray:
         if self.array is None:
-            dy = self.dy.compute() if isinstance(self.dy, GradSum) else self.dy
-            self.array = kernels.relu_backward(dy, self.output.compute())
+            self.array = kernels.relu_backward(computed(self.dy), self.output.compute())
         return self.array
 
 
-class PooledGrad(Deferred):
-    """The gradient of a normalization's output behind a max-pool that was taken into it.
+class PooledGrad(OutputGrad):
+    """The gradient of a normalization's output behind a max-pool that was taken into it."""
 
-    `masked`: of the output before its ReLU, rather than after it.
-    """
-
-    def __init__(self, dy: np.ndarray, output: NormOutput, masked: bool = False) -> None:
-        self.dy, self.output, self.masked = dy, output, masked
+    def __init__(self, dy: np.ndarray, output: NormOutput) -> None:
+        self.dy, self.output = dy, output
         self.shape, self.dtype = output.shape, output.dtype
 
     def compute(self) -> np.ndarray:
@@ -107,15 +122,11 @@ class PooledGrad(Deferred):
         return kernels.relu_backward(g, y) if self.masked else g
 
 
-class SummedGrad(Deferred):
-    """The gradient of a normalization's output, with the sums that its backward needs.
+class SummedGrad(OutputGrad):
+    """The gradient of a normalization's output, with the sums that its backward needs."""
 
-    `masked`: of the output before its ReLU, rather than after it.
-    """
-
-    def __init__(self, array: np.ndarray, output: NormOutput, sums: np.ndarray,
-                 masked: bool = False) -> None:
-        self.array, self.output, self.sums, self.masked = array, output, sums, masked
+    def __init__(self, array: np.ndarray, output: NormOutput, sums: np.ndarray) -> None:
+        self.array, self.output, self.sums = array, output, sums
         self.shape, self.dtype = array.shape, array.dtype
 
     def compute(self) -> np.ndarray:

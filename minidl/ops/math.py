@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function
+from ..autograd import Deferred, Function, computed
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor
 from .reduce import sum_to
@@ -75,8 +75,7 @@ class Add(_Binary):
                 if total is not None:
                     self.shape_a = self.shape_b = one.shape
                     return total
-        a = a.compute() if isinstance(a, Deferred) else a
-        b = b.compute() if isinstance(b, Deferred) else b
+        a, b = computed(a), computed(b)
         self.shapes(a, b)
         return kernels.add(a, b)
 

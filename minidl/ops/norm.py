@@ -12,10 +12,18 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function, GradSum
+from ..autograd import Function, GradSum, computed
 from ..tensor import Tensor
 from .common import float_tensor, same_float
-from .fusion import ConvOutput, MaskedGrad, NormGrad, NormOutput, PooledGrad, SummedGrad
+from .fusion import (
+    ConvOutput,
+    MaskedGrad,
+    NormGrad,
+    NormOutput,
+    OutputGrad,
+    PooledGrad,
+    SummedGrad,
+)
 
 
 class BatchNorm(Function):
@@ -34,9 +42,8 @@ class BatchNorm(Function):
                 mean: np.ndarray, var: np.ndarray, eps: float, training: bool) -> NormOutput:
         # A convolution that summed the statistics can also read the gradient through here.
         self.defers_gradient = isinstance(x, ConvOutput)
-        if isinstance(x, Deferred):
-            x = x.compute()
-        self.x, self.training = x, training
+        self.x = x = computed(x)
+        self.training = training
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
         return NormOutput(x, self.factors)
 
@@ -46,34 +53,37 @@ class BatchNorm(Function):
                 dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None)
 
     def _gradients(self, dy: Any) -> tuple[Any, ...]:
-        relu, shortcut, sums = False, None, None
-        if isinstance(dy, (MaskedGrad, PooledGrad, SummedGrad)) \
-                and dy.output.factors is self.factors:      # not of another one's output
-            if isinstance(dy, PooledGrad):
-                return kernels.batch_norm_pool_backward(dy.dy, self.x, self.factors,
-                                                        self.training, relu=dy.output.relu)
-            if isinstance(dy, SummedGrad):
-                dy, relu, sums = dy.array, dy.output.relu, dy.sums
-            elif dy.array is None:
-                shortcut = dy.output.shortcut
-                if shortcut is not None:
-                    # It wants the masked gradient as well: written in the same pass.
-                    one, two = (dy.dy.a, dy.dy.b) if isinstance(dy.dy, GradSum) else (dy.dy, None)
-                    *gradients, dy.array = kernels.batch_norm_backward(
-                        one, self.x, self.factors, self.training, relu=True,
-                        shortcut=shortcut, masked_out=True, also=two)
-                    return tuple(gradients)
-                dy, relu = dy.dy, True
-        if isinstance(dy, Deferred):
-            dy = dy.compute()
-        if sums is None and not self.defers_gradient:
-            return kernels.batch_norm_backward(dy, self.x, self.factors, self.training,
-                                               relu=relu)[:3]
+        if not isinstance(dy, OutputGrad) or dy.output.factors is not self.factors:
+            return self._backward(computed(dy))     # also that of another one's output
+        if isinstance(dy, PooledGrad):
+            return kernels.batch_norm_pool_backward(dy.dy, self.x, self.factors, self.training,
+                                                    relu=dy.output.relu)
+        if isinstance(dy, SummedGrad):
+            return self._backward(dy.array, dy.output.relu, dy.sums)
+        assert isinstance(dy, MaskedGrad)
+        if dy.array is not None:
+            return self._backward(dy.array)
+        shortcut = dy.output.shortcut
+        if shortcut is None:
+            return self._backward(computed(dy.dy), relu=True)
+        # A shortcut wants the masked gradient as well: written in the same pass.
+        one, two = (dy.dy.a, dy.dy.b) if isinstance(dy.dy, GradSum) else (dy.dy, None)
+        *gradients, dy.array = kernels.batch_norm_backward(
+            one, self.x, self.factors, self.training, relu=True, shortcut=shortcut,
+            masked_out=True, also=two)
+        return tuple(gradients)
+
+    def _backward(self, dy: np.ndarray, relu: bool = False, sums: np.ndarray | None = None
+                  ) -> tuple[Any, ...]:
+        """dx, dgamma, dbeta from the gradient of the output, after a ReLU if `relu`."""
         if sums is None:
+            if not self.defers_gradient:
+                return kernels.batch_norm_backward(dy, self.x, self.factors, self.training,
+                                                   relu=relu)[:3]
             sums, _ = kernels.batch_norm_sums(dy, self.x, self.factors, relu=relu)
         dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
                                                           self.x.size // self.x.shape[-1])
-        dx: Any = NormGrad(dy, self.x, self.factors, relu, centre if self.training else None)
+        dx = NormGrad(dy, self.x, self.factors, relu, centre if self.training else None)
         return dx if self.defers_gradient else dx.compute(), dgamma, dbeta
 
 
