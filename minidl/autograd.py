@@ -145,24 +145,26 @@ class Function:
         node = cls()
         recording = _mode.recording
         takes_deferred = cls.takes_deferred
-        ours = cls._ours
         arrays: list[Any] = []
         kept: list[Tensor | None] = []      # the inputs that need a gradient
         for x in inputs:
+            a: Any = x
+            wanted = None
             if isinstance(x, Tensor):
-                a: Any = x._array
+                a = x._array
                 if a is None:
                     if takes_deferred:      # one: others are computed, and watched as arrays
                         a, takes_deferred = x._deferred, False
                     else:
                         a = x._compute()
-                if not ours:
+                if not cls._ours:
                     x._expose()
-                kept.append(x if recording and x._requires_grad else None)
-            else:
-                a = np.asarray(x, order="C") if isinstance(x, np.ndarray) else x
-                kept.append(None)
+                if recording and x._requires_grad:
+                    wanted = x
+            elif isinstance(x, np.ndarray):
+                a = np.asarray(x, order="C")
             arrays.append(a)
+            kept.append(wanted)
         node.needs_grad = needs = tuple([x is not None for x in kept])
         result = node.forward(*arrays, **options)
         several = isinstance(result, tuple)
@@ -216,17 +218,22 @@ def _watch(t: Tensor, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
             if isinstance(a, Deferred):
                 sources.extend(a.sources)
                 a = a.made
-            if any(a is r for r in deferred.reads):
-                sources.append(weakref.ref(x))
+            for read in deferred.reads:
+                if a is read:
+                    sources.append(weakref.ref(x))
+                    break
     deferred.sources = tuple(sources)
+    watcher = weakref.ref(t)
     for ref in sources:
         source = ref()
         if source is not None:
             if source._exposed:
                 t._compute()
                 return
-            source._watchers = source._watchers or []
-            source._watchers.append(weakref.ref(t))
+            if source._watchers is None:
+                source._watchers = [watcher]
+            else:
+                source._watchers.append(watcher)
 
 
 # --------------------------------------------------------------------------------- the walk
@@ -344,17 +351,17 @@ def _step(node: Function, grads: list[Any], leaves: dict[int, _Leaf]) -> None:
 
 def _shared(g: Any, grads: list[Any], earlier: tuple[Any, ...]) -> bool:
     """Whether a gradient is, or may share memory with, an array that someone else holds."""
-    return (isinstance(getattr(g, "base", None), np.ndarray)
-            or any(g is other for other in grads) or any(g is other for other in earlier))
+    for others in (grads, earlier):
+        for other in others:
+            if g is other:
+                return True
+    return not isinstance(g, Deferred) and isinstance(g.base, np.ndarray)
 
 
 def _accumulate(t: Tensor, g: Any, leaves: dict[int, _Leaf]) -> None:
     """Add a gradient to what has come for t. In place only into sums made here."""
-    if not isinstance(g, Deferred):
-        if g.dtype != t.dtype:
-            g = g.astype(t.dtype)
-        if not g.flags.c_contiguous:
-            g = np.asarray(g, order="C")
+    if isinstance(g, np.ndarray) and (g.dtype is not t.dtype or not g.flags.c_contiguous):
+        g = np.asarray(g, t.dtype, order="C")
     place: Any = t._node
     slot = t._slot
     if place is None:

@@ -324,7 +324,8 @@ def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from _flatten(f"{name}.{i}", item)
+            if type(item) not in _PLAIN:
+                yield from _flatten(f"{name}.{i}", item)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _flatten(f"{name}.{key}", item)

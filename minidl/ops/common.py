@@ -26,7 +26,7 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
 
 def float_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     """x as a float32 or float64 tensor; anything else is a TypeError."""
-    t = as_tensor(x, where, name)
+    t = x if isinstance(x, Tensor) else as_tensor(x, where, name)
     if t.dtype.char not in "fd":
         raise TypeError(f"{where}: {name} must be float32 or float64, got {t.dtype}; "
                         f"convert it with astype")
@@ -64,6 +64,10 @@ def normalize_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
 
 def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
     """An int or a pair of ints as a pair, each at least `least`."""
+    if type(value) is tuple and len(value) == 2:        # what a layer has checked before
+        a, b = value
+        if type(a) is int and type(b) is int and a >= least and b >= least:
+            return value
     values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
     try:
         values = tuple(operator.index(v) for v in values)

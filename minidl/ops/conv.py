@@ -149,31 +149,34 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
     """
     x, weight = float_tensor(x, "conv"), float_tensor(weight, "conv", "weight")
     b = None if bias is None else float_tensor(bias, "conv", "bias")
-    same_float("conv", x=x, weight=weight, bias=b)
-    if x.ndim != 4:
-        raise ValueError(f"conv: x must be images (N, H, W, C), got shape {x.shape}")
-    if weight.ndim != 4:
+    if weight.dtype is not x.dtype or b is not None:
+        same_float("conv", x=x, weight=weight, bias=b)
+    images, filters = x.shape, weight.shape
+    if len(images) != 4:
+        raise ValueError(f"conv: x must be images (N, H, W, C), got shape {images}")
+    if len(filters) != 4:
         raise ValueError(f"conv: weight must be (KH, KW, C_in / groups, C_out), "
-                         f"got shape {weight.shape}")
-    kh, kw, ci, co = weight.shape
-    if min(weight.shape) < 1:
-        raise ValueError(f"conv: weight has an empty axis: {weight.shape}")
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+                         f"got shape {filters}")
+    kh, kw, ci, co = filters
+    if 0 in filters:
+        raise ValueError(f"conv: weight has an empty axis: {filters}")
+    if type(groups) is not int or groups < 1:
         raise ValueError(f"conv: groups must be an int >= 1, got {groups!r}")
-    if x.shape[3] != ci * groups:
-        raise ValueError(f"conv: x has {x.shape[3]} channels, but weight {weight.shape} with "
+    if images[3] != ci * groups:
+        raise ValueError(f"conv: x has {images[3]} channels, but weight {filters} with "
                          f"groups={groups} expects {ci * groups}")
     if co % groups:
         raise ValueError(f"conv: {co} output channels do not divide into {groups} groups")
     if b is not None and b.shape != (co,):
         raise ValueError(f"conv: bias must have shape ({co},), got {b.shape}")
     s, d = pair(stride, "conv", "stride", 1), pair(dilation, "conv", "dilation", 1)
-    p = resolve_padding(padding, x.shape[1:3], (kh, kw), s, d)
-    for axis, name in ((0, "height"), (1, "width")):
-        extent = d[axis] * ((kh, kw)[axis] - 1) + 1
-        if x.shape[1 + axis] + sum(p[axis]) < extent:
-            raise ValueError(f"conv: the {name} of x {x.shape} with padding {p[axis]} is smaller "
-                             f"than the kernel's {extent}")
+    p = resolve_padding(padding, images[1:3], (kh, kw), s, d)
+    for name, size, (before, after), extent in (
+            ("height", images[1], p[0], d[0] * (kh - 1) + 1),
+            ("width", images[2], p[1], d[1] * (kw - 1) + 1)):
+        if size + before + after < extent:
+            raise ValueError(f"conv: the {name} of x {images} with padding {(before, after)} is "
+                             f"smaller than the kernel's {extent}")
     return Conv.apply(x, weight, b, stride=s, padding=p, dilation=d, groups=groups)
 
 

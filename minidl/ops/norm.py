@@ -128,9 +128,10 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
                          f"got shape {shape}")
     channels = shape[-1:]
     for name, value in (("gamma", gamma), ("beta", beta)):
-        if value is not None and (value.shape != channels or value.dtype != dtype):
+        if value is not None and (value.shape != channels or value.dtype is not dtype):
             same_float("batch_norm", x=x, gamma=gamma, beta=beta)
-            raise _wrong_length(name, value, x)
+            if value.shape != channels:
+                raise _wrong_length(name, value, x)
     for name, stat in (("running_mean", running_mean), ("running_var", running_var)):
         if stat is None:
             if not training:
