@@ -20,15 +20,12 @@
 #include <stddef.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
+#include "vectors.h"
+
+#if VECTOR_BYTES == 64
 #define MR 12               /* 12 x 2 sums + 2 columns + 1 row value in 32 registers */
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
-#define MR 6                /* 6 x 2 sums + 2 + 1 in 16 registers */
 #else
-#define VECTOR_BYTES 16
-#define MR 6
+#define MR 6                /* 6 x 2 sums + 2 + 1 in 16 registers */
 #endif
 
 #define MICRO_INLINE static inline __attribute__((always_inline))

@@ -1,16 +1,17 @@
 /* Inner loops of batch normalization: blocks of rows of C channels, for float and for double.
  *
- * They stand in C for the sake of `restrict`, without which a compiler must check at every row
- * whether arrays overlap. Each loop runs over channels, which are contiguous, so that it becomes
- * vectors. `NORMALIZED` is the one expression of the normalized value: forward and backward use
- * it, and never a fused multiply-add, so that a ReLU's mask comes out the same bit for bit, also
- * in families whose other loops are compiled with -ffp-contract=fast. Include this file last.
+ * Each loop takes a few vectors of channels through all rows (norm_columns.h), so that sums and
+ * factors stay in registers. Forward and backward compute the normalized value by one expression,
+ * (x - mean) * scale + shift, and never with a fused multiply-add, so that a ReLU's mask comes out
+ * the same bit for bit, also in families whose other loops are compiled with -ffp-contract=fast.
+ * Include this file last.
  */
 #ifndef MINIDL_NORM_ROWS_H
 #define MINIDL_NORM_ROWS_H
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include "vectors.h"
 
 #if defined(__clang__)
 #pragma clang fp contract(off)
@@ -20,7 +21,11 @@
 #endif
 
 #define NORM_INLINE static inline __attribute__((always_inline))
-#define NORMALIZED(x, c) (((x) - mean[c]) * scale[c] + shift[c])
+enum { NO_MASK, MASK_FROM_X, MASK_FROM_SUM };    /* of a ReLU, in the backward */
+/* Columns side by side: five registers each, at most. */
+#define MAX_COLUMNS (VECTOR_BYTES == 64 ? 4 : 2)
+#define WIDE ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
+#define NARROW ((ptrdiff_t)(16 / sizeof(REAL)))
 
 /* Statistics of `count` and of `other_count` values as those of their union, channel by channel
  * (Chan, Golub & LeVeque 1979). */
