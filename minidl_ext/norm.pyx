@@ -26,12 +26,15 @@ cdef enum:
     BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
     CHUNKS = 64                 # for the sums: fixed, so that threads do not matter; more where
     CHUNK_BLOCKS = 16           # a chunk would have more than these blocks
+    # Results of this size are written past the caches: too large for what a few cores share.
+    STREAM_BYTES = 32 * 1024 * 1024
 
 
 cdef struct Rows:
     Py_ssize_t rows, channels   # of the whole array
     Py_ssize_t block            # rows of a block
     Py_ssize_t chunk, chunks    # rows of a chunk (whole blocks), number of chunks
+    bint stream                 # whether results are written past the caches
 
 
 cdef Rows layout(cnp.ndarray x):
@@ -44,6 +47,7 @@ cdef Rows layout(cnp.ndarray x):
     blocks = max(<Py_ssize_t>1, (s.rows + s.block - 1) // s.block)
     s.chunk = s.block * min(<Py_ssize_t>CHUNK_BLOCKS, (blocks + CHUNKS - 1) // CHUNKS)
     s.chunks = max(<Py_ssize_t>1, (s.rows + s.chunk - 1) // s.chunk)
+    s.stream = s.rows * s.channels * x.itemsize >= STREAM_BYTES
     return s
 
 
@@ -176,9 +180,11 @@ cdef void apply_block(const floating* x, const floating* shortcut, int relu, flo
     if shortcut != NULL:
         shortcut += at
     if floating is float:
-        apply_rows_f32(x + at, shortcut, relu, y + at, s.channels, rows, s.channels, factors)
+        apply_rows_f32(x + at, shortcut, relu, y + at, s.channels, rows, s.channels, factors,
+                       s.stream)
     else:
-        apply_rows_f64(x + at, shortcut, relu, y + at, s.channels, rows, s.channels, factors)
+        apply_rows_f64(x + at, shortcut, relu, y + at, s.channels, rows, s.channels, factors,
+                       s.stream)
 
 
 def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int threads=0):
@@ -247,10 +253,10 @@ cdef void gradient_block(const floating* dy, const floating* x, int relu, const 
         shortcut += at
     if floating is float:
         backward_rows_f32(dy + at, x + at, relu, shortcut, dx + at, s.channels, rows, s.channels,
-                          factors, slope, offset)
+                          factors, slope, offset, s.stream)
     else:
         backward_rows_f64(dy + at, x + at, relu, shortcut, dx + at, s.channels, rows, s.channels,
-                          factors, slope, offset)
+                          factors, slope, offset, s.stream)
 
 
 cdef void all_sums(const floating* dy, const floating* also, const floating* x, int relu,

@@ -1,6 +1,6 @@
 /* Body of norm_rows_body.h for columns of one width, LANES channels. No include guard.
  *
- * A function does G columns side by side, a constant after inlining, so that their sums and
+ * PUT(p, v) stores a vector, past the caches if `stream`. A function does G columns side by side, a constant after inlining, so that their sums and
  * factors stay in registers while rows pass by. Arrays start at the first column.
  */
 typedef REAL COLUMN(vec) __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)),
@@ -66,9 +66,9 @@ NORM_INLINE void COLUMN(shifted_sums)(const int G, const REAL *x, ptrdiff_t rows
 NORM_INLINE V COLUMN(keep)(M mask, V a) { return (V)((M)a & mask); }
 
 /* y = normalized x (+ shortcut), then ReLU. */
-NORM_INLINE void COLUMN(apply)(const int G, const int add, const int relu, const REAL *x,
-                               const REAL *shortcut, REAL *y, ptrdiff_t y_step, ptrdiff_t rows,
-                               ptrdiff_t channels, const REAL *factors) {
+NORM_INLINE void COLUMN(apply)(const int G, const int add, const int relu, const int stream,
+                               const REAL *x, const REAL *shortcut, REAL *y, ptrdiff_t y_step,
+                               ptrdiff_t rows, ptrdiff_t channels, const REAL *factors) {
     const ptrdiff_t ahead = AHEAD(channels);
     V mean[MAX_COLUMNS], scale[MAX_COLUMNS], shift[MAX_COLUMNS];
     EACH(g) {
@@ -84,7 +84,7 @@ NORM_INLINE void COLUMN(apply)(const int G, const int add, const int relu, const
             V v = (LOAD(x + i) - mean[g]) * scale[g] + shift[g];
             if (add) v += LOAD(shortcut + i);
             if (relu) v = COLUMN(keep)(~(M)(v <= 0), v);        /* NaN stays */
-            STORE(y + r * y_step + g * LANES, v);
+            PUT(y + r * y_step + g * LANES, v);
         }
 }
 
@@ -148,8 +148,8 @@ NORM_INLINE void COLUMN(sums)(const int G, const int mask, const int keep, const
 }
 
 /* dx = scale g (+ (x - mean_hi) slope + offset), g being dy, masked. */
-NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre, const REAL *dy,
-                                  const REAL *x, const REAL *shortcut, REAL *dx,
+NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre, const int stream,
+                                  const REAL *dy, const REAL *x, const REAL *shortcut, REAL *dx,
                                   ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
                                   const REAL *factors, const REAL *slopes, const REAL *offsets) {
     const ptrdiff_t ahead = AHEAD(channels);
@@ -174,7 +174,7 @@ NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre,
             V v = scale[g] * COLUMN(masked)(mask, LOAD(dy + i), d, shortcut + i, scale[g],
                                             shift[g]);
             if (centre) v += d * slope[g] + offset[g];
-            STORE(dx + r * dx_step + g * LANES, v);
+            PUT(dx + r * dx_step + g * LANES, v);
         }
 }
 

@@ -21,10 +21,10 @@ cdef extern from "norm_rows.h" nogil:
     void add_sums_f64(double* total, const double* part, Py_ssize_t n)
     void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y,
                         Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
-                        const float* factors)
+                        const float* factors, bint stream)
     void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y,
                         Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
-                        const double* factors)
+                        const double* factors, bint stream)
     void backward_sums_f32(const float* dy, const float* also, const float* x, int relu,
                            const float* shortcut, float* g_out, Py_ssize_t rows,
                            Py_ssize_t channels, const float* factors, float* sum_g, float* sum_gx)
@@ -34,10 +34,12 @@ cdef extern from "norm_rows.h" nogil:
                            double* sum_gx)
     void backward_rows_f32(const float* dy, const float* x, int relu, const float* shortcut,
                            float* dx, Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
-                           const float* factors, const float* slope, const float* offset)
+                           const float* factors, const float* slope, const float* offset,
+                           bint stream)
     void backward_rows_f64(const double* dy, const double* x, int relu, const double* shortcut,
                            double* dx, Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
-                           const double* factors, const double* slope, const double* offset)
+                           const double* factors, const double* slope, const double* offset,
+                           bint stream)
     void finish_sums_f32(const double* sums, double m, Py_ssize_t channels, const float* factors,
                          float* dgamma, float* dbeta, float* slope, float* offset)
     void finish_sums_f64(const double* sums, double m, Py_ssize_t channels, const double* factors,
@@ -66,7 +68,7 @@ cdef inline const float* normalized(const float* x, float* room, Py_ssize_t step
     """Rows of x as a convolution is to read them: in place, or normalized in `room`."""
     if norm.factors == NULL:
         return x
-    apply_rows_f32(x, NULL, norm.relu, room, step, rows, channels, norm.factors)
+    apply_rows_f32(x, NULL, norm.relu, room, step, rows, channels, norm.factors, False)
     return room
 
 
@@ -79,7 +81,7 @@ cdef inline const float* gradient_behind(const float* dy, Py_ssize_t first, floa
     if norm.factors == NULL:
         return dy + at
     backward_rows_f32(dy + at, norm.x + at, norm.relu, NULL, room, step, rows, channels,
-                      norm.factors, norm.slope, norm.offset)
+                      norm.factors, norm.slope, norm.offset, False)
     return room
 
 

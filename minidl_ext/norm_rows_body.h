@@ -4,7 +4,14 @@
 #define AHEAD(channels) ((channels) * (1 + 1023 / ((channels) * (ptrdiff_t)sizeof(REAL))))
 #define COLUMN(x) NAME(x##_wide)
 #define LANES WIDE
+#if defined(STREAM)
+#define PUT(p, v) do { if (stream) STREAM(p, v); else STORE(p, v); } while (0)
+#else
+#define PUT(p, v) STORE(p, v)
+#endif
 #include "norm_columns.h"
+#undef PUT
+#define PUT(p, v) STORE(p, v)
 #undef COLUMN
 #undef LANES
 #define COLUMN(x) NAME(x##_narrow)
@@ -15,6 +22,7 @@
 #define COLUMN(x) NAME(x##_single)
 #define LANES 1
 #include "norm_columns.h"
+#undef PUT
 #undef COLUMN
 #undef LANES
 
@@ -92,21 +100,30 @@ static void NAME(add_sums)(double *restrict total, const REAL *restrict part, pt
     for (ptrdiff_t i = 0; i < n; i++) total[i] += part[i];
 }
 
+/* Whether rows of `channels` values at p, `step` apart, are aligned vectors. */
+static int NAME(aligned_rows)(const REAL *p, ptrdiff_t step, ptrdiff_t channels) {
+    return (uintptr_t)p % VECTOR_BYTES == 0 && step % WIDE == 0 && channels % WIDE == 0;
+}
+
 /* y = normalized x (+ shortcut), then ReLU if asked; rows of y are y_step apart. `factors` has
- * rows of `channels` values. */
+ * rows of `channels` values. `stream`: y is not read soon. */
 static void NAME(apply_rows)(const REAL *x, const REAL *shortcut, int relu, REAL *y,
                              ptrdiff_t y_step, ptrdiff_t rows, ptrdiff_t channels,
-                             const REAL *factors) {
-#define FORM(f, G, c, add, relu, other) f(G, add, relu, x + c, other, y + c, y_step, rows, channels, \
-                                          factors + c)
-#define CALL(f, G, c) do { \
-        if (shortcut && relu) FORM(f, G, c, 1, 1, shortcut + c); \
-        else if (shortcut) FORM(f, G, c, 1, 0, shortcut + c); \
-        else if (relu) FORM(f, G, c, 0, 1, NULL); \
-        else FORM(f, G, c, 0, 0, NULL); \
+                             const REAL *factors, int stream) {
+    if (!NAME(aligned_rows)(y, y_step, channels)) stream = 0;
+#define FORM(f, G, c, add, relu, stream) f(G, add, relu, stream, x + c, add ? shortcut + c : NULL, \
+                                           y + c, y_step, rows, channels, factors + c)
+#define KIND(f, G, c, stream) do { \
+        if (shortcut && relu) FORM(f, G, c, 1, 1, stream); \
+        else if (shortcut) FORM(f, G, c, 1, 0, stream); \
+        else if (relu) FORM(f, G, c, 0, 1, stream); \
+        else FORM(f, G, c, 0, 0, stream); \
     } while (0)
+#define CALL(f, G, c) do { if (stream) KIND(f, G, c, 1); else KIND(f, G, c, 0); } while (0)
     COLUMNS(apply);
+    if (stream) STREAMED();
 #undef CALL
+#undef KIND
 #undef FORM
 }
 
@@ -138,24 +155,28 @@ static void NAME(backward_sums)(const REAL *dy, const REAL *also, const REAL *x,
 }
 
 /* dx = scale g + (x - mean_hi) slope + offset; slope and offset (NULL: 0) carry the gradient
- * through the statistics. Rows of dx are dx_step apart. */
+ * through the statistics. Rows of dx are dx_step apart. `stream`: dx is not read soon. */
 static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *shortcut,
                                 REAL *dx, ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
-                                const REAL *factors, const REAL *slope, const REAL *offset) {
-#define FORM(f, G, c, mask, centre) f(G, mask, centre, dy + c, x + c, \
+                                const REAL *factors, const REAL *slope, const REAL *offset,
+                                int stream) {
+    if (!NAME(aligned_rows)(dx, dx_step, channels)) stream = 0;
+#define FORM(f, G, c, mask, centre, stream) f(G, mask, centre, stream, dy + c, x + c, \
                                       mask == MASK_FROM_SUM ? shortcut + c : x + c, dx + c, \
                                       dx_step, rows, channels, factors + c, \
                                       centre ? slope + c : NULL, centre ? offset + c : NULL)
-#define MASKED(f, G, c, centre) do { \
-        if (!relu) FORM(f, G, c, NO_MASK, centre); \
-        else if (!shortcut) FORM(f, G, c, MASK_FROM_X, centre); \
-        else FORM(f, G, c, MASK_FROM_SUM, centre); \
+#define MASKED(f, G, c, centre, stream) do { \
+        if (!relu) FORM(f, G, c, NO_MASK, centre, stream); \
+        else if (!shortcut) FORM(f, G, c, MASK_FROM_X, centre, stream); \
+        else FORM(f, G, c, MASK_FROM_SUM, centre, stream); \
     } while (0)
 #define CALL(f, G, c) do { \
-        if (slope) MASKED(f, G, c, 1); \
-        else MASKED(f, G, c, 0); \
+        if (slope && stream) MASKED(f, G, c, 1, 1); \
+        else if (slope) MASKED(f, G, c, 1, 0); \
+        else MASKED(f, G, c, 0, 0); \
     } while (0)
     COLUMNS(gradient);
+    if (stream) STREAMED();
 #undef CALL
 #undef MASKED
 #undef FORM

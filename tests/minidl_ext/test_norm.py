@@ -192,6 +192,31 @@ def test_the_mask_is_the_forwards(shape, dtype):
         identical(native.batch_norm_backward(dy, x, factors, False, True, other)[0], dx)
 
 
+@FLOATS
+@pytest.mark.parametrize("relu", (True, False))
+@pytest.mark.parametrize("channels", (64, 66))      # of the latter, rows are not aligned
+def test_results_larger_than_caches(channels, relu, dtype):
+    """They are written another way."""
+    rows = 2**25 // (channels * np.dtype(dtype).itemsize) + 3
+    x = np.resize(values(1001, channels, dtype=dtype), (rows, channels))
+    dy, shortcut = x[::-1].copy(), np.roll(x, 5, axis=0)
+    factors, centre = factors_for(x[:1001]), values(2, channels, dtype=dtype, seed=5)
+    assert x.nbytes > 2**25 > x[:rows // 2].nbytes
+    aside = np.empty(x.size + 1, dtype)[1:].reshape(x.shape)
+    halves = (slice(0, rows // 2), slice(rows // 2, rows))
+    for other in (None, shortcut):
+        def part(a, half):
+            return None if a is None else a[half]
+        y = np.concatenate([native.batch_norm_apply(x[h], factors, part(other, h), relu)
+                            for h in halves])
+        identical(native.batch_norm_apply(x, factors, other, relu), y)
+        identical(native.batch_norm_apply(x, factors, other, relu, out=aside), y)
+        for c in (centre, None):
+            dx = np.concatenate([native.batch_norm_input_grad(
+                dy[h], x[h], factors, relu, part(other, h), c) for h in halves])
+            identical(native.batch_norm_input_grad(dy, x, factors, relu, other, c), dx)
+
+
 def test_no_channels():
     x, factors = np.ones((3, 0), np.float32), np.ones((5, 0), np.float32)
     identical(native.batch_norm_apply(x, factors, relu=True), x)
