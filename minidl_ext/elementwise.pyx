@@ -140,10 +140,10 @@ cdef void binary(Binary f, const floating* a, const floating* b, floating* y, Py
             y[i] = a[i] / b[i]
     elif f == MAXIMUM:      # NaN wins
         for i in range(n):
-            y[i] = a[i] if a[i] >= b[i] or a[i] != a[i] else b[i]
+            y[i] = a[i] if (a[i] >= b[i]) | (a[i] != a[i]) else b[i]
     elif f == MINIMUM:
         for i in range(n):
-            y[i] = a[i] if a[i] <= b[i] or a[i] != a[i] else b[i]
+            y[i] = a[i] if (a[i] <= b[i]) | (a[i] != a[i]) else b[i]
     elif f == POWER:
         for i in range(n):
             y[i] = vpow(a[i], b[i])

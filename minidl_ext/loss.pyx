@@ -1,7 +1,7 @@
 """Softmax along the last axis of a matrix, and cross-entropy with class indices.
 
-A row is one piece of work: its maximum, its exponentials, their sum. Sums over a row are in
-double, so that many classes cost no digits.
+A row is one piece of work: its maximum, its exponentials, their sum. Sums over a row are of short
+runs, these in double, so that many classes cost no digits.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -9,6 +9,7 @@ from cython.parallel cimport prange
 from libc.math cimport log as libm_log
 from libc.stdint cimport int64_t
 
+from minidl_ext.lines cimport line_max, line_sum
 from minidl_ext.runtime cimport apart_or_same, has_length, new_array, new_like, output_like, \
     real_array, same_dtype, same_shape, team, typed_array
 from minidl_ext.vecmath cimport vexp
@@ -21,25 +22,39 @@ cdef enum RowFunction:
     SOFTMAX, LOG_SOFTMAX, SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD
 
 
-cdef floating largest(const floating* x, Py_ssize_t n) noexcept nogil:
-    """The largest of a row; NaN wins."""
-    cdef floating top = x[0]
-    cdef Py_ssize_t j
-    for j in range(1, n):
-        if x[j] > top or x[j] != x[j]:
-            top = x[j]
-    return top
+cdef enum:
+    PART = 256          # values of a row that are put down before they are added
 
 
 cdef double exponentials(const floating* x, floating* e, Py_ssize_t n, floating top
                          ) noexcept nogil:
     """e = exp(x - top) and its sum."""
-    cdef double total = 0
     cdef Py_ssize_t j
     for j in range(n):
         e[j] = vexp(x[j] - top)
-    for j in range(n):
-        total += e[j]
+    return line_sum(e, n)
+
+
+cdef double sum_of_exponentials(const floating* x, Py_ssize_t n, floating top) noexcept nogil:
+    cdef floating part[PART]
+    cdef double total = 0
+    cdef Py_ssize_t first = 0
+    while first < n:
+        total += exponentials(x + first, part, min(n - first, <Py_ssize_t>PART), top)
+        first += PART
+    return total
+
+
+cdef double sum_of_products(const floating* a, const floating* b, Py_ssize_t n) noexcept nogil:
+    cdef floating part[PART]
+    cdef double total = 0
+    cdef Py_ssize_t first = 0, j, count
+    while first < n:
+        count = min(n - first, <Py_ssize_t>PART)
+        for j in range(count):
+            part[j] = a[first + j] * b[first + j]
+        total += line_sum(part, count)
+        first += PART
     return total
 
 
@@ -50,25 +65,21 @@ cdef void softmax_row(RowFunction f, const floating* a, const floating* y, float
     cdef floating top, scale
     cdef double total = 0
     if f == SOFTMAX:
-        total = exponentials(a, out, n, largest(a, n))
+        total = exponentials(a, out, n, line_max(a, n))
         scale = <floating>(1 / total)
         for j in range(n):
             out[j] *= scale
     elif f == LOG_SOFTMAX:
-        top = largest(a, n)
-        for j in range(n):
-            total += vexp(a[j] - top)
-        total = libm_log(total)
+        top = line_max(a, n)
+        total = libm_log(sum_of_exponentials(a, n, top))
         for j in range(n):
             out[j] = <floating>((a[j] - top) - total)
     elif f == SOFTMAX_BACKWARD:
-        for j in range(n):
-            total += a[j] * y[j]
+        total = sum_of_products(a, y, n)
         for j in range(n):
             out[j] = y[j] * (a[j] - <floating>total)
     else:
-        for j in range(n):
-            total += a[j]
+        total = line_sum(a, n)
         for j in range(n):
             out[j] = a[j] - vexp(y[j]) * <floating>total
 
@@ -130,7 +141,7 @@ cdef inline floating target(const floating* weight, double smoothing, Py_ssize_t
 cdef floating loss_row(const floating* x, int64_t label, const floating* weight,
                        double smoothing, floating* p, Py_ssize_t n) noexcept nogil:
     """The loss of one row; p gets its probabilities."""
-    cdef floating top = largest(x, n), scale, t
+    cdef floating top = line_max(x, n), scale, t
     cdef double total = exponentials(x, p, n, top), log_total = libm_log(total), loss = 0
     cdef Py_ssize_t j
     scale = <floating>(1 / total)

@@ -21,6 +21,7 @@
 #endif
 
 #define NORM_INLINE static inline __attribute__((always_inline))
+#define RUN 64      /* rows that are added in the array's own type */
 enum { NO_MASK, MASK_FROM_X, MASK_FROM_SUM };    /* of a ReLU, in the backward */
 /* Columns side by side: five registers each, at most. */
 #define MAX_COLUMNS (VECTOR_BYTES == 64 ? 4 : 2)

@@ -1,6 +1,7 @@
 # The inner loops of batch normalization (norm_rows.h); and, for float32, what kernels need that
 # normalize what they read.
 cimport numpy as cnp
+from cython cimport floating
 
 from minidl_ext.runtime cimport channel_blocks, same_shape, typed_array
 
@@ -9,6 +10,8 @@ cdef extern from "norm_rows.h" nogil:
                       Py_ssize_t channels, double* mean, double* var)
     void column_means_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean)
     void column_means_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean)
+    void column_totals_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, double* totals)
+    void column_totals_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* totals)
     void shifted_sums_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
                           const float* shift, float* off, float* squares)
     void shifted_sums_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
@@ -44,6 +47,15 @@ cdef extern from "norm_rows.h" nogil:
                          float* dgamma, float* dbeta, float* slope, float* offset)
     void finish_sums_f64(const double* sums, double m, Py_ssize_t channels, const double* factors,
                          double* dgamma, double* dbeta, double* slope, double* offset)
+
+
+cdef inline void column_totals(const floating* x, Py_ssize_t rows, Py_ssize_t channels,
+                               double* totals) noexcept nogil:
+    """The sum of each channel in double."""
+    if floating is float:
+        column_totals_f32(x, rows, channels, totals)
+    else:
+        column_totals_f64(x, rows, channels, totals)
 
 
 # What a convolution reads when there is a normalization before it, or behind it in the backward.

@@ -5,11 +5,12 @@ window's part that lies in the padding is skipped. `window`, `stride` and `paddi
 """
 cimport numpy as cnp
 from cython cimport floating
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
-from minidl_ext.runtime cimport new_array, real_array, team, typed_array
+from minidl_ext.norm_rows cimport column_totals
+from minidl_ext.runtime cimport new_array, real_array, scratch, team, typed_array
 
 import numpy as np
 
@@ -26,10 +27,6 @@ cdef extern from "pool_rows.h" nogil:
                            Py_ssize_t channels, Py_ssize_t kh, Py_ssize_t kw, float* window)
     void spread_window_f64(const double* dy, const uint8_t* where, Py_ssize_t line,
                            Py_ssize_t channels, Py_ssize_t kh, Py_ssize_t kw, double* window)
-
-cdef enum:
-    RUN = 64            # positions that are added in the array's own type
-    LANES = 16          # channels side by side
 
 ctypedef fused place:
     uint8_t
@@ -305,29 +302,13 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), int threa
 
 # ----------------------------------------------------------------------------- whole images
 
-cdef void mean_image(const floating* x, floating* y, Py_ssize_t positions, Py_ssize_t channels
-                     ) noexcept nogil:
-    """Means of each channel: runs of positions in the array's type, the runs added in double."""
-    cdef floating part[LANES]
-    cdef double total[LANES]
-    cdef Py_ssize_t first, p, c, c0, group, width
-    for group in range((channels + LANES - 1) // LANES):
-        c0 = group * LANES
-        width = min(<Py_ssize_t>LANES, channels - c0)
-        for c in range(width):
-            total[c] = 0
-        first = 0
-        while first < positions:
-            for c in range(width):
-                part[c] = 0
-            for p in range(first, min(first + RUN, positions)):
-                for c in range(width):
-                    part[c] += x[p * channels + c0 + c]
-            for c in range(width):
-                total[c] += part[c]
-            first += RUN
-        for c in range(width):
-            y[c0 + c] = <floating>(total[c] / positions)
+cdef void mean_image(const floating* x, floating* y, double* totals, Py_ssize_t positions,
+                     Py_ssize_t channels) noexcept nogil:
+    """Means of each channel."""
+    cdef Py_ssize_t c
+    column_totals(x, positions, channels, totals)
+    for c in range(channels):
+        y[c] = <floating>(totals[c] / positions)
 
 
 cdef void spread_image(const floating* dy, floating* dx, Py_ssize_t positions,
@@ -343,7 +324,7 @@ cdef void spread_image(const floating* dy, floating* dx, Py_ssize_t positions,
 
 def global_avg_pool(x, int threads=0):
     """Means over all positions: (N, ..., C) to (N, C)."""
-    cdef cnp.ndarray a = real_array(x, "global_avg_pool", "x", -1), y
+    cdef cnp.ndarray a = real_array(x, "global_avg_pool", "x", -1), y, totals
     cdef cnp.npy_intp dims[2]
     cdef Py_ssize_t n, c, positions, i
     cdef int t
@@ -354,12 +335,15 @@ def global_avg_pool(x, int threads=0):
     dims[0], dims[1] = n, c
     y = new_array(2, dims, cnp.PyArray_TYPE(a))
     t = team(threads, <double>n * positions * c)
+    totals = scratch(t * c * sizeof(double))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n, nogil=True, num_threads=t, schedule='static'):
-            mean_image(<float*>a.data + i * positions * c, <float*>y.data + i * c, positions, c)
+            mean_image(<float*>a.data + i * positions * c, <float*>y.data + i * c,
+                       <double*>totals.data + threadid() * c, positions, c)
     else:
         for i in prange(n, nogil=True, num_threads=t, schedule='static'):
-            mean_image(<double*>a.data + i * positions * c, <double*>y.data + i * c, positions, c)
+            mean_image(<double*>a.data + i * positions * c, <double*>y.data + i * c,
+                       <double*>totals.data + threadid() * c, positions, c)
     return y
 
 

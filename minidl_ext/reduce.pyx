@@ -9,6 +9,8 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
 
+from minidl_ext.lines cimport line_sum
+from minidl_ext.norm_rows cimport column_totals
 from minidl_ext.runtime cimport apart, output, real_array, scratch, team
 
 import numpy as np
@@ -17,8 +19,7 @@ cnp.import_array()
 
 cdef enum:
     CHUNK = 32768       # values of a chunk
-    RUN = 64            # rows that are added in the array's own type
-    LANES = 16          # sums side by side along a contiguous row
+    LEAST = 64          # rows of a chunk
 
 cdef enum Op:
     SUM, MAX, MIN
@@ -31,64 +32,18 @@ cdef inline double better(Op op, double a, double b) noexcept nogil:
     return a if a <= b or a != a else b
 
 
-cdef void rows_sum(const floating* x, Py_ssize_t rows, Py_ssize_t b, double* acc) noexcept nogil:
-    """acc[j] += sum over rows of x[r, j], for b > 1 columns."""
-    cdef floating part[LANES]
-    cdef Py_ssize_t first, r, last, j, j0, width, group
-    for group in range((b + LANES - 1) // LANES):
-        j0 = group * LANES
-        width = b - j0 if b - j0 < LANES else LANES
-        first = 0
-        while first < rows:
-            last = first + RUN if first + RUN < rows else rows
-            for j in range(LANES):
-                part[j] = 0
-            if width == LANES:
-                for r in range(first, last):
-                    for j in range(LANES):
-                        part[j] += x[r * b + j0 + j]
-            else:
-                for r in range(first, last):
-                    for j in range(width):
-                        part[j] += x[r * b + j0 + j]
-            for j in range(width):
-                acc[j0 + j] += part[j]
-            first = last
-
-
-cdef double line_sum(const floating* x, Py_ssize_t n) noexcept nogil:
-    """The sum of n values that lie together."""
-    cdef floating part[LANES]
-    cdef double total = 0
-    cdef Py_ssize_t i = 0, last, j
-    while i + LANES <= n:
-        last = i + RUN * LANES
-        for j in range(LANES):
-            part[j] = 0
-        while i + LANES <= n and i < last:
-            for j in range(LANES):
-                part[j] += x[i + j]
-            i += LANES
-        for j in range(LANES):
-            total += part[j]
-    while i < n:
-        total += x[i]
-        i += 1
-    return total
-
-
 cdef void chunk_reduce(Op op, const floating* x, Py_ssize_t rows, Py_ssize_t b, double* acc
                        ) noexcept nogil:
     """Reduce rows of b values into acc[b]."""
     cdef Py_ssize_t r, j
-    for j in range(b):
-        acc[j] = 0 if op == SUM else (-INFINITY if op == MAX else INFINITY)
     if op == SUM:
         if b == 1:
             acc[0] = line_sum(x, rows)
         else:
-            rows_sum(x, rows, b, acc)
+            column_totals(x, rows, b, acc)
     else:
+        for j in range(b):
+            acc[j] = -INFINITY if op == MAX else INFINITY
         for r in range(rows):
             for j in range(b):
                 acc[j] = better(op, x[r * b + j], acc[j])
@@ -100,8 +55,8 @@ cdef void reduce_all(Op op, const floating* x, floating* y, double* partial, Py_
     cdef double* acc
     for task in prange(a * chunks, num_threads=threads, schedule='static'):
         first = task % chunks * chunk
-        chunk_reduce(op, x + (task // chunks * r + first) * b, chunk if r - first > chunk else r - first, b,
-                     partial + task * b)
+        chunk_reduce(op, x + (task // chunks * r + first) * b,
+                     chunk if r - first > chunk else r - first, b, partial + task * b)
     for i in range(a):
         acc = partial + i * chunks * b
         for q in range(1, chunks):
@@ -120,8 +75,8 @@ cdef reduce_kernel(Op op, str name, object x, object out, int threads):
     cdef Py_ssize_t chunk = CHUNK // (b if b else 1), chunks
     cdef cnp.npy_intp dims[2]
     cdef int t = team(threads, <double>a * r * b)
-    if chunk < RUN:
-        chunk = RUN
+    if chunk < LEAST:
+        chunk = LEAST
     if op != SUM and r == 0 and a * b > 0:
         raise ValueError(f"{name}: nothing to reduce in shape {np.shape(x)}")
     dims[0], dims[1] = a, b

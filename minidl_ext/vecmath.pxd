@@ -1,9 +1,10 @@
-# exp and tanh for either float type: vectorizable in float32 (vecmath.h), libm's in float64.
+# exp, log and tanh for either float type: vectorizable in float32 (vecmath.h), libm's in float64.
 from cython cimport floating
 from libc cimport math as libm
 
 cdef extern from "vecmath.h" nogil:
     float mdl_exp_f32(float x)
+    float mdl_log_f32(float x)
     float mdl_tanh_f32(float x)
 
 
@@ -23,7 +24,7 @@ cdef inline floating vtanh(floating x) noexcept nogil:
 
 cdef inline floating vlog(floating x) noexcept nogil:
     if floating is float:
-        return libm.logf(x)
+        return mdl_log_f32(x)
     else:
         return libm.log(x)
 
