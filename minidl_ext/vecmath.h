@@ -1,4 +1,4 @@
-/* exp, log and tanh in float32, free of branches so that a compiler turns a loop of them into
+/* Elementary functions in float32, free of branches so that a compiler turns a loop of them into
  * vectors.
  *
  * exp: x = k ln 2 + r with |r| <= ln(2) / 2; a polynomial for exp(r) (the coefficients are those
@@ -34,15 +34,14 @@ static inline float mdl_power_of_two(int32_t k) {
     return mdl_float_of((int32_t)((uint32_t)(k + 127) << 23));
 }
 
-static inline float mdl_exp_f32(float x) {
+/* x = k ln 2 + r; returns exp(r) - 1. */
+static inline float mdl_exp_parts(float x, int32_t *k) {
     const float magic = 12582912.0f;            /* 1.5 * 2^23: adding it rounds to an integer */
-    x = x > 89.0f ? 89.0f : x;
-    x = x < -104.0f ? -104.0f : x;
     const float shifted = mdl_fma(x, 1.44269504088896341f, magic);
     const float whole = shifted - magic;
     int32_t bits;
     memcpy(&bits, &shifted, 4);
-    const int32_t k = bits - 0x4B400000;
+    *k = bits - 0x4B400000;
     const float r = mdl_fma(whole, 2.12194440e-4f, mdl_fma(whole, -0.693359375f, x));
     float p = 1.9875691500e-4f;
     p = mdl_fma(p, r, 1.3981999507e-3f);
@@ -50,9 +49,27 @@ static inline float mdl_exp_f32(float x) {
     p = mdl_fma(p, r, 4.1665795894e-2f);
     p = mdl_fma(p, r, 1.6666665459e-1f);
     p = mdl_fma(p, r, 5.0000001201e-1f);
-    p = mdl_fma(p * r, r, r) + 1.0f;
+    return mdl_fma(p * r, r, r);
+}
+
+static inline float mdl_exp_f32(float x) {
+    int32_t k;
+    x = x > 89.0f ? 89.0f : x;
+    x = x < -104.0f ? -104.0f : x;
+    const float p = mdl_exp_parts(x, &k) + 1.0f;
     const int32_t half = k >> 1;
     return p * mdl_power_of_two(half) * mdl_power_of_two(k - half);
+}
+
+/* exp(x) - 1, also for small x. */
+static inline float mdl_expm1_f32(float x) {
+    int32_t k;
+    x = x > 89.0f ? 89.0f : x;
+    x = x < -104.0f ? -104.0f : x;
+    const float p = mdl_exp_parts(x, &k);
+    const int32_t half = k >> 1;
+    const float a = mdl_power_of_two(half), b = mdl_power_of_two(k - half);
+    return (p * a + (a - mdl_power_of_two(half - k))) * b;
 }
 
 static inline float mdl_log_f32(float x) {
@@ -80,6 +97,12 @@ static inline float mdl_log_f32(float x) {
     return x < INFINITY ? p : x;                        /* infinity and NaN as they are */
 }
 
+/* log(1 + x) for 0 <= x <= 1: what 1 + x rounds away is put back (Kahan). */
+static inline float mdl_log1p_f32(float x) {
+    const float u = 1.0f + x, kept = u - 1.0f;
+    return kept == 0.0f ? x : mdl_log_f32(u) * (x / kept);
+}
+
 static inline float mdl_tanh_f32(float x) {
     const float a = fabsf(x), z = x * x;
     float p = -5.70498872745e-3f;
@@ -90,5 +113,39 @@ static inline float mdl_tanh_f32(float x) {
     p = mdl_fma(p * z, x, x);
     const float e = 1.0f - 2.0f / (mdl_exp_f32(2.0f * a) + 1.0f);
     return a < 0.625f ? p : (x < 0.0f ? -e : e);    /* NaN: the last branch, e is NaN */
+}
+
+/* The share of a normal distribution below x, from erf and erfc of |x| / sqrt(2) (Cephes). */
+static inline float mdl_normal_cdf_f32(float x) {
+    float z = fabsf(x) * 0.70710678118654752f;
+    z = z > 14.0f ? 14.0f : z;
+    const float t = z * z, q = 1.0f / z, y = q * q;
+    float erf = 7.853861353153693e-5f;          /* below 1 */
+    erf = mdl_fma(erf, t, -8.010193625184903e-4f);
+    erf = mdl_fma(erf, t, 5.188327685732524e-3f);
+    erf = mdl_fma(erf, t, -2.685381193529856e-2f);
+    erf = mdl_fma(erf, t, 1.128358514861418e-1f);
+    erf = mdl_fma(erf, t, -3.761262582423300e-1f);
+    erf = mdl_fma(erf, t, 1.128379165726710e+0f) * z;
+    float mid = 2.326819970068386e-2f;          /* erfc, below 2 */
+    mid = mdl_fma(mid, y, -1.387039388740657e-1f);
+    mid = mdl_fma(mid, y, 3.687424674597105e-1f);
+    mid = mdl_fma(mid, y, -5.824733027278666e-1f);
+    mid = mdl_fma(mid, y, 6.210004621745983e-1f);
+    mid = mdl_fma(mid, y, -4.944515323274145e-1f);
+    mid = mdl_fma(mid, y, 3.404879937665872e-1f);
+    mid = mdl_fma(mid, y, -2.741127028184656e-1f);
+    mid = mdl_fma(mid, y, 5.638259427386472e-1f);
+    float far = -1.047766399936249e+1f;         /* erfc, above */
+    far = mdl_fma(far, y, 1.297719955372516e+1f);
+    far = mdl_fma(far, y, -7.495518717768503e+0f);
+    far = mdl_fma(far, y, 2.921019019210786e+0f);
+    far = mdl_fma(far, y, -1.015265279202700e+0f);
+    far = mdl_fma(far, y, 4.218463358204948e-1f);
+    far = mdl_fma(far, y, -2.820767439740514e-1f);
+    far = mdl_fma(far, y, 5.641895067754075e-1f);
+    const float erfc = mdl_exp_f32(-t) * q * (z < 2.0f ? mid : far);
+    const float tail = z < 1.0f ? 0.5f - 0.5f * erf : 0.5f * erfc;
+    return x < 0.0f ? tail : 1.0f - tail;
 }
 #endif

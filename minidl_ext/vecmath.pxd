@@ -1,4 +1,5 @@
-# exp, log and tanh for either float type: vectorizable in float32 (vecmath.h), libm's in float64.
+# Elementary functions for either float type: vectorizable in float32 (vecmath.h), libm's in
+# float64.
 from cython cimport floating
 from libc cimport math as libm
 
@@ -6,6 +7,9 @@ cdef extern from "vecmath.h" nogil:
     float mdl_exp_f32(float x)
     float mdl_log_f32(float x)
     float mdl_tanh_f32(float x)
+    float mdl_expm1_f32(float x)
+    float mdl_log1p_f32(float x)
+    float mdl_normal_cdf_f32(float x)
 
 
 cdef inline floating vexp(floating x) noexcept nogil:
@@ -41,3 +45,26 @@ cdef inline floating vpow(floating x, floating y) noexcept nogil:
         return libm.powf(x, y)
     else:
         return libm.pow(x, y)
+
+
+cdef inline floating vexpm1(floating x) noexcept nogil:
+    if floating is float:
+        return mdl_expm1_f32(x)
+    else:
+        return libm.expm1(x)
+
+
+cdef inline floating vlog1p(floating x) noexcept nogil:
+    """log(1 + x) for 0 <= x <= 1."""
+    if floating is float:
+        return mdl_log1p_f32(x)
+    else:
+        return libm.log1p(x)
+
+
+cdef inline floating vnormal_cdf(floating x) noexcept nogil:
+    """The share of a normal distribution below x."""
+    if floating is float:
+        return mdl_normal_cdf_f32(x)
+    else:
+        return 0.5 * libm.erfc(-0.7071067811865476 * x)

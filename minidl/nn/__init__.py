@@ -5,17 +5,18 @@ in `minidl.ops`. Images are (N, H, W, C), features are the last axis.
 """
 
 from . import init
-from .activation import ReLU, Sigmoid, Tanh
+from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .container import Identity, LayerList, Sequential
-from .conv import Conv
+from .conv import Conv, ConvTranspose
 from .dropout import Dropout
+from .embedding import Embedding
 from .layer import Layer, Parameter, StateError
 from .linear import Dense
 from .norm import BatchNorm
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 
 __all__ = [
-    "AvgPool", "BatchNorm", "Conv", "Dense", "Dropout", "Flatten", "GlobalAvgPool", "Identity",
-    "Layer", "LayerList", "MaxPool", "Parameter", "ReLU", "Sequential", "Sigmoid", "StateError",
-    "Tanh", "init",
+    "GELU", "AvgPool", "BatchNorm", "Conv", "ConvTranspose", "Dense", "Dropout", "Embedding",
+    "Flatten", "GlobalAvgPool", "Identity", "Layer", "LayerList", "LeakyReLU", "MaxPool",
+    "Parameter", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softmax", "StateError", "Tanh", "init",
 ]

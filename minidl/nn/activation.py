@@ -16,6 +16,43 @@ class ReLU(Layer):
         return ops.relu(x)
 
 
+class LeakyReLU(Layer):
+    """x where positive, else slope x."""
+
+    def __init__(self, slope: float = 0.01) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.leaky_relu(x, self.slope)
+
+    def extra_repr(self) -> str:
+        return f"slope={self.slope:g}"
+
+
+class GELU(Layer):
+    """x times the share of a normal distribution below x; `approximate` "none" or "tanh"."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'GELU: approximate must be "none" or "tanh", got {approximate!r}')
+        self.approximate = approximate
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Layer):
+    """x / (1 + exp(-x))."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.silu(x)
+
+
 class Sigmoid(Layer):
     """1 / (1 + exp(-x))."""
 
@@ -28,3 +65,17 @@ class Tanh(Layer):
 
     def forward(self, x: Any) -> Tensor:
         return ops.tanh(x)
+
+
+class Softmax(Layer):
+    """exp(x) / sum(exp(x)) along an axis. Losses take logits: not before cross_entropy."""
+
+    def __init__(self, axis: int = -1) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"

@@ -43,6 +43,7 @@ class LayerList(Layer):
 class Sequential(LayerList):
     """Layers applied one after another: `Sequential(Dense(784, 10), ReLU())`.
 
+    An error of a layer says which: "layer 2, Dense: ...".
     Functions of one tensor may stand among the layers only as layers; wrap them in a class.
     """
 
@@ -50,9 +51,19 @@ class Sequential(LayerList):
         super().__init__(layers)
 
     def forward(self, x: Any) -> Any:
-        for layer in self._layers:
-            x = layer(x)
+        for i, layer in enumerate(self._layers):
+            try:
+                x = layer(x)
+            except (TypeError, ValueError) as error:
+                _name_layer(error, f"layer {i}, {type(layer).__name__}")
+                raise
         return x
+
+
+def _name_layer(error: Exception, name: str) -> None:
+    """Put the place of a layer before the message of its error."""
+    if len(error.args) == 1 and isinstance(error.args[0], str):
+        error.args = (f"{name}: {error.args[0]}",)
 
 
 class Identity(Layer):

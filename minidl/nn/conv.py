@@ -12,48 +12,102 @@ from .layer import Layer, Parameter
 from .linear import positive
 
 
-class Conv(Layer):
-    """Convolution of images (N, H, W, in_channels) to (N, OH, OW, out_channels).
+class _Convolution(Layer):
+    """What both layers have: sizes, checked, and parameters."""
 
-    `kernel_size`, `stride`, `dilation` are ints or pairs; `padding` is an int, a pair, "same" or
-    "valid". `weight` (KH, KW, in / groups, out) starts as he_normal, `bias` (out,) at zero. Leave
-    the bias out before a normalization, which cancels it.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
-                 padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any,
+                 padding: Any, dilation: Any, groups: int, bias: bool) -> None:
         super().__init__()
-        positive("Conv", in_channels=in_channels, out_channels=out_channels, groups=groups)
+        where = type(self).__name__
+        positive(where, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"Conv: in_channels {in_channels} and out_channels {out_channels} "
+            raise ValueError(f"{where}: in_channels {in_channels} and out_channels {out_channels} "
                              f"must divide into groups {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = pair(kernel_size, "Conv", "kernel_size", 1)
-        self.stride = pair(stride, "Conv", "stride", 1)
-        self.dilation = pair(dilation, "Conv", "dilation", 1)
-        if isinstance(padding, str):
-            if padding not in ("same", "valid"):
-                raise ValueError(f'Conv: padding must be an int, a pair, "same" or "valid", '
-                                 f'got {padding!r}')
-            self.padding: Any = padding
-        else:
-            self.padding = pair(padding, "Conv", "padding", 0)
+        self.kernel_size = pair(kernel_size, where, "kernel_size", 1)
+        self.stride = pair(stride, where, "stride", 1)
+        self.dilation = pair(dilation, where, "dilation", 1)
+        self.padding: Any = padding if isinstance(padding, str) else pair(padding, where,
+                                                                          "padding", 0)
         shape = (*self.kernel_size, in_channels // groups, out_channels)
         self.weight = Parameter(init.he_normal(shape))
         self.bias = Parameter(init.constant((out_channels,))) if bias else None
 
-    def forward(self, x: Any) -> Tensor:
-        x = float_tensor(x, "Conv")
+    def images(self, x: Any) -> Tensor:
+        """x, if it is what the layer takes."""
+        x = float_tensor(x, type(self).__name__)
         if x.ndim != 4 or x.shape[3] != self.in_channels:
-            raise ValueError(f"Conv expected images (N, H, W, {self.in_channels}), "
-                             f"got {x.shape}")
-        return ops.conv(x, self.weight, self.bias, self.stride, self.padding, self.dilation,
-                        self.groups)
+            raise ValueError(f"{type(self).__name__} expected images (N, H, W, "
+                             f"{self.in_channels}), got {x.shape}{_hint(x, self.in_channels)}")
+        return x
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
-        for name, default in (("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (1, 1)),
-                              ("groups", 1)):
-            if getattr(self, name) != default:
+        for name, default in (("stride", (1, 1)), ("padding", (0, 0)), ("output_padding", (0, 0)),
+                              ("dilation", (1, 1)), ("groups", 1)):
+            if getattr(self, name, default) != default:
                 parts.append(f"{name}={getattr(self, name)!r}")
         return ", ".join([*parts, f"bias={self.bias is not None}"])
+
+
+class Conv(_Convolution):
+    """Convolution of images (N, H, W, in_channels) to (N, OH, OW, out_channels).
+
+    `kernel_size`, `stride`, `dilation` are ints or pairs; `padding` is an int, a pair, "same" or
+    "valid". `weight` (KH, KW, in / groups, out) starts as he_normal, `bias` (out,) at zero. Leave
+    the bias out before a normalization, which cancels it. ValueError for other images.
+
+    >>> nn.Conv(3, 16, 3, padding="same")(md.zeros((8, 32, 32, 3))).shape
+    (8, 32, 32, 16)
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
+                 padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True) -> None:
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f'Conv: padding must be an int, a pair, "same" or "valid", '
+                             f'got {padding!r}')
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+                         bias)
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.conv(self.images(x), self.weight, self.bias, self.stride, self.padding,
+                        self.dilation, self.groups)
+
+
+class ConvTranspose(_Convolution):
+    """Transposed convolution of images (N, H, W, in_channels) to (N, OH, OW, out_channels), to
+    make images larger: OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
+
+    All sizes are ints or pairs. `weight` (KH, KW, in / groups, out) starts as he_normal, `bias`
+    (out,) at zero. Arguments in PyTorch's order. ValueError for other images.
+
+    >>> nn.ConvTranspose(16, 3, 2, stride=2)(md.zeros((8, 16, 16, 16))).shape
+    (8, 32, 32, 3)
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
+                 padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True,
+                 dilation: Any = 1) -> None:
+        if isinstance(padding, str):
+            raise ValueError(f"ConvTranspose: padding must be an int or a pair, got {padding!r}")
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+                         bias)
+        self.output_padding = pair(output_padding, "ConvTranspose", "output_padding", 0)
+        for extra, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if extra >= max(s, d):
+                raise ValueError(f"ConvTranspose: output_padding {self.output_padding} must be "
+                                 f"less than stride {self.stride} or dilation {self.dilation}")
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.conv_transpose(self.images(x), self.weight, self.bias, self.stride,
+                                  self.padding, self.output_padding, self.groups, self.dilation)
+
+
+def _hint(x: Tensor, channels: int) -> str:
+    """What may have gone wrong with images of another layout."""
+    if x.ndim == 4 and x.shape[1] == channels:
+        return ": the channels come last; transpose(0, 2, 3, 1) turns (N, C, H, W) around"
+    if x.ndim == 3 and (channels == 1 or x.shape[2] == channels):
+        return (": a channel axis is missing; x[..., None] adds one" if x.shape[2] != channels
+                else ": a batch axis is missing; x[None] adds one")
+    return ""

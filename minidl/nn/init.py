@@ -40,6 +40,11 @@ def _std(variance_times_fan: float, fan: float) -> float:
     return math.sqrt(variance_times_fan / fan) if fan else 0.0
 
 
+def normal(shape: Sequence[int], std: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
+    """Normal with mean 0."""
+    return _normal(shape, std, dtype)
+
+
 def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Normal with variance 2 / fan-in (He et al. 2015): for layers before a ReLU."""
     return _normal(shape, _std(2, fans(shape)[0]), dtype)

@@ -5,8 +5,9 @@ backward stand together. They call `kernels` for everything that computes, and k
 layers.
 """
 
-from .activation import relu, sigmoid, tanh
+from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from .conv import conv
+from .conv_transpose import conv_transpose
 from .create import (
     arange,
     eye,
@@ -22,8 +23,10 @@ from .create import (
     zeros,
     zeros_like,
 )
+from .einsum import einsum
+from .embedding import embedding, one_hot
 from .linalg import matmul
-from .loss import accuracy, cross_entropy, log_softmax, softmax
+from .loss import accuracy, cross_entropy, log_softmax, logsumexp, nll_loss, softmax
 from .math import (
     abs,
     add,
@@ -46,6 +49,7 @@ from .norm import batch_norm
 from .pool import avg_pool, global_avg_pool, max_pool
 from .random import dropout
 from .reduce import argmax, argmin, max, mean, min, std, sum, var
+from .regression import binary_cross_entropy_with_logits, huber_loss, l1_loss, mse_loss
 from .shape import (
     broadcast_to,
     concatenate,
@@ -63,18 +67,21 @@ from .shape import (
 
 # Operations of one tensor, which are its methods too.
 METHODS = frozenset([
-    "abs", "argmax", "argmin", "broadcast_to", "clip", "dropout", "exp", "expand_dims",
-    "flatten", "flip", "log", "log_softmax", "max", "maximum", "mean", "min", "minimum", "pad",
-    "relu", "sigmoid", "softmax", "split", "sqrt", "squeeze", "std", "sum", "tanh", "var",
+    "abs", "argmax", "argmin", "broadcast_to", "clip", "dropout", "elu", "exp", "expand_dims",
+    "flatten", "flip", "gelu", "leaky_relu", "log", "log_softmax", "logsumexp", "max", "maximum",
+    "mean", "min", "minimum", "pad", "relu", "sigmoid", "silu", "softmax", "softplus", "split",
+    "sqrt", "squeeze", "std", "sum", "tanh", "var",
 ])
 
 __all__ = [
     "METHODS", "abs", "accuracy", "add", "arange", "argmax", "argmin", "astype", "avg_pool",
-    "batch_norm", "broadcast_to", "clip", "compare", "concatenate", "conv", "cross_entropy",
-    "divide", "dropout", "exp", "expand_dims", "eye", "flatten", "flip", "full", "full_like",
-    "getitem", "global_avg_pool", "log", "log_softmax", "matmul", "max", "max_pool", "maximum",
-    "mean", "min", "minimum", "multiply", "negative", "ones", "ones_like", "pad", "power", "rand",
-    "rand_like", "randn", "randn_like", "relu", "reshape", "sigmoid", "softmax", "split", "sqrt",
-    "squeeze", "stack", "std", "subtract", "sum", "tanh", "tensor", "transpose", "var", "where",
-    "zeros", "zeros_like",
+    "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to", "clip", "compare",
+    "concatenate", "conv", "conv_transpose", "cross_entropy", "divide", "dropout", "einsum", "elu",
+    "embedding", "exp", "expand_dims", "eye", "flatten", "flip", "full", "full_like", "gelu",
+    "getitem", "global_avg_pool", "huber_loss", "l1_loss", "leaky_relu", "log", "log_softmax",
+    "logsumexp", "matmul", "max", "max_pool", "maximum", "mean", "min", "minimum", "mse_loss",
+    "multiply", "negative", "nll_loss", "one_hot", "ones", "ones_like", "pad", "power", "rand",
+    "rand_like", "randn", "randn_like", "relu", "reshape", "sigmoid", "silu", "softmax",
+    "softplus", "split", "sqrt", "squeeze", "stack", "std", "subtract", "sum", "tanh", "tensor",
+    "transpose", "var", "where", "zeros", "zeros_like",
 ]

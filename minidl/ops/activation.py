@@ -60,6 +60,61 @@ class ReLU(Function):
         return kernels.relu_backward(computed(dy), self.y)
 
 
+class LeakyReLU(Function):
+    """y = x where x > 0, else slope x;  dx = dy, or slope dy."""
+
+    def forward(self, x: np.ndarray, slope: float) -> np.ndarray:
+        self.x, self.slope = x, slope
+        return kernels.leaky_relu(x, slope)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.leaky_relu_backward(dy, self.x, self.slope)
+
+
+class ELU(Function):
+    """y = x where x > 0, else alpha (exp(x) - 1);  dx = dy, or alpha exp(x) dy."""
+
+    def forward(self, x: np.ndarray, alpha: float) -> np.ndarray:
+        self.x, self.alpha = x, alpha
+        return kernels.elu(x, alpha)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.elu_backward(dy, self.x, self.alpha)
+
+
+class Softplus(Function):
+    """y = log(1 + exp(beta x)) / beta;  dx = dy / (1 + exp(-beta x))."""
+
+    def forward(self, x: np.ndarray, beta: float, threshold: float) -> np.ndarray:
+        self.x, self.options = x, (beta, threshold)
+        return kernels.softplus(x, *self.options)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.softplus_backward(dy, self.x, *self.options)
+
+
+class SiLU(Function):
+    """y = x s with s = 1 / (1 + exp(-x));  dx = s (1 + x (1 - s)) dy."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        return kernels.silu(x)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.silu_backward(dy, self.x)
+
+
+class GELU(Function):
+    """y = x P(x), P the normal distribution function;  dx = (P(x) + x P'(x)) dy."""
+
+    def forward(self, x: np.ndarray, tanh: bool) -> np.ndarray:
+        self.x, self.tanh = x, tanh
+        return kernels.gelu(x, tanh)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.gelu_backward(dy, self.x, self.tanh)
+
+
 def tanh(x: Any) -> Tensor:
     """The hyperbolic tangent."""
     return Tanh.apply(float_tensor(x, "tanh"))
@@ -77,3 +132,67 @@ def relu(x: Any) -> Tensor:
     pass.
     """
     return ReLU.apply(float_tensor(x, "relu"))
+
+
+def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
+    """x where positive, else slope x (Maas et al. 2013).
+
+    >>> md.leaky_relu(md.tensor([-2., 0., 3.]), slope=0.5)
+    tensor([-1.,  0.,  3.])
+    """
+    return LeakyReLU.apply(float_tensor(x, "leaky_relu"), slope=_number(slope, "leaky_relu",
+                                                                        "slope"))
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2016).
+
+    >>> md.elu(md.tensor([-1000., 0., 3.]))
+    tensor([-1.,  0.,  3.])
+    """
+    return ELU.apply(float_tensor(x, "elu"), alpha=_number(alpha, "elu", "alpha"))
+
+
+def softplus(x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
+    """log(1 + exp(beta x)) / beta, a smooth ReLU; x itself where beta x > threshold.
+
+    ValueError unless beta > 0.
+
+    >>> md.softplus(md.tensor([-1000., 0., 1000.])).data.round(4)
+    array([0.000e+00, 6.931e-01, 1.000e+03], dtype=float32)
+    """
+    beta = _number(beta, "softplus", "beta")
+    if not beta > 0:
+        raise ValueError(f"softplus: beta must be > 0, got {beta!r}")
+    return Softplus.apply(float_tensor(x, "softplus"), beta=beta,
+                          threshold=_number(threshold, "softplus", "threshold"))
+
+
+def silu(x: Any) -> Tensor:
+    """x / (1 + exp(-x)), also called swish (Elfwing et al. 2018).
+
+    >>> md.silu(md.tensor([-1000., 0., 1000.]))
+    tensor([  -0.,    0., 1000.])
+    """
+    return SiLU.apply(float_tensor(x, "silu"))
+
+
+def gelu(x: Any, approximate: str = "none") -> Tensor:
+    """x times the share of a normal distribution below x (Hendrycks & Gimpel 2016).
+
+    `approximate="tanh"`: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Any other value than
+    "none" and "tanh" is a ValueError.
+
+    >>> md.gelu(md.tensor([-1000., 0., 1000.]))
+    tensor([  -0.,    0., 1000.])
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
+    return GELU.apply(float_tensor(x, "gelu"), tanh=approximate == "tanh")
+
+
+def _number(value: Any, where: str, name: str) -> float:
+    """A real number as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{where}: {name} must be a number, got {type(value).__name__}")
+    return float(value)

@@ -41,6 +41,16 @@ def same_float(where: str, **tensors: Tensor | None) -> None:
         raise TypeError(f"{where}: mixed dtypes: {listed}; convert with astype")
 
 
+def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
+    """The losses themselves ("none"), their sum or their mean."""
+    from .reduce import mean, sum
+
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'{where}: reduction must be "mean", "sum" or "none", '
+                         f'got {reduction!r}')
+    return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)
+
+
 def normalize_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
     """axis (None, int or tuple of ints, negative allowed) as a sorted tuple."""
     if axis is None:

@@ -9,9 +9,9 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, normalize_axes
+from .common import as_tensor, float_tensor, normalize_axes, reduced
 from .math import multiply, negative
-from .reduce import mean as mean_of
+from .reduce import reduced_shape
 from .reduce import sum as sum_of
 from .shape import reshape, transpose
 
@@ -40,6 +40,40 @@ class LogSoftmax(_RowFunction):
     """y = x - log(sum(exp(x)));  dx = dy - exp(y) sum(dy)."""
 
     kernel = "log_softmax"
+
+
+class LogSumExp(Function):
+    """y = log(sum(exp(x))) over axes;  dx = exp(x - y) dy."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        self.x = x
+        top = x.max(axis=axes, keepdims=True, initial=-np.inf)
+        top = np.where(np.isfinite(top), top, x.dtype.type(0))     # all -inf, or +inf, or NaN
+        with np.errstate(divide="ignore", over="ignore"):
+            total = np.exp(x - top).sum(axis=axes, keepdims=True)
+            self.y = np.log(total) + top
+        return self.y if keepdims else self.y.reshape(reduced_shape(x.shape, axes, False))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        finite = np.where(np.isfinite(self.y), self.y, self.x.dtype.type(0))
+        with np.errstate(over="ignore"):
+            return np.exp(self.x - finite) * dy.reshape(self.y.shape)
+
+
+class Gather(Function):
+    """y = x[row, label] of rows, 0 where the label is negative;  dx = dy there, 0 elsewhere."""
+
+    def forward(self, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        self.shape, self.kept = x.shape, labels >= 0
+        self.place = (np.flatnonzero(self.kept), labels[self.kept])
+        y = np.zeros(len(labels), x.dtype)
+        y[self.kept] = x[self.place]
+        return y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        dx = np.zeros(self.shape, dy.dtype)
+        dx[self.place] = dy[self.kept]
+        return dx
 
 
 class CrossEntropy(Function):
@@ -83,6 +117,17 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     return _along(LogSoftmax, "log_softmax", x, axis)
 
 
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
+    -inf for no values.
+
+    >>> md.logsumexp(md.tensor([1000., 1000.])).data.round(3)
+    array(1000.693, dtype=float32)
+    """
+    t = float_tensor(x, "logsumexp")
+    return LogSumExp.apply(t, axes=normalize_axes(axis, t.ndim, "logsumexp"), keepdims=keepdims)
+
+
 def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
                   label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
     """The cross-entropy of softmax(logits) against labels.
@@ -98,16 +143,8 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], "
                          f"got {label_smoothing!r}")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'cross_entropy: reduction must be "mean", "sum" or "none", '
-                         f'got {reduction!r}')
     classes = x.shape[-1]
-    w = None
-    if weight is not None:
-        w = np.ascontiguousarray(weight.data if isinstance(weight, Tensor) else weight,
-                                 dtype=x.dtype)
-        if w.shape != (classes,):
-            raise ValueError(f"cross_entropy: weight must have shape ({classes},), got {w.shape}")
+    w = _class_weight(weight, x, "cross_entropy")
     target = as_tensor(labels, "cross_entropy", "labels")
     if target.dtype.kind == "f":
         if ignore_index is not None:
@@ -117,14 +154,49 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
     indices = class_indices(target, x.shape, ignore_index, "cross_entropy")
     losses = CrossEntropy.apply(reshape(x, (-1, classes)) if x.ndim != 2 else x, labels=indices,
                                 weight=w, smoothing=float(label_smoothing))
-    if reduction == "none":
-        return reshape(losses, x.shape[:-1])
-    if reduction == "sum":
-        return sum_of(losses)
-    if w is None and ignore_index is None:
-        return mean_of(losses)
+    return _over_labels(losses, indices, w, x.shape[:-1], reduction, "cross_entropy")
+
+
+def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
+             reduction: str = "mean") -> Tensor:
+    """The negative log-likelihood -log_probs[label]: what cross_entropy does after log_softmax.
+
+    `log_probs` (..., classes), `labels` (...), integers; `weight`, `ignore_index` and `reduction`
+    as in `cross_entropy`.
+
+    >>> x = md.log_softmax(md.tensor([[0., 0.], [0., 100.]]))
+    >>> md.nll_loss(x, [0, 1], reduction="none").data.round(4)
+    array([0.6931, 0.    ], dtype=float32)
+    """
+    x = float_tensor(log_probs, "nll_loss", "log_probs")
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"nll_loss: log_probs must be (..., classes), got shape {x.shape}")
+    w = _class_weight(weight, x, "nll_loss")
+    indices = class_indices(as_tensor(labels, "nll_loss", "labels"), x.shape, ignore_index,
+                            "nll_loss")
+    losses = negative(Gather.apply(reshape(x, (-1, x.shape[-1])), labels=indices))
+    if w is not None:
+        losses = multiply(losses, np.where(indices >= 0, w[indices], w.dtype.type(0)))
+    return _over_labels(losses, indices, w, x.shape[:-1], reduction, "nll_loss")
+
+
+def _class_weight(weight: Any, x: Tensor, where: str) -> np.ndarray | None:
+    if weight is None:
+        return None
+    w = np.ascontiguousarray(weight.data if isinstance(weight, Tensor) else weight, dtype=x.dtype)
+    if w.shape != x.shape[-1:]:
+        raise ValueError(f"{where}: weight must have shape {x.shape[-1:]}, got {w.shape}")
+    return w
+
+
+def _over_labels(losses: Tensor, indices: np.ndarray, weight: np.ndarray | None,
+                 shape: tuple[int, ...], reduction: str, where: str) -> Tensor:
+    """The losses in the labels' shape, their sum, or their mean by the weights of the labels."""
+    if reduction != "mean" or (weight is None and not (indices < 0).any()):
+        return reduced(reshape(losses, shape) if reduction == "none" else losses, reduction,
+                       where)
     counted = indices[indices >= 0]
-    total = x.dtype.type(len(counted) if w is None else w[counted].sum())
+    total = losses.dtype.type(len(counted) if weight is None else weight[counted].sum())
     return sum_of(losses) / total
 
 
@@ -160,9 +232,7 @@ def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothin
     if weight is not None:
         target = multiply(target, weight)
     losses = negative(sum_of(multiply(log_softmax(x), target), axis=-1))
-    if reduction == "none":
-        return losses
-    return sum_of(losses) if reduction == "sum" else mean_of(losses)
+    return reduced(losses, reduction, "cross_entropy")
 
 
 def accuracy(logits: Any, labels: Any) -> float:

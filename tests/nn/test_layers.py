@@ -3,12 +3,15 @@
 One line of `LAYERS` a layer; the oracle is NumPy. BatchNorm has more in `test_norm`.
 """
 
+import math
+
 import numpy as np
 import pytest
 
 import minidl as md
 from minidl import nn
 from tests.harness import both_backends, close, refuses, uniform
+from tests.ops.test_conv_transpose import conv_transpose as transposed
 
 
 def windows(x, k, stride, padding, fill):
@@ -31,6 +34,23 @@ def conv(layer, x):
     return y if layer.bias is None else y + layer.bias.data
 
 
+def conv_transpose(layer, x):
+    options = {name: getattr(layer, name) for name in ("stride", "padding", "output_padding",
+                                                       "groups", "dilation")}
+    return transposed(x, layer.weight.data, None if layer.bias is None else layer.bias.data,
+                      **options)
+
+
+def gelu(layer, x):
+    if layer.approximate == "tanh":
+        return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return x / 2 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
+
+
+def softmax(layer, x):
+    return np.exp(x) / np.exp(x).sum(layer.axis, keepdims=True)
+
+
 def batch_norm(layer, x):
     axes = tuple(range(x.ndim - 1))
     return (x - x.mean(axes)) / np.sqrt(x.var(axes) + 1e-5)
@@ -49,12 +69,27 @@ LAYERS = [
     ("Conv, options", lambda: nn.Conv(4, 6, 3, stride=2, padding=1, groups=2, bias=False),
      "Conv(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=2, bias=False)",
      (2, 5, 6, 4), conv, {"weight": (3, 3, 2, 6)}),
+    ("ConvTranspose", lambda: nn.ConvTranspose(2, 3, 2, stride=2),
+     "ConvTranspose(2, 3, kernel_size=(2, 2), stride=(2, 2), bias=True)", (2, 3, 4, 2),
+     conv_transpose, {"weight": (2, 2, 2, 3), "bias": (3,)}),
+    ("ConvTranspose, options",
+     lambda: nn.ConvTranspose(4, 6, 3, 2, padding=1, output_padding=1, groups=2, bias=False),
+     "ConvTranspose(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), "
+     "output_padding=(1, 1), groups=2, bias=False)", (2, 3, 4, 4),
+     conv_transpose, {"weight": (3, 3, 2, 6)}),
     ("BatchNorm", lambda: nn.BatchNorm(3), "BatchNorm(3, eps=1e-05, momentum=0.1)",
      (2, 3, 4, 3), batch_norm, {"gamma": (3,), "beta": (3,)}),
     ("BatchNorm, options", lambda: nn.BatchNorm(3, 1e-5, None, affine=False, track_stats=False),
      "BatchNorm(3, eps=1e-05, momentum=None, affine=False, track_stats=False)", (6, 3),
      batch_norm, {}),
     ("ReLU", nn.ReLU, "ReLU()", (4, 3), lambda layer, x: np.maximum(x, 0), {}),
+    ("LeakyReLU", lambda: nn.LeakyReLU(0.2), "LeakyReLU(slope=0.2)", (4, 3),
+     lambda layer, x: np.where(x > 0, x, 0.2 * x), {}),
+    ("GELU", nn.GELU, "GELU(approximate='none')", (4, 3), gelu, {}),
+    ("GELU, tanh", lambda: nn.GELU("tanh"), "GELU(approximate='tanh')", (4, 3), gelu, {}),
+    ("SiLU", nn.SiLU, "SiLU()", (4, 3), lambda layer, x: x / (1 + np.exp(-x)), {}),
+    ("Softmax", nn.Softmax, "Softmax(axis=-1)", (4, 3), softmax, {}),
+    ("Softmax, axis", lambda: nn.Softmax(0), "Softmax(axis=0)", (4, 3), softmax, {}),
     ("Sigmoid", nn.Sigmoid, "Sigmoid()", (4, 3), lambda layer, x: 1 / (1 + np.exp(-x)), {}),
     ("Tanh", nn.Tanh, "Tanh()", (4, 3), lambda layer, x: np.tanh(x), {}),
     ("MaxPool", lambda: nn.MaxPool(2), "MaxPool((2, 2))", (2, 4, 6, 3),
@@ -87,7 +122,8 @@ def test_the_table_has_every_layer():
     there = {line[0].split(",")[0] for line in LAYERS}
     layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
               and issubclass(getattr(nn, name), nn.Layer)}
-    assert layers - there == {"Layer", "LayerList"}     # which have no forward
+    assert layers - there == {"Layer", "LayerList",     # which have no forward
+                              "Embedding"}              # which takes integers
 
 
 @each

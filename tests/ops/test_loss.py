@@ -36,6 +36,23 @@ def cross_entropy(logits, labels, weight=None, ignore_index=None, label_smoothin
     return {"none": losses, "sum": losses.sum(), "mean": np.divide(losses.sum(), count)}[reduction]
 
 
+def logsumexp(x, axis=None, keepdims=False):
+    top = x.max(axis, keepdims=True, initial=-1e300)
+    with np.errstate(divide="ignore"):
+        y = np.log(np.exp(x - top).sum(axis, keepdims=True)) + top
+    return y if keepdims else y.squeeze(axis)
+
+
+def nll_loss(log_probs, labels, weight=None, ignore_index=None, reduction="mean"):
+    w = np.ones(log_probs.shape[-1]) if weight is None else weight
+    counts = labels != ignore_index
+    safe = np.where(counts, labels, 0)
+    weights = w[safe] * counts
+    losses = -weights * np.take_along_axis(log_probs, safe[..., None], -1)[..., 0]
+    return {"none": losses, "sum": losses.sum(),
+            "mean": np.divide(losses.sum(), weights.sum())}[reduction]
+
+
 def title(options):
     return "with " + (" ".join(options) or "nothing")
 
@@ -66,6 +83,24 @@ test_values, test_gradients, test_threads = checks_of([
       for reduction in ("mean", "sum", "none")
       for options in ({}, {"weight": WEIGHT}, {"label_smoothing": 0.1},
                       {"weight": WEIGHT, "label_smoothing": 0.25})),
+    *(case(f"logsumexp {shape} {options}", md.logsumexp, logsumexp, shape,
+           large=[(300, 401)] if shape == (3, 4) else None, **options)
+      for shape in ((3, 4), (2, 3, 4))
+      for options in ({}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)})),
+    case("logsumexp of a number", md.logsumexp, logsumexp, ()),
+    case("logsumexp of no rows", md.logsumexp, logsumexp, (0, 4), axis=1),
+
+    *(case(f"nll_loss {title(options)} {reduction}", md.nll_loss, nll_loss, (5, 4), LABELS,
+           reduction=reduction, **options)
+      for reduction in ("mean", "sum", "none")
+      for options in ({}, {"weight": WEIGHT}, {"ignore_index": 3},
+                      {"weight": WEIGHT, "ignore_index": 3})),
+    case("nll_loss of sequences", md.nll_loss, nll_loss, (2, 3, 4),
+         np.array([[0, 1, 2], [3, 2, 1]]), weight=WEIGHT, ignore_index=1),
+    case("nll_loss of sequences, none", md.nll_loss, nll_loss, (2, 3, 4),
+         np.array([[0, 1, 2], [3, 2, 1]]), reduction="none"),
+    case("nll_loss of one row", md.nll_loss, nll_loss, (4,), np.array(2)),
+
     case("cross_entropy of one row", md.cross_entropy, cross_entropy, (4,), np.array(2)),
     case("cross_entropy of one row, none", md.cross_entropy, cross_entropy, (4,), np.array(2),
          reduction="none"),

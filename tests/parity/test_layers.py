@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn as tn
 
+import minidl as md
 from minidl import nn
 from tests.parity.common import assert_close, both_floats, compare, copy_state, draw, off_kinks
 
@@ -29,6 +30,11 @@ LAYERS = {
     "Dense, one row": (lambda: nn.Dense(7, 1), lambda: tn.Linear(7, 1), (1, 7)),
     "ReLU": (nn.ReLU, tn.ReLU, (8, 33)),
     "ReLU, images": (nn.ReLU, tn.ReLU, (2, 7, 9, 3)),
+    "LeakyReLU": (lambda: nn.LeakyReLU(0.2), lambda: tn.LeakyReLU(0.2), (8, 33)),
+    "GELU": (nn.GELU, tn.GELU, (8, 33)),
+    "GELU, tanh": (lambda: nn.GELU("tanh"), lambda: tn.GELU("tanh"), (8, 33)),
+    "SiLU": (nn.SiLU, tn.SiLU, (8, 33)),
+    "Softmax": (nn.Softmax, lambda: tn.Softmax(-1), (8, 33)),
     "Sigmoid": (nn.Sigmoid, tn.Sigmoid, (8, 33)),
     "Tanh": (nn.Tanh, tn.Tanh, (8, 33)),
     "MaxPool": (lambda: nn.MaxPool(2), lambda: tn.MaxPool2d(2), (4, 8, 10, 32)),
@@ -67,7 +73,8 @@ def test_layer(name, dtype):
 
 
 def test_the_tables_have_every_layer():
-    there = {name.split(",")[0] for name in LAYERS} | {"Conv", "BatchNorm"}
+    there = {name.split(",")[0] for name in LAYERS} | {"Conv", "ConvTranspose",
+                                                          "BatchNorm", "Embedding"}
     layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
               and issubclass(getattr(nn, name), nn.Layer)}
     assert layers - there == {"Layer", "LayerList", "Sequential"}
@@ -147,3 +154,63 @@ def test_conv_same_with_stride(size, kernel, stride, dtype):
                                (before, after, before, after))
     assert layer(x).shape == (2, -(-size // stride), -(-size // stride), 4)
     assert_close(layer(x).data, conv(padded).detach().numpy().transpose(0, 2, 3, 1))
+
+
+TRANSPOSED = {
+    # in, out, options of both, (N, H, W)
+    "upsampling": (16, 8, {"kernel_size": 2, "stride": 2}, (3, 7, 5)),
+    "decoder": (32, 16, {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
+                (2, 7, 7)),
+    "stride 1": (3, 5, {"kernel_size": 3, "padding": 1, "bias": False}, (2, 6, 7)),
+    "pairs": (4, 6, {"kernel_size": (3, 2), "stride": (2, 1), "padding": (0, 1)}, (2, 5, 7)),
+    "dilation": (4, 6, {"kernel_size": 3, "dilation": 2, "stride": 3, "output_padding": 2},
+                 (2, 4, 3)),
+    "groups": (6, 9, {"kernel_size": 3, "stride": 2, "groups": 3}, (2, 4, 5)),
+    "one pixel": (5, 4, {"kernel_size": 7}, (2, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+@both_floats
+def test_conv_transpose(name, dtype):
+    inputs, outputs, options, (n, h, w) = TRANSPOSED[name]
+    layer = nn.ConvTranspose(inputs, outputs, **options).astype(dtype)
+    module = tn.ConvTranspose2d(inputs, outputs, **options).to(
+        torch.float32 if dtype == np.float32 else torch.float64)
+    groups = layer.groups
+    if layer.bias is not None:
+        layer.bias.data = draw("bias", (outputs,), dtype)
+        module.bias.data = torch.from_numpy(layer.bias.data.copy())
+
+    def turned(a):      # theirs is (in, out / groups, KH, KW)
+        kh, kw = a.shape[:2]
+        parts = a.reshape(kh, kw, inputs // groups, groups, outputs // groups)
+        return np.ascontiguousarray(parts.transpose(3, 2, 4, 0, 1)).reshape(
+            inputs, outputs // groups, kh, kw)
+
+    module.weight.data = torch.from_numpy(turned(layer.weight.data))
+    x = draw(name, (n, h, w, inputs), dtype)
+    mine = md.tensor(x, requires_grad=True)
+    other = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
+    y, right = layer(mine), module(other)
+    assert_close(y.data, right.detach().numpy().transpose(0, 2, 3, 1), "value")
+    dy = draw("dy", y.shape, dtype)
+    y.backward(dy)
+    right.backward(torch.from_numpy(dy.transpose(0, 3, 1, 2).copy()))
+    assert_close(mine.grad, other.grad.numpy().transpose(0, 2, 3, 1), "input")
+    assert_close(turned(layer.weight.grad), module.weight.grad.numpy(), "weight")
+    if layer.bias is not None:
+        assert_close(layer.bias.grad, module.bias.grad.numpy(), "bias")
+
+
+@both_floats
+def test_embedding(dtype):
+    layer = nn.Embedding(9, 5).astype(dtype)
+    module = tn.Embedding(9, 5, _weight=torch.from_numpy(layer.weight.data.copy()))
+    ids = np.array([[1, 8, 1], [0, 3, 3]])
+    y, right = layer(ids), module(torch.from_numpy(ids))
+    dy = draw("dy", y.shape, dtype)
+    y.backward(dy)
+    right.backward(torch.from_numpy(dy))
+    assert_close(y.data, right.detach().numpy())
+    assert_close(layer.weight.grad, module.weight.grad.numpy())

@@ -97,6 +97,29 @@ def test_cross_entropy_of_distributions(options, reduction, dtype):
         [logits.reshape(2, 5, 7)], dtype, last_to_second=True)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", [name for name in CROSS_ENTROPY if "smooth" not in name])
+@both_floats
+def test_nll_loss(name, reduction, dtype):
+    options = CROSS_ENTROPY[name]
+    theirs = their_options(options, dtype)
+    run(lambda x: md.nll_loss(x, LABELS, reduction=reduction, **options),
+        lambda x: tf.nll_loss(x, torch.from_numpy(LABELS), reduction=reduction, **theirs),
+        [draw(f"log probs {name}", (10, 7), low=-5, high=0)], dtype)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("names", [(), ("weight",), ("pos_weight",), ("weight", "pos_weight")],
+                         ids=lambda names: " ".join(names) or "plain")
+@both_floats
+def test_binary_cross_entropy_with_logits(names, reduction, dtype):
+    weights = {name: draw(name, (7,), dtype, 0.2, 2) for name in names}
+    theirs = {name: torch.from_numpy(w) for name, w in weights.items()}
+    run(lambda x, t: md.binary_cross_entropy_with_logits(x, t, reduction=reduction, **weights),
+        lambda x, t: tf.binary_cross_entropy_with_logits(x, t, reduction=reduction, **theirs),
+        [draw("logits", (10, 7), low=-30, high=30), draw("target", (10, 7), low=0, high=1)], dtype)
+
+
 @both_floats
 def test_cross_entropy_of_nothing(dtype):
     """All rows ignored, or no rows: NaN for the mean, 0 for the sum."""
@@ -130,6 +153,30 @@ OPERATIONS = {
     "relu": (md.relu, torch.relu, [(3, 50)]),
     "sigmoid": (lambda x: md.sigmoid(10 * x), lambda x: torch.sigmoid(10 * x), [(3, 50)]),
     "tanh": (md.tanh, torch.tanh, [(3, 50)]),
+    "leaky_relu": (lambda x: md.leaky_relu(x, 0.2), lambda x: tf.leaky_relu(x, 0.2), [(3, 50)]),
+    "elu": (lambda x: md.elu(x, 1.5), lambda x: tf.elu(x, 1.5), [(3, 50)]),
+    "softplus": (lambda x: md.softplus(9 * x), lambda x: tf.softplus(9 * x), [(3, 50)]),
+    "softplus, options": (lambda x: md.softplus(x, 2, 1), lambda x: tf.softplus(x, 2, 1),
+                          [(3, 50)]),
+    "silu": (lambda x: md.silu(4 * x), lambda x: tf.silu(4 * x), [(3, 50)]),
+    "gelu": (lambda x: md.gelu(2 * x), lambda x: tf.gelu(2 * x), [(3, 50)]),
+    "gelu, tanh": (lambda x: md.gelu(2 * x, "tanh"), lambda x: tf.gelu(2 * x, approximate="tanh"),
+                   [(3, 50)]),
+    "logsumexp": (lambda x: md.logsumexp(x, (0, 2)), lambda x: torch.logsumexp(x, (0, 2)),
+                  [(3, 4, 5)]),
+    "einsum, product": (lambda a, b: md.einsum("bij,bkj->bik", a, b),
+                        lambda a, b: torch.einsum("bij,bkj->bik", a, b), [(2, 3, 5), (2, 4, 5)]),
+    "einsum, chain": (lambda a, b, c: md.einsum("ij,jk,kl->li", a, b, c),
+                      lambda a, b, c: torch.einsum("ij,jk,kl->li", a, b, c),
+                      [(3, 4), (4, 5), (5, 2)]),
+    "einsum, diagonal": (lambda a: md.einsum("bii->bi", a), lambda a: torch.einsum("bii->bi", a),
+                         [(2, 3, 3)]),
+    "embedding": (lambda w: md.embedding([[1, 0], [1, 3]], w),
+                  lambda w: tf.embedding(torch.tensor([[1, 0], [1, 3]]), w), [(4, 5)]),
+    "mse_loss": (md.mse_loss, tf.mse_loss, [(3, 5), (3, 5)]),
+    "l1_loss": (md.l1_loss, tf.l1_loss, [(3, 5), (3, 5)]),
+    "huber_loss": (lambda a, b: md.huber_loss(a, b, delta=0.7),
+                   lambda a, b: tf.huber_loss(a, b, delta=0.7), [(3, 5), (3, 5)]),
     "clip": (lambda x: md.clip(x, -1, 0.5), lambda x: torch.clip(x, -1, 0.5), [(3, 50)]),
     "maximum": (md.maximum, torch.maximum, [(3, 5), (3, 5)]),
     "broadcasting": (lambda a, b: a * b / (1 + b * b) - b, lambda a, b: a * b / (1 + b * b) - b,

@@ -1,0 +1,34 @@
+"""A table of vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..tensor import Tensor
+from . import init
+from .layer import Layer, Parameter
+from .linear import positive
+
+
+class Embedding(Layer):
+    """Rows of a table by their numbers: ids (...), integers, to (..., features).
+
+    `weight` (rows, features) starts normal with variance 1, as in PyTorch. TypeError unless ids
+    are integers, ValueError if one is not in 0 .. rows - 1.
+
+    >>> nn.Embedding(10, 4)([[1, 2, 3]]).shape
+    (1, 3, 4)
+    """
+
+    def __init__(self, rows: int, features: int) -> None:
+        super().__init__()
+        positive("Embedding", rows=rows, features=features)
+        self.rows, self.features = rows, features
+        self.weight = Parameter(init.normal((rows, features)))
+
+    def forward(self, ids: Any) -> Tensor:
+        return ops.embedding(ids, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.rows}, {self.features}"

@@ -1,0 +1,118 @@
+"""Transposed convolution of images: the gradient of a convolution, as a layer of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Function
+from ..tensor import Tensor
+from .common import float_tensor, pair, same_float
+
+
+class ConvTranspose(Function):
+    """y = the input gradient that a convolution with the weights turned (in and out exchanged)
+    has for dy = x. Its own gradients are that convolution and its weight gradient:
+    dx = conv(dy, turned),  dturned = conv_weight_grad(dy, x),  db = sum(dy).
+    """
+
+    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
+                size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
+                dilation: tuple[int, int], groups: int) -> np.ndarray:
+        ph, pw = padding
+        self.geometry = (stride, ((ph, ph), (pw, pw)), dilation, groups)
+        self.turned = turned(weight, groups)
+        # What the convolution would make of y may be larger than x: outputs that no x meets.
+        kernel = weight.shape[:2]
+        self.whole = tuple([(size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1)
+                            // stride[a] + 1 for a in range(2)])
+        self.shape = x.shape
+        self.x = x = self._enlarged(x)
+        y = kernels.conv_input_grad(x, self.turned, (x.shape[0], *size, weight.shape[3]),
+                                    *self.geometry)
+        return y if bias is None else kernels.add(y, bias, out=y)
+
+    def _enlarged(self, x: np.ndarray) -> np.ndarray:
+        if x.shape[1:3] == self.whole:
+            return x
+        larger = np.zeros((x.shape[0], *self.whole, x.shape[3]), x.dtype)
+        larger[:, :x.shape[1], :x.shape[2]] = x
+        return larger
+
+    def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
+        dx = dw = db = None
+        if self.needs_grad[0]:
+            dx = kernels.conv(dy, self.turned, None, *self.geometry)
+            dx = np.ascontiguousarray(dx[:, :self.shape[1], :self.shape[2]])
+        if self.needs_grad[1]:
+            dw = turned(kernels.conv_weight_grad(dy, self.x, self.turned.shape[:2],
+                                                 *self.geometry), self.geometry[3])
+        if self.needs_grad[2]:
+            db = kernels.sum(dy.reshape(1, -1, dy.shape[3]))[0]
+        return dx, dw, db
+
+
+def turned(weight: np.ndarray, groups: int) -> np.ndarray:
+    """Weights (KH, KW, in / groups, out) with in and out exchanged: (KH, KW, out / groups, in)."""
+    kh, kw, ci, co = weight.shape
+    parts = weight.reshape(kh, kw, ci, groups, co // groups)
+    return np.ascontiguousarray(parts.transpose(0, 1, 4, 3, 2)).reshape(
+        kh, kw, co // groups, groups * ci)
+
+
+def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+                   output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Tensor:
+    """Transposed convolution (Zeiler et al. 2010) of images x (N, H, W, C_in) with weight
+    (KH, KW, C_in / groups, C_out), to (N, OH, OW, C_out).
+
+        OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1
+
+    Each value of x adds its multiple of the kernel to the output, `stride` apart; `padding` is
+    cut off on all sides, `output_padding` (less than stride or dilation) added at the end. All
+    four are ints or pairs. PyTorch's, with the axes of weight in our order.
+
+    ValueError for shapes that do not fit, TypeError for mixed dtypes.
+
+    >>> x, w = md.ones((1, 2, 2, 1)), md.ones((2, 2, 1, 1))
+    >>> md.conv_transpose(x, w)[0, :, :, 0]
+    tensor([[1., 2., 1.],
+            [2., 4., 2.],
+            [1., 2., 1.]])
+    """
+    where = "conv_transpose"
+    x, weight = float_tensor(x, where), float_tensor(weight, where, "weight")
+    b = None if bias is None else float_tensor(bias, where, "bias")
+    same_float(where, x=x, weight=weight, bias=b)
+    if x.ndim != 4:
+        raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {x.shape}")
+    if weight.ndim != 4 or 0 in weight.shape:
+        raise ValueError(f"{where}: weight must be (KH, KW, C_in / groups, C_out), "
+                         f"got shape {weight.shape}")
+    if type(groups) is not int or groups < 1:
+        raise ValueError(f"{where}: groups must be an int >= 1, got {groups!r}")
+    ci, co = weight.shape[2:]
+    if x.shape[3] != ci * groups:
+        raise ValueError(f"{where}: x has {x.shape[3]} channels, but weight {weight.shape} with "
+                         f"groups={groups} expects {ci * groups}")
+    if co % groups:
+        raise ValueError(f"{where}: {co} output channels do not divide into {groups} groups")
+    if b is not None and b.shape != (co,):
+        raise ValueError(f"{where}: bias must have shape ({co},), got {b.shape}")
+    s, d = pair(stride, where, "stride", 1), pair(dilation, where, "dilation", 1)
+    p, extra = pair(padding, where, "padding", 0), pair(output_padding, where, "output_padding", 0)
+    if x.shape[1] < 1 or x.shape[2] < 1:
+        raise ValueError(f"{where}: images must have rows and columns, got shape {x.shape}")
+    size = []
+    for axis in range(2):
+        if extra[axis] >= max(s[axis], d[axis]):
+            raise ValueError(f"{where}: output_padding {extra} must be less than stride {s} or "
+                             f"dilation {d}")
+        size.append((x.shape[1 + axis] - 1) * s[axis] - 2 * p[axis]
+                    + d[axis] * (weight.shape[axis] - 1) + extra[axis] + 1)
+    if min(size) < 1:
+        raise ValueError(f"{where}: x {x.shape} with padding {p} gives an output of "
+                         f"{size[0]} x {size[1]}")
+    return ConvTranspose.apply(x, weight, b, size=(size[0], size[1]), stride=s, padding=p,
+                               dilation=d, groups=groups)

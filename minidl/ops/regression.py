@@ -1,0 +1,114 @@
+"""Losses of predicted values and of independent yes-or-no answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Function
+from ..tensor import Tensor
+from .activation import softplus
+from .common import as_tensor, float_tensor, reduced
+from .math import abs as absolute
+from .math import add, multiply, negative, subtract
+
+
+class Huber(Function):
+    """y = d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2);  dd = d limited to
+    [-delta, delta], times dy (Huber 1964)."""
+
+    def forward(self, d: np.ndarray, delta: float) -> np.ndarray:
+        self.limited = np.clip(d, -delta, delta)
+        # limited (d - limited / 2) is both cases
+        half = kernels.multiply(self.limited, 0.5)
+        return kernels.multiply(self.limited, kernels.subtract(d, half))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.multiply(dy, self.limited)
+
+
+def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """The squared error (x - target)^2; x and target of one shape.
+
+    `reduction`: "mean" over all values, "sum" or "none".
+
+    >>> md.mse_loss(md.tensor([1., 2.]), md.tensor([0., 4.]))
+    tensor(2.5)
+    """
+    d = _difference(x, target, "mse_loss")
+    return reduced(multiply(d, d), reduction, "mse_loss")
+
+
+def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """The absolute error |x - target|; x and target of one shape; its gradient at 0 is 0.
+
+    `reduction`: "mean" over all values, "sum" or "none".
+
+    >>> md.l1_loss(md.tensor([1., 2.]), md.tensor([0., 4.]))
+    tensor(1.5)
+    """
+    return reduced(absolute(_difference(x, target, "l1_loss")), reduction, "l1_loss")
+
+
+def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """(x - target)^2 / 2 for errors up to delta, delta (|x - target| - delta / 2) beyond.
+
+    `reduction`: "mean" over all values, "sum" or "none". ValueError unless delta > 0.
+
+    >>> md.huber_loss(md.tensor([1., 2.]), md.tensor([0., 4.]), reduction="none")
+    tensor([0.5, 1.5])
+    """
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta must be > 0, got {delta!r}")
+    d = _difference(x, target, "huber_loss")
+    return reduced(Huber.apply(d, delta=float(delta)), reduction, "huber_loss")
+
+
+def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
+                                     pos_weight: Any = None, reduction: str = "mean") -> Tensor:
+    """-target log(s) - (1 - target) log(1 - s) with s = 1 / (1 + exp(-x)), without overflow.
+
+    `x` are logits, `target` probabilities (0 or 1 as a rule), of one shape. `weight` multiplies
+    the losses, `pos_weight` the term of target; both broadcast to x. `reduction`: "mean" over all
+    values, "sum" or "none".
+
+    >>> md.binary_cross_entropy_with_logits(md.tensor([0., 100.]), md.tensor([1., 1.]),
+    ...                                     reduction="none").data.round(4)
+    array([0.6931, 0.    ], dtype=float32)
+    """
+    where = "binary_cross_entropy_with_logits"
+    x, target = _pair(x, target, where)
+    # (1 - t) x + (1 + (pos_weight - 1) t) log(1 + exp(-x))
+    softened = softplus(negative(x), threshold=np.inf)
+    if pos_weight is not None:
+        factor = _broadcasts(pos_weight, x, where, "pos_weight")
+        softened = multiply(add(multiply(subtract(factor, 1.0), target), 1.0), softened)
+    losses = add(multiply(subtract(1.0, target), x), softened)
+    if weight is not None:
+        losses = multiply(losses, _broadcasts(weight, x, where, "weight"))
+    return reduced(losses, reduction, where)
+
+
+def _pair(x: Any, target: Any, where: str) -> tuple[Tensor, Tensor]:
+    x, target = float_tensor(x, where), as_tensor(target, where, "target")
+    if x.shape != target.shape:
+        raise ValueError(f"{where}: x and target must have one shape, got {x.shape} and "
+                         f"{target.shape}")
+    return x, target if target.dtype == x.dtype else target.astype(x.dtype)
+
+
+def _difference(x: Any, target: Any, where: str) -> Tensor:
+    return subtract(*_pair(x, target, where))
+
+
+def _broadcasts(value: Any, x: Tensor, where: str, name: str) -> Tensor:
+    t = as_tensor(value, where, name).astype(x.dtype)
+    try:
+        fits = np.broadcast_shapes(t.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{where}: {name} {t.shape} does not broadcast to x {x.shape}")
+    return t

@@ -1,0 +1,109 @@
+"""Kernels of activations with options: against the twin, over the range, threads, bad input."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minidl.kernels.reference import activation as twin
+from minidl_ext import activation as native
+from tests.minidl_ext.common import (
+    FLOATS,
+    KINDS,
+    LAYOUTS,
+    SIZES,
+    checks_out,
+    eps,
+    refuses,
+    same_bits,
+    values,
+)
+
+OPTIONS = {
+    "leaky_relu": ({"slope": 0.01}, {"slope": -2.0}),
+    "elu": ({"alpha": 1.0}, {"alpha": 0.3}),
+    "softplus": ({"beta": 1.0, "threshold": 20.0}, {"beta": 3.0, "threshold": 1.0}),
+    "silu": ({},),
+    "gelu": ({"tanh": False}, {"tanh": True}),
+}
+LINES = [(name, options) for name, choices in OPTIONS.items() for options in choices]
+each = pytest.mark.parametrize(("name", "options"), LINES,
+                               ids=[f"{name} {list(options.values())}" for name, options in LINES])
+
+
+def case(name, options, shape, dtype, backward):
+    x = np.asarray(values(*shape, dtype=dtype) * dtype(3))
+    dy = np.asarray(values(*shape, dtype=dtype, seed=1))
+    return ({"dy": dy} if backward else {}) | {"x": x, **options}
+
+
+@each
+@FLOATS
+@pytest.mark.parametrize("backward", (False, True), ids=("forward", "backward"))
+def test_it_is_the_twin(name, options, dtype, backward):
+    name += "_backward" if backward else ""
+    for shape in (*((size,) for size in SIZES if size < 2000 or name.startswith("leaky")), (),
+                  (3, 1, 5, 2)):
+        arguments = case(name, options, shape, dtype, backward)
+        got, want = getattr(native, name)(**arguments), getattr(twin, name)(**arguments)
+        assert got.dtype == want.dtype == dtype
+        assert got.shape == shape
+        # Terms of the gradient may cancel: the error is relative to them, at most 10 here.
+        np.testing.assert_allclose(got, want, rtol=16 * eps(dtype), atol=64 * eps(dtype))
+
+
+@pytest.mark.parametrize(("name", "options", "function", "ulps"), (
+    ("elu", {"alpha": 1.0}, lambda x: x if x > 0 else math.expm1(x), 2),
+    ("softplus", {"beta": 1.0, "threshold": math.inf},
+     lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))), 3),
+    ("silu", {}, lambda x: x / (1 + math.exp(-x)), 4),
+    ("gelu", {"tanh": False}, lambda x: x * math.erfc(-x / math.sqrt(2)) / 2, 10),
+))
+def test_float32_over_the_range(name, options, function, ulps):
+    x = np.concatenate([np.linspace(-12, 12, 40_001), np.linspace(-1e-3, 1e-3, 2001),
+                        [0.0, -1.0, 1e-30, -1e-30, 80]]).astype(np.float32)
+    exact = np.array([function(v) for v in x.tolist()])
+    error = np.abs(getattr(native, name)(x, **options) - exact) / np.spacing(
+        np.maximum(np.abs(exact), 1e-30).astype(np.float32))
+    # A relative error in an exponential of -x^2 / 2 grows with x^2.
+    assert (error <= ulps + (2 * x * x if name == "gelu" else 0)).all(), x[error.argmax()]
+
+
+@each
+@FLOATS
+@pytest.mark.parametrize("backward", (False, True), ids=("forward", "backward"))
+def test_bad_values_stay_where_they_are(name, options, dtype, backward):
+    name += "_backward" if backward else ""
+    clean = case(name, options, (100,), dtype, backward)
+    x = clean["x"].copy()
+    x[[0, 37, 99]] = np.nan, np.inf, -np.inf
+    with np.errstate(all="ignore"):
+        got, want = getattr(native, name)(**clean | {"x": x}), getattr(twin, name)(
+            **clean | {"x": x})
+    np.testing.assert_array_equal(np.delete(got, [0, 37, 99]), np.delete(
+        getattr(native, name)(**clean), [0, 37, 99]))
+    np.testing.assert_allclose(got[[0, 37, 99]], want[[0, 37, 99]], atol=1e-30)
+
+
+@each
+@FLOATS
+@pytest.mark.parametrize("backward", (False, True), ids=("forward", "backward"))
+def test_threads_do_not_matter(name, options, dtype, backward):
+    name += "_backward" if backward else ""
+    same_bits(getattr(native, name), case(name, options, (3, 20_011), dtype, backward))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("backward", (False, True), ids=("forward", "backward"))
+def test_out_and_bad_arrays(name, backward):
+    small = case(name, OPTIONS[name][0], (5, 7), np.float32, backward)
+    kernel = getattr(native, name + ("_backward" if backward else ""))
+    arrays = ("dy", "x") if backward else ("x",)
+    checks_out(kernel, small, in_place=arrays)
+    for argument in arrays:
+        refuses(kernel, small, argument, LAYOUTS | KINDS)
+    if backward:
+        with pytest.raises(ValueError, match=rf"{name}_backward: dy has shape \(5, 7\) but x"):
+            kernel(**small | {"x": values(5, 8)})
+        with pytest.raises(TypeError, match="dy is float32 but x is float64"):
+            kernel(**small | {"x": values(5, 7, dtype=np.float64)})

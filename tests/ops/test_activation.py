@@ -1,0 +1,94 @@
+"""Activations with options; those without are in test_math. Special values, bad options."""
+
+import math
+
+import numpy as np
+import pytest
+
+import minidl as md
+from tests.harness import both_backends, both_floats, case, checks_of, errors_of
+
+erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def elu(x, alpha=1.0):
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def softplus(x, beta=1, threshold=20):
+    return np.where(beta * x > threshold, x, np.logaddexp(0, beta * x) / beta)
+
+
+def gelu(x, approximate="none"):
+    if approximate == "tanh":
+        return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return x / 2 * (1 + erf(x / np.sqrt(2)))
+
+
+test_values, test_gradients, test_threads = checks_of([
+    case(f"{name} {options} {shape} {between}", ours, oracle, shape, between=between,
+         large=[(3, 20_011)] if shape == (3, 4) else None, **options)
+    for name, ours, oracle, choices in (
+        ("leaky_relu", md.leaky_relu, lambda x, slope=0.01: np.where(x > 0, x, slope * x),
+         ({}, {"slope": 0.2}, {"slope": -1.5}, {"slope": 0})),
+        ("elu", md.elu, elu, ({}, {"alpha": 0.3}, {"alpha": 2})),
+        ("softplus", md.softplus, softplus, ({}, {"beta": 3}, {"beta": 0.5, "threshold": 1.0})),
+        ("silu", md.silu, lambda x: x / (1 + np.exp(-x)), ({},)),
+        ("gelu", md.gelu, gelu, ({}, {"approximate": "tanh"})))
+    for options in choices
+    for shape, between in (((3, 4), (-2, 2)), ((), (0.5, 1)), ((0, 3), (-1, 1)),
+                           ((2, 3, 5), (-9, 9)))
+])
+
+test_errors = errors_of([
+    (lambda: md.gelu(md.ones(3), approximate="erf"), ValueError, "gelu", "approximate", "'erf'"),
+    (lambda: md.softplus(md.ones(3), beta=0), ValueError, "softplus", "beta", "0"),
+    (lambda: md.softplus(md.ones(3), beta=float("nan")), ValueError, "softplus", "beta", "nan"),
+    (lambda: md.leaky_relu(md.ones(3), slope="a"), TypeError, "leaky_relu", "slope", "str"),
+    (lambda: md.elu(md.ones(3), alpha=None), TypeError, "elu", "alpha", "NoneType"),
+    (lambda: md.silu([1, 2]), TypeError, "silu", "int64", "astype"),
+    (lambda: md.gelu(None), TypeError, "gelu", "NoneType"),
+])
+
+# name, function, values at -inf, -1e4, 1e4, inf; gradients there
+FAR = [
+    ("leaky_relu", md.leaky_relu, [-np.inf, -100, 1e4, np.inf], [0.01, 0.01, 1, 1]),
+    ("elu", md.elu, [-1, -1, 1e4, np.inf], [0, 0, 1, 1]),
+    ("softplus", md.softplus, [0, 0, 1e4, np.inf], [0, 0, 1, 1]),
+    ("silu", md.silu, [0, 0, 1e4, np.inf], [0, 0, 1, 1]),
+    ("gelu", md.gelu, [0, 0, 1e4, np.inf], [0, 0, 1, 1]),
+    ("gelu tanh", lambda x: md.gelu(x, "tanh"), [0, 0, 1e4, np.inf], [0, 0, 1, 1]),
+]
+
+
+@pytest.mark.parametrize("function, values, slopes", [line[1:] for line in FAR],
+                         ids=[line[0] for line in FAR])
+@both_floats
+@both_backends
+def test_far_from_zero(function, values, slopes, dtype, backend):
+    x = md.tensor(np.array([-np.inf, -1e4, 1e4, np.inf], dtype), requires_grad=True)
+    with md.use_backend(backend), np.errstate(all="ignore"):
+        y = function(x)
+        g = md.grad(y, x, np.ones(4, dtype))
+    np.testing.assert_allclose(y.data, np.array(values, dtype), rtol=1e-6)
+    np.testing.assert_allclose(g, np.array(slopes, dtype), atol=1e-30)
+
+
+@pytest.mark.parametrize("function", [line[1] for line in FAR], ids=[line[0] for line in FAR])
+@both_floats
+@both_backends
+def test_nan_stays(function, dtype, backend):
+    x = np.array([1, np.nan, -1], dtype)
+    with md.use_backend(backend):
+        y = function(x).data
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
+
+
+def test_small_values_keep_their_digits():
+    x = np.float32([-1e-6, -1e-20, 1e-20, 1e-6])
+    np.testing.assert_allclose(md.elu(x).data, np.expm1(x.astype(np.float64)), rtol=1e-6)
+    np.testing.assert_allclose(md.softplus(np.float32([-30, -60])).data, np.exp([-30.0, -60]),
+                               rtol=1e-5)
+    np.testing.assert_allclose(md.gelu(np.float32([-6, -8])).data,
+                               [-6 * math.erfc(6 / 2**0.5) / 2, -8 * math.erfc(8 / 2**0.5) / 2],
+                               rtol=1e-5)

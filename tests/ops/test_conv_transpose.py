@@ -1,0 +1,77 @@
+"""conv_transpose: against adding up its definition, with gradients; what it refuses."""
+
+import numpy as np
+
+import minidl as md
+from tests.harness import case, checks_of, errors_of
+
+
+def pair(v):
+    return v if isinstance(v, tuple) else (v, v)
+
+
+def conv_transpose(x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """Every value of x adds its multiple of the kernel to the output."""
+    (sh, sw), (ph, pw), (oh, ow), (dh, dw) = map(pair, (stride, padding, output_padding, dilation))
+    n, h, width, _ = x.shape
+    kh, kw, ci, co = w.shape
+    per = co // groups
+    whole = np.zeros((n, (h - 1) * sh + dh * (kh - 1) + 1 + oh,
+                      (width - 1) * sw + dw * (kw - 1) + 1 + ow, co))
+    for g in range(groups):
+        for i in range(kh):
+            for j in range(kw):
+                whole[:, i * dh:i * dh + (h - 1) * sh + 1:sh,
+                      j * dw:j * dw + (width - 1) * sw + 1:sw, g * per:(g + 1) * per] += (
+                    x[..., g * ci:(g + 1) * ci] @ w[i, j, :, g * per:(g + 1) * per])
+    y = whole[:, ph:whole.shape[1] - ph, pw:whole.shape[2] - pw]
+    return y if bias is None else y + bias
+
+
+test_values, test_gradients, test_threads = checks_of([
+    *(case(f"{name}", md.conv_transpose, conv_transpose, *shapes, **options)
+      for name, shapes, options in (
+          ("plain", [(2, 3, 4, 2), (3, 3, 2, 3)], {}),
+          ("bias", [(2, 3, 4, 2), (2, 2, 2, 3), (3,)], {"stride": 2}),
+          ("stride", [(2, 3, 4, 2), (3, 2, 2, 3)], {"stride": (2, 3)}),
+          ("gaps", [(1, 3, 2, 2), (2, 2, 2, 3)], {"stride": 3}),
+          ("padding", [(2, 4, 4, 2), (3, 3, 2, 3)], {"stride": 2, "padding": 1}),
+          ("padding pair", [(1, 4, 4, 2), (3, 4, 2, 3)], {"padding": (1, 2)}),
+          ("output_padding", [(2, 3, 3, 2), (3, 3, 2, 3)],
+           {"stride": 2, "padding": 1, "output_padding": 1}),
+          ("output_padding pair", [(1, 3, 3, 2), (2, 3, 2, 3)],
+           {"stride": (3, 2), "output_padding": (2, 0)}),
+          ("output_padding beyond the stride", [(1, 3, 2, 2), (2, 2, 2, 3)],
+           {"dilation": 3, "output_padding": 2}),
+          ("dilation", [(1, 3, 4, 2), (3, 2, 2, 3)], {"dilation": (2, 3), "stride": 2}),
+          ("groups", [(1, 3, 4, 6), (3, 3, 2, 9), (9,)], {"groups": 3, "stride": 2}),
+          ("depthwise", [(1, 3, 4, 4), (3, 3, 1, 4)], {"groups": 4, "padding": 1}),
+          ("1x1", [(2, 3, 4, 2), (1, 1, 2, 3)], {}),
+          ("no images", [(0, 3, 4, 2), (3, 3, 2, 3)], {}))),
+    case("large", md.conv_transpose, conv_transpose, (1, 2, 2, 2), (2, 2, 2, 3), stride=2,
+         large=[(4, 16, 16, 32), (2, 2, 32, 24)]),
+])
+
+X, W = md.ones((1, 3, 3, 4)), md.ones((2, 2, 4, 6))
+test_errors = errors_of([
+    (lambda: md.conv_transpose(X[0], W), ValueError, "conv_transpose", "(3, 3, 4)"),
+    (lambda: md.conv_transpose(X, W[0]), ValueError, "weight", "(2, 4, 6)"),
+    (lambda: md.conv_transpose(X[..., :3], W), ValueError, "3 channels", "expects 4"),
+    (lambda: md.conv_transpose(X, md.ones((2, 2, 2, 5)), groups=2), ValueError, "5", "2 groups"),
+    (lambda: md.conv_transpose(X, W, groups=0), ValueError, "groups", "0"),
+    (lambda: md.conv_transpose(X, W, md.ones(4)), ValueError, "bias", "(6,)", "(4,)"),
+    (lambda: md.conv_transpose(X, W, stride=0), ValueError, "stride", "0"),
+    (lambda: md.conv_transpose(X, W, padding="same"), ValueError, "padding", "same"),
+    (lambda: md.conv_transpose(X, W, output_padding=1), ValueError, "output_padding", "stride"),
+    (lambda: md.conv_transpose(X, W, padding=3), ValueError, "padding", "output"),
+    (lambda: md.conv_transpose(X, np.ones((2, 2, 4, 6))), TypeError, "float64", "float32"),
+    (lambda: md.conv_transpose(md.ones((1, 0, 3, 4)), W), ValueError, "(1, 0, 3, 4)"),
+])
+
+
+def test_it_undoes_the_shapes_of_conv():
+    for stride, padding, k, size in ((1, 0, 3, 9), (2, 1, 3, 9), (3, 2, 5, 13)):
+        y = md.conv(md.ones((1, size, size, 2)), md.ones((k, k, 2, 3)), stride=stride,
+                    padding=padding)
+        back = md.conv_transpose(y, md.ones((k, k, 3, 2)), stride=stride, padding=padding)
+        assert back.shape == (1, size, size, 2)
