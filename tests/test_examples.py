@@ -96,13 +96,48 @@ def test_cifar10_quickly_on_the_real_images(tmp_path):
     folder = os.environ.get("MINIDL_DATA")
     if not folder or not os.path.isdir(os.path.join(folder, "cifar10")):
         pytest.skip("MINIDL_DATA names no folder with cifar10/")
-    env = {**os.environ, "MINIDL_DATA": os.path.abspath(folder),
-           "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, ROOT / "examples" / "cifar10.py", "--quick"], env=env,
-                          cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    head, row, _, last = done.stdout.splitlines()
+    head, row, _, last = run_example("cifar10.py", tmp_path, "--quick")
     assert dict(zip(head.split(), row.split(), strict=True))["epoch"] == "1"
     assert float(row.split()[1]) < 3
     assert float(last.split()[-1]) > 0.1        # of ten classes
     assert set(md.load(tmp_path / "cifar10.safetensors")) == set(models.ResNet20().state_dict())
+
+
+def run_example(name, folder, *options):
+    """What an example prints, run as a program in a folder of its own."""
+    env = {**os.environ,
+           "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    if "MINIDL_DATA" in env:
+        env["MINIDL_DATA"] = os.path.abspath(env["MINIDL_DATA"])
+    done = subprocess.run([sys.executable, ROOT / "examples" / name, *options], env=env,
+                          cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_mnist_for_one_epoch(tmp_path):
+    *_, saved, last = run_example("mnist.py", tmp_path, "--epochs", "1", "--model", "mlp")
+    assert saved == "saved mnist.safetensors and mnist.png"
+    assert float(last.split()[-1]) > 0.95
+    assert set(md.load(tmp_path / "mnist.safetensors")) == set(models.MLP().state_dict())
+
+
+def test_autoencoder_quickly(tmp_path):
+    gray, *errors, saved = run_example("autoencoder.py", tmp_path, "--quick")
+    assert len(errors) == 4
+    assert float(errors[-1].split()[-1]) < float(gray.split()[-1])
+    assert saved == "saved autoencoder.png"
+    assert (tmp_path / "autoencoder.png").stat().st_size > 1000
+
+
+def test_regression_quickly(tmp_path):
+    """Huber's loss minds the wild points less."""
+    squared, huber = (float(line.split()[-3]) for line in run_example("regression.py", tmp_path,
+                                                                       "--quick"))
+    assert huber < 0.06 < squared
+
+
+def test_custom_function_quickly(tmp_path):
+    checked, accuracy = run_example("custom_function.py", tmp_path, "--quick")
+    assert checked == "the gradient agrees with central differences"
+    assert float(accuracy.split()[-1]) > 0.8
