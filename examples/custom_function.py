@@ -2,8 +2,8 @@
 
     python examples/custom_function.py
 
-The operation is a hard sigmoid, clip((x + 3) / 6, 0, 1), times x: "hard swish" (Howard et al. 2019),
-in plain NumPy. Forward and backward stand together; what backward needs, forward keeps.
+The operation is x times a hard sigmoid, clip((x + 3) / 6, 0, 1): "hard swish" (Howard et al.
+2019), in plain NumPy. Forward and backward stand together; what backward needs, forward keeps.
 """
 
 import argparse
