@@ -246,19 +246,23 @@ class Where(_Binary):
 
 
 class Clip(Function):
-    """y = x limited to [low, high];  dx = dy inside (bounds included), 0 outside."""
+    """y = x limited to [low, high];  dx = dy inside (bounds included), dlow = dy where x is
+    below, dhigh = dy where x (or low) is above."""
 
     def forward(self, x: np.ndarray, low: Any, high: Any) -> np.ndarray:
-        self.x, self.low, self.high = x, low, high
-        return np.clip(x, low, high)
+        y = np.clip(x, low, high)
+        self.below = np.zeros(y.shape, bool) if low is None else np.less(x, low)
+        self.above = np.zeros(y.shape, bool) if high is None else np.greater(
+            x if low is None else np.where(self.below, low, x), high)
+        self.shapes = [np.shape(v) for v in (x, low, high)]
+        return y
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        inside = np.ones(dy.shape, bool)
-        if self.low is not None:
-            inside &= self.x >= self.low
-        if self.high is not None:
-            inside &= self.x <= self.high
-        return np.where(inside, dy, dy.dtype.type(0))
+    def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
+        places = (~(self.below | self.above), self.below & ~self.above, self.above)
+        zero = dy.dtype.type(0)
+        return tuple([sum_to(np.where(place, dy, zero), shape) if wanted else None
+                      for place, shape, wanted in zip(places, self.shapes, self.needs_grad,
+                                                      strict=True)])
 
 
 class Cast(Function):
@@ -347,11 +351,15 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 
 
 def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
-    """x limited to [low, high]; either bound may be None, or an array that broadcasts."""
+    """x limited to [low, high]; either bound may be None, or a tensor or array that broadcasts
+    (bounds that are tensors get gradients too). Where low > high, the result is high."""
     if low is None and high is None:
         raise ValueError("clip: give at least one of low and high")
-    low, high = (v.data if isinstance(v, Tensor) else v for v in (low, high))
-    return Clip.apply(as_tensor(x, "clip"), low=low, high=high)
+    x = as_tensor(x, "clip")
+    low, high = (None if v is None else _operand(v, "clip") for v in (low, high))
+    check_broadcast("clip", x, low)
+    check_broadcast("clip", x, high)
+    return Clip.apply(x, low, high)
 
 
 def astype(x: Any, dtype: Any) -> Tensor:

@@ -121,6 +121,11 @@ test_values, test_gradients, test_threads = checks_of([
          lambda x: np.clip(x, uniform(4, low=-1, high=0), 1.5), (3, 4)),
     case("clip to a tensor", lambda x: md.clip(x, md.tensor(-0.5), md.tensor([1.0, 0.5])),
          lambda x: np.clip(x, -0.5, [1.0, 0.5]), (3, 2)),
+    case("clip between tensors", md.clip, np.clip, (3, 4), (4,), (3, 1), large=[LARGE, (70_001,),
+                                                                           (5, 1)]),
+    case("clip below a tensor", lambda x, high: md.clip(x, None, high),
+         lambda x, high: np.clip(x, None, high), (3, 4), (3, 4)),
+    case("clip a row between columns", md.clip, np.clip, (4,), (3, 1), (3, 1)),
     case("clip nothing", md.clip, np.clip, (0, 4), -1, 1),
 
     case("integers: add", md.add, np.add, INT, INT, grad=False),
@@ -157,6 +162,7 @@ test_errors = errors_of([
     (lambda: md.where(MASK, md.zeros(3), 0), ValueError, "where: shapes (3, 4), (3,) and ()"),
     (lambda: md.where(MASK, "text", 0), TypeError, "where: operand must be a tensor", "str"),
     (lambda: md.clip(md.zeros(2)), ValueError, "clip: give at least one of low and high"),
+    (lambda: md.clip(md.zeros(2), md.zeros(3)), ValueError, "clip", "(2,)", "(3,)"),
     (lambda: md.clip(None, 0, 1), TypeError, "clip: x must be a tensor or an array", "NoneType"),
     (lambda: md.astype("text", np.float32), TypeError, "astype: x must be a tensor"),
 ])
