@@ -141,7 +141,7 @@ def product(x, *others, **options):
 def arithmetic(function):
     def call(a, b, alpha=None, rounding_mode=None):
         if alpha is not None:
-            b = b * (alpha if isinstance(b, md.Tensor) else alpha)
+            b = b * alpha
         return NotImplemented if rounding_mode else function(a, b)
     return call
 
