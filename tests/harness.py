@@ -78,8 +78,13 @@ def case(name, ours, oracle, *inputs, between=(-2.0, 2.0), grad=True, large=None
     return Case(name, ours, oracle, inputs, options, between, grad, large, tolerance)
 
 
+TABLES: list[Case] = []         # of all modules imported so far: tools/coverage_table.py reads them
+ERRORS: list[Callable[..., Any]] = []
+
+
 def checks_of(cases):
     """(test_values, test_gradients, test_threads) of a table of cases."""
+    TABLES.extend(cases)
     names = [c.name for c in cases]
     assert len(set(names)) == len(names), "two cases of one name"
 
@@ -108,6 +113,7 @@ def checks_of(cases):
 
 def errors_of(rows):
     """A test of a table of errors: (call, type, words that the message must have)."""
+    ERRORS.extend(call for call, *_ in rows)
 
     @pytest.mark.parametrize("call, error, words", [(c, e, w) for c, e, *w in rows],
                              ids=[" ".join(w) for _, _, *w in rows])

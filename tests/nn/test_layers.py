@@ -214,6 +214,14 @@ ERRORS = [
     (lambda: nn.Conv(3, 4, 3, dilation=1.5), ["Conv", "dilation", "1.5"]),
     (lambda: nn.Conv(3, 4, 3, groups=2), ["Conv", "3", "groups 2"]),
     (lambda: nn.Conv(4, 3, 3, groups=2), ["Conv", "3", "groups 2"]),
+    (lambda: nn.ConvTranspose(3, 0, 2), ["ConvTranspose", "out_channels", "0"]),
+    (lambda: nn.ConvTranspose(3, 4, 2, padding="same"), ["ConvTranspose", "padding", "'same'"]),
+    (lambda: nn.ConvTranspose(3, 4, 2, stride=2, output_padding=2),
+     ["ConvTranspose", "output_padding", "stride (2, 2)"]),
+    (lambda: nn.ConvTranspose(3, 4, 3, groups=2), ["ConvTranspose", "3", "groups 2"]),
+    (lambda: nn.Embedding(0, 3), ["Embedding", "rows", "0"]),
+    (lambda: nn.Embedding(5, -1), ["Embedding", "features", "-1"]),
+    (lambda: nn.GELU("erf"), ["GELU", "approximate", "'erf'"]),
     (lambda: nn.BatchNorm(0), ["BatchNorm", "features", "0"]),
     (lambda: nn.BatchNorm(3, eps=-1e-5), ["BatchNorm", "eps", "-1e-05"]),
     (lambda: nn.BatchNorm(3, eps=np.nan), ["BatchNorm", "eps", "nan"]),
@@ -236,13 +244,59 @@ ERRORS = [
     (lambda: nn.MaxPool(5)(uniform(1, 4, 8, 1)), ["max_pool", "window", "(1, 4, 8, 1)"]),
     (lambda: nn.AvgPool(2, padding=2)(uniform(1, 4, 4, 1)), ["avg_pool", "padding", "half"]),
     (lambda: nn.GlobalAvgPool()(uniform(4, 4)), ["global_avg_pool", "(4, 4)"]),
+    (lambda: nn.ConvTranspose(3, 4, 2)(uniform(2, 8, 8, 4)), ["ConvTranspose", "(2, 8, 8, 4)"]),
+    (lambda: nn.Embedding(5, 3)([0, 5]), ["embedding", "5", "0..4"]),
+    (lambda: nn.Softmax(2)(uniform(4, 4)), ["softmax", "axis 2"]),
+    # hints
+    (lambda: nn.Conv(3, 4, 3)(uniform(2, 3, 8, 8)), ["channels come last", "transpose"]),
+    (lambda: nn.Conv(1, 4, 3)(uniform(2, 8, 8)), ["channel axis is missing", "[..., None]"]),
+    (lambda: nn.Conv(3, 4, 3)(uniform(8, 8, 3)), ["batch axis is missing", "x[None]"]),
+    # in a Sequential
+    (lambda: nn.Sequential(nn.Dense(4, 3), nn.Dense(4, 3))(uniform(2, 4)),
+     ["layer 1, Dense: Dense expected 4 features", "(2, 3)"]),
+    (lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.ReLU(), nn.Dense(4, 3)))(uniform(2, 5)),
+     ["layer 1, Sequential: layer 1, Dense: Dense expected 4 features"]),
 ]
+INTEGERS = [nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Softmax]
 
 
 @pytest.mark.parametrize("call, words", ERRORS, ids=[" ".join(words) for _, words in ERRORS])
 def test_errors_name_the_layer_and_what_is_wrong(call, words):
     with refuses(ValueError, *words):
         call()
+
+
+@pytest.mark.parametrize("make", INTEGERS)
+def test_activations_refuse_integers(make):
+    with refuses(TypeError, make.__name__.lower().replace("leakyrelu", "leaky_relu"), "int64",
+                 "astype"):
+        make()(np.arange(4))
+
+
+def test_an_error_that_is_not_a_text_passes_a_sequential_as_it_is():
+    class Failing(nn.Layer):
+        def forward(self, x):
+            raise ValueError(1, 2)
+
+    with pytest.raises(ValueError) as info:
+        nn.Sequential(Failing())(uniform(2))
+    assert info.value.args == (1, 2)
+
+
+def test_embedding():
+    layer = nn.Embedding(6, 3)
+    assert repr(layer) == "Embedding(6, 3)"
+    assert layer.weight.shape == (6, 3)
+    ids = np.array([[1, 5, 1], [0, 2, 2]])
+    y = layer(ids)
+    np.testing.assert_array_equal(y.data, layer.weight.data[ids])
+    y.sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad[:, 0], [1, 2, 2, 0, 0, 1])
+    exact = layer.astype(np.float64)(ids)
+    assert exact.dtype == np.float64
+    large = nn.Embedding(200, 100).weight.data
+    assert abs(large.mean()) < 0.05
+    assert abs(large.std() - 1) < 0.05
 
 
 STARTS = {"gamma": 1, "beta": 0, "running_mean": 0, "running_var": 1}
