@@ -18,7 +18,7 @@ from pathlib import Path
 
 import minidl as md
 
-from . import compare, machine, report, workloads
+from . import arguments, compare, machine, report, workloads
 from .cases import sample_cases, train_cases
 
 NETWORKS = ["mlp-bn", "mnist-cnn"]
@@ -28,10 +28,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="*", help="parts of the names of the cases to run")
-    parser.add_argument("--threads", type=int, default=md.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.2, help="of each case, side and round")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=0.2,
+                  threads=md.get_num_threads())
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="minidl-benchmark-") as folder:

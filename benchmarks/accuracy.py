@@ -88,7 +88,7 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""], metavar="NAME",
                         help="parts of the names of the cases to run")
-    parser.add_argument("--out", type=Path, help="a file for the table")
+    parser.add_argument("--out", type=Path, help="folder for the table, accuracy.md")
     args = parser.parse_args()
     cases = [case for case in all_cases() if any(part in case.name for part in args.only)]
     if not cases:
@@ -113,7 +113,8 @@ def main() -> None:
     lines += ["", f"The claim holds in {held} of {len(cases)} lines."]
     print("\n".join(lines[-2:]))
     if args.out:
-        args.out.write_text("\n".join(lines) + "\n")
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "accuracy.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

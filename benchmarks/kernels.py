@@ -19,9 +19,8 @@ import argparse
 import importlib.util
 import json
 from contextlib import ExitStack
-from pathlib import Path
 
-from . import compare, machine, report
+from . import arguments, compare, machine, report
 from .cases import network_cases
 from .versus_torch import torch_side
 
@@ -33,10 +32,7 @@ def main() -> None:
                         help="parts of the names of the cases to run")
     parser.add_argument("--without", nargs="+", choices=["torch", "numpy"], default=[],
                         help="sides to leave out")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.2, help="of each turn")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=0.2)
     args = parser.parse_args()
     cases = [case for case in network_cases() if any(part in case.name for part in args.only)]
     if not cases:

@@ -26,7 +26,7 @@ import minidl as md
 from minidl import kernels
 from minidl.autograd import Function
 
-from . import machine, minidl_cases, workloads
+from . import arguments, machine, minidl_cases, workloads
 
 
 class Replay:
@@ -128,8 +128,7 @@ def kernel_entry(seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    arguments.add(parser, "seconds", "out", seconds=1.0)
     args = parser.parse_args()
     names = list(workloads.WORKLOADS)
     about = machine.describe()

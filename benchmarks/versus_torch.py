@@ -28,7 +28,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import compare, machine, report, workloads
+from . import arguments, compare, machine, report, workloads
 from .cases import Case, norm_cases, train_cases
 from .compare import Side, alternate, distance, fastest
 from .training_file import BATCHES
@@ -171,18 +171,17 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", metavar="workload",
                         help=f"of {', '.join(names)}, and batchnorm; all without any")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
+    arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=1.0)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), metavar="MODE",
                         help=f"of PyTorch: {'; '.join(MODES)}")
     parser.add_argument("--threads-scaling", action="store_true",
                         help="minidl on all threads against minidl on one, instead of PyTorch")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     wanted = args.workloads or [*names, "batchnorm"]
     if unknown := set(wanted) - {*names, "batchnorm"}:
         parser.error(f"unknown workload: {', '.join(sorted(unknown))}")
+    if args.threads_scaling and args.threads < 2:
+        parser.error("--threads-scaling compares --threads with one: it needs at least 2")
     if not args.threads_scaling and importlib.util.find_spec("torch") is None:
         parser.error("PyTorch is not installed here; `make versus-torch` sets it up and runs this")
 

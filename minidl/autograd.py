@@ -63,12 +63,15 @@ class Deferred:
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    made: np.ndarray | None = None      # the array, if it is there and only more is known of it
     reads: tuple[np.ndarray, ...] = ()
     sources: tuple[weakref.ref[Tensor], ...] = ()
 
     def compute(self) -> np.ndarray:
         raise NotImplementedError
+
+    def held(self) -> np.ndarray | None:
+        """The array, if it has been computed and someone still holds it."""
+        return None
 
     def plus(self, other: np.ndarray) -> Deferred | None:
         """This array plus another in the same pass, or None where that cannot be."""
@@ -217,7 +220,7 @@ def _watch(t: Tensor, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
         if isinstance(x, Tensor):
             if isinstance(a, Deferred):
                 sources.extend(a.sources)
-                a = a.made
+                a = a.held()
             for read in deferred.reads:
                 if a is read:
                     sources.append(weakref.ref(x))
@@ -230,10 +233,10 @@ def _watch(t: Tensor, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
             if source._exposed:
                 t._compute()
                 return
-            if source._watchers is None:
-                source._watchers = [watcher]
-            else:
-                source._watchers.append(watcher)
+            watchers = source._watchers = source._watchers or []
+            watchers.append(watcher)
+            if len(watchers) % 64 == 0:     # a tensor that is read again and again
+                watchers[:] = [w for w in watchers if w() is not None]
 
 
 # --------------------------------------------------------------------------------- the walk

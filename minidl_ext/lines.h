@@ -5,8 +5,6 @@
 #include <stdint.h>
 #include "vectors.h"
 
-#define LINE_INLINE static inline __attribute__((always_inline))
-
 #define REAL float
 #define INT int32_t
 #define NAME(x) x##_f32

@@ -17,7 +17,7 @@ cdef inline double line_sum(const floating* x, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline floating line_max(const floating* x, Py_ssize_t n) noexcept nogil:
-    """The largest of at least one value; NaN wins."""
+    """The largest of at least one value, none of them NaN."""
     if floating is float:
         return line_max_f32(x, n)
     else:

@@ -27,9 +27,7 @@ static double NAME(line_sum)(const REAL *x, ptrdiff_t n) {
     return total;
 }
 
-LINE_INLINE REAL NAME(larger)(REAL a, REAL b) { return (a > b) | (a != a) ? a : b; }
-
-/* The largest of n >= 1 values; NaN wins. */
+/* The largest of n >= 1 values; what it is if one of them is NaN is not said. */
 static REAL NAME(line_max)(const REAL *x, ptrdiff_t n) {
     REAL top = x[0];
     ptrdiff_t i = 0;
@@ -37,12 +35,12 @@ static REAL NAME(line_max)(const REAL *x, ptrdiff_t n) {
         V best = LOAD(x);
         for (i = LANES; i + LANES <= n; i += LANES) {
             const V v = LOAD(x + i);
-            const M wins = (M)(v > best) | (M)(v != v);
+            const M wins = (M)(v > best);
             best = (V)(((M)v & wins) | ((M)best & ~wins));
         }
-        for (ptrdiff_t j = 0; j < LANES; j++) top = NAME(larger)(best[j], top);
+        for (ptrdiff_t j = 0; j < LANES; j++) top = best[j] > top ? best[j] : top;
     }
-    for (; i < n; i++) top = NAME(larger)(x[i], top);
+    for (; i < n; i++) top = x[i] > top ? x[i] : top;
     return top;
 }
 

@@ -104,15 +104,15 @@ static inline float mdl_log1p_f32(float x) {
 }
 
 static inline float mdl_tanh_f32(float x) {
-    const float a = fabsf(x), z = x * x;
+    const float a = fabsf(x), z = a * a;
     float p = -5.70498872745e-3f;
     p = mdl_fma(p, z, 2.06390887954e-2f);
     p = mdl_fma(p, z, -5.37397155531e-2f);
     p = mdl_fma(p, z, 1.33314422036e-1f);
     p = mdl_fma(p, z, -3.33332819422e-1f);
-    p = mdl_fma(p * z, x, x);
+    p = mdl_fma(p * z, a, a);
     const float e = 1.0f - 2.0f / (mdl_exp_f32(2.0f * a) + 1.0f);
-    return a < 0.625f ? p : (x < 0.0f ? -e : e);    /* NaN: the last branch, e is NaN */
+    return copysignf(a < 0.625f ? p : e, x);        /* NaN: e is NaN */
 }
 
 /* The share of a normal distribution below x, from erf and erfc of |x| / sqrt(2) (Cephes). */

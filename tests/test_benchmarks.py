@@ -1,5 +1,6 @@
 """The benchmarks: that sides are compared as said, on the work as said. No timing is asserted."""
 
+import argparse
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 import minidl as md
 from benchmarks import (
+    arguments,
     cases,
     compare,
     machine,
@@ -72,7 +74,7 @@ def test_tables():
     assert report.table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
     assert report.torch_cells(row) == [
         "train step x", "100.00 ms (100.00 ms - 100.00 ms)", "300.00 ms (200.00 ms - 400.00 ms)",
-        "eager", "**3.00x**", "2.00-4.00", "1 MiB", "3 MiB", "3.0x"]
+        "eager", "**3.00x**", "2.00-4.00", "1 MiB", "3 MiB", "0.33"]
     assert report.modes_cells(row, ["eager", "compile"]) == ["train step x", "300.00 ms, 3 MiB",
                                                              "fails"]
     report.rates(row, {"copy GB/s": 100.0})
@@ -163,3 +165,19 @@ def test_our_workers_memory_is_ours_alone():
 def test_the_peak_of_the_cpu_is_plausible():
     peak = machine.fma_peak(1)["FMA GFLOP/s"]
     assert 1 < peak < 1000
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--rounds", "0"], "--rounds: must be at least 1, got 0"),
+    (["--threads", "-1"], "--threads: must be at least 1, got -1"),
+    (["--seconds", "0"], "--seconds: must be above 0, got 0"),
+    (["--seconds", "nan"], "--seconds: must be above 0, got nan"),
+    (["--rounds", "many"], "--rounds: invalid"),
+])
+def test_arguments_are_checked(options, words, capsys):
+    parser = argparse.ArgumentParser()
+    arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=1.0)
+    with pytest.raises(SystemExit):
+        parser.parse_args(options)
+    assert words in capsys.readouterr().err
+    assert parser.parse_args([]).threads == 2

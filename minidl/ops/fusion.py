@@ -38,11 +38,14 @@ class NormOutput(Deferred):
 
     def compute(self) -> np.ndarray:
         """The array; the same one as long as anyone holds it."""
-        y = self._made() if self._made is not None else None
+        y = self.held()
         if y is None:
             y = kernels.batch_norm_apply(self.x, self.factors, self.shortcut, self.relu)
             self._made = weakref.ref(y)
         return y
+
+    def held(self) -> np.ndarray | None:
+        return self._made() if self._made is not None else None
 
     def plus(self, other: np.ndarray) -> NormOutput | None:
         if (self.shortcut is not None or self.relu or other.shape != self.shape
@@ -66,12 +69,15 @@ class ConvOutput(Deferred):
     """The output of a convolution with the statistics of its channels, which it has summed."""
 
     def __init__(self, array: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
-        self.made: np.ndarray = array
+        self.array = array
         self.mean, self.var = mean, var
         self.shape, self.dtype = array.shape, array.dtype
 
     def compute(self) -> np.ndarray:
-        return self.made
+        return self.array
+
+    def held(self) -> np.ndarray:
+        return self.array
 
 
 class OutputGrad(Deferred):

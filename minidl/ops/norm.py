@@ -109,10 +109,10 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
         else:
             mean, var = kernels.batch_stats(x._values())
         if running_mean is not None:
-            running_mean += momentum * (mean - running_mean)
+            running_mean[...] = (1 - momentum) * running_mean + momentum * mean
         if running_var is not None:
             m = x.size // x.shape[-1]
-            running_var += momentum * (var * (m / (m - 1)) - running_var)
+            running_var[...] = (1 - momentum) * running_var + momentum * (m / (m - 1)) * var
     else:
         assert running_mean is not None and running_var is not None
         mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)

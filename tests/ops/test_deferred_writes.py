@@ -221,3 +221,43 @@ def test_gradients_after_assigning_new_data(write):
         WRITES[write](x)
         np.testing.assert_array_equal(y.data, value)
         assert np.isfinite(md.grad(y.sum(), x)).all()
+
+
+def two_normalizations(kind, settle):
+    """(first, second): a normalization in eval mode of one that is still to be computed."""
+    layers = [md.nn.BatchNorm(16), md.nn.BatchNorm(16)]
+    for k, bn in enumerate(layers):
+        bn.running_mean[:], bn.running_var[:] = uniform(16, seed=k), 1 + uniform(16, seed=k + 5)
+        settle(bn)
+    x = md.tensor(uniform(2, 3, 3, 16), requires_grad=True) * 2
+    first = layers[0](x)
+    if kind == "relu between":
+        first = md.relu(first)
+    second = layers[1](first)
+    if kind == "residual":
+        second = md.relu(second + md.relu(first))
+    return first, second
+
+
+@pytest.mark.parametrize("settle", [md.nn.BatchNorm.eval, md.nn.BatchNorm.freeze_stats],
+                         ids=["eval", "frozen"])
+@pytest.mark.parametrize("kind", ["plain", "relu between", "residual"])
+@pytest.mark.parametrize("write", [name for name in WRITES if name != "assigned"])
+def test_a_normalization_of_a_normalization(write, kind, settle):
+    right = two_normalizations(kind, settle)[1].numpy()
+    first, second = two_normalizations(kind, settle)
+    WRITES[write](first)
+    np.testing.assert_array_equal(second.numpy(), right)
+
+
+def test_a_tensor_read_again_and_again_keeps_no_list_of_the_dead():
+    x = md.tensor(uniform(8, 16), requires_grad=True) * 2
+    bn = md.nn.BatchNorm(16)
+    for _ in range(300):
+        bn(x)
+    kept = [bn(x) for _ in range(3)]
+    assert len(x._watchers) < 70
+    right = [np.array(bn(md.tensor(x.numpy().copy())).data) for _ in kept]
+    x.data[...] = 0
+    for y, values in zip(kept, right, strict=True):
+        np.testing.assert_array_equal(y.data, values)

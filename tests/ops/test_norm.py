@@ -99,6 +99,17 @@ test_errors = errors_of([
 ])
 
 
+@both_floats
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1.0, 1e9])
+def test_running_statistics_of_tiny_and_of_large_values(scale, dtype):
+    """With the whole weight on the new batch they are its statistics, whatever was before."""
+    x = (np.random.default_rng(0).standard_normal((500, 3)) * scale).astype(dtype)
+    mean, var = np.full(3, 5, dtype), np.ones(3, dtype)
+    md.batch_norm(x, None, None, mean, var, training=True, momentum=1.0, eps=0.0)
+    np.testing.assert_allclose(mean, x.astype(np.float64).mean(0), rtol=1e-6, atol=1e-7 * scale)
+    np.testing.assert_allclose(var, x.astype(np.float64).var(0, ddof=1), rtol=1e-6)
+
+
 @both_backends
 @both_floats
 @pytest.mark.parametrize("momentum", [0.1, 0.5, 1.0, 0.0])
@@ -111,8 +122,8 @@ def test_running_statistics_over_several_steps(momentum, dtype, backend):
         with md.use_backend(backend):
             md.batch_norm(md.tensor(x), None, None, mean, var, training=True, momentum=momentum)
         rows = x.reshape(-1, 3).astype(np.float64)
-        right_mean += momentum * (rows.mean(0) - right_mean)
-        right_var += momentum * (rows.var(0, ddof=1) - right_var)
+        right_mean = (1 - momentum) * right_mean + momentum * rows.mean(0)
+        right_var = (1 - momentum) * right_var + momentum * rows.var(0, ddof=1)
         assert mean.dtype == var.dtype == dtype
         close(mean, right_mean)
         close(var, right_var)

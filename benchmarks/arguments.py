@@ -1,0 +1,35 @@
+"""Arguments that the benchmarks share, checked."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
+def add(parser: argparse.ArgumentParser, *names: str, seconds: float, threads: int = 2) -> None:
+    """Add those of threads, rounds, seconds and out that are named."""
+    kinds = {
+        "threads": {"type": at_least_one, "default": threads, "help": "of each side"},
+        "rounds": {"type": at_least_one, "default": 5, "help": "in which the sides take turns"},
+        "seconds": {"type": positive, "default": seconds, "help": "of each turn"},
+        "out": {"type": Path, "default": Path("benchmarks/results"),
+                "help": "folder for the results; what it has of them is replaced"},
+    }
+    for name in names:
+        options = kinds[name]
+        options["help"] = f"{options['help']} (default: %(default)s)"
+        parser.add_argument(f"--{name}", **options)  # type: ignore[arg-type]
