@@ -45,7 +45,8 @@ FAMILIES = {
     "embedding": ("embedding", "embedding_backward"),
     "loss": ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
              "cross_entropy", "cross_entropy_backward"),
-    "optim": ("sgd_update", "adam_update"),
+    "optim": ("sgd_update", "adam_update", "rmsprop_update", "adagrad_update", "lars_update",
+              "square_sum"),
     "random": ("dropout",),
     "convert": ("to_float",),
 }

@@ -1,7 +1,16 @@
-"""Optimizers: how gradients change parameters."""
+"""Optimizers: how gradients change parameters; clipping of gradients; schedules of rates."""
 
+from .adagrad import Adagrad
 from .adam import Adam, AdamW
+from .clip import clip_grad_norm
+from .lars import LARS
 from .optimizer import Optimizer
+from .plateau import ReduceOnPlateau
+from .rmsprop import RMSprop
+from .schedule import CosineLR, OneCycleLR, Schedule, StepLR, WarmupLR
+from .sequence import SequenceLR
 from .sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["LARS", "SGD", "Adagrad", "Adam", "AdamW", "CosineLR", "OneCycleLR", "Optimizer",
+           "RMSprop", "ReduceOnPlateau", "Schedule", "SequenceLR", "StepLR", "WarmupLR",
+           "clip_grad_norm"]

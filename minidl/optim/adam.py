@@ -17,6 +17,13 @@ class Adam(Optimizer):
     square, corrected for their start at zero (Kingma & Ba 2015).
 
     `betas` are the weights that m and s keep; weight_decay p is added to the gradient.
+
+    >>> p = nn.Parameter(np.ones(2))
+    >>> optimizer = optim.Adam([p], lr=0.1)
+    >>> p.grad = np.array([3.0, -4.0])
+    >>> optimizer.step()
+    >>> p.data.round(6)
+    array([0.9, 1.1])
     """
 
     state_names = ("mean", "square")
@@ -25,6 +32,9 @@ class Adam(Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0) -> None:
+        if not isinstance(betas, list | tuple):
+            raise TypeError(f"{type(self).__name__}: betas must be two numbers in [0, 1), "
+                            f"got {betas!r}")
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps,
                                   "weight_decay": weight_decay})
 
@@ -37,12 +47,8 @@ class Adam(Optimizer):
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:
-        by_step: dict[int, list[int]] = {}      # parameters that joined later count their own
         states = [self.state[p] for p in params]
-        for i, state in enumerate(states):
-            state["step"] += 1
-            by_step.setdefault(state["step"], []).append(i)
-        for step, members in by_step.items():
+        for step, members in self._count_step(params).items():
             kernels.adam_update(
                 [params[i]._values() for i in members], [grads[i] for i in members],
                 [states[i]["mean"] for i in members], [states[i]["square"] for i in members],
@@ -52,7 +58,15 @@ class Adam(Optimizer):
 
 class AdamW(Adam):
     """Adam whose weight decay does not go through the averages: p -= lr weight_decay p
-    (Loshchilov & Hutter 2019)."""
+    (Loshchilov & Hutter 2019).
+
+    >>> p = nn.Parameter(np.ones(2))
+    >>> optimizer = optim.AdamW([p], lr=0.1, weight_decay=0.5)
+    >>> p.grad = np.array([3.0, -4.0])
+    >>> optimizer.step()
+    >>> p.data.round(6)
+    array([0.85, 1.05])
+    """
 
     decoupled = True
 

@@ -12,6 +12,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from ..nn.layer import StateError
 from ..tensor import Tensor
+from .arguments import not_negative
 
 
 class Optimizer:
@@ -20,9 +21,16 @@ class Optimizer:
     `params` is an iterable of parameters, or of dicts {"params": [...], option: value, ...} whose
     options override the defaults for their group. A subclass defines `_update(group)`, which
     changes the parameters of a group that have a gradient.
+
+    >>> layer = nn.Dense(2, 3)
+    >>> optimizer = optim.SGD([{"params": [layer.weight], "weight_decay": 0.01},
+    ...                        {"params": [layer.bias]}], lr=0.1)
+    >>> [group["weight_decay"] for group in optimizer.groups]
+    [0.01, 0]
     """
 
     state_names: tuple[str, ...] = ()       # arrays kept per parameter, of its shape
+    _first_rates: tuple[list[float], list[float]] | None = None     # see schedule.py
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         where = type(self).__name__
@@ -64,11 +72,10 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: two parameters share memory")
 
     def _check(self, group: dict[str, Any]) -> None:
-        """Raise ValueError if an option of the group is out of range."""
-        for name in ("lr", "weight_decay", "eps"):
-            if name in group and not group[name] >= 0:
-                raise ValueError(f"{type(self).__name__}: {name} must be >= 0, "
-                                 f"got {group[name]!r}")
+        """Raise ValueError or TypeError if an option of the group is not what it must be."""
+        for name in ("lr", "weight_decay", "eps", "momentum", "trust", "initial", "lr_decay"):
+            if name in group:
+                not_negative(type(self).__name__, name, group[name])
 
     @property
     def lr(self) -> float:
@@ -96,7 +103,7 @@ class Optimizer:
                     state = self.state.setdefault(p, {"step": 0})
                     for name in needed:
                         if name not in state:
-                            state[name] = np.zeros(p.shape, p.dtype)
+                            state[name] = np.full(p.shape, self._initial(group), p.dtype)
             if ready:
                 self._update(group, ready, [_gradient(p) for p in ready])
 
@@ -104,9 +111,23 @@ class Optimizer:
         """The arrays that the options of a group need for each parameter."""
         return self.state_names
 
+    def _initial(self, group: dict[str, Any]) -> float:
+        """What the arrays of the state start from."""
+        return 0.0
+
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:
         raise NotImplementedError
+
+    def _count_step(self, params: list[Tensor]) -> dict[int, list[int]]:
+        """Count a step of each parameter: {step: positions in params}, several after parameters
+        joined later."""
+        by_step: dict[int, list[int]] = {}
+        for i, p in enumerate(params):
+            state = self.state[p]
+            state["step"] += 1
+            by_step.setdefault(state["step"], []).append(i)
+        return by_step
 
     def state_dict(self) -> dict[str, Any]:
         """Options and state as plain dicts, lists, numbers and arrays (copies)."""

@@ -16,6 +16,14 @@ class SGD(Optimizer):
     """p -= lr v with v = momentum v + g and g the gradient plus weight_decay p.
 
     `nesterov`: p -= lr (g + momentum v). As PyTorch's, without dampening (Sutskever et al. 2013).
+
+    >>> p = nn.Parameter(np.ones(2))
+    >>> optimizer = optim.SGD([p], lr=0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     p.grad = np.array([1.0, -1.0])
+    ...     optimizer.step()
+    >>> p.data
+    array([0.71, 1.29])
     """
 
     state_names: tuple[str, ...] = ("velocity",)
@@ -30,8 +38,6 @@ class SGD(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        if not group["momentum"] >= 0:
-            raise ValueError(f"SGD: momentum must be >= 0, got {group['momentum']!r}")
         if group["nesterov"] and not group["momentum"] > 0:
             raise ValueError("SGD: nesterov needs a momentum above 0")
 

@@ -5,7 +5,17 @@ import pytest
 
 from minidl.kernels.reference import optim as twin
 from minidl_ext import optim as native
-from tests.minidl_ext.common import FLOATS, THREADS, bits, eps, misaligned, strided, swapped, values
+from tests.minidl_ext.common import (
+    FLOATS,
+    SIZES,
+    THREADS,
+    bits,
+    eps,
+    misaligned,
+    strided,
+    swapped,
+    values,
+)
 
 # Pieces have 16384 values; a group has parameters of every size, one shape without axes.
 SHAPES = ((), (1,), (3,), (16, 17), (0, 4), (3, 3, 1, 32), (16_384,), (16_385,), (200, 251))
@@ -17,22 +27,50 @@ ADAM = (
     {}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "decoupled": True},
     {"beta1": 0.0, "beta2": 0.5, "eps": 1e-3},
 )
-BOTH = pytest.mark.parametrize("name", ("sgd_update", "adam_update"))
-STATES = {"sgd_update": ("velocities",), "adam_update": ("means", "squares")}
+RMSPROP = (
+    {}, {"weight_decay": 0.1}, {"momentum": 0.9}, {"centered": True},
+    {"centered": True, "momentum": 0.5, "weight_decay": 0.01, "alpha": 0.9, "eps": 1e-3},
+)
+ADAGRAD = ({}, {"weight_decay": 0.1, "eps": 1e-3})
+LARS = (
+    {}, {"momentum": 0.0}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "momentum": 0.0},
+    {"trust": 0.1, "eps": 0.5},
+)
+CASES = [(name, options) for name, table in (
+    ("sgd_update", SGD), ("adam_update", ADAM), ("rmsprop_update", RMSPROP),
+    ("adagrad_update", ADAGRAD), ("lars_update", LARS)) for options in table]
+NUMBERS = {
+    "sgd_update": {"lr": 0.1},
+    "adam_update": {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
+                    "decoupled": False, "step": 1},
+    "rmsprop_update": {"lr": 0.01, "alpha": 0.99, "eps": 1e-8},
+    "adagrad_update": {"lr": 0.1, "eps": 1e-10},
+    "lars_update": {"lr": 2.0, "momentum": 0.9, "trust": 0.01, "eps": 1e-8},
+}
+# all options on, and all states there
+FULL = {
+    "sgd_update": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    "adam_update": {"weight_decay": 0.1},
+    "rmsprop_update": {"momentum": 0.9, "centered": True, "weight_decay": 0.1},
+    "adagrad_update": {"weight_decay": 0.1},
+    "lars_update": {"weight_decay": 0.1},
+}
+STATES = {"sgd_update": ("velocities",), "adam_update": ("means", "squares"),
+          "rmsprop_update": ("squares", "means", "velocities"), "adagrad_update": ("sums",),
+          "lars_update": ("velocities",)}
+EVERY = pytest.mark.parametrize("name", STATES)
 
 
 def case(name, shapes=SHAPES, dtype=np.float32, **options):
     """Keyword arguments: fresh lists of arrays, and the numbers."""
+    options = {**NUMBERS[name], **options}
+    needed = {"velocities": options.get("momentum", 0) != 0,
+              "means": name == "adam_update" or options.pop("centered", False)}
     arrays = {"params": [values(*s, dtype=dtype) for s in shapes],
               "grads": [values(*s, dtype=dtype, seed=1) for s in shapes]}
-    if name == "sgd_update":
-        with_state = options.get("momentum", 0) != 0
-        arrays["velocities"] = [np.zeros(s, dtype) for s in shapes] if with_state else None
-        return {**arrays, "lr": 0.1, **options}
-    arrays |= {state: [np.zeros(s, dtype) for s in shapes] for state in STATES[name]}
-    numbers = {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
-               "decoupled": False, "step": 1}
-    return {**arrays, **numbers, **options}
+    for state in STATES[name]:
+        arrays[state] = [np.zeros(s, dtype) for s in shapes] if needed.get(state, True) else None
+    return {**arrays, **options}
 
 
 def wide(arguments):
@@ -45,8 +83,7 @@ def lists_of(arguments):
 
 
 @FLOATS
-@pytest.mark.parametrize(("name", "options"), [("sgd_update", options) for options in SGD]
-                         + [("adam_update", options) for options in ADAM], ids=str)
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_several_steps_are_the_twin(name, options, dtype):
     ours, theirs = case(name, dtype=dtype, **options), wide(case(name, dtype=dtype, **options))
     for step in range(1, 6):
@@ -62,7 +99,9 @@ def test_several_steps_are_the_twin(name, options, dtype):
             np.testing.assert_array_equal(given, kept)
     for key, arrays in lists_of(ours).items():
         for got, want in zip(arrays, theirs[key], strict=True):
-            np.testing.assert_allclose(got, want, rtol=20 * eps(dtype), atol=20 * eps(dtype))
+            size = max(1, np.abs(want).max(initial=0))
+            np.testing.assert_allclose(got, want, rtol=20 * eps(dtype),
+                                       atol=20 * eps(dtype) * size)
 
 
 def test_a_step_of_plain_descent():
@@ -81,9 +120,10 @@ def test_the_first_step_of_adam_is_the_learning_rate():
 
 
 @FLOATS
-@BOTH
+@EVERY
 def test_bad_values_stay_where_they_are(name, dtype):
-    options = {"momentum": 0.9} if name == "sgd_update" else {}
+    """In an array of one axis; LARS shares a norm of more axes, see below."""
+    options = {} if name == "adam_update" else FULL[name]
     clean, spoiled = (case(name, ((500,), (40,)), dtype, **options) for _ in range(2))
     spoiled["grads"][0][[7, 499]] = np.nan, np.inf
     for arguments in (clean, spoiled):
@@ -95,22 +135,132 @@ def test_bad_values_stay_where_they_are(name, dtype):
 
 
 @FLOATS
-@BOTH
+@EVERY
 def test_threads_do_not_matter(name, dtype):
-    options = {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1} if name == "sgd_update" \
-        else {"weight_decay": 0.1}
     results = set()
     for threads in THREADS:
-        arguments = case(name, dtype=dtype, **options)
+        arguments = case(name, dtype=dtype, **FULL[name])
         getattr(native, name)(**arguments, threads=threads)
         results.add(tuple(bits(arrays) for arrays in lists_of(arguments).values()))
     assert len(results) == 1
 
 
-@BOTH
+@EVERY
 def test_empty_groups(name):
     assert getattr(native, name)(**case(name, ())) is None
     assert getattr(native, name)(**case(name, ((0,), (3, 0)))) is None
+
+
+def test_the_first_step_of_adagrad_is_the_learning_rate():
+    arguments = case("adagrad_update", ((4,),), np.float64, lr=0.25, eps=1e-30)
+    arguments["grads"] = [np.array([1e-8, -3.0, 1e8, 0])]
+    before = arguments["params"][0].copy()
+    native.adagrad_update(**arguments)
+    np.testing.assert_allclose(arguments["params"][0], before - [0.25, -0.25, 0.25, 0], rtol=1e-12)
+
+
+@FLOATS
+@pytest.mark.parametrize("module", (native, twin), ids=("native", "twin"))
+def test_a_variance_is_never_negative(module, dtype):
+    """s - m^2 of a gradient that does not change is 0 and rounding of either sign."""
+    arguments = case("rmsprop_update", ((300,),), dtype, centered=True, alpha=0.5, eps=1.0)
+    for _ in range(100):
+        module.rmsprop_update(**arguments)
+    ((mean,), (square,)) = arguments["means"], arguments["squares"]
+    assert (square - mean * mean).min() < 0
+    assert np.isfinite(arguments["params"][0]).all()
+
+
+@FLOATS
+@pytest.mark.parametrize("shape", ((3, 3, 16, 40), (130, 127), (1, 1)))
+def test_a_step_of_lars_has_the_length_of_trust_times_the_parameter(shape, dtype):
+    arguments = case("lars_update", (shape,), dtype, lr=1.0, trust=0.25, eps=0.0)
+    before = arguments["params"][0].copy()
+    native.lars_update(**arguments)
+    step = np.linalg.norm((before - arguments["params"][0]).astype(np.float64))
+    np.testing.assert_allclose(step, 0.25 * np.linalg.norm(before.astype(np.float64)),
+                               rtol=20 * eps(dtype))
+
+
+@pytest.mark.parametrize("module", (native, twin), ids=("native", "twin"))
+@pytest.mark.parametrize("zero", ("params", "grads"))
+def test_lars_scales_nothing_where_a_norm_is_zero(module, zero):
+    arguments = case("lars_update", ((2, 3),), np.float64, lr=0.5, weight_decay=0.25)
+    arguments[zero][0][...] = 0
+    p, g = arguments["params"][0].copy(), arguments["grads"][0].copy()
+    module.lars_update(**arguments)
+    np.testing.assert_allclose(arguments["params"][0], p - 0.5 * (g + 0.25 * p), rtol=1e-14)
+
+
+@pytest.mark.parametrize("module", (native, twin), ids=("native", "twin"))
+def test_lars_leaves_parameters_of_one_axis_alone(module):
+    arguments = case("lars_update", ((), (5,)), np.float64, lr=0.5, weight_decay=0.25)
+    want = [p - 0.5 * g for p, g in zip(arguments["params"], arguments["grads"], strict=True)]
+    module.lars_update(**arguments)
+    for got, right in zip(arguments["params"], want, strict=True):
+        np.testing.assert_allclose(got, right, rtol=1e-14)
+
+
+@pytest.mark.parametrize("module", (native, twin), ids=("native", "twin"))
+def test_a_bad_value_spoils_one_parameter_of_lars(module):
+    clean, spoiled = (case("lars_update", ((20, 30), (4, 4), (200, 100))) for _ in range(2))
+    spoiled["grads"][0][7, 7] = np.nan
+    for arguments in (clean, spoiled):
+        module.lars_update(**arguments)
+    assert np.isnan(spoiled["params"][0]).all()
+    for got, want in zip(spoiled["params"][1:], clean["params"][1:], strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+# ------------------------------------------------------------------------------------ square_sum
+
+def exact_squares(arrays):
+    return sum(float(np.square(a.astype(np.longdouble)).sum()) for a in arrays)
+
+
+@FLOATS
+@pytest.mark.parametrize("size", SIZES)
+def test_square_sum(size, dtype):
+    array = values(size, dtype=dtype)
+    array.flags.writeable = False
+    got = native.square_sum([array])
+    assert type(got) is type(twin.square_sum([array])) is float
+    np.testing.assert_allclose(got, exact_squares([array]), rtol=1e-14)
+    np.testing.assert_allclose(twin.square_sum([array]), got, rtol=1e-13)
+
+
+@FLOATS
+def test_square_sum_of_many_arrays_on_any_threads(dtype):
+    arrays = [values(*shape, dtype=dtype) for shape in SHAPES]
+    results = {native.square_sum(arrays, threads=threads) for threads in THREADS}
+    assert len(results) == 1
+    np.testing.assert_allclose(results.pop(), exact_squares(arrays), rtol=1e-14)
+
+
+def test_square_sum_does_not_overflow_in_float32():
+    assert native.square_sum([np.full(3, 1e30, np.float32)]) == pytest.approx(3e60, rel=1e-6)
+    assert native.square_sum([np.full(9, 1e-30, np.float32)]) == pytest.approx(9e-60, rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf, -np.inf))
+@pytest.mark.parametrize("at", (0, 8, 16_386))
+def test_square_sum_of_bad_values(bad, at):
+    array = values(16_387)
+    array[at] = bad
+    np.testing.assert_equal(native.square_sum([array]), abs(bad))
+
+
+def test_square_sum_of_nothing():
+    assert native.square_sum([]) == twin.square_sum([]) == 0
+    assert native.square_sum([np.zeros((3, 0), np.float32)]) == 0
+
+
+@pytest.mark.parametrize("bad", (
+    values(6)[::2], values(4).astype(np.float16), np.arange(3), [1.0, 2.0], None, 3.0,
+    misaligned(values(4)), swapped(values(4)), values(4, dtype=np.float64)))
+def test_square_sum_of_bad_arrays(bad):
+    with pytest.raises((TypeError, ValueError), match=r"square_sum: .*grads"):
+        native.square_sum([values(3), bad])
 
 
 # ------------------------------------------------------------------------------ bad arguments
@@ -128,9 +278,11 @@ def refused(name, arguments, *words):
 
 
 def small(name):
-    return case(name, ((3,), (2, 5)), **({"momentum": 0.9} if name == "sgd_update" else {}))
+    return case(name, ((3,), (2, 5)), **FULL[name])
 
 
+OPTIONAL = {"sgd_update": ("velocities",), "lars_update": ("velocities",),
+            "rmsprop_update": ("means", "velocities")}
 ARGUMENTS = [(name, key) for name, states in STATES.items() for key in ("params", "grads", *states)]
 
 
@@ -162,8 +314,8 @@ def test_lists_of_different_length(name, key):
 def test_no_lists_at_all(name, key):
     for value in (None, 3, iter([])):
         arguments = {**small(name), key: value}
-        if key == "velocities" and value is None:
-            continue                    # no momentum
+        if value is None and key in OPTIONAL.get(name, ()):
+            continue                    # no momentum, not centered
         with pytest.raises(TypeError):
             getattr(native, name)(**arguments)
 

@@ -9,7 +9,7 @@ import minidl as md
 from minidl import nn, optim
 from tests.harness import both_backends, close, refuses
 
-KINDS = [optim.SGD, optim.Adam, optim.AdamW]
+KINDS = [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.LARS]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -60,8 +60,13 @@ def test_defaults():
     adam = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0}
     assert options == {
         "SGD": {"lr": 0.1, "momentum": 0, "nesterov": False, "weight_decay": 0},
-        "Adam": adam, "AdamW": {**adam, "weight_decay": 0.01}}
+        "Adam": adam, "AdamW": {**adam, "weight_decay": 0.01},
+        "RMSprop": {"lr": 0.1, "alpha": 0.99, "eps": 1e-8, "momentum": 0, "centered": False,
+                    "weight_decay": 0},
+        "Adagrad": {"lr": 0.1, "eps": 1e-10, "initial": 0.0, "lr_decay": 0, "weight_decay": 0},
+        "LARS": {"lr": 0.1, "momentum": 0.9, "trust": 0.001, "eps": 1e-8, "weight_decay": 0}}
     assert optim.Adam([parameter(1)]).lr == optim.AdamW([parameter(1)]).lr == 1e-3
+    assert optim.RMSprop([parameter(1)]).lr == optim.Adagrad([parameter(1)]).lr == 0.01
 
 
 def test_the_learning_rate_may_be_read_and_set():
@@ -83,6 +88,28 @@ def test_a_momentum_set_later_is_used():
     for optimizer in optimizers:
         steps(optimizer, 3)
     np.testing.assert_array_equal(late.data, early.data)
+
+
+def test_an_option_set_between_steps_starts_its_state_from_zero():
+    p = parameter(2)
+    optimizer = optim.RMSprop([p], lr=0.1)
+    steps(optimizer, 1)
+    assert sorted(optimizer.state[p]) == ["square", "step"]
+    optimizer.groups[0].update(momentum=0.9, centered=True)
+    steps(optimizer, 1)
+    assert sorted(optimizer.state[p]) == ["mean", "square", "step", "velocity"]
+    close(optimizer.state[p]["mean"], np.full(2, 0.01))
+    root = np.sqrt(1 - 0.99 ** 2 - 0.01 ** 2)
+    close(optimizer.state[p]["velocity"], np.full(2, 1 / root))
+
+
+def test_groups_start_adagrad_from_values_of_their_own():
+    a, b = parameter(2), parameter(3)
+    optimizer = optim.Adagrad([{"params": a, "initial": 3.0}, {"params": b}], lr=1.0)
+    steps(optimizer, 1)
+    close(a.data, np.full(2, 0.5))
+    np.testing.assert_array_equal(b.data, np.zeros(3))
+    np.testing.assert_array_equal(optimizer.state[a]["sum"], np.full(2, 4.0))
 
 
 @every_kind
@@ -128,10 +155,31 @@ def test_errors_name_the_optimizer_and_what_is_wrong(kind, call, error, words):
     (lambda: optim.AdamW([p], betas=(-0.1, 0.9)), ["AdamW", "betas", "-0.1"]),
     (lambda: optim.Adam([p], betas=(0.9,)), ["betas", "0.9"]),
     (lambda: optim.Adam([p], eps=-1e-8), ["eps", "-1e-08"]),
+    (lambda: optim.RMSprop([p], alpha=1.0), ["RMSprop", "alpha", "1.0"]),
+    (lambda: optim.RMSprop([p], alpha=-0.1), ["alpha", "-0.1"]),
+    (lambda: optim.RMSprop([p], momentum=-0.1), ["RMSprop", "momentum", "-0.1"]),
+    (lambda: optim.RMSprop([p], eps=np.nan), ["eps", "nan"]),
+    (lambda: optim.Adagrad([p], initial=-1), ["Adagrad", "initial", "-1"]),
+    (lambda: optim.Adagrad([p], lr_decay=-1), ["Adagrad", "lr_decay", "-1"]),
+    (lambda: optim.LARS([p], lr=1, trust=-1), ["LARS", "trust", "-1"]),
+    (lambda: optim.LARS([p], lr=1, momentum=-1), ["LARS", "momentum", "-1"]),
+    (lambda: optim.LARS([{"params": p, "eps": -1}], lr=1), ["LARS", "eps", "-1"]),
 ])
 def test_errors_of_single_options(call, words):
     with refuses(ValueError, *words):
         call()
+
+
+def test_a_state_needs_what_its_options_need():
+    source = optim.RMSprop([parameter(3)])
+    steps(source)
+    state = source.state_dict()
+    optimizer = optim.RMSprop([parameter(3)], centered=True, momentum=0.9)
+    optimizer.load_state_dict(state)
+    assert not optimizer.groups[0]["centered"]
+    state["groups"][0]["centered"] = True
+    with refuses(nn.StateError, "RMSprop", "another optimizer's"):
+        optimizer.load_state_dict(state)
 
 
 # ------------------------------------------------------------------------------- odd memory

@@ -33,6 +33,34 @@ def adamw(p, g, state, weight_decay=1e-2, **options):
     return adam(p, g, state, weight_decay=weight_decay, decoupled=True, **options)
 
 
+def rmsprop(p, g, state, lr=0.01, alpha=0.99, eps=1e-8, momentum=0, centered=False,
+            weight_decay=0):
+    g = g + weight_decay * p
+    s = state["s"] = alpha * state.get("s", 0) + (1 - alpha) * g * g
+    m = state["m"] = alpha * state.get("m", 0) + (1 - alpha) * g
+    v = state["v"] = (momentum * state.get("v", 0)
+                      + g / (np.sqrt(s - m * m if centered else s) + eps))
+    return p - lr * v
+
+
+def adagrad(p, g, state, lr=0.01, eps=1e-10, initial=0.0, lr_decay=0, weight_decay=0):
+    g = g + weight_decay * p
+    k = state["k"] = state.get("k", 0) + 1
+    s = state["s"] = state.get("s", initial) + g * g
+    return p - lr / (1 + (k - 1) * lr_decay) * g / (np.sqrt(s) + eps)
+
+
+def lars(p, g, state, lr, momentum=0.9, trust=0.001, eps=1e-8, weight_decay=0):
+    rate = 1
+    if p.ndim > 1:
+        norms = np.sqrt((p ** 2).sum()), np.sqrt((g ** 2).sum())
+        if all(norms):
+            rate = trust * norms[0] / (norms[1] + weight_decay * norms[0] + eps)
+        g = g + weight_decay * p
+    v = state["v"] = momentum * state.get("v", 0) + rate * g
+    return p - lr * v
+
+
 RULES = [
     (optim.SGD, sgd, {"lr": 0.1}),
     (optim.SGD, sgd, {"lr": 0.1, "weight_decay": 0.01}),
@@ -48,6 +76,18 @@ RULES = [
     (optim.AdamW, adamw, {}),
     (optim.AdamW, adamw, {"lr": 0.01, "weight_decay": 0.3, "betas": (0.5, 0.9)}),
     (optim.AdamW, adamw, {"lr": 0.01, "weight_decay": 0}),
+    (optim.RMSprop, rmsprop, {}),
+    (optim.RMSprop, rmsprop, {"lr": 0.01, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
+    (optim.RMSprop, rmsprop, {"momentum": 0.9}),
+    (optim.RMSprop, rmsprop, {"centered": True}),
+    (optim.RMSprop, rmsprop, {"centered": True, "momentum": 0.5, "weight_decay": 0.01,
+                              "alpha": 0.5}),
+    (optim.Adagrad, adagrad, {}),
+    (optim.Adagrad, adagrad, {"lr": 0.1, "lr_decay": 0.1, "initial": 0.5}),
+    (optim.Adagrad, adagrad, {"lr": 0.1, "weight_decay": 0.1, "eps": 1e-3}),
+    (optim.LARS, lars, {"lr": 5.0}),
+    (optim.LARS, lars, {"lr": 0.5, "trust": 0.1, "weight_decay": 0.1, "eps": 0.1}),
+    (optim.LARS, lars, {"lr": 5.0, "momentum": 0, "weight_decay": 1e-3}),
 ]
 every_rule = pytest.mark.parametrize(
     "kind, rule, options", RULES, ids=[f"{row[0].__name__}({row[2]})" for row in RULES])

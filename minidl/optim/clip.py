@@ -1,0 +1,58 @@
+"""Clipping of gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..tensor import Tensor
+from .optimizer import _gradient
+
+
+def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float, eps: float = 1e-6,
+                   error_if_nonfinite: bool = False) -> float:
+    """Scale all gradients together so that their joint 2-norm is at most max_norm: g *= max_norm
+    / (norm + eps) if that is below 1 (Pascanu, Mikolov & Bengio 2013, in PyTorch's form).
+
+    Returns the norm before, summed in float64 (0.0 if no parameter has a gradient). Scaled
+    gradients are new arrays: those taken from `.grad` before stay as they are. A norm of NaN makes
+    all gradients NaN, one of infinity makes them 0 or NaN, unless `error_if_nonfinite`: then it is
+    a ValueError, and nothing is changed. TypeError if params are not tensors or max_norm or eps no
+    numbers; ValueError if these are negative or NaN.
+
+    >>> p = nn.Parameter(np.zeros(2))
+    >>> p.grad = np.array([3.0, 4.0])
+    >>> optim.clip_grad_norm([p], max_norm=1)
+    5.0
+    >>> p.grad.round(4)
+    array([0.6, 0.8])
+    """
+    numbers: dict[str, Any] = {"max_norm": max_norm, "eps": eps}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"clip_grad_norm: {name} must be a number, got {value!r}")
+        if not float(value) >= 0:
+            raise ValueError(f"clip_grad_norm: {name} must be >= 0, got {value!r}")
+    unique = {}         # a parameter given twice is one
+    for p in [params] if isinstance(params, Tensor) else params:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"clip_grad_norm: params must be tensors, got {type(p).__name__}")
+        if p._grad is not None:
+            unique[id(p)] = p
+    ready = list(unique.values())
+    grads = [_gradient(p) for p in ready]
+    squares = [kernels.square_sum([g for g in grads if g.dtype == dtype])
+               for dtype in (np.float32, np.float64)]
+    norm = math.sqrt(sum(squares))
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise ValueError(f"clip_grad_norm: the norm of the gradients is {norm}")
+    if not norm + eps <= max_norm:
+        scale = float(max_norm / (norm + eps))
+        for p, g in zip(ready, grads, strict=True):
+            p._grad = np.asarray(kernels.multiply(g, scale))
+    return norm

@@ -1,0 +1,255 @@
+"""Schedules: learning rates as functions of the number of steps.
+
+Composition is in sequence.py; `ReduceOnPlateau`, which looks at a metric, in plateau.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..nn.layer import StateError
+from .arguments import (
+    Check,
+    each,
+    fraction,
+    not_negative,
+    not_negative_int,
+    positive,
+    positive_int,
+)
+from .optimizer import Optimizer
+
+
+class Schedule:
+    """The base of schedules: `step()`, once an epoch or once a batch, sets the rate of each group.
+
+    `base` holds the rates of the groups when the schedule is made, `count` the steps since; the
+    rates are a function of both, whatever else sets them meanwhile. A subclass defines `_rate`
+    and names its options with their checks: TypeError or ValueError name what is wrong.
+
+    >>> class Halving(optim.Schedule):
+    ...     def _rate(self, base, count):
+    ...         return base / 2 ** count
+    >>> schedule = Halving(optim.SGD(nn.Dense(2, 2).parameters(), lr=0.5))
+    >>> schedule.step()
+    >>> schedule.lr
+    [0.25]
+    """
+
+    checks: dict[str, Check] = {}
+
+    def __init__(self, optimizer: Optimizer, **options: Any) -> None:
+        where = type(self).__name__
+        self.optimizer = optimizer_of(where, optimizer)
+        self.options = self._checked(where, options)
+        self.count = 0
+        self.base = _base_rates(optimizer)
+        self._set()
+        optimizer._first_rates = self.base, self.lr
+
+    def _checked(self, where: str, options: dict[str, Any]) -> dict[str, Any]:
+        return {name: check(where, name, options[name]) for name, check in self.checks.items()}
+
+    @property
+    def lr(self) -> list[float]:
+        """The current learning rate of each group."""
+        return [group["lr"] for group in self.optimizer.groups]
+
+    def step(self) -> None:
+        """Count a step, and set the rates that belong to the count."""
+        self.count += 1
+        self.optimizer._first_rates = None
+        self._set()
+
+    def _set(self) -> None:
+        for group, rate in zip(self.optimizer.groups, self._rates(self.count), strict=True):
+            group["lr"] = rate
+
+    def _rates(self, count: int) -> list[float]:
+        """The rate of each group after `count` steps."""
+        return [self._rate(base, count) for base in self.base]
+
+    def _rate(self, base: float, count: int) -> float:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Count, base rates and options as a plain dict of numbers and lists (copies)."""
+        options = {k: list(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        return {"count": self.count, "base": list(self.base), **options}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take count, base rates and options from `state_dict()`, and set the rates.
+
+        StateError (a ValueError) if anything does not fit; nothing is changed then.
+        """
+        self._take(readable(self, state))
+        self.optimizer._first_rates = None
+        self._set()
+
+    def _read(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes that the state stands for, checked."""
+        expected = {"count", "base", *self.checks}
+        if set(state) != expected:
+            raise StateError(f"needs {sorted(expected)}, got {sorted(state)}")
+        base = each(not_negative)("state", "base", state["base"])
+        if len(base) != len(self.base):
+            raise StateError(f"base must have {len(self.base)} rates, got {len(base)}")
+        return {"count": not_negative_int("state", "count", state["count"]), "base": base,
+                "options": self._checked("state", {k: state[k] for k in self.checks})}
+
+    def _take(self, new: dict[str, Any]) -> None:
+        self.__dict__.update(new)
+
+    def __repr__(self) -> str:
+        options = "".join(f"{name}={value!r}, " for name, value in self.options.items())
+        return f"{type(self).__name__}({options}count={self.count}, lr={self.lr})"
+
+
+def optimizer_of(where: str, value: Any) -> Optimizer:
+    """value, if it is an optimizer; else a TypeError."""
+    if not isinstance(value, Optimizer):
+        raise TypeError(f"{where}: optimizer must be an optimizer, got {type(value).__name__}")
+    return value
+
+
+def _base_rates(optimizer: Optimizer) -> list[float]:
+    """The rates of the groups.
+
+    If these are what another schedule set when it was made, and it has taken no step, those it
+    started from: schedules that are made one after another for a sequence have the same base.
+    """
+    rates = [group["lr"] for group in optimizer.groups]
+    if optimizer._first_rates is not None:
+        base, first = optimizer._first_rates
+        if rates == first:
+            return list(base)
+    return rates
+
+
+def readable(schedule: Any, state: Any) -> dict[str, Any]:
+    """What the `_read` of a schedule makes of a state; whatever is wrong becomes a StateError."""
+    where = f"load_state_dict of {type(schedule).__name__}"
+    if not isinstance(state, Mapping):
+        raise StateError(f"{where}: state must be a dict, got {type(state).__name__}")
+    try:
+        return schedule._read(state)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StateError(f"{where}: {error}") from None
+
+
+class StepLR(Schedule):
+    """lr = base * gamma^(count // step_size).
+
+    >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
+    >>> schedule = optim.StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> for _ in range(4):
+    ...     schedule.step()
+    >>> schedule
+    StepLR(step_size=2, gamma=0.5, count=4, lr=[0.25])
+    """
+
+    checks = {"step_size": positive_int, "gamma": positive}
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        super().__init__(optimizer, step_size=step_size, gamma=gamma)
+
+    def _rate(self, base: float, count: int) -> float:
+        return base * self.options["gamma"] ** (count // self.options["step_size"])
+
+
+class CosineLR(Schedule):
+    """lr = min_lr + (base - min_lr) (1 + cos(pi count / steps)) / 2; from count = steps on it
+    stays at min_lr (Loshchilov & Hutter 2017, without restarts).
+
+    >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
+    >>> schedule = optim.CosineLR(optimizer, steps=2)
+    >>> schedule.step()
+    >>> round(optimizer.lr, 6)
+    0.5
+    """
+
+    checks = {"steps": positive_int, "min_lr": not_negative}
+
+    def __init__(self, optimizer: Optimizer, steps: int, min_lr: float = 0.0) -> None:
+        super().__init__(optimizer, steps=steps, min_lr=min_lr)
+
+    def _rate(self, base: float, count: int) -> float:
+        return _cosine(base, self.options["min_lr"], count / self.options["steps"])
+
+
+class WarmupLR(Schedule):
+    """lr = base (start + (1 - start) count / steps), in a straight line; from count = steps on it
+    stays at base (Goyal et al. 2017).
+
+    >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
+    >>> schedule = optim.WarmupLR(optimizer, steps=4)
+    >>> rates = [optimizer.lr]
+    >>> for _ in range(5):
+    ...     schedule.step()
+    ...     rates.append(optimizer.lr)
+    >>> rates
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    checks = {"steps": positive_int, "start": fraction}
+
+    def __init__(self, optimizer: Optimizer, steps: int, start: float = 0.0) -> None:
+        super().__init__(optimizer, steps=steps, start=start)
+
+    def _rate(self, base: float, count: int) -> float:
+        start = self.options["start"]
+        return base * (start + (1 - start) * min(count / self.options["steps"], 1.0))
+
+
+class OneCycleLR(Schedule):
+    """Along half a cosine from max_lr / start_div up to max_lr, which it reaches when a part
+    `warmup` of the steps is done, then down to max_lr / start_div / final_div in step steps - 1,
+    where it stays (Smith & Topin 2019, in PyTorch's form, without cycling momentum).
+
+    `max_lr` is a number, or a list with one for each group; the rates before do not matter.
+
+    >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
+    >>> schedule = optim.OneCycleLR(optimizer, max_lr=1.0, steps=10)
+    >>> rates = [round(optimizer.lr, 4)]
+    >>> for _ in range(9):
+    ...     schedule.step()
+    ...     rates.append(round(optimizer.lr, 4))
+    >>> rates
+    [0.04, 0.52, 1.0, 0.9505, 0.8117, 0.6113, 0.3887, 0.1883, 0.0495, 0.0]
+    """
+
+    checks = {"max_lr": each(positive), "steps": positive_int, "warmup": fraction,
+              "start_div": positive, "final_div": positive}
+
+    def __init__(self, optimizer: Optimizer, max_lr: float | list[float], steps: int,
+                 warmup: float = 0.3, start_div: float = 25, final_div: float = 1e4) -> None:
+        super().__init__(optimizer, max_lr=max_lr, steps=steps, warmup=warmup,
+                         start_div=start_div, final_div=final_div)
+
+    def _checked(self, where: str, options: dict[str, Any]) -> dict[str, Any]:
+        groups = len(self.optimizer.groups)
+        given = options["max_lr"]
+        peaks = given if isinstance(given, list | tuple) else [given] * groups
+        if len(peaks) != groups:
+            raise ValueError(f"{where}: max_lr must be a number or a list of {groups}, one for "
+                             f"each group, got {given!r}")
+        return super()._checked(where, {**options, "max_lr": peaks})
+
+    def _rates(self, count: int) -> list[float]:
+        return [self._rate(peak, count) for peak in self.options["max_lr"]]
+
+    def _rate(self, base: float, count: int) -> float:
+        start = base / self.options["start_div"]
+        last = self.options["steps"] - 1
+        top = self.options["warmup"] * self.options["steps"] - 1    # the step of the largest rate
+        if count <= top:
+            return _cosine(start, base, count / top if top > 0 else 1.0)
+        return _cosine(base, start / self.options["final_div"],
+                       (count - top) / (last - top) if last > top else 1.0)
+
+
+def _cosine(start: float, end: float, part: float) -> float:
+    """Half a cosine from start (part 0) to end (part 1 and more)."""
+    return end if part >= 1 else end + (start - end) * (1 + math.cos(math.pi * part)) / 2
