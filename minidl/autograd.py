@@ -37,6 +37,12 @@ class no_grad(contextlib.ContextDecorator):
     """Operations inside record no graph: `with md.no_grad(): ...`, or as a decorator.
 
     It holds for the current thread, and nests.
+
+    >>> x = md.tensor([1.], requires_grad=True)
+    >>> with md.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
     """
 
     def __enter__(self) -> no_grad:
@@ -111,12 +117,14 @@ class Function:
     gradient alone. `self.needs_grad` says which inputs want one. Neither may write to an array
     it was given.
 
-    >>> class Square(Function):
+    >>> class Square(md.Function):
     ...     def forward(self, x):
     ...         self.x = x
     ...         return x * x
     ...     def backward(self, dy):
     ...         return 2 * self.x * dy
+    >>> Square.apply(md.tensor([3.]))
+    tensor([9.])
     """
 
     inputs: tuple[Tensor | None, ...] | None = ()
@@ -404,7 +412,15 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
 
     `outputs` and `inputs` are a tensor or a sequence of them; `inputs` may be tensors inside
     the graph. `grad_outputs` are the gradients to start from (1 for a scalar). An input that
-    the outputs do not depend on gets zeros. Returns one array, or a tuple for a sequence.
+    the outputs do not depend on gets zeros. Returns one array, or a tuple for a sequence. The graph
+    is freed unless `retain_graph`.
+
+    ValueError if an input requires no gradient or a start does not fit, RuntimeError if an output
+    requires none or the graph has been used.
+
+    >>> x = md.tensor([1., 2.], requires_grad=True)
+    >>> md.grad((x * x).sum(), x)
+    array([2., 4.], dtype=float32)
     """
     one = isinstance(inputs, Tensor)
     ins: Sequence[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
@@ -456,10 +472,16 @@ def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, eps: float 
               rtol: float = 1e-5, atol: float = 1e-7) -> bool:
     """Compare the gradients of f with central differences; True, or AssertionError.
 
-    `f` takes the tensors in `inputs` and returns a tensor or a tuple of them. Inputs that
-    require a gradient are checked and should be float64. Outputs are weighted by fixed random
-    numbers, so that one backward checks every output. Kinks within eps of an input show as
-    errors that are none.
+    `f` takes the tensors in `inputs` and returns a tensor or a tuple of them. Inputs that require a
+    gradient are checked: |difference| <= atol + rtol max(1, largest gradient). Outputs are weighted
+    by fixed random numbers, so that one backward checks every output. Kinks within eps of an input
+    show as errors that are none.
+
+    TypeError unless the checked inputs are float64, ValueError if there is none.
+
+    >>> x = md.tensor([0.5, 2.], dtype=np.float64, requires_grad=True)
+    >>> md.gradcheck(md.exp, x)
+    True
     """
     ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     checked = [t for t in ins if isinstance(t, Tensor) and t._requires_grad]

@@ -25,6 +25,12 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
 
     The file appears whole or not at all: it is written beside `path`, flushed to disk, and
     renamed. TypeError names what cannot be saved.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     md.save(folder + "/state.safetensors", {"weight": np.ones(2), "epoch": 3})
+    ...     md.load(folder + "/state.safetensors")
+    {'weight': array([1., 1.]), 'epoch': 3}
     """
     import tempfile
 
@@ -56,7 +62,13 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
 def load(path: str | os.PathLike[str]) -> Any:
     """Read what `save` wrote; of another safetensors file, its dict of arrays.
 
-    ValueError names a file that is not safetensors or is damaged.
+    FileNotFoundError if there is no such file, ValueError if it is not safetensors or is damaged.
+
+    >>> import tempfile
+    >>> layer = nn.Dense(4, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     md.save(folder + "/dense.safetensors", layer.state_dict())
+    ...     layer.load_state_dict(md.load(folder + "/dense.safetensors"))
     """
     from safetensors import SafetensorError, safe_open
 

@@ -15,7 +15,14 @@ from . import kernels
 def set_num_threads(n: int) -> None:
     """Use exactly `n` threads (1 to 1024) in kernels, however many cores there are.
 
-    The results of kernels do not depend on it.
+    The results of kernels do not depend on it. TypeError unless n is an integer, ValueError unless
+    it is in the range.
+
+    >>> before = md.get_num_threads()
+    >>> md.set_num_threads(2)
+    >>> md.get_num_threads()
+    2
+    >>> md.set_num_threads(before)
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
@@ -29,6 +36,9 @@ def get_num_threads() -> int:
 
     At import: `OMP_NUM_THREADS` if set, else the CPUs that this process may use (its affinity
     and its cgroup's quota). After a fork, 1 in the child: GNU OpenMP's threads do not survive.
+
+    >>> md.get_num_threads() >= 1
+    True
     """
     return kernels.get_num_threads()
 
@@ -39,11 +49,15 @@ _precision = "default"
 def set_precision(precision: str) -> None:
     """"default": the fastest kernels; "high": direct convolution everywhere.
 
-    By default 3x3 convolutions of many channels go by Winograd's algorithm, with errors of at
-    most 1e-5 of the largest value of a result; a value that is not finite may spread over its
-    tile of 4x4 outputs. "high" costs two to three times the time on such layers; its sums are
-    rounded like any other sum, and a NaN stays with the outputs that it belongs to. It holds
-    for convolutions called from then on (their gradients too) in the whole process.
+    By default 3x3 convolutions of many channels go by Winograd's algorithm (Lavin & Gray 2016),
+    with errors of at most 1e-5 of the largest value of a result; a value that is not finite may
+    spread over its tile of 4x4 outputs. "high" costs two to three times the time on such layers;
+    its sums are rounded like any other sum, and a NaN stays with the outputs that it belongs to. It
+    holds for convolutions called from then on (their gradients too) in the whole process.
+    ValueError for another name.
+
+    >>> md.set_precision("high")
+    >>> md.set_precision("default")
     """
     global _precision
     if precision not in ("default", "high"):
@@ -58,12 +72,19 @@ def get_precision() -> str:
 
 
 def empty_cache() -> None:
-    """Return the memory that is kept for the next step to the system."""
+    """Return the memory that is kept for the next step to the system. Arrays in use stay.
+
+    >>> md.empty_cache()
+    """
     kernels.empty_cache()
 
 
 def show_versions() -> None:
-    """Print the versions and settings that a bug report needs."""
+    """Print the versions and settings that a bug report needs.
+
+    >>> md.show_versions()  # doctest: +ELLIPSIS
+    minidl    ...
+    """
     from . import __version__
 
     print(f"minidl    {__version__}")

@@ -22,7 +22,15 @@ class Tensor:
     """An array that remembers how it was computed.
 
     `Tensor(array)` wraps a NumPy array without copying it; `md.tensor(obj)` copies. Arrays that
-    are not C-contiguous, aligned and in native byte order are copied into that form.
+    are not C-contiguous, aligned and in native byte order are copied into that form. Operators
+    broadcast as in NumPy; indexing copies. Operations of one tensor are methods too: `x.exp()` is
+    `md.exp(x)`. TypeError for what is not numbers, or a gradient of what is not float.
+
+    >>> x = md.tensor([1., 2.], requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    array([2., 4.], dtype=float32)
     """
 
     __slots__ = ("__weakref__", "_array", "_deferred", "_exposed", "_grad", "_node",
@@ -96,18 +104,22 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
         return self._array.shape if self._array is not None else self._deferred.shape  # type: ignore[union-attr]
 
     @property
     def dtype(self) -> np.dtype:
+        """The NumPy dtype of the values."""
         return self._array.dtype if self._array is not None else self._deferred.dtype  # type: ignore[union-attr]
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """The number of values."""
         size = 1
         for n in self.shape:
             size *= n
@@ -121,7 +133,9 @@ class Tensor:
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def item(self) -> float | int | bool:
-        """The value of a tensor with one element, as a Python number."""
+        """The value of a tensor with one element, as a Python number. ValueError for more elements,
+        or none.
+        """
         if self.size != 1:
             raise ValueError(f"item: needs a tensor with one element, got shape {self.shape}")
         return self._values().item()
@@ -212,7 +226,9 @@ class Tensor:
         autograd.backward(self, grad, retain_graph)
 
     def retain_grad(self) -> None:
-        """Keep this tensor's gradient in `.grad` too, though it is not a leaf."""
+        """Keep this tensor's gradient in `.grad` too, though it is not a leaf. RuntimeError if it
+        does not require one, or backward has used its graph.
+        """
         if not self._requires_grad:
             raise RuntimeError("retain_grad: the tensor does not require a gradient")
         if self._node is not None:
@@ -221,7 +237,7 @@ class Tensor:
             self._node.__dict__.setdefault("retained", {})[self._slot] = weakref.ref(self)
 
     def detach(self) -> Tensor:
-        """The same values (shared memory), outside the graph."""
+        """A tensor of the same values (shared memory), outside the graph."""
         return Tensor(self.data)
 
     # ------------------------------------------------------------------- operators and methods
@@ -296,16 +312,19 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
-        """The axes in reverse order."""
+        """The tensor with its axes in reverse order."""
         return ops.transpose(self)
 
     def astype(self, dtype: Any) -> Tensor:
+        """The tensor in another dtype; see `md.astype`."""
         return ops.astype(self, dtype)
 
     def reshape(self, *shape: Any) -> Tensor:
+        """The tensor in another shape, on the same memory; see `md.reshape`."""
         return ops.reshape(self, *shape)
 
     def transpose(self, *order: Any, axes: Any = None) -> Tensor:
+        """The tensor with its axes in another order, copied; see `md.transpose`."""
         return ops.transpose(self, *order, axes=axes)
 
     def __getattr__(self, name: str) -> Any:

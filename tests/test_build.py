@@ -194,7 +194,7 @@ def sdist(tmp_path_factory):
 
 def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
     needed = {"setup.py", "pyproject.toml", "LICENSE", "README.md", "Makefile"}
-    folders = ("minidl", "minidl_ext", "tests", "examples", "benchmarks", "docs")
+    folders = ("minidl", "minidl_ext", "tests", "examples", "benchmarks", "docs", "tools")
     kinds = {".py", ".pyx", ".pxd", ".pxi", ".h", ".md", ".gz", ".typed"}
     for folder in folders:
         for path in (ROOT / folder).rglob("*"):

@@ -1,11 +1,13 @@
 """Data sets and the loader that makes batches of them.
 
-    train = data.MNIST(split="train")
-    for images, labels in data.DataLoader(train, batch_size=128, shuffle=True):
-        ...  # images: float32 tensor (128, 28, 28, 1) in [0, 1]; labels: int64 array (128,)
-
 `MNIST`, `FashionMNIST` and `CIFAR10` read the official files; `ArrayDataset` takes arrays of any
 origin. A damaged file raises `DataFileError`.
+
+>>> train = data.ArrayDataset(np.zeros((200, 28, 28, 1), np.uint8), np.zeros(200, np.int64))
+>>> for images, labels in data.DataLoader(train, batch_size=128, shuffle=True):
+...     print(images.shape, images.dtype, labels.shape, labels.dtype)
+(128, 28, 28, 1) float32 (128,) int64
+(72, 28, 28, 1) float32 (72,) int64
 """
 
 from .cifar import CIFAR10

@@ -55,6 +55,9 @@ class CIFAR10(ArrayDataset):
     ValueError for another split; FileNotFoundError where the files cannot be had; DataFileError
     (a ValueError) where one is truncated, corrupt or of another format.
     Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+
+    >>> data.CIFAR10(split="test")  # doctest: +SKIP
+    CIFAR10(split='test', images (10000, 32, 32, 3) uint8, labels (10000,) int64)
     """
 
     classes: tuple[str, ...] = (

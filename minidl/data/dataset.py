@@ -18,6 +18,13 @@ class ArrayDataset:
     `dataset[3]` is an image and its label; `dataset[a:b]` and `dataset[array]` (integers or a
     mask) are arrays of them. ValueError where the lengths differ or an array has no first axis,
     TypeError where it holds something else than numbers.
+
+    >>> pairs = data.ArrayDataset(np.zeros((4, 8, 8, 3), np.uint8), np.arange(4))
+    >>> pairs
+    ArrayDataset(images (4, 8, 8, 3) uint8, labels (4,) int64)
+    >>> images, labels = pairs[1:3]
+    >>> labels
+    array([1, 2])
     """
 
     images: np.ndarray

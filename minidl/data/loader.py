@@ -61,6 +61,14 @@ class DataLoader:
     loop. When the loop ends, in whatever way, its thread has ended too.
 
     TypeError and ValueError for arguments that do not fit.
+
+    >>> pairs = data.ArrayDataset(np.full((5, 2, 2, 1), 255, np.uint8), np.arange(5))
+    >>> loader = data.DataLoader(pairs, batch_size=2)
+    >>> for images, labels in loader:
+    ...     print(images.shape, float(images.max()), labels)
+    (2, 2, 2, 1) 1.0 [0 1]
+    (2, 2, 2, 1) 1.0 [2 3]
+    (1, 2, 2, 1) 1.0 [4]
     """
 
     def __init__(

@@ -60,6 +60,9 @@ class MNIST(_IdxDataset):
     (a ValueError) where one is truncated, corrupt or of another format.
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
     recognition", Proc. IEEE 86(11), 1998.
+
+    >>> data.MNIST(split="test")
+    MNIST(split='test', images (10000, 28, 28, 1) uint8, labels (10000,) int64)
     """
 
     classes = tuple("0123456789")
@@ -86,6 +89,9 @@ class FashionMNIST(_IdxDataset):
 
     `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` ten names. Errors as MNIST's.
     Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv:1708.07747, 2017.
+
+    >>> data.FashionMNIST(split="test")  # doctest: +SKIP
+    FashionMNIST(split='test', images (10000, 28, 28, 1) uint8, labels (10000,) int64)
     """
 
     classes = (

@@ -19,7 +19,12 @@ CHUNK = 1 << 20
 
 
 class DataFileError(ValueError):
-    """A data file is truncated, corrupt or not what its name says; the message names it."""
+    """A data file is truncated, corrupt or not what its name says; the message names it. A
+    ValueError.
+
+    >>> issubclass(data.DataFileError, ValueError)
+    True
+    """
 
 
 class Download(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidl_ext.runtime import (
     after_fork_in_child,
@@ -23,6 +23,23 @@ from minidl_ext.runtime import (
 )
 
 import minidl_ext
+
+if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
+    from .reference.activation import *  # noqa: F403
+    from .reference.conv import *  # noqa: F403
+    from .reference.convert import *  # noqa: F403
+    from .reference.depthwise import *  # noqa: F403
+    from .reference.elementwise import *  # noqa: F403
+    from .reference.embedding import *  # noqa: F403
+    from .reference.loss import *  # noqa: F403
+    from .reference.matmul import *  # noqa: F403
+    from .reference.norm import *  # noqa: F403
+    from .reference.norm_pool import *  # noqa: F403
+    from .reference.pointwise import *  # noqa: F403
+    from .reference.pool import *  # noqa: F403
+    from .reference.random import *  # noqa: F403
+    from .reference.reduce import *  # noqa: F403
+    from .reference.winograd import *  # noqa: F403
 
 FAMILIES = {
     "elementwise": ("exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu",
@@ -74,7 +91,11 @@ def use_backend(name: str) -> Iterator[None]:
     """Run with the native kernels ("native") or with their NumPy twins ("numpy").
 
     For tests, teaching and the benchmark against NumPy. It holds for the whole process, until
-    the end of the `with` block.
+    the end of the `with` block. ValueError for another name.
+
+    >>> with md.use_backend("numpy"):
+    ...     md.relu(md.tensor([-1., 2.]))
+    tensor([0., 2.])
     """
     global _backend
     packages = {"native": "minidl_ext", "numpy": f"{__name__}.reference"}

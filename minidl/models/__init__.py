@@ -1,4 +1,4 @@
-"""The networks of the examples and benchmarks."""
+"""The networks of the examples and benchmarks: `from minidl import models`."""
 
 from .mlp import MLP
 from .mnist_cnn import MnistCNN

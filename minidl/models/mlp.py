@@ -9,7 +9,13 @@ from ..tensor import Tensor
 
 
 class MLP(nn.Layer):
-    """Two dense layers with BatchNorm and ReLU between them; takes images or flat rows."""
+    """Two dense layers with BatchNorm and ReLU between them, to logits (N, classes); takes images
+    or flat rows of `in_features` values.
+
+    >>> from minidl import models
+    >>> models.MLP()(md.zeros((8, 28, 28, 1))).shape
+    (8, 10)
+    """
 
     def __init__(self, in_features: int = 784, hidden: int = 256, classes: int = 10) -> None:
         super().__init__()

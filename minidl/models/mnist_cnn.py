@@ -9,7 +9,12 @@ from ..tensor import Tensor
 
 
 class MnistCNN(nn.Layer):
-    """Images (N, 28, 28, 1) to logits (N, 10); 422,000 parameters."""
+    """Images (N, 28, 28, 1) to logits (N, classes); 422,000 parameters.
+
+    >>> from minidl import models
+    >>> models.MnistCNN().predict(np.zeros((8, 28, 28, 1), np.uint8)).shape
+    (8, 10)
+    """
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()

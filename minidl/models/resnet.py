@@ -36,6 +36,10 @@ class ResNet20(nn.Layer):
     """Images (N, H, W, 3), 32 x 32 in CIFAR-10, to logits (N, classes); 272,000 parameters.
 
     Three stages of three blocks with 16, 32 and 64 channels.
+
+    >>> from minidl import models
+    >>> models.ResNet20(classes=100)(md.zeros((2, 32, 32, 3))).shape
+    (2, 100)
     """
 
     def __init__(self, classes: int = 10) -> None:

@@ -13,6 +13,10 @@ class VGG8(nn.Layer):
 
     Convolutions to 64, 64, 128, 128, 256, 256 channels, each with BatchNorm and ReLU, a 2x2
     max-pool after every second one, and one dense layer.
+
+    >>> from minidl import models
+    >>> models.VGG8()(md.zeros((2, 32, 32, 3))).shape
+    (2, 10)
     """
 
     def __init__(self, classes: int = 10) -> None:

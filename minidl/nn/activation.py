@@ -1,4 +1,4 @@
-"""Activations as layers."""
+"""Activations as layers. Formulas, dtypes and sources: the operations of the same names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ from .layer import Layer
 
 
 class ReLU(Layer):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    >>> nn.ReLU()(md.tensor([-1., 2.]))
+    tensor([0., 2.])
+    """
 
     def forward(self, x: Any) -> Tensor:
         return ops.relu(x)
 
 
 class LeakyReLU(Layer):
-    """x where positive, else slope x."""
+    """x where positive, else slope x.
+
+    >>> nn.LeakyReLU(0.5)(md.tensor([-1., 2.]))
+    tensor([-0.5,  2. ])
+    """
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
@@ -31,7 +39,12 @@ class LeakyReLU(Layer):
 
 
 class GELU(Layer):
-    """x times the share of a normal distribution below x; `approximate` "none" or "tanh"."""
+    """x times the share of a normal distribution below x; `approximate` "none" or "tanh", another
+    value is a ValueError.
+
+    >>> nn.GELU()(md.tensor([0., 1000.]))
+    tensor([   0., 1000.])
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -47,28 +60,44 @@ class GELU(Layer):
 
 
 class SiLU(Layer):
-    """x / (1 + exp(-x))."""
+    """x / (1 + exp(-x)).
+
+    >>> nn.SiLU()(md.tensor([0., 1000.]))
+    tensor([   0., 1000.])
+    """
 
     def forward(self, x: Any) -> Tensor:
         return ops.silu(x)
 
 
 class Sigmoid(Layer):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    >>> nn.Sigmoid()(md.tensor([-1000., 0., 1000.]))
+    tensor([0. , 0.5, 1. ])
+    """
 
     def forward(self, x: Any) -> Tensor:
         return ops.sigmoid(x)
 
 
 class Tanh(Layer):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    >>> nn.Tanh()(md.tensor([-1000., 0., 1000.]))
+    tensor([-1.,  0.,  1.])
+    """
 
     def forward(self, x: Any) -> Tensor:
         return ops.tanh(x)
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along an axis. Losses take logits: not before cross_entropy."""
+    """exp(x) / sum(exp(x)) along an axis. Losses take logits: not before cross_entropy.
+
+    >>> nn.Softmax()(md.tensor([0., 0.]))
+    tensor([0.5, 0.5])
+    """
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()

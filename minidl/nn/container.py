@@ -9,7 +9,15 @@ from .layer import Layer
 
 
 class LayerList(Layer):
-    """A list of layers, named by their places: "0", "1", ... It has no forward of its own."""
+    """A list of layers, named by their places: "0", "1", ... It has no forward of its own.
+
+    TypeError for what is not a layer.
+
+    >>> layers = nn.LayerList(nn.Dense(4, 4) for _ in range(3))
+    >>> layers.append(nn.Dense(4, 2))
+    >>> len(layers), layers[3]
+    (4, Dense(4, 2, bias=True))
+    """
 
     def __init__(self, layers: Iterable[Layer] = ()) -> None:
         super().__init__()
@@ -41,10 +49,16 @@ class LayerList(Layer):
 
 
 class Sequential(LayerList):
-    """Layers applied one after another: `Sequential(Dense(784, 10), ReLU())`.
+    """Layers applied one after another.
 
     An error of a layer says which: "layer 2, Dense: ...".
     Functions of one tensor may stand among the layers only as layers; wrap them in a class.
+
+    >>> model = nn.Sequential(nn.Dense(4, 3), nn.ReLU(), nn.Dense(3, 2))
+    >>> model(md.zeros(8, 4)).shape
+    (8, 2)
+    >>> model[1]
+    ReLU()
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -67,7 +81,11 @@ def _name_layer(error: Exception, name: str) -> None:
 
 
 class Identity(Layer):
-    """y = x."""
+    """y = x, for a place where a layer is expected.
+
+    >>> nn.Identity()(md.tensor([1., 2.]))
+    tensor([1., 2.])
+    """
 
     def forward(self, x: Any) -> Any:
         return x

@@ -16,7 +16,11 @@ Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
 
 
 class Parameter(Tensor):
-    """A tensor that a layer learns: a leaf that requires a gradient."""
+    """A tensor that a layer learns: a leaf that requires a gradient.
+
+    >>> nn.Parameter([1., 2.])
+    Parameter([1., 2.])
+    """
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
@@ -33,12 +37,17 @@ class Layer:
     not learned), a `Layer` is a child; so are those in lists, tuples and dicts. Names that begin
     with an underscore are private and left alone.
 
-    >>> class Net(Layer):
+    >>> class Net(nn.Layer):
     ...     def __init__(self):
     ...         super().__init__()
-    ...         self.fc = Dense(4, 2)
+    ...         self.fc = nn.Dense(4, 2)
     ...     def forward(self, x):
-    ...         return self.fc(x)
+    ...         return md.relu(self.fc(x))
+    >>> net = Net()
+    >>> net(md.zeros(8, 4)).shape
+    (8, 2)
+    >>> [name for name, parameter in net.named_parameters()]
+    ['fc.weight', 'fc.bias']
     """
 
     training: bool = True       # class attributes, so that __init__ need not be called
@@ -148,7 +157,9 @@ class Layer:
                 value.zero_grad()
 
     def astype(self: Self, dtype: Any) -> Self:
-        """Convert all floating parameters and buffers, in place; returns the layer."""
+        """Convert all floating parameters and buffers, in place; returns the layer. TypeError for
+        another dtype than float32 and float64.
+        """
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"astype: layers are float32 or float64, got {dtype}")
@@ -298,7 +309,12 @@ class HookHandle:
 
 
 class StateError(KeyError, ValueError):
-    """A state that does not belong to the model; its text is shown as it is."""
+    """A state that does not belong to the model; its text is shown as it is.
+
+    >>> nn.Dense(4, 2).load_state_dict({"weight": np.zeros((4, 2))})
+    Traceback (most recent call last):
+    minidl.nn.layer.StateError: load_state_dict of Dense: missing: bias
+    """
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -15,7 +15,11 @@ class Dense(Layer):
     """y = x W + b over the last axis: (..., in_features) to (..., out_features).
 
     `weight` (in, out) starts as he_normal, `bias` (out,) at zero. Leave the bias out before a
-    normalization, which cancels it.
+    normalization, which cancels it. ValueError for another number of features, TypeError unless x
+    has the dtype of the weights.
+
+    >>> nn.Dense(784, 10)(md.zeros(8, 784)).shape
+    (8, 10)
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:

@@ -32,7 +32,15 @@ class BatchNorm(Layer):
     statistics stay and are used in training as well.
 
     Parameters `gamma` (features,), ones, and `beta`, zeros; buffers `running_mean`,
-    `running_var`, `num_batches`. ValueError if a training batch has one value a channel.
+    `running_var`, `num_batches`. ValueError for arguments out of range, other shapes, and if a
+    training batch has one value a channel.
+
+    >>> bn = nn.BatchNorm(2, eps=0)
+    >>> bn(md.tensor([[1., 10.], [3., 30.]])).data
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    >>> bn.running_mean
+    array([0.2, 2. ], dtype=float32)
     """
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float | None = 0.1,

@@ -26,28 +26,48 @@ class _Pool(Layer):
 
 
 class MaxPool(_Pool):
-    """The largest value of each window of images (N, H, W, C); `stride` defaults to `window`."""
+    """The largest value of each window of images (N, H, W, C); `stride` defaults to `window`.
+
+    All sizes are ints or pairs; see `md.max_pool`. ValueError for sizes that do not fit.
+
+    >>> nn.MaxPool(2)(md.zeros((8, 28, 28, 32))).shape
+    (8, 14, 14, 32)
+    """
 
     def forward(self, x: Any) -> Tensor:
         return ops.max_pool(x, self.window, self.stride, self.padding)
 
 
 class AvgPool(_Pool):
-    """The mean of each window of images (N, H, W, C); padding counts as zeros."""
+    """The mean of each window of images (N, H, W, C); padding counts as zeros.
+
+    Arguments and errors as of `MaxPool`.
+
+    >>> nn.AvgPool(3, stride=2, padding=1)(md.zeros((8, 28, 28, 32))).shape
+    (8, 14, 14, 32)
+    """
 
     def forward(self, x: Any) -> Tensor:
         return ops.avg_pool(x, self.window, self.stride, self.padding)
 
 
 class GlobalAvgPool(Layer):
-    """The mean over all positions: (N, H, W, C) to (N, C)."""
+    """The mean over all positions: (N, H, W, C) to (N, C).
+
+    >>> nn.GlobalAvgPool()(md.zeros((8, 7, 7, 64))).shape
+    (8, 64)
+    """
 
     def forward(self, x: Any) -> Tensor:
         return ops.global_avg_pool(x)
 
 
 class Flatten(Layer):
-    """All axes but the batch axis made one: (N, H, W, C) to (N, H W C)."""
+    """All axes but the batch axis made one: (N, H, W, C) to (N, H W C).
+
+    >>> nn.Flatten()(md.zeros((8, 7, 7, 64))).shape
+    (8, 3136)
+    """
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x, "Flatten")

@@ -52,8 +52,8 @@ class Conv(Function):
         self.x = x = computed(x)
         if self.algorithm == "direct":
             return kernels.conv(x, weight, bias, *self.geometry)
-        kernel = {"winograd": kernels.winograd_conv,
-                  "depthwise": kernels.depthwise_conv}[self.algorithm]
+        kernel: Any = {"winograd": kernels.winograd_conv,
+                       "depthwise": kernels.depthwise_conv}[self.algorithm]
         y = kernel(x, weight, *self.geometry)
         return y if bias is None else kernels.add(y, bias, out=y)
 
@@ -91,15 +91,15 @@ class Conv(Function):
         return SummedGrad(dx, x, sums), dw, None
 
     def _input_grad(self, dy: np.ndarray) -> np.ndarray:
-        kernel = {"direct": kernels.conv_input_grad, "winograd": kernels.winograd_input_grad,
-                  "depthwise": kernels.depthwise_input_grad}[self.algorithm]
+        kernel: Any = {"direct": kernels.conv_input_grad, "winograd": kernels.winograd_input_grad,
+                       "depthwise": kernels.depthwise_input_grad}[self.algorithm]
         return kernel(dy, self.weight, self.x.shape, *self.geometry)
 
     def _weight_grad(self, dy: np.ndarray) -> np.ndarray:
         if self.algorithm == "winograd":
             return kernels.winograd_weight_grad(self.x, dy, *self.geometry)
-        kernel = {"direct": kernels.conv_weight_grad,
-                  "depthwise": kernels.depthwise_weight_grad}[self.algorithm]
+        kernel: Any = {"direct": kernels.conv_weight_grad,
+                       "depthwise": kernels.depthwise_weight_grad}[self.algorithm]
         return kernel(self.x, dy, self.weight.shape[:2], *self.geometry)
 
 
@@ -141,11 +141,24 @@ def reads_through(x: NormOutput) -> bool:
 
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
          dilation: Any = 1, groups: int = 1) -> Tensor:
-    """Convolve images x (N, H, W, C_in) with weight (KH, KW, C_in / groups, C_out).
+    """Convolve images x (N, H, W, C_in) with weight (KH, KW, C_in / groups, C_out), plus bias
+    (C_out,), to (N, OH, OW, C_out).
 
-    `stride` and `dilation` are ints or pairs; `padding` is an int, a pair, "valid" (none) or
-    "same": the output then has ceil(size / stride) places per axis, the larger part of an odd
-    padding at the end. Returns (N, OH, OW, C_out). Networks call cross-correlation convolution.
+        y[n, i, j, o] = bias[o] + sum over k, l, c of
+                        x[n, i stride + k dilation - padding, j stride + ..., c] weight[k, l, c, o]
+        OH = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1
+
+    Networks call this cross-correlation convolution. `stride` and `dilation` are ints or pairs;
+    `padding`, with zeros, is an int, a pair, "valid" (none) or "same": the output then has
+    ceil(size / stride) places per axis, the larger part of an odd padding at the end. Groups of
+    channels are convolved apart. Which algorithm runs, see `set_precision`.
+
+    ValueError for shapes that do not fit, TypeError for mixed dtypes or what is not float.
+
+    >>> md.conv(md.ones((1, 3, 3, 1)), md.ones((2, 2, 1, 1)), padding="same")[0, :, :, 0]
+    tensor([[4., 4., 2.],
+            [4., 4., 2.],
+            [2., 2., 1.]])
     """
     x, weight = float_tensor(x, "conv"), float_tensor(weight, "conv", "weight")
     b = None if bias is None else float_tensor(bias, "conv", "bias")

@@ -1,4 +1,8 @@
-"""New tensors: from values, filled, random."""
+"""New tensors: from values, filled, random.
+
+`requires_grad=True` needs float32 or float64, else TypeError. Sizes that are negative are a
+ValueError.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,14 @@ def _unshared(array: np.ndarray, requires_grad: bool) -> Tensor:
 def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of obj: a number, nested lists, an array or a tensor.
 
-    Python floats become float32; NumPy arrays keep their dtype, unless `dtype` is given.
+    Python floats become float32; NumPy arrays keep their dtype, unless `dtype` is given. TypeError
+    for what is not numbers, ValueError for lists of different lengths.
+
+    >>> md.tensor([[1., 2.], [3., 4.]])
+    tensor([[1., 2.],
+            [3., 4.]])
+    >>> md.tensor([1, 2, 3])
+    tensor([1, 2, 3], dtype=int64)
     """
     if isinstance(obj, Tensor):
         obj = obj._values()
@@ -36,24 +47,45 @@ def _dims(shape: tuple[Any, ...]) -> Any:
 
 
 def zeros(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """Zeros of a shape (a tuple or ints)."""
+    """Zeros of a shape (a tuple or ints).
+
+    >>> md.zeros(2, 3)
+    tensor([[0., 0., 0.],
+            [0., 0., 0.]])
+    """
     return _unshared(np.zeros(_dims(shape), dtype), requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """Ones of a shape (a tuple or ints)."""
+    """Ones of a shape (a tuple or ints).
+
+    >>> md.ones((2, 2), dtype=np.float64)
+    tensor([[1., 1.],
+            [1., 1.]], dtype=float64)
+    """
     return _unshared(np.ones(_dims(shape), dtype), requires_grad)
 
 
 def full(shape: Shape, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A shape filled with a value; the dtype is the value's (float32 for Python floats)."""
+    """A shape filled with a value; the dtype is the value's (float32 for Python floats).
+
+    >>> md.full((2,), 0.5)
+    tensor([0.5, 0.5])
+    """
     if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
         dtype = np.float32
     return _unshared(np.full(shape, value, dtype), requires_grad)
 
 
 def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """start (0), stop, step (1), as numpy.arange; float bounds give float32."""
+    """start (0), stop, step (1), as numpy.arange: stop is left out. Integers give int64, float
+    bounds float32.
+
+    >>> md.arange(3)
+    tensor([0, 1, 2], dtype=int64)
+    >>> md.arange(0, 1, 0.25)
+    tensor([0.  , 0.25, 0.5 , 0.75])
+    """
     if dtype is None and any(isinstance(b, float) for b in bounds):
         dtype = np.float32
     return _unshared(np.arange(*bounds, dtype=dtype), requires_grad)
@@ -61,17 +93,39 @@ def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tens
 
 def eye(n: int, m: int | None = None, dtype: Any = np.float32, requires_grad: bool = False
         ) -> Tensor:
-    """Ones on the diagonal of an n x m matrix (m defaults to n)."""
+    """Ones on the diagonal of an n x m matrix (m defaults to n).
+
+    >>> md.eye(2, 3)
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+    """
     return _unshared(np.eye(n, m, dtype=dtype), requires_grad)
 
 
 def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """Uniform numbers in [0, 1) from minidl's generator."""
+    """Uniform numbers in [0, 1) from minidl's generator, of a shape (a tuple or ints).
+
+    TypeError unless the dtype is float32 or float64.
+
+    >>> md.manual_seed(0)
+    >>> x = md.rand(2, 3)
+    >>> x.shape, bool(x.min() >= 0), bool(x.max() < 1)
+    ((2, 3), True, True)
+    """
     return _unshared(np.asarray(generator().random(_dims(shape), dtype=dtype)), requires_grad)
 
 
 def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """Standard normal numbers from minidl's generator."""
+    """Normal numbers of mean 0 and variance 1 from minidl's generator, of a shape (a tuple or
+    ints).
+
+    TypeError unless the dtype is float32 or float64.
+
+    >>> md.manual_seed(0)
+    >>> x = md.randn(10000)
+    >>> abs(x.mean().item()) < 0.05, abs(x.std().item() - 1) < 0.05
+    (True, True)
+    """
     return _unshared(np.asarray(generator().standard_normal(_dims(shape), dtype=dtype)),
                      requires_grad)
 
@@ -82,30 +136,51 @@ def _like(x: Any, dtype: Any) -> tuple[tuple[int, ...], Any]:
 
 
 def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros of x's shape and dtype."""
+    """Zeros of x's shape and dtype.
+
+    >>> md.zeros_like(md.tensor([1., 2.]))
+    tensor([0., 0.])
+    """
     shape, dtype = _like(x, dtype)
     return zeros(shape, dtype=dtype, requires_grad=requires_grad)
 
 
 def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones of x's shape and dtype."""
+    """Ones of x's shape and dtype.
+
+    >>> md.ones_like(md.tensor([5, 6]))
+    tensor([1, 1], dtype=int64)
+    """
     shape, dtype = _like(x, dtype)
     return ones(shape, dtype=dtype, requires_grad=requires_grad)
 
 
 def full_like(x: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """x's shape and dtype, filled with a value."""
+    """x's shape and dtype, filled with a value, which is converted to that dtype.
+
+    >>> md.full_like(md.tensor([1., 2.]), 7)
+    tensor([7., 7.])
+    """
     shape, dtype = _like(x, dtype)
     return full(shape, value, dtype, requires_grad)
 
 
 def rand_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Uniform numbers in [0, 1) of x's shape and dtype."""
+    """Uniform numbers in [0, 1) of x's shape and dtype; TypeError unless that is float32 or
+    float64.
+
+    >>> md.rand_like(md.zeros(2, 3)).shape
+    (2, 3)
+    """
     shape, dtype = _like(x, dtype)
     return rand(shape, dtype=dtype, requires_grad=requires_grad)
 
 
 def randn_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Standard normal numbers of x's shape and dtype."""
+    """Standard normal numbers of x's shape and dtype; TypeError unless that is float32 or float64.
+
+    >>> md.randn_like(md.zeros(2, 3)).shape
+    (2, 3)
+    """
     shape, dtype = _like(x, dtype)
     return randn(shape, dtype=dtype, requires_grad=requires_grad)

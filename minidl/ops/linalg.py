@@ -26,7 +26,16 @@ class MatMul(Function):
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """a @ b with NumPy's meaning: vectors, matrices, and stacks of matrices that broadcast."""
+    """a @ b with NumPy's meaning: vectors, matrices, and stacks of matrices (..., rows, inner) that
+    broadcast. The result has no axis where an operand was a vector.
+
+    ValueError for shapes that do not fit, TypeError unless both are float32 or both float64.
+
+    >>> md.matmul(md.tensor([[1., 2.], [3., 4.]]), md.tensor([1., 1.]))
+    tensor([3., 7.])
+    >>> md.matmul(md.ones((5, 1, 2, 3)), md.ones((4, 3, 2))).shape
+    (5, 4, 2, 2)
+    """
     a, b = as_tensor(a, "matmul", "a"), as_tensor(b, "matmul", "b")
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"matmul: needs at least one axis, got shapes {a.shape} and {b.shape}")

@@ -108,21 +108,31 @@ def _along(function: type[Function], where: str, x: Any, axis: int) -> Tensor:
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along an axis, without overflow."""
+    """exp(x) / sum(exp(x)) along an axis, without overflow. ValueError if there is no such axis.
+
+    >>> md.softmax(md.tensor([[0., 0.], [0., 1000.]]))
+    tensor([[0.5, 0.5],
+            [0. , 1. ]])
+    """
     return _along(Softmax, "softmax", x, axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """log(softmax(x)) along an axis, without overflow."""
+    """log(softmax(x)) = x - log(sum(exp(x))) along an axis, without overflow. ValueError if there
+    is no such axis.
+
+    >>> md.log_softmax(md.tensor([0., 1000.]))
+    tensor([-1000.,     0.])
+    """
     return _along(LogSoftmax, "log_softmax", x, axis)
 
 
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
-    -inf for no values.
+    -inf for no values. ValueError if there is no such axis.
 
-    >>> md.logsumexp(md.tensor([1000., 1000.])).data.round(3)
-    array(1000.693, dtype=float32)
+    >>> round(md.logsumexp(md.tensor([1000., 1000.])).item(), 3)
+    1000.693
     """
     t = float_tensor(x, "logsumexp")
     return LogSumExp.apply(t, axes=normalize_axes(axis, t.ndim, "logsumexp"), keepdims=keepdims)
@@ -130,12 +140,23 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
                   label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
-    """The cross-entropy of softmax(logits) against labels.
+    """The cross-entropy of softmax(logits) against labels: -log softmax(logits)[label], or
+    -sum(labels log softmax(logits)) for a distribution.
 
     `logits` (..., classes); `labels` either class indices (...), integers from 0, or a
     distribution (..., classes). `weight` (classes,) weighs each class; rows whose label is
-    `ignore_index` count nothing; `label_smoothing` mixes the label with the uniform distribution.
-    `reduction`: "mean" (divided by the weights of the labels, as PyTorch), "sum" or "none".
+    `ignore_index` count nothing; `label_smoothing` mixes the label with the uniform distribution
+    (Szegedy et al. 2016). `reduction`: "mean" (divided by the weights of the labels, as PyTorch),
+    "sum" or "none".
+
+    ValueError for shapes, labels or options that do not fit, TypeError for logits that are not
+    float.
+
+    >>> logits = md.tensor([[0., 0.], [0., 1.]])
+    >>> md.cross_entropy(logits, [0, 1], reduction="none").data.round(4)
+    array([0.6931, 0.3133], dtype=float32)
+    >>> round(md.cross_entropy(logits, [0, 1]).item(), 4)
+    0.5032
     """
     x = float_tensor(logits, "cross_entropy", "logits")
     if x.ndim == 0 or x.shape[-1] == 0:
@@ -162,11 +183,12 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
     """The negative log-likelihood -log_probs[label]: what cross_entropy does after log_softmax.
 
     `log_probs` (..., classes), `labels` (...), integers; `weight`, `ignore_index` and `reduction`
-    as in `cross_entropy`.
+    as in `cross_entropy`. TypeError unless labels are integers, ValueError for shapes or labels
+    that do not fit.
 
-    >>> x = md.log_softmax(md.tensor([[0., 0.], [0., 100.]]))
+    >>> x = md.log_softmax(md.tensor([[0., 0.], [0., 1.]]))
     >>> md.nll_loss(x, [0, 1], reduction="none").data.round(4)
-    array([0.6931, 0.    ], dtype=float32)
+    array([0.6931, 0.3133], dtype=float32)
     """
     x = float_tensor(log_probs, "nll_loss", "log_probs")
     if x.ndim == 0 or x.shape[-1] == 0:
@@ -236,7 +258,13 @@ def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothin
 
 
 def accuracy(logits: Any, labels: Any) -> float:
-    """The share of rows whose largest logit is at the label; NaN for no rows."""
+    """The share of rows of logits (..., classes) whose largest value is at the label (...), a
+    Python float; NaN for no rows. Of equal values the first counts. ValueError for shapes that do
+    not match.
+
+    >>> md.accuracy(md.tensor([[0.1, 0.9], [0.8, 0.2]]), [1, 1])
+    0.5
+    """
     scores = as_tensor(logits, "accuracy", "logits")
     target = as_tensor(labels, "accuracy", "labels")
     if scores.ndim == 0 or scores.shape[:-1] != target.shape:

@@ -1,7 +1,11 @@
 """Elementwise operations: arithmetic with broadcasting, and functions of one tensor.
 
-Operands may be tensors, NumPy arrays or numbers on either side. Numbers and 0-d NumPy scalars
+Operands of `add`, `subtract`, `multiply`, `divide`, `power`, `maximum`, `minimum`, `where` and
+`compare` may be tensors, NumPy arrays or numbers on either side. Numbers and 0-d NumPy scalars
 are weak: they never change a tensor's float dtype; otherwise dtypes promote as in NumPy.
+ValueError where shapes do not broadcast, TypeError for what is not real numbers.
+
+`exp`, `log` and `sqrt` take float32 or float64 and keep the dtype; TypeError for anything else.
 """
 
 from __future__ import annotations
@@ -277,67 +281,123 @@ class Cast(Function):
 
 
 def add(a: Any, b: Any) -> Tensor:
-    """a + b, broadcast as in NumPy."""
+    """a + b, broadcast as in NumPy; the operator +.
+
+    >>> md.add(md.tensor([[1.], [2.]]), md.tensor([10., 20.]))
+    tensor([[11., 21.],
+            [12., 22.]])
+    """
     return _binary(Add, a, b)
 
 
 def subtract(a: Any, b: Any) -> Tensor:
-    """a - b, broadcast as in NumPy."""
+    """a - b, broadcast as in NumPy; the operator -.
+
+    >>> md.subtract(1, md.tensor([1., 3.]))
+    tensor([ 0., -2.])
+    """
     return _binary(Subtract, a, b)
 
 
 def multiply(a: Any, b: Any) -> Tensor:
-    """a * b, broadcast as in NumPy."""
+    """a b, element by element, broadcast as in NumPy; the operator *.
+
+    >>> md.multiply(md.tensor([1., 2.]), 3)
+    tensor([3., 6.])
+    """
     return _binary(Multiply, a, b)
 
 
 def divide(a: Any, b: Any) -> Tensor:
-    """a / b, broadcast as in NumPy (true division)."""
+    """a / b, broadcast as in NumPy; the operator /. Division by zero gives inf or NaN; integers
+    give float64.
+
+    >>> md.divide(md.tensor([1., 2.]), 2)
+    tensor([0.5, 1. ])
+    """
     return _binary(Divide, a, b)
 
 
 def power(a: Any, b: Any) -> Tensor:
-    """a ** b, broadcast as in NumPy."""
+    """a to the power of b, broadcast as in NumPy; the operator **. The gradient of b is NaN where a
+    is negative. ValueError for an integer to a negative integer power.
+
+    >>> md.power(md.tensor([1., 2., 3.]), 2)
+    tensor([1., 4., 9.])
+    """
     return _binary(Power, a, b)
 
 
 def maximum(a: Any, b: Any) -> Tensor:
-    """The larger of a and b, broadcast as in NumPy; NaN wins; at ties the gradient is halved."""
+    """The larger of a and b, broadcast as in NumPy; NaN wins; at ties the gradient is halved.
+
+    >>> md.maximum(md.tensor([1., 5.]), 3)
+    tensor([3., 5.])
+    """
     return _binary(Maximum, a, b)
 
 
 def minimum(a: Any, b: Any) -> Tensor:
-    """The smaller of a and b, broadcast as in NumPy; NaN wins; at ties the gradient is halved."""
+    """The smaller of a and b, broadcast as in NumPy; NaN wins; at ties the gradient is halved.
+
+    >>> md.minimum(md.tensor([1., 5.]), 3)
+    tensor([1., 3.])
+    """
     return _binary(Minimum, a, b)
 
 
 def negative(x: Any) -> Tensor:
-    """-x."""
+    """-x; the operator -. Integers stay integers.
+
+    >>> md.negative(md.tensor([1., -2.]))
+    tensor([-1.,  2.])
+    """
     return Negative.apply(as_tensor(x, "negative"))
 
 
 def exp(x: Any) -> Tensor:
-    """e to the power of x."""
+    """e to the power of x; inf where that overflows.
+
+    >>> md.exp(md.tensor([0., -1000., 1000.]))
+    tensor([ 1.,  0., inf])
+    """
     return Exp.apply(float_tensor(x, "exp"))
 
 
 def log(x: Any) -> Tensor:
-    """The natural logarithm; -inf at 0, NaN below."""
+    """The natural logarithm; -inf at 0, NaN below.
+
+    >>> md.log(md.tensor([1., 0., -1.]))
+    tensor([  0., -inf,  nan])
+    """
     return Log.apply(float_tensor(x, "log"))
 
 
 def sqrt(x: Any) -> Tensor:
-    """The square root; NaN below 0."""
+    """The square root; NaN below 0. Its gradient at 0 is inf.
+
+    >>> md.sqrt(md.tensor([4., 9., -1.]))
+    tensor([ 2.,  3., nan])
+    """
     return Sqrt.apply(float_tensor(x, "sqrt"))
 
 
 def abs(x: Any) -> Tensor:
-    """The absolute value; its gradient at 0 is 0."""
+    """The absolute value; its gradient at 0 is 0. Integers stay integers.
+
+    >>> md.abs(md.tensor([-2., 3.]))
+    tensor([2., 3.])
+    """
     return Abs.apply(as_tensor(x, "abs"))
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """a where condition is true, else b; all three broadcast."""
+    """a where condition is true, else b; all three broadcast.
+
+    >>> x = md.tensor([-1., 2.])
+    >>> md.where(x > 0, x, 0)
+    tensor([0., 2.])
+    """
     mask = np.asarray(condition.data if isinstance(condition, Tensor) else condition, dtype=bool)
     a, b = _operand(a, "where"), _operand(b, "where")
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
@@ -352,7 +412,14 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 
 def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
     """x limited to [low, high]; either bound may be None, or a tensor or array that broadcasts
-    (bounds that are tensors get gradients too). Where low > high, the result is high."""
+    (bounds that are tensors get gradients too). Where low > high, the result is high.
+
+    The gradient goes to x inside (bounds included), to the bound outside. ValueError if both bounds
+    are None.
+
+    >>> md.clip(md.tensor([-2., 0.5, 3.]), 0, 1)
+    tensor([0. , 0.5, 1. ])
+    """
     if low is None and high is None:
         raise ValueError("clip: give at least one of low and high")
     x = as_tensor(x, "clip")
@@ -363,7 +430,13 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
-    """x in another dtype; the gradient comes back in x's. x itself if the dtype is the same."""
+    """x in another dtype; the gradient comes back in x's. x itself if the dtype is the same.
+
+    TypeError for a dtype that is not of real numbers.
+
+    >>> md.astype(md.arange(3), np.float32)
+    tensor([0., 1., 2.])
+    """
     t = as_tensor(x, "astype")
     dtype = np.dtype(dtype)
     if dtype.kind not in "fiub":
@@ -372,7 +445,12 @@ def astype(x: Any, dtype: Any) -> Tensor:
 
 
 def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
-    """A bool tensor: a NumPy comparison, element by element, broadcast."""
+    """A bool tensor: a NumPy comparison, element by element, broadcast. What the operators == != <
+    <= > >= call; no gradient.
+
+    >>> md.compare(np.less, md.tensor([1., 2.]), 1.5)
+    tensor([ True, False], dtype=bool)
+    """
     name = relation.__name__
     a, b = _operand(a, name), _operand(b, name)
     check_broadcast(name, a, b)

@@ -90,13 +90,25 @@ class BatchNorm(Function):
 def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
                running_var: np.ndarray | None = None, training: bool = False,
                momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
-    """Normalize x (..., C) over all axes but the last: gamma (x - mean) / sqrt(var + eps) + beta.
+    """Normalize x (..., C) over all axes but the last (Ioffe & Szegedy 2015):
+
+        y = gamma (x - mean) / sqrt(var + eps) + beta
 
     In training, with the mean and the biased variance of the batch, which also move the running
-    statistics (NumPy arrays (C,), updated in place, either may be None):
-    running = (1 - momentum) running + momentum batch, the variance times M / (M - 1).
-    Otherwise with the running statistics. gamma and beta (C,) may be None. ValueError if a
-    channel has one value only in training, or no value. NaN stays in its channel.
+    statistics (NumPy arrays (C,), updated in place, either may be None): running = (1 - momentum)
+    running + momentum batch, the variance times M / (M - 1) for M values a channel. Otherwise with
+    the running statistics. gamma and beta (C,) may be None. NaN stays in its channel.
+
+    ValueError for shapes that do not fit, if a channel has one value only in training, or no value,
+    and if running statistics are missing outside training; TypeError for mixed dtypes.
+
+    >>> x = md.tensor([[1., 10.], [3., 30.]])
+    >>> md.batch_norm(x, None, None, training=True, eps=0)
+    tensor([[-1., -1.],
+            [ 1.,  1.]])
+    >>> md.batch_norm(x, None, None, np.array([1., 10.]), np.array([4., 100.]), eps=0)
+    tensor([[0., 0.],
+            [1., 2.]])
     """
     x = float_tensor(x, "batch_norm")
     gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")

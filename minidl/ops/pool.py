@@ -1,4 +1,8 @@
-"""Pooling of NHWC images."""
+"""Pooling of NHWC images.
+
+TypeError unless x is float32 or float64; ValueError where x is not (N, H, W, C), a window is
+larger than the padded image, or a padding more than half of the window.
+"""
 
 from __future__ import annotations
 
@@ -60,17 +64,31 @@ class GlobalAvgPool(Function):
 
 
 def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tensor:
-    """The largest value of each window of images (N, H, W, C); `stride` defaults to `window`.
+    """The largest value of each window of images (N, H, W, C), to (N, OH, OW, C).
 
-    Windows, strides and paddings are ints or pairs. Padding never wins; NaN does. The first of
-    equal values gets the gradient. With 2x2 windows side by side after a batch_norm (and a relu)
-    that nothing else has used yet, it is computed in the same pass.
+        OH = (H + 2 padding - window) // stride + 1
+
+    Windows, strides and paddings are ints or pairs; `stride` defaults to `window`. Padding never
+    wins; NaN does. The first of equal values gets the gradient. With 2x2 windows side by side after
+    a batch_norm (and a relu) that nothing else has used yet, it is computed in the same pass.
+
+    >>> x = md.arange(16.).reshape(1, 4, 4, 1)
+    >>> md.max_pool(x, 2)[0, :, :, 0]
+    tensor([[ 5.,  7.],
+            [13., 15.]])
     """
     return _pool(MaxPool, "max_pool", x, window, stride, padding)
 
 
 def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tensor:
-    """The mean of each window of images (N, H, W, C); padding counts, as zeros."""
+    """The mean of each window of images (N, H, W, C), to (N, OH, OW, C) as in `max_pool`; padding
+    counts, as zeros.
+
+    >>> x = md.arange(16.).reshape(1, 4, 4, 1)
+    >>> md.avg_pool(x, 2)[0, :, :, 0]
+    tensor([[ 2.5,  4.5],
+            [10.5, 12.5]])
+    """
     return _pool(AvgPool, "avg_pool", x, window, stride, padding)
 
 
@@ -92,7 +110,12 @@ def _pool(function: type[Function], where: str, x: Any, window: Any, stride: Any
 
 
 def global_avg_pool(x: Any) -> Tensor:
-    """The mean over all positions: (N, H, W, C), or (N, ..., C), to (N, C)."""
+    """The mean over all positions: (N, H, W, C), or (N, ..., C), to (N, C) (Lin et al. 2014).
+    ValueError if there is no position.
+
+    >>> md.global_avg_pool(md.ones((8, 7, 7, 64))).shape
+    (8, 64)
+    """
     x = float_tensor(x, "global_avg_pool")
     if x.ndim < 3 or 0 in x.shape[1:-1]:
         raise ValueError(f"global_avg_pool: x must be (N, ..., C) with at least one position, "

@@ -1,4 +1,8 @@
-"""Reductions: sum, mean, var, std, max, min, argmax, argmin. `axis` and `keepdims` as in NumPy."""
+"""Reductions: sum, mean, var, std, max, min, argmax, argmin. `axis` and `keepdims` as in NumPy.
+
+`axis` is None (all axes), an int or a tuple of ints, counted from the end if negative; ValueError
+if there is no such axis.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +135,13 @@ def _repeat(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The sum over axis (None: all axes; an int or a tuple of ints)."""
+    """The sum over axis (None: all axes; an int or a tuple of ints). Floats keep their dtype,
+    integers and bools give int64 (uint64 if unsigned).
+
+    >>> x = md.tensor([[1., 2.], [3., 4.]])
+    >>> md.sum(x), md.sum(x, axis=0)
+    (tensor(10.), tensor([4., 6.]))
+    """
     t = as_tensor(x, "sum")
     axes = normalize_axes(axis, t.ndim, "sum")
     if t.dtype.kind != "f":
@@ -140,7 +150,13 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The mean over axis; NaN where nothing is averaged."""
+    """The mean over axis; NaN where nothing is averaged. Floats keep their dtype, integers give
+    float64.
+
+    >>> md.mean(md.tensor([[1., 2.], [3., 4.]]), axis=1, keepdims=True)
+    tensor([[1.5],
+            [3.5]])
+    """
     t = as_tensor(x, "mean")
     axes = normalize_axes(axis, t.ndim, "mean")
     if t.dtype.kind != "f":
@@ -149,7 +165,15 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    """The variance over axis, divided by count - ddof (0, the biased one, as in NumPy)."""
+    """The variance over axis: sum((x - mean)^2) / (count - ddof), as NumPy's; ddof 0 gives the
+    biased one.
+
+    TypeError unless x is float32 or float64.
+
+    >>> x = md.tensor([1., 3.])
+    >>> md.var(x), md.var(x, ddof=1)
+    (tensor(1.), tensor(2.))
+    """
     return _variance("var", x, axis, ddof, keepdims)
 
 
@@ -159,19 +183,34 @@ def _variance(where: str, x: Any, axis: Any, ddof: float, keepdims: bool) -> Ten
 
 
 def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    """The square root of `var`."""
+    """The square root of `var`: the standard deviation. Its gradient is NaN where all values are
+    equal.
+
+    >>> md.std(md.tensor([[1., 3.], [0., 4.]]), axis=1)
+    tensor([1., 2.])
+    """
     from .math import sqrt
 
     return sqrt(_variance("std", x, axis, ddof, keepdims))
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The largest value over axis; NaN wins; equal winners share the gradient."""
+    """The largest value over axis; NaN wins; equal winners share the gradient. ValueError for no
+    values.
+
+    >>> md.max(md.tensor([[1., 3.], [0., 4.]]), axis=0)
+    tensor([1., 4.])
+    """
     return _extreme(Max, "max", x, axis, keepdims)
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The smallest value over axis; NaN wins; equal winners share the gradient."""
+    """The smallest value over axis; NaN wins; equal winners share the gradient. ValueError for no
+    values.
+
+    >>> md.min(md.tensor([[1., 3.], [0., 4.]]), axis=0)
+    tensor([0., 3.])
+    """
     return _extreme(Min, "min", x, axis, keepdims)
 
 
@@ -187,10 +226,20 @@ def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: b
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The place of the (first) largest value, int64; of the flattened tensor for axis None."""
+    """The place of the (first) largest value, int64; of the flattened tensor for axis None, an int
+    otherwise. ValueError for no values.
+
+    >>> md.argmax(md.tensor([[1., 3.], [4., 0.]]), axis=1)
+    tensor([1, 0], dtype=int64)
+    """
     return Tensor(np.asarray(np.argmax(as_tensor(x, "argmax")._values(), axis, keepdims=keepdims)))
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The place of the (first) smallest value, int64; of the flattened tensor for axis None."""
+    """The place of the (first) smallest value, int64; of the flattened tensor for axis None, an int
+    otherwise. ValueError for no values.
+
+    >>> md.argmin(md.tensor([[1., 3.], [4., 0.]]), axis=1)
+    tensor([0, 1], dtype=int64)
+    """
     return Tensor(np.asarray(np.argmin(as_tensor(x, "argmin")._values(), axis, keepdims=keepdims)))

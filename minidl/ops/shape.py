@@ -1,6 +1,8 @@
 """Operations that move values without computing: reshape, transpose, indexing, joining, padding.
 
-All are NumPy's own, in both backends.
+All are NumPy's own, in both backends, and take any dtype. Results of `reshape`, `flatten`,
+`expand_dims` and `squeeze` share memory with x; those of the others are copies. ValueError for
+axes and shapes that do not fit.
 """
 
 from __future__ import annotations
@@ -145,7 +147,12 @@ def _basic(index: Any) -> bool:
 
 
 def reshape(x: Any, *shape: Any) -> Tensor:
-    """x in another shape, given as a tuple or as arguments; one size may be -1."""
+    """x in another shape, given as a tuple or as arguments; one size may be -1.
+
+    >>> md.reshape(md.arange(6), 2, -1)
+    tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64)
+    """
     t = as_tensor(x, "reshape")
     if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
         shape = tuple(shape[0])
@@ -156,7 +163,11 @@ def reshape(x: Any, *shape: Any) -> Tensor:
 
 
 def flatten(x: Any, first_axis: int = 0) -> Tensor:
-    """x with all axes from `first_axis` on made one: flatten(x, 1) keeps the batch axis."""
+    """x with all axes from `first_axis` on made one: flatten(x, 1) keeps the batch axis.
+
+    >>> md.flatten(md.zeros((8, 4, 4, 2)), 1).shape
+    (8, 32)
+    """
     t = as_tensor(x, "flatten")
     if t.ndim == 0:
         return reshape(t, (1,))
@@ -168,7 +179,11 @@ def flatten(x: Any, first_axis: int = 0) -> Tensor:
 
 
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
-    """x with new axes of size 1 at the given places of the result."""
+    """x with new axes of size 1 at the given places of the result.
+
+    >>> md.expand_dims(md.zeros(3), (0, 2)).shape
+    (1, 3, 1)
+    """
     t = as_tensor(x, "expand_dims")
     count = len(axis) if isinstance(axis, tuple | list) else 1
     places = normalize_axes(axis, t.ndim + count, "expand_dims")
@@ -177,7 +192,12 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
 
 
 def squeeze(x: Any, axis: Any = None) -> Tensor:
-    """x without its axes of size 1 (all, or the given ones)."""
+    """x without its axes of size 1 (all, or the given ones). ValueError if a given one has another
+    size.
+
+    >>> md.squeeze(md.zeros((1, 3, 1))).shape
+    (3,)
+    """
     t = as_tensor(x, "squeeze")
     if axis is None:
         return reshape(t, tuple([n for n in t.shape if n != 1]))
@@ -189,7 +209,11 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
 
 
 def transpose(x: Any, *order: Any, axes: Any = None) -> Tensor:
-    """x with its axes in another order (reversed without argument), as NumPy's transpose(axes)."""
+    """x with its axes in another order (reversed without argument), as NumPy's transpose(axes).
+
+    >>> md.transpose(md.zeros((8, 3, 32, 32)), (0, 2, 3, 1)).shape
+    (8, 32, 32, 3)
+    """
     t = as_tensor(x, "transpose")
     axes = order if axes is None else (axes,)
     if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list | np.ndarray)):
@@ -204,7 +228,12 @@ def transpose(x: Any, *order: Any, axes: Any = None) -> Tensor:
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
-    """x repeated along new and size-1 axes to `shape`."""
+    """x repeated along new and size-1 axes to `shape`.
+
+    >>> md.broadcast_to(md.tensor([1., 2.]), (2, 2))
+    tensor([[1., 2.],
+            [1., 2.]])
+    """
     t = as_tensor(x, "broadcast_to")
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     try:
@@ -215,7 +244,15 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """x[index]: basic, boolean or integer-array indexing. The result is a copy."""
+    """x[index]: basic, boolean or integer-array indexing, as NumPy's. The result is a copy.
+
+    The gradient of a place that is indexed twice is the sum of both. IndexError for an index that
+    does not fit.
+
+    >>> x = md.tensor([[1., 2.], [3., 4.]])
+    >>> x[:, 0], x[x > 2]
+    (tensor([1., 3.]), tensor([3., 4.]))
+    """
     def plain(i: Any) -> Any:
         if isinstance(i, Tensor):
             return i._values()
@@ -228,7 +265,11 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
-    """The tensors joined along an existing axis (None: flattened first)."""
+    """The tensors joined along an existing axis (None: flattened first).
+
+    >>> md.concatenate([md.zeros((2, 3)), md.ones((1, 3))]).shape
+    (3, 3)
+    """
     ts = [as_tensor(t, "concatenate", "tensors") for t in tensors]
     if not ts:
         raise ValueError("concatenate: needs at least one tensor")
@@ -245,7 +286,12 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """The tensors joined along a new axis."""
+    """The tensors, all of one shape, joined along a new axis.
+
+    >>> md.stack([md.tensor([1., 2.]), md.tensor([3., 4.])])
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
     ts = [as_tensor(t, "stack", "tensors") for t in tensors]
     if not ts:
         raise ValueError("stack: needs at least one tensor")
@@ -256,7 +302,11 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
-    """x cut along an axis: into that many equal parts, or before each of the given places."""
+    """x cut along an axis: into that many equal parts, or before each of the given places.
+
+    >>> md.split(md.arange(4), 2)
+    (tensor([0, 1], dtype=int64), tensor([2, 3], dtype=int64))
+    """
     t = as_tensor(x, "split")
     (a,) = normalize_axes(axis, t.ndim, "split")
     if isinstance(sections, int | np.integer):
@@ -271,13 +321,27 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
 
 
 def flip(x: Any, axis: Any = None) -> Tensor:
-    """x in reverse order along axis (all axes for None)."""
+    """x in reverse order along axis (all axes for None).
+
+    >>> md.flip(md.tensor([1., 2., 3.]))
+    tensor([3., 2., 1.])
+    """
     t = as_tensor(x, "flip")
     return Flip.apply(t, axes=normalize_axes(axis, t.ndim, "flip"))
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
-    """x with a border, as numpy.pad; modes constant, edge, reflect, wrap."""
+    """x with a border, as numpy.pad: `pad_width` is an int, a pair (before, after), or one pair per
+    axis; modes constant, edge, reflect, wrap.
+
+    ValueError for another mode or widths that do not fit, TypeError for widths that are not
+    integers.
+
+    >>> md.pad(md.tensor([1., 2., 3.]), (1, 2))
+    tensor([0., 1., 2., 3., 0., 0.])
+    >>> md.pad(md.tensor([1., 2., 3.]), (0, 2), mode="reflect")
+    tensor([1., 2., 3., 2., 1.])
+    """
     t = as_tensor(x, "pad")
     if mode not in ("constant", "edge", "reflect", "wrap"):
         raise ValueError(f"pad: mode must be constant, edge, reflect or wrap, got {mode!r}")

@@ -1,0 +1,163 @@
+"""Writes docs/api.md, the reference of the public API, from the docstrings: `make docs`.
+
+The page is a function of the sources alone. In a docstring, a paragraph of prose becomes Markdown,
+an indented one (a formula) a code block, one that begins with `>>>` an example, and lines of the
+form `name: meaning` a list of arguments.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
+WIDTH = 96
+
+# (module, prefix of its names, whether its names are grouped by the files that define them)
+MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", "nn.", True),
+           ("minidl.nn.init", "nn.init.", False), ("minidl.optim", "optim.", False),
+           ("minidl.data", "data.", False), ("minidl.models", "models.", False))
+
+HEAD = """\
+# API reference
+
+Written by `make docs` from the docstrings; the examples run in the tests, which begin with:
+
+```python
+import numpy as np
+import minidl as md
+from minidl import data, nn, optim
+```
+
+How it all fits together: [design.md](design.md).
+"""
+
+
+def page() -> str:
+    """The whole page: a head, an index, and a section per module."""
+    index, sections, anchors = [], [], Anchors()
+    for module_name, prefix, grouped in MODULES:
+        module = importlib.import_module(module_name)
+        title = f"`{module_name}`"
+        index.append(f"\n**[{title}](#{anchors.add(title)})**\n")
+        text = "" if module_name == "minidl" else f"\n{markdown(module.__doc__)}\n"
+        sections.append(f"\n## {title}\n{text}")
+        for group, names in groups(module, grouped):
+            links, index_line = [], ""
+            if group:
+                heading = f"`{group}`"
+                index_line = f"[{group.rpartition('.')[2]}](#{anchors.add(heading)}): "
+                doc = importlib.import_module(group).__doc__
+                sections.append(f"\n### {heading}\n\n{markdown(doc)}\n")
+            for name in names:
+                heading = prefix + name
+                links.append(f"[{name}](#{anchors.add(heading)})")
+                level = "####" if group else "###"
+                sections.append(f"\n{level} {heading}\n\n{entry(heading, getattr(module, name))}\n")
+            index.append(f"- {index_line}{' · '.join(links)}")
+    return f"{HEAD}\n## Index\n" + "\n".join(index) + "\n" + "".join(sections)
+
+
+class Anchors:
+    """The anchors that GitHub gives to headings; equal ones are numbered."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, int] = {}
+
+    def add(self, heading: str) -> str:
+        slug = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        count = self.seen.get(slug, 0)
+        self.seen[slug] = count + 1
+        return f"{slug}-{count}" if count else slug
+
+
+def groups(module: ModuleType, grouped: bool) -> Iterator[tuple[str, list[str]]]:
+    """(defining module, names in the order of its source); one nameless group if not grouped."""
+    names = public_names(module)
+    if not grouped:
+        yield "", names
+        return
+    homes = {name: getattr(module, name).__module__ for name in names}
+    for home in sorted(set(homes.values())):
+        order = list(vars(importlib.import_module(home)))
+        yield home, sorted((n for n in names if homes[n] == home), key=order.index)
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Public functions and classes; the operations stand in minidl.ops alone."""
+    own = [name for name, value in vars(module).items()
+           if name[0] != "_" and getattr(value, "__module__", "") == module.__name__]
+    names = [name for name in getattr(module, "__all__", own) if callable(getattr(module, name))]
+    if module.__name__ == "minidl":
+        names = [name for name in names if name not in module.ops.__all__]
+    return names
+
+
+def entry(name: str, value: Any) -> str:
+    """Signature, docstring, and the public methods of a class."""
+    is_error = inspect.isclass(value) and issubclass(value, Exception)
+    lines = textwrap.fill(name if is_error else name + signature(value), WIDTH,
+                          subsequent_indent="    ", break_long_words=False,
+                          break_on_hyphens=False)
+    text = f"```python\n{lines}\n```\n\n{markdown(value.__doc__)}"
+    methods = list(documented_members(value)) if inspect.isclass(value) else []
+    return "\n\n".join([text, *methods])
+
+
+def documented_members(cls: type) -> Iterator[str]:
+    """A list item for each public method and property that the class defines with a docstring."""
+    for name, member in vars(cls).items():
+        function = getattr(cls, name)
+        if name[0] == "_" or not (isinstance(member, property) or inspect.isroutine(function)):
+            continue
+        if function.__doc__:
+            call = name if isinstance(member, property) else name + signature(
+                function, bound=not isinstance(member, classmethod))
+            body = markdown(function.__doc__)
+            yield textwrap.indent(f"`.{call}`: {body}", "  ").replace("  ", "- ", 1)
+
+
+def signature(value: Any, bound: bool = False) -> str:
+    """Names and defaults; `bound` leaves the first parameter, self, out."""
+    found = inspect.signature(value)
+    parameters = [p.replace(annotation=p.empty) for p in found.parameters.values()][bound:]
+    text = str(found.replace(parameters=parameters, return_annotation=found.empty))
+    return re.sub(r"<class 'numpy\.(\w+)'>", r"np.\1", text)
+
+
+def markdown(docstring: str | None) -> str:
+    """A docstring in Markdown."""
+    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(map(paragraph, paragraphs))
+
+
+def paragraph(text: str) -> str:
+    if text.startswith(">>>"):
+        return f"```pycon\n{text}\n```"
+    if text.startswith("    "):
+        return f"```text\n{textwrap.dedent(text)}\n```"
+    if re.match(r"[a-z_]+: +\S", text):
+        arguments = re.split(r"\n(?=\S)", text)
+        return "\n".join(re.sub(r"^(\w+): +", r"- `\1`: ", escaped(re.sub(r"\n +", " ", a)))
+                         for a in arguments)
+    # Prose that ends in lines further in: a formula without an empty line before it.
+    prose, formula = re.fullmatch(r"(.*?)((?:\n {4}.*)*)", text, re.S).groups()  # type: ignore[union-attr]
+    block = f"\n\n{paragraph(formula[1:])}" if formula else ""
+    return escaped(prose) + block
+
+
+def escaped(text: str) -> str:
+    """Prose whose signs mean themselves in Markdown; what is in backquotes stays."""
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = [re.sub(r"[*<]|(?<!\w)_|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
+    return re.sub(r"^([-+=#>])(?=[ =\n])", r"\\\1", "".join(parts), flags=re.M)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
