@@ -5,7 +5,7 @@
 """
 
 from .tensor import Tensor  # isort: skip  (first: the rest builds on it)
-from . import data, nn, ops, optim
+from . import data, models, nn, ops, optim
 from .autograd import Function, grad, gradcheck, no_grad
 from .files import load, save
 from .kernels import use_backend
@@ -23,7 +23,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Function", "Tensor", "data", "empty_cache", "get_num_threads", "grad", "gradcheck", "load",
-    "manual_seed", "nn", "no_grad", "ops", "optim", "save", "set_num_threads", "set_precision",
-    "show_versions",
-    "use_backend", *ops.__all__,
+    "manual_seed", "models", "nn", "no_grad", "ops", "optim", "save", "set_num_threads",
+    "set_precision", "show_versions", "use_backend", *ops.__all__,
 ]

@@ -12,7 +12,7 @@ import minidl as md
 from minidl import data, models, nn, optim
 
 NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "np": np}
-PUBLIC = (md, nn, nn.init, data, models)
+PUBLIC = (md, nn, nn.init, optim, data, models)
 
 
 def modules():

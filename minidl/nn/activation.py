@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
+from ..ops.common import real_number
 from ..tensor import Tensor
 from .layer import Layer
 
@@ -29,7 +32,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
-        self.slope = slope
+        self.slope = real_number(slope, "LeakyReLU", "slope")
 
     def forward(self, x: Any) -> Tensor:
         return ops.leaky_relu(x, self.slope)
@@ -101,6 +104,8 @@ class Softmax(Layer):
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
+        if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+            raise TypeError(f"Softmax: axis must be an int, got {axis!r}")
         self.axis = axis
 
     def forward(self, x: Any) -> Tensor:

@@ -111,13 +111,16 @@ def lecun_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
 def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0) -> np.ndarray:
     """Orthonormal columns (or rows, if there are more columns), times gain (Saxe et al. 2014).
 
-    Axes before the last are taken together. ValueError for fewer than two axes.
+    Axes before the last are taken together. ValueError for fewer than two axes, TypeError for a
+    dtype that is no float.
 
     >>> w = nn.init.orthogonal((3, 3, 4, 8))
     >>> q = w.reshape(36, 8)
     >>> np.allclose(q.T @ q, np.eye(8), atol=1e-6)
     True
     """
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"orthogonal: dtype must be a float, got {np.dtype(dtype)}")
     if len(shape) < 2:
         raise ValueError(f"orthogonal: needs at least two axes, got shape {tuple(shape)}")
     rows, cols = math.prod(shape[:-1]), shape[-1]

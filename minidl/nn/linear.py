@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.common import float_tensor
+from ..ops.common import float_tensor, whole
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
@@ -45,5 +45,4 @@ class Dense(Layer):
 def positive(where: str, **sizes: int) -> None:
     """Every given size is an int >= 1."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{where}: {name} must be an int >= 1, got {size!r}")
+        whole(size, where, name, 1)

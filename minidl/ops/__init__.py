@@ -74,7 +74,7 @@ METHODS = frozenset([
 ])
 
 __all__ = [
-    "METHODS", "abs", "accuracy", "add", "arange", "argmax", "argmin", "astype", "avg_pool",
+    "abs", "accuracy", "add", "arange", "argmax", "argmin", "astype", "avg_pool",
     "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to", "clip", "compare",
     "concatenate", "conv", "conv_transpose", "cross_entropy", "divide", "dropout", "einsum", "elu",
     "embedding", "exp", "expand_dims", "eye", "flatten", "flip", "full", "full_like", "gelu",

@@ -12,7 +12,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Deferred, Function, GradSum, computed
 from ..tensor import Tensor
-from .common import float_tensor
+from .common import float_tensor, real_number
 from .fusion import MaskedGrad, NormOutput, OutputGrad
 
 
@@ -154,7 +154,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     >>> md.leaky_relu(md.tensor([-2., 0., 3.]), slope=0.5)
     tensor([-1.,  0.,  3.])
     """
-    return LeakyReLU.apply(float_tensor(x, "leaky_relu"), slope=_number(slope, "leaky_relu",
+    return LeakyReLU.apply(float_tensor(x, "leaky_relu"), slope=real_number(slope, "leaky_relu",
                                                                         "slope"))
 
 
@@ -164,7 +164,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> md.elu(md.tensor([-1000., 0., 3.]))
     tensor([-1.,  0.,  3.])
     """
-    return ELU.apply(float_tensor(x, "elu"), alpha=_number(alpha, "elu", "alpha"))
+    return ELU.apply(float_tensor(x, "elu"), alpha=real_number(alpha, "elu", "alpha"))
 
 
 def softplus(x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
@@ -175,11 +175,11 @@ def softplus(x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
     >>> md.softplus(md.tensor([-1000., 0., 1000.])).data.round(4)
     array([0.000e+00, 6.931e-01, 1.000e+03], dtype=float32)
     """
-    beta = _number(beta, "softplus", "beta")
+    beta = real_number(beta, "softplus", "beta")
     if not beta > 0:
         raise ValueError(f"softplus: beta must be > 0, got {beta!r}")
     return Softplus.apply(float_tensor(x, "softplus"), beta=beta,
-                          threshold=_number(threshold, "softplus", "threshold"))
+                          threshold=real_number(threshold, "softplus", "threshold"))
 
 
 def silu(x: Any) -> Tensor:
@@ -203,10 +203,3 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
     return GELU.apply(float_tensor(x, "gelu"), tanh=approximate == "tanh")
-
-
-def _number(value: Any, where: str, name: str) -> float:
-    """A real number as a float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{where}: {name} must be a number, got {type(value).__name__}")
-    return float(value)

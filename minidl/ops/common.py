@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from typing import Any
 
@@ -49,6 +50,24 @@ def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
         raise ValueError(f'{where}: reduction must be "mean", "sum" or "none", '
                          f'got {reduction!r}')
     return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)
+
+
+def real_number(value: Any, where: str, name: str) -> float:
+    """A real number as a float; a TypeError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{where}: {name} must be a number, got {type(value).__name__}")
+    return float(value)
+
+
+def whole(value: Any, where: str, name: str, least: int) -> int:
+    """A whole number as an int; a ValueError for anything else, and for less than `least`."""
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{where}: {name} must be an int >= {least}, got {value!r}")
+    return number
 
 
 def normalize_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:

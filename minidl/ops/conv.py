@@ -11,7 +11,7 @@ from .. import kernels
 from ..autograd import Deferred, Function, computed
 from ..settings import get_precision
 from ..tensor import Tensor
-from .common import float_tensor, pair, same_float
+from .common import float_tensor, pair, same_float, whole
 from .fusion import ConvOutput, NormGrad, NormOutput, SummedGrad
 
 IMAGE_VALUES = 128 * 1024       # 512 KB
@@ -173,8 +173,7 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
     kh, kw, ci, co = filters
     if 0 in filters:
         raise ValueError(f"conv: weight has an empty axis: {filters}")
-    if type(groups) is not int or groups < 1:
-        raise ValueError(f"conv: groups must be an int >= 1, got {groups!r}")
+    groups = whole(groups, "conv", "groups", 1)
     if images[3] != ci * groups:
         raise ValueError(f"conv: x has {images[3]} channels, but weight {filters} with "
                          f"groups={groups} expects {ci * groups}")

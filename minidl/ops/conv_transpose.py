@@ -9,7 +9,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import float_tensor, pair, same_float
+from .common import float_tensor, pair, same_float, whole
 
 
 class ConvTranspose(Function):
@@ -90,8 +90,7 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
     if weight.ndim != 4 or 0 in weight.shape:
         raise ValueError(f"{where}: weight must be (KH, KW, C_in / groups, C_out), "
                          f"got shape {weight.shape}")
-    if type(groups) is not int or groups < 1:
-        raise ValueError(f"{where}: groups must be an int >= 1, got {groups!r}")
+    groups = whole(groups, where, "groups", 1)
     ci, co = weight.shape[2:]
     if x.shape[3] != ci * groups:
         raise ValueError(f"{where}: x has {x.shape[3]} channels, but weight {weight.shape} with "

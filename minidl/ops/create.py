@@ -131,7 +131,7 @@ def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> 
 
 
 def _like(x: Any, dtype: Any) -> tuple[tuple[int, ...], Any]:
-    array = x if isinstance(x, Tensor) else np.asarray(x)
+    array = x if isinstance(x, Tensor) else plain_array(x)
     return array.shape, array.dtype if dtype is None else dtype
 
 

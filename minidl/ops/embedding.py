@@ -9,7 +9,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor
+from .common import as_tensor, float_tensor, whole
 
 
 class Embedding(Function):
@@ -59,8 +59,7 @@ def one_hot(indices: Any, depth: int) -> Tensor:
             [1., 0., 0.]])
     """
     numbers = index_array(indices, "one_hot", "indices")
-    if isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1:
-        raise ValueError(f"one_hot: depth must be an int >= 1, got {depth!r}")
+    depth = whole(depth, "one_hot", "depth", 1)
     outside = (numbers < 0) | (numbers >= depth)
     if outside.any():
         raise ValueError(f"one_hot: index {numbers[outside][0]} is outside 0..{depth - 1}")

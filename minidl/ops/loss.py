@@ -226,7 +226,8 @@ def class_indices(labels: Tensor, shape: tuple[int, ...], ignore_index: int | No
                   ) -> np.ndarray:
     """Labels as a flat int64 array, checked; ignored ones are -1."""
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"{where}: labels must be integers or a distribution, got {labels.dtype}")
+        what = "integers or a distribution" if where == "cross_entropy" else "integers"
+        raise TypeError(f"{where}: labels must be {what}, got {labels.dtype}")
     if labels.shape != shape[:-1]:
         raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
                          f"got {labels.shape}")

@@ -10,7 +10,7 @@ from .. import kernels
 from ..autograd import Function
 from ..random import generator
 from ..tensor import Tensor
-from .common import float_tensor
+from .common import float_tensor, real_number
 
 
 class Dropout(Function):
@@ -31,8 +31,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     """Zero each value with probability p and scale the rest by 1 / (1 - p); x itself if not
     training (Srivastava et al. 2014).
 
-    The mask comes from minidl's generator. ValueError unless p is in [0, 1], TypeError unless x is
-    float32 or float64.
+    The mask comes from minidl's generator. ValueError unless p is in [0, 1], TypeError unless p is
+    a number and x float32 or float64.
 
     >>> md.dropout(md.ones(3), 0.5, training=False)
     tensor([1., 1., 1.])
@@ -40,7 +40,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     >>> np.unique(md.dropout(md.ones(1000), 0.5))
     array([0., 2.], dtype=float32)
     """
-    if isinstance(p, bool) or not isinstance(p, int | float) or not 0.0 <= p <= 1.0:
+    if not 0.0 <= real_number(p, "dropout", "p") <= 1.0:
         raise ValueError(f"dropout: p must be in [0, 1], got {p!r}")
     x = float_tensor(x, "dropout")
     if not training or p == 0:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Deferred, Function
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, normalize_axes
+from .common import as_tensor, normalize_axes
 
 max_of = max        # the built-in, whose name the operation takes
 
@@ -101,6 +101,21 @@ class Var(Function):
         return kernels.multiply(self.deviation, factor)
 
 
+class Std(Var):
+    """y = sqrt(var);  dx = (x - mean) dy / (y (count - ddof)), 0 where y is 0."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], ddof: float, keepdims: bool
+                ) -> np.ndarray:
+        y = np.sqrt(super().forward(x, axes, ddof, keepdims))
+        self.y = y.reshape(self.kept)
+        return y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        flat = self.y == 0
+        half = np.divide(dy.reshape(self.kept), 2 * np.where(flat, dy.dtype.type(1), self.y))
+        return super().backward(np.where(flat, dy.dtype.type(0), half))
+
+
 class _Extreme(Function):
     """y = largest (smallest) of x over axes;  dx = dy, shared equally by the places that win."""
 
@@ -174,24 +189,28 @@ def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Te
     >>> md.var(x), md.var(x, ddof=1)
     (tensor(1.), tensor(2.))
     """
-    return _variance("var", x, axis, ddof, keepdims)
+    return _variance(Var, "var", x, axis, ddof, keepdims)
 
 
-def _variance(where: str, x: Any, axis: Any, ddof: float, keepdims: bool) -> Tensor:
-    t = float_tensor(x, where)
-    return Var.apply(t, axes=normalize_axes(axis, t.ndim, where), ddof=ddof, keepdims=keepdims)
+def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, keepdims: bool
+              ) -> Tensor:
+    t = as_tensor(x, where)
+    axes = normalize_axes(axis, t.ndim, where)
+    if t.dtype.kind != "f":
+        of_integers = np.var if function is Var else np.std
+        return Tensor(np.asarray(of_integers(t._values(), axis=axes, ddof=ddof,
+                                             keepdims=keepdims)))
+    return function.apply(t, axes=axes, ddof=ddof, keepdims=keepdims)
 
 
 def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    """The square root of `var`: the standard deviation. Its gradient is NaN where all values are
+    """The square root of `var`: the standard deviation. Its gradient is 0 where all values are
     equal.
 
     >>> md.std(md.tensor([[1., 3.], [0., 4.]]), axis=1)
     tensor([1., 2.])
     """
-    from .math import sqrt
-
-    return sqrt(_variance("std", x, axis, ddof, keepdims))
+    return _variance(Std, "std", x, axis, ddof, keepdims)
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -225,6 +244,13 @@ def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: b
     return function.apply(t, axes=axes, keepdims=keepdims)
 
 
+def _place(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+    t = as_tensor(x, where)
+    if axis is not None and not isinstance(axis, int | np.integer):
+        raise TypeError(f"{where}: axis must be an int or None, got {axis!r}")
+    return Tensor(np.asarray(function(t._values(), axis, keepdims=keepdims)))
+
+
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The place of the (first) largest value, int64; of the flattened tensor for axis None, an int
     otherwise. ValueError for no values.
@@ -232,7 +258,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     >>> md.argmax(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([1, 0], dtype=int64)
     """
-    return Tensor(np.asarray(np.argmax(as_tensor(x, "argmax")._values(), axis, keepdims=keepdims)))
+    return _place(np.argmax, "argmax", x, axis, keepdims)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -242,4 +268,4 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     >>> md.argmin(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([0, 1], dtype=int64)
     """
-    return Tensor(np.asarray(np.argmin(as_tensor(x, "argmin")._values(), axis, keepdims=keepdims)))
+    return _place(np.argmin, "argmin", x, axis, keepdims)

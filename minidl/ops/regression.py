@@ -10,7 +10,7 @@ from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
 from .activation import softplus
-from .common import as_tensor, float_tensor, reduced
+from .common import as_tensor, float_tensor, real_number, reduced
 from .math import abs as absolute
 from .math import add, multiply, negative, subtract
 
@@ -60,7 +60,7 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0)
     >>> md.huber_loss(md.tensor([1., 2.]), md.tensor([0., 4.]), reduction="none")
     tensor([0.5, 1.5])
     """
-    if not delta > 0:
+    if not real_number(delta, "huber_loss", "delta") > 0:
         raise ValueError(f"huber_loss: delta must be > 0, got {delta!r}")
     d = _difference(x, target, "huber_loss")
     return reduced(Huber.apply(d, delta=float(delta)), reduction, "huber_loss")

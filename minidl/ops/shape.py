@@ -243,7 +243,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
                          f"{shape}") from None
 
 
-def getitem(x: Tensor, index: Any) -> Tensor:
+def getitem(x: Any, index: Any) -> Tensor:
     """x[index]: basic, boolean or integer-array indexing, as NumPy's. The result is a copy.
 
     The gradient of a place that is indexed twice is the sum of both. IndexError for an index that
@@ -261,7 +261,17 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         return i
 
     index = tuple([plain(i) for i in index]) if isinstance(index, tuple) else plain(index)
-    return GetItem.apply(x, index=index)
+    return GetItem.apply(as_tensor(x, "getitem"), index=index)
+
+
+def _listed(tensors: Any, where: str) -> list[Tensor]:
+    """The tensors of a list, or of a tensor's first axis."""
+    try:
+        members = list(tensors)
+    except TypeError:
+        raise TypeError(f"{where}: tensors must be a list of tensors, "
+                        f"got {type(tensors).__name__}") from None
+    return [as_tensor(t, where, "tensors") for t in members]
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
@@ -270,7 +280,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     >>> md.concatenate([md.zeros((2, 3)), md.ones((1, 3))]).shape
     (3, 3)
     """
-    ts = [as_tensor(t, "concatenate", "tensors") for t in tensors]
+    ts = _listed(tensors, "concatenate")
     if not ts:
         raise ValueError("concatenate: needs at least one tensor")
     if axis is None:
@@ -292,7 +302,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     tensor([[1., 2.],
             [3., 4.]])
     """
-    ts = [as_tensor(t, "stack", "tensors") for t in tensors]
+    ts = _listed(tensors, "stack")
     if not ts:
         raise ValueError("stack: needs at least one tensor")
     normalize_axes(axis, ts[0].ndim + 1, "stack")
@@ -316,7 +326,11 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
         step = t.shape[a] // int(sections)
         ends = [step * k for k in range(1, int(sections))]
     else:
-        ends = [operator.index(e) for e in sections]
+        try:
+            ends = [operator.index(e) for e in sections]
+        except TypeError:
+            raise TypeError(f"split: sections must be an int or a list of ints, "
+                            f"got {sections!r}") from None
     return Split.apply(t, ends=ends, axis=a)
 
 

@@ -273,6 +273,26 @@ def test_activations_refuse_integers(make):
         make()(np.arange(4))
 
 
+def test_numpy_integers_are_sizes():
+    two, three = np.int64(2), np.int32(3)
+    assert nn.Dense(two, three).weight.shape == (2, 3)
+    assert nn.Conv(two, two, three, groups=two)(uniform(1, 5, 5, 2)).shape == (1, 3, 3, 2)
+    assert md.conv(uniform(1, 5, 5, 2), uniform(3, 3, 1, 2), groups=two).shape == (1, 3, 3, 2)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: nn.LeakyReLU("a"), ["LeakyReLU", "slope", "str"]),
+    (lambda: nn.Softmax("x"), ["Softmax", "axis", "'x'"]),
+    (lambda: nn.init.orthogonal((2, 2), dtype=int), ["orthogonal", "dtype", "int64"]),
+    (lambda: md.huber_loss(uniform(2), uniform(2), delta="a"), ["huber_loss", "delta", "str"]),
+    (lambda: md.concatenate(3), ["concatenate", "tensors", "int"]),
+    (lambda: md.split(uniform(4), 2.0), ["split", "sections", "2.0"]),
+])
+def test_options_of_a_wrong_type(make, words):
+    with refuses(TypeError, *words):
+        make()
+
+
 def test_an_error_that_is_not_a_text_passes_a_sequential_as_it_is():
     class Failing(nn.Layer):
         def forward(self, x):

@@ -159,3 +159,9 @@ test_errors = errors_of([
     (lambda: md.zeros(-1), ValueError, "negative"),
     (lambda: md.rand(2, dtype=np.int64), TypeError, "int64"),
 ])
+
+
+def test_like_of_lists_is_like_a_tensor_of_them():
+    for function in (md.zeros_like, md.ones_like, md.rand_like, md.randn_like):
+        assert function([1.0, 2.0]).dtype == np.float32
+    assert md.zeros_like([1, 2]).dtype == np.int64
