@@ -5,19 +5,8 @@
 #include <stdint.h>
 #include "vectors.h"
 
-#define REAL float
-#define INT int32_t
-#define NAME(x) x##_f32
-#include "lines_body.h"
-#undef REAL
-#undef INT
-#undef NAME
-#define REAL double
-#define INT int64_t
-#define NAME(x) x##_f64
-#include "lines_body.h"
-#undef REAL
-#undef INT
-#undef NAME
+#define BODY "lines_body.h"
+#include "both_reals.h"
+#undef BODY
 
 #endif

@@ -29,19 +29,10 @@
 #endif
 
 #define MICRO_INLINE static inline __attribute__((always_inline))
-#define MICRO_CAT2(a, b) a##b
-#define MICRO_CAT(a, b) MICRO_CAT2(a, b)
 
-#define REAL float
-#define NAME(x) x##_f32
-#include "micro_body.h"
-#undef REAL
-#undef NAME
-#define REAL double
-#define NAME(x) x##_f64
-#include "micro_body.h"
-#undef REAL
-#undef NAME
+#define BODY "micro_body.h"
+#include "both_reals.h"
+#undef BODY
 
 /* Ask for part i of `parts` of some memory that is needed soon. */
 MICRO_INLINE void prefetch_part(const char *p, ptrdiff_t bytes, ptrdiff_t i, ptrdiff_t parts) {

@@ -55,20 +55,9 @@ static void merge_chunks(const double *partial, ptrdiff_t rows, ptrdiff_t chunk,
     for (ptrdiff_t c = 0; c < channels; c++) var[c] = var[c] < 0 ? 0 : var[c] / rows;
 }
 
-#define REAL float
-#define INT int32_t
-#define NAME(x) x##_f32
-#include "norm_rows_body.h"
-#undef REAL
-#undef INT
-#undef NAME
-#define REAL double
-#define INT int64_t
-#define NAME(x) x##_f64
-#include "norm_rows_body.h"
-#undef REAL
-#undef INT
-#undef NAME
+#define BODY "norm_rows_body.h"
+#include "both_reals.h"
+#undef BODY
 
 #if !defined(__clang__)
 #pragma GCC pop_options

@@ -8,28 +8,10 @@
 #define MINIDL_POOL_ROWS_H
 #include <stddef.h>
 #include <stdint.h>
+#include "vectors.h"
 
-#if defined(__AVX512F__)
-#define POOL_BYTES 64
-#elif defined(__AVX__)
-#define POOL_BYTES 32
-#else
-#define POOL_BYTES 16
-#endif
-
-#define REAL float
-#define INT int32_t
-#define NAME(x) x##_f32
-#include "pool_rows_body.h"
-#undef REAL
-#undef INT
-#undef NAME
-#define REAL double
-#define INT int64_t
-#define NAME(x) x##_f64
-#include "pool_rows_body.h"
-#undef REAL
-#undef INT
-#undef NAME
+#define BODY "pool_rows_body.h"
+#include "both_reals.h"
+#undef BODY
 
 #endif

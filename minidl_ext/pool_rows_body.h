@@ -1,13 +1,13 @@
 /* Body of pool_rows.h for one type, REAL. No include guard: it is included once per type. */
 
-typedef REAL NAME(reals) __attribute__((vector_size(POOL_BYTES), aligned(sizeof(REAL)), may_alias));
-typedef INT NAME(ints) __attribute__((vector_size(POOL_BYTES)));
+typedef REAL NAME(reals) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef INT NAME(ints) __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint8_t NAME(places)
-    __attribute__((vector_size(POOL_BYTES / sizeof(REAL)), aligned(1), may_alias));
+    __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL)), aligned(1), may_alias));
 #define V NAME(reals)
 #define VI NAME(ints)
 #define VP NAME(places)
-#define VL ((ptrdiff_t)(POOL_BYTES / sizeof(REAL)))
+#define VL ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 
 /* The largest value of each channel over taps (k, l), k0 <= k < k1, l0 <= l < l1, of a window
  * whose (0, 0) is at `window`, and its place k * kw + l. NaN wins; the first of equals wins. */
