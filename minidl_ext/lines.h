@@ -1,4 +1,4 @@
-/* Sum and maximum of values that lie together, for float and for double. */
+/* Sums and the maximum of values that lie together, for float and for double. */
 #ifndef MINIDL_LINES_H
 #define MINIDL_LINES_H
 #include <stddef.h>

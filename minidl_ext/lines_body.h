@@ -27,6 +27,53 @@ static double NAME(line_sum)(const REAL *x, ptrdiff_t n) {
     return total;
 }
 
+/* The sum of (x - shift)^2 over n values, like line_sum; that of x - shift goes to *sum_off. */
+static double NAME(line_squares)(const REAL *x, ptrdiff_t n, REAL shift, double *sum_off) {
+    const ptrdiff_t step = NAME(SIDE) * LANES;
+    double total = 0, off = 0;
+    ptrdiff_t i = 0;
+    while (i + step <= n) {
+        V square[NAME(SIDE)], sum[NAME(SIDE)];
+        for (int k = 0; k < NAME(SIDE); k++) square[k] = sum[k] = (V){0};
+        for (int r = 0; r < NAME(RUN) && i + step <= n; r++, i += step)
+            _Pragma("GCC unroll 4") for (int k = 0; k < NAME(SIDE); k++) {
+                const V d = LOAD(x + i + k * LANES) - shift;
+                square[k] += d * d;
+                sum[k] += d;
+            }
+        for (int k = 0; k < NAME(SIDE); k++)
+            for (ptrdiff_t j = 0; j < LANES; j++) {
+                total += square[k][j];
+                off += sum[k][j];
+            }
+    }
+    for (; i < n; i++) {
+        const double d = x[i] - shift;
+        total += d * d;
+        off += d;
+    }
+    *sum_off = off;
+    return total;
+}
+
+/* The sum of a b over n values, like line_sum. */
+static double NAME(line_dot)(const REAL *a, const REAL *b, ptrdiff_t n) {
+    const ptrdiff_t step = NAME(SIDE) * LANES;
+    double total = 0;
+    ptrdiff_t i = 0;
+    while (i + step <= n) {
+        V sum[NAME(SIDE)];
+        for (int k = 0; k < NAME(SIDE); k++) sum[k] = (V){0};
+        for (int r = 0; r < NAME(RUN) && i + step <= n; r++, i += step)
+            _Pragma("GCC unroll 4") for (int k = 0; k < NAME(SIDE); k++)
+                sum[k] += LOAD(a + i + k * LANES) * LOAD(b + i + k * LANES);
+        for (int k = 0; k < NAME(SIDE); k++)
+            for (ptrdiff_t j = 0; j < LANES; j++) total += sum[k][j];
+    }
+    for (; i < n; i++) total += (double)a[i] * b[i];
+    return total;
+}
+
 /* The largest of n >= 1 values; what it is if one of them is NaN is not said. */
 static REAL NAME(line_max)(const REAL *x, ptrdiff_t n) {
     REAL top = x[0];

@@ -31,6 +31,8 @@ if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same s
     from .reference.depthwise import *  # noqa: F403
     from .reference.elementwise import *  # noqa: F403
     from .reference.embedding import *  # noqa: F403
+    from .reference.group_norm import *  # noqa: F403
+    from .reference.layer_norm import *  # noqa: F403
     from .reference.loss import *  # noqa: F403
     from .reference.matmul import *  # noqa: F403
     from .reference.norm import *  # noqa: F403
@@ -58,6 +60,8 @@ FAMILIES = {
              "global_avg_pool", "global_avg_pool_backward"),
     "norm": ("batch_stats", "batch_norm_factors", "batch_norm_apply", "batch_norm_backward",
              "batch_norm_sums", "batch_norm_finish", "batch_norm_input_grad"),
+    "layer_norm": ("layer_norm", "layer_norm_backward"),
+    "group_norm": ("group_norm", "group_norm_backward"),
     "norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
     "embedding": ("embedding", "embedding_backward"),
     "loss": ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward",

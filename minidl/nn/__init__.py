@@ -11,12 +11,38 @@ from .conv import Conv, ConvTranspose
 from .dropout import Dropout
 from .embedding import Embedding
 from .layer import Layer, Parameter, StateError
+from .layer_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .linear import Dense
 from .norm import BatchNorm
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 
 __all__ = [
-    "GELU", "AvgPool", "BatchNorm", "Conv", "ConvTranspose", "Dense", "Dropout", "Embedding",
-    "Flatten", "GlobalAvgPool", "Identity", "Layer", "LayerList", "LeakyReLU", "MaxPool",
-    "Parameter", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softmax", "StateError", "Tanh", "init",
+    "GELU",
+    "AvgPool",
+    "BatchNorm",
+    "Conv",
+    "ConvTranspose",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAvgPool",
+    "GroupNorm",
+    "Identity",
+    "InstanceNorm",
+    "Layer",
+    "LayerList",
+    "LayerNorm",
+    "LeakyReLU",
+    "MaxPool",
+    "Parameter",
+    "RMSNorm",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "StateError",
+    "Tanh",
+    "init",
 ]

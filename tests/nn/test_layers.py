@@ -11,6 +11,7 @@ import pytest
 import minidl as md
 from minidl import nn
 from tests.harness import both_backends, close, refuses, uniform
+from tests.ops import test_layer_norm as norms
 from tests.ops.test_conv_transpose import conv_transpose as transposed
 
 
@@ -83,6 +84,17 @@ LAYERS = [
      "BatchNorm(3, eps=1e-05, momentum=None, affine=False, track_stats=False)", (6, 3),
      batch_norm, {}),
     ("ReLU", nn.ReLU, "ReLU()", (4, 3), lambda layer, x: np.maximum(x, 0), {}),
+    ("LayerNorm", lambda: nn.LayerNorm(4), "LayerNorm(4, eps=1e-05)", (2, 3, 4),
+     lambda layer, x: norms.layer_norm(x, None, None), {"gamma": (4,), "beta": (4,)}),
+    ("RMSNorm", lambda: nn.RMSNorm(4, 0.1), "RMSNorm(4, eps=0.1)", (2, 3, 4),
+     lambda layer, x: norms.rms_norm(x, None, 0.1), {"gamma": (4,)}),
+    ("GroupNorm", lambda: nn.GroupNorm(2, 4), "GroupNorm(2, 4, eps=1e-05)", (2, 3, 3, 4),
+     lambda layer, x: norms.group_norm(x, 2, None, None), {"gamma": (4,), "beta": (4,)}),
+    ("InstanceNorm", lambda: nn.InstanceNorm(4), "InstanceNorm(4, eps=1e-05)", (2, 3, 3, 4),
+     lambda layer, x: norms.instance_norm(x, None, None), {}),
+    ("InstanceNorm, affine", lambda: nn.InstanceNorm(4, affine=True),
+     "InstanceNorm(4, eps=1e-05, affine=True)", (2, 3, 3, 4),
+     lambda layer, x: norms.instance_norm(x, None, None), {"gamma": (4,), "beta": (4,)}),
     ("LeakyReLU", lambda: nn.LeakyReLU(0.2), "LeakyReLU(slope=0.2)", (4, 3),
      lambda layer, x: np.where(x > 0, x, 0.2 * x), {}),
     ("GELU", nn.GELU, "GELU(approximate='none')", (4, 3), gelu, {}),
@@ -247,6 +259,14 @@ ERRORS = [
     (lambda: nn.ConvTranspose(3, 4, 2)(uniform(2, 8, 8, 4)), ["ConvTranspose", "(2, 8, 8, 4)"]),
     (lambda: nn.Embedding(5, 3)([0, 5]), ["embedding", "5", "0..4"]),
     (lambda: nn.Softmax(2)(uniform(4, 4)), ["softmax", "axis 2"]),
+    (lambda: nn.LayerNorm(0), ["LayerNorm", "features", "0"]),
+    (lambda: nn.LayerNorm(3, eps=-1), ["LayerNorm", "eps", "-1"]),
+    (lambda: nn.LayerNorm(3)(uniform(2, 4)), ["LayerNorm expected (..., 3)", "(2, 4)"]),
+    (lambda: nn.RMSNorm(3)(uniform(2, 4)), ["RMSNorm expected (..., 3)", "(2, 4)"]),
+    (lambda: nn.GroupNorm(2, 3), ["GroupNorm", "3 features", "2 groups"]),
+    (lambda: nn.GroupNorm(0, 4), ["GroupNorm", "groups", "0"]),
+    (lambda: nn.GroupNorm(2, 4)(uniform(2, 5, 6)), ["GroupNorm expected (..., 4)", "(2, 5, 6)"]),
+    (lambda: nn.InstanceNorm(3)(uniform(2, 4, 2)), ["InstanceNorm expected (..., 3)"]),
     # hints
     (lambda: nn.Conv(3, 4, 3)(uniform(2, 3, 8, 8)), ["channels come last", "transpose"]),
     (lambda: nn.Conv(1, 4, 3)(uniform(2, 8, 8)), ["channel axis is missing", "[..., None]"]),

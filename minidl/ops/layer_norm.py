@@ -1,0 +1,141 @@
+"""Normalization by statistics of each example: layers, groups of channels, root mean squares.
+
+Unlike batch normalization (ops.norm), these do the same in training and in eval mode.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Function
+from ..tensor import Tensor
+from .common import float_tensor, real_number, same_float, whole
+
+
+class LayerNorm(Function):
+    """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over the last axis;
+    without `centre` mean is 0 and var the mean square.
+
+    With g = gamma dy and means over the last axis:
+        dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(var + eps),
+        dgamma = sum(dy xhat),  dbeta = sum(dy).
+    """
+
+    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, eps: float,
+                centre: bool) -> np.ndarray:
+        self.gamma, self.centre, self.shape = gamma, centre, x.shape
+        self.rows = x.reshape(x.size // x.shape[-1], x.shape[-1])
+        y, self.mean, self.rstd = kernels.layer_norm(self.rows, gamma, beta, eps, centre)
+        return y.reshape(x.shape)
+
+    def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
+        dx, dgamma, dbeta = kernels.layer_norm_backward(
+            dy.reshape(self.rows.shape), self.rows, self.gamma, self.mean, self.rstd, self.centre)
+        return (dx.reshape(self.shape), dgamma if self.needs_grad[1] else None,
+                dbeta if self.needs_grad[2] else None)
+
+
+class GroupNorm(Function):
+    """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over an image's positions and
+    the channels of a group. Gradients as LayerNorm's, with means over the same values."""
+
+    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
+                groups: int, eps: float) -> np.ndarray:
+        self.gamma, self.groups, self.shape = gamma, groups, x.shape
+        self.images = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+        y, self.factors = kernels.group_norm(self.images, gamma, beta, groups, eps)
+        return y.reshape(x.shape)
+
+    def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
+        dx, dgamma, dbeta = kernels.group_norm_backward(
+            dy.reshape(self.images.shape), self.images, self.gamma, self.factors, self.groups)
+        return (dx.reshape(self.shape), dgamma if self.needs_grad[1] else None,
+                dbeta if self.needs_grad[2] else None)
+
+
+def layer_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
+    """Normalize x (..., C) over its last axis (Ba, Kiros & Hinton 2016):
+    gamma (x - mean) / sqrt(var + eps) + beta, with the biased variance.
+
+    gamma and beta (C,) may be None. ValueError for shapes that do not fit, TypeError for mixed
+    dtypes.
+
+    >>> md.layer_norm(md.tensor([[1., 3.], [10., 30.]]), None, None, eps=0)
+    tensor([[-1.,  1.],
+            [-1.,  1.]])
+    """
+    x, gamma, beta, eps = _checked("layer_norm", x, gamma, beta, eps, 1)
+    return LayerNorm.apply(x, gamma, beta, eps=eps, centre=True)
+
+
+def rms_norm(x: Any, gamma: Any, eps: float = 1e-5) -> Tensor:
+    """Divide x (..., C) by the root mean square of its last axis (Zhang & Sennrich 2019):
+    gamma x / sqrt(mean(x^2) + eps).
+
+    gamma (C,) may be None. ValueError for shapes that do not fit, TypeError for mixed dtypes.
+
+    >>> md.rms_norm(md.tensor([3., 4., 0., 0.]), None, eps=0)
+    tensor([1.2, 1.6, 0. , 0. ])
+    """
+    x, gamma, _, eps = _checked("rms_norm", x, gamma, None, eps, 1)
+    return LayerNorm.apply(x, gamma, None, eps=eps, centre=False)
+
+
+def group_norm(x: Any, groups: int, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
+    """Normalize each image of x (N, ..., C) over its positions and the channels of each of
+    `groups` groups (Wu & He 2018): gamma (x - mean) / sqrt(var + eps) + beta.
+
+    gamma and beta (C,) may be None. ValueError for shapes that do not fit, also if C does not
+    divide into the groups; TypeError for mixed dtypes.
+
+    >>> x = md.tensor([[[1., 3., 10., 30.]]])
+    >>> md.group_norm(x, 2, None, None, eps=0)
+    tensor([[[-1.,  1., -1.,  1.]]])
+    """
+    x, gamma, beta, eps = _checked("group_norm", x, gamma, beta, eps, 2)
+    groups = whole(groups, "group_norm", "groups", 1)
+    if x.shape[-1] % groups:
+        raise ValueError(f"group_norm: {x.shape[-1]} channels do not divide into {groups} groups")
+    return GroupNorm.apply(x, gamma, beta, groups=groups, eps=eps)
+
+
+def instance_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
+    """Normalize each channel of each image of x (N, ..., C) over its positions (Ulyanov et al.
+    2016): gamma (x - mean) / sqrt(var + eps) + beta.
+
+    gamma and beta (C,) may be None. ValueError for shapes that do not fit, also if an image has
+    one position only; TypeError for mixed dtypes.
+
+    >>> x = md.tensor([[[1., 10.], [3., 30.]]])
+    >>> md.instance_norm(x, None, None, eps=0)
+    tensor([[[-1., -1.],
+             [ 1.,  1.]]])
+    """
+    x, gamma, beta, eps = _checked("instance_norm", x, gamma, beta, eps, 3)
+    if math.prod(x.shape[1:-1]) == 1:
+        raise ValueError(f"instance_norm: x {x.shape} has one value for each image and channel, "
+                         f"which is its own mean: the result would be beta everywhere")
+    return GroupNorm.apply(x, gamma, beta, groups=x.shape[-1], eps=eps)
+
+
+def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int
+             ) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
+    x = float_tensor(x, where)
+    gamma = None if gamma is None else float_tensor(gamma, where, "gamma")
+    beta = None if beta is None else float_tensor(beta, where, "beta")
+    same_float(where, x=x, gamma=gamma, beta=beta)
+    if x.ndim < axes or 0 in x.shape[1 if axes > 1 else -1:]:
+        raise ValueError(f"{where}: x must be ({'N, ..., ' if axes > 1 else '..., '}C) with at "
+                         f"least {axes} axes and values to normalize, got shape {x.shape}")
+    for name, value in (("gamma", gamma), ("beta", beta)):
+        if value is not None and value.shape != x.shape[-1:]:
+            raise ValueError(f"{where}: {name} must have shape ({x.shape[-1]},) for x {x.shape}, "
+                             f"got {value.shape}")
+    eps = real_number(eps, where, "eps")
+    if not eps >= 0:
+        raise ValueError(f"{where}: eps must be >= 0, got {eps!r}")
+    return x, gamma, beta, eps

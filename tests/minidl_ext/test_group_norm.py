@@ -1,0 +1,90 @@
+"""Kernels of group normalization: digits, the twin, threads, bad input."""
+
+import numpy as np
+import pytest
+
+from minidl.kernels.reference import group_norm as twin
+from minidl_ext import group_norm as native
+from tests.minidl_ext.common import FLOATS, KINDS, LAYOUTS, close, eps, refuses, same_bits, values
+
+SHAPES = ((1, 3, 1, 1), (2, 1, 8, 2), (3, 5, 6, 3), (2, 49, 16, 4), (3, 50, 17, 1), (2, 64, 32, 32),
+          (4, 9, 70, 7), (1, 2000, 64, 8), (2, 700, 3, 3), (0, 4, 4, 2), (5, 1, 130, 1))
+
+
+def case(n, positions, channels, groups, dtype, affine=True):
+    """Keyword arguments of the forward."""
+    return {"x": values(n, positions, channels, dtype=dtype),
+            "gamma": values(channels, dtype=dtype, seed=1) if affine else None,
+            "beta": values(channels, dtype=dtype, seed=2) if affine else None,
+            "groups": groups, "eps": 1e-5}
+
+
+def backward_case(*shape, dtype, affine=True):
+    forward = case(*shape, dtype, affine)
+    return {"dy": values(*forward["x"].shape, dtype=dtype, seed=3), "x": forward["x"],
+            "gamma": forward["gamma"], "factors": twin.group_norm(**forward)[1],
+            "groups": shape[3]}
+
+
+@FLOATS
+@pytest.mark.parametrize("affine", (True, False))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_the_twin(shape, affine, dtype):
+    forward = case(*shape, dtype, affine)
+    (y, factors), (right, right_factors) = native.group_norm(**forward), twin.group_norm(**forward)
+    assert y.dtype == factors.dtype == dtype
+    close(y, right, 16 * eps(dtype))
+    close(factors[:, :4], right_factors[:, :4], 16 * eps(dtype))
+    backward = backward_case(*shape, dtype=dtype, affine=affine)
+    for got, want in zip(native.group_norm_backward(**backward),
+                         twin.group_norm_backward(**backward), strict=True):
+        assert got.dtype == want.dtype == dtype
+        close(got, want, 256 * eps(dtype))
+
+
+@pytest.mark.parametrize("groups", (1, 4, 16))
+@pytest.mark.parametrize("ratio", (1e2, 1e4))
+def test_digits_at_large_means(ratio, groups):
+    x = (values(3, 200, 16) + np.float32(ratio)).astype(np.float32)
+    parts = x.astype(np.longdouble).reshape(3, 200, groups, -1)
+    mean, var = parts.mean((1, 3), keepdims=True), parts.var(axis=(1, 3), keepdims=True)
+    exact = ((parts - mean) / np.sqrt(var + 1e-5)).astype(np.float64).reshape(x.shape)
+    close(native.group_norm(x, None, None, groups, 1e-5)[0], exact, 1e-6)
+
+
+@FLOATS
+def test_bad_values_stay_in_their_group(dtype):
+    clean = case(3, 20, 16, 4, dtype)
+    x = clean["x"].copy()
+    x[1, 7, 5] = np.nan             # image 1, channels 4 to 7
+    y, factors = native.group_norm(**clean | {"x": x})
+    hit = np.zeros(x.shape, bool)
+    hit[1, :, 4:8] = True
+    np.testing.assert_array_equal(np.isnan(y), hit)
+    np.testing.assert_array_equal(y[~hit], native.group_norm(**clean)[0][~hit])
+    dx, _, _ = native.group_norm_backward(values(3, 20, 16, dtype=dtype), x, clean["gamma"],
+                                          factors, 4)
+    np.testing.assert_array_equal(np.isnan(dx), hit)
+
+
+@FLOATS
+@pytest.mark.parametrize("groups", (1, 8, 32))
+def test_threads_do_not_matter(groups, dtype):
+    same_bits(native.group_norm, case(7, 300, 32, groups, dtype))
+    same_bits(native.group_norm_backward, backward_case(7, 300, 32, groups, dtype=dtype))
+
+
+def test_bad_arrays():
+    forward = case(2, 5, 6, 3, np.float32)
+    backward = backward_case(2, 5, 6, 3, dtype=np.float32)
+    for name in ("x", "gamma", "beta"):
+        refuses(native.group_norm, forward, name, LAYOUTS | KINDS)
+    for name in ("dy", "x", "gamma", "factors"):
+        refuses(native.group_norm_backward, backward, name, LAYOUTS | KINDS)
+    refuses(native.group_norm, forward, "gamma", {"longer": lambda a: np.append(a, a[:1])})
+    refuses(native.group_norm_backward, backward, "factors", {"fewer": lambda a: a[:1].copy()})
+    for groups in (0, -1, 4):
+        with pytest.raises(ValueError, match=f"group_norm: x .* groups={groups}"):
+            native.group_norm(**forward | {"groups": groups})
+    with pytest.raises(ValueError, match="group_norm: images of x"):
+        native.group_norm(values(2, 0, 4), None, None, 2, 1e-5)
