@@ -127,13 +127,13 @@ class Function:
     tensor([9.])
     """
 
-    inputs: tuple[Tensor | None, ...] | None = ()
+    _inputs: tuple[Tensor | None, ...] | None = ()
     needs_grad: tuple[bool, ...] = ()
-    order: int
-    grads: list[Any]
-    owned: list[bool]
-    outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
-    retained: dict[int, weakref.ref[Tensor]]
+    _order: int
+    _grads: list[Any]
+    _owned: list[bool]
+    _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
+    _retained: dict[int, weakref.ref[Tensor]]
 
     takes_deferred = False         # forward understands a Deferred array (one at most)
     takes_deferred_grads = False   # backward understands Deferred gradients
@@ -187,9 +187,9 @@ class Function:
             for t in made:
                 t._exposed = True
         if True in needs:
-            node.order = _next_order()
-            node.inputs = tuple(kept)
-            node.outputs = tuple([(t.shape, t.dtype) for t in made])
+            node._order = _next_order()
+            node._inputs = tuple(kept)
+            node._outputs = tuple([(t.shape, t.dtype) for t in made])
             for slot, t in enumerate(made):
                 if t.dtype.kind == "f":
                     t._requires_grad = True
@@ -252,12 +252,12 @@ def _watch(t: Tensor, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
 class _Leaf:
     """The gradient of a leaf while a walk is under way."""
 
-    __slots__ = ("grads", "owned", "tensor")
+    __slots__ = ("_grads", "_owned", "tensor")
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
-        self.grads: list[Any] = [None]
-        self.owned = [False]
+        self._grads: list[Any] = [None]
+        self._owned = [False]
 
 
 Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
@@ -276,8 +276,8 @@ def _walk(nodes: list[Function], outputs: Sequence[Tensor], output_grads: Sequen
         (id(t._node), t._slot): None for t in wanted if t._node is not None}
     try:
         for node in nodes:
-            node.grads = [None] * len(node.outputs)
-            node.owned = [False] * len(node.outputs)
+            node._grads = [None] * len(node._outputs)
+            node._owned = [False] * len(node._outputs)
         for t, g in zip(outputs, output_grads, strict=True):
             _accumulate(t, g, leaves)
         while nodes:
@@ -287,10 +287,10 @@ def _walk(nodes: list[Function], outputs: Sequence[Tensor], output_grads: Sequen
                 _step(node, grads, leaves)
             if not retain_graph:
                 node.__dict__.clear()
-                node.inputs = None
+                node._inputs = None
     finally:
         for node in nodes:          # left over after an exception
-            node.__dict__.pop("grads", None)
+            node.__dict__.pop("_grads", None)
     return leaves, captured
 
 
@@ -302,22 +302,22 @@ def _reachable(outputs: Sequence[Tensor]) -> list[Function]:
     while stack:
         node = stack.pop()
         nodes.append(node)
-        if node.inputs is None:
+        if node._inputs is None:
             raise RuntimeError(
                 "backward: the graph behind this tensor has been used by an earlier backward, "
                 "which frees it; pass retain_graph=True there to use it twice")
-        for t in node.inputs:
+        for t in node._inputs:
             if t is not None and t._node is not None and t._node not in seen:
                 seen.add(t._node)
                 stack.append(t._node)
-    nodes.sort(key=lambda node: node.order)
+    nodes.sort(key=lambda node: node._order)
     return nodes
 
 
 def _complete(node: Function, captured: Captured) -> list[Any] | None:
     """The gradients of a node's outputs, ready for its backward; None if there are none."""
-    grads = node.grads
-    del node.grads
+    grads = node._grads
+    del node._grads
     if captured:
         for slot in range(len(grads)):
             if (id(node), slot) in captured and grads[slot] is not None:
@@ -330,7 +330,7 @@ def _complete(node: Function, captured: Captured) -> list[Any] | None:
         return None
     for slot, g in enumerate(grads):
         if g is None:
-            shape, dtype = node.outputs[slot]
+            shape, dtype = node._outputs[slot]
             grads[slot] = np.zeros(shape, dtype)
         elif isinstance(g, Deferred) and not node.takes_deferred_grads:
             grads[slot] = g.compute()
@@ -339,10 +339,11 @@ def _complete(node: Function, captured: Captured) -> list[Any] | None:
 
 def _step(node: Function, grads: list[Any], leaves: dict[int, _Leaf]) -> None:
     """Run one node's backward and hand its results to its inputs."""
-    inputs = node.inputs or ()
+    inputs = node._inputs or ()
     results = node.backward(*grads)
     if not isinstance(results, tuple):
-        results = (results,)
+        several = isinstance(results, list) and len(inputs) > 1
+        results = tuple(results) if several else (results,)
     if len(results) != len(inputs):
         raise RuntimeError(f"{type(node).__name__}.backward returned {len(results)} gradients "
                            f"for {len(inputs)} inputs")
@@ -379,31 +380,31 @@ def _accumulate(t: Tensor, g: Any, leaves: dict[int, _Leaf]) -> None:
         place = leaves.get(id(t))
         if place is None:
             place = leaves[id(t)] = _Leaf(t)
-    before = place.grads[slot]
+    before = place._grads[slot]
     if before is None:
-        place.grads[slot] = g
-    elif place.owned[slot]:
+        place._grads[slot] = g
+    elif place._owned[slot]:
         kernels.add(before, computed(g), out=before)
     elif isinstance(before, GradSum):
-        place.grads[slot] = kernels.add(before.compute(), computed(g))
-        place.owned[slot] = True
+        place._grads[slot] = kernels.add(before.compute(), computed(g))
+        place._owned[slot] = True
     else:
-        place.grads[slot] = GradSum(computed(before), computed(g))
+        place._grads[slot] = GradSum(computed(before), computed(g))
 
 
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
     """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
     start = _start_grad(output, grad, "backward")
     nodes = _reachable([output])
-    retained = [t for node in nodes if "retained" in node.__dict__
-                for ref in node.retained.values() if (t := ref()) is not None]
+    retained = [t for node in nodes if "_retained" in node.__dict__
+                for ref in node._retained.values() if (t := ref()) is not None]
     leaves, captured = _walk(nodes, [output], [start], retain_graph, retained)
     for t in retained:
         g = captured[id(t._node), t._slot]
         if g is not None:
             t._store_grad(g)
     for leaf in leaves.values():
-        leaf.tensor._store_grad(computed(leaf.grads[0]))
+        leaf.tensor._store_grad(computed(leaf._grads[0]))
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
@@ -444,7 +445,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
         if t._node is not None:
             found = captured.get((id(t._node), t._slot))
         elif id(t) in leaves:
-            found = computed(leaves[id(t)].grads[0])
+            found = computed(leaves[id(t)]._grads[0])
         results.append(np.zeros(t.shape, t.dtype) if found is None else found)
     return results[0] if one else tuple(results)
 

@@ -79,7 +79,7 @@ class Tensor:
             raise ValueError(f"data: the tensor is {self.dtype} {self.shape}, "
                              f"the new value {value.dtype} {value.shape}")
         self._expose()
-        self._array, self._deferred = np.asarray(value, order="C"), None
+        self._array, self._deferred = np.require(value, requirements=("C", "A")), None
 
     def _values(self) -> np.ndarray:
         return self._compute() if self._array is None else self._array
@@ -232,9 +232,9 @@ class Tensor:
         if not self._requires_grad:
             raise RuntimeError("retain_grad: the tensor does not require a gradient")
         if self._node is not None:
-            if self._node.inputs is None:
+            if self._node._inputs is None:
                 raise RuntimeError("retain_grad: backward has already used this graph")
-            self._node.__dict__.setdefault("retained", {})[self._slot] = weakref.ref(self)
+            self._node.__dict__.setdefault("_retained", {})[self._slot] = weakref.ref(self)
 
     def detach(self) -> Tensor:
         """A tensor of the same values (shared memory), outside the graph."""
@@ -340,13 +340,14 @@ class Tensor:
 def plain_array(obj: Any) -> np.ndarray:
     """obj as an array: NumPy values keep their dtype, Python floats (in lists too) are float32."""
     array = np.asarray(obj)
-    if array.dtype == np.float64 and not isinstance(obj, (np.ndarray, np.generic)):
-        inner = obj
-        while isinstance(inner, (list, tuple)) and inner:
-            inner = inner[0]
-        if not isinstance(inner, (np.ndarray, np.generic)):
-            array = array.astype(np.float32)
-    return array
+    return array.astype(np.float32) if array.dtype == np.float64 and not _has_typed(obj) else array
+
+
+def _has_typed(obj: Any) -> bool:
+    """Whether there is anything with a dtype of its own in lists and tuples."""
+    if isinstance(obj, (list, tuple)):
+        return any(_has_typed(inner) for inner in obj)
+    return hasattr(obj, "dtype")
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,

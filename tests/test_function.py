@@ -269,3 +269,32 @@ def test_a_forward_that_returns_its_input():
     z = md.batch_norm(md.tensor(uniform(4, 2)) * 1, None, None, training=True)
     right = z.data.copy()
     np.testing.assert_array_equal(Same.apply(z).data, right)
+
+
+@pytest.mark.parametrize("name", ["inputs", "outputs", "order", "grads", "owned", "retained"])
+def test_any_name_may_be_used_for_what_backward_needs(name):
+    class Pow(md.Function):
+        def forward(self, x):
+            setattr(self, name, x)
+            return x * x
+
+        def backward(self, dy):
+            return 2 * getattr(self, name) * dy
+
+    x = md.tensor([1.0, 3.0], requires_grad=True)
+    Pow.apply(Pow.apply(x)).sum().backward()
+    np.testing.assert_array_equal(x.grad, [4, 108])
+
+
+def test_a_list_of_gradients_is_one_for_each_input():
+    class Product(md.Function):
+        def forward(self, a, b):
+            self.a, self.b = a, b
+            return a * b
+
+        def backward(self, dy):
+            return [dy * self.b, dy * self.a]
+
+    a, b = md.tensor([2.0], requires_grad=True), md.tensor([3.0], requires_grad=True)
+    Product.apply(a, b).backward()
+    assert (a.grad, b.grad) == (3, 2)

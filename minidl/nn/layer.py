@@ -276,7 +276,7 @@ class Layer:
         """The dtype that the layer computes in: that of its first parameter."""
         return next((p.dtype for p in self.parameters()), np.dtype(np.float32))
 
-    def summary(self, input_shape: tuple[int, ...]) -> str:
+    def summary(self, input_shape: int | tuple[int, ...]) -> str:
         """A table of the layers with their output shapes and parameters, for one example.
 
         `input_shape` is that of one example, without the batch axis: (28, 28, 1).

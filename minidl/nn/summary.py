@@ -10,8 +10,10 @@ from ..tensor import Tensor
 from .layer import Layer, Parameter
 
 
-def summarize(model: Layer, input_shape: tuple[int, ...]) -> str:
-    """Run one example of zeros through the model and write down what each layer makes of it."""
+def summarize(model: Layer, input_shape: int | tuple[int, ...]) -> str:
+    """Run two examples of zeros through the model and write down what each layer makes of one."""
+    if isinstance(input_shape, int):
+        input_shape = (input_shape,)
     shapes: dict[int, Any] = {}
     handles = []
 
@@ -23,7 +25,7 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> str:
     for _, layer in layers:
         handles.append(layer.register_forward_hook(note))
     try:
-        model.predict(np.zeros((1, *input_shape), model._dtype()))
+        model.predict(np.zeros((2, *input_shape), model._dtype()))
     except (ValueError, TypeError) as error:
         raise type(error)(f"summary: input_shape {tuple(input_shape)} (without the batch axis) "
                           f"does not fit the model: {error}") from None

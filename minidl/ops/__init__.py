@@ -68,10 +68,11 @@ from .shape import (
 
 # Operations of one tensor, which are its methods too.
 METHODS = frozenset([
-    "abs", "argmax", "argmin", "broadcast_to", "clip", "dropout", "elu", "exp", "expand_dims",
-    "flatten", "flip", "gelu", "leaky_relu", "log", "log_softmax", "logsumexp", "max", "maximum",
-    "mean", "min", "minimum", "pad", "relu", "sigmoid", "silu", "softmax", "softplus", "split",
-    "sqrt", "squeeze", "std", "sum", "tanh", "var",
+    "abs", "argmax", "argmin", "avg_pool", "broadcast_to", "clip", "dropout", "elu", "exp",
+    "expand_dims", "flatten", "flip", "gelu", "global_avg_pool", "leaky_relu", "log",
+    "log_softmax", "logsumexp", "max", "max_pool", "maximum", "mean", "min", "minimum", "one_hot",
+    "pad", "relu", "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze", "std",
+    "sum", "tanh", "var",
 ])
 
 __all__ = [

@@ -91,6 +91,13 @@ def normalize_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
     return tuple(sorted(result))
 
 
+def one_axis(axis: Any, ndim: int, where: str) -> int:
+    """axis, an int (negative allowed), as one from 0 on."""
+    if axis is None or isinstance(axis, list | tuple):
+        raise TypeError(f"{where}: axis must be an int, got {axis!r}")
+    return normalize_axes(axis, ndim, where)[0]
+
+
 def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
     """An int or a pair of ints as a pair, each at least `least`."""
     if type(value) is tuple and len(value) == 2:        # what a layer has checked before

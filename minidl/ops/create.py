@@ -46,38 +46,53 @@ def _dims(shape: tuple[Any, ...]) -> Any:
     return shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
 
 
-def zeros(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """Zeros of a shape (a tuple or ints).
+def _filled(make: Any, where: str, dims: Any, shape: Any, dtype: Any,
+            requires_grad: bool) -> Tensor:
+    """Zeros or ones. After a tuple a dtype may stand, as in NumPy."""
+    if shape is not None:
+        if dims:
+            raise TypeError(f"{where}: the shape is given twice, {dims} and {shape!r}")
+        dims = (shape,)
+    if len(dims) == 2 and not isinstance(dims[1], int | np.integer):
+        dims, dtype = dims[:1], dims[1]
+    return _unshared(make(_dims(dims), dtype), requires_grad)
+
+
+def zeros(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+          ) -> Tensor:
+    """Zeros of a shape: a tuple, perhaps with a dtype after it as in NumPy, or ints.
 
     >>> md.zeros(2, 3)
     tensor([[0., 0., 0.],
             [0., 0., 0.]])
     """
-    return _unshared(np.zeros(_dims(shape), dtype), requires_grad)
+    return _filled(np.zeros, "zeros", dims, shape, dtype, requires_grad)
 
 
-def ones(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """Ones of a shape (a tuple or ints).
+def ones(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+         ) -> Tensor:
+    """Ones of a shape: a tuple, perhaps with a dtype after it as in NumPy, or ints.
 
     >>> md.ones((2, 2), dtype=np.float64)
     tensor([[1., 1.],
             [1., 1.]], dtype=float64)
     """
-    return _unshared(np.ones(_dims(shape), dtype), requires_grad)
+    return _filled(np.ones, "ones", dims, shape, dtype, requires_grad)
 
 
-def full(shape: Shape, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A shape filled with a value; the dtype is the value's (float32 for Python floats).
 
     >>> md.full((2,), 0.5)
     tensor([0.5, 0.5])
     """
-    if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
+    if dtype is None and isinstance(fill_value, float) and not isinstance(fill_value, np.generic):
         dtype = np.float32
-    return _unshared(np.full(shape, value, dtype), requires_grad)
+    return _unshared(np.full(shape, fill_value, dtype), requires_grad)
 
 
-def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def arange(*bounds: Any, start: Any = None, stop: Any = None, step: Any = None, dtype: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """start (0), stop, step (1), as numpy.arange: stop is left out. Integers give int64, float
     bounds float32.
 
@@ -86,20 +101,22 @@ def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tens
     >>> md.arange(0, 1, 0.25)
     tensor([0.  , 0.25, 0.5 , 0.75])
     """
-    if dtype is None and any(isinstance(b, float) for b in bounds):
+    named = {name: b for name, b in (("start", start), ("stop", stop), ("step", step))
+             if b is not None}
+    if dtype is None and any(isinstance(b, float) for b in (*bounds, *named.values())):
         dtype = np.float32
-    return _unshared(np.arange(*bounds, dtype=dtype), requires_grad)
+    return _unshared(np.arange(*bounds, **named, dtype=dtype), requires_grad)
 
 
-def eye(n: int, m: int | None = None, dtype: Any = np.float32, requires_grad: bool = False
-        ) -> Tensor:
-    """Ones on the diagonal of an n x m matrix (m defaults to n).
+def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32,
+        requires_grad: bool = False) -> Tensor:
+    """Ones on the diagonal of an n x m matrix (m defaults to n), or on the k-th above it.
 
     >>> md.eye(2, 3)
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
     """
-    return _unshared(np.eye(n, m, dtype=dtype), requires_grad)
+    return _unshared(np.eye(n, m, k, dtype=dtype), requires_grad)
 
 
 def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, normalize_axes, reduced
+from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, reduced
 from .math import multiply, negative
 from .reduce import reduced_shape
 from .reduce import sum as sum_of
@@ -100,7 +100,7 @@ def _along(function: type[Function], where: str, x: Any, axis: int) -> Tensor:
     t = float_tensor(x, where)
     if t.ndim == 0:
         raise ValueError(f"{where}: needs at least one axis")
-    (a,) = normalize_axes(axis, t.ndim, where)
+    a = one_axis(axis, t.ndim, where)
     if a == t.ndim - 1:
         return function.apply(t)
     order = [*(k for k in range(t.ndim) if k != a), a]
@@ -161,7 +161,7 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
     x = float_tensor(logits, "cross_entropy", "logits")
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"cross_entropy: logits must be (..., classes), got shape {x.shape}")
-    if not 0.0 <= label_smoothing <= 1.0:
+    if not 0.0 <= real_number(label_smoothing, "cross_entropy", "label_smoothing") <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], "
                          f"got {label_smoothing!r}")
     classes = x.shape[-1]
@@ -232,6 +232,8 @@ def class_indices(labels: Tensor, shape: tuple[int, ...], ignore_index: int | No
         raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
                          f"got {labels.shape}")
     flat = labels._values().reshape(-1).astype(np.int64)
+    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
+        raise TypeError(f"{where}: ignore_index must be an int, got {ignore_index!r}")
     ignored = flat == ignore_index if ignore_index is not None else None
     wrong = (flat < 0) | (flat >= shape[-1])
     if ignored is not None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Deferred, Function, computed
-from ..tensor import Tensor
+from ..tensor import Tensor, plain_array
 from .common import as_tensor, float_tensor
 from .reduce import sum_to
 
@@ -38,11 +38,20 @@ def _operand(x: Any, where: str) -> Any:
 def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
     """Apply a function of two operands, at least one of them a tensor afterwards."""
     name = function.__name__.lower()
-    a, b = _operand(a, name), _operand(b, name)
+    a, b = _operand(_weak(a, b), name), _operand(_weak(b, a), name)
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = as_tensor(a, name)
     check_broadcast(name, a, b)
     return function.apply(a, b)
+
+
+def _weak(x: Any, other: Any) -> Any:
+    """x; but a list of Python numbers beside a float tensor has that tensor's dtype."""
+    if isinstance(x, list | tuple) and isinstance(other, Tensor) and other.dtype.kind == "f":
+        typed = plain_array(x)
+        if typed.dtype == np.float32:
+            return np.asarray(x, dtype=np.result_type(typed, other.dtype))
+    return x
 
 
 def check_broadcast(where: str, a: Any, b: Any) -> None:
@@ -133,7 +142,7 @@ class Divide(_Binary):
 
 
 class Power(_Binary):
-    """y = a^b;  da = b a^(b-1) dy, db = y log(a) dy (0 where a is 0 and y is too)."""
+    """y = a^b;  da = b a^(b-1) dy, db = y log(a) dy (0 where a is 0 and b >= 0)."""
 
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes(a, b)
@@ -151,7 +160,8 @@ class Power(_Binary):
         if self.needs_grad[1]:
             with np.errstate(divide="ignore", invalid="ignore"):
                 slope = self.y * np.log(self.a)
-            db = kernels.multiply(dy, np.where(np.equal(self.y, 0), self.y, slope))
+            flat = np.equal(self.a, 0) & np.greater_equal(self.b, 0)
+            db = kernels.multiply(dy, np.where(flat, slope.dtype.type(0), slope))
         return self.reduced(da, db)
 
 
@@ -410,9 +420,11 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     return Where.apply(a, b, condition=mask)
 
 
-def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
-    """x limited to [low, high]; either bound may be None, or a tensor or array that broadcasts
-    (bounds that are tensors get gradients too). Where low > high, the result is high.
+def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+         ) -> Tensor:
+    """x limited to [a_min, a_max]; either bound may be None, or a tensor or array that broadcasts
+    (bounds that are tensors get gradients too). Where a_min > a_max, the result is a_max. The
+    bounds may be given as `min` and `max`, as in NumPy.
 
     The gradient goes to x inside (bounds included), to the bound outside. ValueError if both bounds
     are None.
@@ -420,10 +432,13 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
     >>> md.clip(md.tensor([-2., 0.5, 3.]), 0, 1)
     tensor([0. , 0.5, 1. ])
     """
-    if low is None and high is None:
-        raise ValueError("clip: give at least one of low and high")
+    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
+        raise ValueError("clip: a bound is given twice, as a_min or a_max and as min or max")
     x = as_tensor(x, "clip")
-    low, high = (None if v is None else _operand(v, "clip") for v in (low, high))
+    low, high = (None if v is None else _operand(v, "clip")
+                 for v in (min if a_min is None else a_min, max if a_max is None else a_max))
+    if low is None and high is None:
+        raise ValueError("clip: give at least one of a_min and a_max")
     check_broadcast("clip", x, low)
     check_broadcast("clip", x, high)
     return Clip.apply(x, low, high)

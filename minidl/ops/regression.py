@@ -92,7 +92,10 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
 
 
 def _pair(x: Any, target: Any, where: str) -> tuple[Tensor, Tensor]:
-    x, target = float_tensor(x, where), as_tensor(target, where, "target")
+    x = float_tensor(x, where)
+    if isinstance(target, list | tuple):
+        target = np.asarray(target)         # of which x's dtype is made, without a detour
+    target = as_tensor(target, where, "target")
     if x.shape != target.shape:
         raise ValueError(f"{where}: x and target must have one shape, got {x.shape} and "
                          f"{target.shape}")

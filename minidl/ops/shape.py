@@ -16,7 +16,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import as_tensor, normalize_axes
+from .common import as_tensor, normalize_axes, one_axis
 from .reduce import sum_to
 
 
@@ -146,7 +146,7 @@ def _basic(index: Any) -> bool:
                for p in parts)
 
 
-def reshape(x: Any, *shape: Any) -> Tensor:
+def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
     """x in another shape, given as a tuple or as arguments; one size may be -1.
 
     >>> md.reshape(md.arange(6), 2, -1)
@@ -154,12 +154,17 @@ def reshape(x: Any, *shape: Any) -> Tensor:
             [3, 4, 5]], dtype=int64)
     """
     t = as_tensor(x, "reshape")
-    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
-        shape = tuple(shape[0])
+    if shape is not None:
+        dims = (shape,) if not dims else (*dims, shape)
+    if len(dims) == 1 and isinstance(dims[0], list | tuple):
+        dims = tuple(dims[0])
     try:
-        return Reshape.apply(t, shape=shape)
+        dims = tuple([operator.index(n) for n in dims])
+        return Reshape.apply(t, shape=dims)
+    except TypeError:
+        raise TypeError(f"reshape: shape must be ints, got {dims}") from None
     except ValueError:
-        raise ValueError(f"reshape: shape {t.shape} does not fit into {shape}") from None
+        raise ValueError(f"reshape: shape {t.shape} does not fit into {dims}") from None
 
 
 def flatten(x: Any, first_axis: int = 0) -> Tensor:
@@ -171,7 +176,7 @@ def flatten(x: Any, first_axis: int = 0) -> Tensor:
     t = as_tensor(x, "flatten")
     if t.ndim == 0:
         return reshape(t, (1,))
-    (first,) = normalize_axes(first_axis, t.ndim, "flatten")
+    first = one_axis(first_axis, t.ndim, "flatten")
     tail = 1
     for n in t.shape[first:]:
         tail *= n
@@ -285,7 +290,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
         raise ValueError("concatenate: needs at least one tensor")
     if axis is None:
         ts, axis = [flatten(t) for t in ts], 0
-    (a,) = normalize_axes(axis, ts[0].ndim, "concatenate")
+    a = one_axis(axis, ts[0].ndim, "concatenate")
     for t in ts:
         if t.ndim != ts[0].ndim or any(
                 n != m for k, (n, m) in enumerate(zip(t.shape, ts[0].shape, strict=True))
@@ -305,7 +310,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     ts = _listed(tensors, "stack")
     if not ts:
         raise ValueError("stack: needs at least one tensor")
-    normalize_axes(axis, ts[0].ndim + 1, "stack")
+    one_axis(axis, ts[0].ndim + 1, "stack")
     if len({t.shape for t in ts}) > 1:
         raise ValueError(f"stack: shapes differ: {[t.shape for t in ts]}")
     return concatenate([expand_dims(t, axis) for t in ts], axis)
@@ -318,7 +323,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     (tensor([0, 1], dtype=int64), tensor([2, 3], dtype=int64))
     """
     t = as_tensor(x, "split")
-    (a,) = normalize_axes(axis, t.ndim, "split")
+    a = one_axis(axis, t.ndim, "split")
     if isinstance(sections, int | np.integer):
         if sections < 1 or t.shape[a] % sections:
             raise ValueError(f"split: axis {a} of size {t.shape[a]} does not divide into "

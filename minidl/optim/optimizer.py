@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from ..nn.layer import StateError
+from ..nn.layer import Layer, StateError
 from ..tensor import Tensor
 from .arguments import not_negative
 
@@ -34,6 +34,9 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         where = type(self).__name__
+        if isinstance(params, Layer):
+            raise TypeError(f"{where}: params must be parameters, got a layer: give it "
+                            f"layer.parameters()")
         listed = [params] if isinstance(params, Tensor | dict) else list(params)
         if not listed:
             raise ValueError(f"{where}: params is empty")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import nn
+from minidl import nn, optim
 from tests.harness import both_backends, close, refuses, uniform
 from tests.ops import test_layer_norm as norms
 from tests.ops.test_conv_transpose import conv_transpose as transposed
@@ -293,6 +293,12 @@ def test_activations_refuse_integers(make):
         make()(np.arange(4))
 
 
+def test_summary_of_layers_that_need_more_than_one_example():
+    model = nn.Sequential(nn.Dense(4, 3), nn.BatchNorm(3, track_stats=False))
+    assert "(3,)" in model.summary(4)
+    assert model.summary(4) == model.summary((4,))
+
+
 def test_numpy_integers_are_sizes():
     two, three = np.int64(2), np.int32(3)
     assert nn.Dense(two, three).weight.shape == (2, 3)
@@ -302,6 +308,15 @@ def test_numpy_integers_are_sizes():
 
 @pytest.mark.parametrize("make, words", [
     (lambda: nn.LeakyReLU("a"), ["LeakyReLU", "slope", "str"]),
+    (lambda: md.softmax(uniform(2, 3), (0, 1)), ["softmax", "axis", "(0, 1)"]),
+    (lambda: md.flatten(uniform(2, 3), None), ["flatten", "axis", "None"]),
+    (lambda: md.concatenate([uniform(2)], axis=(0, 1)), ["concatenate", "axis", "(0, 1)"]),
+    (lambda: md.reshape(uniform(2), "a"), ["reshape", "shape", "'a'"]),
+    (lambda: md.cross_entropy(uniform(2, 3), [0, 1], label_smoothing="a"),
+     ["cross_entropy", "label_smoothing", "str"]),
+    (lambda: md.cross_entropy(uniform(2, 3), [0, 1], ignore_index=1.5),
+     ["cross_entropy", "ignore_index", "1.5"]),
+    (lambda: optim.SGD(nn.Dense(2, 3), 0.1), ["SGD", "params", "parameters()"]),
     (lambda: nn.Softmax("x"), ["Softmax", "axis", "'x'"]),
     (lambda: nn.init.orthogonal((2, 2), dtype=int), ["orthogonal", "dtype", "int64"]),
     (lambda: md.huber_loss(uniform(2), uniform(2), delta="a"), ["huber_loss", "delta", "str"]),

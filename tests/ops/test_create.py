@@ -165,3 +165,18 @@ def test_like_of_lists_is_like_a_tensor_of_them():
     for function in (md.zeros_like, md.ones_like, md.rand_like, md.randn_like):
         assert function([1.0, 2.0]).dtype == np.float32
     assert md.zeros_like([1, 2]).dtype == np.int64
+
+
+def test_numpys_spellings():
+    for function, value in ((md.zeros, 0), (md.ones, 1)):
+        for t in (function((2, 3), np.float64), function(shape=(2, 3), dtype=np.float64)):
+            assert t.dtype == np.float64
+            np.testing.assert_array_equal(t.data, np.full((2, 3), value))
+        with pytest.raises(TypeError, match=f"{function.__name__}: the shape is given twice"):
+            function(2, shape=(2,))
+    np.testing.assert_array_equal(md.full(shape=(2,), fill_value=3).data, [3, 3])
+    np.testing.assert_array_equal(md.arange(start=1, stop=7, step=2).data, [1, 3, 5])
+    np.testing.assert_array_equal(md.arange(1, stop=3).data, [1, 2])
+    np.testing.assert_array_equal(md.eye(3, k=1).data, np.eye(3, k=1))
+    np.testing.assert_array_equal(md.reshape(md.arange(6), shape=(2, 3)).data,
+                                  np.arange(6).reshape(2, 3))

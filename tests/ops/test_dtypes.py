@@ -147,3 +147,12 @@ def test_in_place_operators_make_new_tensors():
     with pytest.raises(TypeError):      # it cannot become a tensor where it is
         array += x
     assert array.tolist() == [1, 1]
+
+
+def test_lists_of_numbers_are_weak_beside_a_float_tensor():
+    x = md.tensor(np.array([1.0, 2.0]))
+    few = [0.1, 0.2]
+    for y in (x + few, few + x, md.add(few, x)):
+        np.testing.assert_array_equal(y.data, x.data + np.array(few))
+    assert (x.astype(np.float32) * few).dtype == np.float32
+    assert md.mse_loss(x, [0.1, 0.2], "sum").item() == ((x.data - [0.1, 0.2]) ** 2).sum()

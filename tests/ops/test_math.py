@@ -161,7 +161,7 @@ test_errors = errors_of([
     (lambda: md.zeros(2) < md.zeros(3), ValueError, "less: shapes (2,) and (3,)"),
     (lambda: md.where(MASK, md.zeros(3), 0), ValueError, "where: shapes (3, 4), (3,) and ()"),
     (lambda: md.where(MASK, "text", 0), TypeError, "where: operand must be a tensor", "str"),
-    (lambda: md.clip(md.zeros(2)), ValueError, "clip: give at least one of low and high"),
+    (lambda: md.clip(md.zeros(2)), ValueError, "clip: give at least one of a_min and a_max"),
     (lambda: md.clip(md.zeros(2), md.zeros(3)), ValueError, "clip", "(2,)", "(3,)"),
     (lambda: md.clip(None, 0, 1), TypeError, "clip: x must be a tensor or an array", "NoneType"),
     (lambda: md.astype("text", np.float32), TypeError, "astype: x must be a tensor"),
@@ -278,3 +278,18 @@ def test_astype():
         assert (z.dtype, z.requires_grad, z.data.tolist()) == (np.dtype(dtype), False, right)
     with refuses(TypeError, "complex"):
         x.astype(np.complex64)
+
+
+def test_clip_by_numpys_names():
+    x = md.tensor([-2.0, 0.5, 3.0])
+    for y in (md.clip(x, a_min=0, a_max=1), md.clip(x, min=0, max=1), x.clip(0, max=1)):
+        np.testing.assert_array_equal(y.data, [0, 0.5, 1])
+    with refuses(ValueError, "clip", "twice"):
+        md.clip(x, 0, min=1)
+
+
+def test_the_gradient_of_the_exponent_of_0():
+    for base, exponent, right in ((0.0, 0.0, 0.0), (0.0, 2.0, 0.0), (2.0, 3.0, 8 * np.log(2))):
+        e = md.tensor(exponent, requires_grad=True)
+        (md.tensor(base) ** e).backward()
+        np.testing.assert_allclose(e.grad, right, rtol=1e-6)

@@ -91,6 +91,31 @@ def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.
     return first(md.batch_norm(last(x), weight, bias, mean, var, training, momentum, eps))
 
 
+def layer_norm(x, shape, weight=None, bias=None, eps=1e-5):
+    if len(shape) != 1 or shape == (1,):        # of one value, the gradient is rounding
+        return NotImplemented
+    return md.layer_norm(x, weight, bias, eps)
+
+
+def rms_norm(x, shape, weight=None, eps=None):
+    if len(shape) != 1 or shape == (1,):
+        return NotImplemented
+    return md.rms_norm(x, weight, np.finfo(np.float64).eps if eps is None else eps)
+
+
+def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
+    if x.size == 0 or eps < 0:
+        return NotImplemented
+    return first(md.group_norm(last(x), groups, weight, bias, eps))
+
+
+def instance_norm(x, running_mean=None, running_var=None, weight=None, bias=None,
+                  use_input_stats=True, momentum=0.1, eps=1e-5):
+    if not use_input_stats or x.ndim < 3:
+        return NotImplemented
+    return first(md.instance_norm(last(x), weight, bias, eps))
+
+
 def labelled(function):
     def call(x, target, weight=None, size_average=None, ignore_index=-100, reduce=None,
              reduction="mean", label_smoothing=0.0):
@@ -191,7 +216,9 @@ OPERATIONS = {
     md.embedding(ids, weight),
     "nn.functional.conv2d": conv2d, "nn.functional.conv_transpose2d": conv_transpose2d,
     "nn.functional.max_pool2d": max_pool2d, "nn.functional.avg_pool2d": avg_pool2d,
-    "nn.functional.batch_norm": batch_norm,
+    "nn.functional.batch_norm": batch_norm, "nn.functional.layer_norm": layer_norm,
+    "nn.functional.rms_norm": rms_norm, "nn.functional.group_norm": group_norm,
+    "nn.functional.instance_norm": instance_norm,
     "nn.functional.cross_entropy": labelled(md.cross_entropy),
     "nn.functional.nll_loss": labelled(md.nll_loss),
     "nn.functional.mse_loss": elementwise_loss(md.mse_loss),
