@@ -36,6 +36,16 @@ if "cpu" not in _compiled_modules(_HERE):
 
 from . import cpu  # noqa: E402  (the check above says more than its failure would)
 
+# GNU OpenMP's threads wait for each other in a loop before they sleep: by default so long that,
+# where other processes have the cores, a step can take twenty times as long. It reads this when it
+# is loaded, with the first module that uses it; programs that are started later do not get it.
+_UNSET = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+if _UNSET:
+    os.environ["GOMP_SPINCOUNT"] = "10000"
+import_module("minidl_ext.runtime")
+if _UNSET:
+    del os.environ["GOMP_SPINCOUNT"]
+
 SUPPORTED = cpu.supported_levels()
 AVAILABLE = tuple(level for level in cpu.FEATURES if _compiled_modules(os.path.join(_HERE, level)))
 OPENMP = cpu.openmp()

@@ -196,6 +196,18 @@ def test_import_is_light():
     assert python(code).stdout.strip() == "[]"
 
 
+def test_waiting_threads_sleep_soon_unless_the_user_says_how():
+    code = "import os, minidl; print('GOMP_SPINCOUNT' in os.environ)"
+    done = python(code, OMP_DISPLAY_ENV="verbose")
+    assert done.stdout.strip() == "False"       # what the process starts later is not told
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("another OpenMP than GNU's")
+    assert "GOMP_SPINCOUNT = '10000'" in done.stderr
+    for name, value in (("GOMP_SPINCOUNT", "77"), ("OMP_WAIT_POLICY", "active")):
+        done = python(code, OMP_DISPLAY_ENV="verbose", **{name: value})
+        assert "GOMP_SPINCOUNT = '10000'" not in done.stderr
+
+
 def test_import_prints_nothing_and_warns_of_nothing():
     done = python("import minidl", "-W", "error")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
