@@ -113,9 +113,10 @@ class Function:
 
     `forward(self, *arrays, **options)` returns an array, or a tuple of arrays, and keeps what
     `backward` needs as attributes. `backward(self, *grads)` gets the gradient of each output and
-    returns one gradient (or None) per input, each of that input's shape; for a single input the
-    gradient alone. `self.needs_grad` says which inputs want one. Neither may write to an array
-    it was given.
+    returns a tuple of one gradient (or None) per input of `apply`, numbers and None among them,
+    each of that input's shape; for a single input the gradient alone. `self.needs_grad` says which
+    inputs want one; names that begin with an underscore are the engine's. Neither may write to an
+    array it was given.
 
     >>> class Square(md.Function):
     ...     def forward(self, x):

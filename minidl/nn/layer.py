@@ -34,8 +34,9 @@ class Layer:
 
     A subclass makes its parts in `__init__` and computes in `forward`. Its public attributes are
     the registry: a `Parameter` is a parameter, a NumPy array is a buffer (state that is saved but
-    not learned), a `Layer` is a child; so are those in lists, tuples and dicts. Names that begin
-    with an underscore are private and left alone.
+    not learned), a `Layer` is a child; so are those in lists, tuples and dicts. A plain `Tensor` is
+    none of these: it is neither saved nor converted. Names that begin with an underscore are
+    private and left alone.
 
     >>> class Net(nn.Layer):
     ...     def __init__(self):

@@ -330,7 +330,8 @@ def divide(a: Any, b: Any) -> Tensor:
 
 def power(a: Any, b: Any) -> Tensor:
     """a to the power of b, broadcast as in NumPy; the operator **. The gradient of b is NaN where a
-    is negative. ValueError for an integer to a negative integer power.
+    is negative, 0 where a is 0 and b is not negative. ValueError for an integer to a negative
+    integer power.
 
     >>> md.power(md.tensor([1., 2., 3.]), 2)
     tensor([1., 4., 9.])

@@ -181,9 +181,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """The variance over axis: sum((x - mean)^2) / (count - ddof), as NumPy's; ddof 0 gives the
-    biased one.
-
-    TypeError unless x is float32 or float64.
+    biased one. That of integers is float64.
 
     >>> x = md.tensor([1., 3.])
     >>> md.var(x), md.var(x, ddof=1)
