@@ -122,6 +122,8 @@ class Layer:
 
     def apply(self: Self, f: Callable[[Layer], Any]) -> Self:
         """Call f with every layer inside, the inner ones first, and with this one."""
+        if not callable(f):
+            raise TypeError(f"apply: f must be a function of a layer, got {type(f).__name__}")
         for child in self.children():
             child.apply(f)
         f(self)

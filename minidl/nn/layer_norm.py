@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.common import float_tensor
+from ..ops.common import float_tensor, real_number
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
@@ -19,7 +19,7 @@ class _ExampleNorm(Layer):
         super().__init__()
         where = type(self).__name__
         positive(where, features=features)
-        if not eps >= 0:
+        if not real_number(eps, where, "eps") >= 0:
             raise ValueError(f"{where}: eps must be >= 0, got {eps!r}")
         self.features, self.eps = features, eps
         self.gamma = Parameter(init.constant((features,), 1.0)) if affine else None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import ops
-from ..ops.common import float_tensor
+from ..ops.common import float_tensor, real_number
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
@@ -47,9 +47,9 @@ class BatchNorm(Layer):
                  affine: bool = True, track_stats: bool = True) -> None:
         super().__init__()
         positive("BatchNorm", features=features)
-        if not eps >= 0:
+        if not real_number(eps, "BatchNorm", "eps") >= 0:
             raise ValueError(f"BatchNorm: eps must be >= 0, got {eps!r}")
-        if momentum is not None and not 0 <= momentum <= 1:
+        if momentum is not None and not 0 <= real_number(momentum, "BatchNorm", "momentum") <= 1:
             raise ValueError(f"BatchNorm: momentum must be in [0, 1] or None, got {momentum!r}")
         self.features, self.eps, self.momentum = features, eps, momentum
         self.affine, self.track_stats = affine, track_stats

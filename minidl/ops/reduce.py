@@ -246,6 +246,10 @@ def _place(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tens
     t = as_tensor(x, where)
     if axis is not None and not isinstance(axis, int | np.integer):
         raise TypeError(f"{where}: axis must be an int or None, got {axis!r}")
+    if axis is not None:
+        normalize_axes(axis, t.ndim, where)
+    if t.size == 0 and (axis is None or t.shape[axis] == 0):
+        raise ValueError(f"{where}: no values to compare in shape {t.shape}")
     return Tensor(np.asarray(function(t._values(), axis, keepdims=keepdims)))
 
 

@@ -308,6 +308,10 @@ def test_numpy_integers_are_sizes():
 
 @pytest.mark.parametrize("make, words", [
     (lambda: nn.LeakyReLU("a"), ["LeakyReLU", "slope", "str"]),
+    (lambda: nn.BatchNorm(3, eps="a"), ["BatchNorm", "eps", "str"]),
+    (lambda: nn.BatchNorm(3, momentum="a"), ["BatchNorm", "momentum", "str"]),
+    (lambda: nn.LayerNorm(3, eps="a"), ["LayerNorm", "eps", "str"]),
+    (lambda: nn.Dense(2, 3).apply(3), ["apply", "function", "int"]),
     (lambda: md.softmax(uniform(2, 3), (0, 1)), ["softmax", "axis", "(0, 1)"]),
     (lambda: md.flatten(uniform(2, 3), None), ["flatten", "axis", "None"]),
     (lambda: md.concatenate([uniform(2)], axis=(0, 1)), ["concatenate", "axis", "(0, 1)"]),

@@ -69,6 +69,8 @@ test_errors = errors_of([
     *((lambda f=f: f("text"), TypeError, f"{name}: x must be a tensor", "str")
       for name, f, _ in FLOAT_REDUCTIONS),
     (lambda: md.argmax(md.zeros(2, 3), (0, 1)), TypeError, "argmax: axis must be an int", "(0, 1)"),
+    (lambda: md.argmax(md.zeros(2, 3), 2), ValueError, "argmax: axis 2 is out of range"),
+    (lambda: md.argmin(md.zeros(0)), ValueError, "argmin: no values to compare", "(0,)"),
     (lambda: md.argmin(md.zeros(2, 3), 0.5), TypeError, "argmin: axis must be an int", "0.5"),
     (lambda: md.max(md.zeros(0, 3)), ValueError, "max: no values to reduce", "(0, 3)", "None"),
     (lambda: md.min(md.zeros(2, 0), axis=1), ValueError, "min: no values", "(2, 0)", "axis 1"),
@@ -76,7 +78,7 @@ test_errors = errors_of([
     (lambda: md.argmin("text"), TypeError, "argmin: x must be a tensor"),
     (lambda: md.argmax(md.zeros(2), axis=1), ValueError, "axis 1"),
     (lambda: md.argmin(md.zeros(2), axis=1), ValueError, "axis 1"),
-    (lambda: md.argmax(md.zeros(0)), ValueError, "empty"),
+    (lambda: md.argmax(md.zeros(0)), ValueError, "no values to compare"),
 ])
 
 

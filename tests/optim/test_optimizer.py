@@ -344,3 +344,12 @@ def test_a_state_that_does_not_fit_changes_nothing(make):
     with pytest.raises((nn.StateError, TypeError), match="load_state_dict of SGD"):
         optimizer.load_state_dict(make())
     assert_equal(optimizer.state_dict(), before)
+
+
+def test_betas_that_are_no_numbers():
+    with refuses(ValueError, "Adam", "betas", "'a'"):
+        optim.Adam([parameter(2)], betas=("a", 0.9))
+    with refuses(TypeError, "AdamW", "betas", "0.9"):
+        optim.AdamW([parameter(2)], betas=0.9)
+    with refuses(TypeError, "SGD", "lr", "'a'"):
+        optim.SGD([parameter(2)], lr="a")
