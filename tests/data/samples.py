@@ -27,7 +27,7 @@ def write_mnist(folder, count=7, split="train", seed=0, compress=True):
     for name, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
         path = folder / f"{PREFIX[split]}-{name}"
         if compress:
-            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(idx(array)))
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(idx(array), mtime=0))
         else:
             path.write_bytes(idx(array))
     return images, labels

@@ -189,7 +189,7 @@ def test_error_type():
 
 def test_errors_of_the_system_pass(tmp_path):
     path = tmp_path / "file.gz"
-    path.write_bytes(gzip.compress(b"content"))
+    path.write_bytes(gzip.compress(b"content", mtime=0))
     with pytest.raises(PermissionError), open_stream(str(path)):
         raise PermissionError(13, "not allowed")
     with pytest.raises(DataFileError, match=r"file\.gz: truncated"), open_stream(str(path)):
