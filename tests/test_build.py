@@ -195,7 +195,7 @@ def sdist(tmp_path_factory):
 def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
     needed = {"setup.py", "pyproject.toml", "LICENSE", "README.md", "Makefile"}
     folders = ("minidl", "minidl_ext", "tests", "examples", "benchmarks", "docs", "tools")
-    kinds = {".py", ".pyx", ".pxd", ".pxi", ".h", ".md", ".gz", ".typed"}
+    kinds = {".py", ".pyx", ".pxd", ".pxi", ".h", ".md", ".gz", ".typed", ".pyi"}
     for folder in folders:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in kinds and "__pycache__" not in path.parts:

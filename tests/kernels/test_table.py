@@ -71,3 +71,14 @@ def test_nothing_else_imports_the_extension():
                 if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.split(".")[0] == "minidl_ext" for name in names), path
+
+
+@pytest.mark.parametrize("family", kernels.FAMILIES)
+def test_stubs_take_the_twins_signatures(family):
+    stub = Path(minidl.__file__).parents[1] / "minidl_ext" / f"{family}.pyi"
+    if not stub.exists():
+        pytest.skip("stubs are not beside an installed package's source")
+    imports = [node for node in ast.parse(stub.read_text(encoding="utf-8")).body
+               if isinstance(node, ast.ImportFrom)]
+    assert [node.module for node in imports] == [f"minidl.kernels.reference.{family}"]
+    assert [alias.name for alias in imports[0].names] == ["*"]
