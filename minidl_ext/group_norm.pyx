@@ -12,9 +12,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
-    backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, column_means_f32, \
-    column_means_f64, finish_stats_f32, finish_stats_f64, shifted_sums_f32, shifted_sums_f64
-from minidl_ext.runtime cimport has_length, new_array, new_like, real_array, same_dtype, \
+    backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats
+from minidl_ext.runtime cimport new_array, new_like, real_array, row_or_null, same_dtype, \
     same_shape, scratch, team
 
 import numpy as np
@@ -28,33 +27,6 @@ cdef enum:
 cdef struct Shape:
     Py_ssize_t n, positions, channels, groups, width    # width: channels of a group
     Py_ssize_t block                                    # positions of a block
-
-
-cdef void channel_stats(const floating* x, Shape* s, floating* work, double* mean, double* m2
-                        ) noexcept nogil:
-    """Mean and sum of squared deviations of each channel of an image; see norm.pyx."""
-    cdef Py_ssize_t first = 0, count, c, n = s.channels
-    for c in range(n):
-        mean[c] = m2[c] = 0
-    if floating is float:
-        column_means_f32(x, min(s.block, s.positions), n, work)
-    else:
-        column_means_f64(x, min(s.block, s.positions), n, work)
-    while first < s.positions:
-        count = min(s.block, s.positions - first)
-        if floating is float:
-            shifted_sums_f32(x + first * n, count, n, work, work + n, work + 2 * n)
-            add_sums_f32(mean, work + n, n)
-            add_sums_f32(m2, work + 2 * n, n)
-        else:
-            shifted_sums_f64(x + first * n, count, n, work, work + n, work + 2 * n)
-            add_sums_f64(mean, work + n, n)
-            add_sums_f64(m2, work + 2 * n, n)
-        first += count
-    if floating is float:
-        finish_stats_f32(x, s.positions, n, work, mean, m2)
-    else:
-        finish_stats_f64(x, s.positions, n, work, mean, m2)
 
 
 cdef void fill_factors(const double* means, const double* m2, const floating* gamma,
@@ -93,7 +65,7 @@ cdef void forward_all(const floating* x, const floating* gamma, const floating* 
         work = room + threadid() * 3 * n
         mean = sums + threadid() * 2 * n
         for i in prange(s.n, schedule='static'):
-            channel_stats(x + i * size, s, work, mean, mean + n)
+            channel_stats(x + i * size, s.positions, s.block, n, work, mean, mean + n)
             fill_factors(mean, mean + n, gamma, beta, eps, s, factors + i * 5 * n)
             if floating is float:
                 apply_rows_f32(x + i * size, NULL, False, y + i * size, n, s.positions, n,
@@ -172,22 +144,11 @@ cdef int set_shape(Shape* s, cnp.ndarray x, Py_ssize_t groups, str where) except
     return 0
 
 
-cdef char* parameter(object value, cnp.ndarray x, str where, str name) except? NULL:
-    """The memory of gamma or beta, which must fit the channels of x, or of None."""
-    cdef cnp.ndarray a
-    if value is None:
-        return NULL
-    a = real_array(value, where, name, 1)
-    same_dtype(x, a, where, "x", name)
-    has_length(a, x.shape[2], where, name)
-    return a.data
-
-
 def group_norm(x, gamma, beta, Py_ssize_t groups, double eps, int threads=0):
     """(y, factors) of images x (N, P, C); factors (N, 5, C) as those of batch normalization."""
     cdef cnp.ndarray a = real_array(x, "group_norm", "x", 3), y, factors, room, sums
-    cdef char* g = parameter(gamma, a, "group_norm", "gamma")
-    cdef char* b = parameter(beta, a, "group_norm", "beta")
+    cdef char* g = row_or_null(gamma, a, "group_norm", "x", "gamma")
+    cdef char* b = row_or_null(beta, a, "group_norm", "x", "beta")
     cdef cnp.npy_intp dims[3]
     cdef Shape s
     cdef int t
@@ -213,7 +174,7 @@ def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, int threads=0)
     cdef str where = "group_norm_backward"
     cdef cnp.ndarray a = real_array(x, where, "x", 3), d = real_array(dy, where, "dy", 3)
     cdef cnp.ndarray f = real_array(factors, where, "factors", 3), dx, dgamma, dbeta, room, sums
-    cdef char* g = parameter(gamma, a, where, "gamma")
+    cdef char* g = row_or_null(gamma, a, where, "x", "gamma")
     cdef cnp.npy_intp channels
     cdef Shape s
     cdef int t

@@ -11,8 +11,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
 from minidl_ext.lines cimport line_dot, line_squares, line_sum
-from minidl_ext.runtime cimport has_length, new_array, new_like, real_array, same_dtype, \
-    same_shape, scratch, team, typed_array
+from minidl_ext.runtime cimport has_length, new_array, new_like, real_array, row_or_null, \
+    same_dtype, same_shape, scratch, team, typed_array
 
 import numpy as np
 
@@ -106,23 +106,12 @@ cdef void backward_all(const floating* dy, const floating* x, const floating* ga
         dgamma[j], dbeta[j] = <floating>g, <floating>b
 
 
-cdef char* parameter(object value, cnp.ndarray x, str where, str name) except? NULL:
-    """The memory of gamma or beta, which must fit the rows of x, or of None."""
-    cdef cnp.ndarray a
-    if value is None:
-        return NULL
-    a = real_array(value, where, name, 1)
-    same_dtype(x, a, where, "x", name)
-    has_length(a, x.shape[1], where, name)
-    return a.data
-
-
 def layer_norm(x, gamma, beta, double eps, bint centre=True, int threads=0):
     """(y, mean, rstd) of rows x (M, C); mean and rstd float64 (M,). Without `centre` the mean is 0,
     and rstd one over the root mean square."""
     cdef cnp.ndarray a = real_array(x, "layer_norm", "x", 2), y, mean, rstd
-    cdef char* g = parameter(gamma, a, "layer_norm", "gamma")
-    cdef char* b = parameter(beta, a, "layer_norm", "beta")
+    cdef char* g = row_or_null(gamma, a, "layer_norm", "x", "gamma")
+    cdef char* b = row_or_null(beta, a, "layer_norm", "x", "beta")
     cdef cnp.npy_intp m = a.shape[0], n = a.shape[1]
     cdef int t = team(threads, 4.0 * m * n)
     if n == 0:
@@ -147,7 +136,7 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, bint centre=True, int threads=
     cdef cnp.ndarray mu = typed_array(mean, where, "mean", 1, cnp.NPY_FLOAT64)
     cdef cnp.ndarray r = typed_array(rstd, where, "rstd", 1, cnp.NPY_FLOAT64)
     cdef cnp.ndarray dx, dgamma, dbeta, partial, room
-    cdef char* g = parameter(gamma, a, where, "gamma")
+    cdef char* g = row_or_null(gamma, a, where, "x", "gamma")
     cdef cnp.npy_intp m = a.shape[0], n = a.shape[1]
     cdef Py_ssize_t chunks = max(1, min(m, <Py_ssize_t>CHUNKS))
     cdef int t = team(threads, 6.0 * m * n)

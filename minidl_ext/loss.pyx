@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 
 from minidl_ext.lines cimport line_max, line_sum
 from minidl_ext.runtime cimport apart_or_same, has_length, new_array, new_like, output_like, \
-    real_array, same_dtype, same_shape, team, typed_array
+    real_array, row_or_null, same_dtype, same_shape, team, typed_array
 from minidl_ext.vecmath cimport vexp
 
 import numpy as np
@@ -214,16 +214,6 @@ cdef cnp.ndarray checked_labels(object labels, cnp.ndarray x, str where):
     return a
 
 
-cdef char* checked_weight(object weight, cnp.ndarray x, str where) except? NULL:
-    cdef cnp.ndarray w
-    if weight is None:
-        return NULL
-    w = real_array(weight, where, "weight", 1)
-    same_dtype(x, w, where, "logits", "weight")
-    has_length(w, x.shape[1], where, "weight")
-    return w.data
-
-
 def cross_entropy(logits, labels, weight=None, double smoothing=0.0, int threads=0):
     """(losses (M,), probabilities (M, C)) of logits (M, C) and labels (M,) int64.
 
@@ -231,7 +221,7 @@ def cross_entropy(logits, labels, weight=None, double smoothing=0.0, int threads
     """
     cdef cnp.ndarray x = real_array(logits, "cross_entropy", "logits", 2), losses, p
     cdef cnp.ndarray label = checked_labels(labels, x, "cross_entropy")
-    cdef char* w = checked_weight(weight, x, "cross_entropy")
+    cdef char* w = row_or_null(weight, x, "cross_entropy", "logits", "weight")
     cdef cnp.npy_intp m = x.shape[0], n = x.shape[1]
     cdef int t = team(threads, 8.0 * m * n)
     losses, p = new_array(1, &m, cnp.PyArray_TYPE(x)), new_like(x)
@@ -255,7 +245,7 @@ def cross_entropy_backward(dlosses, probabilities, labels, weight=None, double s
     cdef cnp.ndarray p = real_array(probabilities, "cross_entropy_backward", "probabilities", 2)
     cdef cnp.ndarray g = real_array(dlosses, "cross_entropy_backward", "dlosses", 1), dx
     cdef cnp.ndarray label = checked_labels(labels, p, "cross_entropy_backward")
-    cdef char* w = checked_weight(weight, p, "cross_entropy_backward")
+    cdef char* w = row_or_null(weight, p, "cross_entropy_backward", "logits", "weight")
     cdef Py_ssize_t m = p.shape[0], n = p.shape[1]
     cdef int t = team(threads, 4.0 * m * n)
     same_dtype(p, g, "cross_entropy_backward", "probabilities", "dlosses")

@@ -2,9 +2,11 @@
 
 Statistics: one pass over values that are shifted by the mean of a chunk's first block (so that a
 large mean costs no digits); chunks are merged in double after Chan, Golub & LeVeque (1979). They
-are fixed by the shape and merged in order: the bits do not depend on the number of threads. Applying the
-normalization, with a shortcut and a ReLU if there are any, is one pass; so are the two steps of
-the backward, the sums and dx. Inner loops are in norm_rows.h; see the twin in NumPy for formulas.
+are fixed by the shape and merged in order: the bits do not depend on the number of threads.
+Applying the normalization, with a shortcut and a ReLU if there are any, is one pass; so are the two
+steps of the backward, the sums and dx. The statistics of a chunk, which other normalizations use
+too, are `channel_stats` in norm_rows.pxd, inner loops in norm_rows.h; see the twin in NumPy for
+formulas.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -12,9 +14,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
-    backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, column_means_f32, \
-    column_means_f64, finish_stats_f32, finish_stats_f64, finish_sums_f32, finish_sums_f64, \
-    merge_chunks, shifted_sums_f32, shifted_sums_f64
+    backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
+    finish_sums_f32, finish_sums_f64, merge_chunks
 from minidl_ext.runtime cimport apart, has_length, new_array, new_like, output_like, real_array, \
     same_dtype, same_shape, scratch, team, typed_array
 
@@ -53,42 +54,6 @@ cdef Rows layout(cnp.ndarray x):
 
 # ------------------------------------------------------------------------------- statistics
 
-cdef void chunk_stats(const floating* x, Py_ssize_t rows, Rows* s, floating* work, double* mean,
-                      double* m2) noexcept nogil:
-    """Mean and sum of squared deviations of each channel over a chunk.
-
-    Values are shifted by the mean of the first block, K. That a difference of sums then loses few
-    digits, whatever the values: those of the first block alone deviate so much from the chunk's
-    mean that sum((x - K)^2) is at most 1 + rows / (rows of the block) times the result.
-    """
-    cdef Py_ssize_t first = 0, count, c
-    cdef floating* shift = work
-    cdef floating* sums = work + s.channels
-    if floating is float:
-        column_means_f32(x, min(s.block, rows), s.channels, shift)
-    else:
-        column_means_f64(x, min(s.block, rows), s.channels, shift)
-    for c in range(s.channels):
-        mean[c] = m2[c] = 0
-    while first < rows:
-        count = min(s.block, rows - first)
-        if floating is float:
-            shifted_sums_f32(x + first * s.channels, count, s.channels, shift, sums,
-                             sums + s.channels)
-            add_sums_f32(mean, sums, s.channels)
-            add_sums_f32(m2, sums + s.channels, s.channels)
-        else:
-            shifted_sums_f64(x + first * s.channels, count, s.channels, shift, sums,
-                             sums + s.channels)
-            add_sums_f64(mean, sums, s.channels)
-            add_sums_f64(m2, sums + s.channels, s.channels)
-        first += count
-    if floating is float:
-        finish_stats_f32(x, rows, s.channels, shift, mean, m2)
-    else:
-        finish_stats_f64(x, rows, s.channels, shift, mean, m2)
-
-
 cdef void all_stats(const floating* x, Rows* s, char* memory, double* partial, double* mean,
                     double* var, int threads) noexcept nogil:
     cdef Py_ssize_t q, n = s.channels
@@ -96,8 +61,8 @@ cdef void all_stats(const floating* x, Rows* s, char* memory, double* partial, d
     with parallel(num_threads=threads):
         work = <floating*>memory + threadid() * 3 * n
         for q in prange(s.chunks, schedule='static'):
-            chunk_stats(x + q * s.chunk * n, min(s.chunk, s.rows - q * s.chunk), s, work,
-                        partial + 2 * q * n, partial + (2 * q + 1) * n)
+            channel_stats(x + q * s.chunk * n, min(s.chunk, s.rows - q * s.chunk), s.block, n,
+                          work, partial + 2 * q * n, partial + (2 * q + 1) * n)
     merge_chunks(partial, s.rows, s.chunk, n, mean, var)
 
 

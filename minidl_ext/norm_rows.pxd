@@ -49,6 +49,41 @@ cdef extern from "norm_rows.h" nogil:
                          double* dgamma, double* dbeta, double* slope, double* offset)
 
 
+cdef inline void channel_stats(const floating* x, Py_ssize_t rows, Py_ssize_t block,
+                               Py_ssize_t channels, floating* work, double* mean, double* m2
+                               ) noexcept nogil:
+    """Mean and sum of squared deviations of each channel over some rows; `work` holds 3 rows.
+
+    Values are shifted by the mean of the first block, K. That a difference of sums then loses few
+    digits, whatever the values: those of the first block alone deviate so much from the mean of
+    all that sum((x - K)^2) is at most 1 + rows / (rows of the block) times the result.
+    """
+    cdef Py_ssize_t first = 0, count, c
+    cdef floating* shift = work
+    cdef floating* sums = work + channels
+    for c in range(channels):
+        mean[c] = m2[c] = 0
+    if floating is float:
+        column_means_f32(x, min(block, rows), channels, shift)
+    else:
+        column_means_f64(x, min(block, rows), channels, shift)
+    while first < rows:
+        count = min(block, rows - first)
+        if floating is float:
+            shifted_sums_f32(x + first * channels, count, channels, shift, sums, sums + channels)
+            add_sums_f32(mean, sums, channels)
+            add_sums_f32(m2, sums + channels, channels)
+        else:
+            shifted_sums_f64(x + first * channels, count, channels, shift, sums, sums + channels)
+            add_sums_f64(mean, sums, channels)
+            add_sums_f64(m2, sums + channels, channels)
+        first += count
+    if floating is float:
+        finish_stats_f32(x, rows, channels, shift, mean, m2)
+    else:
+        finish_stats_f64(x, rows, channels, shift, mean, m2)
+
+
 cdef inline void column_totals(const floating* x, Py_ssize_t rows, Py_ssize_t channels,
                                double* totals) noexcept nogil:
     """The sum of each channel in double."""

@@ -14,6 +14,7 @@ cdef int has_shape(cnp.ndarray a, cnp.npy_intp n, cnp.npy_intp h, cnp.npy_intp w
                    str where, str name) except -1
 cdef int same_dtype(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1
 cdef int same_shape(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1
+cdef char* row_or_null(object value, cnp.ndarray x, str where, str x_name, str name) except? NULL
 cdef int has_length(cnp.ndarray a, cnp.npy_intp n, str where, str name) except -1
 cdef cnp.ndarray output(object out, str where, int ndim, const cnp.npy_intp* dims, int typenum)
 cdef cnp.ndarray output_like(object out, str where, cnp.ndarray a)

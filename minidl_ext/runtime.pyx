@@ -322,6 +322,18 @@ cdef cnp.ndarray typed_array(object a, str where, str name, int ndim, int typenu
     return <cnp.ndarray>a
 
 
+cdef char* row_or_null(object value, cnp.ndarray x, str where, str x_name, str name
+                       ) except? NULL:
+    """The memory of a vector that fits the last axis of x, or NULL for None."""
+    cdef cnp.ndarray a
+    if value is None:
+        return NULL
+    a = real_array(value, where, name, 1)
+    same_dtype(x, a, where, x_name, name)
+    has_length(a, cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1), where, name)
+    return a.data
+
+
 cdef cnp.ndarray channel_blocks(object a, str where, str name, int multiple):
     """A float32 array of four axes, the last of them a positive multiple of `multiple`."""
     cdef cnp.ndarray array = typed_array(a, where, name, 4, cnp.NPY_FLOAT32)

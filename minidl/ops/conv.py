@@ -160,27 +160,8 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
             [4., 4., 2.],
             [2., 2., 1.]])
     """
-    x, weight = float_tensor(x, "conv"), float_tensor(weight, "conv", "weight")
-    b = None if bias is None else float_tensor(bias, "conv", "bias")
-    if weight.dtype is not x.dtype or b is not None:
-        same_float("conv", x=x, weight=weight, bias=b)
-    images, filters = x.shape, weight.shape
-    if len(images) != 4:
-        raise ValueError(f"conv: x must be images (N, H, W, C), got shape {images}")
-    if len(filters) != 4:
-        raise ValueError(f"conv: weight must be (KH, KW, C_in / groups, C_out), "
-                         f"got shape {filters}")
-    kh, kw, ci, co = filters
-    if 0 in filters:
-        raise ValueError(f"conv: weight has an empty axis: {filters}")
-    groups = whole(groups, "conv", "groups", 1)
-    if images[3] != ci * groups:
-        raise ValueError(f"conv: x has {images[3]} channels, but weight {filters} with "
-                         f"groups={groups} expects {ci * groups}")
-    if co % groups:
-        raise ValueError(f"conv: {co} output channels do not divide into {groups} groups")
-    if b is not None and b.shape != (co,):
-        raise ValueError(f"conv: bias must have shape ({co},), got {b.shape}")
+    x, weight, b, groups = checked_operands("conv", x, weight, bias, groups)
+    images, (kh, kw) = x.shape, weight.shape[:2]
     s, d = pair(stride, "conv", "stride", 1), pair(dilation, "conv", "dilation", 1)
     p = resolve_padding(padding, images[1:3], (kh, kw), s, d)
     for name, size, (before, after), extent in (
@@ -190,6 +171,33 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
             raise ValueError(f"conv: the {name} of x {images} with padding {(before, after)} is "
                              f"smaller than the kernel's {extent}")
     return Conv.apply(x, weight, b, stride=s, padding=p, dilation=d, groups=groups)
+
+
+def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any
+                     ) -> tuple[Tensor, Tensor, Tensor | None, int]:
+    """Images, weight and bias as tensors that fit each other, and groups as an int."""
+    x, weight = float_tensor(x, where), float_tensor(weight, where, "weight")
+    b = None if bias is None else float_tensor(bias, where, "bias")
+    if weight.dtype is not x.dtype or b is not None:
+        same_float(where, x=x, weight=weight, bias=b)
+    images, filters = x.shape, weight.shape
+    if len(images) != 4:
+        raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {images}")
+    if len(filters) != 4:
+        raise ValueError(f"{where}: weight must be (KH, KW, C_in / groups, C_out), "
+                         f"got shape {filters}")
+    if 0 in filters:
+        raise ValueError(f"{where}: weight has an empty axis: {filters}")
+    groups = whole(groups, where, "groups", 1)
+    ci, co = filters[2:]
+    if images[3] != ci * groups:
+        raise ValueError(f"{where}: x has {images[3]} channels, but weight {filters} with "
+                         f"groups={groups} expects {ci * groups}")
+    if co % groups:
+        raise ValueError(f"{where}: {co} output channels do not divide into {groups} groups")
+    if b is not None and b.shape != (co,):
+        raise ValueError(f"{where}: bias must have shape ({co},), got {b.shape}")
+    return x, weight, b, groups
 
 
 def resolve_padding(padding: Any, size: tuple[int, ...], kernel: tuple[int, int],

@@ -9,7 +9,8 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import float_tensor, pair, same_float, whole
+from .common import pair
+from .conv import checked_operands
 
 
 class ConvTranspose(Function):
@@ -82,23 +83,7 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
             [1., 2., 1.]])
     """
     where = "conv_transpose"
-    x, weight = float_tensor(x, where), float_tensor(weight, where, "weight")
-    b = None if bias is None else float_tensor(bias, where, "bias")
-    same_float(where, x=x, weight=weight, bias=b)
-    if x.ndim != 4:
-        raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {x.shape}")
-    if weight.ndim != 4 or 0 in weight.shape:
-        raise ValueError(f"{where}: weight must be (KH, KW, C_in / groups, C_out), "
-                         f"got shape {weight.shape}")
-    groups = whole(groups, where, "groups", 1)
-    ci, co = weight.shape[2:]
-    if x.shape[3] != ci * groups:
-        raise ValueError(f"{where}: x has {x.shape[3]} channels, but weight {weight.shape} with "
-                         f"groups={groups} expects {ci * groups}")
-    if co % groups:
-        raise ValueError(f"{where}: {co} output channels do not divide into {groups} groups")
-    if b is not None and b.shape != (co,):
-        raise ValueError(f"{where}: bias must have shape ({co},), got {b.shape}")
+    x, weight, b, groups = checked_operands(where, x, weight, bias, groups)
     s, d = pair(stride, where, "stride", 1), pair(dilation, where, "dilation", 1)
     p, extra = pair(padding, where, "padding", 0), pair(output_padding, where, "output_padding", 0)
     if x.shape[1] < 1 or x.shape[2] < 1:
