@@ -13,6 +13,7 @@ import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import minidl_ext
 from minidl_ext.runtime import (
     after_fork_in_child,
     empty,
@@ -21,8 +22,6 @@ from minidl_ext.runtime import (
     pool_bytes,
     set_num_threads,
 )
-
-import minidl_ext
 
 if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
     from .reference.activation import *  # noqa: F403
