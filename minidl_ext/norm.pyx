@@ -13,6 +13,8 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
+from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, layout, like, \
+    masked_like
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
     finish_sums_f32, finish_sums_f64, merge_chunks
@@ -22,35 +24,6 @@ from minidl_ext.runtime cimport apart, has_length, new_array, new_like, output_l
 import numpy as np
 
 cnp.import_array()
-
-cdef enum:
-    BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
-    CHUNKS = 64                 # for the sums: fixed, so that threads do not matter; more where
-    CHUNK_BLOCKS = 16           # a chunk would have more than these blocks
-    # Results of this size are written past the caches: too large for what a few cores share.
-    STREAM_BYTES = 32 * 1024 * 1024
-
-
-cdef struct Rows:
-    Py_ssize_t rows, channels   # of the whole array
-    Py_ssize_t block            # rows of a block
-    Py_ssize_t chunk, chunks    # rows of a chunk (whole blocks), number of chunks
-    bint stream                 # whether results are written past the caches
-
-
-cdef Rows layout(cnp.ndarray x):
-    """x (..., C) as rows, blocks and chunks; all functions of the shape."""
-    cdef Rows s
-    cdef Py_ssize_t blocks
-    s.channels = x.shape[x.ndim - 1]
-    s.rows = cnp.PyArray_SIZE(x) // s.channels if s.channels else 0
-    s.block = max(<Py_ssize_t>16, BLOCK_BYTES // (s.channels * x.itemsize if s.channels else 1))
-    blocks = max(<Py_ssize_t>1, (s.rows + s.block - 1) // s.block)
-    s.chunk = s.block * min(<Py_ssize_t>CHUNK_BLOCKS, (blocks + CHUNKS - 1) // CHUNKS)
-    s.chunks = max(<Py_ssize_t>1, (s.rows + s.chunk - 1) // s.chunk)
-    s.stream = s.rows * s.channels * x.itemsize >= STREAM_BYTES
-    return s
-
 
 # ------------------------------------------------------------------------------- statistics
 
@@ -238,11 +211,11 @@ cdef void all_sums(const floating* dy, const floating* also, const floating* x, 
         add_sums_f64(sums, partial + 2 * q * n, 2 * n)
 
 
-def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, bint masked_out=False,
+def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, masked_out=False,
                     also=None, int threads=0):
     """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
 
-    With `masked_out`, dy may come in two parts: dy + also.
+    With `masked_out`, which may be the array to fill, dy may come in two parts: dy + also.
     """
     cdef cnp.ndarray a = channels_last(x, "batch_norm_sums", "x"), g, work, partial, sums
     cdef Rows s = layout(a)
@@ -252,12 +225,12 @@ def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, bint masked_
     cdef char* shortcut_data = like(shortcut, a, "batch_norm_sums", "shortcut")
     cdef char* also_data = like(also, a, "batch_norm_sums", "also")
     cdef char* masked_data = NULL
-    if also is not None and not masked_out:
+    if also is not None and masked_out is False:
         raise ValueError("batch_norm_sums: also needs masked_out=True")
     g = real_array(dy, "batch_norm_sums", "dy", -1)
     like(g, a, "batch_norm_sums", "dy")
-    if masked_out and (relu or also is not None):
-        masked = new_like(a)
+    masked = masked_like(masked_out, a, relu or also is not None, "batch_norm_sums")
+    if masked is not None:
         masked_data = masked.data
     work = scratch(2 * t * s.channels * a.itemsize)
     partial = scratch(2 * s.chunks * s.channels * sizeof(double))
@@ -274,7 +247,7 @@ def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, bint masked_
             all_sums(<double*>g.data, <double*>also_data, <double*>a.data, relu,
                      <double*>shortcut_data, <double*>masked_data, <double*>f.data, &s, work.data,
                      <double*>partial.data, <double*>sums.data, t)
-    return sums, None if not masked_out else dy if masked is None else masked
+    return sums, None if masked_out is False else dy if masked is None else masked
 
 
 def batch_norm_finish(sums, factors, double count):
@@ -313,7 +286,7 @@ cdef void all_gradients(const floating* dy, const floating* x, int relu, const f
 
 
 def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre=None,
-                          int threads=0):
+                          out=None, int threads=0):
     """dx = scale g + (x - mean_hi) slope + offset; without `centre` (2, C), scale g."""
     cdef cnp.ndarray a = channels_last(x, "batch_norm_input_grad", "x"), g, c, dx
     cdef Rows s = layout(a)
@@ -329,7 +302,7 @@ def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre
             raise ValueError(f"batch_norm_input_grad: centre must have shape (2, {s.channels}), "
                              f"got {np.shape(centre)}")
         centre_data = c.data
-    dx = new_like(a)
+    dx = output_like(out, "batch_norm_input_grad", a)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             all_gradients(<float*>g.data, <float*>a.data, relu, <float*>shortcut_data,
@@ -342,7 +315,7 @@ def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre
 
 
 def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, shortcut=None,
-                        bint masked_out=False, also=None, int threads=0):
+                        masked_out=False, also=None, out=None, int threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply; see the twin for formulas."""
     cdef cnp.ndarray a = channels_last(x, "batch_norm_backward", "x")
     cdef Rows s = layout(a)
@@ -354,33 +327,6 @@ def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, sho
     dgamma, dbeta, centre = batch_norm_finish(sums, factors, s.rows)
     if masked is not None:      # no need to mask again
         dy, relu, shortcut = masked, False, None
-    dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None,
+    dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None, out,
                                threads)
     return dx, dgamma, dbeta, masked
-
-
-cdef char* like(object other, cnp.ndarray x, str where, str name) except? NULL:
-    """The memory of an array that must be like x, or of None."""
-    cdef cnp.ndarray a
-    if other is None:
-        return NULL
-    a = real_array(other, where, name, -1)
-    same_dtype(x, a, where, "x", name)
-    same_shape(x, a, where, "x", name)
-    return a.data
-
-
-cdef cnp.ndarray channels_last(object x, str where, str name):
-    cdef cnp.ndarray a = real_array(x, where, name, -1)
-    if cnp.PyArray_NDIM(a) < 1:
-        raise ValueError(f"{where}: {name} needs a channel axis")
-    return a
-
-
-cdef cnp.ndarray checked_factors(object factors, cnp.ndarray x, Rows* s, str where):
-    cdef cnp.ndarray f = real_array(factors, where, "factors", 2)
-    same_dtype(x, f, where, "x", "factors")
-    if f.shape[0] != 5 or f.shape[1] != s.channels:
-        raise ValueError(f"{where}: factors must have shape (5, {s.channels}), "
-                         f"got {np.shape(factors)}")
-    return f

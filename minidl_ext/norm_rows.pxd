@@ -6,6 +6,8 @@ from cython cimport floating
 from minidl_ext.runtime cimport channel_blocks, same_shape, typed_array
 
 cdef extern from "norm_rows.h" nogil:
+    void merge_stats(double* mean, double* m2, double count, const double* other_mean,
+                     const double* other_m2, double other_count, Py_ssize_t channels)
     void merge_chunks(const double* partial, Py_ssize_t rows, Py_ssize_t chunk,
                       Py_ssize_t channels, double* mean, double* var)
     void column_means_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean)

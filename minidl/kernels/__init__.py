@@ -35,6 +35,7 @@ if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same s
     from .reference.loss import *  # noqa: F403
     from .reference.matmul import *  # noqa: F403
     from .reference.norm import *  # noqa: F403
+    from .reference.norm_mask import *  # noqa: F403
     from .reference.norm_pool import *  # noqa: F403
     from .reference.pointwise import *  # noqa: F403
     from .reference.pool import *  # noqa: F403
@@ -61,6 +62,7 @@ FAMILIES = {
              "batch_norm_sums", "batch_norm_finish", "batch_norm_input_grad"),
     "layer_norm": ("layer_norm", "layer_norm_backward"),
     "group_norm": ("group_norm", "group_norm_backward"),
+    "norm_mask": ("masked_stats", "masked_norm_apply", "masked_norm_backward"),
     "norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
     "embedding": ("embedding", "embedding_backward"),
     "loss": ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward",

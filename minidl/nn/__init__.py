@@ -13,7 +13,7 @@ from .embedding import Embedding
 from .layer import Layer, Parameter, StateError
 from .layer_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .linear import Dense
-from .norm import BatchNorm
+from .norm import BatchNorm, Renorm
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Parameter",
     "RMSNorm",
     "ReLU",
+    "Renorm",
     "Sequential",
     "SiLU",
     "Sigmoid",

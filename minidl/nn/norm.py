@@ -1,19 +1,60 @@
-"""Normalization layers. The formulas, forward and backward, are in `ops.norm`."""
+"""Batch normalization as a layer. The formulas, forward and backward, are in `ops.norm`."""
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import ops
-from ..ops.common import float_tensor, real_number
+from ..ops.common import float_tensor, real_number, whole
+from ..ops.norm_parts import checked_mask, values_of_parts
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
 from .linear import positive
+from .population import Population
 
 Self = TypeVar("Self", bound="BatchNorm")
+FEW = 8     # values a channel: statistics of fewer are too noisy to go without a word
+
+
+@dataclasses.dataclass(frozen=True)
+class Renorm:
+    """Limits of Batch Renormalization (Ioffe 2017), and how they are reached.
+
+    The first `warmup` training batches are normalized plainly (r_max 1, d_max 0); then r_max grows
+    linearly to its value over `r_ramp` batches, and d_max over `d_ramp`. The paper's large
+    networks had Renorm(3, 5, warmup=5000, r_ramp=35000, d_ramp=20000). ValueError unless r_max is
+    at least 1 and the others at least 0.
+
+    >>> nn.Renorm(r_max=3, d_max=5, warmup=100, r_ramp=100).limits(150)
+    (2.0, 5.0)
+    """
+
+    r_max: float = 3.0
+    d_max: float = 5.0
+    warmup: int = 0
+    r_ramp: int = 0
+    d_ramp: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("r_max", 1), ("d_max", 0)):
+            if not real_number(getattr(self, name), "Renorm", name) >= least:
+                raise ValueError(f"Renorm: {name} must be >= {least}, got {getattr(self, name)!r}")
+        for name in ("warmup", "r_ramp", "d_ramp"):
+            whole(getattr(self, name), "Renorm", name, 0)
+
+    def limits(self, batches: int) -> tuple[float, float]:
+        """(r_max, d_max) of the next batch, after so many."""
+        after = batches - self.warmup
+        if after < 0:
+            return 1.0, 0.0
+        r, d = (min(1.0, after / ramp) if ramp else 1.0 for ramp in (self.r_ramp, self.d_ramp))
+        return 1 + (self.r_max - 1) * r, self.d_max * d
 
 
 class BatchNorm(Layer):
@@ -22,58 +63,121 @@ class BatchNorm(Layer):
         y = gamma (x - mean) / sqrt(var + eps) + beta
 
     One class for every rank. In training, mean and (biased) variance are those of the batch, and
-    the running statistics move: running = (1 - momentum) running + momentum batch, with the
-    unbiased variance. `momentum` is the weight of the new batch (PyTorch's meaning, 1 - Keras's);
-    None is the plain average over all batches so far. In eval mode the running statistics are
-    used: mean 0 and variance 1 before any batch.
+    the running statistics move: running = (1 - momentum) running + momentum batch. In eval mode
+    the running statistics are used: mean 0 and variance 1 before any batch.
 
-    `affine=False`: no gamma and beta. `track_stats=False`: no running statistics; batch
-    statistics are used in eval mode too. After `freeze_stats()` or `freeze()` the running
-    statistics stay and are used in training as well.
+    `momentum` is the weight of the new batch; None is the plain average over all batches so far.
+    `unbiased`: running_var takes in the variance times M / (M - 1), of M values a channel.
+    `affine=False`: no gamma and beta. `gamma_init`: what gamma starts at; 0 for the last
+    normalization of a residual block makes the block start as its shortcut (Goyal et al. 2017).
+    `track_stats=False`: no running statistics; batch statistics are used in eval mode too.
 
-    Parameters `gamma` (features,), ones, and `beta`, zeros; buffers `running_mean`,
-    `running_var`, `num_batches`. ValueError for arguments out of range, other shapes, and if a
-    training batch has one value a channel.
+    `ghost_batch=n`: in training, every n images (the last ones may be fewer) are a batch of their
+    own, and move the running statistics in their order (Hoffer et al. 2017). `renorm`: Batch
+    Renormalization (Ioffe 2017), a `Renorm`, a dict of its arguments, or True for its defaults;
+    the batches that count for its warm-up are `num_batches`.
 
-    >>> bn = nn.BatchNorm(2, eps=0)
-    >>> bn(md.tensor([[1., 10.], [3., 30.]])).data
-    array([[-1., -1.],
-           [ 1.,  1.]], dtype=float32)
+    Called as `bn(x, mask=None)`. `mask`, booleans of shape x.shape[:-1], says which positions
+    count: the others have no part in the statistics, are 0 in the output and in the gradient, and
+    may hold anything, NaN too. A batch without any leaves the running statistics alone.
+
+    After `freeze_stats()` or `freeze()` the running statistics stay, and normalize in training
+    too. A training batch with fewer than 8 values a channel gives a warning, once a layer.
+    `relu(bn(x))` and `relu(bn(x) + shortcut)` are one pass over memory, with every option.
+
+    The same layer elsewhere:
+
+        ============== ============ ===== ============ =========================================
+        library        its momentum eps   running_var  here
+        ============== ============ ===== ============ =========================================
+        minidl         0.1 (new)    1e-5  unbiased     BatchNorm(C)
+        PyTorch        0.1 (new)    1e-5  unbiased     BatchNorm(C)
+        Keras          0.99 (old)   1e-3  biased       BatchNorm(C, 1e-3, 0.01, unbiased=False)
+        Flax           0.99 (old)   1e-5  biased       BatchNorm(C, 1e-5, 0.01, unbiased=False)
+        ============== ============ ===== ============ =========================================
+
+    "new": the weight of the new batch, "old": that of the old average. All normalize a training
+    batch with its biased variance.
+
+    Parameters `gamma` (features,) and `beta`, zeros; buffers `running_mean`, `running_var`,
+    `num_batches`. ValueError for arguments out of range, other shapes, and if a training batch has
+    one value a channel; TypeError for a mask that is not boolean.
+
+    >>> bn = nn.BatchNorm(2, eps=0, gamma_init=2)
+    >>> x = np.arange(16.).reshape(8, 2)
+    >>> y = bn.astype(np.float64)(x)
+    >>> y.data.mean(axis=0), y.data.std(axis=0)
+    (array([0., 0.]), array([2., 2.]))
     >>> bn.running_mean
-    array([0.2, 2. ], dtype=float32)
+    array([0.7, 0.8])
     """
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float | None = 0.1,
-                 affine: bool = True, track_stats: bool = True) -> None:
+                 affine: bool = True, track_stats: bool = True, ghost_batch: int | None = None,
+                 renorm: Renorm | Mapping[str, Any] | bool | None = None, unbiased: bool = True,
+                 gamma_init: float = 1.0) -> None:
         super().__init__()
         positive("BatchNorm", features=features)
         if not real_number(eps, "BatchNorm", "eps") >= 0:
             raise ValueError(f"BatchNorm: eps must be >= 0, got {eps!r}")
         if momentum is not None and not 0 <= real_number(momentum, "BatchNorm", "momentum") <= 1:
             raise ValueError(f"BatchNorm: momentum must be in [0, 1] or None, got {momentum!r}")
+        if ghost_batch is not None:
+            positive("BatchNorm", ghost_batch=ghost_batch)
+        self.renorm = _renorm(renorm)
+        if self.renorm is not None and not track_stats:
+            raise ValueError("BatchNorm: renorm corrects by running statistics, which "
+                             "track_stats=False switches off")
+        gamma_init = real_number(gamma_init, "BatchNorm", "gamma_init")
         self.features, self.eps, self.momentum = features, eps, momentum
         self.affine, self.track_stats = affine, track_stats
+        self.ghost_batch, self.unbiased, self.gamma_init = ghost_batch, unbiased, gamma_init
         self.stats_frozen = False
-        self.gamma = Parameter(init.constant((features,), 1.0)) if affine else None
+        self.gamma = Parameter(init.constant((features,), gamma_init)) if affine else None
         self.beta = Parameter(init.constant((features,), 0.0)) if affine else None
         self.running_mean = np.zeros(features, np.float32) if track_stats else None
         self.running_var = np.ones(features, np.float32) if track_stats else None
         self.num_batches = np.zeros((), np.int64) if track_stats else None
+        self._warned = False
+        self._of_batch = False                          # see nn.batch_statistics
+        self._population: Population | None = None      # see nn.recalibrate
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, mask: Any = None) -> Tensor:
         x = float_tensor(x, "BatchNorm")
         if x.ndim < 2 or x.shape[-1] != self.features:
             raise ValueError(f"BatchNorm expected (..., {self.features}) with at least two axes, "
                              f"got {x.shape}")
-        if self.num_batches is None:
-            return ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps)
+        if mask is not None:
+            mask = checked_mask(mask, x)
+        if self._population is not None:
+            return self._population.normalize(self, x, mask)
+        ghosts = self.ghost_batch if self.training else None
         training = self.training and not self.frozen and not self.stats_frozen
-        momentum = 1.0 / (int(self.num_batches) + 1) if self.momentum is None else self.momentum
-        y = ops.batch_norm(x, self.gamma, self.beta, self.running_mean, self.running_var,
-                           training, momentum, self.eps)
-        if training:
-            self.num_batches += 1
+        if self.num_batches is None or self._of_batch:
+            y = ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask,
+                               ghost_batch=ghosts)
+        else:
+            renorm = None
+            if self.renorm is not None and training:
+                renorm = self.renorm.limits(int(self.num_batches))
+            y = ops.batch_norm(x, self.gamma, self.beta, self.running_mean, self.running_var,
+                               training, self.momentum, self.eps, mask=mask, ghost_batch=ghosts,
+                               unbiased=self.unbiased, renorm=renorm,
+                               num_batches=self.num_batches)
+        if training and not self._warned:
+            self._look_at(values_of_parts(x.shape, mask, ghosts))
         return y
+
+    def _look_at(self, values: list[int]) -> None:
+        """Warn, once, of a batch, or a virtual one, with few values a channel."""
+        fewest = min((n for n in values if n), default=FEW)
+        if fewest < FEW:
+            self._warned = True
+            warnings.warn(
+                f"BatchNorm({self.features}): a training batch has {fewest} values a channel; "
+                f"statistics of fewer than {FEW} are noisy, and unlike those used in eval mode: "
+                f"take larger batches, renorm=True, freeze_stats(), or GroupNorm or LayerNorm",
+                stacklevel=4)
 
     def freeze_stats(self: Self) -> Self:
         """Keep the running statistics as they are, and normalize with them in training too."""
@@ -82,5 +186,26 @@ class BatchNorm(Layer):
 
     def extra_repr(self) -> str:
         parts = [f"{self.features}, eps={self.eps:g}, momentum={self.momentum}"]
-        parts += [f"{n}=False" for n in ("affine", "track_stats") if not getattr(self, n)]
+        for name, default in (("affine", True), ("track_stats", True), ("ghost_batch", None),
+                              ("renorm", None), ("unbiased", True), ("gamma_init", 1.0)):
+            if getattr(self, name) != default:
+                parts.append(f"{name}={getattr(self, name)}")
         return ", ".join(parts)
+
+
+def _renorm(value: Any) -> Renorm | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return Renorm()
+    if isinstance(value, Renorm):
+        return value
+    if isinstance(value, Mapping):
+        names = [field.name for field in dataclasses.fields(Renorm)]
+        unknown = [str(name) for name in value if name not in names]
+        if unknown:
+            raise ValueError(f"BatchNorm: renorm has no {', '.join(unknown)}; "
+                             f"it takes {', '.join(names)}")
+        return Renorm(**value)
+    raise TypeError(f"BatchNorm: renorm must be a Renorm, a dict of its arguments, or True, "
+                    f"got {value!r}")

@@ -136,7 +136,7 @@ def pointwise_fits(x: NormOutput, weight: np.ndarray, stride: tuple[int, int],
 
 def reads_through(x: NormOutput) -> bool:
     """Whether kernels that normalize what they read can take a normalization over."""
-    return x.shortcut is None and x.shape[0] > 0
+    return x.shortcut is None and not x.in_parts and x.shape[0] > 0
 
 
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,

@@ -27,9 +27,14 @@ PAIR = (2, 2)
 
 
 class NormOutput(Deferred):
-    """The output of a normalization, perhaps with a shortcut added and a ReLU, on first use."""
+    """The output of a normalization, perhaps with a shortcut added and a ReLU, on first use.
 
-    def __init__(self, x: np.ndarray, factors: np.ndarray, shortcut: np.ndarray | None = None,
+    `factors` are those of the kernels, or what stands for them in a subclass.
+    """
+
+    in_parts = False        # otherwise one set of factors is that of all positions
+
+    def __init__(self, x: np.ndarray, factors: Any, shortcut: np.ndarray | None = None,
                  relu: bool = False) -> None:
         self.x, self.factors, self.shortcut, self.relu = x, factors, shortcut, relu
         self.shape, self.dtype = x.shape, x.dtype
@@ -40,9 +45,12 @@ class NormOutput(Deferred):
         """The array; the same one as long as anyone holds it."""
         y = self.held()
         if y is None:
-            y = kernels.batch_norm_apply(self.x, self.factors, self.shortcut, self.relu)
+            y = self._computed()
             self._made = weakref.ref(y)
         return y
+
+    def _computed(self) -> np.ndarray:
+        return kernels.batch_norm_apply(self.x, self.factors, self.shortcut, self.relu)
 
     def held(self) -> np.ndarray | None:
         return self._made() if self._made is not None else None
@@ -51,16 +59,16 @@ class NormOutput(Deferred):
         if (self.shortcut is not None or self.relu or other.shape != self.shape
                 or other.dtype != self.dtype):
             return None
-        return NormOutput(self.x, self.factors, other)
+        return type(self)(self.x, self.factors, other)
 
     def with_relu(self) -> NormOutput:
-        return NormOutput(self.x, self.factors, self.shortcut, relu=True)
+        return type(self)(self.x, self.factors, self.shortcut, relu=True)
 
     def pooled(self, window: Any, stride: Any, padding: Any) -> np.ndarray | None:
         """Its max-pool, computed in the same pass: of 2x2 windows side by side, without a
         shortcut, in float32 with channels in multiples of 16. None otherwise."""
-        if (self.shortcut is not None or self.dtype != np.float32 or self.shape[-1] % 16
-                or not window == stride == PAIR or padding != (0, 0)):
+        if (self.in_parts or self.shortcut is not None
+                or self.dtype != np.float32 or self.shape[-1] % 16 or not window == stride == PAIR or padding != (0, 0)):
             return None
         return kernels.batch_norm_pool(self.x, self.factors, self.relu)
 

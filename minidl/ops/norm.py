@@ -2,7 +2,7 @@
 
 The statistics are computed at the call; the output is a `NormOutput` (see `fusion`), which the
 next operation may take over. The backward recomputes the ReLU's mask and the normalized value from
-x and the per-channel factors; nothing else is kept.
+x and the per-channel factors; nothing else is kept. Virtual batches and masks: `norm_parts`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function, GradSum, computed
 from ..tensor import Tensor
-from .common import float_tensor, same_float
+from .common import float_tensor, real_number, same_float, whole
 from .fusion import (
     ConvOutput,
     MaskedGrad,
@@ -24,6 +24,7 @@ from .fusion import (
     PooledGrad,
     SummedGrad,
 )
+from .running import Correction, Running, corrected, uncorrected
 
 
 class BatchNorm(Function):
@@ -33,22 +34,30 @@ class BatchNorm(Function):
         dbeta = sum(dy),  dgamma = sum(dy xhat),
         dx = gamma / sqrt(var + eps) (dy - dbeta / M - xhat dgamma / M);
     with given statistics dx = gamma / sqrt(var + eps) dy.
+
+    A `correction` (r, d), constant in the backward, makes it gamma (xhat r + d) + beta (Ioffe
+    2017): a normalization with gamma r and gamma d + beta, and dgamma = sum(dy (xhat r + d)).
     """
 
     takes_deferred = True
     takes_deferred_grads = True
 
     def forward(self, x: Any, gamma: np.ndarray | None, beta: np.ndarray | None,
-                mean: np.ndarray, var: np.ndarray, eps: float, training: bool) -> NormOutput:
+                mean: np.ndarray, var: np.ndarray, eps: float, training: bool,
+                correction: Correction | None = None) -> NormOutput:
         # A convolution that summed the statistics can also read the gradient through here.
         self.defers_gradient = isinstance(x, ConvOutput)
         self.x = x = computed(x)
-        self.training = training
+        self.training, self.correction = training, correction
+        if correction is not None:
+            gamma, beta = corrected(gamma, beta, correction, x.dtype)
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
         return NormOutput(x, self.factors)
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
         dx, dgamma, dbeta = self._gradients(dy)
+        if self.correction is not None:
+            dgamma = uncorrected(dgamma, dbeta, self.correction)
         return (dx if self.needs_grad[0] else None,
                 dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None)
 
@@ -68,18 +77,20 @@ class BatchNorm(Function):
             return self._backward(computed(dy.dy), relu=True)
         # A shortcut wants the masked gradient as well: written in the same pass.
         one, two = (dy.dy.a, dy.dy.b) if isinstance(dy.dy, GradSum) else (dy.dy, None)
-        *gradients, dy.array = kernels.batch_norm_backward(
-            one, self.x, self.factors, self.training, relu=True, shortcut=shortcut,
-            masked_out=True, also=two)
+        *gradients, dy.array = self._passes(one, True, shortcut, True, two)
         return tuple(gradients)
+
+    def _passes(self, dy: np.ndarray, relu: bool, shortcut: np.ndarray | None = None,
+                masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:
+        return kernels.batch_norm_backward(dy, self.x, self.factors, self.training, relu,
+                                           shortcut, masked_out, also)
 
     def _backward(self, dy: np.ndarray, relu: bool = False, sums: np.ndarray | None = None
                   ) -> tuple[Any, ...]:
         """dx, dgamma, dbeta from the gradient of the output, after a ReLU if `relu`."""
         if sums is None:
             if not self.defers_gradient:
-                return kernels.batch_norm_backward(dy, self.x, self.factors, self.training,
-                                                   relu=relu)[:3]
+                return self._passes(dy, relu)[:3]
             sums, _ = kernels.batch_norm_sums(dy, self.x, self.factors, relu=relu)
         dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
                                                           self.x.size // self.x.shape[-1])
@@ -89,18 +100,31 @@ class BatchNorm(Function):
 
 def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
                running_var: np.ndarray | None = None, training: bool = False,
-               momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+               momentum: float | None = 0.1, eps: float = 1e-5, *, mask: Any = None,
+               ghost_batch: int | None = None, unbiased: bool = True,
+               renorm: tuple[float, float] | None = None,
+               num_batches: np.ndarray | None = None) -> Tensor:
     """Normalize x (..., C) over all axes but the last (Ioffe & Szegedy 2015):
 
         y = gamma (x - mean) / sqrt(var + eps) + beta
 
     In training, with the mean and the biased variance of the batch, which also move the running
     statistics (NumPy arrays (C,), updated in place, either may be None): running = (1 - momentum)
-    running + momentum batch, the variance times M / (M - 1) for M values a channel. Otherwise with
-    the running statistics. gamma and beta (C,) may be None. NaN stays in its channel.
+    running + momentum batch, the variance times M / (M - 1) for M values a channel (unless
+    `unbiased` is False). Otherwise with the running statistics. gamma and beta (C,) may be None.
+    NaN stays in its channel. `num_batches`, an integer array (), counts the batches; with it
+    `momentum` may be None, the plain average of all batches so far.
+
+    `mask`, booleans (...): only positions where it is True count; elsewhere y is 0 and no gradient
+    reaches x, whatever x is there. A batch without any leaves the running statistics alone.
+    `ghost_batch`: in training each run of so many images (entries of the first axis; the last run
+    may be shorter) is a batch of its own (Hoffer et al. 2017). `renorm` = (r_max, d_max): in
+    training y = gamma (xhat r + d) + beta, with r and d (constants in the backward) that turn
+    batch statistics into running ones as far as these limits let them (Ioffe 2017).
 
     ValueError for shapes that do not fit, if a channel has one value only in training, or no value,
-    and if running statistics are missing outside training; TypeError for mixed dtypes.
+    and if running statistics are missing where they are needed; TypeError for mixed dtypes, and
+    a mask that is not boolean.
 
     >>> x = md.tensor([[1., 10.], [3., 30.]])
     >>> md.batch_norm(x, None, None, training=True, eps=0)
@@ -109,31 +133,58 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     >>> md.batch_norm(x, None, None, np.array([1., 10.]), np.array([4., 100.]), eps=0)
     tensor([[0., 0.],
             [1., 2.]])
+    >>> x = md.tensor([[1.], [3.], [np.nan]])
+    >>> md.batch_norm(x, None, None, training=True, eps=0, mask=[True, True, False]).data.ravel()
+    array([-1.,  1.,  0.], dtype=float32)
     """
     x = float_tensor(x, "batch_norm")
     gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")
     beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
-    _check(x, gamma, beta, running_mean, running_var, training, eps)
+    parts = (mask is not None
+             or (training and ghost_batch is not None
+                 and whole(ghost_batch, "batch_norm", "ghost_batch", 1) < len(x)))
+    _check(x, gamma, beta, running_mean, running_var, training, eps, 0 if parts else 2)
+    running = Running(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
+    if training and (renorm is not None or momentum is None):
+        _check_running(running)
+    if parts:
+        from .norm_parts import batch_norm_in_parts  # which builds on this module
+
+        return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
+    correction = None
     if training:
         source = x._deferred
         if isinstance(source, ConvOutput):
             mean, var = source.mean, source.var
         else:
             mean, var = kernels.batch_stats(x._values())
-        if running_mean is not None:
-            running_mean[...] = (1 - momentum) * running_mean + momentum * mean
-        if running_var is not None:
-            m = x.size // x.shape[-1]
-            running_var[...] = (1 - momentum) * running_var + momentum * (m / (m - 1)) * var
+        correction = running.correction(mean, var)
+        running.update(mean, var, x.size // x.shape[-1])
     else:
         assert running_mean is not None and running_var is not None
         mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
-    return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training)
+    return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training,
+                           correction=correction)
+
+
+def _check_running(running: Running) -> None:
+    """What renormalization and a plain average need."""
+    if running.momentum is None and running.num_batches is None:
+        raise ValueError("batch_norm: momentum=None, the average of all batches, needs num_batches")
+    if running.renorm is not None:
+        if running.mean is None or running.var is None:
+            raise ValueError("batch_norm: renorm needs running_mean and running_var")
+        r_max, d_max = running.renorm
+        if not (real_number(r_max, "batch_norm", "r_max of renorm") >= 1
+                and real_number(d_max, "batch_norm", "d_max of renorm") >= 0):
+            raise ValueError(f"batch_norm: renorm must be (r_max, d_max) with r_max >= 1 and "
+                             f"d_max >= 0, got {running.renorm!r}")
 
 
 def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
            running_mean: np.ndarray | None, running_var: np.ndarray | None, training: bool,
-           eps: float) -> None:
+           eps: float, least: int) -> None:
+    """`least`: values that a channel needs in training."""
     shape, dtype = x.shape, x.dtype
     if len(shape) < 2:
         raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
@@ -161,7 +212,7 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
     if not eps >= 0:
         raise ValueError(f"batch_norm: eps must be >= 0, got {eps!r}")
     values = x.size // shape[-1] if shape[-1] else 0
-    if training and values < 2:
+    if training and values < least:
         raise ValueError(
             f"batch_norm: x of shape {shape} has {values} value(s) a channel; in training at "
             f"least 2 are needed for a variance: use a larger batch (or drop_last=True in the "

@@ -42,8 +42,8 @@ def batch_norm_sums(dy, x, factors, relu=False, shortcut=None, masked_out=False,
     """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
 
     `relu`: g is dy masked where the output is not positive; the output is recomputed from x and
-    the shortcut. `masked_out` asks for g, which is the gradient of the shortcut; then dy may come
-    in two parts, dy + also.
+    the shortcut. `masked_out`, True or an array to fill, asks for g, which is the gradient of the
+    shortcut; then dy may come in two parts, dy + also.
     """
     g = dy = dy if also is None else dy + also
     if relu:
@@ -51,7 +51,7 @@ def batch_norm_sums(dy, x, factors, relu=False, shortcut=None, masked_out=False,
     rows = g.reshape(-1, x.shape[-1])
     products = (g * (x - factors[0])).reshape(rows.shape)
     return (np.stack([rows.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)]),
-            g if masked_out else None)
+            None if masked_out is False else into(None if masked_out is True else masked_out, g))
 
 
 def batch_norm_finish(sums, factors, count):
@@ -73,17 +73,20 @@ def batch_norm_finish(sums, factors, count):
     return dgamma.astype(dtype), dbeta.astype(dtype), np.stack([slope, offset]).astype(dtype)
 
 
-def batch_norm_input_grad(dy, x, factors, relu=False, shortcut=None, centre=None, threads=0):
+def batch_norm_input_grad(dy, x, factors, relu=False, shortcut=None, centre=None, out=None,
+                          threads=0):
     """dx = scale g + (x - mean_hi) slope + offset; without `centre` (2, C), scale g."""
     g = dy
     if relu:
         g = np.where(_normalized(x, factors, shortcut) > 0, dy, dy.dtype.type(0))
     dx = factors[1] * g
-    return dx if centre is None else dx + ((x - factors[0]) * centre[0] + centre[1])
+    if centre is not None:
+        dx += (x - factors[0]) * centre[0] + centre[1]
+    return into(out, dx)
 
 
 def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None,
-                        masked_out=False, also=None, threads=0):
+                        masked_out=False, also=None, out=None, threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply.
 
     `training`: the statistics depend on x, and
@@ -96,7 +99,7 @@ def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None
     if also is not None:
         dy, relu, shortcut = masked, False, None
     dgamma, dbeta, centre = batch_norm_finish(sums, factors, x.size // max(1, x.shape[-1]))
-    dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None)
+    dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None, out)
     return dx, dgamma, dbeta, masked
 
 

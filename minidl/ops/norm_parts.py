@@ -1,0 +1,161 @@
+"""Batch normalization in parts: of virtual batches, and of the positions that a mask counts.
+
+Each part is a run of images with statistics and factors of its own. The passes over memory are
+those of the whole batch, taken part by part, so that a shortcut and a ReLU behind are fused in as
+always.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import computed
+from ..tensor import Tensor
+from .fusion import NormOutput
+from .norm import BatchNorm
+from .running import Correction, Running, corrected, uncorrected
+
+
+class Part:
+    """Images `first` to `after`: their statistics, over `count` values a channel, and what
+    follows from them."""
+
+    def __init__(self, first: int, after: int, mask: np.ndarray | None) -> None:
+        self.images = slice(first, after)
+        self.mask = None if mask is None else mask[first:after].reshape(-1)
+        self.mean, self.var, self.count = np.zeros(0), np.zeros(0), 0
+        self.correction: Correction | None = None
+        self.factors = np.zeros(0)
+
+    def measure(self, x: np.ndarray) -> None:
+        x = x[self.images]
+        if self.mask is None:
+            self.mean, self.var = kernels.batch_stats(x)
+            self.count = x.size // x.shape[-1]
+        else:
+            self.mean, self.var, self.count = kernels.masked_stats(x, self.mask)
+
+    def find_factors(self, gamma: np.ndarray | None, beta: np.ndarray | None, eps: float,
+                     dtype: np.dtype) -> None:
+        if self.correction is not None:
+            gamma, beta = corrected(gamma, beta, self.correction, dtype)
+        self.factors = kernels.batch_norm_factors(self.mean, self.var, gamma, beta, eps, dtype)
+
+    def apply(self, x: np.ndarray, shortcut: np.ndarray | None, relu: bool, y: np.ndarray) -> None:
+        if self.mask is None:
+            kernels.batch_norm_apply(x, self.factors, shortcut, relu, out=y)
+        else:
+            kernels.masked_norm_apply(x, self.mask, self.factors, shortcut, relu, out=y)
+
+    def backward(self, dy: np.ndarray, x: np.ndarray, training: bool, relu: bool,
+                 shortcut: np.ndarray | None, masked: np.ndarray | None, also: np.ndarray | None,
+                 dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """dgamma and dbeta; dx and the masked gradient are written where they are asked for."""
+        masked_out: Any = False if masked is None else masked
+        options = (training, relu, shortcut, masked_out, also, dx)
+        if self.mask is None:
+            _, dgamma, dbeta, _ = kernels.batch_norm_backward(dy, x, self.factors, *options)
+        else:
+            _, dgamma, dbeta, _ = kernels.masked_norm_backward(dy, x, self.mask, self.factors,
+                                                               *options)
+        if self.correction is not None:
+            dgamma = uncorrected(dgamma, dbeta, self.correction)
+        return dgamma, dbeta
+
+
+class PartedOutput(NormOutput):
+    """As its base; `factors` is the list of the parts."""
+
+    in_parts = True
+
+    def _computed(self) -> np.ndarray:
+        y = kernels.empty(self.shape, self.dtype)
+        for part in self.factors:
+            images = part.images
+            part.apply(self.x[images], None if self.shortcut is None else self.shortcut[images],
+                       self.relu, y[images])
+        return y
+
+
+class PartedBatchNorm(BatchNorm):
+    """BatchNorm, part by part; gamma's and beta's gradients are sums over the parts."""
+
+    def forward(self, x: Any, gamma: np.ndarray | None,     # type: ignore[override]
+                beta: np.ndarray | None, parts: list[Part], eps: float, training: bool
+                ) -> NormOutput:
+        self.x = x = computed(x)
+        self.training, self.factors = training, parts
+        self.defers_gradient, self.correction = False, None     # the parts have their own
+        for part in parts:
+            part.find_factors(gamma, beta, eps, x.dtype)
+        return PartedOutput(x, parts)
+
+    def _passes(self, dy: np.ndarray, relu: bool, shortcut: np.ndarray | None = None,
+                masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:
+        dx = kernels.empty(self.x.shape, self.x.dtype)
+        masked = kernels.empty(self.x.shape, self.x.dtype) if masked_out else None
+        sums = np.zeros((2, self.x.shape[-1]))
+        for part in self.factors:
+            i = part.images
+            sums += part.backward(
+                dy[i], self.x[i], self.training, relu, None if shortcut is None else shortcut[i],
+                None if masked is None else masked[i], None if also is None else also[i], dx[i])
+        dgamma, dbeta = sums.astype(self.x.dtype)
+        return dx, dgamma, dbeta, masked
+
+
+def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: Running,
+                        training: bool, mask: Any, ghost_batch: int | None) -> Tensor:
+    """`batch_norm` of virtual batches, or with a mask; see there."""
+    mask = None if mask is None else checked_mask(mask, x)
+    values = x._values()
+    parts = [Part(first, after, mask) for first, after in
+             itertools.pairwise(starts(len(x), ghost_batch if training else None))]
+    if training:
+        for part in parts:
+            part.measure(values)
+        few = next((part for part in parts if part.count == 1), None)
+        if few is not None:
+            what = f"images {few.images.start} to {few.images.stop - 1}, a virtual batch,"
+            raise ValueError(
+                f"batch_norm: {what if len(parts) > 1 else 'the mask'} of x {x.shape} leaves 1 "
+                f"value a channel; in training at least 2 are needed for a variance: use larger "
+                f"batches, or call eval() to normalize with running statistics")
+    for part in parts:
+        if not training:
+            assert running.mean is not None and running.var is not None
+            part.mean, part.var = running.mean.astype(np.float64), running.var.astype(np.float64)
+        elif part.count:
+            part.correction = running.correction(part.mean, part.var)
+            running.update(part.mean, part.var, part.count)
+    return PartedBatchNorm.apply(x, gamma, beta, parts=parts, eps=running.eps, training=training)
+
+
+def starts(images: int, ghost_batch: int | None) -> list[int]:
+    """Where parts begin, and the end of the last one."""
+    return [*range(0, images, ghost_batch or max(images, 1)), images]
+
+
+def values_of_parts(shape: tuple[int, ...], mask: np.ndarray | None, ghost_batch: int | None
+                    ) -> list[int]:
+    """How many values a channel of x (N, ..., C) has in each part."""
+    bounds = itertools.pairwise(starts(shape[0], ghost_batch))
+    if mask is not None:
+        return [int(np.count_nonzero(mask[a:b])) for a, b in bounds]
+    return [(b - a) * math.prod(shape[1:-1]) for a, b in bounds]
+
+
+def checked_mask(mask: Any, x: Tensor) -> np.ndarray:
+    """A boolean array for the positions of x (..., C)."""
+    array = np.ascontiguousarray(mask.data if isinstance(mask, Tensor) else mask)
+    if array.dtype != np.bool_:
+        raise TypeError(f"batch_norm: mask must be booleans, got {array.dtype}")
+    if array.shape != x.shape[:-1]:
+        raise ValueError(f"batch_norm: mask must have shape {x.shape[:-1]}, one boolean for each "
+                         f"position of x {x.shape}, got {array.shape}")
+    return array

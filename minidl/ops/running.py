@@ -1,0 +1,61 @@
+"""Running statistics of batch normalization, and Batch Renormalization, which corrects by them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Correction = tuple[np.ndarray, np.ndarray]      # r and d, float64 (C,)
+
+
+def corrected(gamma: np.ndarray | None, beta: np.ndarray | None, correction: Correction,
+              dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """gamma r and gamma d + beta."""
+    r, d = correction
+    one = 1.0 if gamma is None else gamma
+    return (one * r).astype(dtype), (one * d + (0.0 if beta is None else beta)).astype(dtype)
+
+
+def uncorrected(dgamma: np.ndarray, dbeta: np.ndarray, correction: Correction) -> np.ndarray:
+    """sum(dy (xhat r + d)) from dgamma = sum(dy xhat) and dbeta = sum(dy)."""
+    r, d = correction
+    return (r * dgamma + d * dbeta).astype(dgamma.dtype)
+
+
+class Running:
+    """The running statistics of a channel each, and how a training batch moves them.
+
+    Of each batch that is seen, `correction` comes before `update`. Attributes as the arguments of
+    `batch_norm`; mean and var may be None.
+    """
+
+    def __init__(self, mean: np.ndarray | None, var: np.ndarray | None,
+                 num_batches: np.ndarray | None, momentum: float | None, unbiased: bool,
+                 renorm: tuple[float, float] | None, eps: float) -> None:
+        self.mean, self.var, self.num_batches = mean, var, num_batches
+        self.momentum, self.unbiased, self.renorm, self.eps = momentum, unbiased, renorm, eps
+
+    def correction(self, mean: np.ndarray, var: np.ndarray) -> Correction | None:
+        """r = clip(sigma / sigma_run, 1 / r_max, r_max), d = clip((mean - mean_run) / sigma_run,
+        -d_max, d_max), sigma = sqrt(var + eps); None without renormalization."""
+        if self.renorm is None:
+            return None
+        assert self.mean is not None and self.var is not None
+        r_max, d_max = self.renorm
+        sigma = np.sqrt(self.var.astype(np.float64) + self.eps)
+        return (np.clip(np.sqrt(var + self.eps) / sigma, 1 / r_max, r_max),
+                np.clip((mean - self.mean) / sigma, -d_max, d_max))
+
+    def update(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
+        """Take in the statistics of a batch of `count` values a channel."""
+        if self.momentum is not None:
+            weight = self.momentum
+        else:
+            assert self.num_batches is not None
+            weight = 1.0 / (int(self.num_batches) + 1)
+        if self.num_batches is not None:
+            self.num_batches += 1
+        if self.mean is not None:
+            self.mean[...] = (1 - weight) * self.mean + weight * mean
+        if self.var is not None:
+            factor = count / (count - 1) if self.unbiased else 1.0
+            self.var[...] = (1 - weight) * self.var + weight * factor * var
