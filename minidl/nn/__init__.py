@@ -15,6 +15,7 @@ from .layer_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .linear import Dense
 from .norm import BatchNorm, Renorm
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
+from .recalibrate import batch_statistics, recalibrate
 
 __all__ = [
     "GELU",
@@ -45,5 +46,7 @@ __all__ = [
     "Softmax",
     "StateError",
     "Tanh",
+    "batch_statistics",
     "init",
+    "recalibrate",
 ]

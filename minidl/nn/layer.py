@@ -252,28 +252,31 @@ class Layer:
         x is an array or tensor whose first axis counts examples; uint8 images are divided by
         255, as a DataLoader does. The modes of the layers are restored afterwards.
         """
-        from .. import kernels
-
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"predict: batch_size must be an int >= 1, got {batch_size!r}")
         values = x.data if isinstance(x, Tensor) else plain_array(x)
         if values.ndim == 0:
             raise ValueError("predict: x needs a batch axis, got a number")
-        dtype = self._dtype()
         modes = [(layer, layer.training) for _, layer in self.named_layers()]
         outputs = []
         try:
             self.eval()
             with no_grad():
                 for start in range(0, max(len(values), 1), batch_size):
-                    batch = np.asarray(values[start:start + batch_size], order="C")
-                    if batch.dtype == np.uint8:
-                        batch = kernels.to_float(batch).astype(dtype, copy=False)
-                    outputs.append(self(Tensor(batch)).data)
+                    outputs.append(self(self._input(values[start:start + batch_size])).data)
         finally:
             for layer, mode in modes:
                 layer.training = mode
         return np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
+
+    def _input(self, x: Any) -> Tensor:
+        """A batch of arrays or tensors as the model takes it: uint8 images divided by 255."""
+        from .. import kernels
+
+        batch = x.data if isinstance(x, Tensor) else np.asarray(plain_array(x), order="C")
+        if batch.dtype == np.uint8:
+            batch = kernels.to_float(batch).astype(self._dtype(), copy=False)
+        return Tensor(batch)
 
     def _dtype(self) -> np.dtype:
         """The dtype that the layer computes in: that of its first parameter."""

@@ -165,7 +165,8 @@ class BatchNorm(Layer):
                                unbiased=self.unbiased, renorm=renorm,
                                num_batches=self.num_batches)
         if training and not self._warned:
-            self._look_at(values_of_parts(x.shape, mask, ghosts))
+            self._look_at([x.size // self.features] if mask is None and ghosts is None
+                          else values_of_parts(x.shape, mask, ghosts))
         return y
 
     def _look_at(self, values: list[int]) -> None:

@@ -68,7 +68,8 @@ class NormOutput(Deferred):
         """Its max-pool, computed in the same pass: of 2x2 windows side by side, without a
         shortcut, in float32 with channels in multiples of 16. None otherwise."""
         if (self.in_parts or self.shortcut is not None
-                or self.dtype != np.float32 or self.shape[-1] % 16 or not window == stride == PAIR or padding != (0, 0)):
+                or self.dtype != np.float32 or self.shape[-1] % 16
+                or not window == stride == PAIR or padding != (0, 0)):
             return None
         return kernels.batch_norm_pool(self.x, self.factors, self.relu)
 

@@ -1,0 +1,188 @@
+"""Statistics for evaluation: those of the whole training set, or those of the batch at hand.
+
+For a model that is worse in eval mode than in training; see docs/eval-mode.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..autograd import no_grad
+from .layer import Layer
+from .norm import BatchNorm
+from .population import Population
+
+# Gaps that recalibrate warns of: of the means in standard deviations, of the variances as a factor.
+LARGE_SHIFT, LARGE_FACTOR = 0.25, 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """How far the running statistics of one layer were from those of the population.
+
+    `shift`: the root mean square over the channels of (running_mean - mean) / sqrt(var + eps);
+    `factor`: the geometric mean of how many times larger or smaller running_var + eps was than
+    var + eps (1: equal). `values`: of each channel of the population, in `batches` batches; 0 if
+    no batch came by, which leaves the layer alone.
+    """
+
+    layer: str
+    shift: float
+    factor: float
+    values: int
+    batches: int
+
+    @property
+    def large(self) -> bool:
+        """Whether it may well be seen in the model's outputs."""
+        return not (self.shift <= LARGE_SHIFT and self.factor <= LARGE_FACTOR)
+
+
+class Recalibration:
+    """What `recalibrate` found: `gaps`, one for each layer; as text, a table of them."""
+
+    def __init__(self, gaps: list[Gap],
+                 before: list[tuple[BatchNorm, np.ndarray, np.ndarray]]) -> None:
+        self.gaps = gaps
+        self._before = before
+
+    def restore(self) -> None:
+        """Give the layers back the running statistics that they had."""
+        for layer, mean, var in self._before:
+            assert layer.running_mean is not None and layer.running_var is not None
+            layer.running_mean[...], layer.running_var[...] = mean, var
+
+    def __str__(self) -> str:
+        width = max(5, *(len(gap.layer) for gap in self.gaps))
+        lines = [f"{'layer':{width}}  values a channel  shift of the mean  factor of the variance"]
+        for gap in self.gaps:
+            found = f"{gap.shift:13.3f} std  {gap.factor:22.3f}" if gap.values else "not reached"
+            lines.append(f"{gap.layer:{width}}  {gap.values:16,}  {found}"
+                         f"{'  large' if gap.values and gap.large else ''}")
+        return "\n".join(lines)
+
+
+def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None) -> Recalibration:
+    """Give every BatchNorm the mean and variance of all values that it sees in `loader`, in place
+    of running averages: Precise BN (Wu & Johnson 2021, section 3).
+
+    `loader` yields batches, or (batch, labels); `batches` is how many of them to take, None for
+    all. One pass over the data serves all layers: each normalizes a batch with the batch's own
+    statistics, as in training, everything else (dropout) works as in evaluation. The new
+    running_mean is the mean of all values, running_var their variance, E[var + mean^2] -
+    E[mean]^2 over the batches, each by its size. Layers that are frozen or track no statistics
+    are left alone; so are the modes of all layers, gamma and beta, and `num_batches`.
+
+    Returns a report: how far the running statistics were off, layer by layer; its `restore()` takes
+    the change back. A warning names the layers where the gap was large. ValueError if there is no
+    layer to recalibrate, no batch, or a statistic that is not finite; then nothing is changed.
+
+    >>> bn = nn.BatchNorm(1)
+    >>> bn.running_mean[...] = 29.
+    >>> bn.running_var[...] = 110.
+    >>> report = nn.recalibrate(bn, [np.float32([[10], [20]]), np.float32([[20], [30]])])
+    >>> bn.running_mean, bn.running_var
+    (array([20.], dtype=float32), array([50.], dtype=float32))
+    >>> report.gaps[0].values, report.gaps[0].large
+    (4, True)
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"recalibrate: model must be a Layer, got {type(model).__name__}")
+    if batches is not None and (isinstance(batches, bool) or not isinstance(batches, int)
+                                or batches < 1):
+        raise ValueError(f"recalibrate: batches must be an int >= 1 or None, got {batches!r}")
+    named = {id(layer): (name or "model", layer) for name, layer in model.named_layers()
+             if isinstance(layer, BatchNorm) and layer.track_stats
+             and not layer.frozen and not layer.stats_frozen}
+    if not named:
+        raise ValueError("recalibrate: model has no BatchNorm with running statistics that are "
+                         "not frozen")
+    found = _measure(model, [layer for _, layer in named.values()], loader, batches)
+    gaps, before = [], []
+    for name, layer in named.values():
+        population = found[id(layer)]
+        assert layer.running_mean is not None and layer.running_var is not None
+        if not np.isfinite([population.mean, population.var]).all():
+            raise ValueError(f"recalibrate: the statistics of layer {name} are not finite: there "
+                             f"are NaN or infinite values in loader, or in the model's weights")
+        before.append((layer, layer.running_mean.copy(), layer.running_var.copy()))
+        gaps.append(_gap(name, layer, population))
+    for _, layer in named.values():
+        population = found[id(layer)]
+        if population.count:
+            assert layer.running_mean is not None and layer.running_var is not None
+            layer.running_mean[...], layer.running_var[...] = population.mean, population.var
+    report = Recalibration(gaps, before)
+    large = [gap.layer for gap in gaps if gap.values and gap.large]
+    if large:
+        warnings.warn(f"recalibrate: the running statistics of {', '.join(large)} were far from "
+                      f"those of the data; print the report for how far", stacklevel=2)
+    return report
+
+
+def _measure(model: Layer, layers: list[BatchNorm], loader: Iterable[Any], batches: int | None
+             ) -> dict[int, Population]:
+    """Run the model over the data; the populations of the layers, by id."""
+    found = {id(layer): Population(layer.features) for layer in layers}
+    modes = [(layer, layer.training) for _, layer in model.named_layers()]
+    drawn = 0
+    try:
+        model.eval()
+        for layer in layers:
+            layer._population = found[id(layer)]
+        with no_grad():
+            for batch in itertools.islice(loader, batches):
+                drawn += 1
+                model(model._input(batch[0] if isinstance(batch, (tuple, list)) else batch))
+    finally:
+        for layer in layers:
+            layer._population = None
+        for each, mode in modes:
+            each.training = mode
+    if not drawn:
+        raise ValueError("recalibrate: loader has no batch")
+    return found
+
+
+def _gap(name: str, layer: BatchNorm, population: Population) -> Gap:
+    if not population.count:
+        return Gap(name, 0.0, 1.0, 0, 0)
+    assert layer.running_mean is not None and layer.running_var is not None
+    with np.errstate(divide="ignore", invalid="ignore"):    # eps 0 and a constant channel
+        var = population.var + layer.eps
+        shift = np.sqrt(np.mean((layer.running_mean - population.mean)**2 / var))
+        factor = np.exp(np.mean(np.abs(np.log((layer.running_var + layer.eps) / var))))
+    return Gap(name, float(shift), float(factor), population.count, population.batches)
+
+
+@contextlib.contextmanager
+def batch_statistics(model: Layer) -> Iterator[None]:
+    """Within the block, every BatchNorm inside normalizes with the statistics of the batch, in eval
+    mode too, and leaves its running statistics alone.
+
+    To see what a model does without running statistics: if it is better so, `recalibrate` it.
+    TypeError for what is not a Layer.
+
+    >>> bn = nn.BatchNorm(1, eps=0).eval()
+    >>> with nn.batch_statistics(bn):
+    ...     bn(md.tensor([[10.], [30.]])).data.ravel()
+    array([-1.,  1.], dtype=float32)
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"batch_statistics: model must be a Layer, got {type(model).__name__}")
+    norms = [layer for _, layer in model.named_layers() if isinstance(layer, BatchNorm)]
+    before = [layer._of_batch for layer in norms]
+    try:
+        for layer in norms:
+            layer._of_batch = True
+        yield
+    finally:
+        for layer, was in zip(norms, before, strict=True):
+            layer._of_batch = was
