@@ -98,6 +98,7 @@ def fit(step, predict, train, test, args):
 def options(description):
     """The options that every program with this training has."""
     parser = argparse.ArgumentParser(description=description)
+    parser.set_defaults(norm="batch")       # an option of this program only, see main
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2, help="the highest learning rate")
@@ -124,11 +125,12 @@ def begin(parser, argv):
     else:
         train = data.CIFAR10(args.data, split="train")
     md.manual_seed(args.seed)
-    return args, train, test, models.ResNet20()
+    return args, train, test, models.ResNet20(norm=args.norm)
 
 
 def main(argv=None):
     parser = options(__doc__.splitlines()[0])
+    parser.add_argument("--norm", choices=models.norms.NAMES)
     parser.add_argument("--save", type=Path, default=Path("cifar10.safetensors"))
     args, train, test, model = begin(parser, argv)
     optimizer = optim.SGD(model.parameters(), args.lr, MOMENTUM, weight_decay=WEIGHT_DECAY)

@@ -77,6 +77,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.1, help="the highest learning rate")
     parser.add_argument("--model", choices=["mlp", "cnn"], default="cnn")
+    parser.add_argument("--norm", choices=models.norms.NAMES, default="batch")
     parser.add_argument("--threads", type=int, help="default: all this process may use")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", help="folder with the MNIST files; default: those shipped")
@@ -92,7 +93,7 @@ def main():
     test = data.MNIST(args.data, split="test")
     loader = data.DataLoader(train, args.batch_size, shuffle=True)
 
-    model = models.MLP() if args.model == "mlp" else models.MnistCNN()
+    model = (models.MLP if args.model == "mlp" else models.MnistCNN)(norm=args.norm)
     optimizer = optim.SGD(model.parameters(), args.lr, momentum=0.9, weight_decay=1e-3)
     schedule = cosine(args.lr, args.epochs * len(loader))
     print(model.summary((28, 28, 1)))

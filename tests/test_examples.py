@@ -86,6 +86,12 @@ def test_cifar10_on_made_up_images(made_up, capsys):
     assert md.accuracy(scores, test.labels) == pytest.approx(history[-1]["test"])
 
 
+def test_cifar10_with_another_normalization(made_up):
+    path = made_up / "model.safetensors"
+    cifar10.main(["--data", str(made_up), "--epochs", "1", "--norm", "group", "--save", str(path)])
+    assert set(md.load(path)) == set(models.ResNet20(norm="group").state_dict())
+
+
 def test_cifar10_with_a_wrong_option(capsys):
     with pytest.raises(SystemExit):
         cifar10.main(["--epochs", "0"])
@@ -115,11 +121,14 @@ def run_example(name, folder, *options):
     return done.stdout.splitlines()
 
 
-def test_mnist_for_one_epoch(tmp_path):
-    *_, saved, last = run_example("mnist.py", tmp_path, "--epochs", "1", "--model", "mlp")
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_mnist_for_one_epoch(tmp_path, norm):
+    *_, saved, last = run_example("mnist.py", tmp_path, "--epochs", "1", "--model", "mlp",
+                                  *(["--norm", norm] if norm != "batch" else []))
     assert saved == "saved mnist.safetensors and mnist.png"
     assert float(last.split()[-1]) > 0.95
-    assert set(md.load(tmp_path / "mnist.safetensors")) == set(models.MLP().state_dict())
+    state = models.MLP(norm=norm).state_dict()
+    assert set(md.load(tmp_path / "mnist.safetensors")) == set(state)
 
 
 def test_autoencoder_quickly(tmp_path):

@@ -1,4 +1,23 @@
-"""The networks of the examples and benchmarks: `from minidl import models`."""
+"""The networks of the examples and benchmarks: `from minidl import models`.
+
+Each takes `norm`, what it normalizes with, and `norm_position`, on which side of the nonlinearity.
+The values of `norm`:
+
+"batch", the default, is `nn.BatchNorm`, and "none" is no normalization. "layer" is `nn.LayerNorm`,
+over the channels of each position; Wu & He's (2018) layer normalization of images, over the
+positions too, is `norm=lambda features: nn.GroupNorm(1, features)`. "group" is `nn.GroupNorm` of 8
+groups, or of as many up to 8 as divide the features. "instance" is `nn.InstanceNorm` with gamma
+and beta; dense layers, whose outputs have no positions, go without normalization then. A function
+gets the number of features of each place and makes the layer for it.
+
+"before", the default of `norm_position`, is relu(norm(x)), as Ioffe & Szegedy (2015) have it, and
+"after" is norm(relu(x)). Where a shortcut joins they are relu(norm(x) + shortcut) and
+norm(relu(x + shortcut)). The layer before has a bias only where no normalization follows it
+directly.
+
+Every model refuses other names with a ValueError, and what is neither a name nor a function that
+makes layers with a TypeError.
+"""
 
 from .mlp import MLP
 from .mnist_cnn import MnistCNN

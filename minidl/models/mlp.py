@@ -5,23 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from .. import nn, ops
+from ..nn.linear import positive
 from ..tensor import Tensor
+from .norms import Norm, Norms, norm_relu
 
 
 class MLP(nn.Layer):
     """Two dense layers with BatchNorm and ReLU between them, to logits (N, classes); takes images
     or flat rows of `in_features` values.
 
+    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
+    `minidl.models`). ValueError for "instance": the features have no positions to average over.
+
     >>> from minidl import models
     >>> models.MLP()(md.zeros((8, 28, 28, 1))).shape
     (8, 10)
+    >>> models.MLP(norm="layer", norm_position="after").bn1
+    LayerNorm(256, eps=1e-05)
     """
 
-    def __init__(self, in_features: int = 784, hidden: int = 256, classes: int = 10) -> None:
+    def __init__(self, in_features: int = 784, hidden: int = 256, classes: int = 10,
+                 norm: Norm = "batch", norm_position: str = "before") -> None:
         super().__init__()
-        self.fc1 = nn.Dense(in_features, hidden, bias=False)
-        self.bn1 = nn.BatchNorm(hidden)
+        positive("MLP", hidden=hidden)
+        norms = Norms("MLP", norm, norm_position)
+        if norm == "instance":
+            raise ValueError('MLP: norm must be another than "instance", which averages over the '
+                             'positions of an image: dense layers have none')
+        self.norm_position = norm_position
+        self.fc1, self.bn1 = norms.normalized(nn.Dense, in_features, hidden)
         self.fc2 = nn.Dense(hidden, classes)
 
     def forward(self, x: Any) -> Tensor:
-        return self.fc2(ops.relu(self.bn1(self.fc1(ops.flatten(x, 1)))))
+        x = self.fc1(ops.flatten(x, 1))
+        return self.fc2(norm_relu(self.bn1, x, self.norm_position))

@@ -6,28 +6,35 @@ from typing import Any
 
 from .. import nn, ops
 from ..tensor import Tensor
+from .norms import Norm, Norms, norm_relu
 
 
 class MnistCNN(nn.Layer):
     """Images (N, 28, 28, 1) to logits (N, classes); 422,000 parameters.
 
+    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
+    `minidl.models`).
+
     >>> from minidl import models
     >>> models.MnistCNN().predict(np.zeros((8, 28, 28, 1), np.uint8)).shape
     (8, 10)
+    >>> models.MnistCNN(norm="group", norm_position="after").bn2
+    GroupNorm(8, 64, eps=1e-05)
     """
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int = 10, norm: Norm = "batch",
+                 norm_position: str = "before") -> None:
         super().__init__()
-        self.conv1 = nn.Conv(1, 32, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm(32)
-        self.conv2 = nn.Conv(32, 64, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm(64)
-        self.fc1 = nn.Dense(7 * 7 * 64, 128, bias=False)
-        self.bn3 = nn.BatchNorm(128)
+        norms = Norms("MnistCNN", norm, norm_position)
+        self.norm_position = norm_position
+        self.conv1, self.bn1 = norms.normalized(nn.Conv, 1, 32, 3, padding=1)
+        self.conv2, self.bn2 = norms.normalized(nn.Conv, 32, 64, 3, padding=1)
+        self.fc1, self.bn3 = norms.normalized(nn.Dense, 7 * 7 * 64, 128)
         self.fc2 = nn.Dense(128, classes)
 
     def forward(self, x: Any) -> Tensor:
-        x = ops.max_pool(ops.relu(self.bn1(self.conv1(x))), 2)
-        x = ops.max_pool(ops.relu(self.bn2(self.conv2(x))), 2)
-        x = ops.relu(self.bn3(self.fc1(ops.flatten(x, 1))))
+        where = self.norm_position
+        x = ops.max_pool(norm_relu(self.bn1, self.conv1(x), where), 2)
+        x = ops.max_pool(norm_relu(self.bn2, self.conv2(x), where), 2)
+        x = norm_relu(self.bn3, self.fc1(ops.flatten(x, 1)), where)
         return self.fc2(x)

@@ -6,40 +6,47 @@ from typing import Any
 
 from .. import nn, ops
 from ..tensor import Tensor
+from .norms import Norm, Norms, norm_relu
 
 
 class SeparableBlock(nn.Layer):
-    """A depthwise 3x3 convolution and a 1x1 convolution, each with BatchNorm and ReLU."""
+    """A depthwise 3x3 convolution and a 1x1 convolution, each with normalization and ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norms: Norms) -> None:
         super().__init__()
-        self.depthwise = nn.Conv(in_channels, in_channels, 3, stride, padding=1,
-                                 groups=in_channels, bias=False)
-        self.bn1 = nn.BatchNorm(in_channels)
-        self.pointwise = nn.Conv(in_channels, out_channels, 1, bias=False)
-        self.bn2 = nn.BatchNorm(out_channels)
+        self.norm_position = norms.position
+        self.depthwise, self.bn1 = norms.normalized(nn.Conv, in_channels, in_channels, 3, stride,
+                                                    padding=1, groups=in_channels)
+        self.pointwise, self.bn2 = norms.normalized(nn.Conv, in_channels, out_channels, 1)
 
     def forward(self, x: Any) -> Tensor:
-        x = ops.relu(self.bn1(self.depthwise(x)))
-        return ops.relu(self.bn2(self.pointwise(x)))
+        x = norm_relu(self.bn1, self.depthwise(x), self.norm_position)
+        return norm_relu(self.bn2, self.pointwise(x), self.norm_position)
 
 
 class Mobile(nn.Layer):
     """Images (N, H, W, 3), 32 x 32 in CIFAR-10, to logits (N, classes); 140,000 parameters.
 
+    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
+    `minidl.models`).
+
     >>> from minidl import models
     >>> models.Mobile()(md.zeros((2, 32, 32, 3))).shape
     (2, 10)
+    >>> models.Mobile(norm="instance", norm_position="after").bn
+    InstanceNorm(32, eps=1e-05, affine=True)
     """
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int = 10, norm: Norm = "batch",
+                 norm_position: str = "before") -> None:
         super().__init__()
-        self.conv = nn.Conv(3, 32, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm(32)
+        norms = Norms("Mobile", norm, norm_position)
+        self.norm_position = norm_position
+        self.conv, self.bn = norms.normalized(nn.Conv, 3, 32, 3, padding=1)
         blocks = ((32, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1))
-        self.blocks = nn.Sequential(*(SeparableBlock(*sizes) for sizes in blocks))
+        self.blocks = nn.Sequential(*(SeparableBlock(*sizes, norms) for sizes in blocks))
         self.fc = nn.Dense(256, classes)
 
     def forward(self, x: Any) -> Tensor:
-        x = self.blocks(ops.relu(self.bn(self.conv(x))))
+        x = self.blocks(norm_relu(self.bn, self.conv(x), self.norm_position))
         return self.fc(ops.global_avg_pool(x))

@@ -6,30 +6,38 @@ from typing import Any
 
 from .. import nn, ops
 from ..tensor import Tensor
+from .norms import Norm, Norms, norm_relu
 
 
 class BasicBlock(nn.Layer):
-    """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)).
+    """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)); with the normalizations after the ReLUs
+    bn2(relu(conv2(bn1(relu(conv1(x)))) + shortcut(x))).
 
-    The shortcut is x itself, or where the shape changes a 1x1 convolution with BatchNorm.
+    The shortcut is x itself, or where the shape changes a 1x1 convolution with normalization.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norms: Norms,
+                 zero_gamma: bool = False) -> None:
         super().__init__()
-        self.conv1 = nn.Conv(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm(out_channels)
-        self.conv2 = nn.Conv(out_channels, out_channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm(out_channels)
+        self.norm_position = norms.position
+        self.conv1, self.bn1 = norms.normalized(nn.Conv, in_channels, out_channels, 3, stride,
+                                                padding=1)
+        self.conv2, self.bn2 = norms.normalized(nn.Conv, out_channels, out_channels, 3, padding=1)
+        if zero_gamma:
+            gamma = getattr(self.bn2, "gamma", None)
+            if gamma is None:
+                raise ValueError(f"{norms.model}: zero_gamma needs normalization layers with a "
+                                 f"gamma, got {type(self.bn2).__name__} by norm={norms.norm!r}")
+            gamma.data[...] = 0
         self.shortcut = None
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                nn.Conv(in_channels, out_channels, 1, stride, bias=False),
-                nn.BatchNorm(out_channels))
+                *norms.normalized(nn.Conv, in_channels, out_channels, 1, stride, relu=False))
 
     def forward(self, x: Any) -> Tensor:
         shortcut = x if self.shortcut is None else self.shortcut(x)
-        y = ops.relu(self.bn1(self.conv1(x)))
-        return ops.relu(self.bn2(self.conv2(y)) + shortcut)
+        y = norm_relu(self.bn1, self.conv1(x), self.norm_position)
+        return norm_relu(self.bn2, self.conv2(y), self.norm_position, shortcut)
 
 
 class ResNet20(nn.Layer):
@@ -37,25 +45,42 @@ class ResNet20(nn.Layer):
 
     Three stages of three blocks with 16, 32 and 64 channels.
 
+    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
+    `minidl.models`). `zero_gamma`: gamma of the last normalization of each block starts at 0, so
+    that each block starts as its shortcut (Goyal et al. 2017). ValueError for `zero_gamma` if a
+    normalization has no gamma, and with the position "after", where it would multiply the shortcut
+    by 0 too.
+
     >>> from minidl import models
     >>> models.ResNet20(classes=100)(md.zeros((2, 32, 32, 3))).shape
     (2, 100)
+    >>> model = models.ResNet20(norm="group", zero_gamma=True)
+    >>> x = md.rand(1, 8, 8, 16)        # what comes out of a ReLU
+    >>> np.array_equal(model.blocks[0](x).data, x.data)
+    True
     """
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int = 10, norm: Norm = "batch",
+                 norm_position: str = "before", zero_gamma: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv(3, 16, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm(16)
+        norms = Norms("ResNet20", norm, norm_position)
+        if zero_gamma and norm_position == "after":
+            raise ValueError('ResNet20: zero_gamma needs norm_position="before": the last '
+                             'normalization of a block is behind the sum with "after", and a '
+                             'gamma of 0 would leave nothing of the shortcut')
+        self.norm_position = norm_position
+        self.conv, self.bn = norms.normalized(nn.Conv, 3, 16, 3, padding=1)
         blocks = []
         channels = 16
         for stage in range(3):
             for block in range(3):
                 out = 16 << stage
-                blocks.append(BasicBlock(channels, out, 2 if stage and not block else 1))
+                blocks.append(BasicBlock(channels, out, 2 if stage and not block else 1, norms,
+                                         zero_gamma))
                 channels = out
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Dense(64, classes)
 
     def forward(self, x: Any) -> Tensor:
-        x = self.blocks(ops.relu(self.bn(self.conv(x))))
+        x = self.blocks(norm_relu(self.bn, self.conv(x), self.norm_position))
         return self.fc(ops.global_avg_pool(x))
