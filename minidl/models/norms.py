@@ -67,7 +67,9 @@ class Norms:
         if self.norm == "layer":
             return nn.LayerNorm(features)
         if self.norm == "group":
-            groups = max(g for g in range(1, MOST_GROUPS + 1) if features % g == 0)
+            # Of at least two features: one alone, without positions, would be its own mean.
+            groups = max(g for g in range(1, MOST_GROUPS + 1)
+                         if features % g == 0 and (g == 1 or features // g > 1))
             return nn.GroupNorm(groups, features)
         if self.norm == "instance" and not flat:
             return nn.InstanceNorm(features, affine=True)
