@@ -1,10 +1,12 @@
-"""Normalization of each image by the mean and variance of groups of its channels.
+"""Normalization of each image by the mean and variance of groups of its channels, or by the root of
+their mean square alone.
 
 One group is layer normalization over whole images, a group for each channel instance
-normalization. An image is worked on by one thread, with the loops of batch normalization
-(norm_rows.h): statistics of its channels, merged into those of the groups, which make the factors of
-each channel; backward, sums of its channels, merged likewise into slopes and offsets. What images
-add to the gradients of gamma and beta is summed in their order. Formulas are in the twin.
+normalization; without the mean, filter response normalization. An image is worked on by one thread,
+with the loops of batch normalization (norm_rows.h): statistics of its channels, merged into those of
+the groups, which make the factors of each channel; backward, sums of its channels, merged likewise
+into slopes and offsets. What images add to the gradients of gamma and beta is summed in their order.
+Formulas are in the twin.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -30,17 +32,19 @@ cdef struct Shape:
 
 
 cdef void fill_factors(const double* means, const double* m2, const floating* gamma,
-                       const floating* beta, double eps, Shape* s, floating* factors
+                       const floating* beta, double eps, bint centre, Shape* s, floating* factors
                        ) noexcept nogil:
-    """The factors (5, C) of an image's channels, as those of batch normalization."""
+    """The factors (5, C) of an image's channels, as those of batch normalization; without `centre`
+    for deviations from 0."""
     cdef Py_ssize_t g, c, n = s.channels, M = s.positions * s.width
     cdef double mean, squares, rstd, scale, low
     cdef floating high
     for g in range(s.groups):
         mean = squares = 0
-        for c in range(g * s.width, (g + 1) * s.width):
-            mean += means[c]
-        mean /= s.width
+        if centre:
+            for c in range(g * s.width, (g + 1) * s.width):
+                mean += means[c]
+            mean /= s.width
         for c in range(g * s.width, (g + 1) * s.width):
             squares += m2[c] + s.positions * (means[c] - mean) * (means[c] - mean)
         rstd = 1 / sqrt((squares / M if squares > 0 or squares != squares else 0) + eps)
@@ -56,8 +60,8 @@ cdef void fill_factors(const double* means, const double* m2, const floating* ga
 
 
 cdef void forward_all(const floating* x, const floating* gamma, const floating* beta, double eps,
-                      floating* y, floating* factors, floating* room, double* sums, Shape* s,
-                      int threads) noexcept nogil:
+                      bint centre, floating* y, floating* factors, floating* room, double* sums,
+                      Shape* s, int threads) noexcept nogil:
     cdef Py_ssize_t i, size = s.positions * s.channels, n = s.channels
     cdef floating* work
     cdef double* mean
@@ -66,7 +70,7 @@ cdef void forward_all(const floating* x, const floating* gamma, const floating* 
         mean = sums + threadid() * 2 * n
         for i in prange(s.n, schedule='static'):
             channel_stats(x + i * size, s.positions, s.block, n, work, mean, mean + n)
-            fill_factors(mean, mean + n, gamma, beta, eps, s, factors + i * 5 * n)
+            fill_factors(mean, mean + n, gamma, beta, eps, centre, s, factors + i * 5 * n)
             if floating is float:
                 apply_rows_f32(x + i * size, NULL, False, y + i * size, n, s.positions, n,
                                factors + i * 5 * n, False)
@@ -76,8 +80,8 @@ cdef void forward_all(const floating* x, const floating* gamma, const floating* 
 
 
 cdef void image_backward(const floating* dy, const floating* x, const floating* gamma,
-                         const floating* factors, floating* dx, floating* work, double* sums,
-                         Shape* s) noexcept nogil:
+                         const floating* factors, bint centre, floating* dx, floating* work,
+                         double* sums, Shape* s) noexcept nogil:
     """dx of an image; `sums` gets what it adds to dbeta and to dgamma."""
     cdef Py_ssize_t first = 0, count, c, g, n = s.channels, M = s.positions * s.width
     cdef double a, b, rstd, low
@@ -101,7 +105,8 @@ cdef void image_backward(const floating* dy, const floating* x, const floating* 
     for g in range(s.groups):
         a = b = 0
         for c in range(g * s.width, (g + 1) * s.width):
-            a += sums[c] * (1.0 if gamma == NULL else gamma[c])
+            if centre:          # a constant mean passes no gradient on
+                a += sums[c] * (1.0 if gamma == NULL else gamma[c])
             b += sums[n + c] * (1.0 if gamma == NULL else gamma[c])
         c = g * s.width
         rstd, low = factors[3 * n + c], factors[4 * n + c]
@@ -115,16 +120,17 @@ cdef void image_backward(const floating* dy, const floating* x, const floating* 
 
 
 cdef void backward_all(const floating* dy, const floating* x, const floating* gamma,
-                       const floating* factors, floating* dx, floating* dgamma, floating* dbeta,
-                       floating* room, double* sums, Shape* s, int threads) noexcept nogil:
+                       const floating* factors, bint centre, floating* dx, floating* dgamma,
+                       floating* dbeta, floating* room, double* sums, Shape* s, int threads
+                       ) noexcept nogil:
     cdef Py_ssize_t i, c, n = s.channels, size = s.positions * s.channels
     cdef floating* work
     cdef double a, b
     with parallel(num_threads=threads):
         work = room + threadid() * 4 * n
         for i in prange(s.n, schedule='static'):
-            image_backward(dy + i * size, x + i * size, gamma, factors + i * 5 * n, dx + i * size,
-                           work, sums + i * 2 * n, s)
+            image_backward(dy + i * size, x + i * size, gamma, factors + i * 5 * n, centre,
+                           dx + i * size, work, sums + i * 2 * n, s)
     for c in range(n):
         a = b = 0
         for i in range(s.n):
@@ -144,8 +150,9 @@ cdef int set_shape(Shape* s, cnp.ndarray x, Py_ssize_t groups, str where) except
     return 0
 
 
-def group_norm(x, gamma, beta, Py_ssize_t groups, double eps, int threads=0):
-    """(y, factors) of images x (N, P, C); factors (N, 5, C) as those of batch normalization."""
+def group_norm(x, gamma, beta, Py_ssize_t groups, double eps, bint centre=True, int threads=0):
+    """(y, factors) of images x (N, P, C); factors (N, 5, C) as those of batch normalization.
+    Without `centre` the mean is 0, and the variance the mean square."""
     cdef cnp.ndarray a = real_array(x, "group_norm", "x", 3), y, factors, room, sums
     cdef char* g = row_or_null(gamma, a, "group_norm", "x", "gamma")
     cdef char* b = row_or_null(beta, a, "group_norm", "x", "beta")
@@ -160,16 +167,18 @@ def group_norm(x, gamma, beta, Py_ssize_t groups, double eps, int threads=0):
     sums = scratch(t * 2 * s.channels * sizeof(double))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
-            forward_all(<float*>a.data, <float*>g, <float*>b, eps, <float*>y.data,
-                        <float*>factors.data, <float*>room.data, <double*>sums.data, &s, t)
+            forward_all(<float*>a.data, <float*>g, <float*>b, eps, centre,
+                        <float*>y.data, <float*>factors.data, <float*>room.data,
+                        <double*>sums.data, &s, t)
     else:
         with nogil:
-            forward_all(<double*>a.data, <double*>g, <double*>b, eps, <double*>y.data,
-                        <double*>factors.data, <double*>room.data, <double*>sums.data, &s, t)
+            forward_all(<double*>a.data, <double*>g, <double*>b, eps, centre,
+                        <double*>y.data, <double*>factors.data, <double*>room.data,
+                        <double*>sums.data, &s, t)
     return y, factors
 
 
-def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, int threads=0):
+def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, bint centre=True, int threads=0):
     """(dx, dgamma, dbeta) of images x (N, P, C) with the factors that group_norm gave."""
     cdef str where = "group_norm_backward"
     cdef cnp.ndarray a = real_array(x, where, "x", 3), d = real_array(dy, where, "dy", 3)
@@ -194,12 +203,12 @@ def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, int threads=0)
     sums = scratch(s.n * 2 * s.channels * sizeof(double))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
-            backward_all(<float*>d.data, <float*>a.data, <float*>g, <float*>f.data,
+            backward_all(<float*>d.data, <float*>a.data, <float*>g, <float*>f.data, centre,
                          <float*>dx.data, <float*>dgamma.data, <float*>dbeta.data,
                          <float*>room.data, <double*>sums.data, &s, t)
     else:
         with nogil:
-            backward_all(<double*>d.data, <double*>a.data, <double*>g, <double*>f.data,
+            backward_all(<double*>d.data, <double*>a.data, <double*>g, <double*>f.data, centre,
                          <double*>dx.data, <double*>dgamma.data, <double*>dbeta.data,
                          <double*>room.data, <double*>sums.data, &s, t)
     return dx, dgamma, dbeta

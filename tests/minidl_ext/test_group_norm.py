@@ -11,31 +11,35 @@ SHAPES = ((1, 3, 1, 1), (2, 1, 8, 2), (3, 5, 6, 3), (2, 49, 16, 4), (3, 50, 17, 
           (4, 9, 70, 7), (1, 2000, 64, 8), (2, 700, 3, 3), (0, 4, 4, 2), (5, 1, 130, 1))
 
 
-def case(n, positions, channels, groups, dtype, affine=True):
+CENTRES = pytest.mark.parametrize("centre", (True, False), ids=("group", "rms"))
+
+
+def case(n, positions, channels, groups, dtype, affine=True, centre=True):
     """Keyword arguments of the forward."""
     return {"x": values(n, positions, channels, dtype=dtype),
             "gamma": values(channels, dtype=dtype, seed=1) if affine else None,
             "beta": values(channels, dtype=dtype, seed=2) if affine else None,
-            "groups": groups, "eps": 1e-5}
+            "groups": groups, "eps": 1e-5, "centre": centre}
 
 
-def backward_case(*shape, dtype, affine=True):
-    forward = case(*shape, dtype, affine)
+def backward_case(*shape, dtype, affine=True, centre=True):
+    forward = case(*shape, dtype, affine, centre)
     return {"dy": values(*forward["x"].shape, dtype=dtype, seed=3), "x": forward["x"],
             "gamma": forward["gamma"], "factors": twin.group_norm(**forward)[1],
-            "groups": shape[3]}
+            "groups": shape[3], "centre": centre}
 
 
 @FLOATS
+@CENTRES
 @pytest.mark.parametrize("affine", (True, False))
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_the_twin(shape, affine, dtype):
-    forward = case(*shape, dtype, affine)
+def test_it_is_the_twin(shape, affine, centre, dtype):
+    forward = case(*shape, dtype, affine, centre)
     (y, factors), (right, right_factors) = native.group_norm(**forward), twin.group_norm(**forward)
     assert y.dtype == factors.dtype == dtype
     close(y, right, 16 * eps(dtype))
     close(factors[:, :4], right_factors[:, :4], 16 * eps(dtype))
-    backward = backward_case(*shape, dtype=dtype, affine=affine)
+    backward = backward_case(*shape, dtype=dtype, affine=affine, centre=centre)
     for got, want in zip(native.group_norm_backward(**backward),
                          twin.group_norm_backward(**backward), strict=True):
         assert got.dtype == want.dtype == dtype
@@ -53,8 +57,35 @@ def test_digits_at_large_means(ratio, groups):
 
 
 @FLOATS
-def test_bad_values_stay_in_their_group(dtype):
-    clean = case(3, 20, 16, 4, dtype)
+@pytest.mark.parametrize(("shape", "mean"), (((2, 300, 16, 16), 0), ((2, 300, 16, 4), 3),
+                                             ((3, 2000, 32, 32), 1e4), ((2, 1, 8, 8), 1)))
+def test_without_centre_the_variance_is_the_mean_square(shape, mean, dtype):
+    """The formula in extended precision, and its gradient."""
+    forward = case(*shape, dtype, centre=False)
+    x = forward["x"] = (forward["x"] + dtype(mean)).astype(dtype)
+    n, positions, channels, groups = shape
+    parts = x.astype(np.longdouble).reshape(n, positions, groups, -1)
+    rstd = 1 / np.sqrt((parts ** 2).mean((1, 3), keepdims=True) + 1e-5)
+    xhat = (parts * rstd).reshape(x.shape)
+    y, factors = native.group_norm(**forward)
+    close(y, xhat * forward["gamma"] + forward["beta"], 8 * eps(dtype))
+    assert not factors[:, [0, 4]].any()         # the two parts of the mean
+    np.testing.assert_array_equal(factors[:, 2], np.broadcast_to(forward["beta"], (n, channels)))
+    dy = values(*x.shape, dtype=dtype, seed=3)
+    g = dy.astype(np.longdouble) * forward["gamma"]
+    product = (g * xhat).reshape(parts.shape).mean((1, 3), keepdims=True)
+    exact = rstd * (g.reshape(parts.shape) - xhat.reshape(parts.shape) * product)
+    got = native.group_norm_backward(dy, x, forward["gamma"], factors, groups, False)
+    if positions > 1:       # of one value, dx cancels
+        close(got[0], exact.reshape(x.shape), 64 * eps(dtype))
+    close(got[1], (dy * xhat).sum((0, 1)), 64 * eps(dtype))
+    close(got[2], dy.astype(np.longdouble).sum((0, 1)), 64 * eps(dtype))
+
+
+@FLOATS
+@CENTRES
+def test_bad_values_stay_in_their_group(centre, dtype):
+    clean = case(3, 20, 16, 4, dtype, centre=centre)
     x = clean["x"].copy()
     x[1, 7, 5] = np.nan             # image 1, channels 4 to 7
     y, factors = native.group_norm(**clean | {"x": x})
@@ -63,15 +94,17 @@ def test_bad_values_stay_in_their_group(dtype):
     np.testing.assert_array_equal(np.isnan(y), hit)
     np.testing.assert_array_equal(y[~hit], native.group_norm(**clean)[0][~hit])
     dx, _, _ = native.group_norm_backward(values(3, 20, 16, dtype=dtype), x, clean["gamma"],
-                                          factors, 4)
+                                          factors, 4, centre)
     np.testing.assert_array_equal(np.isnan(dx), hit)
 
 
 @FLOATS
+@CENTRES
 @pytest.mark.parametrize("groups", (1, 8, 32))
-def test_threads_do_not_matter(groups, dtype):
-    same_bits(native.group_norm, case(7, 300, 32, groups, dtype))
-    same_bits(native.group_norm_backward, backward_case(7, 300, 32, groups, dtype=dtype))
+def test_threads_do_not_matter(groups, centre, dtype):
+    same_bits(native.group_norm, case(7, 300, 32, groups, dtype, centre=centre))
+    same_bits(native.group_norm_backward,
+              backward_case(7, 300, 32, groups, dtype=dtype, centre=centre))
 
 
 def test_bad_arrays():

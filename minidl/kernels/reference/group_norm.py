@@ -1,22 +1,26 @@
-"""Normalization of each image by the mean and variance of groups of its channels.
+"""Normalization of each image by the mean and variance of groups of its channels, or by the root of
+their mean square alone.
 
 x is (N, P, C), P positions of an image; a group has M = P C / groups values. With the statistics of
 its group,
     y = gamma xhat + beta,  xhat = (x - mean) rstd,  rstd = 1 / sqrt(var + eps).
 Backward, with g = gamma dy and means over the group:
     dx = rstd (g - mean(g) - xhat mean(g xhat)),  dgamma = sum(dy xhat),  dbeta = sum(dy).
+Without `centre`, mean and mean(g) are 0 and var is the mean square.
 `factors` (N, 5, C) are those of batch normalization, for each image: see norm.py.
 """
 
 import numpy as np
 
 
-def group_norm(x, gamma, beta, groups, eps, threads=0):
+def group_norm(x, gamma, beta, groups, eps, centre=True, threads=0):
     """(y, factors) of images x (N, P, C)."""
     n, positions, channels = x.shape
     parts = x.astype(np.float64).reshape(n, positions, groups, channels // groups)
-    mean = np.repeat(parts.mean(axis=(1, 3)), channels // groups, axis=1)
-    rstd = 1 / np.sqrt(np.repeat(parts.var(axis=(1, 3)), channels // groups, axis=1) + eps)
+    mean = parts.mean(axis=(1, 3), keepdims=True) if centre else np.zeros((n, 1, groups, 1))
+    var = ((parts - mean) ** 2).mean(axis=(1, 3))
+    mean = np.repeat(mean[:, 0, :, 0], channels // groups, axis=1)
+    rstd = 1 / np.sqrt(np.repeat(var, channels // groups, axis=1) + eps)
     scale = rstd if gamma is None else gamma * rstd
     high = mean.astype(x.dtype)
     low = mean - high
@@ -26,7 +30,7 @@ def group_norm(x, gamma, beta, groups, eps, threads=0):
     return (x - high) * scale + shift, factors
 
 
-def group_norm_backward(dy, x, gamma, factors, groups, threads=0):
+def group_norm_backward(dy, x, gamma, factors, groups, centre=True, threads=0):
     """(dx, dgamma, dbeta) of images x (N, P, C) with the factors that group_norm gave."""
     n, positions, channels = x.shape
     high, _, _, rstd, low = (factors[:, None, k].astype(np.float64) for k in range(5))
@@ -37,6 +41,6 @@ def group_norm_backward(dy, x, gamma, factors, groups, threads=0):
         parts = values.reshape(n, positions, groups, channels // groups).mean(axis=(1, 3))
         return np.repeat(parts, channels // groups, axis=1)[:, None]
 
-    dx = rstd * (g - mean(g) - xhat * mean(g * xhat))
+    dx = rstd * (g - (mean(g) if centre else 0) - xhat * mean(g * xhat))
     return (dx.astype(x.dtype), (dy * xhat).sum(axis=(0, 1)).astype(x.dtype),
             dy.sum(axis=(0, 1), dtype=np.float64).astype(x.dtype))
