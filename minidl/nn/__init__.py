@@ -11,7 +11,7 @@ from .conv import Conv, ConvTranspose
 from .dropout import Dropout
 from .embedding import Embedding
 from .layer import Layer, Parameter, StateError
-from .layer_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from .layer_norm import TLU, FilterResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .linear import Dense
 from .norm import BatchNorm, Renorm
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
@@ -19,6 +19,7 @@ from .recalibrate import batch_statistics, recalibrate
 
 __all__ = [
     "GELU",
+    "TLU",
     "AvgPool",
     "BatchNorm",
     "Conv",
@@ -26,6 +27,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "FilterResponseNorm",
     "Flatten",
     "GlobalAvgPool",
     "GroupNorm",

@@ -1,4 +1,6 @@
-"""Normalization layers whose statistics are those of each example. Formulas: `ops.layer_norm`."""
+"""Normalization layers whose statistics are those of each example, and the activation that one of
+them wants. Formulas: `ops.layer_norm`.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,15 @@ class _ExampleNorm(Layer):
         positive(where, features=features)
         if not real_number(eps, where, "eps") >= 0:
             raise ValueError(f"{where}: eps must be >= 0, got {eps!r}")
-        self.features, self.eps = features, eps
+        self.features = features
+        self.eps: Any = eps
         self.gamma = Parameter(init.constant((features,), 1.0)) if affine else None
         if shifts:
             self.beta = Parameter(init.constant((features,), 0.0)) if affine else None
 
     def checked(self, x: Any) -> Tensor:
         """x, if it has the layer's features."""
-        x = float_tensor(x, type(self).__name__)
-        if x.ndim == 0 or x.shape[-1] != self.features:
-            raise ValueError(f"{type(self).__name__} expected (..., {self.features}), "
-                             f"got {x.shape}")
-        return x
+        return with_features(self, x, self.features)
 
     def extra_repr(self) -> str:
         return f"{self.features}, eps={self.eps:g}"
@@ -117,3 +116,69 @@ class InstanceNorm(_ExampleNorm):
 
     def extra_repr(self) -> str:
         return super().extra_repr() + (", affine=True" if self.affine else "")
+
+
+class FilterResponseNorm(_ExampleNorm):
+    """Each channel of each image (N, ..., features) over the root mean square of its positions
+    (Singh & Krishnan 2019): gamma x / sqrt(mean(x^2) + |eps|) + beta. A `TLU` should follow, since
+    nothing centres the result.
+
+    Parameters `gamma` (features,), ones, and `beta`, zeros. With `learn_eps`, for images of few
+    positions, a parameter `eps` (features,) too. `eps`, or what it starts from, is 1e-6, or 1e-4
+    where it is learned, as in the paper. ValueError for other features.
+
+    >>> block = nn.Sequential(nn.Conv(3, 16, 3), nn.FilterResponseNorm(16), nn.TLU(16))
+    >>> block(md.zeros((2, 8, 8, 3))).shape
+    (2, 6, 6, 16)
+    >>> nn.FilterResponseNorm(1, eps=0)(md.tensor([[[3.], [-3.]]])).data[0]
+    array([[ 1.],
+           [-1.]], dtype=float32)
+    """
+
+    def __init__(self, features: int, eps: float | None = None, learn_eps: bool = False) -> None:
+        start = (1e-4 if learn_eps else 1e-6) if eps is None else eps
+        super().__init__(features, start, affine=True)
+        self.learn_eps = learn_eps
+        if learn_eps:
+            self.eps = Parameter(init.constant((features,), start))
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.filter_response_norm(self.checked(x), self.gamma, self.beta, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.features}, learn_eps=True" if self.learn_eps else super().extra_repr()
+
+
+class TLU(Layer):
+    """The thresholded linear unit of filter response normalization (Singh & Krishnan 2019), of x
+    (..., features): max(x, tau).
+
+    Parameter `tau` (features,), zeros: it starts as a ReLU. ValueError for other features,
+    TypeError unless x has the dtype of tau.
+
+    >>> layer = nn.TLU(2)
+    >>> layer.tau.data[1] = -1
+    >>> layer(md.tensor([[-3., -3.], [3., 3.]])).data
+    array([[ 0., -1.],
+           [ 3.,  3.]], dtype=float32)
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        positive("TLU", features=features)
+        self.features = features
+        self.tau = Parameter(init.constant((features,), 0.0))
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.tlu(with_features(self, x, self.features), self.tau)
+
+    def extra_repr(self) -> str:
+        return f"{self.features}"
+
+
+def with_features(layer: Layer, x: Any, features: int) -> Tensor:
+    """x, if it has the features that a layer wants."""
+    x = float_tensor(x, type(layer).__name__)
+    if x.ndim == 0 or x.shape[-1] != features:
+        raise ValueError(f"{type(layer).__name__} expected (..., {features}), got {x.shape}")
+    return x

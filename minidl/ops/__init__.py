@@ -25,7 +25,14 @@ from .create import (
 )
 from .einsum import einsum
 from .embedding import embedding, one_hot
-from .layer_norm import group_norm, instance_norm, layer_norm, rms_norm
+from .layer_norm import (
+    filter_response_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+    tlu,
+)
 from .linalg import matmul
 from .loss import accuracy, cross_entropy, log_softmax, logsumexp, nll_loss, softmax
 from .math import (
@@ -79,11 +86,12 @@ __all__ = [
     "abs", "accuracy", "add", "arange", "argmax", "argmin", "astype", "avg_pool", "batch_norm",
     "binary_cross_entropy_with_logits", "broadcast_to", "clip", "compare", "concatenate", "conv",
     "conv_transpose", "cross_entropy", "divide", "dropout", "einsum", "elu", "embedding", "exp",
-    "expand_dims", "eye", "flatten", "flip", "full", "full_like", "gelu", "getitem",
-    "global_avg_pool", "group_norm", "huber_loss", "instance_norm", "l1_loss", "layer_norm",
-    "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max", "max_pool", "maximum",
-    "mean", "min", "minimum", "mse_loss", "multiply", "negative", "nll_loss", "one_hot", "ones",
-    "ones_like", "pad", "power", "rand", "rand_like", "randn", "randn_like", "relu", "reshape",
-    "rms_norm", "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze", "stack",
-    "std", "subtract", "sum", "tanh", "tensor", "transpose", "var", "where", "zeros", "zeros_like",
+    "expand_dims", "eye", "filter_response_norm", "flatten", "flip", "full", "full_like", "gelu",
+    "getitem", "global_avg_pool", "group_norm", "huber_loss", "instance_norm", "l1_loss",
+    "layer_norm", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max", "max_pool",
+    "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "nll_loss", "one_hot",
+    "ones", "ones_like", "pad", "power", "rand", "rand_like", "randn", "randn_like", "relu",
+    "reshape", "rms_norm", "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze",
+    "stack", "std", "subtract", "sum", "tanh", "tensor", "tlu", "transpose", "var", "where",
+    "zeros", "zeros_like",
 ]

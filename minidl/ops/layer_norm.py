@@ -1,4 +1,5 @@
-"""Normalization by statistics of each example: layers, groups of channels, root mean squares.
+"""Normalization by statistics of each example: layers, groups of channels, root mean squares (of
+layers and of filter responses, whose activation is here too).
 
 Unlike batch normalization (ops.norm), these do the same in training and in eval mode.
 """
@@ -14,6 +15,8 @@ from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
 from .common import float_tensor, real_number, same_float, whole
+from .math import abs, add, multiply, power
+from .reduce import mean, sum_to
 
 
 class LayerNorm(Function):
@@ -41,20 +44,36 @@ class LayerNorm(Function):
 
 class GroupNorm(Function):
     """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over an image's positions and
-    the channels of a group. Gradients as LayerNorm's, with means over the same values."""
+    the channels of a group; without `centre` mean is 0 and var the mean square. Gradients as
+    LayerNorm's, with means over the same values."""
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
-                groups: int, eps: float) -> np.ndarray:
-        self.gamma, self.groups, self.shape = gamma, groups, x.shape
+                groups: int, eps: float, centre: bool) -> np.ndarray:
+        self.gamma, self.groups, self.centre, self.shape = gamma, groups, centre, x.shape
         self.images = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
-        y, self.factors = kernels.group_norm(self.images, gamma, beta, groups, eps)
+        y, self.factors = kernels.group_norm(self.images, gamma, beta, groups, eps, centre)
         return y.reshape(x.shape)
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         dx, dgamma, dbeta = kernels.group_norm_backward(
-            dy.reshape(self.images.shape), self.images, self.gamma, self.factors, self.groups)
+            dy.reshape(self.images.shape), self.images, self.gamma, self.factors, self.groups,
+            self.centre)
         return (dx.reshape(self.shape), dgamma if self.needs_grad[1] else None,
                 dbeta if self.needs_grad[2] else None)
+
+
+class TLU(Function):
+    """y = max(x, tau);  dx = dy where x > tau, dtau = sum(dy) elsewhere."""
+
+    def forward(self, x: np.ndarray, tau: np.ndarray) -> np.ndarray:
+        self.tau = tau
+        self.y = kernels.maximum(x, tau)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
+        dx = kernels.relu_backward(dy, kernels.subtract(self.y, self.tau))
+        dtau = sum_to(kernels.subtract(dy, dx), self.tau.shape) if self.needs_grad[1] else None
+        return dx, dtau
 
 
 def layer_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
@@ -100,7 +119,7 @@ def group_norm(x: Any, groups: int, gamma: Any, beta: Any, eps: float = 1e-5) ->
     groups = whole(groups, "group_norm", "groups", 1)
     if x.shape[-1] % groups:
         raise ValueError(f"group_norm: {x.shape[-1]} channels do not divide into {groups} groups")
-    return GroupNorm.apply(x, gamma, beta, groups=groups, eps=eps)
+    return GroupNorm.apply(x, gamma, beta, groups=groups, eps=eps, centre=True)
 
 
 def instance_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
@@ -119,7 +138,59 @@ def instance_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
     if math.prod(x.shape[1:-1]) == 1:
         raise ValueError(f"instance_norm: x {x.shape} has one value for each image and channel, "
                          f"which is its own mean: the result would be beta everywhere")
-    return GroupNorm.apply(x, gamma, beta, groups=x.shape[-1], eps=eps)
+    return GroupNorm.apply(x, gamma, beta, groups=x.shape[-1], eps=eps, centre=True)
+
+
+def filter_response_norm(x: Any, gamma: Any, beta: Any, eps: Any = 1e-6) -> Tensor:
+    """Divide each channel of each image of x (N, ..., C) by the root mean square of its positions
+    (Singh & Krishnan 2019, Filter Response Normalization):
+
+        y = gamma x / sqrt(mean(x^2) + |eps|) + beta
+
+    gamma and beta (C,) may be None. eps is a number >= 0, or a tensor (C,), which then gets a
+    gradient: of an image of few positions x / sqrt(mean(x^2)) keeps little more than the sign.
+
+    ValueError for shapes that do not fit and a number eps < 0; TypeError for mixed dtypes.
+
+    >>> x = md.tensor([[[3., 1.], [4., 1.], [0., 1.], [0., 1.]]])
+    >>> md.filter_response_norm(x, None, None, eps=0)[0]
+    tensor([[1.2, 1. ],
+            [1.6, 1. ],
+            [0. , 1. ],
+            [0. , 1. ]])
+    """
+    where = "filter_response_norm"
+    learned = eps if isinstance(eps, Tensor) else None
+    x, gamma, beta, eps = _checked(where, x, gamma, beta, eps if learned is None else 0.0, 3)
+    if learned is None:
+        return GroupNorm.apply(x, gamma, beta, groups=x.shape[-1], eps=eps, centre=False)
+    same_float(where, x=x, eps=float_tensor(learned, where, "eps"))
+    if learned.shape != x.shape[-1:]:
+        raise ValueError(f"{where}: eps must be a number or have shape ({x.shape[-1]},) for x "
+                         f"{x.shape}, got {learned.shape}")
+    squares = mean(multiply(x, x), tuple(range(1, x.ndim - 1)), keepdims=True)
+    y = multiply(x, power(add(squares, abs(learned)), -0.5))
+    y = y if gamma is None else multiply(y, gamma)
+    return y if beta is None else add(y, beta)
+
+
+def tlu(x: Any, tau: Any) -> Tensor:
+    """The thresholded linear unit max(x, tau) of x (..., C) with a threshold for each channel, tau
+    (C,), after `filter_response_norm` (Singh & Krishnan 2019). Where x is tau, the gradient is
+    tau's, as ReLU's there is 0.
+
+    ValueError for shapes that do not fit, TypeError for mixed dtypes.
+
+    >>> md.tlu(md.tensor([[-3., -3.], [3., 3.]]), md.tensor([0., -1.]))
+    tensor([[ 0., -1.],
+            [ 3.,  3.]])
+    """
+    x, tau = float_tensor(x, "tlu"), float_tensor(tau, "tlu", "tau")
+    same_float("tlu", x=x, tau=tau)
+    if x.ndim == 0 or tau.shape != x.shape[-1:]:
+        raise ValueError(f"tlu: tau must have shape (C,) for x (..., C), got {tau.shape} and "
+                         f"{x.shape}")
+    return TLU.apply(x, tau)
 
 
 def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int

@@ -1,10 +1,12 @@
-"""layer_norm, rms_norm, group_norm, instance_norm: the formulas, gradients, what they refuse."""
+"""layer_norm, rms_norm, group_norm, instance_norm, filter_response_norm, tlu: the formulas,
+gradients, what they refuse.
+"""
 
 import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of
+from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
 
 
 def layer_norm(x, gamma, beta, eps=1e-5):
@@ -27,6 +29,12 @@ def instance_norm(x, gamma, beta, eps=1e-5):
     return group_norm(x, x.shape[-1], gamma, beta, eps)
 
 
+def filter_response_norm(x, gamma, beta, eps=1e-6):
+    squares = (x * x).mean(tuple(range(1, x.ndim - 1)), keepdims=True)
+    y = x / np.sqrt(squares + np.abs(eps))
+    return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
+
+
 test_values, test_gradients, test_threads = checks_of([
     *(case(f"layer_norm {shapes} {options}", md.layer_norm, layer_norm, *shapes, **options)
       for shapes in ([(3, 5), (5,), (5,)], [(3, 5), None, None], [(2, 3, 4), (4,), None],
@@ -43,6 +51,17 @@ test_values, test_gradients, test_threads = checks_of([
     *(case(f"instance_norm {shape} {affine}", md.instance_norm, instance_norm, shape,
            *([(shape[-1],)] * 2 if affine else [None, None]))
       for shape in ((2, 3, 4, 5), (3, 7, 2)) for affine in (True, False)),
+    *(case(f"filter_response_norm {shape} {affine} {options}", md.filter_response_norm,
+           filter_response_norm, shape, *([(shape[-1],)] * 2 if affine else [None, None]),
+           **options)
+      for shape in ((2, 3, 4, 5), (3, 7, 2), (2, 2, 3, 2, 3), (0, 3, 4)) for affine in (True, False)
+      for options in ({}, {"eps": 0.1})),
+    *(case(f"filter_response_norm, eps learned, {shapes}", md.filter_response_norm,
+           filter_response_norm, *shapes, np.float64([0.5, -0.25, 2, 1]))
+      for shapes in ([(2, 3, 5, 4), (4,), (4,)], [(3, 1, 4), (4,), None], [(2, 2, 4), None, (4,)])),
+    *(case(f"tlu {shape}", md.tlu, np.maximum, shape, shape[-1:])
+      for shape in ((5, 3), (2, 3, 4, 5), (6,), (0, 4))),
+    case("large tlu", md.tlu, np.maximum, (4, 3), (3,), large=[(9, 15, 14, 32), (32,)]),
     case("large layer_norm", md.layer_norm, layer_norm, (3, 5), (5,), (5,),
          large=[(701, 130), (130,), (130,)]),
     case("large rms_norm", md.rms_norm, rms_norm, (3, 5), (5,), large=[(701, 130), (130,)]),
@@ -51,12 +70,16 @@ test_values, test_gradients, test_threads = checks_of([
          large=[(9, 15, 14, 32), (32,), (32,)]),
     case("large instance_norm", md.instance_norm, instance_norm, (2, 3, 4), (4,), (4,),
          large=[(9, 15, 14, 32), (32,), (32,)]),
+    case("large filter_response_norm", md.filter_response_norm, filter_response_norm, (2, 3, 4),
+         (4,), (4,), large=[(9, 15, 14, 32), (32,), (32,)]),
 ])
 
 X = md.ones((2, 3, 4))
 CALLS = [("layer_norm", lambda x, g=None, b=None, **o: md.layer_norm(x, g, b, **o)),
          ("group_norm", lambda x, g=None, b=None, **o: md.group_norm(x, 2, g, b, **o)),
-         ("instance_norm", lambda x, g=None, b=None, **o: md.instance_norm(x, g, b, **o))]
+         ("instance_norm", lambda x, g=None, b=None, **o: md.instance_norm(x, g, b, **o)),
+         ("filter_response_norm",
+          lambda x, g=None, b=None, **o: md.filter_response_norm(x, g, b, **o))]
 
 test_errors = errors_of([
     *((lambda f=f: f(X, md.ones(3)), ValueError, name, "gamma", "(4,)", "(3,)")
@@ -78,10 +101,75 @@ test_errors = errors_of([
     (lambda: md.instance_norm(md.ones((2, 4)), None, None), ValueError, "instance_norm", "(2, 4)"),
     (lambda: md.instance_norm(md.ones((2, 1, 4)), None, None), ValueError, "instance_norm",
      "one value"),
+    (lambda: md.filter_response_norm(md.ones((2, 4)), None, None), ValueError,
+     "filter_response_norm", "3 axes", "(2, 4)"),
+    (lambda: md.filter_response_norm(X, None, None, md.ones(3)), ValueError,
+     "filter_response_norm", "eps", "(4,)", "(3,)"),
+    (lambda: md.filter_response_norm(X, None, None, md.ones(4).astype(np.float64)), TypeError,
+     "filter_response_norm", "eps float64"),
+    (lambda: md.filter_response_norm(X, None, None, md.arange(4)), TypeError,
+     "filter_response_norm", "eps", "int64"),
+    (lambda: md.filter_response_norm(X, None, None, np.ones(4)), TypeError,
+     "filter_response_norm", "eps", "ndarray"),
+    (lambda: md.tlu(X, md.ones(3)), ValueError, "tlu", "tau", "(3,)", "(2, 3, 4)"),
+    (lambda: md.tlu(md.tensor(1.0), md.ones(())), ValueError, "tlu", "tau", "()"),
+    (lambda: md.tlu(X, 0.5), ValueError, "tlu", "tau", "(C,)", "()"),
+    (lambda: md.tlu(X, np.zeros(4)), TypeError, "tlu", "x float32", "tau float64"),
+    (lambda: md.tlu(np.ones((2, 4), int), md.ones(4)), TypeError, "tlu", "x", "int64"),
 ])
 
 
-@pytest.mark.parametrize("f", [f for _, f in CALLS], ids=[name for name, _ in CALLS])
+@both_backends
+@both_floats
+def test_an_eps_that_is_learned_is_the_same_formula(backend, dtype):
+    """By its own operations: as the kernel, whatever the sign of eps."""
+    x, dy = uniform(3, 4, 5, 6, dtype=dtype), uniform(3, 4, 5, 6, dtype=dtype, seed=1)
+    affine = [uniform(6, dtype=dtype, seed=k) for k in (2, 3)]
+    results = []
+    with md.use_backend(backend):
+        for eps in (0.05, md.full(6, 0.05, dtype), md.full(6, -0.05, dtype)):
+            inputs = [md.tensor(a, requires_grad=True) for a in (x, *affine)]
+            y = md.filter_response_norm(*inputs, eps)
+            assert y.dtype == dtype
+            results.append([y.data, *md.grad(y, inputs, dy)])
+    for result in results[1:]:
+        for got, right in zip(result, results[0], strict=True):
+            close(got, right, 2)
+
+
+def test_the_gradient_of_eps_has_its_sign():
+    x = md.tensor(uniform(3, 5, 4, dtype=np.float64))
+    eps = md.tensor(np.float64([0.1, -0.1, 0.3, -0.3]), requires_grad=True)
+    md.abs(md.filter_response_norm(x, None, None, eps)).sum().backward()
+    np.testing.assert_array_equal(np.sign(eps.grad), [-1, 1, -1, 1])    # more of it shrinks y
+
+
+@both_backends
+def test_a_tie_is_the_threshold_s(backend):
+    x, tau = md.zeros((3, 2)), md.tensor(np.float32([0, -1]), requires_grad=True)
+    x.requires_grad = True
+    with md.use_backend(backend):
+        md.tlu(x, tau).sum().backward()
+    np.testing.assert_array_equal(x.grad, [[0, 1]] * 3)
+    np.testing.assert_array_equal(tau.grad, [3, 0])
+
+
+def test_filter_responses_keep_to_their_image_and_channel():
+    x = uniform(4, 5, 5, 6)
+    clean = md.filter_response_norm(x, None, None).data
+    np.testing.assert_array_equal(md.filter_response_norm(x[1:2], None, None).data, clean[1:2])
+    x[2, 3, 1, 4] = np.nan
+    hit = np.zeros(x.shape, bool)
+    hit[2, ..., 4] = True
+    y = md.filter_response_norm(x, None, None).data
+    np.testing.assert_array_equal(np.isnan(y), hit)
+    np.testing.assert_array_equal(y[~hit], clean[~hit])
+
+
+CENTRED = [row for row in CALLS if row[0] != "filter_response_norm"]
+
+
+@pytest.mark.parametrize("f", [f for _, f in CENTRED], ids=[name for name, _ in CENTRED])
 def test_large_means_cost_no_digits(f):
     x = np.random.default_rng(0).standard_normal((4, 50, 16)) + 1e4
     x = x.astype(np.float32)

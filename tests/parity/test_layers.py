@@ -22,6 +22,31 @@ class GlobalMean(tn.Module):
         return x.mean((2, 3))
 
 
+class FilterResponseNorm(tn.Module):
+    """The plain formula, for autograd."""
+
+    def __init__(self, features, eps=1e-6, learn_eps=False):
+        super().__init__()
+        self.weight = tn.Parameter(torch.ones(features))
+        self.bias = tn.Parameter(torch.zeros(features))
+        self.eps = tn.Parameter(torch.full((features,), 1e-4)) if learn_eps else eps
+
+    def forward(self, x):
+        weight, bias, eps = (p if isinstance(p, float) else p.reshape(-1, *[1] * (x.ndim - 2))
+                             for p in (self.weight, self.bias, self.eps))
+        squares = (x**2).mean(tuple(range(2, x.ndim)), keepdim=True)
+        return weight * x / torch.sqrt(squares + abs(eps)) + bias
+
+
+class TLU(tn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.tau = tn.Parameter(torch.zeros(features))
+
+    def forward(self, x):
+        return torch.maximum(x, self.tau.reshape(-1, *[1] * (x.ndim - 2)))
+
+
 LAYERS = {
     # ours, theirs, shape of x; Conv and BatchNorm are below and in test_norm
     "Dense": (lambda: nn.Dense(20, 30), lambda: tn.Linear(20, 30), (16, 20)),
@@ -37,6 +62,13 @@ LAYERS = {
     "InstanceNorm": (lambda: nn.InstanceNorm(6), lambda: tn.InstanceNorm2d(6), (3, 7, 5, 6)),
     "InstanceNorm, affine": (lambda: nn.InstanceNorm(6, affine=True),
                              lambda: tn.InstanceNorm2d(6, affine=True), (3, 7, 5, 6)),
+    "FilterResponseNorm": (lambda: nn.FilterResponseNorm(24), lambda: FilterResponseNorm(24),
+                           (3, 7, 5, 24)),
+    "FilterResponseNorm, sequences": (lambda: nn.FilterResponseNorm(6, 0.1),
+                                      lambda: FilterResponseNorm(6, 0.1), (3, 9, 6)),
+    "FilterResponseNorm, learn_eps": (lambda: nn.FilterResponseNorm(6, learn_eps=True),
+                                      lambda: FilterResponseNorm(6, learn_eps=True), (3, 2, 2, 6)),
+    "TLU": (lambda: nn.TLU(6), lambda: TLU(6), (3, 7, 5, 6)),
     "LeakyReLU": (lambda: nn.LeakyReLU(0.2), lambda: tn.LeakyReLU(0.2), (8, 33)),
     "GELU": (nn.GELU, tn.GELU, (8, 33)),
     "GELU, tanh": (lambda: nn.GELU("tanh"), lambda: tn.GELU("tanh"), (8, 33)),
@@ -85,6 +117,27 @@ def test_the_tables_have_every_layer():
     layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
               and issubclass(getattr(nn, name), nn.Layer)}
     assert layers - there == {"Layer", "LayerList", "Sequential"}
+
+
+@both_floats
+@pytest.mark.parametrize("learned", [False, True])
+def test_filter_response_norm(learned, dtype):
+    """Thresholds included: max(y, tau)."""
+    x, affine = draw("x", (4, 6, 5, 16), dtype), [draw(n, (16,), dtype) for n in ("g", "b", "tau")]
+    eps = [draw("eps", (16,), dtype)] if learned else []
+    dy = draw("dy", x.shape, dtype)
+    inputs = [md.tensor(a, requires_grad=True) for a in (x, *affine, *eps)]
+    theirs = [torch.from_numpy(a.copy()).requires_grad_() for a in (x, *affine, *eps)]
+    t, gamma, beta, tau, *rest = inputs
+    y = md.tlu(md.filter_response_norm(t, gamma, beta, rest[0] if rest else 1e-6), tau)
+    a, g, b, threshold, *rest = theirs
+    root = torch.sqrt((a * a).mean((1, 2), keepdim=True) + (abs(rest[0]) if rest else 1e-6))
+    right = torch.maximum(g * a / root + b, threshold)
+    assert_close(y.data, right.detach().numpy())
+    y.backward(dy)
+    right.backward(torch.from_numpy(dy.copy()))
+    for ours, their in zip(inputs, theirs, strict=True):
+        assert_close(ours.grad, their.grad.numpy())
 
 
 @both_floats
