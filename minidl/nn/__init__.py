@@ -10,12 +10,14 @@ from .container import Identity, LayerList, Sequential
 from .conv import Conv, ConvTranspose
 from .dropout import Dropout
 from .embedding import Embedding
+from .fold import FoldReport, fold
 from .layer import Layer, Parameter, StateError
 from .layer_norm import TLU, FilterResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .linear import Dense
 from .norm import BatchNorm, Renorm
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
-from .recalibrate import batch_statistics, recalibrate
+from .recalibrate import Gap, Recalibration, batch_statistics, recalibrate
+from .weight import weight_norm, weight_standardization
 
 __all__ = [
     "GELU",
@@ -29,6 +31,8 @@ __all__ = [
     "Embedding",
     "FilterResponseNorm",
     "Flatten",
+    "FoldReport",
+    "Gap",
     "GlobalAvgPool",
     "GroupNorm",
     "Identity",
@@ -39,6 +43,7 @@ __all__ = [
     "LeakyReLU",
     "MaxPool",
     "Parameter",
+    "Recalibration",
     "RMSNorm",
     "ReLU",
     "Renorm",
@@ -49,6 +54,9 @@ __all__ = [
     "StateError",
     "Tanh",
     "batch_statistics",
+    "fold",
     "init",
     "recalibrate",
+    "weight_norm",
+    "weight_standardization",
 ]

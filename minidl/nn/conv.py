@@ -8,11 +8,11 @@ from .. import ops
 from ..ops.common import float_tensor, pair
 from ..tensor import Tensor
 from . import init
-from .layer import Layer, Parameter
-from .linear import positive
+from .layer import Parameter
+from .linear import Weighted, positive
 
 
-class _Convolution(Layer):
+class _Convolution(Weighted):
     """What both layers have: sizes, checked, and parameters."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any,
@@ -70,8 +70,8 @@ class Conv(_Convolution):
                          bias)
 
     def forward(self, x: Any) -> Tensor:
-        return ops.conv(self.images(x), self.weight, self.bias, self.stride, self.padding,
-                        self.dilation, self.groups)
+        return ops.conv(self.images(x), self.effective_weight(), self.bias, self.stride,
+                        self.padding, self.dilation, self.groups)
 
 
 class ConvTranspose(_Convolution):
@@ -99,7 +99,7 @@ class ConvTranspose(_Convolution):
                                  f"less than stride {self.stride} or dilation {self.dilation}")
 
     def forward(self, x: Any) -> Tensor:
-        return ops.conv_transpose(self.images(x), self.weight, self.bias, self.stride,
+        return ops.conv_transpose(self.images(x), self.effective_weight(), self.bias, self.stride,
                                   self.padding, self.output_padding, self.groups, self.dilation)
 
 

@@ -1,4 +1,4 @@
-"""Dense layers."""
+"""Dense layers, and what they share with convolutions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from . import init
 from .layer import Layer, Parameter
 
 
-class Dense(Layer):
+class Weighted(Layer):
+    """A layer with a `weight` (..., out) whose `transform`, where it has one, makes of it the
+    weights that the layer computes with: see `nn.weight`."""
+
+    weight: Parameter
+    transform: Layer | None = None      # of the class: plain layers have no such entry
+
+    def effective_weight(self) -> Tensor:
+        """What the layer computes with: the weight, transformed if that is asked for."""
+        return self.weight if self.transform is None else self.transform(self.weight)
+
+
+class Dense(Weighted):
     """y = x W + b over the last axis: (..., in_features) to (..., out_features).
 
     `weight` (in, out) starts as he_normal, `bias` (out,) at zero. Leave the bias out before a
@@ -35,7 +47,7 @@ class Dense(Layer):
             hint = ": flatten the images first" if len(x.shape) > 2 else ""
             raise ValueError(f"Dense expected {self.in_features} features on the last axis, "
                              f"got {x.shape}{hint}")
-        y = ops.matmul(x, self.weight)
+        y = ops.matmul(x, self.effective_weight())
         return y if self.bias is None else ops.add(y, self.bias)
 
     def extra_repr(self) -> str:

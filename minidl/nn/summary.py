@@ -18,7 +18,8 @@ def summarize(model: Layer, input_shape: int | tuple[int, ...]) -> str:
     handles = []
 
     def note(layer: Layer, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
+        made_of_weights = bool(inputs) and isinstance(inputs[0], Parameter)     # see `weight`
+        if isinstance(output, Tensor) and not made_of_weights:
             shapes[id(layer)] = output.shape[1:]
 
     layers = list(model.named_layers())

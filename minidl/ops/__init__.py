@@ -72,6 +72,7 @@ from .shape import (
     stack,
     transpose,
 )
+from .weight import weight_norm, weight_standardization
 
 # Operations of one tensor, which are its methods too.
 METHODS = frozenset([
@@ -92,6 +93,6 @@ __all__ = [
     "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "nll_loss", "one_hot",
     "ones", "ones_like", "pad", "power", "rand", "rand_like", "randn", "randn_like", "relu",
     "reshape", "rms_norm", "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze",
-    "stack", "std", "subtract", "sum", "tanh", "tensor", "tlu", "transpose", "var", "where",
-    "zeros", "zeros_like",
+    "stack", "std", "subtract", "sum", "tanh", "tensor", "tlu", "transpose", "var", "weight_norm",
+    "weight_standardization", "where", "zeros", "zeros_like",
 ]

@@ -3,6 +3,7 @@
 One line of `LAYERS` a layer; the oracle is NumPy. BatchNorm has more in `test_norm`.
 """
 
+import copy
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ import minidl as md
 from minidl import nn, optim
 from tests.harness import both_backends, close, refuses, uniform
 from tests.ops import test_layer_norm as norms
+from tests.ops import test_weight as weights
 from tests.ops.test_conv_transpose import conv_transpose as transposed
 
 
@@ -40,6 +42,21 @@ def conv_transpose(layer, x):
                                                        "groups", "dilation")}
     return transposed(x, layer.weight.data, None if layer.bias is None else layer.bias.data,
                       **options)
+
+
+def dense(layer, x):
+    return x @ layer.weight.data + layer.bias.data
+
+
+def transformed(oracle):
+    """The oracle of a layer that computes with a function of its weight."""
+    def answer(layer, x):
+        plain, v = copy.copy(layer), layer.weight.data
+        plain.weight = nn.Parameter(
+            weights.weight_norm(v, layer.transform.gain.data) if layer.transform.parameters()
+            else weights.weight_standardization(v, layer.transform.eps))
+        return oracle(plain, x)
+    return answer
 
 
 def gelu(layer, x):
@@ -78,6 +95,31 @@ LAYERS = [
      "ConvTranspose(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), "
      "output_padding=(1, 1), groups=2, bias=False)", (2, 3, 4, 4),
      conv_transpose, {"weight": (3, 3, 2, 6)}),
+    ("Dense, weight_norm", lambda: nn.weight_norm(nn.Dense(4, 3)),
+     "Dense(4, 3, bias=True\n  (transform): WeightNorm(3)\n)", (5, 4),
+     transformed(dense),
+     {"weight": (4, 3), "bias": (3,), "transform.gain": (3,)}),
+    ("Dense, weight_standardization", lambda: nn.weight_standardization(nn.Dense(4, 3), 0.1),
+     "Dense(4, 3, bias=True\n  (transform): WeightStandardization(eps=0.1)\n)", (5, 4),
+     transformed(dense),
+     {"weight": (4, 3), "bias": (3,)}),
+    ("Conv, weight_norm", lambda: nn.weight_norm(nn.Conv(4, 6, 3, stride=2, groups=2, bias=False)),
+     "Conv(4, 6, kernel_size=(3, 3), stride=(2, 2), groups=2, bias=False\n"
+     "  (transform): WeightNorm(6)\n)", (2, 5, 6, 4), transformed(conv),
+     {"weight": (3, 3, 2, 6), "transform.gain": (6,)}),
+    ("Conv, weight_standardization", lambda: nn.weight_standardization(nn.Conv(2, 3, 3)),
+     "Conv(2, 3, kernel_size=(3, 3), bias=True\n"
+     "  (transform): WeightStandardization(eps=1e-05)\n)", (2, 5, 6, 2),
+     transformed(conv), {"weight": (3, 3, 2, 3), "bias": (3,)}),
+    ("ConvTranspose, weight_norm", lambda: nn.weight_norm(nn.ConvTranspose(2, 3, 2, stride=2)),
+     "ConvTranspose(2, 3, kernel_size=(2, 2), stride=(2, 2), bias=True\n"
+     "  (transform): WeightNorm(3)\n)", (2, 3, 4, 2), transformed(conv_transpose),
+     {"weight": (2, 2, 2, 3), "bias": (3,), "transform.gain": (3,)}),
+    ("ConvTranspose, weight_standardization",
+     lambda: nn.weight_standardization(nn.ConvTranspose(2, 3, 2, stride=2, bias=False)),
+     "ConvTranspose(2, 3, kernel_size=(2, 2), stride=(2, 2), bias=False\n"
+     "  (transform): WeightStandardization(eps=1e-05)\n)", (2, 3, 4, 2),
+     transformed(conv_transpose), {"weight": (2, 2, 2, 3)}),
     ("BatchNorm", lambda: nn.BatchNorm(3), "BatchNorm(3, eps=1e-05, momentum=0.1)",
      (2, 3, 4, 3), batch_norm, {"gamma": (3,), "beta": (3,)}),
     ("BatchNorm, options", lambda: nn.BatchNorm(3, 1e-5, None, affine=False, track_stats=False),
