@@ -295,7 +295,7 @@ def _walk(nodes: list[Function], outputs: Sequence[Tensor], output_grads: Sequen
     return leaves, captured
 
 
-def _reachable(outputs: Sequence[Tensor]) -> list[Function]:
+def reachable(outputs: Sequence[Tensor]) -> list[Function]:
     """The nodes behind the outputs, oldest first."""
     stack = list(dict.fromkeys(t._node for t in outputs if t._node is not None))
     seen = set(stack)
@@ -396,7 +396,7 @@ def _accumulate(t: Tensor, g: Any, leaves: dict[int, _Leaf]) -> None:
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
     """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
     start = _start_grad(output, grad, "backward")
-    nodes = _reachable([output])
+    nodes = reachable([output])
     retained = [t for node in nodes if "_retained" in node.__dict__
                 for ref in node._retained.values() if (t := ref()) is not None]
     leaves, captured = _walk(nodes, [output], [start], retain_graph, retained)
@@ -439,7 +439,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
         if not t._requires_grad:
             raise ValueError("grad: an input does not require a gradient")
     begin = [_start_grad(t, g, "grad") for t, g in zip(outs, starts, strict=True)]
-    leaves, captured = _walk(_reachable(outs), outs, begin, retain_graph, ins)
+    leaves, captured = _walk(reachable(outs), outs, begin, retain_graph, ins)
     results = []
     for t in ins:
         found: Any = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..autograd import no_grad
 from ..tensor import Tensor, plain_array
+
+if TYPE_CHECKING:
+    from .fold import FoldReport
 
 Self = TypeVar("Self", bound="Layer")
 _PLAIN = frozenset((int, float, bool, str, type(None)))     # types of attributes that hold nothing
@@ -53,6 +56,7 @@ class Layer:
 
     training: bool = True       # class attributes, so that __init__ need not be called
     frozen: bool = False
+    fold_report: FoldReport     # of a copy that nn.fold made
 
     def __init__(self) -> None:
         self.training = True

@@ -1,0 +1,304 @@
+"""The cases of the table in docs/normalization.md: each norm and option beside its formula.
+
+A case makes ours, runs it some steps in a dtype and gives the arrays to compare; the formulas
+(tests/formulas.py) run on the same numbers in float64, PyTorch too where it has the norm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+from minidl import nn
+from tests import formulas
+
+STEPS = 10
+EPS = 1e-5
+Arrays = list[np.ndarray]
+Results = dict[str, Arrays]     # "forward", "backward", "running": the arrays of all steps
+
+
+@dataclasses.dataclass
+class Case:
+    """`layer` is ours; `formula(x, state, *parameters)` the paper's, for the same parameters."""
+
+    name: str
+    layer: Callable[[], nn.Layer]
+    formula: Callable[..., np.ndarray]
+    shape: tuple[int, ...] = (6, 3, 3, 4)
+    mask: bool = False
+    shortcut: bool = False          # relu(norm(x) + shortcut) in place of norm(x)
+    eval_mode: bool = False
+    torch: Callable[..., Any] | None = None     # (torch, x, state, *parameters), as `formula`
+
+    def data(self, dtype: Any) -> list[Arrays]:
+        """[x, dy, shortcut] of each step: the same numbers, as far as the dtype holds them."""
+        rng = np.random.default_rng(len(self.name))
+        return [[(3 * rng.normal(size=self.shape) + 2).astype(dtype),
+                 rng.normal(size=self.shape).astype(dtype),
+                 rng.normal(size=self.shape).astype(dtype)] for _ in range(STEPS)]
+
+    def positions(self) -> np.ndarray | None:
+        if not self.mask:
+            return None
+        return np.random.default_rng(1).random(self.shape[:-1]) < 0.7
+
+    def parameters(self, layer: nn.Layer, dtype: Any) -> list[nn.Parameter]:
+        """The layer's parameters, filled with numbers around 1."""
+        rng = np.random.default_rng(2)
+        for p in layer.parameters():
+            p.data[...] = (1 + 0.3 * rng.normal(size=p.shape)).astype(dtype)
+        return layer.parameters()
+
+
+def ours(case: Case, dtype: Any) -> Results:
+    """What minidl computes."""
+    layer = case.layer().astype(dtype)
+    parameters = case.parameters(layer, dtype)
+    mask = case.positions()
+    if case.eval_mode:
+        _some_statistics(layer)
+        layer.eval()
+    results: Results = {"forward": [], "backward": [], "running": []}
+    for x, dy, shortcut in case.data(dtype):
+        inputs = md.tensor(x, requires_grad=True)
+        y = layer(inputs) if mask is None else layer(inputs, mask)
+        if case.shortcut:
+            y = md.relu(y + shortcut)
+        layer.zero_grad()
+        y.backward(dy)
+        results["forward"].append(np.array(y.data))
+        results["backward"] += [inputs.grad, *(p.grad for p in parameters)]
+        if getattr(layer, "running_mean", None) is not None:
+            results["running"] += [layer.running_mean.copy(), layer.running_var.copy()]
+    return results
+
+
+def expected(case: Case, dtype: Any) -> Results:
+    """What the formula gives in float64 for the numbers of this dtype."""
+    layer = case.layer().astype(dtype)
+    parameters = [p.data.astype(np.float64) for p in case.parameters(layer, dtype)]
+    state = _state(layer, case)
+    results: Results = {"forward": [], "backward": [], "running": []}
+    for x, dy, shortcut in ([a.astype(np.float64) for a in step] for step in case.data(dtype)):
+        before = dict(state)
+
+        def f(x: np.ndarray, *parameters: np.ndarray, before: dict[str, Any] = before,
+              shortcut: np.ndarray = shortcut) -> np.ndarray:
+            state.update(before)
+            y = case.formula(x, state, *parameters)
+            return formulas.relu(y + shortcut) if case.shortcut else y
+
+        results["backward"] += formulas.gradients(f, dy, x, *parameters)
+        results["forward"].append(f(x, *parameters))
+        if state:
+            results["running"] += [np.array(state["mean"]), np.array(state["var"])]
+    return results
+
+
+def pytorch(case: Case, dtype: Any) -> Results:
+    """What PyTorch gives in float64 for the numbers of this dtype."""
+    import torch
+
+    assert case.torch is not None
+    layer = case.layer().astype(dtype)
+    parameters = [torch.tensor(p.data.astype(np.float64), requires_grad=True)
+                  for p in case.parameters(layer, dtype)]
+    state = {name: torch.tensor(value, dtype=torch.float64)
+             for name, value in _state(layer, case).items()}
+    results: Results = {"forward": [], "backward": [], "running": []}
+    for x, dy, shortcut in case.data(dtype):
+        inputs = torch.tensor(x.astype(np.float64), requires_grad=True)
+        y = case.torch(torch, inputs, state, *parameters)
+        if case.shortcut:
+            y = torch.relu(y + torch.tensor(shortcut.astype(np.float64)))
+        grads = torch.autograd.grad(y, [inputs, *parameters], torch.tensor(dy.astype(np.float64)))
+        results["forward"].append(y.detach().numpy())
+        results["backward"] += [g.numpy() for g in grads]
+        if state:
+            results["running"] += [state["mean"].numpy().copy(), state["var"].numpy().copy()]
+    return results
+
+
+def error(got: Arrays, want: Arrays) -> float:
+    """The largest distance of an array's values, of the array's largest value."""
+    return max((float(np.abs(a - b).max() / (np.abs(b).max() or 1))
+                for a, b in zip(got, want, strict=True)), default=0.0)
+
+
+def _some_statistics(layer: Any) -> None:
+    layer.running_mean[...] = np.linspace(-1, 3, len(layer.running_mean))
+    layer.running_var[...] = np.linspace(0.5, 9, len(layer.running_var))
+    layer.num_batches[...] = 1
+
+
+def _state(layer: Any, case: Case) -> dict[str, Any]:
+    if getattr(layer, "running_mean", None) is None:
+        return {}
+    if case.eval_mode:
+        _some_statistics(layer)
+    return {"mean": layer.running_mean.astype(np.float64),
+            "var": layer.running_var.astype(np.float64), "batches": int(layer.num_batches)}
+
+
+# ------------------------------------------------------------------------------------ the cases
+
+RENORM = nn.Renorm(r_max=1.5, d_max=0.5, warmup=2, r_ramp=4, d_ramp=3)
+
+
+def batch(name: str, shape: tuple[int, ...] = (6, 3, 3, 4), mask: bool = False,
+          shortcut: bool = False, torch: Any = None, **options: Any) -> Case:
+    """A BatchNorm with these options."""
+    options_there = {key: value for key, value in options.items()
+                     if key in ("momentum", "eps", "unbiased", "ghost_batch", "affine")}
+    if options.get("renorm"):
+        options_there["renorm"] = options["renorm"].limits
+    case = Case(name, lambda: nn.BatchNorm(shape[-1], **options), formulas.batch_norm, shape, mask,
+                shortcut, torch=torch)
+
+    def formula(x: np.ndarray, state: dict[str, Any], gamma: Any = 1.0, beta: Any = 0.0
+                ) -> np.ndarray:
+        return formulas.batch_norm(x, gamma, beta, state, mask=case.positions(),
+                                   tracked=bool(state), **options_there)
+
+    case.formula = formula
+    return case
+
+
+def torch_batch_norm(**options: Any) -> Any:
+    """PyTorch's, with the running statistics in `state`; virtual batches and masks by hand."""
+    ghosts, mask = options.get("ghost_batch"), options.get("mask")
+    eps, momentum = options.get("eps", EPS), options.get("momentum", 0.1)
+
+    def run(torch: Any, x: Any, state: Any, gamma: Any = None, beta: Any = None) -> Any:
+        outputs = []
+        for part in x.split(ghosts or len(x)):
+            if state:
+                weight = 1 / (int(state["batches"]) + 1) if momentum is None else momentum
+                state["batches"] += 1
+            else:
+                weight = 0.0
+            chosen = part if mask is None else part[torch.tensor(mask)]
+            rows = chosen.reshape(-1, x.shape[-1])
+            y = torch.nn.functional.batch_norm(rows, state.get("mean"), state.get("var"), gamma,
+                                               beta, True, weight, eps)
+            if mask is None:
+                outputs.append(y.reshape(part.shape))
+            else:
+                outputs.append(torch.zeros_like(part).index_put((torch.tensor(mask),), y))
+        return torch.cat(outputs)
+
+    return run
+
+
+def torch_eval(torch: Any, x: Any, state: Any, gamma: Any, beta: Any) -> Any:
+    y = torch.nn.functional.batch_norm(x.reshape(-1, x.shape[-1]), state["mean"], state["var"],
+                                       gamma, beta, False, 0.1, EPS)
+    return y.reshape(x.shape)
+
+
+def channels_first(run: Callable[..., Any]) -> Any:
+    """run(torch, x (N, C, ...), *parameters) for x (N, ..., C)."""
+    return lambda torch, x, state, *p: run(torch, x.movedim(-1, 1), *p).movedim(1, -1)
+
+
+def frozen() -> nn.Layer:
+    layer = nn.BatchNorm(4)
+    _some_statistics(layer)
+    return layer.freeze_stats()
+
+
+def torch_weight_norm(torch: Any, v: Any, state: Any, gain: Any) -> Any:
+    return torch._weight_norm(v, gain.reshape(*[1] * (v.ndim - 1), -1), v.ndim - 1)
+
+
+class OfWeight(nn.Layer):
+    """A function of a weight, as a layer with parameters."""
+
+    def __init__(self, f: Callable[..., Any], **parameters: np.ndarray) -> None:
+        super().__init__()
+        self.f = f
+        for name, value in parameters.items():
+            setattr(self, name, nn.Parameter(value))
+
+    def forward(self, v: Any) -> Any:
+        return self.f(v, *self.parameters())
+
+
+class Thresholded(nn.Layer):
+    """Filter Response Normalization with its activation."""
+
+    def __init__(self, features: int, learn_eps: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.FilterResponseNorm(features, learn_eps=learn_eps)
+        self.activation = nn.TLU(features)
+
+    def forward(self, x: Any) -> Any:
+        return self.activation(self.norm(x))
+
+
+def cases() -> list[Case]:
+    """All rows of the table."""
+    positions = Case("", nn.Identity, np.array, mask=True).positions()
+    keras = {"eps": 1e-3, "momentum": 0.01, "unbiased": False}
+    there = torch_batch_norm
+    flat = (16, 5)
+    eps_frn = 1e-6
+    return [
+        batch("BatchNorm", torch=there()),
+        batch("BatchNorm of rows", flat, torch=there()),
+        batch("momentum=None", momentum=None, torch=there(momentum=None)),
+        batch("affine=False", affine=False, torch=there()),
+        batch("track_stats=False", track_stats=False, torch=there()),
+        batch("eps=1e-3, momentum=0.01, unbiased=False (Keras)", **keras),
+        batch("momentum=0.01, unbiased=False (Flax)", momentum=0.01, unbiased=False),
+        batch("gamma_init=0", gamma_init=0.0, torch=there()),
+        batch("ghost_batch=4", ghost_batch=4, torch=there(ghost_batch=4)),
+        batch("mask", mask=True, torch=there(mask=positions)),
+        batch("mask, ghost_batch=4", mask=True, ghost_batch=4),
+        batch("renorm", renorm=RENORM),
+        batch("renorm, ghost_batch=4, momentum=None", renorm=RENORM, ghost_batch=4, momentum=None),
+        batch("renorm, mask, unbiased=False", renorm=RENORM, mask=True, unbiased=False),
+        batch("relu(BatchNorm + shortcut)", shortcut=True, torch=there()),
+        batch("relu(BatchNorm + shortcut), ghost_batch=4", shortcut=True, ghost_batch=4,
+              torch=there(ghost_batch=4)),
+        batch("relu(BatchNorm + shortcut), mask", shortcut=True, mask=True,
+              torch=there(mask=positions)),
+        batch("relu(BatchNorm + shortcut), renorm", shortcut=True, renorm=RENORM),
+        Case("eval mode", lambda: nn.BatchNorm(4),
+             lambda x, state, *p: formulas.batch_norm(x, *p, state, training=False),
+             eval_mode=True, torch=torch_eval),
+        Case("freeze_stats, in training", frozen,
+             lambda x, state, *p: formulas.batch_norm(x, *p, state, training=False),
+             torch=torch_eval),
+        Case("LayerNorm", lambda: nn.LayerNorm(4), lambda x, _, *p: formulas.layer_norm(x, *p),
+             torch=lambda torch, x, _, *p: torch.nn.functional.layer_norm(x, (4,), *p, EPS)),
+        Case("RMSNorm", lambda: nn.RMSNorm(4), lambda x, _, *p: formulas.rms_norm(x, *p),
+             torch=lambda torch, x, _, *p: torch.nn.functional.rms_norm(x, (4,), *p, EPS)),
+        Case("GroupNorm(2)", lambda: nn.GroupNorm(2, 4),
+             lambda x, _, *p: formulas.group_norm(x, 2, *p), torch=channels_first(
+                 lambda torch, x, *p: torch.nn.functional.group_norm(x, 2, *p, EPS))),
+        Case("InstanceNorm", lambda: nn.InstanceNorm(4, affine=True),
+             lambda x, _, *p: formulas.instance_norm(x, *p), torch=channels_first(
+                 lambda torch, x, *p: torch.nn.functional.instance_norm(x, None, None, *p,
+                                                                        eps=EPS))),
+        Case("FilterResponseNorm, TLU", lambda: Thresholded(4),
+             lambda x, _, gamma, beta, tau: formulas.threshold(
+                 formulas.filter_response_norm(x, gamma, beta, eps_frn), tau)),
+        Case("FilterResponseNorm(learn_eps=True), TLU", lambda: Thresholded(4, learn_eps=True),
+             lambda x, _, gamma, beta, eps, tau: formulas.threshold(
+                 formulas.filter_response_norm(x, gamma, beta, eps), tau)),
+        Case("weight_norm of a Dense", lambda: OfWeight(md.weight_norm, gain=np.ones(5)),
+             lambda v, _, gain: formulas.weight_norm(v, gain), flat, torch=torch_weight_norm),
+        Case("weight_norm of a Conv", lambda: OfWeight(md.weight_norm, gain=np.ones(5)),
+             lambda v, _, gain: formulas.weight_norm(v, gain), (3, 3, 4, 5),
+             torch=torch_weight_norm),
+        Case("weight_standardization of a Dense", lambda: OfWeight(md.weight_standardization),
+             lambda v, _: formulas.weight_standardization(v), flat),
+        Case("weight_standardization of a Conv", lambda: OfWeight(md.weight_standardization),
+             lambda v, _: formulas.weight_standardization(v), (3, 3, 4, 5)),
+    ]
