@@ -157,6 +157,7 @@ class Function:
         node = cls()
         recording = _mode.recording
         takes_deferred = cls.takes_deferred
+        taken: Tensor | None = None
         arrays: list[Any] = []
         kept: list[Tensor | None] = []      # the inputs that need a gradient
         for x in inputs:
@@ -166,7 +167,7 @@ class Function:
                 a = x._array
                 if a is None:
                     if takes_deferred:      # one: others are computed, and watched as arrays
-                        a, takes_deferred = x._deferred, False
+                        a, taken, takes_deferred = x._deferred, x, False
                     else:
                         a = x._compute()
                 if not cls._ours:
@@ -179,6 +180,8 @@ class Function:
             kept.append(wanted)
         node.needs_grad = needs = tuple([x is not None for x in kept])
         result = node.forward(*arrays, **options)
+        if taken is not None:
+            taken._adopt()
         several = isinstance(result, tuple)
         made = tuple([_output(r, cls) for r in result]) if several else (_output(result, cls),)
         if cls.returns_view:

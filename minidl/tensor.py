@@ -92,6 +92,13 @@ class Tensor:
         assert self._array is not None
         return self._array
 
+    def _adopt(self) -> None:
+        """Keep the array, if whoever took the deferred one has computed it."""
+        if self._deferred is not None:
+            self._array = self._deferred.held()
+            if self._array is not None:
+                self._deferred = None
+
     def _expose(self) -> None:
         """From now on a user may write to the array: compute what was still to be read from it."""
         if not self._exposed:

@@ -19,9 +19,10 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
+from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, block_columns, micro, \
     pack_columns, plan_ahead, row_blocks, sweep
-from minidl_ext.runtime cimport apart, has_length, has_shape, output, real_array, same_dtype, \
+from minidl_ext.runtime cimport apart, has_shape, output, real_array, same_dtype, \
     scratch, team
 
 import numpy as np
@@ -89,14 +90,6 @@ cdef void need_next(Ahead* ahead, const floating* start, Py_ssize_t values) noex
     ahead.nbytes[1] = ahead.nbytes[2] = 0
 
 
-cdef void add_rows(floating* y, const floating* bias, Py_ssize_t rows, Py_ssize_t c
-                   ) noexcept nogil:
-    cdef Py_ssize_t i, j
-    for i in range(rows):
-        for j in range(c):
-            y[i * c + j] += bias[j]
-
-
 cdef Py_ssize_t band_rows(Py_ssize_t rows, Py_ssize_t step_bytes, Py_ssize_t images) noexcept nogil:
     """Rows of a band: as many as fit in cache, fewer where the images alone are too few tasks."""
     cdef Py_ssize_t fit = BAND_BYTES // (step_bytes if step_bytes > 0 else 1), parts
@@ -111,7 +104,7 @@ cdef Py_ssize_t band_rows(Py_ssize_t rows, Py_ssize_t step_bytes, Py_ssize_t ima
 
 # ------------------------------------------------------------------------------------ forward
 
-cdef void forward_band(const floating* x, const floating* packed, const floating* bias,
+cdef void forward_band(const floating* x, const floating* packed, const Ending* end,
                        floating* y, floating* buf, const floating** pixels, floating** outs,
                        Py_ssize_t* a_off, const Py_ssize_t* b_off, Geometry* s, Py_ssize_t image,
                        Py_ssize_t row, Py_ssize_t rows, Py_ssize_t width) noexcept nogil:
@@ -148,11 +141,10 @@ cdef void forward_band(const floating* x, const floating* packed, const floating
                     a_off[k * s.kw + l] = (k * s.dh * g.cols + l * s.dw) * s.ci + group * s.cig
         sweep(pixels, outs, rows * s.ow, packed + group * panels * taps * width, segments, a_off,
               b_off, length, taps, group * s.cog, s.cog, width, &ahead)
-    if bias != NULL:
-        add_rows(first, bias, rows * s.ow, s.co)
+    finish_pixels(y, first - y, rows * s.ow, s.co, end)
 
 
-cdef int forward(const floating* x, const floating* w, const floating* bias, floating* y,
+cdef int forward(const floating* x, const floating* w, const Ending* end, floating* y,
                  Geometry* s, int threads) except -1:
     cdef Py_ssize_t width = block_columns(sizeof(floating)), taps = s.kh * s.kw * s.cig
     cdef Py_ssize_t panels = (s.cog + width - 1) // width, i, task, row, rows
@@ -182,7 +174,7 @@ cdef int forward(const floating* x, const floating* w, const floating* bias, flo
             for task in prange(s.n * bands, schedule='static'):
                 row = task % bands * band
                 rows = s.oh - row if s.oh - row < band else band
-                forward_band(x, packed, bias, y, <floating*>mine,
+                forward_band(x, packed, end, y, <floating*>mine,
                              <const floating**>(mine + (buf_size + 63) // 64 * 64),
                              <floating**>(mine + (buf_size + 63) // 64 * 64
                                           + band * s.ow * sizeof(void*)),
@@ -520,35 +512,28 @@ cdef int check_weights(cnp.ndarray w, Geometry* s, str where) except -1:
 
 
 def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
-         Py_ssize_t groups=1, out=None, int threads=0):
-    """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it."""
-    cdef cnp.ndarray a = real_array(x, "conv", "x", 4), k = real_array(w, "conv", "w", 4), b, y
+         Py_ssize_t groups=1, shortcut=None, bint rectify=False, out=None, int threads=0):
+    """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it; plus
+    `bias` and `shortcut`, then ReLU if `rectify`."""
+    cdef cnp.ndarray a = real_array(x, "conv", "x", 4), k = real_array(w, "conv", "w", 4), y
     cdef Geometry s
+    cdef Ending end
     cdef cnp.npy_intp dims[4]
-    cdef char* bias_data = NULL
     same_dtype(a, k, "conv", "x", "w")
     set_geometry(&s, "conv", np.shape(x), k.shape[0], k.shape[1], k.shape[3], stride, padding,
                  dilation, groups)
     check_weights(k, &s, "conv")
-    if bias is not None:
-        b = real_array(bias, "conv", "bias", 1)
-        same_dtype(a, b, "conv", "x", "bias")
-        has_length(b, s.co, "conv", "bias")
-        bias_data = <char*>cnp.PyArray_DATA(b)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.co
     y = output(out, "conv", 4, dims, cnp.PyArray_TYPE(a))
     apart(y, a, "conv", "x")
     apart(y, k, "conv", "w")
-    if bias is not None:
-        apart(y, b, "conv", "bias")
+    end = ending_of(bias, shortcut, rectify, y, "conv")
     if s.n == 0:
         return y
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        forward(<const float*>a.data, <const float*>k.data, <const float*>bias_data,
-                <float*>y.data, &s, team(threads, work(&s)))
+        forward(<const float*>a.data, <const float*>k.data, &end, <float*>y.data, &s, team(threads, work(&s)))
     else:
-        forward(<const double*>a.data, <const double*>k.data, <const double*>bias_data,
-                <double*>y.data, &s, team(threads, work(&s)))
+        forward(<const double*>a.data, <const double*>k.data, &end, <double*>y.data, &s, team(threads, work(&s)))
     return y
 
 

@@ -17,6 +17,7 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
 from minidl_ext.micro cimport prefetch_part
 from minidl_ext.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
     backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
@@ -197,12 +198,15 @@ cdef void forward_chunk(const float* x, float* w, float* y, const Normalized* no
 
 
 def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), factors=None,
-                   bint relu=False, bint stats=False, out=None, int threads=0):
+                   bint relu=False, bint stats=False, bias=None, shortcut=None,
+                   bint rectify=False, out=None, int threads=0):
     """y (N, OH, OW, C) of x (N, H, W, C), normalized by `factors`, and w (KH, KW, 1, C).
 
-    With `stats`: (y, mean, var), the last two as batch_stats gives them.
+    With `stats`: (y, mean, var), the last two as batch_stats gives them. Without `factors` and
+    `stats`, y may have a `bias` and a `shortcut` added, then ReLU if `rectify`.
     """
     cdef cnp.ndarray a = channel_blocks(x, "depthwise_conv", "x", MULTIPLE), y, mean, var
+    cdef Ending end
     cdef cnp.ndarray k = kernel(w, "depthwise_conv"), work_array, partial
     cdef Geometry s
     cdef Normalized norm
@@ -221,13 +225,17 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
     y = output(out, "depthwise_conv", 4, dims, cnp.NPY_FLOAT32)
     apart(y, a, "depthwise_conv", "x")
     apart(y, k, "depthwise_conv", "w")
+    end = ending_of(bias, shortcut, rectify, y, "depthwise_conv")
     source, target, weights = <float*>a.data, <float*>y.data, <float*>k.data
     t = team(threads, work(&s))
     if norm.factors == NULL and not stats:
         for i in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             output_row(source + i // s.oh * s.h * s.w * s.c, weights, target + i * s.ow * s.c, &s,
                        i % s.oh, False)
+            finish_pixels(target, i * s.ow * s.c, s.ow, s.c, &end)
         return y
+    if end.bias != NULL or end.shortcut != NULL or end.rectify:
+        raise ValueError("depthwise_conv: bias, shortcut and rectify go without factors and stats")
     chunk = max(1, min(STATS_IMAGES, (s.n + STATS_CHUNKS - 1) // STATS_CHUNKS))
     chunks = (s.n + chunk - 1) // chunk
     per_thread = ((s.h * s.w + 3) * s.c * sizeof(float) + 63) // 64 * 64

@@ -18,9 +18,11 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
+from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, micro_f32, plan_ahead, \
     prefetch_part
-from minidl_ext.runtime cimport apart, channel_blocks, has_shape, output, scratch, team
+from minidl_ext.runtime cimport apart, channel_blocks, has_length, has_shape, new_array, output, \
+    scratch, team, typed_array
 
 import numpy as np
 
@@ -127,8 +129,8 @@ cdef Py_ssize_t first_pixel(Geometry* s, Py_ssize_t t, Py_ssize_t h, Py_ssize_t 
 
 cdef void forward_unit(const float* x, const float* u, float* y, float* v, float* m, float* copy,
                        const float** rows, float** outs, Geometry* s, Py_ssize_t unit,
-                       Py_ssize_t first) noexcept nogil:
-    cdef Py_ssize_t after = min(first + unit, s.tiles), count = after - first, f, p, i, a, b
+                       Py_ssize_t first, const Ending* end) noexcept nogil:
+    cdef Py_ssize_t after = min(first + unit, s.tiles), count = after - first, f, p, i, a, b, at
     cdef Py_ssize_t blocks = (count + MR - 1) // MR, panels = (s.co + WIDTH - 1) // WIDTH
     cdef Py_ssize_t us = s.ci * panels * WIDTH, zero = 0, offset, t, q, per_image = s.th * s.tw
     cdef Py_ssize_t out_first = first_pixel(s, first, s.oh, s.ow) * s.co
@@ -159,9 +161,12 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
     for t in range(first, after):
         q = t % per_image
         a, b = q // s.tw * 4, q % s.tw * 4
-        output_tile(m + (t - first) * s.co, s.ms,
-                    y + ((t // per_image * s.oh + a) * s.ow + b) * s.co, s.ow * s.co, s.co,
-                    min(s.oh - a, 4), min(s.ow - b, 4))
+        at = ((t // per_image * s.oh + a) * s.ow + b) * s.co
+        output_tile(m + (t - first) * s.co, s.ms, y + at, s.ow * s.co, s.co, min(s.oh - a, 4),
+                    min(s.ow - b, 4))
+        if end != NULL:
+            for i in range(min(s.oh - a, 4)):
+                finish_pixels(y, at + i * s.ow * s.co, min(s.ow - b, 4), s.co, end)
 
 
 cdef void transform_weights(const float* w, float* u, Geometry* s, bint turned, int threads
@@ -185,24 +190,27 @@ cdef void weight_rows(const float* w, Geometry* s, float* u, Py_ssize_t step) no
         weight_vector(w + i * s.co, s.ci * s.co, u + i * WIDTH, step)
 
 
-cdef int forward(const float* x, const float* w, float* y, Geometry* s, bint turned, int threads
-                 ) except -1:
+cdef Py_ssize_t transformed_floats(Geometry* s) noexcept nogil:
+    return FREQUENCIES * ((s.co + WIDTH - 1) // WIDTH) * s.ci * WIDTH
+
+
+cdef int forward(const float* x, const float* u, float* y, Geometry* s, const Ending* end,
+                 int threads) except -1:
+    """Outputs from transformed weights; an `end` only where there is one."""
     cdef Py_ssize_t unit = 48 if s.ci + s.co <= FEW_CHANNELS else 24
     finish(s, unit)
     cdef Py_ssize_t units = (s.tiles + unit - 1) // unit, i, t
-    cdef Py_ssize_t panels = (s.co + WIDTH - 1) // WIDTH
     cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms) + FREQUENCIES * s.ci
     cdef Py_ssize_t per_thread = (floats * 4 + 2 * unit * sizeof(void*) + 127) // 64 * 64
-    cdef cnp.ndarray weights = scratch(FREQUENCIES * panels * s.ci * WIDTH * 4)
     cdef cnp.ndarray work = scratch(threads * per_thread)
-    cdef float* u = <float*>weights.data
     cdef char* memory = work.data
     cdef float* v
     cdef float* m
     cdef const float** rows
     cdef float** outs
+    if end.bias == NULL and end.shortcut == NULL and not end.rectify:
+        end = NULL
     with nogil:
-        transform_weights(w, u, s, turned, threads)
         with parallel(num_threads=threads):
             v = <float*>(memory + threadid() * per_thread)
             m = v + FREQUENCIES * s.vs
@@ -211,7 +219,8 @@ cdef int forward(const float* x, const float* w, float* y, Geometry* s, bint tur
             for t in range(unit):
                 rows[t], outs[t] = v + t * s.ci, m + t * s.co
             for i in prange(units, schedule='static'):
-                forward_unit(x, u, y, v, m, m + FREQUENCIES * s.ms, rows, outs, s, unit, i * unit)
+                forward_unit(x, u, y, v, m, m + FREQUENCIES * s.ms, rows, outs, s, unit, i * unit,
+                             end)
     return 0
 
 
@@ -383,9 +392,27 @@ cdef double work_of(Geometry* s) noexcept:
     return <double>s.n * s.oh * s.ow * s.co * s.ci / 2
 
 
-def winograd_conv(x, w, padding=((0, 0), (0, 0)), out=None, int threads=0):
-    """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out)."""
-    cdef cnp.ndarray a = channel_blocks(x, "winograd_conv", "x", MULTIPLE), y
+def winograd_weights(w, int threads=0):
+    """Transformed weights of w (3, 3, C_in, C_out), in an order of their own, for winograd_conv."""
+    cdef cnp.ndarray k = kernel(w, "winograd_weights"), u
+    cdef Geometry s
+    cdef cnp.npy_intp size
+    s.ci, s.co = k.shape[2], k.shape[3]
+    size = transformed_floats(&s)
+    u = new_array(1, &size, cnp.NPY_FLOAT32)
+    with nogil:
+        transform_weights(<const float*>k.data, <float*>u.data, &s, False,
+                          team(threads, FREQUENCIES * <double>s.ci * s.co))
+    return u
+
+
+def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, bint rectify=False,
+                  transformed=None, out=None, int threads=0):
+    """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out), plus `bias` and
+    `shortcut`, then ReLU if `rectify`; `transformed`: winograd_weights(w), if they are known."""
+    cdef cnp.ndarray a = channel_blocks(x, "winograd_conv", "x", MULTIPLE), y, u
+    cdef Ending end
+    cdef int t
     cdef cnp.ndarray k = kernel(w, "winograd_conv")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
@@ -394,17 +421,27 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), out=None, int threads=0):
     y = output(out, "winograd_conv", 4, dims, cnp.NPY_FLOAT32)
     apart(y, a, "winograd_conv", "x")
     apart(y, k, "winograd_conv", "w")
+    end = ending_of(bias, shortcut, rectify, y, "winograd_conv")
     if s.n:
-        forward(<const float*>a.data, <const float*>k.data, <float*>y.data, &s, False,
-                team(threads, work_of(&s)))
+        t = team(threads, work_of(&s))
+        if transformed is None:
+            u = scratch(transformed_floats(&s) * 4)
+            with nogil:
+                transform_weights(<const float*>k.data, <float*>u.data, &s, False, t)
+        else:
+            u = typed_array(transformed, "winograd_conv", "transformed", 1, cnp.NPY_FLOAT32)
+            has_length(u, transformed_floats(&s), "winograd_conv", "transformed")
+        forward(<const float*>a.data, <const float*>u.data, <float*>y.data, &s, &end, t)
     return y
 
 
 def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, int threads=0):
     """dx (N, H, W, C_in) from dy (N, OH, OW, C_out)."""
-    cdef cnp.ndarray g = channel_blocks(dy, "winograd_input_grad", "dy", MULTIPLE), dx
+    cdef cnp.ndarray g = channel_blocks(dy, "winograd_input_grad", "dy", MULTIPLE), dx, u
     cdef cnp.ndarray k = kernel(w, "winograd_input_grad")
     cdef Geometry s, t
+    cdef Ending end
+    cdef int workers
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_input_grad", tuple(input_shape), k.shape[2], k.shape[3], padding)
     has_shape(g, s.n, s.oh, s.ow, s.co, "winograd_input_grad", "dy")
@@ -416,8 +453,12 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, 
     t.oh, t.ow, t.co = s.h, s.w, s.ci
     t.top, t.left = 2 - s.top, 2 - s.left
     if s.n * s.h * s.w:
-        forward(<const float*>g.data, <const float*>k.data, <float*>dx.data, &t, True,
-                team(threads, work_of(&s)))
+        workers = team(threads, work_of(&s))
+        end.bias, end.shortcut, end.rectify = NULL, NULL, False
+        u = scratch(transformed_floats(&t) * 4)
+        with nogil:
+            transform_weights(<const float*>k.data, <float*>u.data, &t, True, workers)
+        forward(<const float*>g.data, <const float*>u.data, <float*>dx.data, &t, &end, workers)
     return dx
 
 

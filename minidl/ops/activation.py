@@ -60,7 +60,7 @@ class ReLU(Function):
             return dy.behind_relu()
         if isinstance(self.y, NormOutput):
             return MaskedGrad(dy if isinstance(dy, GradSum) else computed(dy), self.y)
-        return kernels.relu_backward(computed(dy), self.y)
+        return kernels.relu_backward(computed(dy), computed(self.y))
 
 
 class LeakyReLU(Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..settings import get_precision
 from ..tensor import Tensor
 from .common import float_tensor, pair, same_float, whole
 from .fusion import ConvOutput, NormGrad, NormOutput, SummedGrad
+from .inference import PendingConv, read_only, winograd_weights
 
 IMAGE_VALUES = 128 * 1024       # 512 KB
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -50,12 +52,26 @@ class Conv(Function):
             if self.algorithm == "depthwise" and math.prod(x.shape[1:]) <= IMAGE_VALUES:
                 return self._forward_through(x, "depthwise", self.geometry)
         self.x = x = computed(x)
+        if True in self.needs_grad or not read_only(weight, bias):
+            return self._run(bias)
+        shape = (x.shape[0], *(
+            (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
+            zip(x.shape[1:3], padding, dilation, weight.shape[:2], stride, strict=True)),
+            weight.shape[3])
+        made = winograd_weights(weight) if self.algorithm == "winograd" else None
+        return PendingConv(x, shape, functools.partial(self._run, bias, transformed=made))
+
+    def _run(self, bias: np.ndarray | None, shortcut: np.ndarray | None = None,
+             rectify: bool = False, transformed: Any = None) -> np.ndarray:
+        """The output, plus a shortcut, then a ReLU if asked."""
+        options: dict[str, Any] = {"shortcut": shortcut, "rectify": rectify}
         if self.algorithm == "direct":
-            return kernels.conv(x, weight, bias, *self.geometry)
-        kernel: Any = {"winograd": kernels.winograd_conv,
-                       "depthwise": kernels.depthwise_conv}[self.algorithm]
-        y = kernel(x, weight, *self.geometry)
-        return y if bias is None else kernels.add(y, bias, out=y)
+            return kernels.conv(self.x, self.weight, bias, *self.geometry, **options)
+        options["bias"] = bias
+        if self.algorithm == "depthwise":
+            return kernels.depthwise_conv(self.x, self.weight, *self.geometry, **options)
+        options["transformed"] = transformed
+        return kernels.winograd_conv(self.x, self.weight, *self.geometry, **options)
 
     def _forward_through(self, x: NormOutput, family: str, geometry: tuple[Any, ...]) -> Any:
         """y; with its statistics where a normalization in training is likely to follow."""

@@ -122,7 +122,8 @@ def test_options_of_the_layers():
     assert type(cnn.bn2) is nn.InstanceNorm and type(cnn.bn3) is nn.Identity
 
 
-@pytest.mark.parametrize(("hidden", "groups"), [(256, 8), (12, 6), (20, 5), (7, 7), (11, 1)])
+@pytest.mark.parametrize(("hidden", "groups"),
+                         [(256, 8), (16, 8), (12, 6), (20, 5), (8, 4), (7, 1), (11, 1)])
 def test_groups_divide_the_features(hidden, groups):
     layer = models.MLP(hidden=hidden, norm="group").bn1
     assert (layer.groups, layer.features) == (groups, hidden)

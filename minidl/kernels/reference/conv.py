@@ -10,16 +10,24 @@ from .common import into
 
 
 def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1,
-         out=None, threads=0):
-    """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it."""
+         shortcut=None, rectify=False, out=None, threads=0):
+    """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it; plus
+    `bias` and `shortcut`, then ReLU if `rectify`."""
     kh, kw, ci, co = w.shape
     y = np.empty((*_output_shape(x.shape, (kh, kw), stride, padding, dilation), co), x.dtype)
     for inputs, outputs in _groups(groups, ci, co):
         columns = _im2col(x[..., inputs], (kh, kw), stride, padding, dilation)
         y[..., outputs] = np.tensordot(columns, w[..., outputs], ([3, 4, 5], [0, 1, 2]))
+    return into(out, ended(y, bias, shortcut, rectify))
+
+
+def ended(y, bias, shortcut, rectify):
+    """y plus bias and shortcut, then ReLU if asked; in place."""
     if bias is not None:
         y += bias
-    return into(out, y)
+    if shortcut is not None:
+        y += shortcut
+    return np.maximum(y, 0, out=y) if rectify else y
 
 
 def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),

@@ -6,13 +6,15 @@ from .pointwise import gradient_behind, normalized, sums_before
 
 
 def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), factors=None,
-                   relu=False, stats=False, out=None, threads=0):
+                   relu=False, stats=False, bias=None, shortcut=None, rectify=False, out=None,
+                   threads=0):
     """y (N, OH, OW, C) of x (N, H, W, C), normalized by `factors`, and w (KH, KW, 1, C).
 
-    With `stats`: (y, mean, var), the last two as batch_stats gives them.
+    With `stats`: (y, mean, var), the last two as batch_stats gives them. Without `factors` and
+    `stats`, y may have a `bias` and a `shortcut` added, then ReLU if `rectify`.
     """
-    y = general.conv(normalized(x, factors, relu), w, None, stride, padding, dilation, x.shape[3],
-                     out)
+    y = general.conv(normalized(x, factors, relu), w, bias, stride, padding, dilation, x.shape[3],
+                     shortcut, rectify, out)
     return (y, *batch_stats(y)) if stats else y
 
 

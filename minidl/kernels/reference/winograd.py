@@ -9,6 +9,7 @@ gradients are the transposed operations.
 import numpy as np
 
 from .common import into
+from .conv import ended
 
 P, Q = np.sqrt(0.5), np.sqrt(2.0)
 
@@ -47,12 +48,12 @@ def tiles_of(x, top, left, rows, cols, size):
                      for i in range(size)])
 
 
-def convolve(x, w, top, left, shape):
-    """The convolution of x with w (3, 3, C_in, C_out) that has an output of this shape."""
+def convolve(x, u, top, left, shape):
+    """The convolution of x with transformed weights that has an output of this shape."""
     n, oh, ow, co = shape
     rows, cols = -(-oh // 4), -(-ow // 4)
     products = np.einsum("ijnrsc,ijco->ijnrso", both(INPUT, tiles_of(x, top, left, rows, cols, 6)),
-                         both(WEIGHT, w), optimize=True)
+                         u, optimize=True)
     tiles = both(OUTPUT, products)
     return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(n, 4 * rows, 4 * cols, co)[:, :oh, :ow]
 
@@ -62,16 +63,25 @@ def output_shape(x_shape, padding, channels):
     return (x_shape[0], x_shape[1] + top + bottom - 2, x_shape[2] + left + right - 2, channels)
 
 
-def winograd_conv(x, w, padding=((0, 0), (0, 0)), out=None, threads=0):
-    """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out)."""
+def winograd_weights(w, threads=0):
+    """Transformed weights of w (3, 3, C_in, C_out), in an order of their own, for winograd_conv."""
+    return both(WEIGHT, w)
+
+
+def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, rectify=False,
+                  transformed=None, out=None, threads=0):
+    """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out), plus `bias` and
+    `shortcut`, then ReLU if `rectify`; `transformed`: winograd_weights(w), if they are known."""
     (top, _), (left, _) = padding
-    return into(out, convolve(x, w, top, left, output_shape(x.shape, padding, w.shape[3])))
+    u = both(WEIGHT, w) if transformed is None else transformed
+    y = convolve(x, u, top, left, output_shape(x.shape, padding, w.shape[3]))
+    return into(out, ended(y, bias, shortcut, rectify))
 
 
 def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, threads=0):
     """dx (N, H, W, C_in): dy convolved with w turned around, channels exchanged."""
     (top, _), (left, _) = padding
-    turned = w[::-1, ::-1].transpose(0, 1, 3, 2)
+    turned = both(WEIGHT, w[::-1, ::-1].transpose(0, 1, 3, 2))
     return into(out, convolve(dy, turned, 2 - top, 2 - left, input_shape))
 
 
