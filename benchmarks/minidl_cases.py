@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import kernels, nn, optim
+from minidl import kernels, models, nn, optim
 from minidl.ops.conv import Conv
 
 from . import training_file
@@ -36,6 +36,20 @@ def train_step(name: str, path: str) -> tuple[training_file.Feed, Run]:
         return loss.item()
 
     return feed, run
+
+
+def inference(path: str, folded: bool, batch: int) -> Run:
+    """A forward pass of a trained ResNet-20 in eval mode."""
+    net = models.ResNet20()
+    net.load_state_dict(md.load(path))
+    x = md.tensor(normal(batch, 32, 32, 3))
+    model = nn.fold(net.eval(), x) if folded else net.eval()
+
+    def run() -> float:
+        with md.no_grad():
+            return float(np.abs(model(x).data).sum())
+
+    return run
 
 
 def convolve(n: int, size: int, ci: int, co: int, k: int, stride: int,

@@ -33,6 +33,7 @@ class Case:
     mask: bool = False
     shortcut: bool = False          # relu(norm(x) + shortcut) in place of norm(x)
     eval_mode: bool = False
+    first_values: bool = False      # parameters as they start, rather than numbers around 1
     torch: Callable[..., Any] | None = None     # (torch, x, state, *parameters), as `formula`
 
     def data(self, dtype: Any) -> list[Arrays]:
@@ -48,9 +49,9 @@ class Case:
         return np.random.default_rng(1).random(self.shape[:-1]) < 0.7
 
     def parameters(self, layer: nn.Layer, dtype: Any) -> list[nn.Parameter]:
-        """The layer's parameters, filled with numbers around 1."""
+        """The layer's parameters, filled with numbers around 1 unless `first_values`."""
         rng = np.random.default_rng(2)
-        for p in layer.parameters():
+        for p in [] if self.first_values else layer.parameters():
             p.data[...] = (1 + 0.3 * rng.normal(size=p.shape)).astype(dtype)
         return layer.parameters()
 
@@ -158,7 +159,7 @@ def batch(name: str, shape: tuple[int, ...] = (6, 3, 3, 4), mask: bool = False,
     if options.get("renorm"):
         options_there["renorm"] = options["renorm"].limits
     case = Case(name, lambda: nn.BatchNorm(shape[-1], **options), formulas.batch_norm, shape, mask,
-                shortcut, torch=torch)
+                shortcut, first_values="gamma_init" in options, torch=torch)
 
     def formula(x: np.ndarray, state: dict[str, Any], gamma: Any = 1.0, beta: Any = 0.0
                 ) -> np.ndarray:
@@ -290,7 +291,7 @@ def cases() -> list[Case]:
              lambda x, _, gamma, beta, tau: formulas.threshold(
                  formulas.filter_response_norm(x, gamma, beta, eps_frn), tau)),
         Case("FilterResponseNorm(learn_eps=True), TLU", lambda: Thresholded(4, learn_eps=True),
-             lambda x, _, gamma, beta, eps, tau: formulas.threshold(
+             lambda x, _, eps, gamma, beta, tau: formulas.threshold(
                  formulas.filter_response_norm(x, gamma, beta, eps), tau)),
         Case("weight_norm of a Dense", lambda: OfWeight(md.weight_norm, gain=np.ones(5)),
              lambda v, _, gain: formulas.weight_norm(v, gain), flat, torch=torch_weight_norm),

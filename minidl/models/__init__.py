@@ -6,9 +6,9 @@ The values of `norm`:
 "batch", the default, is `nn.BatchNorm`, and "none" is no normalization. "layer" is `nn.LayerNorm`,
 over the channels of each position; Wu & He's (2018) layer normalization of images, over the
 positions too, is `norm=lambda features: nn.GroupNorm(1, features)`. "group" is `nn.GroupNorm` of 8
-groups, or of as many up to 8 as divide the features. "instance" is `nn.InstanceNorm` with gamma
-and beta; dense layers, whose outputs have no positions, go without normalization then. A function
-gets the number of features of each place and makes the layer for it.
+groups, or of as many up to 8 as divide the features and leave two in each. "instance" is
+`nn.InstanceNorm` with gamma and beta; dense layers, whose outputs have no positions, go without
+normalization then. A function gets the number of features of each place and makes the layer for it.
 
 "before", the default of `norm_position`, is relu(norm(x)), as Ioffe & Szegedy (2015) have it, and
 "after" is norm(relu(x)). Where a shortcut joins they are relu(norm(x) + shortcut) and

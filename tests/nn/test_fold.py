@@ -1,0 +1,260 @@
+"""Folding: the same outputs without BatchNorm where that is possible, nothing else touched."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import kernels, models, nn
+
+FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+TOLERANCE = {np.float32: 1e-4, np.float64: 1e-10}
+
+
+def settled(model, dtype=np.float32):
+    """In eval mode, with other statistics and parameters in its BatchNorms than at first."""
+    rng = np.random.default_rng(0)
+    model.astype(dtype).eval()
+    for _, layer in model.named_layers():
+        if isinstance(layer, nn.BatchNorm):
+            layer.running_mean[...] = rng.normal(size=layer.features)
+            layer.running_var[...] = rng.uniform(0.3, 3, layer.features)
+            if layer.affine:
+                layer.gamma.data[...] = rng.normal(size=layer.features)
+                layer.beta.data[...] = rng.normal(size=layer.features)
+    return model
+
+
+def images(*shape, dtype=np.float32):
+    return np.random.default_rng(1).normal(size=shape).astype(dtype)
+
+
+def norms(model):
+    return [name for name, layer in model.named_layers() if isinstance(layer, nn.BatchNorm)]
+
+
+def quietly(*args):
+    """fold, where something is known to be left."""
+    with pytest.warns(UserWarning, match="left alone"):
+        return nn.fold(*args)
+
+
+def agrees(folded, model, x):
+    a, b = model(x).data, folded(x).data
+    assert np.abs(a - b).max() <= TOLERANCE[x.dtype.type] * np.abs(a).max()
+    assert np.abs(a).max() > 0
+
+
+def folds_completely(model, x, example=True):
+    before = {name: value.copy() for name, value in model.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folded = nn.fold(model, x) if example else nn.fold(model)
+    assert norms(folded) == [] and folded.fold_report.left == {}
+    assert sorted(pair[1] for pair in folded.fold_report.folded) == sorted(norms(model))
+    agrees(folded, model, x)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    return folded
+
+
+SEQUENCES = {
+    "dense": (lambda: [nn.Dense(6, 5, bias=False), nn.BatchNorm(5), nn.ReLU(), nn.Dense(5, 3)],
+              (4, 6)),
+    "dense on sequences": (lambda: [nn.Dense(6, 5), nn.BatchNorm(5)], (4, 7, 6)),
+    "conv with bias": (lambda: [nn.Conv(3, 5, 3, 2, padding=1), nn.BatchNorm(5)], (2, 7, 7, 3)),
+    "grouped": (lambda: [nn.Conv(4, 6, 3, groups=2, bias=False), nn.BatchNorm(6), nn.Tanh()],
+                (2, 6, 6, 4)),
+    "depthwise": (lambda: [nn.Conv(16, 16, 3, padding=1, groups=16), nn.BatchNorm(16), nn.ReLU()],
+                  (2, 6, 6, 16)),
+    "winograd": (lambda: [nn.Conv(16, 32, 3, padding=1, bias=False), nn.BatchNorm(32), nn.ReLU()],
+                 (2, 9, 9, 16)),
+    "affine off": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, affine=False)], (2, 4, 4, 3)),
+    "transposed": (lambda: [nn.ConvTranspose(4, 6, 3, 2, groups=2), nn.BatchNorm(6)],
+                   (2, 4, 4, 4)),
+    "across an Identity": (lambda: [nn.Conv(3, 4, 3), nn.Identity(), nn.Identity(),
+                                    nn.BatchNorm(4)], (2, 5, 5, 3)),
+    "nested": (lambda: [nn.Sequential(nn.ReLU(), nn.Conv(3, 4, 3)),
+                        nn.Sequential(nn.Sequential(nn.BatchNorm(4)), nn.ReLU())], (2, 5, 5, 3)),
+    "several": (lambda: [nn.Conv(3, 4, 3), nn.BatchNorm(4), nn.Conv(4, 5, 1), nn.BatchNorm(5),
+                         nn.Flatten(), nn.Dense(45, 3), nn.BatchNorm(3)], (2, 5, 5, 3)),
+    "eps 0": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, eps=0)], (2, 4, 4, 3)),
+    "with options": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, ghost_batch=2, renorm=True)],
+                     (2, 4, 4, 3)),
+    "weight norm": (lambda: [nn.weight_norm(nn.Conv(3, 5, 3)), nn.BatchNorm(5)], (2, 4, 4, 3)),
+    "weight standardization": (lambda: [nn.weight_standardization(nn.Dense(6, 5)),
+                                        nn.BatchNorm(5)], (4, 6)),
+}
+
+
+@FLOATS
+@pytest.mark.parametrize("example", [False, True])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_neighbours(name, example, dtype):
+    layers, shape = SEQUENCES[name]
+    folds_completely(settled(nn.Sequential(*layers()), dtype), images(*shape, dtype=dtype), example)
+
+
+@FLOATS
+@pytest.mark.parametrize(("model", "shape"), [
+    (models.MLP, (4, 784)), (models.MnistCNN, (2, 28, 28, 1)), (models.VGG8, (2, 32, 32, 3)),
+    (models.ResNet20, (2, 16, 16, 3)), (models.Mobile, (2, 16, 16, 3))])
+def test_models(model, shape, dtype):
+    folds_completely(settled(model(), dtype), images(*shape, dtype=dtype))
+
+
+def test_without_an_example_forward_methods_are_left_alone_and_named():
+    model = settled(models.ResNet20())
+    folded = quietly(model)
+    shortcuts = ["blocks.3.shortcut.1", "blocks.6.shortcut.1"]
+    assert [pair[1] for pair in folded.fold_report.folded] == shortcuts
+    assert set(folded.fold_report.left) == set(norms(model)) - set(shortcuts)
+    assert norms(folded) == [name for name in norms(model) if name not in shortcuts]
+    agrees(folded, model, images(2, 16, 16, 3))
+
+
+class Custom(nn.Layer):
+    """Layers a, b and a norm, used as the function says."""
+
+    def __init__(self, use, **layers):
+        super().__init__()
+        self.use = use
+        self.a, self.b, self.norm = nn.Dense(4, 4), nn.Dense(4, 4), nn.BatchNorm(4)
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, *x):
+        return self.use(self, *x)
+
+
+LEFT = {
+    "output used twice": (lambda m, x: m.norm(h := m.a(x)) + h, "elsewhere"),
+    "output returned": (lambda m, x: (m.norm(h := m.a(x)), h), "elsewhere"),
+    "after an activation": (lambda m, x: m.norm(md.relu(m.a(x))), "not the output"),
+    "first": (lambda m, x: m.a(m.norm(x)), "not the output"),
+    "changed on the way": (lambda m, x: m.norm(m.a(x) * 2.0), "not the output"),
+    "not reached": (lambda m, x: m.a(x), "does not reach"),
+    "mask": (lambda m, x: m.norm(m.a(x), mask=np.array([True, False, True])), "mask"),
+    "layer also used alone": (lambda m, x: m.norm(m.a(x)) + m.a(2.0 * x), "several times"),
+    "norm also used alone": (lambda m, x: m.norm(m.a(x)) + m.norm(x), "not the output"),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_cannot_be_folded_is_left_alone_with_a_reason(name):
+    use, reason = LEFT[name]
+    model = settled(Custom(use))
+    x = images(3, 4)
+    folded = quietly(model, x)
+    assert list(folded.fold_report.left) == ["norm"] and reason in folded.fold_report.left["norm"]
+    assert folded.fold_report.folded == [] and norms(folded) == ["norm"]
+    outputs = model(x), folded(x)
+    for one, other in zip(*[o if isinstance(o, tuple) else (o,) for o in outputs], strict=True):
+        np.testing.assert_allclose(one.data, other.data, rtol=1e-6)
+
+
+FOLDED = {
+    "plain": (lambda m, x: m.norm(m.a(x)), ["a"]),
+    "one layer, called twice": (lambda m, x: m.norm(m.a(x)) + m.norm(m.a(3.0 * x)), ["a"]),
+    "one norm for two layers": (lambda m, x: m.norm(m.a(x)) + m.norm(m.b(x)), ["a", "b"]),
+    "residual": (lambda m, x: md.relu(m.norm(m.a(md.relu(m.b(x)))) + x), ["a"]),
+    "frozen parameters": (lambda m, x: m.norm(m.a.freeze()(x)), ["a"]),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_what_an_example_shows(name):
+    use, into = FOLDED[name]
+    model = settled(Custom(use))
+    x = images(3, 4)
+    folded = nn.fold(model, x)
+    assert folded.fold_report.folded == [(layer, "norm") for layer in into]
+    agrees(folded, model, x)
+    agrees(folded, model, 2 * images(5, 4) + 1)     # not for the example alone
+
+
+def test_several_inputs_and_images_of_bytes():
+    model = settled(Custom(lambda m, x, y: m.norm(m.a(x)) + m.b(y)))
+    x, y = images(3, 4), images(3, 4)
+    folded = nn.fold(model, (x, y))
+    np.testing.assert_allclose(folded(x, y).data, model(x, y).data, rtol=1e-5, atol=1e-5)
+    cnn = settled(models.MnistCNN())
+    bytes_ = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype=np.uint8)
+    folded = nn.fold(cnn, bytes_)
+    np.testing.assert_allclose(folded.predict(bytes_), cnn.predict(bytes_), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("example", [False, True])
+def test_norms_of_the_batch_and_hooks_are_left_alone(example):
+    x = images(6, 4)
+    for change, reason in ((lambda m: setattr(m[1], "x", None) or m, None),
+                           (lambda m: m[0].register_forward_hook(lambda *_: None), "hook"),
+                           (lambda m: m[1].register_forward_hook(lambda *_: None), "hook")):
+        model = settled(nn.Sequential(nn.Dense(4, 4), nn.BatchNorm(4)))
+        change(model)
+        if reason is None:
+            assert norms(nn.fold(model, *[x] * example)) == []
+        else:
+            assert reason in quietly(model, *[x] * example).fold_report.left["1"]
+    model = nn.Sequential(nn.Dense(4, 4), nn.BatchNorm(4, track_stats=False)).eval()
+    folded = quietly(model, *[x] * example)
+    assert "statistics of each batch" in folded.fold_report.left["1"]
+    agrees(folded, model, x)
+
+
+def test_shared_layers_in_sequences_are_left_alone():
+    dense, norm = nn.Dense(4, 4), nn.BatchNorm(4)
+    model = settled(nn.Sequential(dense, norm, dense))
+    assert "several places" in quietly(model).fold_report.left["1"]
+    model = settled(nn.Sequential(nn.Dense(4, 4), norm, nn.ReLU(), norm))
+    assert norms(quietly(model)) == ["1", "3"]
+
+
+def test_training_mode_is_refused():
+    for model in (models.MLP(), nn.Sequential(nn.Dense(4, 4), nn.BatchNorm(4).train()).eval()):
+        model[1].train() if isinstance(model, nn.Sequential) else None
+        with pytest.raises(ValueError, match=r"training mode.*eval\(\)"):
+            nn.fold(model)
+    with pytest.raises(TypeError, match="model must be a Layer, got function"):
+        nn.fold(lambda x: x)
+
+
+def test_a_use_that_cannot_be_seen_is_an_error():
+    """What goes through .data is outside the graph."""
+    model = settled(Custom(lambda m, x: m.norm(h := m.a(x)) + md.tensor(h.data)))
+    with pytest.raises(RuntimeError, match="in a way that the graph does not show"):
+        nn.fold(model, images(3, 4))
+
+
+def test_the_copy_is_a_model_as_any_other():
+    model = settled(models.MnistCNN())
+    x = images(2, 28, 28, 1)
+    folded = nn.fold(model, x)
+    assert not folded.training and "Identity" in repr(folded)
+    assert set(folded.state_dict()) == {
+        f"{name}.{kind}" for name in ("conv1", "conv2", "fc1", "fc2")
+        for kind in ("weight", "bias")}
+    again = copy.deepcopy(folded)
+    agrees(again, folded, x)
+    with pytest.raises(ValueError, match="read-only"):
+        folded.load_state_dict(again.state_dict())
+    doubled = folded.astype(np.float64)
+    np.testing.assert_allclose(doubled(x.astype(np.float64)).data, model(x).data, 1e-4, 1e-4)
+    doubled.load_state_dict(again.state_dict())
+
+
+def test_a_folded_residual_block_is_convolutions_alone(monkeypatch):
+    calls = []
+    for name in ("add", "relu", "batch_norm_apply", "winograd_conv", "winograd_weights"):
+        kernel = getattr(kernels, name)
+        monkeypatch.setattr(kernels, name, lambda *args, kernel=kernel, name=name, **options:
+                            calls.append(name) or kernel(*args, **options))
+    model = settled(models.ResNet20())
+    folded = nn.fold(model, images(1, 16, 16, 3))
+    for _ in range(2):
+        calls.clear()
+        with md.no_grad():
+            folded.blocks(md.tensor(images(1, 16, 16, 16))).data.sum()
+    assert calls == ["winograd_conv"] * 16      # the second time, weights are transformed already

@@ -1,0 +1,137 @@
+"""Convolutions of read-only weights wait for their first use, and are none the worse for it."""
+
+import gc
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import kernels
+from minidl.ops import inference
+
+SHAPES = {"direct": ((2, 5, 5, 3), (3, 3, 3, 4), 1), "winograd": ((2, 6, 6, 16), (3, 3, 16, 16), 1),
+          "depthwise": ((2, 6, 6, 16), (3, 3, 1, 16), 16)}
+ALGORITHM = pytest.mark.parametrize("algorithm", SHAPES)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+class Conv:
+    """A convolution with weights that nobody can write to, on an array that nobody holds."""
+
+    def __init__(self, algorithm):
+        x, w, self.groups = SHAPES[algorithm]
+        self.images = normal(*x)
+        self.w, self.b = normal(*w, seed=1), normal(w[3], seed=2)
+        self.w.flags.writeable = self.b.flags.writeable = False
+
+    def x(self):
+        return md.exp(md.tensor(self.images))       # made by an operation: not exposed
+
+    def __call__(self, x=None, w=None):
+        x = self.x() if x is None else x
+        return md.conv(x, md.Tensor(self.w if w is None else w), md.Tensor(self.b),
+                       padding="same", groups=self.groups)
+
+    def expected(self):
+        return self(w=self.w.copy()).data
+
+
+def pending(t):
+    return t._array is None and isinstance(t._deferred, inference.PendingConv)
+
+
+@ALGORITHM
+def test_programs(algorithm):
+    conv = Conv(algorithm)
+    y, s = conv.expected(), normal(*conv.expected().shape, seed=3)
+    x = conv.x()
+    for program, expected in (
+            (lambda c: c, y),
+            (md.relu, np.maximum(y, 0)),
+            (lambda c: c + s, y + s),
+            (lambda c: s + c, s + y),
+            (lambda c: md.relu(c + s), np.maximum(y + s, 0)),
+            (lambda c: md.relu(c) + s, np.maximum(y, 0) + s),
+            (lambda c: md.relu(c) + c, np.maximum(y, 0) + y),
+            (lambda c: c + md.relu(c), np.maximum(y, 0) + y),
+            (lambda c: c + c, y + y),
+            (lambda c: md.relu(c + c), np.maximum(y + y, 0)),
+            (lambda c: md.relu(c + s + s), np.maximum(y + s + s, 0)),
+            (lambda c: c + 1.0, y + np.float32(1)),
+            (lambda c: c + s[0, 0], y + s[0, 0]),
+            (lambda c: md.relu(c * 2.0), np.maximum(y * 2, 0)),
+            (lambda c: c.reshape(-1), y.reshape(-1)),
+            (lambda c: md.max_pool(md.relu(c), 2), md.max_pool(np.maximum(y, 0), 2).data),
+            (lambda c: c.sum(), y.sum())):
+        out = program(conv(x))
+        np.testing.assert_allclose(out.data, expected, rtol=1e-5, atol=1e-5)
+
+
+@ALGORITHM
+def test_it_waits_and_takes_over_what_follows(algorithm, monkeypatch):
+    conv = Conv(algorithm)
+    s = md.exp(md.tensor(normal(*conv.expected().shape)))
+    y = conv()
+    assert pending(y) and y.shape == conv.expected().shape and y.dtype == np.float32
+    monkeypatch.delattr(kernels, "relu")
+    monkeypatch.delattr(kernels, "add")
+    total = md.relu(y + s)
+    assert pending(total)
+    np.testing.assert_allclose(total.data, np.maximum(conv.expected() + s.data, 0), rtol=1e-5)
+
+
+def test_it_does_not_wait_where_someone_could_write():
+    conv = Conv("direct")
+    assert not pending(conv(w=conv.w.copy()))           # to the weights
+    bias = md.Tensor(conv.b.copy())
+    assert not pending(md.conv(conv.x(), md.Tensor(conv.w), bias))
+    assert not pending(conv(md.Tensor(conv.images)))    # to the images
+    x = conv.x()
+    y = conv(x)
+    assert pending(y)
+    expected = conv.expected()
+    x.data[...] = 0
+    np.testing.assert_array_equal(y.data, expected)
+
+
+@ALGORITHM
+def test_gradients_as_ever(algorithm):
+    """With a gradient to be computed nothing waits; beside one, what waits is constant."""
+    conv = Conv(algorithm)
+    x = md.tensor(conv.images, requires_grad=True)
+    assert not pending(conv(x))
+    y = conv.expected()
+    t = md.tensor(normal(*y.shape), requires_grad=True)
+    out = md.relu(conv() + t)
+    out.backward(np.ones(y.shape, np.float32))
+    np.testing.assert_array_equal(t.grad, (out.data > 0).astype(np.float32))
+
+
+def test_convolved_once_when_used_after_it_was_seen(monkeypatch):
+    conv = Conv("direct")
+    calls = []
+    kernel = kernels.conv
+    monkeypatch.setattr(kernels, "conv", lambda *a, **k: calls.append(1) or kernel(*a, **k))
+    y = conv()
+    kept = y.data
+    np.testing.assert_array_equal(md.relu(y).data, np.maximum(kept, 0))
+    assert len(calls) == 1
+
+
+def test_transformed_weights_are_kept_as_long_as_the_weights():
+    gc.collect()
+    before = set(inference._transformed)
+    conv = Conv("winograd")
+    u = inference.winograd_weights(conv.w)
+    assert inference.winograd_weights(conv.w) is u
+    with md.use_backend("numpy"):
+        assert inference.winograd_weights(conv.w) is not u
+        np.testing.assert_allclose(conv().data, conv.expected(), rtol=1e-5)
+    np.testing.assert_array_equal(conv().data, conv.expected())
+    assert set(inference._transformed) == before | {id(conv.w)}
+    del conv
+    gc.collect()
+    assert set(inference._transformed) == before

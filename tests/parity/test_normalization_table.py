@@ -1,0 +1,28 @@
+"""The table of docs/normalization.md beside PyTorch, where it has the norm."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from tools import normalization_cases as cases
+from tools import normalization_table as table
+
+WITH_TORCH = [case for case in cases.cases() if case.torch is not None]
+
+
+@pytest.mark.parametrize("dtype", list(table.TOLERANCE))
+@pytest.mark.parametrize("case", WITH_TORCH, ids=lambda case: case.name)
+def test_agreement_with_pytorch(case, dtype):
+    got, want = cases.ours(case, dtype), cases.pytorch(case, dtype)
+    for kind in table.KINDS:
+        assert len(got[kind]) == len(want[kind])
+        assert cases.error(got[kind], want[kind]) <= table.TOLERANCE[dtype], kind
+
+
+def test_the_variance_of_large_means_beside_pytorchs():
+    found = table.variance_errors()
+    page = {row[0]: [float(cell) for cell in row[1:]]
+            for row in table.rows(table.parts(table.PAGE.read_text())["large means"])}
+    assert max(found["minidl"]) <= max(found["PyTorch"])
+    np.testing.assert_allclose(page["PyTorch"], found["PyTorch"], rtol=9)
