@@ -9,7 +9,7 @@ from cython.parallel cimport prange
 
 from minidl_ext.runtime cimport apart_or_same, output_like, real_array, same_dtype, same_shape, \
     team
-from minidl_ext.vecmath cimport vexp, vexpm1, vlog1p, vnormal_cdf, vtanh
+from minidl_ext.vecmath cimport vexp, vexpm1, vlog1p, vlogistic, vnormal_cdf, vtanh
 
 cnp.import_array()
 
@@ -21,12 +21,6 @@ cdef enum Activation:
 
 cdef double ROOT_2_OVER_PI = 0.7978845608028654, CUBIC = 0.044715     # of GELU by tanh
 cdef double DENSITY_AT_0 = 0.3989422804014327                          # 1 / sqrt(2 pi)
-
-
-cdef inline floating logistic(floating x) noexcept nogil:
-    """1 / (1 + exp(-x)), without overflow."""
-    cdef floating e = vexp(-x if x > 0 else x), one = 1
-    return (e if x < 0 else one) / (one + e)
 
 
 cdef inline floating within(floating x) noexcept nogil:
@@ -55,7 +49,7 @@ cdef void forward(Activation f, const floating* x, floating* y, Py_ssize_t n, fl
             y[i] = x[i] if p * x[i] > q else v / p
     elif f == SILU:
         for i in range(n):
-            y[i] = (x[i] if (x[i] >= -100) | (x[i] != x[i]) else zero) * logistic(x[i])
+            y[i] = (x[i] if (x[i] >= -100) | (x[i] != x[i]) else zero) * vlogistic(x[i])
     elif f == GELU:
         for i in range(n):
             y[i] = (x[i] if (x[i] >= -100) | (x[i] != x[i]) else zero) * vnormal_cdf(x[i])
@@ -80,12 +74,12 @@ cdef void backward(Activation f, const floating* dy, const floating* x, floating
             dx[i] = dy[i] * (one if x[i] > 0 else v)
     elif f == SOFTPLUS:
         for i in range(n):
-            v = logistic(p * x[i])
+            v = vlogistic(p * x[i])
             dx[i] = dy[i] * (one if p * x[i] > q else v)
     elif f == SILU:
         for i in range(n):
             v = within(x[i])
-            t = logistic(v)
+            t = vlogistic(v)
             dx[i] = dy[i] * (t * (one + v * (one - t)))
     elif f == GELU:
         for i in range(n):

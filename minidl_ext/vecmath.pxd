@@ -26,6 +26,12 @@ cdef inline floating vtanh(floating x) noexcept nogil:
         return libm.tanh(x)
 
 
+cdef inline floating vlogistic(floating x) noexcept nogil:
+    """1 / (1 + exp(-x)), without overflow."""
+    cdef floating e = vexp(-x if x > 0 else x), one = 1
+    return (e if x < 0 else one) / (one + e)
+
+
 cdef inline floating vlog(floating x) noexcept nogil:
     if floating is float:
         return mdl_log_f32(x)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same s
     from .reference.pointwise import *  # noqa: F403
     from .reference.pool import *  # noqa: F403
     from .reference.random import *  # noqa: F403
+    from .reference.recurrent import *  # noqa: F403
     from .reference.reduce import *  # noqa: F403
     from .reference.winograd import *  # noqa: F403
 
@@ -65,6 +66,7 @@ FAMILIES = {
     "group_norm": ("group_norm", "group_norm_backward"),
     "norm_mask": ("masked_stats", "masked_norm_apply", "masked_norm_backward"),
     "norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
+    "recurrent": ("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"),
     "embedding": ("embedding", "embedding_backward"),
     "loss": ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
              "cross_entropy", "cross_entropy_backward"),
