@@ -22,6 +22,14 @@ from .weight import weight_norm, weight_standardization
 __all__ = [
     "GELU",
     "TLU",
+from .recurrent import GRU, LSTM, RNN
+from .step_norm import StepNorm
+
+__all__ = [
+    "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AvgPool",
     "BatchNorm",
     "Conv",
@@ -52,6 +60,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "StateError",
+    "StepNorm",
     "Tanh",
     "batch_statistics",
     "fold",

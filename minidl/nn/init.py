@@ -2,8 +2,8 @@
 
 Each function takes a shape and returns an array: weights are (..., in, out), so the fan-in is the
 product of all axes but the last and the fan-out that of all but the one before it. `groups`: of a
-grouped convolution, whose outputs are divided among the groups. TypeError from `normal`, `he_*`,
-`xavier_*` and `lecun_*` unless the dtype is float32 or float64.
+grouped convolution, whose outputs are divided among the groups. TypeError from `normal`, `uniform`,
+`he_*`, `xavier_*` and `lecun_*` unless the dtype is float32 or float64.
 """
 
 from __future__ import annotations
@@ -52,6 +52,15 @@ def normal(shape: Sequence[int], std: float = 1.0, dtype: Any = np.float32) -> n
     np.float32(0.01)
     """
     return _normal(shape, std, dtype)
+
+
+def uniform(shape: Sequence[int], bound: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
+    """Uniform between -bound and bound.
+
+    >>> bool(abs(nn.init.uniform((1000,), bound=0.01)).max() <= 0.01)
+    True
+    """
+    return _uniform(shape, bound, dtype)
 
 
 def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:

@@ -37,6 +37,17 @@ def test_moments(name, kind, shape, dtype):
         assert abs((np.abs(w) < std).mean() - 0.6827) < 0.01
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_uniform(dtype):
+    md.manual_seed(3)
+    w = init.uniform((200, 300), 0.5, dtype)
+    assert w.shape == (200, 300) and w.dtype == dtype
+    assert abs(w.mean()) < 4 * 0.5 / np.sqrt(3 * w.size)
+    np.testing.assert_allclose(w.var(), 0.25 / 3, rtol=0.03)
+    assert 0.499 < np.abs(w).max() <= 0.5 * (1 + 1e-6)
+    assert 0.99 < np.abs(init.uniform((500,))).max() <= 1
+
+
 def test_default_dtype_and_fans():
     assert init.he_normal((2, 3)).dtype == np.float32
     assert init.fans((5, 7)) == (5, 7)

@@ -1,0 +1,214 @@
+"""Recurrent networks: RNN, GRU and LSTM of any number of layers, in one direction or in two.
+
+Here are arguments, states and the order of layers; the steps are in `nn.cell`, the formulas of
+the cells in `ops.recurrent`, normalization in `nn.step_norm`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..ops.common import float_tensor, same_float
+from ..tensor import Tensor
+from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
+from .layer import Layer
+from .linear import positive
+
+
+class _Recurrent(Layer):
+    """What the three have: sizes, checked, and cells; and the way of x and state through them."""
+
+    parts: tuple[str, ...] = ("h",)         # of a state
+
+    def __init__(self, in_features: int, hidden: int, num_layers: int, bias: bool, dropout: float,
+                 bidirectional: bool, norm: str | None, max_steps: int) -> None:
+        super().__init__()
+        where = type(self).__name__
+        positive(where, in_features=in_features, hidden=hidden, num_layers=num_layers,
+                 max_steps=max_steps)
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float) \
+                or not 0 <= dropout <= 1:
+            raise ValueError(f"{where}: dropout must be in [0, 1], got {dropout!r}")
+        if norm not in (None, "layer", "batch"):
+            raise ValueError(f'{where}: norm must be None, "layer" or "batch", got {norm!r}')
+        self.in_features, self.hidden, self.num_layers = in_features, hidden, num_layers
+        self.dropout, self.bidirectional = dropout, bidirectional
+        self.norm, self.max_steps = norm, max_steps
+        directions = 2 if bidirectional else 1
+        self.cells = [self.cell(hidden * directions if layer else in_features, bias)
+                      for layer in range(num_layers) for _ in range(directions)]
+
+    def cell(self, in_features: int, bias: bool) -> Cell:
+        """A new cell for one layer and direction."""
+        raise NotImplementedError
+
+    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
+        x = self._sequences(x)
+        states = self._states(state, x)
+        directions = 2 if self.bidirectional else 1
+        x = ops.transpose(x, (1, 0, 2))             # time first, as the cells want it
+        for layer in range(self.num_layers):
+            if layer:
+                x = ops.dropout(x, self.dropout, self.training)
+            outputs = []
+            for k in range(layer * directions, (layer + 1) * directions):
+                output, states[k] = self.cells[k](x, states[k], k % directions == 1)
+                outputs.append(output)
+            x = outputs[0] if directions == 1 else ops.concatenate(outputs, axis=2)
+        last = tuple([ops.stack(part) for part in zip(*states, strict=True)])
+        return ops.transpose(x, (1, 0, 2)), last if len(last) > 1 else last[0]
+
+    def _sequences(self, x: Any) -> Tensor:
+        """x, if it is what the layer takes."""
+        where = type(self).__name__
+        x = float_tensor(x, where)
+        if x.ndim != 3 or x.shape[2] != self.in_features:
+            hint = ": the batch axis is missing: x[None]" \
+                if x.ndim == 2 and x.shape[1] == self.in_features else ""
+            raise ValueError(f"{where} expected sequences (N, T, {self.in_features}), "
+                             f"got {x.shape}{hint}")
+        if x.shape[1] == 0:
+            raise ValueError(f"{where}: x {x.shape} has no time steps, at least 1 is needed")
+        return x
+
+    def _states(self, state: Any, x: Tensor) -> list[State]:
+        """The state of each cell at the first step."""
+        where, n = type(self).__name__, x.shape[0]
+        shape = (len(self.cells), n, self.hidden)
+        if state is None:
+            zeros = Tensor(np.zeros((n, self.hidden), x.dtype))
+            return [(zeros,) * len(self.parts)] * len(self.cells)
+        given: tuple[Any, ...] = (state,)
+        if len(self.parts) > 1:
+            if not isinstance(state, tuple | list) or len(state) != len(self.parts):
+                what = f"{len(state)} of them" if isinstance(state, tuple | list) \
+                    else type(state).__name__
+                raise ValueError(f"{where}: state must be a pair (h, c), got {what}")
+            given = tuple(state)
+        split = []
+        for name, value in zip(self.parts, given, strict=True):
+            value = float_tensor(value, where, f"state {name}")
+            if value.shape != shape:
+                raise ValueError(f"{where}: state {name} must have shape {shape} (layers and "
+                                 f"directions, N, hidden) for x {x.shape}, got {value.shape}")
+            same_float(where, x=x, state=value)
+            split.append([ops.reshape(part, shape[1:]) for part in ops.split(value, shape[0])])
+        return list(zip(*split, strict=True))
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_features}, {self.hidden}"]
+        for name, default in (("num_layers", 1), ("dropout", 0), ("bidirectional", False),
+                              ("norm", None), ("nonlinearity", "tanh")):
+            if getattr(self, name, default) != default:
+                parts.append(f"{name}={getattr(self, name)!r}")
+        return ", ".join(parts)
+
+
+class RNN(_Recurrent):
+    """The simple recurrent network (Elman 1990): sequences (N, T, in_features) to (output, state).
+
+        h_t = tanh(x_t W_x + h_{t-1} W_h + b), or relu of it
+
+    `output` (N, T, hidden * directions) is h of the last layer at every step, with `bidirectional`
+    beside that of a second pass from the last step to the first. `state` is h at the end of each
+    pass, (num_layers * directions, N, hidden), the directions of a layer side by side; one may be
+    given to begin with, None is zeros. `dropout` acts between layers in training, not after the
+    last. The layer returns a pair, so a Sequential cannot go on from it.
+
+    `cells` has one entry for each layer and direction, ordered as the state: `weight_x` (in,
+    hidden), `weight_h` (hidden, hidden) and `bias` (hidden,), all drawn uniformly from
+    +-1 / sqrt(hidden), as PyTorch's. Of its tensors, `weight_x` is weight_ih transposed, `weight_h`
+    weight_hh transposed, `bias` the sum of bias_ih and bias_hh.
+
+    norm="layer" (Ba, Kiros & Hinton 2016) normalizes x_t W_x and h W_h by layer normalization, each
+    with a gamma of its own and no beta (b is there): h_t = tanh(LN(x_t W_x) + LN(h W_h) + b).
+    norm="batch" (Cooijmans et al. 2016) does it by `StepNorm`, whose statistics are those of a time
+    step, the first `max_steps` apart, counted from the start of the pass; gamma starts at 0.1.
+
+    ValueError for arguments out of range, for x or a state of another shape, for no time steps,
+    and for a training batch of one example with norm="batch"; TypeError for mixed dtypes.
+
+    >>> output, state = nn.RNN(3, 5, num_layers=2)(md.zeros((8, 10, 3)))
+    >>> output.shape, state.shape
+    ((8, 10, 5), (2, 8, 5))
+    """
+
+    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
+                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
+                 max_steps: int = 128, nonlinearity: str = "tanh") -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f'RNN: nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
+        self.nonlinearity = nonlinearity
+        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
+                         max_steps)
+
+    def cell(self, in_features: int, bias: bool) -> Cell:
+        return RNNCell(in_features, self.hidden, bias, self.norm, self.max_steps,
+                       self.nonlinearity)
+
+
+class GRU(_Recurrent):
+    """Gated recurrent units (Cho et al. 2014): sequences (N, T, in_features) to (output, state).
+
+        r, z = sigmoid(x_t W_x + h W_h + b)
+        n = tanh(x_t W_x + b + r * (h W_h + b_h)),  h_t = (1 - z) * n + z * h
+
+    each with its columns of W_x, W_h and b, in the order r, z, n. Arguments, output, state, values
+    at the start and errors are those of `RNN`; `weight_x` is (in, 3 * hidden), `weight_h` (hidden,
+    3 * hidden), `bias` (3 * hidden,), and `bias_h` (hidden,) is b_h. Of PyTorch's tensors, weights
+    are the transposed ones, `bias` is bias_ih + bias_hh for r and z and bias_ih for n, `bias_h` is
+    bias_hh for n.
+
+    With a norm, x_t W_x and h W_h are normalized as in `RNN`: norm="layer" takes the three gates of
+    an example as one row of 3 * hidden values. r multiplies the normalized share of h (and b_h).
+
+    >>> output, state = nn.GRU(3, 5, bidirectional=True)(md.zeros((8, 10, 3)))
+    >>> output.shape, state.shape
+    ((8, 10, 10), (2, 8, 5))
+    """
+
+    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
+                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
+                 max_steps: int = 128) -> None:
+        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
+                         max_steps)
+
+    def cell(self, in_features: int, bias: bool) -> Cell:
+        return GRUCell(in_features, self.hidden, bias, self.norm, self.max_steps)
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000):
+    sequences (N, T, in_features) to (output, (h, c)).
+
+        i, f, o = sigmoid(x_t W_x + h W_h + b),  g = tanh(x_t W_x + h W_h + b)
+        c_t = f * c + i * g,  h_t = o * tanh(c_t)
+
+    each gate with its columns of W_x, W_h and b, in the order i, f, g, o. The state, given and
+    returned, is the pair of h and c. Arguments, output, values at the start and errors are
+    otherwise those of `RNN`; `weight_x` is (in, 4 * hidden), `weight_h` (hidden, 4 * hidden),
+    `bias` (4 * hidden,). PyTorch's weights are these transposed, `bias` is bias_ih + bias_hh.
+
+    With a norm (layer: Ba, Kiros & Hinton 2016, supplement, eq. 20-22; batch: Cooijmans et al.
+    2016), x_t W_x and h W_h are normalized as in `RNN`, a row being 4 * hidden values, and c_t
+    on its way out: h_t = o * tanh(norm(c_t)), with a gamma and a beta; the c that is carried on
+    is not normalized.
+
+    >>> output, (h, c) = nn.LSTM(3, 5)(md.zeros((8, 10, 3)))
+    >>> output.shape, h.shape, c.shape
+    ((8, 10, 5), (1, 8, 5), (1, 8, 5))
+    """
+
+    parts = ("h", "c")
+
+    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
+                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
+                 max_steps: int = 128) -> None:
+        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
+                         max_steps)
+
+    def cell(self, in_features: int, bias: bool) -> Cell:
+        return LSTMCell(in_features, self.hidden, bias, self.norm, self.max_steps)

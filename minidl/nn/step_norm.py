@@ -1,0 +1,115 @@
+"""Normalizations inside recurrent layers: both are called as norm(x, step).
+
+Batch statistics of the first steps differ from later ones (the state is still near zero), so
+those of each time step are kept apart; statistics of an example need no such care.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import ops
+from ..ops.common import float_tensor, real_number, whole
+from ..tensor import Tensor
+from . import init
+from .layer import Layer, Parameter
+from .layer_norm import _ExampleNorm
+from .linear import positive
+
+Self = TypeVar("Self", bound="StepNorm")
+
+
+class StepNorm(Layer):
+    """Batch normalization of x (N, features) with statistics of its own for each time step
+    (Cooijmans et al. 2016), called as norm(x, step) with steps counted from 0.
+
+        y = gamma (x - mean[step]) / sqrt(var[step] + eps) (+ beta)
+
+    As BatchNorm, but the running statistics are a row for each step. Steps from `max_steps` on
+    share the last row. Where running statistics are used, steps beyond the last one ever trained
+    use those of that one: sequences may be longer than in training. `gamma` is shared by all steps
+    and starts at `gamma_init`: at 1 the gates and tanh would start saturated and gradients vanish.
+
+    Parameters `gamma` (features,), and `beta`, zeros, with `shift`; buffers `running_mean`,
+    `running_var` (max_steps, features), `num_batches` (max_steps,). `momentum`, `freeze()` and
+    `freeze_stats()` as in BatchNorm. ValueError for arguments out of range, other shapes, and a
+    training batch of one example.
+
+    >>> norm = nn.StepNorm(2, max_steps=3, gamma_init=1.0, eps=0)
+    >>> norm(md.tensor([[1., 10.], [3., 30.]]), 1).data
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    >>> norm.running_mean
+    array([[0. , 0. ],
+           [0.2, 2. ],
+           [0. , 0. ]], dtype=float32)
+    """
+
+    def __init__(self, features: int, max_steps: int, gamma_init: float = 0.1,
+                 shift: bool = False, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+        super().__init__()
+        positive("StepNorm", features=features, max_steps=max_steps)
+        gamma_init = real_number(gamma_init, "StepNorm", "gamma_init")
+        if not real_number(eps, "StepNorm", "eps") >= 0:
+            raise ValueError(f"StepNorm: eps must be >= 0, got {eps!r}")
+        if momentum is not None and not 0 <= real_number(momentum, "StepNorm", "momentum") <= 1:
+            raise ValueError(f"StepNorm: momentum must be in [0, 1] or None, got {momentum!r}")
+        self.features, self.max_steps, self.eps = features, max_steps, eps
+        self.momentum = momentum
+        self.stats_frozen = False
+        self.gamma = Parameter(init.constant((features,), gamma_init))
+        self.beta = Parameter(init.constant((features,), 0.0)) if shift else None
+        self.running_mean = np.zeros((max_steps, features), np.float32)
+        self.running_var = np.ones((max_steps, features), np.float32)
+        self.num_batches = np.zeros(max_steps, np.int64)
+
+    def forward(self, x: Any, step: int) -> Tensor:
+        x = float_tensor(x, "StepNorm")
+        if x.ndim != 2 or x.shape[1] != self.features:
+            raise ValueError(f"StepNorm expected (N, {self.features}), got {x.shape}")
+        training = self.training and not self.frozen and not self.stats_frozen
+        row = min(whole(step, "StepNorm", "step", 0), self.max_steps - 1)
+        if not training:
+            trained = np.flatnonzero(self.num_batches)
+            row = min(row, int(trained[-1]) if trained.size else 0)
+        momentum = 1.0 / (int(self.num_batches[row]) + 1) if self.momentum is None \
+            else self.momentum
+        y = ops.batch_norm(x, self.gamma, self.beta, self.running_mean[row],
+                           self.running_var[row], training, momentum, self.eps)
+        if training:
+            self.num_batches[row] += 1
+        return y
+
+    def freeze_stats(self: Self) -> Self:
+        """Keep the running statistics as they are, and normalize with them in training too."""
+        self.stats_frozen = True
+        return self
+
+    def extra_repr(self) -> str:
+        shift = "" if self.beta is None else ", shift=True"
+        return (f"{self.features}, max_steps={self.max_steps}{shift}, eps={self.eps:g}, "
+                f"momentum={self.momentum}")
+
+
+class RowNorm(_ExampleNorm):
+    """Layer normalization that is called as norm(x, step), the same for all steps; without
+    `shift` it has no beta."""
+
+    def __init__(self, features: int, shift: bool = False, eps: float = 1e-5) -> None:
+        super().__init__(features, eps, affine=True, shifts=shift)
+
+    def forward(self, x: Any, step: int = 0) -> Tensor:
+        beta = getattr(self, "beta", None)
+        return ops.layer_norm(self.checked(x), self.gamma, beta, self.eps)
+
+
+def step_norm(kind: str | None, features: int, max_steps: int, shift: bool = False
+              ) -> StepNorm | RowNorm | None:
+    """The normalization that a recurrent layer's `norm` asks for."""
+    if kind is None:
+        return None
+    if kind == "layer":
+        return RowNorm(features, shift)
+    return StepNorm(features, max_steps, shift=shift)
