@@ -105,6 +105,13 @@ def loss_cases(m: int, classes: int) -> list[Case]:
             Case(f"softmax {m}x{classes}", "softmax", (m, classes))]
 
 
+def cell_cases(n: int, hidden: int) -> list[Case]:
+    """A step of a recurrent layer, without its products: sums of gates, and states."""
+    size = 4.0 * n * hidden
+    return [Case(f"lstm_cell {n}x{hidden}", "lstm_cell", (n, hidden), 15 * size, "GB/s"),
+            Case(f"gru_cell {n}x{hidden}", "gru_cell", (n, hidden), 11 * size, "GB/s")]
+
+
 def optimizer_cases(network: str) -> list[Case]:
     count = PARAMETERS[network]
     return [Case(f"sgd_update {network}", "sgd_update", (network,), 20.0 * count, "GB/s"),
@@ -118,7 +125,7 @@ def sample_cases() -> list[Case]:
         *conv_cases(28, 1, 32), *conv_cases(14, 32, 64), *conv_cases(32, 16, 32, stride=2),
         *conv_cases(32, 32, 64, k=1), *matmul_cases(784, 256), *matmul_cases(3136, 128),
         *pool_cases(128, 28, 28, 32), *elementwise_cases(2**22), *loss_cases(128, 10),
-        *loss_cases(128, 1000), *optimizer_cases("mnist-cnn"),
+        *loss_cases(128, 1000), *cell_cases(128, 256), *optimizer_cases("mnist-cnn"),
     ]
 
 
@@ -145,5 +152,5 @@ def network_cases() -> list[Case]:
         *norm_cases(128, 32, 32, 64), *norm_cases(128, 8, 8, 256),
         *pool_cases(128, 28, 28, 32), *pool_cases(128, 32, 32, 64), *pool_cases(128, 8, 8, 256),
         *elementwise_cases(2**22), *loss_cases(128, 10), *loss_cases(128, 1000),
-        *optimizer_cases("mnist-cnn"), *optimizer_cases("resnet20"),
+        *cell_cases(128, 256), *optimizer_cases("mnist-cnn"), *optimizer_cases("resnet20"),
     ]

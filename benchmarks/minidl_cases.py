@@ -194,6 +194,16 @@ def softmax(m: int, classes: int) -> Run:
     return lambda: kernels.softmax(x)
 
 
+def lstm_cell(n: int, hidden: int) -> Run:
+    x, q, c = normal(n, 4 * hidden), normal(n, 4 * hidden), normal(n, hidden)
+    return lambda: kernels.lstm_cell(x, q, c)
+
+
+def gru_cell(n: int, hidden: int) -> Run:
+    x, q, h, bias = normal(n, 3 * hidden), normal(n, 3 * hidden), normal(n, hidden), normal(hidden)
+    return lambda: kernels.gru_cell(x, q, bias, h)
+
+
 def parameters_of(network: str, copies: int) -> list[list[np.ndarray]]:
     """Lists of arrays of the shapes of a network's parameters."""
     shapes = [p.shape for p in WORKLOADS[network][0]().parameters()]

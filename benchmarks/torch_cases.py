@@ -224,6 +224,28 @@ def softmax(m: int, classes: int) -> Run:
     return lambda: F.softmax(x, 1)
 
 
+def lstm_cell(n: int, hidden: int) -> Run:
+    x, q, c = normal(n, 4 * hidden), normal(n, 4 * hidden), normal(n, hidden)
+
+    def run() -> Any:
+        i, f, g, o = (x + q).chunk(4, 1)
+        new = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * new.tanh(), new
+
+    return run
+
+
+def gru_cell(n: int, hidden: int) -> Run:
+    x, q, h, bias = normal(n, 3 * hidden), normal(n, 3 * hidden), normal(n, hidden), normal(hidden)
+
+    def run() -> Any:
+        r, z = (x[:, :2 * hidden] + q[:, :2 * hidden]).sigmoid().chunk(2, 1)
+        new = (x[:, 2 * hidden:] + r * (q[:, 2 * hidden:] + bias)).tanh()
+        return new + z * (h - new)
+
+    return run
+
+
 def with_gradients(network: str) -> list[nn.Parameter]:
     parameters = list(torch_models.MODELS[network]().parameters())
     for p in parameters:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import ops
 from ..ops.recurrent import gru_cell, lstm_cell
+from ..ops.sequence import sequence
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
@@ -23,10 +24,11 @@ class Cell(Layer):
     """Weights of the gates of one layer in one direction, for inputs (T, N, in_features).
 
     The gates of `weight_x` (in, gates * hidden), `weight_h` (hidden, gates * hidden) and `bias`
-    stand one after another. A subclass says how many there are, and computes a step.
+    stand one after another. A subclass says how many there are, names its cell in `ops.sequence`,
+    and computes a step for the case that it is normalized.
     """
 
-    gates = 1
+    gates, kind = 1, "tanh"
 
     def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
                  max_steps: int) -> None:
@@ -36,8 +38,8 @@ class Cell(Layer):
         self.weight_x = self.drawn(in_features, width)
         self.weight_h = self.drawn(hidden, width)
         self.bias = self.drawn(width) if bias else None
-        self.norm_x = step_norm(norm, width, max_steps)
-        self.norm_h = step_norm(norm, width, max_steps)
+        self.norm_x: Any = step_norm(norm, width, max_steps)
+        self.norm_h: Any = step_norm(norm, width, max_steps)
 
     def drawn(self, *shape: int) -> Parameter:
         """A parameter with its first values."""
@@ -45,37 +47,34 @@ class Cell(Layer):
 
     def forward(self, x: Tensor, state: State, reverse: bool = False) -> tuple[Tensor, State]:
         """(h of every step (T, N, hidden), the last state); `reverse` begins at the last step."""
-        steps, examples, features = x.shape
-        shares = self.shares(ops.reshape(x, (steps * examples, features)), steps)
+        shares = ops.matmul(x, self.weight_x)
+        if self.norm_h is None:
+            return sequence(self.kind, self.shifted(shares), self.weight_h,
+                            getattr(self, "bias_h", None), state, reverse)
+        return self.normalized(shares, state, reverse)
+
+    def shifted(self, shares: Tensor) -> Tensor:
+        return shares if self.bias is None else ops.add(shares, self.bias)
+
+    def normalized(self, shares: Tensor, state: State, reverse: bool) -> tuple[Tensor, State]:
+        """The way through a sequence step by step, as normalizations stand inside a step."""
+        steps, examples, width = shares.shape
+        of_steps = isinstance(self.norm_x, StepNorm)    # whose statistics depend on the step
+        shares = ops.reshape(shares, (steps * examples, width))
+        if not of_steps:
+            shares = self.shifted(self.norm_x(shares))
+        parts = ops.split(shares, steps)        # its gradient is one array, not one for each step
         outputs = []
-        for step in range(steps):           # steps of the recurrence, whatever its direction
-            share = self.shifted(shares[steps - 1 - step if reverse else step], step)
-            hidden = ops.matmul(state[0], self.weight_h)
-            if self.norm_h is not None:
-                hidden = self.norm_h(hidden, step)
+        for step in range(steps):               # of the recurrence, whatever its direction
+            share = parts[steps - 1 - step if reverse else step]
+            if of_steps:
+                share = self.shifted(self.norm_x(share, step))
+            hidden = self.norm_h(ops.matmul(state[0], self.weight_h), step)
             state = self.step(share, hidden, state, step)
             outputs.append(state[0])
         if reverse:
             outputs.reverse()
         return ops.reshape(ops.concatenate(outputs), (steps, examples, self.hidden)), state
-
-    def shares(self, rows: Tensor, steps: int) -> tuple[Tensor, ...]:
-        """What the inputs contribute to the gates of each step: all but what needs the step."""
-        rows = ops.matmul(rows, self.weight_x)
-        if not isinstance(self.norm_x, StepNorm):
-            if self.norm_x is not None:
-                rows = self.norm_x(rows)
-            if self.bias is not None:
-                rows = ops.add(rows, self.bias)
-        return ops.split(rows, steps)       # its gradient is one array, not one for each step
-
-    def shifted(self, share: Tensor, step: int) -> Tensor:
-        """A step's share with what `shares` has left: statistics that depend on the step."""
-        if isinstance(self.norm_x, StepNorm):
-            share = self.norm_x(share, step)
-            if self.bias is not None:
-                share = ops.add(share, self.bias)
-        return share
 
     def step(self, share: Tensor, hidden: Tensor, state: State, step: int) -> State:
         """The next state from the shares of the input and of h in the gates."""
@@ -91,17 +90,17 @@ class RNNCell(Cell):
     def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
                  max_steps: int, nonlinearity: str) -> None:
         super().__init__(in_features, hidden, bias, norm, max_steps)
-        self.nonlinearity = nonlinearity
+        self.kind = nonlinearity
 
     def step(self, share: Tensor, hidden: Tensor, state: State, step: int) -> State:
-        f: Any = ops.relu if self.nonlinearity == "relu" else ops.tanh
-        return (f(ops.add(hidden, share)),)
+        a = ops.add(hidden, share)
+        return (ops.relu(a) if self.kind == "relu" else ops.tanh(a),)
 
 
 class GRUCell(Cell):
     """Gates r, z, n; `bias_h` (hidden,) is that of h in n, inside r * (...)."""
 
-    gates = 3
+    gates, kind = 3, "gru"
 
     def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
                  max_steps: int) -> None:
@@ -115,15 +114,13 @@ class GRUCell(Cell):
 class LSTMCell(Cell):
     """Gates i, f, g, o; with a norm, that of c before tanh has a shift of its own."""
 
-    gates = 4
+    gates, kind = 4, "lstm"
 
     def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
                  max_steps: int) -> None:
         super().__init__(in_features, hidden, bias, norm, max_steps)
-        self.norm_c = step_norm(norm, hidden, max_steps, shift=True)
+        self.norm_c: Any = step_norm(norm, hidden, max_steps, shift=True)
 
     def step(self, share: Tensor, hidden: Tensor, state: State, step: int) -> State:
-        if self.norm_c is None:
-            return lstm_cell(share, hidden, state[1])
         o, c = lstm_cell(share, hidden, state[1], squash=False)
         return ops.multiply(o, ops.tanh(self.norm_c(c, step))), c

@@ -268,6 +268,14 @@ class Layer:
             with no_grad():
                 for start in range(0, max(len(values), 1), batch_size):
                     outputs.append(self(self._input(values[start:start + batch_size])).data)
+                    batch = np.asarray(values[start:start + batch_size], order="C")
+                    if batch.dtype == np.uint8:
+                        batch = kernels.to_float(batch).astype(dtype, copy=False)
+                    output = self(Tensor(batch))
+                    if not isinstance(output, Tensor):
+                        raise TypeError(f"predict: {type(self).__name__} returns a "
+                                        f"{type(output).__name__}, not a tensor")
+                    outputs.append(output.data)
         finally:
             for layer, mode in modes:
                 layer.training = mode

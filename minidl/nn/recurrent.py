@@ -1,7 +1,7 @@
 """Recurrent networks: RNN, GRU and LSTM of any number of layers, in one direction or in two.
 
-Here are arguments, states and the order of layers; the steps are in `nn.cell`, the formulas of
-the cells in `ops.recurrent`, normalization in `nn.step_norm`.
+Here are arguments, states and the order of layers; weights and steps are in `nn.cell`, formulas
+and gradients in `ops.sequence` and `ops.recurrent`, normalizations in `nn.step_norm`.
 """
 
 from __future__ import annotations

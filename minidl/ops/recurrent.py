@@ -1,7 +1,8 @@
-"""The pointwise part of a step of a recurrent layer, one Function a step.
+"""The pointwise part of a step of a recurrent layer, one Function a step: what normalized layers
+are made of, with normalizations between the product with h and the cell, and on c.
 
-The products with weights are `matmul`s outside: that of all inputs at once, that of the last h at
-every step. Only the layers in `nn` call these; they are not among `md`'s operations.
+Whole sequences without normalization are in `ops.sequence`. Only the layers in `nn` call these;
+they are not among `md`'s operations.
 """
 
 from __future__ import annotations

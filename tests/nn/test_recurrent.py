@@ -415,6 +415,13 @@ def test_hooks_see_the_pair():
     handle.remove()
 
 
+def test_predict_and_summary_of_a_pair_are_refused():
+    for f in (lambda: nn.GRU(2, 3).predict(uniform(4, 5, 2)), lambda: nn.GRU(2, 3).summary((5, 2))):
+        with refuses(TypeError, "GRU", "tuple", "not a tensor"):
+            f()
+    assert "recurrent" in LastStep(nn.GRU, None).summary((5, 1))
+
+
 @each
 def test_first_values_are_uniform_and_follow_the_seed(name):
     md.manual_seed(3)

@@ -1,0 +1,147 @@
+"""All steps of a recurrent layer in one Function: RNN, GRU and LSTM without normalization.
+
+Nothing stands between two steps, so the engine need not see them: a step is a product with the
+weights and a cell, and its backward one product; the gradient of the weights is one product for all
+steps. Only the layers in `nn` call these; they are not among `md`'s operations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Function
+from ..tensor import Tensor
+
+Arrays = tuple[np.ndarray, ...]
+
+
+class Sequence(Function):
+    """h_t, ... = cell(x_t, q_t, ...) with q_t = h_{t-1} W, for x (T, N, gates * H); `reverse` goes
+    from the last t to the first. Gives y (T, N, H), h of every step, and the last state.
+
+    With dq_t the gradient of q_t and dh_t what has come from y and from the step after:
+        dh_{t-1} = dq_t W^T + what the cell adds,  dW = sum over t of h_{t-1}^T dq_t.
+
+    A subclass is a cell. `step` gives what its gradient needs and the new state; `step_backward`
+    gives dx_t, dq_t, what the cell adds to dh_{t-1} (or None), and the gradients of the rest of
+    the state.
+    """
+
+    dq_is_dx = True         # x_t and q_t are only ever added
+
+    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
+                *state: np.ndarray, reverse: bool) -> Arrays:
+        self.weight, self.bias, self.first, self.reverse = weight, bias, state[0], reverse
+        self.y = kernels.empty((*x.shape[:2], weight.shape[0]), x.dtype)
+        self.kept = []
+        for t in self.places(reverse):
+            kept, state = self.step(x[t], kernels.matmul(state[0], weight), state)
+            self.kept.append(kept)
+            self.y[t] = state[0]
+        return (self.y, *state)
+
+    def backward(self, dy: np.ndarray, dh: np.ndarray, *rest: np.ndarray) -> tuple[Any, ...]:
+        shape = (*dy.shape[:2], self.weight.shape[1])
+        dx = kernels.empty(shape, dy.dtype)
+        dq = dx if self.dq_is_dx else kernels.empty(shape, dy.dtype)
+        self.dbias = None
+        for t, kept in zip(self.places(not self.reverse), reversed(self.kept), strict=True):
+            dh = kernels.add(dh, dy[t])
+            dx[t], part, more, rest = self.step_backward(dh, rest, kept)
+            if not self.dq_is_dx:
+                dq[t] = part
+            dh = kernels.matmul(part, self.weight, transpose_b=True)
+            if more is not None:
+                kernels.add(dh, more, out=dh)
+        return dx, self.weight_grad(dq) if self.needs_grad[1] else None, self.dbias, dh, *rest
+
+    def places(self, reverse: bool) -> range:
+        return range(len(self.y))[::-1] if reverse else range(len(self.y))
+
+    def weight_grad(self, dq: np.ndarray) -> np.ndarray:
+        """The h before a step is the y of the step before, at the first step the given one."""
+        begin = len(dq) - 1 if self.reverse else 0
+        before, after = (self.y[1:], dq[:-1]) if self.reverse else (self.y[:-1], dq[1:])
+        rows = before.shape[0] * before.shape[1]
+        dw = kernels.matmul(self.first, dq[begin], transpose_a=True)
+        return kernels.add(dw, kernels.matmul(
+            before.reshape(rows, dw.shape[0]), after.reshape(rows, dw.shape[1]),
+            transpose_a=True), out=dw)
+
+    def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
+        raise NotImplementedError
+
+    def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+
+class TanhRNN(Sequence):
+    """h = tanh(x + q);  dx = dq = (1 - h^2) dh."""
+
+    def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
+        h = kernels.tanh(kernels.add(q, x, out=q), out=q)
+        return h, (h,)
+
+    def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
+        dx = kernels.tanh_backward(dh, kept)
+        return dx, dx, None, rest
+
+
+class ReluRNN(Sequence):
+    """h = max(x + q, 0);  dx = dq = dh where h > 0, else 0."""
+
+    def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
+        h = kernels.relu(kernels.add(q, x, out=q), out=q)
+        return h, (h,)
+
+    def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
+        dx = kernels.relu_backward(dh, kept)
+        return dx, dx, None, rest
+
+
+class LSTM(Sequence):
+    """Formulas: `ops.recurrent.LSTMCell`."""
+
+    def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
+        c = state[1]
+        gates, c_new, h = kernels.lstm_cell(x, q, c)
+        return (gates, c, c_new), (h, c_new)
+
+    def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
+        dx, dc = kernels.lstm_cell_backward(dh, rest[0], *kept)
+        return dx, dx, None, (dc,)
+
+
+class GRU(Sequence):
+    """Formulas: `ops.recurrent.GRUCell`."""
+
+    dq_is_dx = False        # a gate multiplies a part of q
+
+    def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
+        gates, h = kernels.gru_cell(x, q, self.bias, state[0])
+        return (gates, q, state[0]), (h,)
+
+    def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
+        gates, q, h = kept
+        dx, dq, dbias, more = kernels.gru_cell_backward(dh, gates, q, self.bias, h)
+        if dbias is not None:
+            self.dbias = dbias if self.dbias is None else kernels.add(self.dbias, dbias)
+        return dx, dq, more, rest
+
+
+CELLS: dict[str, type[Sequence]] = {"tanh": TanhRNN, "relu": ReluRNN, "lstm": LSTM, "gru": GRU}
+
+
+def sequence(cell: str, x: Tensor, weight: Tensor, bias: Tensor | None,
+             state: tuple[Tensor, ...], reverse: bool = False
+             ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """(h of every step (T, N, H), the last state) of a cell: "tanh", "relu", "lstm" or "gru".
+
+    x (T, N, gates * H) is the input's share in the gates, with its bias; weight (H, gates * H) that
+    of h; bias (H,) is the GRU's in n, else None; the state is (h,) or (h, c), each (N, H).
+    """
+    y, *last = CELLS[cell].apply(x, weight, bias, *state, reverse=reverse)
+    return y, tuple(last)
