@@ -48,12 +48,13 @@ class Sequence(Function):
         dx = kernels.empty(shape, dy.dtype)
         dq = dx if self.dq_is_dx else kernels.empty(shape, dy.dtype)
         self.dbias = None
+        turned = np.ascontiguousarray(self.weight.T)        # once, not at every step
         for t, kept in zip(self.places(not self.reverse), reversed(self.kept), strict=True):
             dh = kernels.add(dh, dy[t])
             dx[t], part, more, rest = self.step_backward(dh, rest, kept)
             if not self.dq_is_dx:
                 dq[t] = part
-            dh = kernels.matmul(part, self.weight, transpose_b=True)
+            dh = kernels.matmul(part, turned)
             if more is not None:
                 kernels.add(dh, more, out=dh)
         return dx, self.weight_grad(dq) if self.needs_grad[1] else None, self.dbias, dh, *rest

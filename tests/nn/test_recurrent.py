@@ -229,6 +229,8 @@ def test_dropout_is_between_layers_in_training():
     close(layer(x)[0].data, above(np.zeros((2, 5, 4)))[0].data)     # all of the first is dropped
     assert not np.array_equal(layer(x)[0].data, kept)
     close(layer.eval()(x)[0].data, kept)
+    # Neither what goes into the first layer nor what the last one gives.
+    close(made("GRU", 3, 4, dropout=1.0)(x)[0].data, made("GRU", 3, 4)(x)[0].data)
 
 
 # --------------------------------------------------------------------------- batch statistics
