@@ -121,12 +121,14 @@ class RNN(_Recurrent):
     `cells` has one entry for each layer and direction, ordered as the state: `weight_x` (in,
     hidden), `weight_h` (hidden, hidden) and `bias` (hidden,), all drawn uniformly from
     +-1 / sqrt(hidden), as PyTorch's. Of its tensors, `weight_x` is weight_ih transposed, `weight_h`
-    weight_hh transposed, `bias` the sum of bias_ih and bias_hh.
+    weight_hh transposed, `bias` the sum of bias_ih and bias_hh (of which each is drawn there).
 
     norm="layer" (Ba, Kiros & Hinton 2016) normalizes x_t W_x and h W_h by layer normalization, each
     with a gamma of its own and no beta (b is there): h_t = tanh(LN(x_t W_x) + LN(h W_h) + b).
     norm="batch" (Cooijmans et al. 2016) does it by `StepNorm`, whose statistics are those of a time
-    step, the first `max_steps` apart, counted from the start of the pass; gamma starts at 0.1.
+    step, the first `max_steps` apart, counted from the start of the pass; gamma starts at 0.1. The
+    running statistics lag behind weights that learn fast: a lower rate at the end, or some batches
+    without learning, lets them settle before an evaluation.
 
     ValueError for arguments out of range, for x or a state of another shape, for no time steps,
     and for a training batch of one example with norm="batch"; TypeError for mixed dtypes.
