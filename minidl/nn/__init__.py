@@ -17,19 +17,16 @@ from .linear import Dense
 from .norm import BatchNorm, Renorm
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 from .recalibrate import Gap, Recalibration, batch_statistics, recalibrate
-from .weight import weight_norm, weight_standardization
-
-__all__ = [
-    "GELU",
-    "TLU",
 from .recurrent import GRU, LSTM, RNN
 from .step_norm import StepNorm
+from .weight import weight_norm, weight_standardization
 
 __all__ = [
     "GELU",
     "GRU",
     "LSTM",
     "RNN",
+    "TLU",
     "AvgPool",
     "BatchNorm",
     "Conv",

@@ -267,11 +267,7 @@ class Layer:
             self.eval()
             with no_grad():
                 for start in range(0, max(len(values), 1), batch_size):
-                    outputs.append(self(self._input(values[start:start + batch_size])).data)
-                    batch = np.asarray(values[start:start + batch_size], order="C")
-                    if batch.dtype == np.uint8:
-                        batch = kernels.to_float(batch).astype(dtype, copy=False)
-                    output = self(Tensor(batch))
+                    output = self(self._input(values[start:start + batch_size]))
                     if not isinstance(output, Tensor):
                         raise TypeError(f"predict: {type(self).__name__} returns a "
                                         f"{type(output).__name__}, not a tensor")
