@@ -13,7 +13,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
-from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, layout, like, \
+from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, clear_of, layout, like, \
     masked_like
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
@@ -230,6 +230,8 @@ def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, masked_out=F
     g = real_array(dy, "batch_norm_sums", "dy", -1)
     like(g, a, "batch_norm_sums", "dy")
     masked = masked_like(masked_out, a, relu or also is not None, "batch_norm_sums")
+    clear_of(masked_out, masked, "batch_norm_sums", ("dy", "x", "factors", "shortcut", "also"),
+             (g, a, f, shortcut, also))
     if masked is not None:
         masked_data = masked.data
     work = scratch(2 * t * s.channels * a.itemsize)
@@ -288,7 +290,7 @@ cdef void all_gradients(const floating* dy, const floating* x, int relu, const f
 def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre=None,
                           out=None, int threads=0):
     """dx = scale g + (x - mean_hi) slope + offset; without `centre` (2, C), scale g."""
-    cdef cnp.ndarray a = channels_last(x, "batch_norm_input_grad", "x"), g, c, dx
+    cdef cnp.ndarray a = channels_last(x, "batch_norm_input_grad", "x"), g, c = None, dx
     cdef Rows s = layout(a)
     cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_input_grad")
     cdef int t = team(threads, <double>s.rows * s.channels)
@@ -303,6 +305,8 @@ def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre
                              f"got {np.shape(centre)}")
         centre_data = c.data
     dx = output_like(out, "batch_norm_input_grad", a)
+    clear_of(out, dx, "batch_norm_input_grad", ("dy", "x", "factors", "shortcut", "centre"),
+             (g, a, f, shortcut, c))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             all_gradients(<float*>g.data, <float*>a.data, relu, <float*>shortcut_data,

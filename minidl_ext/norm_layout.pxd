@@ -2,7 +2,7 @@
 # what comes with x.
 cimport numpy as cnp
 
-from minidl_ext.runtime cimport output_like, real_array, same_dtype, same_shape
+from minidl_ext.runtime cimport apart, output_like, real_array, same_dtype, same_shape
 
 cdef enum:
     BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
@@ -66,3 +66,13 @@ cdef inline cnp.ndarray checked_factors(object factors, cnp.ndarray x, Rows* s, 
         raise ValueError(f"{where}: factors must have shape (5, {s.channels}), "
                          f"got {(<object>f).shape}")
     return f
+
+
+cdef inline int clear_of(object asked, cnp.ndarray out, str where, tuple names, tuple arrays
+                         ) except -1:
+    """A result that was asked for as an array shares no memory with these (None: not there)."""
+    if isinstance(asked, cnp.ndarray):
+        for name, array in zip(names, arrays, strict=True):
+            if array is not None:
+                apart(out, array, where, name)
+    return 0

@@ -9,12 +9,12 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, layout, like, \
+from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, clear_of, layout, like, \
     masked_like
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
     finish_sums_f32, finish_sums_f64, merge_stats
-from minidl_ext.runtime cimport apart, has_length, new_array, output_like, real_array, scratch, \
+from minidl_ext.runtime cimport has_length, new_array, output_like, real_array, scratch, \
     team, typed_array
 
 cnp.import_array()
@@ -133,10 +133,7 @@ def masked_norm_apply(x, mask, factors, shortcut=None, bint relu=False, out=None
     cdef Py_ssize_t q, blocks = (s.rows + s.block - 1) // s.block
     cdef int t = team(threads, <double>s.rows * s.channels)
     y = output_like(out, where, a)
-    apart(y, a, where, "x")
-    apart(y, f, where, "factors")
-    if shortcut is not None:
-        apart(y, shortcut, where, "shortcut")
+    clear_of(out, y, where, ("x", "mask", "factors", "shortcut"), (a, m, f, shortcut))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for q in prange(blocks, nogil=True, num_threads=t, schedule='static'):
             apply_block(<float*>a.data, m.data, <float*>add, relu, <float*>y.data,
@@ -149,6 +146,9 @@ def masked_norm_apply(x, mask, factors, shortcut=None, bint relu=False, out=None
 
 
 # --------------------------------------------------------------------------------- backward
+
+READ = "dy", "x", "mask", "factors", "shortcut", "also"
+
 
 cdef void keep_gradient(const floating* dy, const floating* also, int relu,
                         const floating* shortcut, floating* g, Py_ssize_t size) noexcept nogil:
@@ -263,6 +263,8 @@ def masked_norm_backward(dy, x, mask, factors, bint training=True, bint relu=Fal
     if masked is not None:
         g = masked.data
     dx = output_like(out, where, a)
+    clear_of(masked_out, masked, where, READ, (d, a, m, f, shortcut, also))
+    clear_of(out, dx, where, (*READ, "masked_out"), (d, a, m, f, shortcut, also, masked))
     dgamma = new_array(1, &n, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &n, cnp.PyArray_TYPE(a))
     room = scratch((2 + 2 * t) * s.channels * a.itemsize)
