@@ -15,8 +15,7 @@ def batch_norm(x, gamma, beta, state, *, training=True, momentum=0.1, eps=1e-5, 
     """Ioffe & Szegedy 2015, algorithm 1; virtual batches of Hoffer et al. 2017; Ioffe 2017,
     algorithm 1. `state` is a dict of running mean, var and batches, which is moved."""
     mask = np.ones(x.shape[:-1], bool) if mask is None else mask
-    y = np.zeros(x.shape, np.result_type(x, gamma, beta))
-    limits = renorm(state["batches"]) if training and renorm is not None else None
+    y = np.zeros(x.shape, np.result_type(x, gamma, beta) if affine else x.dtype)
     size = ghost_batch if ghost_batch and training else len(x)
     for first in range(0, len(x), size):
         part = slice(first, first + size)
@@ -28,8 +27,8 @@ def batch_norm(x, gamma, beta, state, *, training=True, momentum=0.1, eps=1e-5, 
         if training or not tracked:
             mean = chosen.sum(axis=0) / m
             var = ((chosen - mean) ** 2).sum(axis=0) / m
-            if limits is not None:
-                r_max, d_max = limits
+            if training and renorm is not None:
+                r_max, d_max = renorm(state["batches"])
                 sigma = np.sqrt(state["var"] + eps)
                 r = np.clip(np.sqrt(var.real + eps) / sigma, 1 / r_max, r_max)
                 d = np.clip((mean.real - state["mean"]) / sigma, -d_max, d_max)

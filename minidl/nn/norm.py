@@ -54,7 +54,8 @@ class Renorm:
         if after < 0:
             return 1.0, 0.0
         r, d = (min(1.0, after / ramp) if ramp else 1.0 for ramp in (self.r_ramp, self.d_ramp))
-        return 1 + (self.r_max - 1) * r, self.d_max * d
+        # Infinite limits are none; before the ramp they are those of a plain normalization.
+        return 1 + (self.r_max - 1) * r if r else 1.0, self.d_max * d if d else 0.0
 
 
 class BatchNorm(Layer):
@@ -157,9 +158,7 @@ class BatchNorm(Layer):
             y = ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask,
                                ghost_batch=ghosts)
         else:
-            renorm = None
-            if self.renorm is not None and training:
-                renorm = self.renorm.limits(int(self.num_batches))
+            renorm = self.renorm.limits if self.renorm is not None else None
             y = ops.batch_norm(x, self.gamma, self.beta, self.running_mean, self.running_var,
                                training, self.momentum, self.eps, mask=mask, ghost_batch=ghosts,
                                unbiased=self.unbiased, renorm=renorm,

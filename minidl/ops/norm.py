@@ -24,7 +24,7 @@ from .fusion import (
     PooledGrad,
     SummedGrad,
 )
-from .running import Correction, Running, corrected, uncorrected
+from .running import Correction, Limits, Running, corrected, uncorrected
 
 
 class BatchNorm(Function):
@@ -102,7 +102,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
                running_var: np.ndarray | None = None, training: bool = False,
                momentum: float | None = 0.1, eps: float = 1e-5, *, mask: Any = None,
                ghost_batch: int | None = None, unbiased: bool = True,
-               renorm: tuple[float, float] | None = None,
+               renorm: Limits | None = None,
                num_batches: np.ndarray | None = None) -> Tensor:
     """Normalize x (..., C) over all axes but the last (Ioffe & Szegedy 2015):
 
@@ -120,7 +120,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     `ghost_batch`: in training each run of so many images (entries of the first axis; the last run
     may be shorter) is a batch of its own (Hoffer et al. 2017). `renorm` = (r_max, d_max): in
     training y = gamma (xhat r + d) + beta, with r and d (constants in the backward) that turn
-    batch statistics into running ones as far as these limits let them (Ioffe 2017).
+    batch statistics into running ones as far as these limits let them (Ioffe 2017); it may also be
+    a function that gives them for each batch, or virtual one, from `num_batches` before it.
 
     ValueError for shapes that do not fit, if a channel has one value only in training, or no value,
     and if running statistics are missing where they are needed; TypeError for mixed dtypes, and
@@ -140,14 +141,13 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     x = float_tensor(x, "batch_norm")
     gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")
     beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
-    parts = (mask is not None
-             or (training and ghost_batch is not None
-                 and whole(ghost_batch, "batch_norm", "ghost_batch", 1) < len(x)))
-    _check(x, gamma, beta, running_mean, running_var, training, eps, 0 if parts else 2)
+    if ghost_batch is not None:
+        ghost_batch = whole(ghost_batch, "batch_norm", "ghost_batch", 1)
+    _check(x, gamma, beta, running_mean, running_var, training, eps, 2 if mask is None else 0)
     running = Running(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
     if training and (renorm is not None or momentum is None):
         _check_running(running)
-    if parts:
+    if mask is not None or (training and ghost_batch is not None and ghost_batch < len(x)):
         from .norm_parts import batch_norm_in_parts  # which builds on this module
 
         return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
@@ -174,6 +174,10 @@ def _check_running(running: Running) -> None:
     if running.renorm is not None:
         if running.mean is None or running.var is None:
             raise ValueError("batch_norm: renorm needs running_mean and running_var")
+        if callable(running.renorm):
+            if running.num_batches is None:
+                raise ValueError("batch_norm: a function as renorm needs num_batches")
+            return
         r_max, d_max = running.renorm
         if not (real_number(r_max, "batch_norm", "r_max of renorm") >= 1
                 and real_number(d_max, "batch_norm", "d_max of renorm") >= 0):

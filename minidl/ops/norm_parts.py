@@ -112,7 +112,8 @@ class PartedBatchNorm(BatchNorm):
 def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: Running,
                         training: bool, mask: Any, ghost_batch: int | None) -> Tensor:
     """`batch_norm` of virtual batches, or with a mask; see there."""
-    mask = None if mask is None else checked_mask(mask, x)
+    if mask is not None:
+        mask = checked_mask(mask, x).copy()     # the caller may go on to write to it
     values = x._values()
     parts = [Part(first, after, mask) for first, after in
              itertools.pairwise(starts(len(x), ghost_batch if training else None))]

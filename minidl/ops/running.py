@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 Correction = tuple[np.ndarray, np.ndarray]      # r and d, float64 (C,)
+Limits = tuple[float, float] | Callable[[int], tuple[float, float]]     # r_max and d_max
 
 
 def corrected(gamma: np.ndarray | None, beta: np.ndarray | None, correction: Correction,
@@ -30,7 +33,7 @@ class Running:
 
     def __init__(self, mean: np.ndarray | None, var: np.ndarray | None,
                  num_batches: np.ndarray | None, momentum: float | None, unbiased: bool,
-                 renorm: tuple[float, float] | None, eps: float) -> None:
+                 renorm: Limits | None, eps: float) -> None:
         self.mean, self.var, self.num_batches = mean, var, num_batches
         self.momentum, self.unbiased, self.renorm, self.eps = momentum, unbiased, renorm, eps
 
@@ -40,7 +43,11 @@ class Running:
         if self.renorm is None:
             return None
         assert self.mean is not None and self.var is not None
-        r_max, d_max = self.renorm
+        if callable(self.renorm):
+            assert self.num_batches is not None
+            r_max, d_max = self.renorm(int(self.num_batches))
+        else:
+            r_max, d_max = self.renorm
         sigma = np.sqrt(self.var.astype(np.float64) + self.eps)
         return (np.clip(np.sqrt(var + self.eps) / sigma, 1 / r_max, r_max),
                 np.clip((mean - self.mean) / sigma, -d_max, d_max))

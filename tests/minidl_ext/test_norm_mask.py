@@ -277,17 +277,17 @@ def test_out_and_bad_arrays():
     checks_out(norm_mask.masked_norm_apply, case)
     refuses(norm_mask.masked_stats, {"x": x, "mask": mask}, "x", LAYOUTS | KINDS)
     backward = {**case, "dy": dy, "relu": True, "masked_out": True, "also": also}
-    for kernel, given, names in (
+    for kernel, arguments, names in (
             (norm_mask.masked_norm_apply, case, ("factors", "shortcut")),
             (norm_mask.masked_norm_backward, backward, ("dy", "factors", "shortcut", "also"))):
         for name in ("x", *names):
-            refuses(kernel, given, name, LAYOUTS | KINDS)
+            refuses(kernel, arguments, name, LAYOUTS | KINDS)
         for name in names:
-            refuses(kernel, given, name, wrong)
-    for kernel, given in ((norm_mask.masked_stats, {"x": x, "mask": mask}),
-                          (norm_mask.masked_norm_apply, case),
-                          (norm_mask.masked_norm_backward, backward)):
-        refuses(kernel, given, "mask", masks)
+            refuses(kernel, arguments, name, wrong)
+    for kernel, arguments in ((norm_mask.masked_stats, {"x": x, "mask": mask}),
+                              (norm_mask.masked_norm_apply, case),
+                              (norm_mask.masked_norm_backward, backward)):
+        refuses(kernel, arguments, "mask", masks)
     with pytest.raises(ValueError, match="masked_norm_backward: also needs masked_out"):
         norm_mask.masked_norm_backward(**{**backward, "masked_out": False})
     with pytest.raises(ValueError, match="masked_stats: x needs a channel axis"):
