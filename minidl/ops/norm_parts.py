@@ -122,11 +122,14 @@ def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, ru
             part.measure(values)
         few = next((part for part in parts if part.count == 1), None)
         if few is not None:
-            what = f"images {few.images.start} to {few.images.stop - 1}, a virtual batch,"
+            what, use = "the mask", "larger batches"
+            if len(parts) > 1:
+                what = f"the virtual batch of images {few.images.start}:{few.images.stop}"
+                use = "another ghost_batch, or larger batches"
             raise ValueError(
-                f"batch_norm: {what if len(parts) > 1 else 'the mask'} of x {x.shape} leaves 1 "
-                f"value a channel; in training at least 2 are needed for a variance: use larger "
-                f"batches, or call eval() to normalize with running statistics")
+                f"batch_norm: {what} of x {x.shape} leaves 1 value a channel; in training at least "
+                f"2 are needed for a variance: use {use}, or call eval() to normalize with running "
+                f"statistics")
     for part in parts:
         if not training:
             assert running.mean is not None and running.var is not None

@@ -1,0 +1,335 @@
+"""nn.recalibrate: statistics of the whole population, and nothing else changed; and
+nn.batch_statistics."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import data, nn
+from tests.harness import both_backends, both_floats, close, refuses, uniform
+
+large_gaps = pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")
+
+
+FLOAT32 = 1e6       # a tolerance, where values in float64 were rounded
+
+
+def batches(sizes=(7, 16, 9), features=3, dtype=np.float32, shift=2.0):
+    """Batches with means far apart: an average of their variances would miss much."""
+    return [(uniform(n, features, dtype=np.float64, seed=k) + shift * k).astype(dtype)
+            for k, n in enumerate(sizes)]
+
+
+def model_of(*more):
+    md.manual_seed(1)
+    return nn.Sequential(nn.Dense(3, 4), nn.BatchNorm(4), nn.ReLU(), *more, nn.Dense(4, 5),
+                         nn.BatchNorm(5))
+
+
+def everything(model):
+    """State and modes, to be compared."""
+    return ({name: value.tobytes() for name, value in model.state_dict().items()},
+            [(name, layer.training, layer.frozen) for name, layer in model.named_layers()])
+
+
+# ---------------------------------------------------------------------------------- the values
+
+@both_floats
+@both_backends
+@large_gaps
+def test_the_variance_of_all_values(dtype, backend):
+    """Not the average of the batches' variances; each batch counts by its size."""
+    bn = nn.BatchNorm(3).astype(dtype)
+    given = batches(dtype=dtype)
+    with md.use_backend(backend):
+        report = nn.recalibrate(bn, given)
+    rows = np.concatenate(given).astype(np.float64)
+    close(bn.running_mean, rows.mean(0), 5)
+    close(bn.running_var, rows.var(0), 5)
+    assert bn.running_mean.dtype == dtype
+    assert (report.gaps[0].values, report.gaps[0].batches) == (32, 3)
+    assert bn.num_batches == 0
+
+
+@large_gaps
+def test_digits_at_large_means():
+    bn = nn.BatchNorm(3)
+    given = [x + np.float32(1e4) for x in batches(shift=0)]
+    nn.recalibrate(bn, given)
+    rows = np.concatenate(given).astype(np.float64)
+    np.testing.assert_allclose(bn.running_var, rows.var(0), rtol=1e-4)
+
+
+@large_gaps
+def test_all_layers_in_one_pass_over_the_data():
+    """Each batch goes once through layers that normalize with its own statistics."""
+    model, drawn = model_of(), []
+
+    def loader():
+        for x in batches():
+            drawn.append(len(x))
+            yield x
+
+    nn.recalibrate(model, loader())
+    assert drawn == [7, 16, 9]
+    dense1, bn1, _, dense2, bn2 = (layer for layer in model.astype(np.float64).children())
+    h = [dense1(x.astype(np.float64)).data for x in batches()]
+    close(bn1.running_mean, np.concatenate(h).mean(0), FLOAT32)
+    close(bn1.running_var, np.concatenate(h).var(0), FLOAT32)
+    h = [dense2(np.maximum((a - a.mean(0)) / np.sqrt(a.var(0) + 1e-5), 0)).data for a in h]
+    close(bn2.running_mean, np.concatenate(h).mean(0), FLOAT32)
+    close(bn2.running_var, np.concatenate(h).var(0), FLOAT32)
+
+
+@large_gaps
+def test_what_a_loader_may_yield():
+    images = np.random.default_rng(0).integers(0, 256, (20, 3), dtype=np.uint8)
+    floats = images.astype(np.float32) / 255
+    labels = np.zeros(20, np.int64)
+    parts = [slice(0, 8), slice(8, 20)]
+    found = []
+    for loader in ([images[p] for p in parts], [(images[p], labels[p]) for p in parts],
+                   [[floats[p], labels[p]] for p in parts], [md.tensor(floats[p]) for p in parts],
+                   (floats[p] for p in parts),
+                   data.DataLoader(data.ArrayDataset(images, labels), batch_size=10)):
+        bn = nn.BatchNorm(3)
+        assert nn.recalibrate(bn, loader).gaps[0].values == 20
+        found.append([bn.running_mean, bn.running_var])
+    close(found[0][0], floats.mean(0))
+    for other in found[1:]:
+        close(other[0], found[0][0])
+        close(other[1], found[0][1])
+
+
+@large_gaps
+def test_a_number_of_batches():
+    for count, rows in ((1, 7), (2, 23), (3, 32), (9, 32), (None, 32)):
+        bn = nn.BatchNorm(3)
+        drawn = iter(batches())
+        assert nn.recalibrate(bn, drawn, batches=count).gaps[0].values == rows
+        close(bn.running_mean, np.concatenate(batches())[:rows].astype(np.float64).mean(0), 5)
+        assert len(list(drawn)) == 3 - min(count or 3, 3)       # no more are drawn
+
+
+@large_gaps
+def test_a_mask_counts():
+    class Masked(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.bn = nn.BatchNorm(3, ghost_batch=2, momentum=None, renorm=True)
+
+        def forward(self, x):
+            return self.bn(x, x.data[:, 0] < 1.5)
+
+    model, rows = Masked(), np.concatenate(batches())
+    report = nn.recalibrate(model, [*batches(), np.full((4, 3), 9, np.float32)])
+    kept = rows[rows[:, 0] < 1.5].astype(np.float64)
+    assert (report.gaps[0].values, report.gaps[0].batches) == (len(kept), 2)    # of 4
+    close(model.bn.running_mean, kept.mean(0), 5)
+    close(model.bn.running_var, kept.var(0), 5)
+
+
+@large_gaps
+def test_a_layer_used_twice_sees_both():
+    class Twice(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.bn = self.again = nn.BatchNorm(3)
+
+        def forward(self, x):
+            return self.bn(x) + self.again(x * 3)
+
+    model, rows = Twice(), np.concatenate(batches()).astype(np.float64)
+    report = nn.recalibrate(model, batches())
+    assert [(gap.values, gap.batches) for gap in report.gaps] == [(64, 6)]
+    close(model.bn.running_var, np.concatenate([rows, 3 * rows]).var(0), 5)
+
+
+@large_gaps
+def test_eval_mode_is_that_of_one_batch_afterwards():
+    """One batch is the population: eval mode then gives what batch statistics give."""
+    model, x = model_of(nn.Dropout(0.5)), batches((40,))[0]
+    model.eval()
+    with nn.batch_statistics(model):
+        want = model(x).data
+    nn.recalibrate(model, [x])
+    close(model(x).data, want, 10)      # dropout was off
+
+
+# -------------------------------------------------------------------- what is not to change
+
+@large_gaps
+def test_modes_parameters_and_counts_stay():
+    model = model_of(nn.Dropout(0.5))
+    model(batches()[1])
+    model.children()[1].eval()
+    state, modes = everything(model)
+    nn.recalibrate(model, batches())
+    after, modes_after = everything(model)
+    assert modes_after == modes
+    changed = {name for name in state if after[name] != state[name]}
+    assert changed == {f"{layer}.{name}" for layer in (1, 5)
+                       for name in ("running_mean", "running_var")}
+    assert all(p.grad is None for p in model.parameters())
+
+
+@large_gaps
+@pytest.mark.parametrize("how", ["freeze", "freeze_stats"])
+def test_frozen_layers_normalize_as_they_are(how):
+    model = model_of()
+    frozen, other = model.children()[1], model.children()[4]
+    frozen.running_mean[:], frozen.running_var[:] = 0.5, 4
+    before = frozen.state_dict()
+    getattr(frozen, how)()
+    report = nn.recalibrate(model, batches())
+    assert [gap.layer for gap in report.gaps] == ["4"]
+    for name, value in frozen.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    h = np.concatenate([model.children()[0](x).data for x in batches()])
+    h = np.maximum((h - 0.5) / np.sqrt(4 + 1e-5), 0).astype(np.float32)
+    h = model.children()[3](h).data
+    close(other.running_mean, h.astype(np.float64).mean(0), 10)
+
+
+class Stumbles(nn.Layer):
+    """Raises at the second batch."""
+
+    def forward(self, x):
+        if len(x) == 16:
+            raise RuntimeError("stumbled")
+        return x
+
+
+def broken_loader():
+    yield batches()[0]
+    raise OSError("no such file")
+
+
+NAN = np.full((7, 3), np.nan, np.float32)
+
+
+@pytest.mark.parametrize("more, loader, error, words", [
+    ((), [], ValueError, "no batch"),
+    ((), [batches()[0], NAN], ValueError, "layer 1 are not finite"),
+    ((), [np.full((7, 3), np.inf, np.float32)], ValueError, "not finite"),
+    ((Stumbles(),), batches(), RuntimeError, "stumbled"),
+    ((), broken_loader, OSError, "no such file"),
+    ((), 5, TypeError, "not iterable"),
+    ((), [batches()[0], batches()[1][:1]], ValueError, "1 value"),
+    ((), [batches()[0], batches()[0][:, :2]], ValueError, "Dense"),
+])
+def test_errors_change_nothing(more, loader, error, words):
+    model = model_of(nn.Dropout(0.5), *more)
+    model.children()[3].eval()
+    before = everything(model)
+    with refuses(error, words), np.errstate(invalid="ignore"):
+        nn.recalibrate(model, loader() if callable(loader) else loader)
+    assert everything(model) == before
+    x = batches((40,))[0]
+    twin = model_of(nn.Dropout(0.5), *more)     # no layer goes on gathering
+    np.testing.assert_array_equal(model.eval()(x).data, twin.eval()(x).data)
+
+
+def test_bad_arguments():
+    for model in (nn.Dense(3, 4), nn.BatchNorm(3, track_stats=False), nn.BatchNorm(3).freeze(),
+                  nn.BatchNorm(3).freeze_stats(), nn.LayerNorm(3)):
+        with refuses(ValueError, "recalibrate: model has no BatchNorm"):
+            nn.recalibrate(model, batches())
+    with refuses(TypeError, "recalibrate: model must be a Layer"):
+        nn.recalibrate(lambda x: x, batches())
+    for count in (0, -1, 1.5, True, "all"):
+        with refuses(ValueError, "recalibrate: batches must be"):
+            nn.recalibrate(nn.BatchNorm(3), batches(), batches=count)
+
+
+# ------------------------------------------------------------------------------------- report
+
+def test_gaps_and_their_warning():
+    """running_mean 3 standard deviations off, running_var 4 times too large."""
+    x = np.float32([[-1], [1]] * 8)
+    bn = nn.Sequential(nn.BatchNorm(1, eps=0))
+    bn.children()[0].running_mean[:], bn.children()[0].running_var[:] = 3, 4
+    with pytest.warns(UserWarning, match="recalibrate: .* of 0 were far") as caught:
+        report = nn.recalibrate(bn, [x])
+    assert caught[0].filename == __file__
+    (gap,) = report.gaps
+    np.testing.assert_allclose((gap.shift, gap.factor), (3, 4), rtol=1e-5)
+    assert gap.large
+    assert "3.000 std" in str(report) and "4.000" in str(report) and "large" in str(report)
+    again = nn.recalibrate(bn, [x])         # silent, and nothing left
+    assert (again.gaps[0].shift, again.gaps[0].factor, again.gaps[0].large) == (0, 1, False)
+    assert "large" not in str(again)
+
+
+@pytest.mark.parametrize("mean, var, large", [(0.2, 1, False), (-0.3, 1, True), (0, 1.45, False),
+                                              (0, 1.55, True), (0, 0.6, True), (0, 0.7, False)])
+def test_what_is_large(mean, var, large):
+    bn = nn.BatchNorm(2, eps=0)
+    bn.running_mean[:], bn.running_var[:] = mean, var
+    x = np.float32([[-1, 1], [1, -1]] * 8)
+    if large:
+        with pytest.warns(UserWarning, match="recalibrate"):
+            report = nn.recalibrate(bn, [x])
+    else:
+        report = nn.recalibrate(bn, [x])
+    assert report.gaps[0].large == large
+
+
+@large_gaps
+def test_restore():
+    model = model_of()
+    for x in batches((16, 9)):
+        model(x)
+    before = everything(model)
+    report = nn.recalibrate(model, batches())
+    assert everything(model) != before
+    report.restore()
+    assert everything(model) == before
+
+
+@large_gaps
+def test_a_layer_that_no_batch_reaches():
+    class Idle(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.BatchNorm(3), nn.BatchNorm(3)
+
+        def forward(self, x):
+            return self.used(x)
+
+    model = Idle()
+    model.idle.running_mean[:] = 5
+    report = nn.recalibrate(model, batches())
+    assert (report.gaps[1].values, report.gaps[1].batches) == (0, 0)
+    assert "not reached" in str(report)
+    assert (model.idle.running_mean == 5).all() and (model.idle.running_var == 1).all()
+
+
+# --------------------------------------------------------------------------- batch_statistics
+
+@pytest.mark.parametrize("mode", ["train", "eval", "freeze", "freeze_stats"])
+def test_batch_statistics(mode):
+    model = nn.Sequential(nn.Dense(3, 4), nn.BatchNorm(4, renorm=True), nn.ReLU())
+    model.children()[1].running_mean[:] = 3
+    (model if hasattr(model, mode) else model.children()[1]).__getattribute__(mode)()
+    before, x = everything(model), batches((20,))[0]
+    with nn.batch_statistics(model):
+        y = model(x).data
+        with nn.batch_statistics(model):        # nested
+            pass
+        np.testing.assert_array_equal(model(x).data, y)
+    h = model.children()[0](x).data.astype(np.float64)
+    close(y, np.maximum((h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5), 0), 10)
+    assert everything(model) == before
+    plain = copy.deepcopy(model).eval()(x).data
+    assert np.abs(plain - y).max() > 0.1
+    with pytest.raises(KeyError), nn.batch_statistics(model):
+        raise KeyError
+    np.testing.assert_array_equal(model.eval()(x).data, plain)
+
+
+def test_batch_statistics_of_no_layer():
+    with refuses(TypeError, "batch_statistics: model must be a Layer"), nn.batch_statistics(3):
+        pass
