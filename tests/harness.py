@@ -34,6 +34,8 @@ TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 both_floats = pytest.mark.parametrize("dtype", FLOATS, ids=["float32", "float64"])
+# For tests whose batches are as small as BatchNorm warns of.
+small_batches = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
 
 
 @dataclass

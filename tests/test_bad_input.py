@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import models, nn, optim
-from tests.harness import both_backends, refuses, uniform
+from tests.harness import both_backends, refuses, small_batches, uniform
+
+pytestmark = small_batches
 
 
 def images(n=4, dtype=np.float32):

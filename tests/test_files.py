@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import models, nn, optim
-from tests.harness import uniform
+from tests.harness import small_batches, uniform
 
 DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
           "float16", "float32", "float64"]
@@ -123,6 +123,7 @@ def test_tensors_and_loaded_arrays_are_independent(tmp_path):
     assert p.data.any()
 
 
+@small_batches
 @pytest.mark.parametrize("make", [models.MLP, models.MnistCNN])
 def test_a_trained_model_and_its_optimizer(make, tmp_path):
     model = make()

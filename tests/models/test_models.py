@@ -7,7 +7,9 @@ import pytest
 
 import minidl as md
 from minidl import models, nn, optim
-from tests.harness import refuses, uniform
+from tests.harness import refuses, small_batches, uniform
+
+pytestmark = small_batches
 
 
 def residual_stage(before, out):

@@ -8,7 +8,9 @@ import pytest
 import minidl as md
 from minidl import models, nn, optim
 from minidl.models import norms
-from tests.harness import close, kernels_run, refuses, uniform
+from tests.harness import close, kernels_run, refuses, small_batches, uniform
+
+pytestmark = small_batches
 
 # model: shape of an input, places for a normalization, and how many of these are of dense layers
 # and of shortcuts

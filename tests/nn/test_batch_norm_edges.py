@@ -8,14 +8,21 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import both_backends, both_floats, close, refuses, threads, uniform
+from tests.harness import (
+    both_backends,
+    both_floats,
+    close,
+    refuses,
+    small_batches,
+    threads,
+    uniform,
+)
 
 OPTIONS = {
     "plain": {}, "mask": {"mask": True}, "ghosts": {"ghost_batch": 5}, "renorm": {"renorm": True},
     "everything": {"mask": True, "ghost_batch": 5, "renorm": True, "momentum": None},
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-few_values = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
 
 
 def layer_and_mask(options, features, shape, dtype=np.float32, **more):
@@ -102,7 +109,7 @@ def test_no_warning_where_running_statistics_are_used(options, mode):
 
 # ---------------------------------------------------------------------------------- one value
 
-@few_values
+@small_batches
 @pytest.mark.parametrize("track", [True, False])
 @pytest.mark.parametrize("options, shape, mask", [
     ({"ghost_batch": 1}, (4, 3), None),
@@ -125,14 +132,14 @@ def test_one_value_a_channel_changes_nothing(options, shape, mask, track):
         assert np.isfinite(layer.eval()(uniform(*shape), mask).data).all()
 
 
-@few_values
+@small_batches
 def test_one_image_a_virtual_batch_is_enough_where_it_has_positions():
     x = uniform(3, 4, 4, 2)
     mean, var = x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True)
     close(nn.BatchNorm(2, ghost_batch=1)(x).data, (x - mean) / np.sqrt(var + 1e-5), 5)
 
 
-@few_values
+@small_batches
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0, 2, 3), (6, 3), (2, 3, 4, 3)])
 @pytest.mark.parametrize("options", [{}, {"ghost_batch": 2}, {"renorm": True}])
 def test_a_batch_that_nothing_counts_in(shape, options):

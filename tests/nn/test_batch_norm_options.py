@@ -12,9 +12,9 @@ import pytest
 import minidl as md
 from minidl import nn
 from tests import formulas
-from tests.harness import both_floats, close, kernels_run, refuses, uniform
+from tests.harness import both_floats, close, kernels_run, refuses, small_batches, uniform
 
-pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
+pytestmark = small_batches
 
 RENORM = {"r_max": 1.5, "d_max": 0.5, "warmup": 2, "r_ramp": 3, "d_ramp": 5}
 OPTIONS = {

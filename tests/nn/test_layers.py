@@ -123,7 +123,7 @@ LAYERS = [
     ("BatchNorm", lambda: nn.BatchNorm(3), "BatchNorm(3, eps=1e-05, momentum=0.1)",
      (2, 3, 4, 3), batch_norm, {"gamma": (3,), "beta": (3,)}),
     ("BatchNorm, options", lambda: nn.BatchNorm(3, 1e-5, None, affine=False, track_stats=False),
-     "BatchNorm(3, eps=1e-05, momentum=None, affine=False, track_stats=False)", (6, 3),
+     "BatchNorm(3, eps=1e-05, momentum=None, affine=False, track_stats=False)", (8, 3),
      batch_norm, {}),
     ("ReLU", nn.ReLU, "ReLU()", (4, 3), lambda layer, x: np.maximum(x, 0), {}),
     ("LayerNorm", lambda: nn.LayerNorm(4), "LayerNorm(4, eps=1e-05)", (2, 3, 4),

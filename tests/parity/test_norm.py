@@ -7,6 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
+from tests.harness import small_batches
 from tests.parity.common import (
     assert_close,
     assert_same_gradients,
@@ -18,6 +19,8 @@ from tests.parity.common import (
     copy_state,
     draw,
 )
+
+pytestmark = small_batches
 
 # rank: (shape, PyTorch's class)
 RANKS = {

@@ -10,6 +10,7 @@ from torch import nn as tn
 import minidl as md
 from minidl import nn
 from tests import formulas
+from tests.harness import small_batches
 from tests.parity.common import (
     assert_close,
     assert_same_gradients,
@@ -21,8 +22,8 @@ from tests.parity.common import (
     draw,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel",
-                                        "ignore:recalibrate. the running statistics")
+pytestmark = [small_batches,
+              pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")]
 SHAPE = (11, 3, 5, 6)
 
 
