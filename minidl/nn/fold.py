@@ -25,7 +25,11 @@ TOLERANCE = {np.dtype(np.float32): 1e-2, np.dtype(np.float64): 1e-6}
 @dataclasses.dataclass
 class FoldReport:
     """What `fold` did: `folded`, pairs of names (layer, normalization), and `left`, the names of
-    the normalizations that are still there, with the reason."""
+    the normalizations that are still there, with the reason.
+
+    >>> nn.fold(nn.Sequential(nn.Dense(2, 3), nn.BatchNorm(3)).eval()).fold_report
+    FoldReport(folded=[('0', '1')], left={})
+    """
 
     folded: list[tuple[str, str]]
     left: dict[str, str]

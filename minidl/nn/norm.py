@@ -141,7 +141,7 @@ class BatchNorm(Layer):
         self.num_batches = np.zeros((), np.int64) if track_stats else None
         self._warned = False
         self._of_batch = False                          # see nn.batch_statistics
-        self._population: Population | None = None      # see nn.recalibrate
+        self._populations: list[Population] | None = None       # see nn.recalibrate
 
     def forward(self, x: Any, mask: Any = None) -> Tensor:
         x = float_tensor(x, "BatchNorm")
@@ -150,8 +150,8 @@ class BatchNorm(Layer):
                              f"got {x.shape}")
         if mask is not None:
             mask = checked_mask(mask, x)
-        if self._population is not None:
-            return self._population.normalize(self, x, mask)
+        if self._populations is not None:
+            return self._populations[0].normalize(self, x, mask)
         ghosts = self.ghost_batch if self.training else None
         training = self.training and not self.frozen and not self.stats_frozen
         if self.num_batches is None or self._of_batch:

@@ -1,4 +1,9 @@
-"""Statistics of a whole population, gathered batch by batch, in place of running averages."""
+"""Statistics of a whole population, gathered batch by batch, in place of running averages.
+
+A layer whose `_populations` is a list (one for a BatchNorm, one a time step for a StepNorm)
+normalizes each batch with its own statistics, tells them of it, and leaves its running statistics
+alone. `recalibrate` sets the list, and takes it away again.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +16,22 @@ from ..tensor import Tensor
 
 if TYPE_CHECKING:
     from .norm import BatchNorm
+    from .step_norm import StepNorm
 
 
 class Population:
-    """Mean and variance (features,), float64, of all values that a BatchNorm has seen.
+    """Mean and variance (features,), float64, of all values that a layer has seen.
 
     The mean of the batches' means and the variance of all values together, E[var + mean^2] -
     E[mean]^2 (Wu & Johnson 2021), each batch by the number of its values; merged after Chan, Golub
-    & LeVeque (1979), so that large means cost no digits. A layer that has one normalizes each
-    batch with its own statistics, tells it of them, and leaves its running statistics alone.
+    & LeVeque (1979), so that large means cost no digits.
     """
 
     def __init__(self, features: int) -> None:
         self.mean, self.var = np.zeros(features), np.zeros(features)
         self.count = self.batches = 0
 
-    def normalize(self, layer: BatchNorm, x: Tensor, mask: Any) -> Tensor:
+    def normalize(self, layer: BatchNorm | StepNorm, x: Tensor, mask: Any = None) -> Tensor:
         """The layer's output for a batch, whose statistics are taken in."""
         mean, var = np.zeros(layer.features), np.zeros(layer.features)
         y = ops.batch_norm(x, layer.gamma, layer.beta, mean, var, training=True, momentum=1.0,

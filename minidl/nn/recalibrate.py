@@ -18,19 +18,26 @@ from ..autograd import no_grad
 from .layer import Layer
 from .norm import BatchNorm
 from .population import Population
+from .step_norm import StepNorm
 
 # Gaps that recalibrate warns of: of the means in standard deviations, of the variances as a factor.
 LARGE_SHIFT, LARGE_FACTOR = 0.25, 1.5
+TRACKING = (BatchNorm, StepNorm)        # what has running statistics
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
     """How far the running statistics of one layer were from those of the population.
 
+    Of a recurrent layer's, all time steps together.
+
     `shift`: the root mean square over the channels of (running_mean - mean) / sqrt(var + eps);
     `factor`: the geometric mean of how many times larger or smaller running_var + eps was than
     var + eps (1: equal). `values`: of each channel of the population, in `batches` batches; 0 if
     no batch came by, which leaves the layer alone.
+
+    >>> nn.Gap("bn1", shift=0.4, factor=1.1, values=6400, batches=50).large
+    True
     """
 
     layer: str
@@ -46,18 +53,22 @@ class Gap:
 
 
 class Recalibration:
-    """What `recalibrate` found: `gaps`, one for each layer; as text, a table of them."""
+    """What `recalibrate` found: `gaps`, one for each layer; as text, a table of them.
 
-    def __init__(self, gaps: list[Gap],
-                 before: list[tuple[BatchNorm, np.ndarray, np.ndarray]]) -> None:
+    >>> report = nn.recalibrate(nn.BatchNorm(2), [np.float32([[-1, 1], [1, -1]])])
+    >>> print(report)
+    layer  values a channel  shift of the mean  factor of the variance
+    model                 2          0.000 std                   1.000
+    """
+
+    def __init__(self, gaps: list[Gap], before: list[tuple[np.ndarray, np.ndarray]]) -> None:
         self.gaps = gaps
-        self._before = before
+        self._before = before       # arrays of the layers, and what they held
 
     def restore(self) -> None:
         """Give the layers back the running statistics that they had."""
-        for layer, mean, var in self._before:
-            assert layer.running_mean is not None and layer.running_var is not None
-            layer.running_mean[...], layer.running_var[...] = mean, var
+        for array, values in self._before:
+            array[...] = values
 
     def __str__(self) -> str:
         width = max(5, *(len(gap.layer) for gap in self.gaps))
@@ -77,8 +88,9 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None)
     all. One pass over the data serves all layers: each normalizes a batch with the batch's own
     statistics, as in training, everything else (dropout) works as in evaluation. The new
     running_mean is the mean of all values, running_var their variance, E[var + mean^2] -
-    E[mean]^2 over the batches, each by its size. Layers that are frozen or track no statistics
-    are left alone; so are the modes of all layers, gamma and beta, and `num_batches`.
+    E[mean]^2 over the batches, each by its size; in recurrent layers with norm="batch" those of
+    each time step. Layers that are frozen or track no statistics are left alone; so are the modes
+    of all layers, gamma and beta, and `num_batches`.
 
     Returns a report: how far the running statistics were off, layer by layer; its `restore()` takes
     the change back. A warning names the layers where the gap was large. ValueError if there is no
@@ -99,51 +111,63 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None)
                                 or batches < 1):
         raise ValueError(f"recalibrate: batches must be an int >= 1 or None, got {batches!r}")
     named = {id(layer): (name or "model", layer) for name, layer in model.named_layers()
-             if isinstance(layer, BatchNorm) and layer.track_stats
+             if isinstance(layer, TRACKING) and layer.running_mean is not None
              and not layer.frozen and not layer.stats_frozen}
     if not named:
         raise ValueError("recalibrate: model has no BatchNorm with running statistics that are "
                          "not frozen")
     found = _measure(model, [layer for _, layer in named.values()], loader, batches)
-    gaps, before = [], []
     for name, layer in named.values():
-        population = found[id(layer)]
-        assert layer.running_mean is not None and layer.running_var is not None
-        if not np.isfinite([population.mean, population.var]).all():
-            raise ValueError(f"recalibrate: the statistics of layer {name} are not finite: there "
-                             f"are NaN or infinite values in loader, or in the model's weights")
-        before.append((layer, layer.running_mean.copy(), layer.running_var.copy()))
-        gaps.append(_gap(name, layer, population))
+        for population in found[id(layer)]:
+            if not np.isfinite([population.mean, population.var]).all():
+                raise ValueError(
+                    f"recalibrate: the statistics of layer {name} are not finite: there are NaN "
+                    f"or infinite values in loader, or in the model's weights")
+    report = Recalibration([_gap(name, layer, found[id(layer)]) for name, layer in named.values()],
+                           [(array, array.copy()) for _, layer in named.values()
+                            for array in _state(layer)])
     for _, layer in named.values():
-        population = found[id(layer)]
-        if population.count:
-            assert layer.running_mean is not None and layer.running_var is not None
-            layer.running_mean[...], layer.running_var[...] = population.mean, population.var
-    report = Recalibration(gaps, before)
-    large = [gap.layer for gap in gaps if gap.values and gap.large]
+        for row, population in enumerate(found[id(layer)]):
+            if population.count:
+                means, variances, trained = _rows(layer)
+                means[row], variances[row] = population.mean, population.var
+                if isinstance(layer, StepNorm):     # evaluation goes up to the last trained step
+                    trained[row] = max(trained[row], 1)
+    large = [gap.layer for gap in report.gaps if gap.values and gap.large]
     if large:
         warnings.warn(f"recalibrate: the running statistics of {', '.join(large)} were far from "
                       f"those of the data; print the report for how far", stacklevel=2)
     return report
 
 
-def _measure(model: Layer, layers: list[BatchNorm], loader: Iterable[Any], batches: int | None
-             ) -> dict[int, Population]:
+def _state(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return layer.running_mean, layer.running_var, layer.num_batches
+
+
+def _rows(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same memory with a row for each population."""
+    mean, var, batches = _state(layer)
+    return (mean.reshape(-1, layer.features), var.reshape(-1, layer.features),
+            batches.reshape(-1))
+
+
+def _measure(model: Layer, layers: list[Any], loader: Iterable[Any], batches: int | None
+             ) -> dict[int, list[Population]]:
     """Run the model over the data; the populations of the layers, by id."""
-    found = {id(layer): Population(layer.features) for layer in layers}
+    found = {id(layer): [Population(layer.features) for _ in _rows(layer)[0]] for layer in layers}
     modes = [(layer, layer.training) for _, layer in model.named_layers()]
     drawn = 0
     try:
         model.eval()
         for layer in layers:
-            layer._population = found[id(layer)]
+            layer._populations = found[id(layer)]
         with no_grad():
             for batch in itertools.islice(loader, batches):
                 drawn += 1
                 model(model._input(batch[0] if isinstance(batch, (tuple, list)) else batch))
     finally:
         for layer in layers:
-            layer._population = None
+            layer._populations = None
         for each, mode in modes:
             each.training = mode
     if not drawn:
@@ -151,15 +175,18 @@ def _measure(model: Layer, layers: list[BatchNorm], loader: Iterable[Any], batch
     return found
 
 
-def _gap(name: str, layer: BatchNorm, population: Population) -> Gap:
-    if not population.count:
+def _gap(name: str, layer: Any, populations: list[Population]) -> Gap:
+    reached = [row for row, population in enumerate(populations) if population.count]
+    if not reached:
         return Gap(name, 0.0, 1.0, 0, 0)
-    assert layer.running_mean is not None and layer.running_var is not None
+    means, variances, _ = _rows(layer)
     with np.errstate(divide="ignore", invalid="ignore"):    # eps 0 and a constant channel
-        var = population.var + layer.eps
-        shift = np.sqrt(np.mean((layer.running_mean - population.mean)**2 / var))
-        factor = np.exp(np.mean(np.abs(np.log((layer.running_var + layer.eps) / var))))
-    return Gap(name, float(shift), float(factor), population.count, population.batches)
+        var = np.array([populations[row].var for row in reached]) + layer.eps
+        off = means[reached] - np.array([populations[row].mean for row in reached])
+        shift = np.sqrt(np.mean(off**2 / var))
+        factor = np.exp(np.mean(np.abs(np.log((variances[reached] + layer.eps) / var))))
+    return Gap(name, float(shift), float(factor), sum(p.count for p in populations),
+               max(p.batches for p in populations))
 
 
 @contextlib.contextmanager
@@ -177,7 +204,7 @@ def batch_statistics(model: Layer) -> Iterator[None]:
     """
     if not isinstance(model, Layer):
         raise TypeError(f"batch_statistics: model must be a Layer, got {type(model).__name__}")
-    norms = [layer for _, layer in model.named_layers() if isinstance(layer, BatchNorm)]
+    norms = [layer for _, layer in model.named_layers() if isinstance(layer, TRACKING)]
     before = [layer._of_batch for layer in norms]
     try:
         for layer in norms:

@@ -17,6 +17,7 @@ from . import init
 from .layer import Layer, Parameter
 from .layer_norm import _ExampleNorm
 from .linear import positive
+from .population import Population
 
 Self = TypeVar("Self", bound="StepNorm")
 
@@ -64,6 +65,8 @@ class StepNorm(Layer):
         self.running_mean = np.zeros((max_steps, features), np.float32)
         self.running_var = np.ones((max_steps, features), np.float32)
         self.num_batches = np.zeros(max_steps, np.int64)
+        self._of_batch = False                                  # see nn.batch_statistics
+        self._populations: list[Population] | None = None       # see nn.recalibrate
 
     def forward(self, x: Any, step: int) -> Tensor:
         x = float_tensor(x, "StepNorm")
@@ -71,16 +74,16 @@ class StepNorm(Layer):
             raise ValueError(f"StepNorm expected (N, {self.features}), got {x.shape}")
         training = self.training and not self.frozen and not self.stats_frozen
         row = min(whole(step, "StepNorm", "step", 0), self.max_steps - 1)
+        if self._populations is not None:
+            return self._populations[row].normalize(self, x)
+        if self._of_batch:
+            return ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps)
         if not training:
             trained = np.flatnonzero(self.num_batches)
             row = min(row, int(trained[-1]) if trained.size else 0)
-        momentum = 1.0 / (int(self.num_batches[row]) + 1) if self.momentum is None \
-            else self.momentum
-        y = ops.batch_norm(x, self.gamma, self.beta, self.running_mean[row],
-                           self.running_var[row], training, momentum, self.eps)
-        if training:
-            self.num_batches[row] += 1
-        return y
+        return ops.batch_norm(x, self.gamma, self.beta, self.running_mean[row],
+                              self.running_var[row], training, self.momentum, self.eps,
+                              num_batches=self.num_batches[row, ...])
 
     def freeze_stats(self: Self) -> Self:
         """Keep the running statistics as they are, and normalize with them in training too."""

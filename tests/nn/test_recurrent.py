@@ -547,3 +547,41 @@ def test_constant_inputs_give_finite_gradients(dtype):
     y, _ = layer(np.ones((4, 6, 3), dtype))
     (y * uniform(4, 6, 4, dtype=dtype)).sum().backward()
     assert all(np.isfinite(p.grad).all() for p in layer.parameters())
+
+
+def test_recalibrate_gives_each_time_step_the_statistics_of_the_data():
+    """As E30b needs it: running statistics lag, those of the data do not."""
+    rnn = nn.LSTM(3, 4, norm="batch", max_steps=4).astype(np.float64)
+    batches = [uniform(8, 6, 3, seed=k).astype(np.float64) for k in range(3)]
+    rnn.train()
+    for x in batches:       # moves the running statistics a little only
+        rnn(x)
+    norm = rnn.cells[0].norm_x
+    lagging = norm.running_mean.copy()
+    with pytest.warns(UserWarning, match=r"cells\.0\.norm_x"):
+        report = nn.recalibrate(rnn, batches)
+    w = rnn.cells[0].weight_x.data
+    projected = np.concatenate([x @ w for x in batches])        # (24, 6, 16)
+    for step in range(3):
+        np.testing.assert_allclose(norm.running_mean[step], projected[:, step].mean(axis=0))
+        np.testing.assert_allclose(norm.running_var[step], projected[:, step].var(axis=0))
+    shared = projected[:, 3:].reshape(-1, 16)       # steps from max_steps on share the last row
+    np.testing.assert_allclose(norm.running_mean[3], shared.mean(axis=0))
+    np.testing.assert_allclose(norm.running_var[3], shared.var(axis=0))
+    gap = next(gap for gap in report.gaps if gap.layer == "cells.0.norm_x")
+    assert gap.values == 24 * 6 and rnn.training
+    report.restore()
+    np.testing.assert_array_equal(norm.running_mean, lagging)
+
+
+def test_batch_statistics_of_recurrent_layers():
+    rnn = nn.GRU(3, 4, norm="batch").astype(np.float64)
+    x = uniform(8, 5, 3).astype(np.float64)
+    expected = rnn(x)[0].data
+    rnn.eval()
+    state = rnn.state_dict()
+    with nn.batch_statistics(rnn):
+        np.testing.assert_allclose(rnn(x)[0].data, expected, rtol=1e-12)
+    assert np.abs(rnn(x)[0].data - expected).max() > 1e-3
+    for name, value in rnn.state_dict().items():
+        np.testing.assert_array_equal(value, state[name])
