@@ -44,7 +44,9 @@ class Population:
     def add(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
         """Take in the statistics of `count` values a channel."""
         total = self.count + count
-        delta = mean - self.mean
-        self.var += (count / total) * (var - self.var + self.count / total * delta * delta)
-        self.mean += count / total * delta
+        share = count / total
+        with np.errstate(invalid="ignore"):     # of infinite values: they make NaN
+            delta = mean - self.mean
+            self.var += share * (var - self.var + self.count / total * delta * delta)
+            self.mean += share * delta
         self.count, self.batches = total, self.batches + 1

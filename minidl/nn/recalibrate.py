@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
+from ..ops.common import whole
 from .layer import Layer
 from .norm import BatchNorm
 from .population import Population
@@ -107,9 +108,8 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None)
     """
     if not isinstance(model, Layer):
         raise TypeError(f"recalibrate: model must be a Layer, got {type(model).__name__}")
-    if batches is not None and (isinstance(batches, bool) or not isinstance(batches, int)
-                                or batches < 1):
-        raise ValueError(f"recalibrate: batches must be an int >= 1 or None, got {batches!r}")
+    if batches is not None:
+        batches = whole(batches, "recalibrate", "batches", 1)
     named = {id(layer): (name or "model", layer) for name, layer in model.named_layers()
              if isinstance(layer, TRACKING) and layer.running_mean is not None
              and not layer.frozen and not layer.stats_frozen}
@@ -119,7 +119,9 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None)
     found = _measure(model, [layer for _, layer in named.values()], loader, batches)
     for name, layer in named.values():
         for population in found[id(layer)]:
-            if not np.isfinite([population.mean, population.var]).all():
+            with np.errstate(over="ignore"):
+                values = np.array([population.mean, population.var], layer.running_var.dtype)
+            if not np.isfinite(values).all():
                 raise ValueError(
                     f"recalibrate: the statistics of layer {name} are not finite: there are NaN "
                     f"or infinite values in loader, or in the model's weights")

@@ -145,7 +145,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
         ghost_batch = whole(ghost_batch, "batch_norm", "ghost_batch", 1)
     _check(x, gamma, beta, running_mean, running_var, training, eps, 2 if mask is None else 0)
     running = Running(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
-    if training and (renorm is not None or momentum is None):
+    if training and (renorm is not None or momentum is None or num_batches is not None):
         _check_running(running)
     if mask is not None or (training and ghost_batch is not None and ghost_batch < len(x)):
         from .norm_parts import batch_norm_in_parts  # which builds on this module
@@ -169,6 +169,12 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
 
 def _check_running(running: Running) -> None:
     """What renormalization and a plain average need."""
+    count = running.num_batches
+    if count is not None and not (isinstance(count, np.ndarray) and count.shape == ()
+                                  and count.dtype.kind in "iu"):
+        raise TypeError(f"batch_norm: num_batches must be a NumPy array () of an integer, which "
+                        f"training updates in place, got {type(count).__name__} of "
+                        f"{getattr(count, 'dtype', 'no dtype')} {getattr(count, 'shape', '')}")
     if running.momentum is None and running.num_batches is None:
         raise ValueError("batch_norm: momentum=None, the average of all batches, needs num_batches")
     if running.renorm is not None:
@@ -178,6 +184,9 @@ def _check_running(running: Running) -> None:
             if running.num_batches is None:
                 raise ValueError("batch_norm: a function as renorm needs num_batches")
             return
+        if not isinstance(running.renorm, (tuple, list)) or len(running.renorm) != 2:
+            raise TypeError(f"batch_norm: renorm must be (r_max, d_max) or a function that gives "
+                            f"them, got {running.renorm!r}")
         r_max, d_max = running.renorm
         if not (real_number(r_max, "batch_norm", "r_max of renorm") >= 1
                 and real_number(d_max, "batch_norm", "d_max of renorm") >= 0):
