@@ -11,8 +11,6 @@ from minidl import data, nn
 from tests.harness import both_backends, both_floats, close, refuses, uniform
 
 large_gaps = pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")
-
-
 FLOAT32 = 1e6       # a tolerance, where values in float64 were rounded
 
 
