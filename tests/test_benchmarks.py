@@ -19,8 +19,11 @@ from benchmarks import (
     versus_torch,
     workloads,
 )
+from benchmarks import fold as fold_benchmark
 from benchmarks.cases import Case
 from benchmarks.serve import measure, peak_bytes
+from minidl import models
+from tests.data.samples import cifar_files
 
 FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}
 
@@ -115,6 +118,18 @@ def test_a_train_step_trains(tmp_path):
     feed, run = minidl_cases.train_step("mlp-bn", str(tmp_path / "mlp-bn.npz"))
     losses = [run(*feed()) for _ in range(training_file.BATCHES)]
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_the_folded_model_computes_the_same(tmp_path):
+    path = str(tmp_path / "model.safetensors")
+    md.save(path, models.ResNet20().state_dict())
+    plain, folded = (minidl_cases.inference(path, fold, 2)() for fold in (False, True))
+    assert plain == pytest.approx(folded, rel=1e-4)
+    for name, content in cifar_files(30).items():
+        (tmp_path / name).write_bytes(content)
+    found = fold_benchmark.outputs(fold_benchmark.trained(path), str(tmp_path))
+    assert found["images"] == 35 and found["accuracy"] == found["accuracy, folded"]
+    assert 0 < found["distance"] < 1e-4 and found["distance in float64"] < 1e-10
 
 
 @pytest.mark.parametrize("kind", FIRST_OF_KIND)

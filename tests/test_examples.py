@@ -150,3 +150,11 @@ def test_custom_function_quickly(tmp_path):
     checked, accuracy = run_example("custom_function.py", tmp_path, "--quick")
     assert checked == "the gradient agrees with central differences"
     assert float(accuracy.split()[-1]) > 0.8
+
+
+def test_precise_bn_quickly(tmp_path):
+    head, row, _, layers, *gaps = run_example("precise_bn.py", tmp_path, "--quick")
+    assert head.split()[:3] == ["batch", "running", "precise"]
+    size, running, precise, batch = map(float, row.split())
+    assert size == 8 and 0.5 < running < precise <= 1 and 0.6 < batch <= 1
+    assert layers == "The layers at the end, batch size 8:" and len(gaps) == 7

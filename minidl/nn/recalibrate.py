@@ -118,6 +118,7 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None)
                          "not frozen")
     found = _measure(model, [layer for _, layer in named.values()], loader, batches)
     for name, layer in named.values():
+        assert layer.running_var is not None
         for population in found[id(layer)]:
             with np.errstate(over="ignore"):
                 values = np.array([population.mean, population.var], layer.running_var.dtype)
