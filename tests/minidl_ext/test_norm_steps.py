@@ -15,6 +15,7 @@ from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,
     NORM_SHAPES,
+    checks_out,
     eps,
     identical,
     many,
@@ -178,3 +179,50 @@ def test_what_a_second_part_has_to_be():
         refuses(kernel, case, "also", LAYOUTS | KINDS)
     with pytest.raises(ValueError, match="also needs masked_out"):
         native.batch_norm_sums(**whole_case(4, 3), also=whole(4, 3))
+
+
+@FLOATS
+@pytest.mark.parametrize("relu", (True, False))
+def test_arrays_to_fill(relu, dtype):
+    """dx and the masked gradient are written where they are asked for, and returned."""
+    x, dy, shortcut, also = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
+    factors, centre = whole_factors(7).astype(dtype), values(2, 7, dtype=dtype, seed=5)
+    for module in (native, twin):
+        for two in (None, also):
+            want = module.batch_norm_backward(dy, x, factors, True, relu, shortcut, True, two)
+            dx, g, again = (np.full_like(x, 7) for _ in range(3))
+            got = module.batch_norm_backward(dy, x, factors, True, relu, shortcut, g, two, dx)
+            assert got[0] is dx and got[3] is g
+            for a, b in zip(got, want, strict=True):
+                identical(a, b)
+            sums, masked = module.batch_norm_sums(dy, x, factors, relu, shortcut, again, two)
+            assert masked is again
+            identical(masked, want[3])
+            identical(sums, module.batch_norm_sums(dy, x, factors, relu, shortcut, True, two)[0])
+        for c in (centre, None):
+            out = np.full_like(x, 7)
+            assert module.batch_norm_input_grad(dy, x, factors, relu, shortcut, c, out) is out
+            identical(out, module.batch_norm_input_grad(dy, x, factors, relu, shortcut, c))
+
+
+def test_bad_arrays_to_fill():
+    x, dy, shortcut, also = (values(6, 7, seed=k) for k in range(4))
+    factors = whole_factors(7)
+    checks_out(native.batch_norm_input_grad, {"dy": dy, "x": x, "factors": factors, "relu": True,
+                                              "shortcut": shortcut, "centre": factors[:2].copy()})
+    case = {"dy": dy, "x": x, "factors": factors, "relu": True, "shortcut": shortcut, "also": also}
+    locked = x.copy()
+    locked.flags.writeable = False
+    for bad in (x[1:].copy(), x.astype(np.float64), np.asfortranarray(x), x.tolist(), locked, 1,
+                dy, x, shortcut, also):
+        for kernel in (native.batch_norm_sums, native.batch_norm_backward):
+            with pytest.raises((TypeError, ValueError), match="batch_norm_sums: out"):
+                kernel(**case, masked_out=bad)
+        if bad is not dy and bad is not shortcut and bad is not also:   # masked_out is read then
+            with pytest.raises((TypeError, ValueError), match="batch_norm_input_grad: out"):
+                native.batch_norm_backward(**case, masked_out=True, out=bad)
+    with pytest.raises(ValueError, match="out overlaps"):
+        native.batch_norm_backward(**case, masked_out=locked.copy(), out=x)
+    g = np.empty_like(x)
+    with pytest.raises(ValueError, match="batch_norm_input_grad: out overlaps dy"):
+        native.batch_norm_backward(**case, masked_out=g, out=g)
