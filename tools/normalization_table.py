@@ -58,9 +58,9 @@ VALUES = 7680                       # of a channel
 
 
 def variance_errors() -> dict[str, list[float]]:
-    """The largest relative error of the variance of 64 channels, for each ratio."""
-    result: dict[str, list[float]] = {name: [] for name in
-                                      ("minidl", "E[x²] − E[x]²", "Flax, fast variance", "PyTorch")}
+    """The largest relative error of the variance of 64 channels, for each ratio; PyTorch's where
+    it is loaded."""
+    result: dict[str, list[float]] = {}
     for ratio in RATIOS:
         rng = np.random.default_rng(ratio)
         x = (rng.normal(size=(VALUES, 64)) + ratio).astype(np.float32)
@@ -71,7 +71,7 @@ def variance_errors() -> dict[str, list[float]]:
         if "torch" in sys.modules:
             found["PyTorch"] = _torch_variance(x)
         for name, var in found.items():
-            result[name].append(float(np.abs(var / exact - 1).max()))
+            result.setdefault(name, []).append(float(np.abs(var / exact - 1).max()))
     return result
 
 
