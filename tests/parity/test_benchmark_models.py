@@ -7,12 +7,14 @@ import torch
 from benchmarks import cases, torch_cases, torch_models
 from benchmarks.workloads import WORKLOADS
 from minidl.nn import Parameter
+from tests.harness import small_batches
 from tests.parity.common import assert_close, channels_first, draw
 
 SHAPES = {"MNIST": (28, 28, 1), "CIFAR-10": (32, 32, 3)}
 FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}
 
 
+@small_batches
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_networks_are_twins(name):
     network, dataset = WORKLOADS[name]
