@@ -163,9 +163,9 @@ class BatchNorm(Layer):
                                training, self.momentum, self.eps, mask=mask, ghost_batch=ghosts,
                                unbiased=self.unbiased, renorm=renorm,
                                num_batches=self.num_batches)
-        if training and not self._warned:
-            self._look_at([x.size // self.features] if mask is None and ghosts is None
-                          else values_of_parts(x.shape, mask, ghosts))
+        if training and not self._warned and (
+                mask is not None or ghosts is not None or x.size < FEW * self.features):
+            self._look_at(values_of_parts(x.shape, mask, ghosts))
         return y
 
     def _look_at(self, values: list[int]) -> None:

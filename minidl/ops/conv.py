@@ -64,14 +64,15 @@ class Conv(Function):
     def _run(self, bias: np.ndarray | None, shortcut: np.ndarray | None = None,
              rectify: bool = False, transformed: Any = None) -> np.ndarray:
         """The output, plus a shortcut, then a ReLU if asked."""
-        options: dict[str, Any] = {"shortcut": shortcut, "rectify": rectify}
+        kernel: Any = kernels.conv
         if self.algorithm == "direct":
-            return kernels.conv(self.x, self.weight, bias, *self.geometry, **options)
-        options["bias"] = bias
-        if self.algorithm == "depthwise":
-            return kernels.depthwise_conv(self.x, self.weight, *self.geometry, **options)
-        options["transformed"] = transformed
-        return kernels.winograd_conv(self.x, self.weight, *self.geometry, **options)
+            return kernel(self.x, self.weight, bias, *self.geometry, shortcut, rectify)
+        kernel = kernels.winograd_conv
+        if self.algorithm == "winograd":
+            return kernel(self.x, self.weight, *self.geometry, bias, shortcut, rectify,
+                          transformed)
+        return kernels.depthwise_conv(self.x, self.weight, *self.geometry, bias=bias,
+                                      shortcut=shortcut, rectify=rectify)
 
     def _forward_through(self, x: NormOutput, family: str, geometry: tuple[Any, ...]) -> Any:
         """y; with its statistics where a normalization in training is likely to follow."""
