@@ -71,8 +71,9 @@ class Conv(Function):
         if self.algorithm == "winograd":
             return kernel(self.x, self.weight, *self.geometry, bias, shortcut, rectify,
                           transformed)
-        return kernels.depthwise_conv(self.x, self.weight, *self.geometry, bias=bias,
-                                      shortcut=shortcut, rectify=rectify)
+        kernel = kernels.depthwise_conv
+        return kernel(self.x, self.weight, *self.geometry, bias=bias, shortcut=shortcut,
+                      rectify=rectify)
 
     def _forward_through(self, x: NormOutput, family: str, geometry: tuple[Any, ...]) -> Any:
         """y; with its statistics where a normalization in training is likely to follow."""
