@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..autograd import Function, no_grad, reachable
+from ..ops.common import warn
 from ..tensor import Tensor
 from .container import Identity, Sequential
 from .layer import Layer, Parameter
@@ -91,7 +91,7 @@ def fold(model: Layer, example: Any = None) -> Layer:
     folded.fold_report = report
     if left:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left.items())
-        warnings.warn(f"fold: some normalizations were left alone: {reasons}", stacklevel=2)
+        warn(f"fold: some normalizations were left alone: {reasons}")
     return folded
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import ops
-from ..ops.common import float_tensor, real_number, whole
+from ..ops.common import float_tensor, real_number, warn, whole
 from ..ops.norm_parts import checked_mask, values_of_parts
 from ..tensor import Tensor
 from . import init
@@ -173,11 +172,9 @@ class BatchNorm(Layer):
         fewest = min((n for n in values if n), default=FEW)
         if fewest < FEW:
             self._warned = True
-            warnings.warn(
-                f"BatchNorm({self.features}): a training batch has {fewest} values a channel; "
-                f"statistics of fewer than {FEW} are noisy, and unlike those used in eval mode: "
-                f"take larger batches, renorm=True, freeze_stats(), or GroupNorm or LayerNorm",
-                stacklevel=4)
+            warn(f"BatchNorm({self.features}): a training batch has {fewest} values a channel; "
+                 f"statistics of fewer than {FEW} are noisy, and unlike those used in eval mode: "
+                 f"take larger batches, renorm=True, freeze_stats(), or GroupNorm or LayerNorm")
 
     def freeze_stats(self: Self) -> Self:
         """Keep the running statistics as they are, and normalize with them in training too."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..autograd import no_grad
-from ..ops.common import whole
+from ..ops.common import warn, whole
 from .layer import Layer
 from .norm import BatchNorm
 from .population import Population
@@ -129,6 +128,10 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None)
     report = Recalibration([_gap(name, layer, found[id(layer)]) for name, layer in named.values()],
                            [(array, array.copy()) for _, layer in named.values()
                             for array in _state(layer)])
+    large = [gap.layer for gap in report.gaps if gap.values and gap.large]
+    if large:       # before anything is changed: a warning may be made an error
+        warn(f"recalibrate: the running statistics of {', '.join(large)} were far from those of "
+             f"the data; print the report for how far")
     for _, layer in named.values():
         for row, population in enumerate(found[id(layer)]):
             if population.count:
@@ -136,10 +139,6 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None)
                 means[row], variances[row] = population.mean, population.var
                 if isinstance(layer, StepNorm):     # evaluation goes up to the last trained step
                     trained[row] = max(trained[row], 1)
-    large = [gap.layer for gap in report.gaps if gap.values and gap.large]
-    if large:
-        warnings.warn(f"recalibrate: the running statistics of {', '.join(large)} were far from "
-                      f"those of the data; print the report for how far", stacklevel=2)
     return report
 
 

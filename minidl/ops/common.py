@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numbers
 import operator
+import sys
+import warnings
 from typing import Any
 
 import numpy as np
 
 from ..tensor import Tensor, plain_array
+
+
+def warn(message: str) -> None:
+    """A warning that points to the line outside of minidl that led here."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("minidl."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
