@@ -107,6 +107,33 @@ def batch_norm_relu(*shape: int) -> Run:
     return run
 
 
+# Options of BatchNorm, and masks by how they count positions.
+NORM_OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {}, "ghost_batch=32": {"ghost_batch": 32}, "ghost_batch=4": {"ghost_batch": 4},
+    "renorm": {"renorm": True}, "unbiased=False, momentum=None": {"unbiased": False,
+                                                                  "momentum": None},
+    "mask, ends of images": {"mask": "ends"}, "mask, at random": {"mask": "random"}}
+
+
+def norm_option(name: str, *shape: int) -> Run:
+    """relu(bn(x) + shortcut), forward and backward."""
+    options = dict(NORM_OPTIONS[name])
+    mask = None
+    if "mask" in options:
+        mask = np.random.default_rng(0).random(shape[:-1]) < 0.9
+        if options.pop("mask") == "ends":
+            mask = np.sort(mask.reshape(shape[0], -1))[:, ::-1].reshape(shape[:-1])
+    x, shortcut = (md.tensor(normal(*shape), requires_grad=True) for _ in range(2))
+    dy, bn = normal(*shape), nn.BatchNorm(shape[-1], **options)
+
+    def run() -> None:
+        x.grad = shortcut.grad = None
+        bn.zero_grad()
+        md.relu(bn(x, mask) + shortcut).backward(dy)
+
+    return run
+
+
 def batch_stats(*shape: int) -> Run:
     x = normal(*shape)
     return lambda: kernels.batch_stats(x)

@@ -22,7 +22,7 @@ from benchmarks import (
 from benchmarks import fold as fold_benchmark
 from benchmarks.cases import Case
 from benchmarks.serve import measure, peak_bytes
-from minidl import models
+from minidl import kernels, models
 from tests.data.samples import cifar_files
 
 FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}
@@ -118,6 +118,20 @@ def test_a_train_step_trains(tmp_path):
     feed, run = minidl_cases.train_step("mlp-bn", str(tmp_path / "mlp-bn.npz"))
     losses = [run(*feed()) for _ in range(training_file.BATCHES)]
     assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("name", minidl_cases.NORM_OPTIONS)
+def test_options_of_batch_norm(name, monkeypatch):
+    kernels_called = []
+    for kernel in ("masked_norm_apply", "batch_norm_apply"):
+        f = getattr(kernels, kernel)
+        monkeypatch.setattr(kernels, kernel, lambda *args, kernel=kernel, f=f, **options:
+                            kernels_called.append(kernel) or f(*args, **options))
+    minidl_cases.norm_option(name, 64, 4, 4, 16)()
+    expected = {"ghost_batch=32": ["batch_norm_apply"] * 2,
+                "ghost_batch=4": ["batch_norm_apply"] * 16}
+    assert kernels_called == expected.get(
+        name, ["masked_norm_apply" if "mask" in name else "batch_norm_apply"])
 
 
 def test_the_folded_model_computes_the_same(tmp_path):

@@ -1,0 +1,47 @@
+"""What the options of BatchNorm cost: relu(bn(x) + shortcut), forward and backward, beside plain.
+
+    python -m benchmarks.norm_options
+
+Each option in a process of its own, taking turns with a plain BatchNorm, the waiting one stopped;
+medians of rounds. Masks count nine tenths of the positions: at random, or without the end of each
+image, as of sequences of different lengths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from . import arguments, compare, machine
+from .cases import Case
+from .minidl_cases import NORM_OPTIONS
+
+SHAPE = (128, 28, 28, 32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.norm_options", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=0.5)
+    args = parser.parse_args()
+    about = machine.describe(threads=args.threads)
+    print(f"{about['cpu']}, {args.threads} threads, {about['date']}, {SHAPE}\n")
+    print("| option | times the time of plain | rounds |\n|---|---|---|")
+    rows = {}
+    for name in NORM_OPTIONS:
+        with compare.native(args.threads) as plain, compare.native(args.threads) as other:
+            plain.prepare(Case("", "norm_option", ("plain", *SHAPE)))
+            other.prepare(Case("", "norm_option", (name, *SHAPE)))
+            found = compare.alternate(plain, {name: other}, args.rounds, args.seconds)
+        ratio = found["others"][name]["ratio"]
+        print(f"| {name} | {ratio['median']:.2f} | {ratio['min']:.2f}-{ratio['max']:.2f} |",
+              flush=True)
+        rows[name] = found
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "norm_options.json"
+    path.write_text(json.dumps({"machine": about, "rows": rows}, indent=1))
+    print(f"saved {path}")
+
+
+if __name__ == "__main__":
+    main()
