@@ -186,7 +186,8 @@ class Tensor:
                             "detach() it first")
         self._expose()      # a shallow copy shares the array
         return _rebuild, (type(self), self._values(), self._requires_grad,
-                          self.__dict__ if hasattr(self, "__dict__") else {})
+                          self.__dict__ if hasattr(self, "__dict__") else {},
+                          self._values().flags.writeable)
 
     # ---------------------------------------------------------------------------- the gradient
 
@@ -358,8 +359,10 @@ def _has_typed(obj: Any) -> bool:
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
-             attributes: dict[str, Any]) -> Tensor:
+             attributes: dict[str, Any], writeable: bool) -> Tensor:
     t = cls.__new__(cls)
+    if not writeable and array.flags.writeable:     # which copies and pickles of arrays forget
+        array.flags.writeable = False
     Tensor.__init__(t, array, requires_grad)
     if attributes:
         t.__dict__.update(attributes)

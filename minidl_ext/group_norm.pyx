@@ -14,7 +14,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
-    backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats
+    backward_sums_f32, backward_sums_f64, channel_stats, group_backward_rows_f32, \
+    group_backward_rows_f64
 from minidl_ext.runtime cimport new_array, new_like, real_array, row_or_null, same_dtype, \
     same_shape, scratch, team
 
@@ -114,9 +115,9 @@ cdef void image_backward(const floating* dy, const floating* x, const floating* 
             slope[c] = <floating>(-rstd * rstd * b / M)
             offset[c] = <floating>(rstd * (rstd * b * low - a) / M)
     if floating is float:
-        backward_rows_f32(dy, x, False, NULL, dx, n, s.positions, n, factors, slope, offset, False)
+        group_backward_rows_f32(dy, x, dx, s.positions, n, factors, slope, offset)
     else:
-        backward_rows_f64(dy, x, False, NULL, dx, n, s.positions, n, factors, slope, offset, False)
+        group_backward_rows_f64(dy, x, dx, s.positions, n, factors, slope, offset)
 
 
 cdef void backward_all(const floating* dy, const floating* x, const floating* gamma,

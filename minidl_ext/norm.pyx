@@ -289,7 +289,7 @@ cdef void all_gradients(const floating* dy, const floating* x, int relu, const f
 
 def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre=None,
                           out=None, int threads=0):
-    """dx = scale g + (x - mean_hi) slope + offset; without `centre` (2, C), scale g."""
+    """dx = scale (g + (x - mean_hi) slope + offset); without `centre` (2, C), scale g."""
     cdef cnp.ndarray a = channels_last(x, "batch_norm_input_grad", "x"), g, c = None, dx
     cdef Rows s = layout(a)
     cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_input_grad")

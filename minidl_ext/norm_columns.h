@@ -159,7 +159,8 @@ NORM_INLINE void COLUMN(sums)(const int G, const int mask, const int keep, const
     }
 }
 
-/* dx = scale g (+ (x - mean_hi) slope + offset), g being dy, masked. */
+/* dx = scale (g + (x - mean_hi) slope + offset), g being dy, masked; `centre` THROUGH_NONE: without
+ * the last two, THROUGH_GROUP: scale g + (x - mean_hi) slope + offset. */
 NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre, const int stream,
                                   const REAL *dy, const REAL *x, const REAL *shortcut, REAL *dx,
                                   ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
@@ -183,9 +184,10 @@ NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre,
             ASK(dy + i);
             if (mask == MASK_FROM_SUM) ASK(shortcut + i);
             const V d = LOAD(x + i) - mean[g];
-            V v = scale[g] * COLUMN(masked)(mask, LOAD(dy + i), d, shortcut + i, scale[g],
-                                            shift[g]);
-            if (centre) v += d * slope[g] + offset[g];
+            V v = COLUMN(masked)(mask, LOAD(dy + i), d, shortcut + i, scale[g], shift[g]);
+            if (centre == THROUGH_CHANNEL) v += d * slope[g] + offset[g];
+            v *= scale[g];
+            if (centre == THROUGH_GROUP) v += d * slope[g] + offset[g];
             PUT(dx + r * dx_step + g * LANES, v);
         }
 }

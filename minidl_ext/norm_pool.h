@@ -83,9 +83,9 @@ static void pool_row_sums(const float *x0, const float *x1, int relu, ptrdiff_t 
 
 /* The gradient of an input of a cell: g if it won, and what goes through the statistics. */
 MICRO_INLINE vec_f32 cell_gradient(const int centre, vec_i32 won, vec_f32 g, vec_f32 x,
-                                   vec_f32 slope, vec_f32 offset) {
-    if (!centre) return keep(won, g);
-    return keep(won, g) + (x * slope + offset);
+                                   vec_f32 scale, vec_f32 slope, vec_f32 offset) {
+    if (!centre) return scale * keep(won, g);
+    return scale * (keep(won, g) + (x * slope + offset));
 }
 
 MICRO_INLINE void gradient_row(const int centre, const float *x0, const float *x1, int relu,
@@ -98,21 +98,22 @@ MICRO_INLINE void gradient_row(const int centre, const float *x0, const float *x
         for (ptrdiff_t j = 0; j < cells; j++) {
             const ptrdiff_t i = 2 * j * channels + c;
             const cell s = cell_at(x0 + i, x1 + i, channels, mean, scale, shift);
-            vec_f32 g = scale * LOAD(dy + j * channels + c);
+            vec_f32 g = LOAD(dy + j * channels + c);
             if (relu) g = keep((vec_i32)(s.top > 0.0f), g);
             const vec_i32 low = ~(s.wins[1] | s.wins[2]);       /* 0 or 1 won */
-            STORE(d0 + i, cell_gradient(centre, low & ~s.wins[0], g, s.x[0], slope, offset));
+            STORE(d0 + i,
+                  cell_gradient(centre, low & ~s.wins[0], g, s.x[0], scale, slope, offset));
             STORE(d0 + i + channels,
-                  cell_gradient(centre, low & s.wins[0], g, s.x[1], slope, offset));
+                  cell_gradient(centre, low & s.wins[0], g, s.x[1], scale, slope, offset));
             STORE(d1 + i,
-                  cell_gradient(centre, s.wins[1] & ~s.wins[2], g, s.x[2], slope, offset));
+                  cell_gradient(centre, s.wins[1] & ~s.wins[2], g, s.x[2], scale, slope, offset));
             STORE(d1 + i + channels,
-                  cell_gradient(centre, s.wins[2], g, s.x[3], slope, offset));
+                  cell_gradient(centre, s.wins[2], g, s.x[3], scale, slope, offset));
         }
     }
 }
 
-/* dx = scale g + (x - mean_hi) slope + offset, rows d0 and d1; without the last two if not
+/* dx = scale (g + (x - mean_hi) slope + offset), rows d0 and d1; without the last two if not
  * `centre`. */
 static void pool_row_gradient(const float *x0, const float *x1, int relu, ptrdiff_t cells,
                               ptrdiff_t channels, const float *factors, const float *dy,
@@ -126,12 +127,13 @@ static void pool_row_gradient(const float *x0, const float *x1, int relu, ptrdif
 
 /* The same for positions that no cell covers: g is 0. */
 static void uncovered(const float *restrict x, float *restrict dx, ptrdiff_t rows,
-                      ptrdiff_t channels, const float *restrict mean, int centre,
+                      ptrdiff_t channels, const float *restrict factors, int centre,
                       const float *restrict slope, const float *restrict offset) {
+    const float *mean = factors, *scale = factors + channels;
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t c = 0; c < channels; c++)
             dx[r * channels + c] =
-                centre ? (x[r * channels + c] - mean[c]) * slope[c] + offset[c] : 0;
+                centre ? scale[c] * ((x[r * channels + c] - mean[c]) * slope[c] + offset[c]) : 0;
 }
 
 #undef WV

@@ -27,7 +27,7 @@ cdef extern from "norm_pool.h" nogil:
                            Py_ssize_t channels, const float* factors, const float* dy, int centre,
                            const float* slope, const float* offset, float* d0, float* d1)
     void uncovered(const float* x, float* dx, Py_ssize_t rows, Py_ssize_t channels,
-                   const float* mean, int centre, const float* slope, const float* offset)
+                   const float* factors, int centre, const float* slope, const float* offset)
 
 cdef enum:
     MULTIPLE = 16       # of channels

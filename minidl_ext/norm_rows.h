@@ -23,6 +23,9 @@
 #define NORM_INLINE static inline __attribute__((always_inline))
 #define RUN 64      /* rows that are added in the array's own type */
 enum { NO_MASK, MASK_FROM_X, MASK_FROM_SUM };    /* of a ReLU, in the backward */
+/* What statistics carry the gradient: none, those of a channel, those of a group of channels, whose
+ * gammas differ. */
+enum { THROUGH_NONE, THROUGH_CHANNEL, THROUGH_GROUP };
 /* Columns side by side: five registers each, at most. */
 #define MAX_COLUMNS (VECTOR_BYTES == 64 ? 4 : 2)
 #define WIDE ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))

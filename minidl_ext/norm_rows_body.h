@@ -162,7 +162,7 @@ static void NAME(backward_sums)(const REAL *dy, const REAL *also, const REAL *x,
 #undef FORM
 }
 
-/* dx = scale g + (x - mean_hi) slope + offset; slope and offset (NULL: 0) carry the gradient
+/* dx = scale (g + (x - mean_hi) slope + offset); slope and offset (NULL: 0) carry the gradient
  * through the statistics. Rows of dx are dx_step apart. `stream`: dx is not read soon. */
 static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *shortcut,
                                 REAL *dx, ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
@@ -179,9 +179,9 @@ static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const R
         else FORM(f, G, c, MASK_FROM_SUM, centre, stream); \
     } while (0)
 #define CALL(f, G, c) do { \
-        if (slope && stream) MASKED(f, G, c, 1, 1); \
-        else if (slope) MASKED(f, G, c, 1, 0); \
-        else MASKED(f, G, c, 0, 0); \
+        if (slope && stream) MASKED(f, G, c, THROUGH_CHANNEL, 1); \
+        else if (slope) MASKED(f, G, c, THROUGH_CHANNEL, 0); \
+        else MASKED(f, G, c, THROUGH_NONE, 0); \
     } while (0)
     COLUMNS(gradient);
     if (stream) STREAMED();
@@ -190,21 +190,30 @@ static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const R
 #undef FORM
 }
 
+/* dx = scale dy + (x - mean_hi) slope + offset: slope and offset are those of a group of channels. */
+static void NAME(group_backward_rows)(const REAL *dy, const REAL *x, REAL *dx, ptrdiff_t rows,
+                                      ptrdiff_t channels, const REAL *factors, const REAL *slope,
+                                      const REAL *offset) {
+#define CALL(f, G, c) f(G, NO_MASK, THROUGH_GROUP, 0, dy + c, x + c, x + c, dx + c, channels, rows, \
+                        channels, factors + c, slope + c, offset + c)
+    COLUMNS(gradient);
+#undef CALL
+}
+
 /* What the sums give: dgamma, dbeta, and the slope and offset of backward_rows. `sums` holds the
  * sum of g and that of g (x - mean_hi); with M values a channel
  *     dx = scale (g - dbeta / M - xhat dgamma / M),  xhat = (x - mean_hi - mean_lo) rstd */
 static void NAME(finish_sums)(const double *sums, double M, ptrdiff_t channels,
                               const REAL *factors, REAL *dgamma, REAL *dbeta, REAL *slope,
                               REAL *offset) {
-    const REAL *scale = factors + channels, *rstd = factors + 3 * channels,
-               *low = factors + 4 * channels;
+    const REAL *rstd = factors + 3 * channels, *low = factors + 4 * channels;
     for (ptrdiff_t c = 0; c < channels; c++) {
         const double g = sums[c], gxhat = (sums[channels + c] - low[c] * g) * rstd[c];
-        const double steep = -(double)scale[c] * rstd[c] * gxhat / M;
+        const double steep = -rstd[c] * gxhat / M;
         dbeta[c] = (REAL)g;
         dgamma[c] = (REAL)gxhat;
         slope[c] = (REAL)steep;
-        offset[c] = (REAL)(-scale[c] * g / M - steep * low[c]);
+        offset[c] = (REAL)(-g / M - steep * low[c]);
     }
 }
 #undef COLUMNS

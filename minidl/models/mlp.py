@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import nn, ops
 from ..nn.linear import positive
+from ..ops.common import warn
 from ..tensor import Tensor
 from .norms import Norm, Norms, norm_relu
 
@@ -15,7 +16,8 @@ class MLP(nn.Layer):
     or flat rows of `in_features` values.
 
     `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`). ValueError for "instance": the features have no positions to average over.
+    `minidl.models`). With "instance" nothing is normalized, and a warning says so: the features
+    have no positions to average over.
 
     >>> from minidl import models
     >>> models.MLP()(md.zeros((8, 28, 28, 1))).shape
@@ -30,8 +32,8 @@ class MLP(nn.Layer):
         positive("MLP", hidden=hidden)
         norms = Norms("MLP", norm, norm_position)
         if norm == "instance":
-            raise ValueError('MLP: norm must be another than "instance", which averages over the '
-                             'positions of an image: dense layers have none')
+            warn('MLP: nothing is normalized with norm="instance", which averages over the '
+                 'positions of an image: dense layers have none')
         self.norm_position = norm_position
         self.fc1, self.bn1 = norms.normalized(nn.Dense, in_features, hidden)
         self.fc2 = nn.Dense(hidden, classes)

@@ -176,7 +176,9 @@ class Layer:
                 if isinstance(value, Parameter) and id(value) not in done:
                     done.add(id(value))
                     value._expose()
-                    value._array = value._values().astype(dtype)
+                    array = value._values()
+                    value._array = array.astype(dtype)
+                    value._array.flags.writeable = array.flags.writeable
                     value._grad = None
             for name, value in layer.__dict__.items():
                 if not name.startswith("_"):
@@ -202,6 +204,7 @@ class Layer:
             raise TypeError(f"{where}: state must be a dict of arrays, "
                             f"got {type(state).__name__}")
         own = dict(self._walk())
+        anew = "fold_report" in self.__dict__   # whose parameters are read-only, see nn.fold
         given = {}
         for name, value in state.items():
             try:
@@ -218,7 +221,7 @@ class Layer:
                   and not np.can_cast(value.dtype, own[name].dtype, "same_kind")]
         wrong += [f"{name}: the memory of the {kind} is read-only"
                   for name, kind, array in self._memory() if name in given
-                  and not array.flags.writeable]
+                  and not (kind == "parameter" and anew) and not array.flags.writeable]
         problems = []
         if strict and missing:
             problems.append("missing: " + ", ".join(missing))
@@ -228,9 +231,15 @@ class Layer:
             problems.append("wrong: " + "; ".join(wrong))
         if problems:
             raise StateError(f"{where}: " + " | ".join(problems))
-        for name, _, array in self._memory():
-            if name in given:
+        for name, value in self._walk():
+            if name not in given:
+                continue
+            array = value.data if isinstance(value, Parameter) else value
+            if array.flags.writeable:
                 array[...] = given[name]
+            else:
+                value._array = array = np.array(given[name], array.dtype, order="C")
+                array.flags.writeable = False
 
     def _memory(self) -> Iterator[tuple[str, str, np.ndarray]]:
         """(name, kind, array) of each parameter and buffer."""

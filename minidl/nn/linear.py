@@ -16,6 +16,7 @@ class Weighted(Layer):
     weights that the layer computes with: see `nn.weight`."""
 
     weight: Parameter
+    bias: Parameter | None
     transform: Layer | None = None      # of the class: plain layers have no such entry
 
     def effective_weight(self) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,10 @@ from ..ops.common import float_tensor, real_number, warn, whole
 from ..ops.norm_parts import checked_mask, values_of_parts
 from ..tensor import Tensor
 from . import init
-from .layer import Layer, Parameter
+from .layer import Parameter
 from .linear import positive
-from .population import Population
+from .population import Tracking
 
-Self = TypeVar("Self", bound="BatchNorm")
 FEW = 8     # values a channel: statistics of fewer are too noisy to go without a word
 
 
@@ -57,7 +57,7 @@ class Renorm:
         return 1 + (self.r_max - 1) * r if r else 1.0, self.d_max * d if d else 0.0
 
 
-class BatchNorm(Layer):
+class BatchNorm(Tracking):
     """Batch normalization (Ioffe & Szegedy 2015) of x (..., features), over all other axes.
 
         y = gamma (x - mean) / sqrt(var + eps) + beta
@@ -72,8 +72,9 @@ class BatchNorm(Layer):
     normalization of a residual block makes the block start as its shortcut (Goyal et al. 2017).
     `track_stats=False`: no running statistics; batch statistics are used in eval mode too.
 
-    `ghost_batch=n`: in training, every n images (the last ones may be fewer) are a batch of their
-    own, and move the running statistics in their order (Hoffer et al. 2017). `renorm`: Batch
+    `ghost_batch=n`: in training, every n images (the last ones may be fewer, but not one value a
+    channel) are a batch of their own, and move the running statistics in their order (Hoffer et
+    al. 2017); each counts in `num_batches`. `renorm`: Batch
     Renormalization (Ioffe 2017), a `Renorm`, a dict of its arguments, or True for its defaults;
     the batches that count for its warm-up are `num_batches`.
 
@@ -82,8 +83,9 @@ class BatchNorm(Layer):
     may hold anything, NaN too. A batch without any leaves the running statistics alone.
 
     After `freeze_stats()` or `freeze()` the running statistics stay, and normalize in training
-    too. A training batch with fewer than 8 values a channel gives a warning, once a layer.
-    `relu(bn(x))` and `relu(bn(x) + shortcut)` are one pass over memory, with every option.
+    too, until `freeze_stats(False)`. A training batch with fewer than 8 values a channel gives a
+    warning, once a layer. `relu(bn(x))` and `relu(bn(x) + shortcut)` are one pass over memory, with
+    every option.
 
     The same layer elsewhere:
 
@@ -118,8 +120,8 @@ class BatchNorm(Layer):
                  gamma_init: float = 1.0) -> None:
         super().__init__()
         positive("BatchNorm", features=features)
-        if not real_number(eps, "BatchNorm", "eps") >= 0:
-            raise ValueError(f"BatchNorm: eps must be >= 0, got {eps!r}")
+        if not 0 <= real_number(eps, "BatchNorm", "eps") < math.inf:
+            raise ValueError(f"BatchNorm: eps must be >= 0 and finite, got {eps!r}")
         if momentum is not None and not 0 <= real_number(momentum, "BatchNorm", "momentum") <= 1:
             raise ValueError(f"BatchNorm: momentum must be in [0, 1] or None, got {momentum!r}")
         if ghost_batch is not None:
@@ -129,18 +131,17 @@ class BatchNorm(Layer):
             raise ValueError("BatchNorm: renorm corrects by running statistics, which "
                              "track_stats=False switches off")
         gamma_init = real_number(gamma_init, "BatchNorm", "gamma_init")
+        if not math.isfinite(gamma_init):
+            raise ValueError(f"BatchNorm: gamma_init must be finite, got {gamma_init!r}")
         self.features, self.eps, self.momentum = features, eps, momentum
         self.affine, self.track_stats = affine, track_stats
         self.ghost_batch, self.unbiased, self.gamma_init = ghost_batch, unbiased, gamma_init
-        self.stats_frozen = False
         self.gamma = Parameter(init.constant((features,), gamma_init)) if affine else None
         self.beta = Parameter(init.constant((features,), 0.0)) if affine else None
         self.running_mean = np.zeros(features, np.float32) if track_stats else None
         self.running_var = np.ones(features, np.float32) if track_stats else None
         self.num_batches = np.zeros((), np.int64) if track_stats else None
         self._warned = False
-        self._of_batch = False                          # see nn.batch_statistics
-        self._populations: list[Population] | None = None       # see nn.recalibrate
 
     def forward(self, x: Any, mask: Any = None) -> Tensor:
         x = float_tensor(x, "BatchNorm")
@@ -153,6 +154,9 @@ class BatchNorm(Layer):
             return self._populations[0].normalize(self, x, mask)
         ghosts = self.ghost_batch if self.training else None
         training = self.training and not self.frozen and not self.stats_frozen
+        if training and not self._warned and (
+                mask is not None or ghosts is not None or x.size < FEW * self.features):
+            self._look_at(values_of_parts(x.shape, mask, ghosts))
         if self.num_batches is None or self._of_batch:
             y = ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask,
                                ghost_batch=ghosts)
@@ -162,24 +166,17 @@ class BatchNorm(Layer):
                                training, self.momentum, self.eps, mask=mask, ghost_batch=ghosts,
                                unbiased=self.unbiased, renorm=renorm,
                                num_batches=self.num_batches)
-        if training and not self._warned and (
-                mask is not None or ghosts is not None or x.size < FEW * self.features):
-            self._look_at(values_of_parts(x.shape, mask, ghosts))
         return y
 
     def _look_at(self, values: list[int]) -> None:
-        """Warn, once, of a batch, or a virtual one, with few values a channel."""
+        """Warn, once, of a batch, or a virtual one, with few values a channel; one is an error."""
         fewest = min((n for n in values if n), default=FEW)
-        if fewest < FEW:
+        if 1 < fewest < FEW:
             self._warned = True
-            warn(f"BatchNorm({self.features}): a training batch has {fewest} values a channel; "
-                 f"statistics of fewer than {FEW} are noisy, and unlike those used in eval mode: "
-                 f"take larger batches, renorm=True, freeze_stats(), or GroupNorm or LayerNorm")
-
-    def freeze_stats(self: Self) -> Self:
-        """Keep the running statistics as they are, and normalize with them in training too."""
-        self.stats_frozen = True
-        return self
+            warn(f"BatchNorm: a training batch has {fewest} values a channel; statistics of fewer "
+                 f"than {FEW} are noisy, and unlike those used in eval mode: take larger batches, "
+                 f"{'' if self.renorm else 'renorm=True, '}freeze_stats(), or GroupNorm or "
+                 f"LayerNorm")
 
     def extra_repr(self) -> str:
         parts = [f"{self.features}, eps={self.eps:g}, momentum={self.momentum}"]
@@ -187,7 +184,7 @@ class BatchNorm(Layer):
                               ("renorm", None), ("unbiased", True), ("gamma_init", 1.0)):
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")
-        return ", ".join(parts)
+        return ", ".join(parts + ["statistics frozen"] * self.stats_frozen)
 
 
 def _renorm(value: Any) -> Renorm | None:

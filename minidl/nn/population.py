@@ -1,4 +1,4 @@
-"""Statistics of a whole population, gathered batch by batch, in place of running averages.
+"""Layers with running statistics, and those of a whole population, gathered batch by batch.
 
 A layer whose `_populations` is a list (one for a BatchNorm, one a time step for a StepNorm)
 normalizes each batch with its own statistics, tells them of it, and leaves its running statistics
@@ -7,16 +7,43 @@ alone. `recalibrate` sets the list, and takes it away again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import ops
 from ..tensor import Tensor
+from .layer import Layer, Parameter
 
-if TYPE_CHECKING:
-    from .norm import BatchNorm
-    from .step_norm import StepNorm
+Self = TypeVar("Self", bound="Tracking")
+
+
+class Tracking(Layer):
+    """The base of layers that keep running statistics."""
+
+    features: int
+    eps: float
+    gamma: Parameter | None
+    beta: Parameter | None
+    running_mean: np.ndarray | None
+    running_var: np.ndarray | None
+    num_batches: np.ndarray | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stats_frozen = False
+        self._of_batch = False                                  # see nn.batch_statistics
+        self._populations: list[Population] | None = None       # see nn.recalibrate
+
+    def freeze_stats(self: Self, frozen: bool = True) -> Self:
+        """Keep the running statistics as they are, and normalize with them in training too; with
+        False let them move again."""
+        self.stats_frozen = frozen
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: what `batch_statistics` and `recalibrate` do is done to the original."""
+        return {**self.__dict__, "_of_batch": False, "_populations": None}
 
 
 class Population:
@@ -31,12 +58,23 @@ class Population:
         self.mean, self.var = np.zeros(features), np.zeros(features)
         self.count = self.batches = 0
 
-    def normalize(self, layer: BatchNorm | StepNorm, x: Tensor, mask: Any = None) -> Tensor:
-        """The layer's output for a batch, whose statistics are taken in."""
+    def normalize(self, layer: Tracking, x: Tensor, mask: Any = None) -> Tensor:
+        """The layer's output for a batch, whose statistics are taken in.
+
+        A batch of one value a channel, such as the rest of a data set may be, has no variance: it
+        is normalized with the statistics so far.
+        """
+        count = x.size // x.shape[-1] if mask is None else int(np.count_nonzero(mask))
+        if count == 1 and self.count > 1:
+            y = ops.batch_norm(x, layer.gamma, layer.beta, self.mean, self.var, eps=layer.eps,
+                               mask=mask)
+            value = x.data.reshape(-1, x.shape[-1])
+            self.add((value if mask is None else value[mask.reshape(-1)])[0].astype(np.float64),
+                     np.zeros(layer.features), 1)
+            return y
         mean, var = np.zeros(layer.features), np.zeros(layer.features)
         y = ops.batch_norm(x, layer.gamma, layer.beta, mean, var, training=True, momentum=1.0,
                            eps=layer.eps, mask=mask, unbiased=False)
-        count = x.size // x.shape[-1] if mask is None else int(np.count_nonzero(mask))
         if count:
             self.add(mean, var, count)
         return y

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,13 @@ import numpy as np
 from ..autograd import no_grad
 from ..ops.common import warn, whole
 from .layer import Layer
-from .norm import BatchNorm
-from .population import Population
+from .population import Population, Tracking
 from .step_norm import StepNorm
 
-# Gaps that recalibrate warns of: of the means in standard deviations, of the variances as a factor.
+# Gaps that recalibrate warns of: of the means in standard deviations, of the variances as a factor;
+# typical ones, and those of a single channel.
 LARGE_SHIFT, LARGE_FACTOR = 0.25, 1.5
-TRACKING = (BatchNorm, StepNorm)        # what has running statistics
+WORST_SHIFT, WORST_FACTOR = 1.0, 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Gap:
 
     `shift`: the root mean square over the channels of (running_mean - mean) / sqrt(var + eps);
     `factor`: the geometric mean of how many times larger or smaller running_var + eps was than
-    var + eps (1: equal). `values`: of each channel of the population, in `batches` batches; 0 if
-    no batch came by, which leaves the layer alone.
+    var + eps (1: equal); `worst_shift`, `worst_factor`: the largest of them. `values`: of each
+    channel of the population, in `batches` batches; 0 if no batch came by, which leaves the layer
+    alone.
 
     >>> nn.Gap("bn1", shift=0.4, factor=1.1, values=6400, batches=50).large
     True
@@ -45,11 +46,14 @@ class Gap:
     factor: float
     values: int
     batches: int
+    worst_shift: float = 0.0
+    worst_factor: float = 1.0
 
     @property
     def large(self) -> bool:
         """Whether it may well be seen in the model's outputs."""
-        return not (self.shift <= LARGE_SHIFT and self.factor <= LARGE_FACTOR)
+        return not (self.shift <= LARGE_SHIFT and self.factor <= LARGE_FACTOR
+                    and self.worst_shift <= WORST_SHIFT and self.worst_factor <= WORST_FACTOR)
 
 
 class Recalibration:
@@ -57,8 +61,8 @@ class Recalibration:
 
     >>> report = nn.recalibrate(nn.BatchNorm(2), [np.float32([[-1, 1], [1, -1]])])
     >>> print(report)
-    layer  values a channel  shift of the mean  factor of the variance
-    model                 2          0.000 std                   1.000
+    layer  values a channel  shift of the mean, worst  factor of the variance, worst
+    model                 2        0.000 std,   0.000                   1.000, 1.000
     """
 
     def __init__(self, gaps: list[Gap], before: list[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -72,25 +76,36 @@ class Recalibration:
 
     def __str__(self) -> str:
         width = max(5, *(len(gap.layer) for gap in self.gaps))
-        lines = [f"{'layer':{width}}  values a channel  shift of the mean  factor of the variance"]
+        lines = [f"{'layer':{width}}  values a channel  shift of the mean, worst"
+                 f"  factor of the variance, worst"]
         for gap in self.gaps:
-            found = f"{gap.shift:13.3f} std  {gap.factor:22.3f}" if gap.values else "not reached"
+            found = "not reached"
+            if gap.values:
+                found = (f"{gap.shift:11.3f} std, {gap.worst_shift:7.3f}"
+                         f"  {gap.factor:22.3f}, {gap.worst_factor:5.3f}")
             lines.append(f"{gap.layer:{width}}  {gap.values:16,}  {found}"
                          f"{'  large' if gap.values and gap.large else ''}")
         return "\n".join(lines)
 
+    __repr__ = __str__
 
-def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None) -> Recalibration:
+
+def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
+                run: Callable[[Any], Any] | None = None) -> Recalibration:
     """Give every BatchNorm the mean and variance of all values that it sees in `loader`, in place
     of running averages: Precise BN (Wu & Johnson 2021, section 3).
 
-    `loader` yields batches, or (batch, labels); `batches` is how many of them to take, None for
-    all. One pass over the data serves all layers: each normalizes a batch with the batch's own
-    statistics, as in training, everything else (dropout) works as in evaluation. The new
-    running_mean is the mean of all values, running_var their variance, E[var + mean^2] -
-    E[mean]^2 over the batches, each by its size; in recurrent layers with norm="batch" those of
-    each time step. Layers that are frozen or track no statistics are left alone; so are the modes
-    of all layers, gamma and beta, and `num_batches`.
+    `loader` yields batches, or (batch, labels), uint8 images divided by 255 as in `predict`;
+    `batches` is how many of them to take, None for all. For other models (several inputs, masks)
+    `run` says what to do with what the loader yields: lambda batch: model(batch[0], batch[1]).
+    One pass over the data serves all layers: each normalizes a batch, as a whole, with the batch's
+    own statistics; everything else works as in evaluation (no dropout; `training` is False).
+
+    The new running_mean is the mean of all values, running_var their variance, E[var + mean^2] -
+    E[mean]^2 over the batches, each by its size (a smaller last one counts for less, and nothing
+    is left to be corrected by M / (M - 1)); in recurrent layers with norm="batch" those of each
+    time step. Layers that are frozen or track no statistics are left alone; so are the modes
+    of all layers, gamma and beta, and `num_batches` (1 at least for a time step).
 
     Returns a report: how far the running statistics were off, layer by layer; its `restore()` takes
     the change back. A warning names the layers where the gap was large. ValueError if there is no
@@ -109,13 +124,19 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None)
         raise TypeError(f"recalibrate: model must be a Layer, got {type(model).__name__}")
     if batches is not None:
         batches = whole(batches, "recalibrate", "batches", 1)
-    named = {id(layer): (name or "model", layer) for name, layer in model.named_layers()
-             if isinstance(layer, TRACKING) and layer.running_mean is not None
-             and not layer.frozen and not layer.stats_frozen}
+    if not isinstance(loader, Iterable):
+        raise TypeError(f"recalibrate: loader must be an iterable of batches, "
+                        f"got {type(loader).__name__}")
+    named: dict[int, tuple[str, Tracking]] = {}
+    for name, layer in model.named_layers():
+        if (isinstance(layer, Tracking) and layer.running_mean is not None
+                and not layer.frozen and not layer.stats_frozen):
+            named.setdefault(id(layer), (name or "model", layer))
     if not named:
         raise ValueError("recalibrate: model has no BatchNorm with running statistics that are "
                          "not frozen")
-    found = _measure(model, [layer for _, layer in named.values()], loader, batches)
+    layers = [layer for _, layer in named.values()]
+    found = _measure(model, layers, itertools.islice(loader, batches), run)
     for name, layer in named.values():
         assert layer.running_var is not None
         for population in found[id(layer)]:
@@ -153,8 +174,8 @@ def _rows(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             batches.reshape(-1))
 
 
-def _measure(model: Layer, layers: list[Any], loader: Iterable[Any], batches: int | None
-             ) -> dict[int, list[Population]]:
+def _measure(model: Layer, layers: list[Tracking], loader: Iterable[Any],
+             run: Callable[[Any], Any] | None) -> dict[int, list[Population]]:
     """Run the model over the data; the populations of the layers, by id."""
     found = {id(layer): [Population(layer.features) for _ in _rows(layer)[0]] for layer in layers}
     modes = [(layer, layer.training) for _, layer in model.named_layers()]
@@ -164,9 +185,12 @@ def _measure(model: Layer, layers: list[Any], loader: Iterable[Any], batches: in
         for layer in layers:
             layer._populations = found[id(layer)]
         with no_grad():
-            for batch in itertools.islice(loader, batches):
+            for batch in loader:
                 drawn += 1
-                model(model._input(batch[0] if isinstance(batch, (tuple, list)) else batch))
+                if run is not None:
+                    run(batch)
+                else:
+                    model(model._input(batch[0] if isinstance(batch, (tuple, list)) else batch))
     finally:
         for layer in layers:
             layer._populations = None
@@ -182,13 +206,15 @@ def _gap(name: str, layer: Any, populations: list[Population]) -> Gap:
     if not reached:
         return Gap(name, 0.0, 1.0, 0, 0)
     means, variances, _ = _rows(layer)
+    var = np.array([populations[row].var for row in reached]) + layer.eps
+    off = means[reached] - np.array([populations[row].mean for row in reached])
     with np.errstate(divide="ignore", invalid="ignore"):    # eps 0 and a constant channel
-        var = np.array([populations[row].var for row in reached]) + layer.eps
-        off = means[reached] - np.array([populations[row].mean for row in reached])
-        shift = np.sqrt(np.mean(off**2 / var))
-        factor = np.exp(np.mean(np.abs(np.log((variances[reached] + layer.eps) / var))))
-    return Gap(name, float(shift), float(factor), sum(p.count for p in populations),
-               max(p.batches for p in populations))
+        shifts = np.where(off == 0, 0, np.abs(off) / np.sqrt(var))
+        ratio = (variances[reached] + layer.eps) / var
+        factors = np.where(variances[reached] + layer.eps == var, 0, np.abs(np.log(ratio)))
+    return Gap(name, float(np.sqrt(np.mean(shifts**2))), float(np.exp(factors.mean())),
+               sum(p.count for p in populations), max(p.batches for p in populations),
+               float(shifts.max()), float(np.exp(factors.max())))
 
 
 @contextlib.contextmanager
@@ -206,7 +232,7 @@ def batch_statistics(model: Layer) -> Iterator[None]:
     """
     if not isinstance(model, Layer):
         raise TypeError(f"batch_statistics: model must be a Layer, got {type(model).__name__}")
-    norms = [layer for _, layer in model.named_layers() if isinstance(layer, TRACKING)]
+    norms = [layer for _, layer in model.named_layers() if isinstance(layer, Tracking)]
     before = [layer._of_batch for layer in norms]
     try:
         for layer in norms:

@@ -72,6 +72,9 @@ class _Recurrent(Layer):
                              f"got {x.shape}{hint}")
         if x.shape[1] == 0:
             raise ValueError(f"{where}: x {x.shape} has no time steps, at least 1 is needed")
+        if x.dtype != self._dtype():
+            raise TypeError(f"{where}: x is {x.dtype}, the layer {self._dtype()}; convert with "
+                            f"astype")
         return x
 
     def _states(self, state: Any, x: Tensor) -> list[State]:
@@ -127,8 +130,8 @@ class RNN(_Recurrent):
     with a gamma of its own and no beta (b is there): h_t = tanh(LN(x_t W_x) + LN(h W_h) + b).
     norm="batch" (Cooijmans et al. 2016) does it by `StepNorm`, whose statistics are those of a time
     step, the first `max_steps` apart, counted from the start of the pass; gamma starts at 0.1. The
-    running statistics lag behind weights that learn fast: a lower rate at the end, or some batches
-    without learning, lets them settle before an evaluation.
+    running statistics lag behind weights that learn fast: a lower rate at the end lets them settle
+    before an evaluation, `nn.recalibrate` gives them those of the data.
 
     ValueError for arguments out of range, for x or a state of another shape, for no time steps,
     and for a training batch of one example with norm="batch"; TypeError for mixed dtypes.

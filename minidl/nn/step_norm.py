@@ -6,7 +6,7 @@ those of each time step are kept apart; statistics of an example need no such ca
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +14,13 @@ from .. import ops
 from ..ops.common import float_tensor, real_number, whole
 from ..tensor import Tensor
 from . import init
-from .layer import Layer, Parameter
+from .layer import Parameter
 from .layer_norm import _ExampleNorm
 from .linear import positive
-from .population import Population
-
-Self = TypeVar("Self", bound="StepNorm")
+from .population import Tracking
 
 
-class StepNorm(Layer):
+class StepNorm(Tracking):
     """Batch normalization of x (N, features) with statistics of its own for each time step
     (Cooijmans et al. 2016), called as norm(x, step) with steps counted from 0.
 
@@ -48,6 +46,10 @@ class StepNorm(Layer):
            [0. , 0. ]], dtype=float32)
     """
 
+    running_mean: np.ndarray        # a StepNorm always tracks them
+    running_var: np.ndarray
+    num_batches: np.ndarray
+
     def __init__(self, features: int, max_steps: int, gamma_init: float = 0.1,
                  shift: bool = False, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
         super().__init__()
@@ -59,14 +61,11 @@ class StepNorm(Layer):
             raise ValueError(f"StepNorm: momentum must be in [0, 1] or None, got {momentum!r}")
         self.features, self.max_steps, self.eps = features, max_steps, eps
         self.momentum = momentum
-        self.stats_frozen = False
         self.gamma = Parameter(init.constant((features,), gamma_init))
         self.beta = Parameter(init.constant((features,), 0.0)) if shift else None
         self.running_mean = np.zeros((max_steps, features), np.float32)
         self.running_var = np.ones((max_steps, features), np.float32)
         self.num_batches = np.zeros(max_steps, np.int64)
-        self._of_batch = False                                  # see nn.batch_statistics
-        self._populations: list[Population] | None = None       # see nn.recalibrate
 
     def forward(self, x: Any, step: int) -> Tensor:
         x = float_tensor(x, "StepNorm")
@@ -84,11 +83,6 @@ class StepNorm(Layer):
         return ops.batch_norm(x, self.gamma, self.beta, self.running_mean[row],
                               self.running_var[row], training, self.momentum, self.eps,
                               num_batches=self.num_batches[row, ...])
-
-    def freeze_stats(self: Self) -> Self:
-        """Keep the running statistics as they are, and normalize with them in training too."""
-        self.stats_frozen = True
-        return self
 
     def extra_repr(self) -> str:
         shift = "" if self.beta is None else ", shift=True"

@@ -26,7 +26,11 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     if isinstance(x, Tensor):
         return x
     if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)):
-        array = plain_array(x)
+        try:
+            array = plain_array(x)
+        except ValueError as error:
+            raise TypeError(f"{where}: {name} must be a tensor or an array, got a "
+                            f"{type(x).__name__} that is none: {error}") from None
         if array.dtype.kind == "c":
             raise TypeError(f"{where}: complex numbers are not supported, got {array.dtype}")
         if array.dtype.kind not in "fiub":

@@ -229,7 +229,7 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
         raise ValueError(
             f"batch_norm: x of shape {shape} has {values} value(s) a channel; in training at "
             f"least 2 are needed for a variance: use a larger batch (or drop_last=True in the "
-            f"loader), or call eval() to normalize with running statistics")
+            f"loader), or normalize with running statistics, as after eval()")
 
 
 def _wrong_length(name: str, value: Any, x: Tensor) -> ValueError:

@@ -128,8 +128,8 @@ def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, ru
                 use = "another ghost_batch, or larger batches"
             raise ValueError(
                 f"batch_norm: {what} of x {x.shape} leaves 1 value a channel; in training at least "
-                f"2 are needed for a variance: use {use}, or call eval() to normalize with running "
-                f"statistics")
+                f"2 are needed for a variance: use {use}, or normalize with running "
+                f"statistics, as after eval()")
     for part in parts:
         if not training:
             assert running.mean is not None and running.var is not None
@@ -156,7 +156,7 @@ def values_of_parts(shape: tuple[int, ...], mask: np.ndarray | None, ghost_batch
 
 def checked_mask(mask: Any, x: Tensor) -> np.ndarray:
     """A boolean array for the positions of x (..., C)."""
-    array = np.ascontiguousarray(mask.data if isinstance(mask, Tensor) else mask)
+    array = np.asarray(mask.data if isinstance(mask, Tensor) else mask, order="C")
     if array.dtype != np.bool_:
         raise TypeError(f"batch_norm: mask must be booleans, got {array.dtype}")
     if array.shape != x.shape[:-1]:

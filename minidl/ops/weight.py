@@ -34,7 +34,7 @@ class WeightNorm(Function):
         sums, _ = kernels.batch_norm_sums(dw, self.v, self.factors)
         with np.errstate(divide="ignore", invalid="ignore"):
             dgain = sums[1] / self.norms
-            slope = -self.factors[1] * dgain / self.norms
+            slope = -dgain / self.norms
         centre = np.stack([slope, np.zeros_like(slope)]).astype(dw.dtype)
         dv = kernels.batch_norm_input_grad(dw, self.v, self.factors, centre=centre)
         return dv, dgain.astype(dw.dtype)

@@ -226,3 +226,19 @@ def test_bad_arrays_to_fill():
     g = np.empty_like(x)
     with pytest.raises(ValueError, match="batch_norm_input_grad: out overlaps dy"):
         native.batch_norm_backward(**case, masked_out=g, out=g)
+
+
+@pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-20, 1e-19, 1e19, 1e20, 1e25, 1e35])
+def test_gradients_of_tiny_and_huge_values(scale):
+    """rstd times rstd would leave the range of float32; the gradient itself does not."""
+    z, dy = values(256, 8, dtype=np.float64), values(256, 8, seed=1)
+    x = (z * scale).astype(np.float32)
+    mean, var = native.batch_stats(x)
+    factors = native.batch_norm_factors(mean, var, None, None, 0.0, np.float32)
+    dx, dgamma, *_ = native.batch_norm_backward(dy, x, factors)
+    exact = x.astype(np.float64) / scale
+    xhat = (exact - exact.mean(axis=0)) / exact.std(axis=0)
+    g = dy.astype(np.float64)
+    expected = (g - g.mean(axis=0) - xhat * (g * xhat).mean(axis=0)) / exact.std(axis=0) / scale
+    assert np.abs(dx - expected).max() <= 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(dgamma, (g * xhat).sum(axis=0), rtol=1e-4, atol=1e-4)

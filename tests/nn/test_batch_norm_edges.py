@@ -58,7 +58,7 @@ def test_few_values_are_told_once_a_layer():
     layer, other = nn.BatchNorm(3), nn.BatchNorm(3)
     x = uniform(7, 3)
     (text,) = told(lambda: layer(x))
-    for part in ("BatchNorm(3)", "7 values a channel", "larger batches", "renorm",
+    for part in ("BatchNorm: ", "7 values a channel", "larger batches", "renorm",
                  "freeze_stats()"):
         assert part in text
     assert told(lambda: layer(x)) == []

@@ -195,6 +195,16 @@ def test_relu_and_sum_are_no_extra_pass(options, masked, monkeypatch):
 
 # --------------------------------------------------------------------------- modes and state
 
+def test_frozen_statistics_can_move_again_and_are_seen():
+    layer, x = nn.BatchNorm(3), uniform(16, 3)
+    assert "statistics frozen" in repr(layer.freeze_stats())
+    layer(x)
+    assert layer.num_batches == 0
+    assert "frozen" not in repr(layer.freeze_stats(False))
+    layer(x)
+    assert layer.num_batches == 1
+
+
 @every_option
 @maybe_masked
 @pytest.mark.parametrize("how", ["freeze_stats", "freeze"])

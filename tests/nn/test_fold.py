@@ -1,7 +1,9 @@
 """Folding: the same outputs without BatchNorm where that is possible, nothing else touched."""
 
 import copy
+import pickle
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,11 @@ from minidl import kernels, models, nn
 
 FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 TOLERANCE = {np.float32: 1e-4, np.float64: 1e-10}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    md.manual_seed(0)
 
 
 def settled(model, dtype=np.float32):
@@ -23,7 +30,7 @@ def settled(model, dtype=np.float32):
             layer.running_var[...] = rng.uniform(0.3, 3, layer.features)
             if layer.affine:
                 layer.gamma.data[...] = rng.normal(size=layer.features)
-                layer.beta.data[...] = rng.normal(size=layer.features)
+                layer.beta.data[...] = 1 + rng.normal(size=layer.features)
     return model
 
 
@@ -221,14 +228,103 @@ def test_training_mode_is_refused():
         nn.fold(lambda x: x)
 
 
-def test_a_use_that_cannot_be_seen_is_an_error():
-    """What goes through .data is outside the graph."""
-    model = settled(Custom(lambda m, x: m.norm(h := m.a(x)) + md.tensor(h.data)))
-    with pytest.raises(RuntimeError, match="in a way that the graph does not show"):
+UNSEEN = {
+    "through its array": lambda m, x: m.norm(h := m.a(x)) + md.tensor(h.data),
+    "hardly": lambda m, x: m.norm(h := m.a(x)) + 1e-3 * h.data,
+    "as a mask": lambda m, x: md.where((h := m.a(x)).data > 0, m.norm(h), 0.0),
+    "without a gradient": lambda m, x: m.norm(h := m.a(x)) * h.detach(),
+    "as an array beside the output": lambda m, x: (m.norm(h := m.a(x)), h.data.copy()),
+    "as a number beside the output": lambda m, x: (m.norm(h := m.a(x)), h.mean().item()),
+    "in an object": lambda m, x: SimpleNamespace(y=m.norm(h := m.a(x)), inner={"h": h.data}),
+    "as the array alone": lambda m, x: m.norm(h := m.a(x)).data + h.data,
+    "the layer's gamma": lambda m, x: m.norm(m.a(x)) * m.norm.gamma,
+}
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_the_graph_does_not_show_is_seen_in_the_outputs(name):
+    """And costs no other normalization its place."""
+    model = settled(Custom(UNSEEN[name]))
+    both = nn.Sequential(settled(nn.Sequential(nn.Dense(4, 4), nn.BatchNorm(4))), model).eval()
+    folded = quietly(both, images(3, 4))
+    assert folded.fold_report.folded == [("0.0", "0.1")]
+    assert list(folded.fold_report.left) == ["1.norm"]
+    assert "in a way that the graph does not show" in folded.fold_report.left["1.norm"]
+
+
+class Rectified(nn.Dense):
+    def forward(self, x):
+        return md.relu(super().forward(x))
+
+
+class RectifiedNorm(nn.BatchNorm):
+    def forward(self, x, mask=None):
+        return md.relu(super().forward(x, mask))
+
+
+class Noisy(nn.Identity):
+    def forward(self, x):
+        return 2.0 * x
+
+
+class Same(nn.Dense):
+    """Another class, but what it computes is the same."""
+
+
+@pytest.mark.parametrize("example", [False, True])
+@pytest.mark.parametrize(("layers", "words"), [
+    ([Rectified(4, 4), nn.BatchNorm(4)], None), ([nn.Dense(4, 4), RectifiedNorm(4)], "of its own"),
+    ([nn.Dense(4, 4), Noisy(), nn.BatchNorm(4)], None), ([Same(4, 4), nn.BatchNorm(4)], "")])
+def test_classes_with_a_forward_of_their_own(layers, words, example):
+    model, x = settled(nn.Sequential(*layers)), images(3, 4)
+    if words == "":
+        folds_completely(model, x, example)
+    else:
+        folded = quietly(model, *[x] * example)
+        assert folded.fold_report.folded == []
+        assert (words or "") in folded.fold_report.left[str(len(layers) - 1)]
+        agrees(folded, model, x)
+
+
+def test_examples_that_show_nothing_are_refused():
+    model = settled(Custom(lambda m, x: m.norm(m.a(x))))
+    for x in (np.full((3, 4), np.nan, np.float32), np.zeros((0, 4), np.float32)):
+        with pytest.raises(ValueError, match="example shows nothing"):
+            nn.fold(model, x)
+    x = images(3, 4)
+    x[0] = np.nan       # the rest shows it
+    assert norms(nn.fold(model, x)) == []
+    unseen = settled(Custom(UNSEEN["through its array"]))
+    assert norms(quietly(unseen, x)) == ["norm"]
+
+
+def test_a_forward_that_is_no_function_is_refused():
+    model = settled(Custom(lambda m, x: m.norm(m.a(x)) + np.random.default_rng().normal()))
+    with pytest.raises(RuntimeError, match="something else each time"):
         nn.fold(model, images(3, 4))
 
 
-def test_the_copy_is_a_model_as_any_other():
+def test_outputs_near_zero_and_large_means_fold():
+    """The check is made in float64, where rounding is no excuse."""
+    model = settled(Custom(lambda m, x: (y := m.norm(m.a(x))) - y.mean(axis=0, keepdims=True)))
+    assert norms(nn.fold(model, np.ones((3, 4), np.float32))) == []
+    model.a.bias.data[...] = 1e6
+    model.norm.running_mean[...] = 1e6
+    assert norms(nn.fold(model, images(3, 4))) == []
+    constant = md.tensor(images(3, 4))      # of float32: the check is in float32 then
+    assert norms(nn.fold(settled(Custom(lambda m, x: m.norm(m.a(x)) + constant)),
+                         images(3, 4))) == []
+
+
+def test_inputs_in_a_dict():
+    model = settled(Custom(lambda m, d: m.norm(m.a(d["x"]))))
+    folded = nn.fold(model, {"x": images(3, 4)})
+    assert norms(folded) == []
+    x = md.tensor(images(3, 4))
+    np.testing.assert_allclose(folded({"x": x}).data, model({"x": x}).data, rtol=1e-4)
+
+
+def test_the_copy_is_for_inference_and_stays_so(tmp_path):
     model = settled(models.MnistCNN())
     x = images(2, 28, 28, 1)
     folded = nn.fold(model, x)
@@ -236,13 +332,25 @@ def test_the_copy_is_a_model_as_any_other():
     assert set(folded.state_dict()) == {
         f"{name}.{kind}" for name in ("conv1", "conv2", "fc1", "fc2")
         for kind in ("weight", "bias")}
-    again = copy.deepcopy(folded)
-    agrees(again, folded, x)
-    with pytest.raises(ValueError, match="read-only"):
-        folded.load_state_dict(again.state_dict())
-    doubled = folded.astype(np.float64)
-    np.testing.assert_allclose(doubled(x.astype(np.float64)).data, model(x).data, 1e-4, 1e-4)
-    doubled.load_state_dict(again.state_dict())
+    with pytest.raises(RuntimeError, match="does not require a gradient"):
+        folded(x).sum().backward()
+    for made in (copy.deepcopy(folded), pickle.loads(pickle.dumps(folded)), folded,
+                 copy.deepcopy(folded).astype(np.float64)):
+        for p in made.parameters():
+            assert not p.requires_grad and not p.data.flags.writeable
+        close_to = made(x.astype(p.dtype)).data
+        np.testing.assert_allclose(close_to, model(x).data, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folded_state_goes_into_another_folded_copy(tmp_path):
+    model, other = settled(models.MnistCNN()), models.MnistCNN().eval()
+    x = images(2, 28, 28, 1)
+    folded, fresh = nn.fold(model, x), nn.fold(other, x)
+    fresh(x)            # its transformed weights are not those of what is loaded now
+    md.save(tmp_path / "folded.safetensors", folded.state_dict())
+    fresh.load_state_dict(md.load(tmp_path / "folded.safetensors"))
+    np.testing.assert_array_equal(fresh(x).data, folded(x).data)
+    assert not fresh.conv2.weight.data.flags.writeable
 
 
 def test_a_folded_residual_block_is_convolutions_alone(monkeypatch):

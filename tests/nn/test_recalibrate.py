@@ -215,8 +215,8 @@ NAN = np.full((7, 3), np.nan, np.float32)
     ((), [np.resize(np.float32([0, 1e25]), (7, 3))], ValueError, "not finite"),     # in float32
     ((Stumbles(),), batches(), RuntimeError, "stumbled"),
     ((), broken_loader, OSError, "no such file"),
-    ((), 5, TypeError, "not iterable"),
-    ((), [batches()[0], batches()[1][:1]], ValueError, "1 value"),
+    ((), 5, TypeError, "recalibrate: loader must be an iterable"),
+    ((), [batches()[1][:1], batches()[0]], ValueError, "1 value"),      # nothing to normalize by
     ((), [batches()[0], batches()[0][:, :2]], ValueError, "Dense"),
 ])
 def test_errors_change_nothing(more, loader, error, words):
@@ -241,3 +241,46 @@ def test_bad_arguments():
     for count in (0, -1, 1.5, True, "all"):
         with refuses(ValueError, "recalibrate: batches must be"):
             nn.recalibrate(nn.BatchNorm(3), batches(), batches=count)
+
+
+@pytest.mark.filterwarnings("ignore:recalibrate")
+def test_a_rest_of_one_value_counts_as_any_other():
+    """It is normalized with the statistics so far, as it has no variance of its own."""
+    x = uniform(9, 3).astype(np.float64)
+    bn = nn.BatchNorm(3).astype(np.float64)
+    nn.recalibrate(bn, [x[:4], x[4:8], x[8:]])
+    np.testing.assert_allclose(bn.running_mean, x.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(bn.running_var, x.var(axis=0), rtol=1e-12)
+    seen = []
+    model = nn.Sequential(nn.BatchNorm(3)).astype(np.float64)
+    model.register_forward_hook(lambda layer, inputs, y: seen.append(y.data))
+    nn.recalibrate(model, [x[:8], x[8:]])
+    expected = (x[8:] - x[:8].mean(axis=0)) / np.sqrt(x[:8].var(axis=0) + 1e-5)
+    np.testing.assert_allclose(seen[1], expected, rtol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:recalibrate")
+def test_run_says_what_to_do_with_a_batch():
+    """Masks and several inputs: what the loader yields goes to run as it is."""
+    x, mask = uniform(8, 5, 3).astype(np.float64), np.arange(40).reshape(8, 5) % 3 > 0
+    x[~mask] = 1e6
+    bn = nn.BatchNorm(3).astype(np.float64)
+    nn.recalibrate(bn, [{"x": x[:4], "mask": mask[:4]}, {"x": x[4:], "mask": mask[4:]}],
+                   run=lambda batch: bn(batch["x"], batch["mask"]))
+    np.testing.assert_allclose(bn.running_mean, x[mask].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(bn.running_var, x[mask].var(axis=0), rtol=1e-12)
+
+
+def test_a_shared_layer_has_its_first_name_and_all_its_values():
+    class Twice(nn.Layer):
+        def __init__(self):
+            self.bn = nn.BatchNorm(3)
+            self.again = self.bn
+
+        def forward(self, x):
+            return self.again(self.bn(x))
+
+    x = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)        # as the running statistics have it at first
+    (gap,) = nn.recalibrate(Twice(), [x]).gaps
+    assert (gap.layer, gap.values, gap.batches) == ("bn", 32, 2)

@@ -61,28 +61,27 @@ def batch_norm_finish(sums, factors, count):
 
     centre (2, C) is the gradient through the statistics as slope and offset:
 
-        -scale (dbeta / M + xhat dgamma / M) = (x - mean_hi) slope + offset.
+        -(dbeta / M + xhat dgamma / M) = (x - mean_hi) slope + offset.
     """
-    _, scale, _, rstd, mean_lo = factors.astype(np.float64)
+    _, _, _, rstd, mean_lo = factors.astype(np.float64)
     dbeta = sums[0]
     dgamma = (sums[1] - mean_lo * dbeta) * rstd
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope = -scale * rstd * dgamma / count
-        offset = -scale * dbeta / count - slope * mean_lo
+        slope = -rstd * dgamma / count
+        offset = -dbeta / count - slope * mean_lo
     dtype = factors.dtype
     return dgamma.astype(dtype), dbeta.astype(dtype), np.stack([slope, offset]).astype(dtype)
 
 
 def batch_norm_input_grad(dy, x, factors, relu=False, shortcut=None, centre=None, out=None,
                           threads=0):
-    """dx = scale g + (x - mean_hi) slope + offset; without `centre` (2, C), scale g."""
+    """dx = scale (g + (x - mean_hi) slope + offset); without `centre` (2, C), scale g."""
     g = dy
     if relu:
         g = np.where(_normalized(x, factors, shortcut) > 0, dy, dy.dtype.type(0))
-    dx = factors[1] * g
     if centre is not None:
-        dx += (x - factors[0]) * centre[0] + centre[1]
-    return into(out, dx)
+        g = g + ((x - factors[0]) * centre[0] + centre[1])
+    return into(out, factors[1] * g)
 
 
 def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None,
