@@ -6,8 +6,8 @@ With batches of 2 to 8 images, running statistics (an average over some tens of 
 normalized by another batch) say little of what the model computes; `nn.recalibrate` gives every
 BatchNorm the statistics of the training images instead (Precise BN: Wu & Johnson 2021). For each
 batch size the test accuracy is printed with running statistics, with precise ones, and with those
-of the test batches themselves, as the mean of the last few epochs' ends; docs/normalization.md has the
-figures. MNIST, which ships with the package, is the default.
+of the test batches themselves, as the mean of the last few epochs' ends; docs/normalization.md has
+the figures. MNIST, which ships with the package, is the default.
 """
 
 import argparse
