@@ -112,6 +112,12 @@ def cell_cases(n: int, hidden: int) -> list[Case]:
             Case(f"gru_cell {n}x{hidden}", "gru_cell", (n, hidden), 11 * size, "GB/s")]
 
 
+def sequence_cases(n: int, steps: int, features: int, hidden: int) -> list[Case]:
+    """Recurrent layers, whole: forward and backward over sequences (N, T, C)."""
+    return [Case(f"{kind} forward+backward {n}x{steps}x{features}→{hidden}", "recurrent",
+                 (kind, n, steps, features, hidden)) for kind in ("RNN", "GRU", "LSTM")]
+
+
 def optimizer_cases(network: str) -> list[Case]:
     count = PARAMETERS[network]
     return [Case(f"sgd_update {network}", "sgd_update", (network,), 20.0 * count, "GB/s"),
@@ -125,7 +131,8 @@ def sample_cases() -> list[Case]:
         *conv_cases(28, 1, 32), *conv_cases(14, 32, 64), *conv_cases(32, 16, 32, stride=2),
         *conv_cases(32, 32, 64, k=1), *matmul_cases(784, 256), *matmul_cases(3136, 128),
         *pool_cases(128, 28, 28, 32), *elementwise_cases(2**22), *loss_cases(128, 10),
-        *loss_cases(128, 1000), *cell_cases(128, 256), *optimizer_cases("mnist-cnn"),
+        *loss_cases(128, 1000), *cell_cases(128, 256),
+        *sequence_cases(100, 28, 28, 100), *optimizer_cases("mnist-cnn"),
     ]
 
 
@@ -152,5 +159,6 @@ def network_cases() -> list[Case]:
         *norm_cases(128, 32, 32, 64), *norm_cases(128, 8, 8, 256),
         *pool_cases(128, 28, 28, 32), *pool_cases(128, 32, 32, 64), *pool_cases(128, 8, 8, 256),
         *elementwise_cases(2**22), *loss_cases(128, 10), *loss_cases(128, 1000),
-        *cell_cases(128, 256), *optimizer_cases("mnist-cnn"), *optimizer_cases("resnet20"),
+        *cell_cases(128, 256), *sequence_cases(100, 28, 28, 100),
+        *optimizer_cases("mnist-cnn"), *optimizer_cases("resnet20"),
     ]

@@ -221,6 +221,18 @@ def softmax(m: int, classes: int) -> Run:
     return lambda: kernels.softmax(x)
 
 
+def recurrent(kind: str, n: int, steps: int, features: int, hidden: int) -> Run:
+    layer, dy = getattr(nn, kind)(features, hidden), normal(n, steps, hidden)
+    x = md.tensor(normal(n, steps, features), requires_grad=True)
+
+    def run() -> None:
+        x.grad = None
+        layer.zero_grad()
+        layer(x)[0].backward(dy)
+
+    return run
+
+
 def lstm_cell(n: int, hidden: int) -> Run:
     x, q, c = normal(n, 4 * hidden), normal(n, 4 * hidden), normal(n, hidden)
     return lambda: kernels.lstm_cell(x, q, c)

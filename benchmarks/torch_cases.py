@@ -224,6 +224,18 @@ def softmax(m: int, classes: int) -> Run:
     return lambda: F.softmax(x, 1)
 
 
+def recurrent(kind: str, n: int, steps: int, features: int, hidden: int) -> Run:
+    layer, dy = getattr(nn, kind)(features, hidden, batch_first=True), normal(n, steps, hidden)
+    x = normal(n, steps, features).requires_grad_()
+
+    def run() -> None:
+        x.grad = None
+        layer.zero_grad()
+        layer(x)[0].backward(dy)
+
+    return run
+
+
 def lstm_cell(n: int, hidden: int) -> Run:
     x, q, c = normal(n, 4 * hidden), normal(n, 4 * hidden), normal(n, hidden)
 
