@@ -11,7 +11,8 @@ from cython.parallel cimport prange
 from libc.string cimport memset
 
 from minidl_ext.micro cimport MR, block_columns, micro
-from minidl_ext.runtime cimport apart, output, real_array, same_dtype, scratch, team
+from minidl_ext.runtime cimport apart, has_length, new_array, output, real_array, same_dtype, \
+    scratch, team, typed_array
 
 import numpy as np
 
@@ -72,12 +73,16 @@ cdef void multiply_block(const floating* a, const floating* panel, floating* y, 
             rows[r] += length * s.a_step
 
 
-cdef void multiply(const floating* a, const floating* b, floating* y, floating* packed, Shape* s,
-                   int threads) noexcept nogil:
+cdef void pack(const floating* b, floating* packed, Shape* s, int threads) noexcept nogil:
+    cdef Py_ssize_t q
+    for q in prange(s.batch * s.panels, num_threads=threads, schedule='static'):
+        pack_panel(b + q // s.panels * s.k * s.n, packed + q * s.k * s.width, s, q % s.panels)
+
+
+cdef void multiply(const floating* a, floating* y, const floating* packed, Shape* s, int threads
+                   ) noexcept nogil:
     cdef Py_ssize_t tiles = (s.m + MR - 1) // MR, panels = s.batch * s.panels, i, q, p
     cdef Py_ssize_t panel_size = s.k * s.width
-    for q in prange(panels, num_threads=threads, schedule='static'):
-        pack_panel(b + q // s.panels * s.k * s.n, packed + q * panel_size, s, q % s.panels)
     # Neighbours share rows of a while the panels change: those are few and stay in cache.
     for i in prange(panels * tiles, num_threads=threads, schedule='static'):
         q = i // (tiles * s.panels)
@@ -86,16 +91,50 @@ cdef void multiply(const floating* a, const floating* b, floating* y, floating* 
                        y + q * s.m * s.n, s, i // s.panels % tiles * MR, p)
 
 
-def matmul(a, b, bint transpose_a=False, bint transpose_b=False, out=None, int threads=0):
+cdef void set_panels(Shape* s, Py_ssize_t itemsize, bint transpose_b) noexcept nogil:
+    """How b is read and packed, from its sizes."""
+    s.b_row, s.b_step = s.n, 1
+    if transpose_b:
+        s.b_row, s.b_step = 1, s.k
+    s.width = block_columns(itemsize)
+    s.panels = (s.n + s.width - 1) // s.width
+
+
+def matmul_panels(b, bint transpose_b=False, int threads=0):
+    """b (K, N), or (N, K) if `transpose_b`, packed for several products `matmul(a, b, panels=...)`,
+    in an order of its own."""
+    cdef cnp.ndarray w = real_array(b, "matmul_panels", "b", 2), packed
+    cdef Shape s
+    cdef cnp.npy_intp size
+    cdef int t
+    s.batch = 1
+    s.k, s.n = (w.shape[1], w.shape[0]) if transpose_b else (w.shape[0], w.shape[1])
+    set_panels(&s, w.itemsize, transpose_b)
+    size = s.panels * s.k * s.width
+    packed = new_array(1, &size, cnp.PyArray_TYPE(w))
+    t = team(threads, <double>size)
+    if cnp.PyArray_TYPE(w) == cnp.NPY_FLOAT32:
+        with nogil:
+            pack(<const float*>w.data, <float*>packed.data, &s, t)
+    else:
+        with nogil:
+            pack(<const double*>w.data, <double*>packed.data, &s, t)
+    return packed
+
+
+def matmul(a, b, bint transpose_a=False, bint transpose_b=False, panels=None, out=None,
+           int threads=0):
     """op(a) @ op(b) for matrices (M, K) and (K, N), or equally long stacks of them.
 
-    `transpose_a`: a is given as (K, M); `transpose_b`: b is given as (N, K).
+    `transpose_a`: a is given as (K, M); `transpose_b`: b is given as (N, K); `panels`:
+    matmul_panels(b, transpose_b), if they are known, of a single matrix.
     """
     cdef cnp.ndarray x = real_array(a, "matmul", "a", -1), w = real_array(b, "matmul", "b", -1), y
     cdef int ndim = cnp.PyArray_NDIM(x), team_size
     cdef cnp.npy_intp dims[3]
     cdef Shape s
     cdef cnp.ndarray packed
+    cdef bint known = panels is not None
     same_dtype(x, w, "matmul", "a", "b")
     if ndim not in (2, 3) or cnp.PyArray_NDIM(w) != ndim:
         raise ValueError(f"matmul: needs two matrices or two stacks of them, got shapes "
@@ -111,25 +150,30 @@ def matmul(a, b, bint transpose_a=False, bint transpose_b=False, out=None, int t
     s.a_row, s.a_step = s.k, 1
     if transpose_a:
         s.a_row, s.a_step = 1, s.m
-    s.b_row, s.b_step = s.n, 1
-    if transpose_b:
-        s.b_row, s.b_step = 1, s.k
+    set_panels(&s, x.itemsize, transpose_b)
     dims[0], dims[ndim - 2], dims[ndim - 1] = s.batch, s.m, s.n
     y = output(out, "matmul", ndim, dims, cnp.PyArray_TYPE(x))
     apart(y, x, "matmul", "a")
     apart(y, w, "matmul", "b")
     if s.batch * s.m * s.n == 0:
         return y
-    s.width = block_columns(x.itemsize)
-    s.panels = (s.n + s.width - 1) // s.width
-    packed = scratch(s.batch * s.panels * s.k * s.width * x.itemsize)
     team_size = team(threads, <double>s.batch * s.m * s.n * (s.k + 1) / 8)
+    if not known:
+        packed = scratch(s.batch * s.panels * s.k * s.width * x.itemsize)
+    else:
+        packed = typed_array(panels, "matmul", "panels", 1, cnp.PyArray_TYPE(x))
+        has_length(packed, s.batch * s.panels * s.k * s.width, "matmul", "panels")
+        apart(y, packed, "matmul", "panels")
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
         with nogil:
-            multiply(<const float*>x.data, <const float*>w.data, <float*>y.data,
-                     <float*>packed.data, &s, team_size)
+            if not known:
+                pack(<const float*>w.data, <float*>packed.data, &s, team_size)
+            multiply(<const float*>x.data, <float*>y.data, <const float*>packed.data, &s,
+                     team_size)
     else:
         with nogil:
-            multiply(<const double*>x.data, <const double*>w.data, <double*>y.data,
-                     <double*>packed.data, &s, team_size)
+            if not known:
+                pack(<const double*>w.data, <double*>packed.data, &s, team_size)
+            multiply(<const double*>x.data, <double*>y.data, <const double*>packed.data, &s,
+                     team_size)
     return y

@@ -37,8 +37,9 @@ class Sequence(Function):
         self.weight, self.bias, self.first, self.reverse = weight, bias, state[0], reverse
         self.y = kernels.empty((*x.shape[:2], weight.shape[0]), x.dtype)
         self.kept = []
+        panels = kernels.matmul_panels(weight)      # once, not at every step
         for t in self.places(reverse):
-            kept, state = self.step(x[t], kernels.matmul(state[0], weight), state)
+            kept, state = self.step(x[t], kernels.matmul(state[0], weight, panels=panels), state)
             self.kept.append(kept)
             self.y[t] = state[0]
         return (self.y, *state)
@@ -48,13 +49,13 @@ class Sequence(Function):
         dx = kernels.empty(shape, dy.dtype)
         dq = dx if self.dq_is_dx else kernels.empty(shape, dy.dtype)
         self.dbias = None
-        turned = np.ascontiguousarray(self.weight.T)        # once, not at every step
+        panels = kernels.matmul_panels(self.weight, transpose_b=True)
         for t, kept in zip(self.places(not self.reverse), reversed(self.kept), strict=True):
             dh = kernels.add(dh, dy[t])
             dx[t], part, more, rest = self.step_backward(dh, rest, kept)
             if not self.dq_is_dx:
                 dq[t] = part
-            dh = kernels.matmul(part, turned)
+            dh = kernels.matmul(part, self.weight, transpose_b=True, panels=panels)
             if more is not None:
                 kernels.add(dh, more, out=dh)
         return dx, self.weight_grad(dq) if self.needs_grad[1] else None, self.dbias, dh, *rest

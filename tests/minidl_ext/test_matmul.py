@@ -133,3 +133,31 @@ def test_operands_that_do_not_fit():
         assert str(b.shape) in str(info.value)
     with pytest.raises(TypeError, match="matmul: a is float32 but b is float64"):
         native.matmul(values(3, 4), f((4, 3)))
+
+
+@many
+@given(m=st.integers(0, 30), n=st.integers(0, 70), k=st.integers(0, 40),
+       transposes=st.sampled_from(TRANSPOSES), dtype=st.sampled_from([np.float32, np.float64]))
+def test_panels_made_before_change_nothing(m, n, k, transposes, dtype):
+    case = operands(values, m, n, k, *transposes, dtype=dtype)
+    panels = native.matmul_panels(case["b"], transposes[1])
+    assert panels.dtype == dtype
+    identical(native.matmul(**case, panels=panels), native.matmul(**case))
+    identical(native.matmul_panels(case["b"], transposes[1], threads=3), panels)
+    of_twin = twin.matmul_panels(case["b"], transposes[1])
+    np.testing.assert_allclose(twin.matmul(**case, panels=of_twin), twin.matmul(**case),
+                               rtol=1e-4, atol=1e-5)
+
+
+def test_panels_that_do_not_fit():
+    a, b = values(4, 3), values(3, 5)
+    panels = native.matmul_panels(b)
+    for wrong in (panels[:-1], np.append(panels, panels), native.matmul_panels(values(4, 5)),
+                  panels.astype(np.float64), panels[::2]):
+        with pytest.raises((TypeError, ValueError), match="matmul: panels"):
+            native.matmul(a, b, panels=wrong)
+    with pytest.raises(ValueError, match="overlaps panels"):
+        native.matmul(a, b, panels=panels, out=panels[:20].reshape(4, 5))
+    for wrong in (values(3), values(2, 3, 4), np.ones((2, 2), int)):
+        with pytest.raises((TypeError, ValueError), match="matmul_panels: b"):
+            native.matmul_panels(wrong)

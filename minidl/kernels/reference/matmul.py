@@ -3,11 +3,18 @@
 import numpy as np
 
 
-def matmul(a, b, transpose_a=False, transpose_b=False, out=None, threads=0):
+def matmul_panels(b, transpose_b=False, threads=0):
+    """b (K, N), or (N, K) if `transpose_b`, packed for several products `matmul(a, b, panels=...)`,
+    in an order of its own."""
+    return np.ascontiguousarray(b.T if transpose_b else b)
+
+
+def matmul(a, b, transpose_a=False, transpose_b=False, panels=None, out=None, threads=0):
     """op(a) @ op(b) for matrices (M, K) and (K, N), or equally long stacks of them.
 
-    `transpose_a`: a is given as (K, M); `transpose_b`: b is given as (N, K).
+    `transpose_a`: a is given as (K, M); `transpose_b`: b is given as (N, K); `panels`:
+    matmul_panels(b, transpose_b), if they are known, of a single matrix.
     """
     a = np.swapaxes(a, -1, -2) if transpose_a else a
     b = np.swapaxes(b, -1, -2) if transpose_b else b
-    return np.matmul(a, b, out=out)
+    return np.matmul(a, b if panels is None else panels, out=out)
