@@ -17,6 +17,7 @@ from tests.harness import (
     close,
     kernels_run,
     refuses,
+    small_batches,
     threads,
     uniform,
 )
@@ -318,6 +319,7 @@ def test_step_norm_by_its_definition():
     close(nn.StepNorm(3, 2, gamma_init=1.0).eval()(x, 1).data, x / np.sqrt(1 + 1e-5))
 
 
+@small_batches
 @pytest.mark.parametrize("stop", ["freeze", "freeze_stats", "eval"])
 def test_step_norm_stops_as_batch_norm_does(stop):
     norm, plain = nn.StepNorm(3, 2, gamma_init=1.0), nn.BatchNorm(3)
