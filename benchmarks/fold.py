@@ -77,8 +77,8 @@ def main() -> None:
     print(f"{about['cpu']}, {args.threads} threads, {about['date']}\n")
     same = outputs(trained(args.model), args.data)
     print(f"{same['images']:,} images: logits within {same['distance']:.1e} of their maximum "
-          f"({same['distance in float64']:.1e} in float64), accuracy {same['accuracy']:.4f}, "
-          f"folded {same['accuracy, folded']:.4f}\n")
+          f"({same['distance in float64']:.1e} in float64, of 1,000), "
+          f"accuracy {same['accuracy']:.4f}, folded {same['accuracy, folded']:.4f}\n")
     print("| batch | with BatchNorm | folded | times faster | rounds |\n|---|---|---|---|---|")
     rows = []
     for batch in BATCHES:

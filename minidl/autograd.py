@@ -54,6 +54,15 @@ class no_grad(contextlib.ContextDecorator):
         _mode.recording = _mode.before.pop()
 
 
+class recording(no_grad):
+    """Operations inside record a graph, within no_grad too."""
+
+    def __enter__(self) -> recording:
+        super().__enter__()
+        _mode.recording = True
+        return self
+
+
 def is_recording() -> bool:
     """Whether operations record a graph in this thread now."""
     return _mode.recording
@@ -64,12 +73,14 @@ class Deferred:
 
     `forward` may return one instead of an array, and `backward` may return one as a gradient.
     `compute` gives the array and may be called again. `reads` are the arrays it will be computed
-    from: the tensors that hold them have it computed before anyone can write to them.
+    from: the tensors that hold them have it computed before anyone can write to them (what nobody
+    can write to need not be among them).
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     reads: tuple[np.ndarray, ...] = ()
+    adopted = True      # by the tensor that held it: computing it again would cost something
     sources: tuple[weakref.ref[Tensor], ...] = ()
 
     def compute(self) -> np.ndarray:

@@ -94,10 +94,11 @@ class Tensor:
 
     def _adopt(self) -> None:
         """Keep the array, if whoever took the deferred one has computed it."""
-        if self._deferred is not None:
-            self._array = self._deferred.held()
-            if self._array is not None:
-                self._deferred = None
+        deferred = self._deferred
+        if deferred is not None and deferred.adopted:
+            array = deferred.held()
+            if array is not None:
+                self._array, self._deferred = array, None
 
     def _expose(self) -> None:
         """From now on a user may write to the array: compute what was still to be read from it."""
@@ -186,8 +187,7 @@ class Tensor:
                             "detach() it first")
         self._expose()      # a shallow copy shares the array
         return _rebuild, (type(self), self._values(), self._requires_grad,
-                          self.__dict__ if hasattr(self, "__dict__") else {},
-                          self._values().flags.writeable)
+                          self.__dict__ if hasattr(self, "__dict__") else {})
 
     # ---------------------------------------------------------------------------- the gradient
 
@@ -359,13 +359,13 @@ def _has_typed(obj: Any) -> bool:
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
-             attributes: dict[str, Any], writeable: bool) -> Tensor:
+             attributes: dict[str, Any]) -> Tensor:
     t = cls.__new__(cls)
-    if not writeable and array.flags.writeable:     # which copies and pickles of arrays forget
-        array.flags.writeable = False
     Tensor.__init__(t, array, requires_grad)
     if attributes:
         t.__dict__.update(attributes)
+        if attributes.get("constant"):      # see Parameter.fix: copies of arrays forget it
+            t._values().flags.writeable = False
     return t
 
 

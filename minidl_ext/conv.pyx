@@ -531,9 +531,11 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
     if s.n == 0:
         return y
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        forward(<const float*>a.data, <const float*>k.data, &end, <float*>y.data, &s, team(threads, work(&s)))
+        forward(<const float*>a.data, <const float*>k.data, &end, <float*>y.data, &s,
+                team(threads, work(&s)))
     else:
-        forward(<const double*>a.data, <const double*>k.data, &end, <double*>y.data, &s, team(threads, work(&s)))
+        forward(<const double*>a.data, <const double*>k.data, &end, <double*>y.data, &s,
+                team(threads, work(&s)))
     return y
 
 

@@ -2,11 +2,10 @@
 their mean square alone.
 
 One group is layer normalization over whole images, a group for each channel instance
-normalization; without the mean, filter response normalization. An image is worked on by one thread,
-with the loops of batch normalization (norm_rows.h): statistics of its channels, merged into those of
-the groups, which make the factors of each channel; backward, sums of its channels, merged likewise
-into slopes and offsets. What images add to the gradients of gamma and beta is summed in their order.
-Formulas are in the twin.
+normalization. An image is worked on by one thread, with the loops of batch normalization
+(norm_rows.h): statistics of its channels, merged into those of the groups, which make the factors
+of each channel; backward, sums of its channels, merged likewise into slopes and offsets. What
+images add to the gradients of gamma and beta is summed in their order. Formulas are in the twin.
 """
 cimport numpy as cnp
 from cython cimport floating

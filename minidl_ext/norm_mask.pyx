@@ -17,7 +17,12 @@ from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, ap
 from minidl_ext.runtime cimport has_length, new_array, output_like, real_array, scratch, \
     team, typed_array
 
+import numpy as np
+
 cnp.import_array()
+
+cdef enum:
+    LONG_RUN = 64       # rows that are worth to be written past the caches
 
 
 cdef inline Py_ssize_t run_end(const char* mask, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
@@ -61,10 +66,13 @@ cdef Py_ssize_t all_stats(const floating* x, const char* mask, Rows* s, char* me
     for c in range(n):
         mean[c] = var[c] = 0
     for q in range(s.chunks):
-        if counts[q]:
-            part = partial + 2 * q * n
+        part = partial + 2 * q * n
+        if counts[q] and total == 0:
+            memcpy(mean, part, n * sizeof(double))
+            memcpy(var, part + n, n * sizeof(double))
+        elif counts[q]:
             merge_stats(mean, var, total, part, part + n, counts[q], n)
-            total += counts[q]
+        total += counts[q]
     for c in range(n):
         var[c] = 1 if total == 0 else 0 if var[c] < 0 else var[c] / total
     return total
@@ -117,9 +125,11 @@ cdef void apply_block(const floating* x, const char* mask, const floating* short
         if not mask[first]:
             fill_rows(add, relu, y + at, (after - first) * n)
         elif floating is float:
-            apply_rows_f32(x + at, add, relu, y + at, n, after - first, n, factors, s.stream)
+            apply_rows_f32(x + at, add, relu, y + at, n, after - first, n, factors,
+                           s.stream and after - first >= LONG_RUN)
         else:
-            apply_rows_f64(x + at, add, relu, y + at, n, after - first, n, factors, s.stream)
+            apply_rows_f64(x + at, add, relu, y + at, n, after - first, n, factors,
+                           s.stream and after - first >= LONG_RUN)
         first = after
 
 
@@ -205,10 +215,10 @@ cdef void gradient_block(const floating* dy, const floating* x, const char* mask
             memset(dx + at, 0, (after - first) * n * sizeof(floating))
         elif floating is float:
             backward_rows_f32(dy + at, x + at, relu, add, dx + at, n, after - first, n, factors,
-                              slope, offset, s.stream)
+                              slope, offset, s.stream and after - first >= LONG_RUN)
         else:
             backward_rows_f64(dy + at, x + at, relu, add, dx + at, n, after - first, n, factors,
-                              slope, offset, s.stream)
+                              slope, offset, s.stream and after - first >= LONG_RUN)
         first = after
 
 
@@ -254,7 +264,7 @@ def masked_norm_backward(dy, x, mask, factors, bint training=True, bint relu=Fal
     cdef char* two = like(also, a, where, "also")
     cdef char* g = NULL
     cdef cnp.npy_intp n = s.channels
-    cdef Py_ssize_t r, count = 0
+    cdef Py_ssize_t count
     cdef int t = team(threads, 2.0 * s.rows * s.channels)
     like(d, a, where, "dy")
     if also is not None and masked_out is False:
@@ -269,8 +279,7 @@ def masked_norm_backward(dy, x, mask, factors, bint training=True, bint relu=Fal
     dbeta = new_array(1, &n, cnp.PyArray_TYPE(a))
     room = scratch((2 + 2 * t) * s.channels * a.itemsize)
     partial = scratch(2 * s.chunks * s.channels * sizeof(double))
-    for r in range(s.rows):
-        count += m.data[r] != 0
+    count = np.count_nonzero(m)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             backward(<float*>d.data, <float*>two, <float*>a.data, m.data, count, training, relu,

@@ -190,12 +190,12 @@ static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const R
 #undef FORM
 }
 
-/* dx = scale dy + (x - mean_hi) slope + offset: slope and offset are those of a group of channels. */
+/* dx = scale dy + (x - mean_hi) slope + offset, the last two those of a group of channels. */
 static void NAME(group_backward_rows)(const REAL *dy, const REAL *x, REAL *dx, ptrdiff_t rows,
                                       ptrdiff_t channels, const REAL *factors, const REAL *slope,
                                       const REAL *offset) {
-#define CALL(f, G, c) f(G, NO_MASK, THROUGH_GROUP, 0, dy + c, x + c, x + c, dx + c, channels, rows, \
-                        channels, factors + c, slope + c, offset + c)
+#define CALL(f, G, c) f(G, NO_MASK, THROUGH_GROUP, 0, dy + c, x + c, x + c, dx + c, channels, \
+                        rows, channels, factors + c, slope + c, offset + c)
     COLUMNS(gradient);
 #undef CALL
 }

@@ -81,11 +81,11 @@ def _name_layer(error: Exception, name: str) -> None:
 
 
 class Identity(Layer):
-    """y = x, for a place where a layer is expected.
+    """y = x, for a place where a layer is expected; a normalization's mask is ignored.
 
     >>> nn.Identity()(md.tensor([1., 2.]))
     tensor([1., 2.])
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, mask: Any = None) -> Any:
         return x

@@ -8,10 +8,10 @@ else uses that. Layers are told by their names, which are the same in every copy
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..autograd import reachable
+from ..autograd import reachable, recording
 from ..tensor import Tensor
 from .container import Identity, Sequential
 from .conv import Conv, ConvTranspose
@@ -122,17 +122,25 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     return (v for v in values_in(value) if isinstance(v, Tensor))
 
 
-def values_in(value: Any) -> Iterator[Any]:
+def values_in(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
     """All that is no container in a model's output: tensors, arrays, numbers and the like."""
+    seen = set() if seen is None else seen
+    inside: Iterable[Any] | None = None
     if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from values_in(item)
+        inside = value
     elif isinstance(value, dict):
-        yield from values_in(list(value.values()))
-    elif not isinstance(value, Tensor) and hasattr(value, "__dict__") and vars(value):
-        yield from values_in(vars(value))
-    else:
-        yield value
+        inside = value.values()
+    elif dataclasses.is_dataclass(value):
+        inside = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    elif not isinstance(value, (Tensor, Layer)) and getattr(value, "__dict__", None):
+        inside = vars(value).values()
+    if inside is None:
+        if value is not None and not isinstance(value, Layer):
+            yield value
+    elif id(value) not in seen:
+        seen.add(id(value))
+        for item in inside:
+            yield from values_in(item, seen)
 
 
 # ---------------------------------------------------------------------------------- the layers
@@ -144,8 +152,12 @@ def _norms(model: Layer) -> list[BatchNorm]:
 
 def _computes_as(layer: Layer | None, *kinds: type[Layer]) -> bool:
     """Whether it is one of these layers, or of a subclass that computes the same."""
-    return (layer is not None and "forward" not in _own(layer)
-            and any(type(layer).forward is kind.forward for kind in kinds))
+    if layer is None or "forward" in _own(layer):
+        return False
+    own = type(layer)
+    weight = getattr(own, "effective_weight", Weighted.effective_weight)
+    return (own.__call__ is Layer.__call__ and weight is Weighted.effective_weight
+            and any(own.forward is kind.forward for kind in kinds))
 
 
 def _own(layer: Layer) -> dict[str, Any]:
@@ -206,7 +218,8 @@ def _run(model: Layer, inputs: tuple[Any, ...]
     try:
         for layer in involved:
             _watch(layer, calls)
-        results = list(tensors_in(model(*inputs)))
+        with recording():
+            results = list(tensors_in(model(*inputs)))
     finally:
         for layer, forward in zip(involved, before, strict=True):
             layer.__dict__.pop("forward", None)
@@ -226,8 +239,8 @@ def _watch(layer: Layer, calls: list[_Call]) -> None:
 
     def noted(*inputs: Any, **options: Any) -> Any:
         output = forward(*inputs, **options)
-        calls.append(_Call(layer, (*inputs, *(v for v in options.values() if v is not None)),
-                           output))
+        given = [v for v in (*inputs, *options.values()) if v is not None]
+        calls.append(_Call(layer, tuple(given), output))
         return output
 
     noted.is_watching = "forward" not in layer.__dict__     # type: ignore[attr-defined]

@@ -25,8 +25,22 @@ class Parameter(Tensor):
     Parameter([1., 2.])
     """
 
+    constant: bool = False      # read-only, of a model that nn.fold made
+
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
+
+    def fix(self) -> None:
+        """Learn no more: no gradient, and nobody can write to the array, nor to that of a copy."""
+        self.requires_grad, self.grad, self.constant = False, None, True
+        self._expose()
+        self._set(self._values())
+
+    def _set(self, array: np.ndarray) -> None:
+        """Another array of the same shape, an array of the parameter's own."""
+        self._array, self._deferred = array, None
+        if self.constant:
+            array.flags.writeable = False
 
     def __repr__(self) -> str:
         return f"Parameter({np.array2string(self.data, separator=', ', prefix='Parameter(')})"
@@ -176,9 +190,7 @@ class Layer:
                 if isinstance(value, Parameter) and id(value) not in done:
                     done.add(id(value))
                     value._expose()
-                    array = value._values()
-                    value._array = array.astype(dtype)
-                    value._array.flags.writeable = array.flags.writeable
+                    value._set(value._values().astype(dtype))
                     value._grad = None
             for name, value in layer.__dict__.items():
                 if not name.startswith("_"):
@@ -204,7 +216,6 @@ class Layer:
             raise TypeError(f"{where}: state must be a dict of arrays, "
                             f"got {type(state).__name__}")
         own = dict(self._walk())
-        anew = "fold_report" in self.__dict__   # whose parameters are read-only, see nn.fold
         given = {}
         for name, value in state.items():
             try:
@@ -221,7 +232,7 @@ class Layer:
                   and not np.can_cast(value.dtype, own[name].dtype, "same_kind")]
         wrong += [f"{name}: the memory of the {kind} is read-only"
                   for name, kind, array in self._memory() if name in given
-                  and not (kind == "parameter" and anew) and not array.flags.writeable]
+                  and not array.flags.writeable and not getattr(own[name], "constant", False)]
         problems = []
         if strict and missing:
             problems.append("missing: " + ", ".join(missing))
@@ -234,12 +245,10 @@ class Layer:
         for name, value in self._walk():
             if name not in given:
                 continue
-            array = value.data if isinstance(value, Parameter) else value
-            if array.flags.writeable:
-                array[...] = given[name]
+            if isinstance(value, Parameter) and value.constant:
+                value._set(np.array(given[name], value.dtype, order="C"))
             else:
-                value._array = array = np.array(given[name], array.dtype, order="C")
-                array.flags.writeable = False
+                (value.data if isinstance(value, Parameter) else value)[...] = given[name]
 
     def _memory(self) -> Iterator[tuple[str, str, np.ndarray]]:
         """(name, kind, array) of each parameter and buffer."""

@@ -74,16 +74,15 @@ class BatchNorm(Tracking):
 
     `ghost_batch=n`: in training, every n images (the last ones may be fewer, but not one value a
     channel) are a batch of their own, and move the running statistics in their order (Hoffer et
-    al. 2017); each counts in `num_batches`. `renorm`: Batch
-    Renormalization (Ioffe 2017), a `Renorm`, a dict of its arguments, or True for its defaults;
-    the batches that count for its warm-up are `num_batches`.
+    al. 2017); each counts in `num_batches`. `renorm`: Batch Renormalization (Ioffe 2017), a
+    `Renorm`, a dict of its arguments, or True for its defaults; its warm-up counts `num_batches`.
 
     Called as `bn(x, mask=None)`. `mask`, booleans of shape x.shape[:-1], says which positions
     count: the others have no part in the statistics, are 0 in the output and in the gradient, and
     may hold anything, NaN too. A batch without any leaves the running statistics alone.
 
-    After `freeze_stats()` or `freeze()` the running statistics stay, and normalize in training
-    too, until `freeze_stats(False)`. A training batch with fewer than 8 values a channel gives a
+    After `freeze_stats()`, until `freeze_stats(False)`, or after `freeze()` the running statistics
+    stay, and normalize in training too. A training batch with fewer than 8 values a channel gives a
     warning, once a layer. `relu(bn(x))` and `relu(bn(x) + shortcut)` are one pass over memory, with
     every option.
 
@@ -114,6 +113,8 @@ class BatchNorm(Tracking):
     array([0.7, 0.8])
     """
 
+    _warned = False     # of few values a channel
+
     def __init__(self, features: int, eps: float = 1e-5, momentum: float | None = 0.1,
                  affine: bool = True, track_stats: bool = True, ghost_batch: int | None = None,
                  renorm: Renorm | Mapping[str, Any] | bool | None = None, unbiased: bool = True,
@@ -141,7 +142,6 @@ class BatchNorm(Tracking):
         self.running_mean = np.zeros(features, np.float32) if track_stats else None
         self.running_var = np.ones(features, np.float32) if track_stats else None
         self.num_batches = np.zeros((), np.int64) if track_stats else None
-        self._warned = False
 
     def forward(self, x: Any, mask: Any = None) -> Tensor:
         x = float_tensor(x, "BatchNorm")
@@ -184,7 +184,7 @@ class BatchNorm(Tracking):
                               ("renorm", None), ("unbiased", True), ("gamma_init", 1.0)):
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")
-        return ", ".join(parts + ["statistics frozen"] * self.stats_frozen)
+        return ", ".join(parts) + self._frozen_repr()
 
 
 def _renorm(value: Any) -> Renorm | None:

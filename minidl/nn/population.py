@@ -28,18 +28,18 @@ class Tracking(Layer):
     running_mean: np.ndarray | None
     running_var: np.ndarray | None
     num_batches: np.ndarray | None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stats_frozen = False
-        self._of_batch = False                                  # see nn.batch_statistics
-        self._populations: list[Population] | None = None       # see nn.recalibrate
+    stats_frozen = False
+    _of_batch = False                                   # see nn.batch_statistics
+    _populations: list[Population] | None = None        # see nn.recalibrate
 
     def freeze_stats(self: Self, frozen: bool = True) -> Self:
         """Keep the running statistics as they are, and normalize with them in training too; with
         False let them move again."""
-        self.stats_frozen = frozen
+        self.stats_frozen = bool(frozen)
         return self
+
+    def _frozen_repr(self) -> str:
+        return ", statistics frozen" if self.stats_frozen or self.frozen else ""
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: what `batch_statistics` and `recalibrate` do is done to the original."""

@@ -65,14 +65,15 @@ class Recalibration:
     model                 2        0.000 std,   0.000                   1.000, 1.000
     """
 
-    def __init__(self, gaps: list[Gap], before: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    def __init__(self, gaps: list[Gap], layers: list[Tracking]) -> None:
         self.gaps = gaps
-        self._before = before       # arrays of the layers, and what they held
+        self._before = [(layer, [array.copy() for array in _state(layer)]) for layer in layers]
 
     def restore(self) -> None:
         """Give the layers back the running statistics that they had."""
-        for array, values in self._before:
-            array[...] = values
+        for layer, before in self._before:
+            for array, values in zip(_state(layer), before, strict=True):
+                array[...] = values
 
     def __str__(self) -> str:
         width = max(5, *(len(gap.layer) for gap in self.gaps))
@@ -109,7 +110,8 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
 
     Returns a report: how far the running statistics were off, layer by layer; its `restore()` takes
     the change back. A warning names the layers where the gap was large. ValueError if there is no
-    layer to recalibrate, no batch, or a statistic that is not finite; then nothing is changed.
+    layer to recalibrate, no batch, a first one of one value a channel, or a statistic that is not
+    finite; then nothing is changed.
 
     >>> bn = nn.BatchNorm(1)
     >>> bn.running_mean[...] = 19.
@@ -124,9 +126,14 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
         raise TypeError(f"recalibrate: model must be a Layer, got {type(model).__name__}")
     if batches is not None:
         batches = whole(batches, "recalibrate", "batches", 1)
-    if not isinstance(loader, Iterable):
+    if run is not None and not callable(run):
+        raise TypeError(f"recalibrate: run must be a function of a batch, "
+                        f"got {type(run).__name__}")
+    try:
+        loader = iter(loader)
+    except TypeError:
         raise TypeError(f"recalibrate: loader must be an iterable of batches, "
-                        f"got {type(loader).__name__}")
+                        f"got {type(loader).__name__}") from None
     named: dict[int, tuple[str, Tracking]] = {}
     for name, layer in model.named_layers():
         if (isinstance(layer, Tracking) and layer.running_mean is not None
@@ -147,8 +154,7 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
                     f"recalibrate: the statistics of layer {name} are not finite: there are NaN "
                     f"or infinite values in loader, or in the model's weights")
     report = Recalibration([_gap(name, layer, found[id(layer)]) for name, layer in named.values()],
-                           [(array, array.copy()) for _, layer in named.values()
-                            for array in _state(layer)])
+                           layers)
     large = [gap.layer for gap in report.gaps if gap.values and gap.large]
     if large:       # before anything is changed: a warning may be made an error
         warn(f"recalibrate: the running statistics of {', '.join(large)} were far from those of "

@@ -87,7 +87,7 @@ class StepNorm(Tracking):
     def extra_repr(self) -> str:
         shift = "" if self.beta is None else ", shift=True"
         return (f"{self.features}, max_steps={self.max_steps}{shift}, eps={self.eps:g}, "
-                f"momentum={self.momentum}")
+                f"momentum={self.momentum}{self._frozen_repr()}")
 
 
 class RowNorm(_ExampleNorm):

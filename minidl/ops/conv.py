@@ -58,17 +58,18 @@ class Conv(Function):
             (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
             zip(x.shape[1:3], padding, dilation, weight.shape[:2], stride, strict=True)),
             weight.shape[3])
-        made = winograd_weights(weight) if self.algorithm == "winograd" else None
-        return PendingConv(x, shape, functools.partial(self._run, bias, transformed=made))
+        return PendingConv(x, shape, functools.partial(self._run, bias, constant=True))
 
     def _run(self, bias: np.ndarray | None, shortcut: np.ndarray | None = None,
-             rectify: bool = False, transformed: Any = None) -> np.ndarray:
-        """The output, plus a shortcut, then a ReLU if asked."""
+             rectify: bool = False, constant: bool = False) -> np.ndarray:
+        """The output, plus a shortcut, then a ReLU if asked; `constant`: nobody can write to the
+        weights."""
         kernel: Any = kernels.conv
         if self.algorithm == "direct":
             return kernel(self.x, self.weight, bias, *self.geometry, shortcut, rectify)
         kernel = kernels.winograd_conv
         if self.algorithm == "winograd":
+            transformed = winograd_weights(self.weight) if constant else None
             return kernel(self.x, self.weight, *self.geometry, bias, shortcut, rectify,
                           transformed)
         kernel = kernels.depthwise_conv

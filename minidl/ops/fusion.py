@@ -77,6 +77,8 @@ class NormOutput(Deferred):
 class ConvOutput(Deferred):
     """The output of a convolution with the statistics of its channels, which it has summed."""
 
+    adopted = False     # the next normalization wants the statistics too
+
     def __init__(self, array: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
         self.array = array
         self.mean, self.var = mean, var

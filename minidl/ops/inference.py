@@ -1,4 +1,5 @@
-"""Convolutions of weights that nobody can write to, as those of a model that `nn.fold` made.
+"""Convolutions of weights that nobody can write to, as those of a model that `nn.fold` made (and
+whose read-only flags nobody takes away).
 
 They can wait for their first use, to be computed together with what follows, the shortcut and the
 ReLU of a residual block; and what their kernels make of the weights is kept.
@@ -54,9 +55,15 @@ class PendingConv(Deferred):
         return PendingConv(self.x, self.shape, self.run, self.shortcut, relu=True)
 
 
-def read_only(*arrays: np.ndarray | None) -> bool:
-    """Whether nobody can write to any of these."""
-    return not any(a is not None and a.flags.writeable for a in arrays)
+def read_only(*arrays: Any) -> bool:
+    """Whether nobody can write to any of these, neither through the array nor through another one
+    that it is a view of."""
+    for a in arrays:
+        while isinstance(a, np.ndarray):
+            if a.flags.writeable:
+                return False
+            a = a.base
+    return True
 
 
 def winograd_weights(weight: np.ndarray) -> Any:

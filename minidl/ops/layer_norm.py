@@ -72,8 +72,10 @@ class TLU(Function):
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         dx = kernels.relu_backward(dy, kernels.subtract(self.y, self.tau))
-        dtau = sum_to(kernels.subtract(dy, dx), self.tau.shape) if self.needs_grad[1] else None
-        return dx, dtau
+        if not self.needs_grad[1]:
+            return dx, None
+        rest = np.where(self.y > self.tau, dy.dtype.type(0), dy)    # dy - dx, where dy is NaN too
+        return dx, sum_to(rest, self.tau.shape)
 
 
 def layer_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:

@@ -24,7 +24,7 @@ from .fusion import (
     PooledGrad,
     SummedGrad,
 )
-from .running import Correction, Limits, Running, corrected, uncorrected
+from .running import Correction, Limits, RunningStats, corrected, uncorrected
 
 
 class BatchNorm(Function):
@@ -144,7 +144,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     if ghost_batch is not None:
         ghost_batch = whole(ghost_batch, "batch_norm", "ghost_batch", 1)
     _check(x, gamma, beta, running_mean, running_var, training, eps, 2 if mask is None else 0)
-    running = Running(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
+    running = RunningStats(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
     if training and (renorm is not None or momentum is None or num_batches is not None):
         _check_running(running)
     if mask is not None or (training and ghost_batch is not None and ghost_batch < len(x)):
@@ -167,7 +167,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
                            correction=correction)
 
 
-def _check_running(running: Running) -> None:
+def _check_running(running: RunningStats) -> None:
     """What renormalization and a plain average need."""
     count = running.num_batches
     if count is not None and not (isinstance(count, np.ndarray) and count.shape == ()
@@ -203,6 +203,8 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
         raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
                          f"got shape {shape}")
     channels = shape[-1:]
+    if channels == (0,) and least == 0:
+        raise ValueError(f"batch_norm: x {shape} has no channels for a mask to be of")
     for name, value in (("gamma", gamma), ("beta", beta)):
         if value is not None and (value.shape != channels or value.dtype is not dtype):
             same_float("batch_norm", x=x, gamma=gamma, beta=beta)

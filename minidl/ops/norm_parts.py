@@ -18,7 +18,7 @@ from ..autograd import computed
 from ..tensor import Tensor
 from .fusion import NormOutput
 from .norm import BatchNorm
-from .running import Correction, Running, corrected, uncorrected
+from .running import Correction, RunningStats, corrected, uncorrected
 
 
 class Part:
@@ -109,7 +109,7 @@ class PartedBatchNorm(BatchNorm):
         return dx, dgamma, dbeta, masked
 
 
-def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: Running,
+def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: RunningStats,
                         training: bool, mask: Any, ghost_batch: int | None) -> Tensor:
     """`batch_norm` of virtual batches, or with a mask; see there."""
     if mask is not None:

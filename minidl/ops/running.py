@@ -24,7 +24,7 @@ def uncorrected(dgamma: np.ndarray, dbeta: np.ndarray, correction: Correction) -
     return (r * dgamma + d * dbeta).astype(dgamma.dtype)
 
 
-class Running:
+class RunningStats:
     """The running statistics of a channel each, and how a training batch moves them.
 
     Of each batch that is seen, `correction` comes before `update`. Attributes as the arguments of
@@ -48,9 +48,13 @@ class Running:
             r_max, d_max = self.renorm(int(self.num_batches))
         else:
             r_max, d_max = self.renorm
+        if not (r_max >= 1 and d_max >= 0):
+            raise ValueError(f"batch_norm: renorm must give r_max >= 1 and d_max >= 0, got "
+                             f"{(r_max, d_max)!r}")
         sigma = np.sqrt(self.var.astype(np.float64) + self.eps)
-        return (np.clip(np.sqrt(var + self.eps) / sigma, 1 / r_max, r_max),
-                np.clip((mean - self.mean) / sigma, -d_max, d_max))
+        with np.errstate(divide="ignore", invalid="ignore"):    # eps 0 and a variance of 0
+            r, d = np.sqrt(var + self.eps) / sigma, (mean - self.mean) / sigma
+        return np.clip(r, 1 / r_max, r_max), np.clip(d, -d_max, d_max)
 
     def update(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
         """Take in the statistics of a batch of `count` values a channel."""

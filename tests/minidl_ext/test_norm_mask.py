@@ -292,3 +292,10 @@ def test_out_and_bad_arrays():
         norm_mask.masked_norm_backward(**{**backward, "masked_out": False})
     with pytest.raises(ValueError, match="masked_stats: x needs a channel axis"):
         norm_mask.masked_stats(np.array(1.0), mask)
+
+
+def test_huge_means_of_float64_have_a_variance():
+    x = np.full((8, 3), 1e200)
+    mask = np.array([False, True] * 4)
+    mean, var, count = norm_mask.masked_stats(x, mask)
+    assert (mean == 1e200).all() and (var == 0).all() and count == 4

@@ -1,6 +1,8 @@
 """Folding: the same outputs without BatchNorm where that is possible, nothing else touched."""
 
+import collections
 import copy
+import dataclasses
 import pickle
 import warnings
 from types import SimpleNamespace
@@ -284,6 +286,111 @@ def test_classes_with_a_forward_of_their_own(layers, words, example):
         assert folded.fold_report.folded == []
         assert (words or "") in folded.fold_report.left[str(len(layers) - 1)]
         agrees(folded, model, x)
+
+
+class Called(nn.Dense):
+    def __call__(self, x):
+        return md.relu(super().__call__(x))
+
+
+class Halved(nn.Dense):
+    def effective_weight(self):
+        return self.weight * 0.5
+
+
+@pytest.mark.parametrize("example", [False, True])
+@pytest.mark.parametrize("kind", [Called, Halved])
+def test_classes_that_change_more_than_forward(kind, example):
+    model, x = settled(nn.Sequential(kind(4, 4), nn.BatchNorm(4))), images(3, 4)
+    folded = quietly(model, *[x] * example)
+    assert norms(folded) == ["1"]
+    agrees(folded, model, x)
+
+
+def test_folding_without_recording_sees_as_much():
+    model = settled(Custom(LEFT["output used twice"][0]))
+    with md.no_grad():
+        assert norms(quietly(model, images(3, 4))) == ["norm"]
+
+
+def test_integers_as_outputs_and_pairs_as_inputs():
+    labels = settled(Custom(lambda m, x: m.norm(m.a(x)).argmax(axis=-1)))
+    assert norms(nn.fold(labels, images(3, 4))) == []
+    model = settled(Custom(lambda m, x, state, nothing: m.norm(m.a(x)) + state[0] * state[1]))
+    x = images(3, 4)
+    assert norms(nn.fold(model, (x, (md.tensor(x), x), None))) == []
+
+
+def test_a_part_of_a_folded_model_loads_as_the_whole_does():
+    layers = [nn.Dense(4, 4), nn.BatchNorm(4)]
+    folded = nn.fold(settled(nn.Sequential(*layers)))
+    folded[0].load_state_dict({k: v + 1 for k, v in folded[0].state_dict().items()})
+    nn.Sequential(folded).load_state_dict(nn.Sequential(folded).state_dict())
+    x = images(3, 4)
+    np.testing.assert_allclose(folded(x).data, x @ folded[0].weight.data + folded[0].bias.data,
+                               rtol=1e-5, atol=1e-5)
+
+
+class Keeps(Custom):
+    """It keeps activations, and counts in a buffer."""
+
+    def forward(self, x):
+        self._seen = self.norm(self.a(x))
+        self.last = [md.relu(self._seen)]
+        self.calls = getattr(self, "calls", np.zeros(1)) + 1
+        return self._seen
+
+
+def test_what_forward_keeps_is_the_copys_own():
+    model = settled(Keeps(None))
+    folded = nn.fold(model, images(3, 4))
+    assert norms(folded) == [] and not hasattr(folded, "calls")
+
+
+@pytest.mark.parametrize("use", [lambda m, x: m.norm(m.a(x), mask=None),
+                                 lambda m, x: m.norm(m.a(x), None)])
+def test_a_mask_that_is_none_is_no_mask(use):
+    folds_completely(settled(Custom(use)), images(3, 4))
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    y: object
+    h: object
+
+
+@pytest.mark.parametrize("use", [
+    lambda m, x: Slotted(m.norm(h := m.a(x)), h), lambda m, x: (m.norm(h := m.a(x)), Slotted(0, h)),
+    lambda m, x: (m.norm(h := m.a(x)) + h.detach()) * 1e-12,
+    lambda m, x: m.norm(h := md.matmul(m.a(x), md.tensor(np.eye(4, dtype=np.float32)))) + 0 * h,
+    lambda m, x: m.norm(h := m.a(x + md.zeros((4,)) * md.ones(4))) + 1e-2 * h.detach()])
+def test_every_output_counts(use):
+    """In containers of any kind, however small; in float32 where float64 cannot be."""
+    folded = quietly(settled(Custom(use)), images(3, 4))
+    assert norms(folded) == ["norm"]
+
+
+def test_outputs_that_cannot_be_compared_are_refused():
+    model = settled(Custom(lambda m, x: (m.norm(m.a(x)), frozenset([1]), None)))
+    with pytest.raises(TypeError, match="cannot be compared"):
+        nn.fold(model, images(3, 4))
+
+
+def test_a_model_that_insists_on_its_dtype():
+    def use(m, x):
+        assert x.dtype == np.float32
+        return m.norm(m.a(x))
+    folds_completely(settled(Custom(use)), images(3, 4))
+
+
+def test_layers_in_containers_of_any_class():
+    pair = collections.namedtuple("pair", "a norm")
+    model = settled(Custom(lambda m, x: m.both.norm(m.both.a(x)) + m.named["b"](m.named["a"](x)),
+                           both=pair(nn.Dense(4, 4), nn.BatchNorm(4)),
+                           named=collections.OrderedDict(a=nn.Dense(4, 4), b=nn.BatchNorm(4))))
+    model.norm = None
+    folded = nn.fold(model, images(3, 4))
+    assert norms(folded) == [] and folded.both._fields == ("a", "norm")
 
 
 def test_examples_that_show_nothing_are_refused():

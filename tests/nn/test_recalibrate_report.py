@@ -142,3 +142,12 @@ def test_copies_made_meanwhile_are_layers_as_ever(copied):
         assert layer.num_batches == 1
         expected = (x - layer.running_mean) / np.sqrt(layer.running_var + layer.eps)
         close(layer.eval()(x).data, expected)
+
+
+@large_gaps
+def test_restore_after_a_conversion():
+    bn = nn.BatchNorm(3)
+    report = nn.recalibrate(bn, [uniform(16, 3) + 5])
+    bn.astype(np.float64)
+    report.restore()
+    assert (bn.running_mean == 0).all() and (bn.running_var == 1).all()

@@ -135,3 +135,24 @@ def test_transformed_weights_are_kept_as_long_as_the_weights():
     del conv
     gc.collect()
     assert set(inference._transformed) == before
+
+
+def test_a_view_that_is_read_only_is_not_enough():
+    """Its base can be written to."""
+    conv = Conv("direct")
+    base = conv.w.copy()
+    view = base.view()
+    view.flags.writeable = False
+    assert not pending(conv(w=view))
+
+
+@ALGORITHM
+@pytest.mark.parametrize("made_in", ["native", "numpy"])
+def test_another_backend_may_compute_it(made_in, algorithm):
+    conv = Conv(algorithm)
+    with md.use_backend(made_in):
+        y = conv()
+        expected = conv.expected()
+    assert pending(y)
+    with md.use_backend("numpy" if made_in == "native" else "native"):
+        np.testing.assert_allclose(y.data, expected, rtol=1e-4, atol=1e-4)
