@@ -14,7 +14,7 @@ from ..ops.common import warn
 from ..tensor import Tensor
 from .container import Identity
 from .fold_trace import Pairs, neighbours, traced, values_in
-from .layer import Layer, Parameter
+from .layer import Layer, Parameter, replaced
 from .linear import Weighted
 from .norm import BatchNorm
 
@@ -140,21 +140,7 @@ def _replace(model: Layer, norm: Layer) -> None:
     identity = Identity().eval()
     for _, layer in list(model.named_layers()):
         for name, value in layer.__dict__.items():
-            layer.__dict__[name] = _replaced(value, norm, identity)
-
-
-def _replaced(value: Any, norm: Layer, identity: Identity) -> Any:
-    if value is norm:
-        return identity
-    if isinstance(value, list):
-        value[:] = [_replaced(item, norm, identity) for item in value]
-    elif isinstance(value, dict):
-        for key in value:
-            value[key] = _replaced(value[key], norm, identity)
-    elif isinstance(value, tuple):
-        items = [_replaced(item, norm, identity) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return value
+            layer.__dict__[name] = replaced(value, lambda v: identity if v is norm else v)
 
 
 # ----------------------------------------------------------------------------------- the check

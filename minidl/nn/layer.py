@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -185,6 +186,11 @@ class Layer:
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"astype: layers are float32 or float64, got {dtype}")
         done = set()
+
+        def converted(value: Any) -> Any:
+            floats = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+            return value.astype(dtype) if floats else value
+
         for _, layer in self.named_layers():
             for _, value in layer._items():
                 if isinstance(value, Parameter) and id(value) not in done:
@@ -194,7 +200,7 @@ class Layer:
                     value._grad = None
             for name, value in layer.__dict__.items():
                 if not name.startswith("_"):
-                    layer.__dict__[name] = _converted(value, dtype)
+                    layer.__dict__[name] = replaced(value, converted)
         return self
 
     # ------------------------------------------------------------------------------------ state
@@ -279,21 +285,27 @@ class Layer:
         values = x.data if isinstance(x, Tensor) else plain_array(x)
         if values.ndim == 0:
             raise ValueError("predict: x needs a batch axis, got a number")
-        modes = [(layer, layer.training) for _, layer in self.named_layers()]
         outputs = []
+        with self._evaluating():
+            for start in range(0, max(len(values), 1), batch_size):
+                output = self(self._input(values[start:start + batch_size]))
+                if not isinstance(output, Tensor):
+                    raise TypeError(f"predict: {type(self).__name__} returns a "
+                                    f"{type(output).__name__}, not a tensor")
+                outputs.append(output.data)
+        return np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Within the block: eval mode and no graph. The modes of the layers are restored."""
+        modes = [(layer, layer.training) for _, layer in self.named_layers()]
         try:
             self.eval()
             with no_grad():
-                for start in range(0, max(len(values), 1), batch_size):
-                    output = self(self._input(values[start:start + batch_size]))
-                    if not isinstance(output, Tensor):
-                        raise TypeError(f"predict: {type(self).__name__} returns a "
-                                        f"{type(output).__name__}, not a tensor")
-                    outputs.append(output.data)
+                yield
         finally:
             for layer, mode in modes:
                 layer.training = mode
-        return np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
 
     def _input(self, x: Any) -> Tensor:
         """A batch of arrays or tensors as the model takes it: uint8 images divided by 255."""
@@ -352,17 +364,19 @@ class StateError(KeyError, ValueError):
         return str(self.args[0])
 
 
-def _converted(value: Any, dtype: np.dtype) -> Any:
-    """A value with the float arrays in it, and in lists, tuples and dicts, in another dtype."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return value.astype(dtype)
+def replaced(value: Any, f: Callable[[Any], Any]) -> Any:
+    """f(value); of lists, tuples and dicts, as `_flatten` looks into them, f of what is inside."""
     if isinstance(value, list):
-        value[:] = [_converted(item, dtype) for item in value]
+        value[:] = [replaced(item, f) for item in value]
     elif isinstance(value, dict):
         for key in value:
-            value[key] = _converted(value[key], dtype)
-    elif type(value) is tuple:
-        return tuple([_converted(item, dtype) for item in value])
+            value[key] = replaced(value[key], f)
+    elif isinstance(value, tuple):
+        items = [replaced(item, f) for item in value]
+        if any(new is not old for new, old in zip(items, value, strict=True)):
+            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    else:
+        return f(value)
     return value
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import no_grad
 from ..ops.common import warn, whole
 from .layer import Layer
 from .population import Population, Tracking
@@ -184,13 +183,11 @@ def _measure(model: Layer, layers: list[Tracking], loader: Iterable[Any],
              run: Callable[[Any], Any] | None) -> dict[int, list[Population]]:
     """Run the model over the data; the populations of the layers, by id."""
     found = {id(layer): [Population(layer.features) for _ in _rows(layer)[0]] for layer in layers}
-    modes = [(layer, layer.training) for _, layer in model.named_layers()]
     drawn = 0
     try:
-        model.eval()
         for layer in layers:
             layer._populations = found[id(layer)]
-        with no_grad():
+        with model._evaluating():
             for batch in loader:
                 drawn += 1
                 if run is not None:
@@ -200,8 +197,6 @@ def _measure(model: Layer, layers: list[Tracking], loader: Iterable[Any],
     finally:
         for layer in layers:
             layer._populations = None
-        for each, mode in modes:
-            each.training = mode
     if not drawn:
         raise ValueError("recalibrate: loader has no batch")
     return found

@@ -26,18 +26,16 @@ from ..autograd import Deferred, GradSum, computed
 PAIR = (2, 2)
 
 
-class NormOutput(Deferred):
-    """The output of a normalization, perhaps with a shortcut added and a ReLU, on first use.
+class Pending(Deferred):
+    """What an operation makes of x, perhaps with a shortcut added and a ReLU, on first use.
 
-    `factors` are those of the kernels, or what stands for them in a subclass.
+    A subclass says how it is computed, and makes another one like itself in `ending`.
     """
 
-    in_parts = False        # otherwise one set of factors is that of all positions
-
-    def __init__(self, x: np.ndarray, factors: Any, shortcut: np.ndarray | None = None,
-                 relu: bool = False) -> None:
-        self.x, self.factors, self.shortcut, self.relu = x, factors, shortcut, relu
-        self.shape, self.dtype = x.shape, x.dtype
+    def __init__(self, x: np.ndarray, shape: tuple[int, ...], shortcut: np.ndarray | None,
+                 relu: bool) -> None:
+        self.x, self.shortcut, self.relu = x, shortcut, relu
+        self.shape, self.dtype = shape, x.dtype
         self.reads = (x,) if shortcut is None else (x, shortcut)
         self._made: weakref.ref[np.ndarray] | None = None
 
@@ -50,19 +48,43 @@ class NormOutput(Deferred):
         return y
 
     def _computed(self) -> np.ndarray:
-        return kernels.batch_norm_apply(self.x, self.factors, self.shortcut, self.relu)
+        raise NotImplementedError
+
+    def ending(self, shortcut: np.ndarray | None, relu: bool) -> Deferred:
+        """The same with this shortcut and this ReLU."""
+        raise NotImplementedError
 
     def held(self) -> np.ndarray | None:
         return self._made() if self._made is not None else None
 
-    def plus(self, other: np.ndarray) -> NormOutput | None:
+    def plus(self, other: np.ndarray) -> Deferred | None:
         if (self.shortcut is not None or self.relu or other.shape != self.shape
                 or other.dtype != self.dtype):
             return None
-        return type(self)(self.x, self.factors, other)
+        return self.ending(other, False)
 
-    def with_relu(self) -> NormOutput:
-        return type(self)(self.x, self.factors, self.shortcut, relu=True)
+    def with_relu(self) -> Deferred | None:
+        return self.ending(self.shortcut, True)
+
+
+class NormOutput(Pending):
+    """The output of a normalization.
+
+    `factors` are those of the kernels, or what stands for them in a subclass.
+    """
+
+    in_parts = False        # otherwise one set of factors is that of all positions
+
+    def __init__(self, x: np.ndarray, factors: Any, shortcut: np.ndarray | None = None,
+                 relu: bool = False) -> None:
+        super().__init__(x, x.shape, shortcut, relu)
+        self.factors = factors
+
+    def _computed(self) -> np.ndarray:
+        return kernels.batch_norm_apply(self.x, self.factors, self.shortcut, self.relu)
+
+    def ending(self, shortcut: np.ndarray | None, relu: bool) -> NormOutput:
+        return type(self)(self.x, self.factors, shortcut, relu)
 
     def pooled(self, window: Any, stride: Any, padding: Any) -> np.ndarray | None:
         """Its max-pool, computed in the same pass: of 2x2 windows side by side, without a

@@ -15,44 +15,34 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Deferred
+from .fusion import Pending
 
 # By the id of a weight: the weight, for whose life it is kept; the backend; what that made of it.
 _transformed: dict[int, tuple[weakref.ref[np.ndarray], str, np.ndarray]] = {}
 
 
-class PendingConv(Deferred):
-    """The output of a convolution, perhaps with a shortcut added and a ReLU, on first use.
+class PendingConv(Pending):
+    """The output of a convolution; `run(shortcut, rectify)` computes it from x.
 
-    `run(shortcut, rectify)` computes it from x.
+    Once it is computed nothing takes it over: that would convolve again.
     """
 
     def __init__(self, x: np.ndarray, shape: tuple[int, ...], run: Callable[..., np.ndarray],
                  shortcut: np.ndarray | None = None, relu: bool = False) -> None:
-        self.x, self.run, self.shortcut, self.relu = x, run, shortcut, relu
-        self.shape, self.dtype = shape, x.dtype
-        self.reads = (x,) if shortcut is None else (x, shortcut)
-        self._made: weakref.ref[np.ndarray] | None = None
+        super().__init__(x, shape, shortcut, relu)
+        self.run = run
 
-    def compute(self) -> np.ndarray:
-        y = self.held()
-        if y is None:
-            y = self.run(self.shortcut, self.relu)
-            self._made = weakref.ref(y)
-        return y
+    def _computed(self) -> np.ndarray:
+        return self.run(self.shortcut, self.relu)
 
-    def held(self) -> np.ndarray | None:
-        return self._made() if self._made is not None else None
+    def ending(self, shortcut: np.ndarray | None, relu: bool) -> PendingConv:
+        return PendingConv(self.x, self.shape, self.run, shortcut, relu)
 
-    def plus(self, other: np.ndarray) -> PendingConv | None:
-        if (self.shortcut is not None or self.relu or self.held() is not None
-                or other.shape != self.shape or other.dtype != self.dtype):
-            return None
-        return PendingConv(self.x, self.shape, self.run, other)
+    def plus(self, other: np.ndarray) -> Deferred | None:
+        return None if self.held() is not None else super().plus(other)
 
-    def with_relu(self) -> PendingConv | None:
-        if self.held() is not None:
-            return None
-        return PendingConv(self.x, self.shape, self.run, self.shortcut, relu=True)
+    def with_relu(self) -> Deferred | None:
+        return None if self.held() is not None else super().with_relu()
 
 
 def read_only(*arrays: Any) -> bool:

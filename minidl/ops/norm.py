@@ -14,7 +14,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function, GradSum, computed
 from ..tensor import Tensor
-from .common import float_tensor, real_number, same_float, whole
+from .common import float_tensor, same_float, whole
 from .fusion import (
     ConvOutput,
     MaskedGrad,
@@ -24,7 +24,7 @@ from .fusion import (
     PooledGrad,
     SummedGrad,
 )
-from .running import Correction, Limits, RunningStats, corrected, uncorrected
+from .running import Correction, Limits, RunningStats, check_limits, corrected, uncorrected
 
 
 class BatchNorm(Function):
@@ -180,18 +180,10 @@ def _check_running(running: RunningStats) -> None:
     if running.renorm is not None:
         if running.mean is None or running.var is None:
             raise ValueError("batch_norm: renorm needs running_mean and running_var")
-        if callable(running.renorm):
-            if running.num_batches is None:
-                raise ValueError("batch_norm: a function as renorm needs num_batches")
-            return
-        if not isinstance(running.renorm, (tuple, list)) or len(running.renorm) != 2:
-            raise TypeError(f"batch_norm: renorm must be (r_max, d_max) or a function that gives "
-                            f"them, got {running.renorm!r}")
-        r_max, d_max = running.renorm
-        if not (real_number(r_max, "batch_norm", "r_max of renorm") >= 1
-                and real_number(d_max, "batch_norm", "d_max of renorm") >= 0):
-            raise ValueError(f"batch_norm: renorm must be (r_max, d_max) with r_max >= 1 and "
-                             f"d_max >= 0, got {running.renorm!r}")
+        if not callable(running.renorm):
+            check_limits(running.renorm)
+        elif running.num_batches is None:
+            raise ValueError("batch_norm: a function as renorm needs num_batches")
 
 
 def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+
+from .common import real_number
 
 Correction = tuple[np.ndarray, np.ndarray]      # r and d, float64 (C,)
 Limits = tuple[float, float] | Callable[[int], tuple[float, float]]     # r_max and d_max
@@ -22,6 +25,18 @@ def uncorrected(dgamma: np.ndarray, dbeta: np.ndarray, correction: Correction) -
     """sum(dy (xhat r + d)) from dgamma = sum(dy xhat) and dbeta = sum(dy)."""
     r, d = correction
     return (r * dgamma + d * dbeta).astype(dgamma.dtype)
+
+
+def check_limits(limits: Any) -> None:
+    """(r_max, d_max) are numbers of at least 1 and 0."""
+    if not isinstance(limits, (tuple, list)) or len(limits) != 2:
+        raise TypeError(f"batch_norm: renorm must be (r_max, d_max) or a function that gives "
+                        f"them, got {limits!r}")
+    r_max, d_max = limits
+    if not (real_number(r_max, "batch_norm", "r_max of renorm") >= 1
+            and real_number(d_max, "batch_norm", "d_max of renorm") >= 0):
+        raise ValueError(f"batch_norm: renorm must be (r_max, d_max) with r_max >= 1 and "
+                         f"d_max >= 0, got {limits!r}")
 
 
 class RunningStats:
@@ -43,14 +58,12 @@ class RunningStats:
         if self.renorm is None:
             return None
         assert self.mean is not None and self.var is not None
-        if callable(self.renorm):
+        limits = self.renorm
+        if callable(limits):
             assert self.num_batches is not None
-            r_max, d_max = self.renorm(int(self.num_batches))
-        else:
-            r_max, d_max = self.renorm
-        if not (r_max >= 1 and d_max >= 0):
-            raise ValueError(f"batch_norm: renorm must give r_max >= 1 and d_max >= 0, got "
-                             f"{(r_max, d_max)!r}")
+            limits = limits(int(self.num_batches))
+            check_limits(limits)
+        r_max, d_max = limits
         sigma = np.sqrt(self.var.astype(np.float64) + self.eps)
         with np.errstate(divide="ignore", invalid="ignore"):    # eps 0 and a variance of 0
             r, d = np.sqrt(var + self.eps) / sigma, (mean - self.mean) / sigma
