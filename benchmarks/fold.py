@@ -10,7 +10,6 @@ turn, the waiting one stopped; medians of rounds.
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import minidl as md
 from examples.cifar10 import normalize
 from minidl import data, models, nn
 
-from . import arguments, compare, machine
+from . import arguments, compare, machine, report
 from .cases import Case
 
 BATCHES = (1, 128)
@@ -88,10 +87,7 @@ def main() -> None:
         print(f"| {batch} | {plain['median'] * 1e3:.2f} ms | {row['ours']['median'] * 1e3:.2f} ms "
               f"| {ratio['median']:.2f} | {ratio['min']:.2f}-{ratio['max']:.2f} |", flush=True)
         rows.append(row)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "fold.json"
-    path.write_text(json.dumps({"machine": about, "outputs": same, "rows": rows}, indent=1))
-    print(f"saved {path}")
+    report.save(args.out, "fold", {"machine": about, "outputs": same, "rows": rows})
 
 
 if __name__ == "__main__":

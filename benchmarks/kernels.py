@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 from contextlib import ExitStack
 
 from . import arguments, compare, machine, report
@@ -64,11 +63,10 @@ def main() -> None:
             print(report.line(report.kernel_cells(row)), flush=True)
             rows.append(row)
 
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "kernels.json"
-    path.write_text(json.dumps({"machine": about, "threads": args.threads, "rounds": args.rounds,
-                                "seconds": args.seconds, "can": can, "rows": rows}, indent=1))
-    print(f"\nsaved {path}")
+    print()
+    report.save(args.out, "kernels", {"machine": about, "threads": args.threads,
+                                      "rounds": args.rounds, "seconds": args.seconds, "can": can,
+                                      "rows": rows})
 
 
 if __name__ == "__main__":

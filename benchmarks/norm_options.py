@@ -10,9 +10,8 @@ image, as of sequences of different lengths.
 from __future__ import annotations
 
 import argparse
-import json
 
-from . import arguments, compare, machine
+from . import arguments, compare, machine, report
 from .cases import Case
 from .minidl_cases import NORM_OPTIONS
 
@@ -37,10 +36,7 @@ def main() -> None:
         print(f"| {name} | {ratio['median']:.2f} | {ratio['min']:.2f}-{ratio['max']:.2f} |",
               flush=True)
         rows[name] = found
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "norm_options.json"
-    path.write_text(json.dumps({"machine": about, "rows": rows}, indent=1))
-    print(f"saved {path}")
+    report.save(args.out, "norm_options", {"machine": about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ is shown apart: a sum of 4 values, over the addition itself.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ import minidl as md
 from minidl import kernels
 from minidl.autograd import Function
 
-from . import arguments, machine, minidl_cases, workloads
+from . import arguments, machine, minidl_cases, report, workloads
 
 
 class Replay:
@@ -144,10 +143,7 @@ def main() -> None:
             rows.append(row)
     entry = kernel_entry(args.seconds)
     print(f"\na kernel's entry: {entry * 1e6:.2f} µs")
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "overhead.json"
-    path.write_text(json.dumps({"machine": about, "rows": rows, "kernel_entry": entry}, indent=1))
-    print(f"saved {path}")
+    report.save(args.out, "overhead", {"machine": about, "rows": rows, "kernel_entry": entry})
 
 
 if __name__ == "__main__":

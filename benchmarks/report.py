@@ -1,9 +1,18 @@
-"""Tables and pictures of results."""
+"""Tables, pictures and files of results."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+
+def save(folder: Path, name: str, results: dict[str, Any]) -> None:
+    """Write results to <name>.json in the folder, which is made, and say so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(results, indent=1))
+    print(f"saved {path}")
 
 
 def time_text(seconds: float) -> str:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import statistics
 import tempfile
 from contextlib import ExitStack
@@ -198,11 +197,8 @@ def main() -> None:
             result = compare_torch(cases + NORM * ("batchnorm" in wanted), sources, args)
 
     about |= {"torch": result["rows"][0]["torch"]} if name == "torch" else {}
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{name}.json"
-    path.write_text(json.dumps({"machine": about, "threads": args.threads, "rounds": args.rounds,
-                                "seconds": args.seconds, **result}, indent=1))
-    print(f"saved {path}")
+    report.save(args.out, name, {"machine": about, "threads": args.threads, "rounds": args.rounds,
+                                 "seconds": args.seconds, **result})
 
 
 if __name__ == "__main__":

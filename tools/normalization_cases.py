@@ -44,9 +44,7 @@ class Case:
                  rng.normal(size=self.shape).astype(dtype)] for _ in range(STEPS)]
 
     def positions(self) -> np.ndarray | None:
-        if not self.mask:
-            return None
-        return np.random.default_rng(1).random(self.shape[:-1]) < 0.7
+        return positions(self.shape) if self.mask else None
 
     def parameters(self, layer: nn.Layer, dtype: Any) -> list[nn.Parameter]:
         """The layer's parameters, filled with numbers around 1 unless `first_values`."""
@@ -54,6 +52,11 @@ class Case:
         for p in [] if self.first_values else layer.parameters():
             p.data[...] = (1 + 0.3 * rng.normal(size=p.shape)).astype(dtype)
         return layer.parameters()
+
+
+def positions(shape: tuple[int, ...]) -> np.ndarray:
+    """A mask for inputs of this shape."""
+    return np.random.default_rng(1).random(shape[:-1]) < 0.7
 
 
 def ours(case: Case, dtype: Any) -> Results:
@@ -158,16 +161,15 @@ def batch(name: str, shape: tuple[int, ...] = (6, 3, 3, 4), mask: bool = False,
                      if key in ("momentum", "eps", "unbiased", "ghost_batch", "affine")}
     if options.get("renorm"):
         options_there["renorm"] = options["renorm"].limits
-    case = Case(name, lambda: nn.BatchNorm(shape[-1], **options), formulas.batch_norm, shape, mask,
-                shortcut, first_values="gamma_init" in options, torch=torch)
+    counted = positions(shape) if mask else None
 
     def formula(x: np.ndarray, state: dict[str, Any], gamma: Any = 1.0, beta: Any = 0.0
                 ) -> np.ndarray:
-        return formulas.batch_norm(x, gamma, beta, state, mask=case.positions(),
-                                   tracked=bool(state), **options_there)
+        return formulas.batch_norm(x, gamma, beta, state, mask=counted, tracked=bool(state),
+                                   **options_there)
 
-    case.formula = formula
-    return case
+    return Case(name, lambda: nn.BatchNorm(shape[-1], **options), formula, shape, mask, shortcut,
+                first_values="gamma_init" in options, torch=torch)
 
 
 def torch_batch_norm(**options: Any) -> Any:
@@ -244,7 +246,7 @@ class Thresholded(nn.Layer):
 
 def cases() -> list[Case]:
     """All rows of the table."""
-    positions = Case("", nn.Identity, np.array, mask=True).positions()
+    counted = positions((6, 3, 3, 4))
     keras = {"eps": 1e-3, "momentum": 0.01, "unbiased": False}
     there = torch_batch_norm
     flat = (16, 5)
@@ -259,7 +261,7 @@ def cases() -> list[Case]:
         batch("momentum=0.01, unbiased=False (Flax)", momentum=0.01, unbiased=False),
         batch("gamma_init=0", gamma_init=0.0, torch=there()),
         batch("ghost_batch=4", ghost_batch=4, torch=there(ghost_batch=4)),
-        batch("mask", mask=True, torch=there(mask=positions)),
+        batch("mask", mask=True, torch=there(mask=counted)),
         batch("mask, ghost_batch=4", mask=True, ghost_batch=4),
         batch("renorm", renorm=RENORM),
         batch("renorm, ghost_batch=4, momentum=None", renorm=RENORM, ghost_batch=4, momentum=None),
@@ -268,7 +270,7 @@ def cases() -> list[Case]:
         batch("relu(BatchNorm + shortcut), ghost_batch=4", shortcut=True, ghost_batch=4,
               torch=there(ghost_batch=4)),
         batch("relu(BatchNorm + shortcut), mask", shortcut=True, mask=True,
-              torch=there(mask=positions)),
+              torch=there(mask=counted)),
         batch("relu(BatchNorm + shortcut), renorm", shortcut=True, renorm=RENORM),
         Case("eval mode", lambda: nn.BatchNorm(4),
              lambda x, state, *p: formulas.batch_norm(x, *p, state, training=False),

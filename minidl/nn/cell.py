@@ -29,6 +29,7 @@ class Cell(Layer):
     """
 
     gates, kind = 1, "tanh"
+    bias_h: Parameter | None = None     # of the class: one cell has such a bias
 
     def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
                  max_steps: int) -> None:
@@ -49,8 +50,8 @@ class Cell(Layer):
         """(h of every step (T, N, hidden), the last state); `reverse` begins at the last step."""
         shares = ops.matmul(x, self.weight_x)
         if self.norm_h is None:
-            return sequence(self.kind, self.shifted(shares), self.weight_h,
-                            getattr(self, "bias_h", None), state, reverse)
+            return sequence(self.kind, self.shifted(shares), self.weight_h, self.bias_h, state,
+                            reverse)
         return self.normalized(shares, state, reverse)
 
     def shifted(self, shares: Tensor) -> Tensor:

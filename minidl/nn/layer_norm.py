@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.common import float_tensor, real_number
+from ..ops.common import float_tensor, not_negative
 from ..tensor import Tensor
 from . import init
 from .layer import Layer, Parameter
@@ -17,12 +17,13 @@ from .linear import positive
 class _ExampleNorm(Layer):
     """What these layers have: features, eps, and gamma and beta where they want them."""
 
+    beta: Parameter | None = None       # of the class: some have no such entry
+
     def __init__(self, features: int, eps: float, affine: bool, shifts: bool = True) -> None:
         super().__init__()
         where = type(self).__name__
         positive(where, features=features)
-        if not real_number(eps, where, "eps") >= 0:
-            raise ValueError(f"{where}: eps must be >= 0, got {eps!r}")
+        not_negative(eps, where, "eps")
         self.features = features
         self.eps: Any = eps
         self.gamma = Parameter(init.constant((features,), 1.0)) if affine else None

@@ -16,7 +16,7 @@ from ..tensor import Tensor
 from . import init
 from .layer import Parameter
 from .linear import positive
-from .population import Tracking
+from .population import Tracking, check_momentum
 
 FEW = 8     # values a channel: statistics of fewer are too noisy to go without a word
 
@@ -123,8 +123,7 @@ class BatchNorm(Tracking):
         positive("BatchNorm", features=features)
         if not 0 <= real_number(eps, "BatchNorm", "eps") < math.inf:
             raise ValueError(f"BatchNorm: eps must be >= 0 and finite, got {eps!r}")
-        if momentum is not None and not 0 <= real_number(momentum, "BatchNorm", "momentum") <= 1:
-            raise ValueError(f"BatchNorm: momentum must be in [0, 1] or None, got {momentum!r}")
+        check_momentum(momentum, "BatchNorm")
         if ghost_batch is not None:
             positive("BatchNorm", ghost_batch=ghost_batch)
         self.renorm = _renorm(renorm)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import ops
+from ..ops.common import real_number
 from ..tensor import Tensor
 from .layer import Layer, Parameter
 
@@ -44,6 +45,12 @@ class Tracking(Layer):
     def __getstate__(self) -> dict[str, Any]:
         """For copies: what `batch_statistics` and `recalibrate` do is done to the original."""
         return {**self.__dict__, "_of_batch": False, "_populations": None}
+
+
+def check_momentum(momentum: float | None, where: str) -> None:
+    """A number from 0 to 1, or None."""
+    if momentum is not None and not 0 <= real_number(momentum, where, "momentum") <= 1:
+        raise ValueError(f"{where}: momentum must be in [0, 1] or None, got {momentum!r}")
 
 
 class Population:

@@ -23,8 +23,9 @@ class _Recurrent(Layer):
 
     parts: tuple[str, ...] = ("h",)         # of a state
 
-    def __init__(self, in_features: int, hidden: int, num_layers: int, bias: bool, dropout: float,
-                 bidirectional: bool, norm: str | None, max_steps: int) -> None:
+    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
+                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
+                 max_steps: int = 128) -> None:
         super().__init__()
         where = type(self).__name__
         positive(where, in_features=in_features, hidden=hidden, num_layers=num_layers,
@@ -175,12 +176,6 @@ class GRU(_Recurrent):
     ((8, 10, 10), (2, 8, 5))
     """
 
-    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
-                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
-                 max_steps: int = 128) -> None:
-        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
-                         max_steps)
-
     def cell(self, in_features: int, bias: bool) -> Cell:
         return GRUCell(in_features, self.hidden, bias, self.norm, self.max_steps)
 
@@ -208,12 +203,6 @@ class LSTM(_Recurrent):
     """
 
     parts = ("h", "c")
-
-    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
-                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
-                 max_steps: int = 128) -> None:
-        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
-                         max_steps)
 
     def cell(self, in_features: int, bias: bool) -> Cell:
         return LSTMCell(in_features, self.hidden, bias, self.norm, self.max_steps)

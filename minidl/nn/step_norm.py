@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..ops.common import float_tensor, real_number, whole
+from ..ops.common import float_tensor, not_negative, real_number, whole
 from ..tensor import Tensor
 from . import init
 from .layer import Parameter
 from .layer_norm import _ExampleNorm
 from .linear import positive
-from .population import Tracking
+from .population import Tracking, check_momentum
 
 
 class StepNorm(Tracking):
@@ -55,10 +55,8 @@ class StepNorm(Tracking):
         super().__init__()
         positive("StepNorm", features=features, max_steps=max_steps)
         gamma_init = real_number(gamma_init, "StepNorm", "gamma_init")
-        if not real_number(eps, "StepNorm", "eps") >= 0:
-            raise ValueError(f"StepNorm: eps must be >= 0, got {eps!r}")
-        if momentum is not None and not 0 <= real_number(momentum, "StepNorm", "momentum") <= 1:
-            raise ValueError(f"StepNorm: momentum must be in [0, 1] or None, got {momentum!r}")
+        not_negative(eps, "StepNorm", "eps")
+        check_momentum(momentum, "StepNorm")
         self.features, self.max_steps, self.eps = features, max_steps, eps
         self.momentum = momentum
         self.gamma = Parameter(init.constant((features,), gamma_init))
@@ -98,8 +96,7 @@ class RowNorm(_ExampleNorm):
         super().__init__(features, eps, affine=True, shifts=shift)
 
     def forward(self, x: Any, step: int = 0) -> Tensor:
-        beta = getattr(self, "beta", None)
-        return ops.layer_norm(self.checked(x), self.gamma, beta, self.eps)
+        return ops.layer_norm(self.checked(x), self.gamma, self.beta, self.eps)
 
 
 def step_norm(kind: str | None, features: int, max_steps: int, shift: bool = False

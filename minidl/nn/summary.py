@@ -8,6 +8,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from .layer import Layer, Parameter
+from .linear import Weighted
 
 
 def summarize(model: Layer, input_shape: int | tuple[int, ...]) -> str:
@@ -18,11 +19,11 @@ def summarize(model: Layer, input_shape: int | tuple[int, ...]) -> str:
     handles = []
 
     def note(layer: Layer, inputs: tuple[Any, ...], output: Any) -> None:
-        made_of_weights = bool(inputs) and isinstance(inputs[0], Parameter)     # see `weight`
-        if isinstance(output, Tensor) and not made_of_weights:
+        if isinstance(output, Tensor) and id(layer) not in transforms:
             shapes[id(layer)] = output.shape[1:]
 
     layers = list(model.named_layers())
+    transforms = {id(layer.transform) for _, layer in layers if isinstance(layer, Weighted)}
     for _, layer in layers:
         handles.append(layer.register_forward_hook(note))
     try:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import ops
-from ..ops.common import real_number
+from ..ops.common import not_negative
 from ..ops.weight import norms
 from ..tensor import Tensor
 from .layer import Layer, Parameter
@@ -40,8 +40,7 @@ class WeightStandardization(Layer):
 
     def __init__(self, eps: float) -> None:
         super().__init__()
-        if not real_number(eps, "weight_standardization", "eps") >= 0:
-            raise ValueError(f"weight_standardization: eps must be >= 0, got {eps!r}")
+        not_negative(eps, "weight_standardization", "eps")
         self.eps = eps
 
     def forward(self, v: Any) -> Tensor:

@@ -73,6 +73,14 @@ def real_number(value: Any, where: str, name: str) -> float:
     return float(value)
 
 
+def not_negative(value: Any, where: str, name: str) -> float:
+    """A real number as a float; a ValueError if it is below 0, or NaN."""
+    number = real_number(value, where, name)
+    if not number >= 0:
+        raise ValueError(f"{where}: {name} must be >= 0, got {value!r}")
+    return number
+
+
 def whole(value: Any, where: str, name: str, least: int) -> int:
     """A whole number as an int; a ValueError for anything else, and for less than `least`."""
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import float_tensor, real_number, same_float, whole
+from .common import float_tensor, not_negative, same_float, whole
 from .math import abs, add, multiply, power
 from .reduce import mean, sum_to
 
@@ -208,7 +208,4 @@ def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int
         if value is not None and value.shape != x.shape[-1:]:
             raise ValueError(f"{where}: {name} must have shape ({x.shape[-1]},) for x {x.shape}, "
                              f"got {value.shape}")
-    eps = real_number(eps, where, "eps")
-    if not eps >= 0:
-        raise ValueError(f"{where}: eps must be >= 0, got {eps!r}")
-    return x, gamma, beta, eps
+    return x, gamma, beta, not_negative(eps, where, "eps")

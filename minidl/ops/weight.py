@@ -13,7 +13,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import float_tensor, real_number, same_float
+from .common import float_tensor, not_negative, same_float
 
 
 class WeightNorm(Function):
@@ -101,9 +101,7 @@ def weight_standardization(v: Any, eps: float = 1e-5) -> Tensor:
             [ 1.,  1.]])
     """
     v = _weights("weight_standardization", v, 2)
-    eps = real_number(eps, "weight_standardization", "eps")
-    if not eps >= 0:
-        raise ValueError(f"weight_standardization: eps must be >= 0, got {eps!r}")
+    eps = not_negative(eps, "weight_standardization", "eps")
     return WeightStandardization.apply(v, eps=eps)
 
 
