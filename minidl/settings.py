@@ -13,9 +13,10 @@ from . import kernels
 
 
 def set_num_threads(n: int) -> None:
-    """Use exactly `n` threads (1 to 1024) in kernels, however many cores there are.
+    """Use up to `n` threads (1 to 1024) in kernels, however many CPUs there are.
 
-    The results of kernels do not depend on it. TypeError unless n is an integer, ValueError unless
+    Where other processes use the CPUs, fewer run: threads that wait for one that has no CPU are
+    slower than one alone. Results do not depend on the number. TypeError unless n is an integer, ValueError unless
     it is in the range.
 
     >>> before = md.get_num_threads()
@@ -32,7 +33,7 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The number of threads that kernels use.
+    """The number of threads that kernels use at most.
 
     At import: `OMP_NUM_THREADS` if set, else the CPUs that this process may use (its affinity
     and its cgroup's quota). After a fork, 1 in the child: GNU OpenMP's threads do not survive.

@@ -10,8 +10,9 @@ of the array lives, and only then is the `Buffer` deallocated and its memory put
 list of its size. Nothing is ever released by hand, so an array that a user still holds is
 never written by someone else. All of it happens under the GIL, which is its lock.
 
-*Threads.* Kernels take `threads`; 0 means the setting of `set_num_threads`. Work too small to
-repay a parallel region stays on one thread. Results never depend on the count.
+*Threads.* Kernels take `threads`; 0 means as many as `set_num_threads` allows and other processes
+leave (`team.h`). Work too small to repay a parallel region stays on one thread. Results never
+depend on the count.
 """
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -75,6 +76,9 @@ cdef extern from *:
 
 mdl_exact_threads()
 
+cdef extern from "team.h":
+    int mdl_team_size(int most) nogil
+
 # ---------------------------------------------------------------------------------- threads
 
 cdef enum:
@@ -87,7 +91,7 @@ cdef bint _forked = False
 
 
 def set_num_threads(Py_ssize_t n):
-    """Use exactly `n` threads in kernels (1 to 1024), however many cores there are."""
+    """Use up to `n` threads in kernels (1 to 1024), however many CPUs there are."""
     global _threads
     if n < 1 or n > MAX_THREADS:
         raise ValueError(f"set_num_threads: n must be between 1 and {MAX_THREADS}, got {n}")
@@ -95,8 +99,13 @@ def set_num_threads(Py_ssize_t n):
 
 
 def get_num_threads():
-    """The number of threads that kernels use now (1 in a forked child)."""
+    """The number of threads that kernels use at most (1 in a forked child)."""
     return 1 if _forked else _threads
+
+
+def team_size():
+    """The threads that the next large kernel called from this thread runs on."""
+    return 1 if _forked else mdl_team_size(_threads)
 
 
 def after_fork_in_child():
@@ -106,11 +115,11 @@ def after_fork_in_child():
 
 
 cdef int team(int threads, double work) noexcept nogil:
-    """Threads for a piece of work of `work` element operations; `threads` 0: the setting."""
+    """Threads for a piece of work of `work` element operations; `threads` 0: as many as may be."""
     if _forked or work < SMALL_WORK:
         return 1
     if threads <= 0:
-        return _threads
+        return mdl_team_size(_threads)
     return threads if threads < MAX_THREADS else MAX_THREADS
 
 

@@ -1,0 +1,151 @@
+"""The number of threads that kernels run on: fewer where other processes have the CPUs.
+
+Each program runs in a process of its own and looks until it sees what it waits for, or for so long
+that it fails; how long a thing takes is not tested.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import minidl_ext
+
+pytestmark = pytest.mark.skipif(
+    not minidl_ext.OPENMP or not Path("/proc/self/schedstat").exists(),
+    reason="needs OpenMP, and Linux's count of the time that threads wait for a CPU")
+
+BEGIN = """
+    import os, sys, threading, time
+    import numpy as np
+    from minidl_ext import elementwise, runtime
+
+    x = np.linspace(-1, 1, 200_000, dtype=np.float32)
+    y = np.empty_like(x)
+
+    def until(done, seconds=60):
+        '''Compute until done() says so; whether it did.'''
+        end = time.monotonic() + seconds
+        while not done() and time.monotonic() < end:
+            for _ in range(20):
+                elementwise.exp(x, out=y)
+        return done()
+
+    def others():
+        return len(os.listdir("/proc/self/task")) - 1
+
+    runtime.set_num_threads(2)
+"""
+ONE_CPU = "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
+
+
+def python(code, one_cpu=False, **environment):
+    """Run code after BEGIN in a process of its own, on one CPU if asked; what it printed."""
+    root = Path(__file__).resolve().parents[2]
+    clean = {name: value for name, value in os.environ.items()
+             if not name.startswith(("OMP_", "GOMP_"))} | {"OPENBLAS_NUM_THREADS": "1"}
+    program = textwrap.dedent(BEGIN) + ONE_CPU * one_cpu + textwrap.dedent(code)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=root,
+                          env=clean | environment, capture_output=True, text=True, timeout=200,
+                          check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("waiting", ("as set by minidl", "active", "passive"))
+def test_two_threads_that_share_a_cpu_become_one(waiting):
+    """They compete with each other. The thread that is left over ends; it does not spin on."""
+    environment = {} if waiting.startswith("as") else {"OMP_WAIT_POLICY": waiting}
+    said = python("""
+        elementwise.exp(x, out=y)
+        right = y.copy()
+        print(others() == 1, until(lambda: runtime.team_size() == 1))
+        elementwise.exp(x, out=y)
+        print(others() == 0 or runtime.team_size() == 2, np.array_equal(y, right))
+        print(runtime.get_num_threads())
+    """, one_cpu=True, **environment)
+    assert said == ["True", "True", "True", "True", "2"]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_busy_processes_take_cpus_and_give_them_back():
+    """As many as there are CPUs. When they have ended, the full team comes back and stays."""
+    said = python("""
+        import subprocess
+        cpus = len(os.sched_getaffinity(0))
+        runtime.set_num_threads(cpus)
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cpus)]
+        print(until(lambda: runtime.team_size() < cpus))
+        for process in busy:
+            process.kill()
+            process.wait()
+        print(until(lambda: runtime.team_size() == cpus))
+    """)
+    assert said == ["True", "True"]
+
+
+def test_the_full_team_is_tried_again_and_again():
+    said = python("""
+        sizes = []
+        def seen():
+            sizes.append(runtime.team_size())
+            return sum(a < b for a, b in zip(sizes, sizes[1:])) >= 3
+        print(until(seen))
+    """, one_cpu=True)
+    assert said == ["True"]
+
+
+def test_an_explicit_number_of_threads_is_exact():
+    said = python("""
+        until(lambda: runtime.team_size() == 1)
+        elementwise.exp(x, threads=3, out=y)
+        print(others())
+    """, one_cpu=True)
+    assert said == ["2"]
+
+
+def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
+    """And leaves neither threads nor open files behind."""
+    said = python("""
+        def files():
+            return len(os.listdir("/proc/self/fd"))
+        until(lambda: True)
+        before = files(), others()
+        sizes = []
+        def work():
+            out = np.empty_like(x)
+            for _ in range(50):
+                elementwise.exp(x, out=out)
+            sizes.append(runtime.team_size())
+        threads = [threading.Thread(target=work) for _ in range(40)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        end = time.monotonic() + 30
+        while (files(), others()) != before and time.monotonic() < end:
+            time.sleep(0.05)
+        print((files(), others()) == before, set(sizes) <= {1, 2}, len(sizes))
+    """)
+    assert said == ["True", "True", "40"]
+
+
+def test_members_that_another_library_ends_are_found_anew():
+    """omp_pause_resource_all ends the threads, as any other user of the runtime may."""
+    said = python("""
+        import ctypes
+        until(lambda: True)
+        gomp = [line.split()[-1] for line in open("/proc/self/maps") if "gomp" in line]
+        if gomp:
+            pause = ctypes.CDLL(gomp[0]).omp_pause_resource_all
+            for _ in range(3):
+                pause(1)
+                print(others())
+                start = time.monotonic()
+                until(lambda: time.monotonic() > start + 0.1)
+                print(runtime.team_size() in (1, 2))
+        else:
+            print(*["0", "True"] * 3)
+    """)
+    assert said == ["0", "True"] * 3
