@@ -10,6 +10,7 @@ import pytest
 import minidl as md
 from benchmarks import (
     arguments,
+    busy,
     cases,
     compare,
     machine,
@@ -149,6 +150,12 @@ def test_the_folded_model_computes_the_same(tmp_path):
 @pytest.mark.parametrize("kind", FIRST_OF_KIND)
 def test_every_kind_of_case_runs(kind):
     getattr(minidl_cases, kind)(*FIRST_OF_KIND[kind].arguments)()
+
+
+@pytest.mark.parametrize("model", busy.MODELS)
+def test_steps_beside_a_busy_process_are_measured(model):
+    """Two trainings at once, each in its own process, beside a third that only computes."""
+    assert busy.step(model, "2", (1, 2, {}, ""), seconds=0.01) > 0
 
 
 def test_names_are_unique_and_parameters_counted():
