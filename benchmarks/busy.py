@@ -104,7 +104,7 @@ def main() -> None:
     if args.before:
         against(args.before.resolve(), args)
         return
-    print("| situation | model | 1 thread | 2 | default | default / best |\n|---|---|---|---|---|---|")
+    print("| situation | model | 1 thread | 2 | default | default / best |\n" + 6 * "|---" + "|")
     rows = []
     for name, situation in SITUATIONS.items():
         if situation[3] and not args.torch:
