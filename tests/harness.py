@@ -251,3 +251,25 @@ def refuses(error, *words):
         yield
     for word in words:
         assert word in str(info.value)
+
+
+def in_bounded_memory(code, *arguments, megabytes):
+    """Run `code` in a process that may take so many megabytes more than after its imports.
+
+    It finds `md`, `np`, `os` and `sys`, and the arguments in `sys.argv`.
+    """
+    start = f"""
+import os, resource, sys
+import subprocess
+import sys
+
+import numpy as np
+import minidl as md
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + ({megabytes} << 20),) * 2)
+"""
+    run = subprocess.run([sys.executable, "-c", start + code, *map(str, arguments)],
+                         capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
