@@ -260,9 +260,6 @@ def in_bounded_memory(code, *arguments, megabytes):
     """
     start = f"""
 import os, resource, sys
-import subprocess
-import sys
-
 import numpy as np
 import minidl as md
 with open("/proc/self/statm") as file:

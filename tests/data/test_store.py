@@ -16,7 +16,7 @@ import pytest
 from minidl.data import CIFAR10, MNIST, DataFileError, FashionMNIST
 from minidl.data import cifar as cifar_module
 from minidl.data.store import DataFileError as FromStore
-from minidl.data.store import Download, open_stream, read_up_to
+from minidl.data.store import Download, Official, open_stream, read_up_to
 from tests.data.samples import TRAIN, cifar_files, tar_of, write_mnist
 
 RETRIEVE = pooch.retrieve  # the fixture `cache` puts another in its place
@@ -125,8 +125,13 @@ def server(tmp_path, monkeypatch):
         thread.join()
 
 
-def md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def hashes(folder):
+    """The hashes of a folder's files with .gz, as data sets have them."""
+    return {path.stem: Official(sha256(path), None) for path in folder.iterdir()}
 
 
 def test_download(server, monkeypatch, cache):
@@ -134,8 +139,7 @@ def test_download(server, monkeypatch, cache):
     folder, url = server
     images, labels = write_mnist(folder)
     monkeypatch.setattr(FashionMNIST, "_urls", (f"{url}gone/", url))
-    hashes = {path.stem: md5(path) for path in folder.iterdir()}
-    monkeypatch.setattr(FashionMNIST, "_md5", hashes)
+    monkeypatch.setattr(FashionMNIST, "_official", hashes(folder))
     data = FashionMNIST()
     assert np.array_equal(data.images[..., 0], images) and np.array_equal(data.labels, labels)
     for path in folder.iterdir():
@@ -148,9 +152,8 @@ def test_download(server, monkeypatch, cache):
 def test_download_goes_on_where_it_stopped(server, monkeypatch, cache):
     folder, url = server
     write_mnist(folder)
-    hashes = {path.stem: md5(path) for path in folder.iterdir()}
     monkeypatch.setattr(FashionMNIST, "_urls", (url,))
-    monkeypatch.setattr(FashionMNIST, "_md5", hashes)
+    monkeypatch.setattr(FashionMNIST, "_official", hashes(folder))
     labels = folder / "train-labels-idx1-ubyte.gz"
     content = labels.read_bytes()
     labels.unlink()
@@ -165,12 +168,12 @@ def test_a_wrong_hash_leaves_nothing(server, monkeypatch, cache):
     folder, url = server
     (folder / "cifar-10-binary.tar.gz").write_bytes(tar_of(cifar_files(), "gz"))
     link = f"{url}cifar-10-binary.tar.gz"
-    download = Download("cifar-10-binary.tar.gz", "0" * 32, (link,))
+    download = Download("cifar-10-binary.tar.gz", "0" * 64, (link,))
     monkeypatch.setattr(cifar_module, "DOWNLOAD", download)
     with pytest.raises(FileNotFoundError, match=r"hash of downloaded file.*does not match"):
         CIFAR10()
     assert list((cache / "cifar10").iterdir()) == []
-    right = download._replace(md5=md5(folder / "cifar-10-binary.tar.gz"))
+    right = download._replace(sha256=sha256(folder / "cifar-10-binary.tar.gz"))
     monkeypatch.setattr(cifar_module, "DOWNLOAD", right)
     assert len(CIFAR10()) == sum(4 + i for i in range(len(TRAIN)))
 
