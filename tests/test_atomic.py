@@ -16,11 +16,9 @@ import pytest
 
 from minidl import atomic
 from minidl.atomic import replace_file
+from tests.harness import NOBODY, as_nobody, needs_root
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
-needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
-                                reason="only the superuser becomes another user")
-NOBODY = 65534
 
 
 def mode(path):
@@ -40,15 +38,6 @@ def program(code, *arguments, **options):
     code = f"import os, sys, time\nfrom minidl.atomic import replace_file\n{code}"
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
-
-
-def as_nobody(folder, code):
-    """What `code` prints, run in a folder by a user without rights."""
-    run = program(f"os.chdir(sys.argv[1]); os.setgroups([]); os.setgid({NOBODY}); "
-                  f"os.setuid({NOBODY})\n{code}", folder)
-    output, _ = run.communicate(timeout=60)
-    assert run.returncode == 0
-    return output.strip()
 
 
 # Writes a file but never finishes: it says so when all is written but the name, and waits.
@@ -130,7 +119,7 @@ def test_rights_of_a_group_that_cannot_be_kept_are_not_given_to_another(common):
     path.chmod(0o660)
     os.chown(path, NOBODY, 0)
     os.chown(place, NOBODY, NOBODY)
-    as_nobody(place, "replace_file('file', 'new')")
+    as_nobody(place, "atomic.replace_file('file', 'new')")
     assert path.read_bytes() == b"new" and mode(path) == 0o600
 
 
@@ -377,7 +366,7 @@ def test_permission_is_said(what, protect, common):
     {"file": path, "folder": place, "way": place.parent}[what].chmod(protect)
     found = as_nobody(common, """
 try:
-    replace_file("way/place/file", "new")
+    atomic.replace_file("way/place/file", "new")
 except PermissionError as error:
     print(error.filename)
 """)
@@ -392,5 +381,5 @@ def test_a_folder_that_can_be_written_but_not_read(common):
     place.mkdir()
     os.chown(place, NOBODY, NOBODY)
     place.chmod(0o300)
-    as_nobody(common, "replace_file('place/file', 'new')")
+    as_nobody(common, "atomic.replace_file('place/file', 'new')")
     assert (place / "file").read_text() == "new"

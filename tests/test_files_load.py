@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import struct
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -13,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 import minidl as md
-from tests.harness import in_bounded_memory, uniform
+from tests.harness import as_nobody, in_bounded_memory, needs_root, uniform
 
 # ------------------------------------------------------------------------------------- dtypes
 
@@ -234,16 +232,16 @@ def test_what_would_never_end_is_refused(tmp_path):
             md.load(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
-                    reason="only the superuser becomes another user")
+@needs_root
 def test_permission_is_said(tmp_path):
     path = tmp_path / "private"
     md.save(path, {})
     path.chmod(0o600)
-    code = ("import os, sys, minidl as md; import safetensors.numpy\n"
-            "os.chdir(sys.argv[1]); os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            "try: md.load('private')\n"
-            "except PermissionError as error: print(error.filename)")
-    run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
     # The folder of a test is private too: whichever is met first, the path is named.
-    assert run.stdout == "private\n", run.stderr
+    found = as_nobody(tmp_path, """
+try:
+    md.load("private")
+except PermissionError as error:
+    print(error.filename)
+""")
+    assert found == "private"

@@ -14,6 +14,9 @@ from minidl.data import CIFAR10, DataFileError
 from minidl.data.cifar import read_batch, read_tar
 from tests.data.samples import TRAIN, cifar_batch, cifar_files, tar_of
 
+# Files that are made up differ from the official ones.
+pytestmark = pytest.mark.filterwarnings("ignore:.* differs from the official file")
+
 FOLDER = "cifar-10-batches-bin"
 
 

@@ -7,7 +7,9 @@ import http.server
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pooch
@@ -18,6 +20,10 @@ from minidl.data import cifar as cifar_module
 from minidl.data.store import DataFileError as FromStore
 from minidl.data.store import Download, Official, open_stream, read_up_to
 from tests.data.samples import TRAIN, cifar_files, tar_of, write_mnist
+from tests.harness import as_nobody, needs_root
+
+# Files that are made up differ from the official ones.
+pytestmark = pytest.mark.filterwarnings("ignore:.* differs from the official file")
 
 RETRIEVE = pooch.retrieve  # the fixture `cache` puts another in its place
 
@@ -197,6 +203,49 @@ def test_errors_of_the_system_pass(tmp_path):
         raise PermissionError(13, "not allowed")
     with pytest.raises(DataFileError, match=r"file\.gz: truncated"), open_stream(str(path)):
         raise EOFError
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files of POSIX")
+@pytest.mark.parametrize("name", ["train-labels-idx1-ubyte", "train-labels-idx1-ubyte.gz"])
+def test_what_is_no_file_is_named(name, tmp_path):
+    """And not passed over for data from another place."""
+    write_mnist(tmp_path)
+    given = tmp_path / "train-labels-idx1-ubyte.gz"
+    content = given.read_bytes()
+    given.unlink()
+    path = tmp_path / name
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as info:
+        MNIST(tmp_path)
+    assert info.value.filename == str(path)
+    if name != given.name:      # what can be read is taken
+        given.write_bytes(content)
+        assert len(MNIST(tmp_path)) == 7
+        given.unlink()
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="expected a regular file") as info:
+        MNIST(tmp_path)
+    assert info.value.filename == str(path)
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_permission_is_said(what):
+    with tempfile.TemporaryDirectory() as common:
+        os.chmod(common, 0o755)
+        folder = Path(common) / "mnist"
+        write_mnist(folder)
+        path = folder / "train-images-idx3-ubyte.gz"
+        (path if what == "file" else folder).chmod(0o600)
+        found = as_nobody(common, """
+try:
+    md.data.MNIST(".")
+except PermissionError as error:
+    print(error.filename)
+""")
+        # Where the folder cannot be searched, the first name that was looked for.
+        assert found == f"./mnist/{path.name if what == 'file' else path.stem}"
 
 
 def test_read_up_to(tmp_path):
