@@ -28,6 +28,9 @@ _NARROW = {"F16": "float16", "BF16": "bfloat16"}
 # Deep enough for any state; json and the functions below call themselves for every level.
 _MAX_DEPTH = 100
 
+# The bytes of names, shapes and metadata that the safetensors package accepts when it reads.
+_MAX_HEADER = 100_000_000
+
 
 def save(path: str | os.PathLike[str], state: Any) -> None:
     """Write a state: a dict (or list), of any nesting, of arrays, tensors, numbers, strings, None.
@@ -58,7 +61,9 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     flat = isinstance(state, dict) and tree["dict"] == {k: {"array": k} for k in state}
     try:
         content = to_bytes(arrays, None if flat else {_KEY: json.dumps(tree)})
-    except (SafetensorError, ValueError) as error:     # too many names, an int of 5,000 digits
+        if int.from_bytes(content[:8], "little") > _MAX_HEADER:
+            raise ValueError("header too large")    # as newer versions of the package say
+    except (SafetensorError, ValueError) as error:     # ValueError: an int of 5,000 digits
         raise ValueError(f"save: this state does not fit a safetensors file: {error}") from None
     replace_file(path, content)
 

@@ -65,6 +65,7 @@ class CIFAR10(ArrayDataset):
 
     `.images` (N, 32, 32, 3) uint8, `.labels` (N,) int64, `.classes` ten names.
     A tar is decompressed each time, which takes seconds: unpack it to load in a fraction of one.
+    A warning where a batch differs from the official one.
     ValueError for another split; FileNotFoundError where the files cannot be had; DataFileError
     (a ValueError) where one is truncated, corrupt or of another format.
     Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
@@ -96,7 +97,7 @@ class CIFAR10(ArrayDataset):
         else:
             batches = [read_batch(path) for path in paths]
         for path, name, batch in zip(paths, names, batches, strict=True):
-            compare_with_official(path, name, batch, Official(None, OFFICIAL[name]))
+            compare_with_official(path, name, batch, Official("", OFFICIAL[name]))
         super().__init__(*decode(batches), self.classes)
 
     def __repr__(self) -> str:

@@ -50,7 +50,7 @@ class _IdxDataset(ArrayDataset):
         names = [f"{PREFIX[split]}-{IMAGES}", f"{PREFIX[split]}-{LABELS}"]
         official = [self._official[name] for name in names]
         downloads = [
-            Download(f"{name}.gz", hashes.packed or "", tuple(f"{u}{name}.gz" for u in self._urls))
+            Download(f"{name}.gz", hashes.packed, tuple(f"{u}{name}.gz" for u in self._urls))
             for name, hashes in zip(names, official, strict=True)
         ]
         paths = locate(self._name, self._folder, lambda f: _match(f, names), downloads, root)
@@ -75,6 +75,7 @@ class MNIST(_IdxDataset):
     split: "train" or "test"
 
     `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` "0" to "9".
+    A warning where a file differs from the official one.
     ValueError for another split; FileNotFoundError where the files cannot be had; DataFileError
     (a ValueError) where one is truncated, corrupt or of another format.
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
@@ -118,7 +119,8 @@ class FashionMNIST(_IdxDataset):
            MINIDL_DATA, the user's cache and the network are searched
     split: "train" or "test"
 
-    `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` ten names. Errors as MNIST's.
+    `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` ten names. Warnings and
+    errors as MNIST's.
     Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv:1708.07747, 2017.
 
     >>> data.FashionMNIST(split="test")  # doctest: +SKIP

@@ -12,7 +12,6 @@ reader says for the numbers of what is in it.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -49,12 +48,12 @@ class Download(NamedTuple):
 
 
 class Official(NamedTuple):
-    """SHA-256 of an official file: as it is downloaded, and of what it unpacks to; None: unknown.
+    """SHA-256 of an official file: as it is downloaded, and of what it unpacks to, where known.
 
-    What it unpacks to is better compared: files are compressed again, and unpacked.
+    What it unpacks to is better compared: people unpack files, and compress them again.
     """
 
-    packed: str | None
+    packed: str
     unpacked: str | None
 
 
@@ -174,6 +173,8 @@ def compare_with_official(path: str, name: str, content: Any, official: Official
     if key in _compared:
         return
     _compared.add(key)
+    import hashlib
+
     if packed:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256")
