@@ -54,13 +54,13 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     old = status(path)
-    if old is not None and not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, "the file is write-protected", os.fspath(path))
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
     try:
+        if old is not None:     # a folder that may be changed can hold a file that may not
+            os.close(os.open(path, os.O_WRONLY))
         _write(data, target, _prefix(name), old)
     except OSError as error:
         if error.errno is None:

@@ -74,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Arrays of float16 and bfloat16 are read as float32, with a warning. FileNotFoundError if there
     is no such file, IsADirectoryError for a folder, PermissionError for a file that must not be
     read, ValueError if it is not safetensors, is damaged or holds an array of a dtype that
-    NumPy does not have (float8); all of them name `path`.
+    is not read (float8, complex numbers); all of them name `path`.
 
     >>> import tempfile
     >>> layer = nn.Dense(4, 2)
@@ -211,6 +211,5 @@ def _bfloat16_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _dtype_name(code: str) -> str:
-    """The format's name of a dtype, and the usual one: F8_E4M3 (float8_e4m3)."""
-    words = {"F": "float", "C": "complex"}
-    return f"{code} ({words[code[0]]}{code[1:].lower()})" if code[0] in words else code
+    """The format's name of a dtype, and the usual one of a float: F8_E4M3 (float8_e4m3)."""
+    return f"{code} (float{code[1:].lower()})" if code.startswith("F") else code
