@@ -2,12 +2,12 @@
 
 A flat dict of arrays becomes a plain safetensors file that any reader understands. Anything else
 in a state (nested dicts and lists, numbers, strings, None) goes into the file's metadata as JSON,
-in which arrays are named.
+in which arrays are named. How a file is replaced is in `atomic`.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -15,16 +15,36 @@ from typing import Any
 
 import numpy as np
 
+from .atomic import replace_file, status
+from .ops.common import warn
 from .tensor import Tensor
 
 _KEY = "minidl"
+
+# The format's names of the dtypes that are read as they are, and of those read as float32.
+_SAME = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F32", "F64"}
+_NARROW = {"F16": "float16", "BF16": "bfloat16"}
+
+# Deep enough for any state; json and the functions below call themselves for every level.
+_MAX_DEPTH = 100
+
+# The bytes of names, shapes and metadata that the safetensors package accepts when it reads.
+_MAX_HEADER = 100_000_000
 
 
 def save(path: str | os.PathLike[str], state: Any) -> None:
     """Write a state: a dict (or list), of any nesting, of arrays, tensors, numbers, strings, None.
 
     The file appears whole or not at all: it is written beside `path`, flushed to disk, and
-    renamed. TypeError names what cannot be saved.
+    renamed. A symbolic link stays, and the file that it leads to is written; a file that is
+    replaced keeps its mode, and its owner and group where the system lets it; its other hard
+    links keep the old content. What a save that was killed left behind is removed by the next
+    one to that path.
+
+    TypeError names what cannot be saved; ValueError for a state that holds itself, is nested more
+    than 100 deep, or has text that is not Unicode. FileNotFoundError names a folder that does not
+    exist; IsADirectoryError, PermissionError and OSError (a device, FIFO or socket, a full disk)
+    name `path`. After an error the old file is there, untouched.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -32,37 +52,29 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     ...     md.load(folder + "/state.safetensors")
     {'weight': array([1., 1.]), 'epoch': 3}
     """
-    import tempfile
-
+    from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
-    arrays: dict[str, np.ndarray] = {}
-    tree = _describe(state, "", arrays)
-    flat = isinstance(state, dict) and set(arrays) == set(state)
-    metadata = None if flat else {_KEY: json.dumps(tree)}
-    content = to_bytes(arrays, metadata)
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    arrays: dict[str, np.ndarray] = {}
+    tree = _describe(state, "", arrays, ())
+    flat = isinstance(state, dict) and tree["dict"] == {k: {"array": k} for k in state}
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)      # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(path.parent)
+        content = to_bytes(arrays, None if flat else {_KEY: json.dumps(tree)})
+        if int.from_bytes(content[:8], "little") > _MAX_HEADER:
+            raise ValueError("header too large")    # as newer versions of the package say
+    except (SafetensorError, ValueError) as error:     # ValueError: an int of 5,000 digits
+        raise ValueError(f"save: this state does not fit a safetensors file: {error}") from None
+    replace_file(path, content)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
     """Read what `save` wrote; of another safetensors file, its dict of arrays.
 
-    FileNotFoundError if there is no such file, ValueError if it is not safetensors or is damaged.
+    Arrays of float16 and bfloat16 are read as float32, with a warning. FileNotFoundError if there
+    is no such file, IsADirectoryError for a folder, PermissionError for a file that must not be
+    read, ValueError if it is not safetensors, is damaged or holds an array of a dtype that
+    is not read (float8, complex numbers); all of them name `path`.
 
     >>> import tempfile
     >>> layer = nn.Dense(4, 2)
@@ -73,46 +85,103 @@ def load(path: str | os.PathLike[str]) -> Any:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"load: there is no file {path}")
+    if status(path) is None:
+        raise FileNotFoundError(errno.ENOENT, "load: there is no such file", os.fspath(path))
+    with open(path, "rb"):      # the package would not name a file that must not be read
+        pass
     try:
         with safe_open(str(path), framework="np") as file:
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _rebuild(json.loads(metadata[_KEY]), arrays) if _KEY in metadata else arrays
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            arrays = {name: file.get_tensor(name) for name, dtype in dtypes.items()
+                      if dtype in _SAME}
+            arrays |= {name: file.get_tensor(name).astype(np.float32)
+                       for name, dtype in dtypes.items() if dtype == "F16"}
+        if "BF16" in dtypes.values():
+            arrays |= _bfloat16_arrays(path)
+        unreadable = sorted(dtypes.keys() - arrays.keys())
+        if unreadable:
+            state = None
+        elif _KEY in metadata:
+            state = _rebuild(json.loads(metadata[_KEY]), arrays)
+        else:
+            state = {name: arrays[name] for name in dtypes}
+    except RecursionError:
+        raise ValueError(f"load: the metadata of {path} is nested too deep to be read") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError,
+            OverflowError) as error:
         raise ValueError(f"load: {path} is not a safetensors file of minidl's, or it is "
                          f"damaged: {error}") from None
+    if unreadable:
+        name = unreadable[0]
+        raise ValueError(f"load: cannot read {name!r} of {path}: its dtype is "
+                         f"{_dtype_name(dtypes[name])}; convert it to float32 first")
+    narrow = sorted({_NARROW[dtype] for dtype in dtypes.values() if dtype in _NARROW})
+    if narrow:
+        warn(f"load: arrays of {' and '.join(narrow)} in {path} are read as float32")
+    return state
 
 
-def _describe(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """A value as JSON, its arrays put into `arrays` under their names."""
+def _describe(value: Any, name: str, arrays: dict[str, np.ndarray], within: tuple[int, ...]) -> Any:
+    """A value as JSON, its arrays put into `arrays`, each under a name of its own.
+
+    within: the ids of the dicts, lists and tuples that hold the value
+    """
     if isinstance(value, Tensor):
         value = value.data
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
             raise TypeError(f"save: cannot save an array of {value.dtype.name} ({name or 'state'})")
-        if name in arrays or name in ("", "__metadata__"):      # the last is safetensors' own
-            name = f"{name}#{len(arrays)}"
+        name = _unused(name, arrays)
         arrays[name] = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
         return {"array": name}
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):
         return {"number": ("-" if np.signbit(value) else "") + str(abs(value))}
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        return {"value": _checked_text(value, name)}
+    if value is None or isinstance(value, bool | int | float):
         return {"value": value}
+    if not isinstance(value, dict | list | tuple):
+        raise TypeError(f"save: cannot save a {type(value).__name__} ({name or 'state'})")
+    if id(value) in within:
+        raise ValueError(f"save: a {type(value).__name__} holds itself ({_shortened(name)})")
+    if len(within) == _MAX_DEPTH:
+        raise ValueError(f"save: the state is nested more than {_MAX_DEPTH} deep "
+                         f"({_shortened(name)})")
+    within = (*within, id(value))
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"save: keys must be strings, got {key!r} in {name or 'state'}")
-        return {"dict": {k: _describe(v, f"{name}.{k}" if name else k, arrays)
+        return {"dict": {_checked_text(k, name): _describe(v, f"{name}.{k}" if name else k, arrays,
+                                                           within)
                          for k, v in value.items()}}
-    if isinstance(value, list | tuple):
-        kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [_describe(v, f"{name}.{i}" if name else str(i), arrays)
-                       for i, v in enumerate(value)]}
-    raise TypeError(f"save: cannot save a {type(value).__name__} ({name or 'state'})")
+    kind = "list" if isinstance(value, list) else "tuple"
+    return {kind: [_describe(v, f"{name}.{i}" if name else str(i), arrays, within)
+                   for i, v in enumerate(value)]}
+
+
+def _unused(name: str, arrays: dict[str, np.ndarray]) -> str:
+    """The name itself, or with a number behind it: two paths in a state may read the same."""
+    free, number = name, len(arrays)
+    while free in arrays or free in ("", "__metadata__"):      # the last is safetensors' own
+        free, number = f"{name}#{number}", number + 1
+    return free
+
+
+def _checked_text(text: str, name: str) -> str:
+    """The text itself; a ValueError if it has lone surrogates, which JSON would join to pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"save: {text!r} in {name or 'state'} is not Unicode text") from None
+    return text
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 60 else f"{name[:60]}..."
 
 
 def _rebuild(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -132,11 +201,15 @@ def _rebuild(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     raise ValueError(f"unknown kind of value {kind!r}")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Flush the rename itself, where folders can be opened."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _bfloat16_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of bfloat16 in a file, as float32, of which bfloat16 is the upper half."""
+    from safetensors import deserialize
+
+    return {name: (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16)
+            .view(np.float32).reshape(entry["shape"])
+            for name, entry in deserialize(path.read_bytes()) if entry["dtype"] == "BF16"}
+
+
+def _dtype_name(code: str) -> str:
+    """The format's name of a dtype, and the usual one of a float: F8_E4M3 (float8_e4m3)."""
+    return f"{code} (float{code[1:].lower()})" if code.startswith("F") else code

@@ -251,3 +251,45 @@ def refuses(error, *words):
         yield
     for word in words:
         assert word in str(info.value)
+
+
+def in_bounded_memory(code, *arguments, megabytes):
+    """Run `code` in a process that may take so many megabytes more than after its imports.
+
+    It finds `md`, `np`, `os` and `sys`, and the arguments in `sys.argv`.
+    """
+    start = f"""
+import os, resource, sys
+import numpy as np
+import minidl as md
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + ({megabytes} << 20),) * 2)
+"""
+    run = subprocess.run([sys.executable, "-c", start + code, *map(str, arguments)],
+                         capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
+                                reason="only the superuser becomes another user")
+NOBODY = 65534
+
+
+def as_nobody(folder, code):
+    """What `code` prints, run in a folder by a user without rights; it finds `md` and `os`."""
+    start = f"""
+import os, sys
+import minidl as md
+import pooch, safetensors.numpy     # from places that only the superuser may read, perhaps
+from minidl import atomic
+os.chdir(sys.argv[1])
+os.setgroups([])
+os.setgid({NOBODY})
+os.setuid({NOBODY})
+"""
+    run = subprocess.run([sys.executable, "-c", start + code, str(folder)], capture_output=True,
+                         text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()

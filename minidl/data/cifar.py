@@ -13,15 +13,18 @@ import numpy as np
 
 from .dataset import ArrayDataset, describe
 from .store import (
-    CHUNK,
     DataFileError,
     Download,
     Match,
+    Official,
     check_split,
+    compare_with_official,
+    first_file,
     locate,
     open_stream,
     read_up_to,
 )
+from .tar import regular_files
 
 SIDE, CHANNELS = 32, 3
 RECORD = 1 + CHANNELS * SIDE * SIDE
@@ -32,14 +35,24 @@ BATCHES = {
 FOLDER = "cifar-10-batches-bin"  # the one folder in the tar
 TAR = "cifar-10-binary.t"  # .tar, .tar.gz, .tgz, .tar.xz ...
 
-# A small compressed file can hold a batch larger than memory. The official ones have 10,000.
-MAX_IMAGES = 1_000_000
+# A file of some megabytes can claim batches larger than memory. The official ones have 10,000.
+MAX_IMAGES = 20_000
 
 DOWNLOAD = Download(
     "cifar-10-binary.tar.gz",
-    "c32a1d4ab5d03f1284b67883e8d87530",
+    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
 )
+
+# SHA-256 of the official batches.
+OFFICIAL = {
+    "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+}
 
 
 class CIFAR10(ArrayDataset):
@@ -52,6 +65,7 @@ class CIFAR10(ArrayDataset):
 
     `.images` (N, 32, 32, 3) uint8, `.labels` (N,) int64, `.classes` ten names.
     A tar is decompressed each time, which takes seconds: unpack it to load in a fraction of one.
+    A warning where a batch differs from the official one.
     ValueError for another split; FileNotFoundError where the files cannot be had; DataFileError
     (a ValueError) where one is truncated, corrupt or of another format.
     Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
@@ -79,8 +93,11 @@ class CIFAR10(ArrayDataset):
         paths = locate("CIFAR-10", "cifar10", lambda f: _match(f, names), [DOWNLOAD], root)
         if os.path.basename(paths[0]).startswith(TAR):
             batches = read_tar(paths[0], names)
+            paths = paths * len(names)
         else:
             batches = [read_batch(path) for path in paths]
+        for path, name, batch in zip(paths, names, batches, strict=True):
+            compare_with_official(path, name, batch, Official("", OFFICIAL[name]))
         super().__init__(*decode(batches), self.classes)
 
     def __repr__(self) -> str:
@@ -89,7 +106,7 @@ class CIFAR10(ArrayDataset):
 
 def read_batch(path: str) -> np.ndarray:
     """A file of N records as a uint8 array (N, 3073)."""
-    return _records(np.fromfile(path, np.uint8), path)
+    return _records(np.fromfile(path, np.uint8, count=MAX_IMAGES * RECORD + 1), path)
 
 
 def read_tar(path: str, names: list[str]) -> list[np.ndarray]:
@@ -97,33 +114,21 @@ def read_tar(path: str, names: list[str]) -> list[np.ndarray]:
 
     The folders in the tar are ignored, and so is all that is not one of the batches.
     """
-    import tarfile
-
     batches: dict[str, np.ndarray] = {}
     with open_stream(path) as stream:
-        try:
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as tar:
-                for member in tar:
-                    name = member.name.rpartition("/")[2]
-                    if name not in names or not member.isreg():
-                        continue
-                    where = f"{path}: {member.name}"
-                    if name in batches:
-                        raise DataFileError(f"{where}: a second batch of this name")
-                    if member.size > MAX_IMAGES * RECORD:
-                        raise DataFileError(
-                            f"{where}: {member.size} bytes, more than {MAX_IMAGES} images"
-                        )
-                    content = tar.extractfile(member)
-                    assert content is not None  # a regular file has content
-                    data = read_up_to(content, member.size)
-                    batches[name] = _records(np.frombuffer(data, np.uint8), where)
-            while stream.read(CHUNK):  # to the checksum at the end of a compressed stream
-                pass
-        except DataFileError:
-            raise
-        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-            raise DataFileError(f"{path}: truncated, corrupt or not a tar: {error}") from error
+        for full_name, size in regular_files(stream):
+            where = f"{path}: {full_name}"
+            name = full_name.rpartition("/")[2]
+            if name not in names:
+                continue
+            if name in batches:
+                raise DataFileError(f"{where}: a second batch of this name")
+            if size > MAX_IMAGES * RECORD:
+                raise DataFileError(f"{where}: {size} bytes, more than {MAX_IMAGES} images")
+            content = read_up_to(stream, size)
+            if len(content) < size:
+                raise DataFileError(f"{where}: truncated after {len(content)} of {size} bytes")
+            batches[name] = _records(np.frombuffer(content, np.uint8), where)
     if missing := [name for name in names if name not in batches]:
         raise DataFileError(f"{path}: {', '.join(missing)} not in this tar")
     return [batches[name] for name in names]
@@ -145,6 +150,8 @@ def decode(batches: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _records(data: np.ndarray, where: str) -> np.ndarray:
+    if len(data) > MAX_IMAGES * RECORD:
+        raise DataFileError(f"{where}: more than {MAX_IMAGES} images")
     if len(data) == 0 or len(data) % RECORD:
         raise DataFileError(
             f"{where}: {len(data)} bytes; a batch has one or more records of {RECORD} bytes"
@@ -161,16 +168,15 @@ def _match(folder: str, names: list[str]) -> Match:
     """Batches go before a tar: they load faster."""
     partial = Match([], [*names[:-1], f"{names[-1]} (or {DOWNLOAD.name})"])
     for place in (folder, os.path.join(folder, FOLDER)):
-        paths = [os.path.join(place, name) for name in names]
-        found = [path for path in paths if os.path.isfile(path)]
-        missing = [name for name in names if os.path.join(place, name) not in found]
+        files = [first_file(os.path.join(place, name)) for name in names]
+        missing = [name for name, file in zip(names, files, strict=True) if not file]
+        found = [file for file in files if file]
         if not missing:
             return Match(found, [])
         if found:
             partial = Match(found, missing)
     if os.path.isdir(folder):
-        for name in sorted(os.listdir(folder)):
-            path = os.path.join(folder, name)
-            if name.startswith(TAR) and os.path.isfile(path):
-                return Match([path], [])
+        tars = [name for name in sorted(os.listdir(folder)) if name.startswith(TAR)]
+        if tar := first_file(*(os.path.join(folder, name) for name in tars)):
+            return Match([tar], [])
     return partial

@@ -3,6 +3,9 @@
 The idx format: a magic number (0x08 for unsigned bytes, then the number of axes), the length of
 each axis, all big-endian 32-bit, then the bytes in C order.
 Source: Y. LeCun, C. Cortes, C. Burges, http://yann.lecun.com/exdb/mnist/.
+
+The hashes of the files with .gz are those that TensorFlow Datasets has published, too; of
+Fashion-MNIST's files without .gz none are published.
 """
 
 from __future__ import annotations
@@ -13,7 +16,21 @@ import os
 import numpy as np
 
 from .dataset import ArrayDataset, describe
-from .store import DataFileError, Download, Match, check_split, locate, open_stream, read_up_to
+from .store import (
+    DataFileError,
+    Download,
+    Match,
+    Official,
+    check_split,
+    compare_with_official,
+    first_file,
+    locate,
+    open_stream,
+    read_up_to,
+)
+
+# A small compressed file can hold more items than memory. The official ones have 60,000.
+MAX_ITEMS = 300_000
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 PREFIX = {"train": "train", "test": "t10k"}
@@ -26,17 +43,19 @@ class _IdxDataset(ArrayDataset):
     _name: str
     _folder: str
     _urls: tuple[str, ...]  # folders of the sources
-    _md5: dict[str, str]  # of the files with .gz, as the sources have them
+    _official: dict[str, Official]  # by the files' names without .gz
 
     def __init__(self, root: str | os.PathLike[str] | None = None, split: str = "train") -> None:
         self.split = check_split(split)
         names = [f"{PREFIX[split]}-{IMAGES}", f"{PREFIX[split]}-{LABELS}"]
+        official = [self._official[name] for name in names]
         downloads = [
-            Download(f"{name}.gz", self._md5[name], tuple(f"{url}{name}.gz" for url in self._urls))
-            for name in names
+            Download(f"{name}.gz", hashes.packed, tuple(f"{u}{name}.gz" for u in self._urls))
+            for name, hashes in zip(names, official, strict=True)
         ]
         paths = locate(self._name, self._folder, lambda f: _match(f, names), downloads, root)
-        images, labels = (read_images(paths[0]), read_labels(paths[1], len(self.classes)))
+        images = read_images(paths[0], official[0])
+        labels = read_labels(paths[1], len(self.classes), official[1])
         if len(images) != len(labels):
             raise DataFileError(
                 f"{paths[0]} holds {len(images)} images but {paths[1]} {len(labels)} labels"
@@ -56,6 +75,7 @@ class MNIST(_IdxDataset):
     split: "train" or "test"
 
     `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` "0" to "9".
+    A warning where a file differs from the official one.
     ValueError for another split; FileNotFoundError where the files cannot be had; DataFileError
     (a ValueError) where one is truncated, corrupt or of another format.
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
@@ -70,13 +90,25 @@ class MNIST(_IdxDataset):
     _folder = "mnist"
     _urls = (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "http://yann.lecun.com/exdb/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
     )
-    _md5 = {
-        "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
-        "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
-        "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+    _official = {
+        "train-images-idx3-ubyte": Official(
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        "train-labels-idx1-ubyte": Official(
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+        "t10k-images-idx3-ubyte": Official(
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        "t10k-labels-idx1-ubyte": Official(
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
     }
 
 
@@ -87,7 +119,8 @@ class FashionMNIST(_IdxDataset):
            MINIDL_DATA, the user's cache and the network are searched
     split: "train" or "test"
 
-    `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` ten names. Errors as MNIST's.
+    `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` ten names. Warnings and
+    errors as MNIST's.
     Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv:1708.07747, 2017.
 
     >>> data.FashionMNIST(split="test")  # doctest: +SKIP
@@ -109,27 +142,38 @@ class FashionMNIST(_IdxDataset):
     _name = "Fashion-MNIST"
     _folder = "fashion-mnist"
     _urls = (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
     )
-    _md5 = {
-        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+    _official = {
+        "train-images-idx3-ubyte": Official(
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84", None
+        ),
+        "train-labels-idx1-ubyte": Official(
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845", None
+        ),
+        "t10k-images-idx3-ubyte": Official(
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073", None
+        ),
+        "t10k-labels-idx1-ubyte": Official(
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5", None
+        ),
     }
 
 
-def read_images(path: str) -> np.ndarray:
-    """An idx file of N images of 28 x 28 bytes as a uint8 array (N, 28, 28, 1)."""
-    data, count = _read_idx(path, (28, 28))
-    return np.frombuffer(data, np.uint8).reshape(count, 28, 28, 1).copy()
+def read_images(path: str, official: Official | None = None) -> np.ndarray:
+    """An idx file of N images of 28 x 28 bytes as a uint8 array (N, 28, 28, 1).
+
+    A warning where it is compared with the official file and differs.
+    """
+    content, count = _read_idx(path, (28, 28), official)
+    return np.frombuffer(content, np.uint8, offset=16).reshape(count, 28, 28, 1).copy()
 
 
-def read_labels(path: str, classes: int) -> np.ndarray:
-    """An idx file of N labels below `classes` as an int64 array (N,)."""
-    data, _ = _read_idx(path, ())
-    labels = np.frombuffer(data, np.uint8).astype(np.int64)
+def read_labels(path: str, classes: int, official: Official | None = None) -> np.ndarray:
+    """An idx file of N labels below `classes` as an int64 array (N,); warnings as `read_images`."""
+    content, _ = _read_idx(path, (), official)
+    labels = np.frombuffer(content, np.uint8, offset=8).astype(np.int64)
     if len(labels) and labels.max() >= classes:
         at = int(labels.argmax())
         raise DataFileError(
@@ -138,42 +182,47 @@ def read_labels(path: str, classes: int) -> np.ndarray:
     return labels
 
 
-def _read_idx(path: str, shape: tuple[int, ...]) -> tuple[bytearray, int]:
-    """The bytes of an idx file whose items have the given shape, and the number of items."""
+def _read_idx(
+    path: str, shape: tuple[int, ...], official: Official | None
+) -> tuple[bytearray, int]:
+    """An idx file whose items have the given shape, unpacked, and the number of items."""
     expected = 0x0801 + len(shape)
     header_size = 8 + 4 * len(shape)
     with open_stream(path) as stream:
-        header = read_up_to(stream, header_size)
-        if len(header) < header_size:
+        content = read_up_to(stream, header_size)
+        if len(content) < header_size:
             raise DataFileError(
-                f"{path}: ends after {len(header)} bytes; an idx header here has {header_size}"
+                f"{path}: ends after {len(content)} bytes; an idx header here has {header_size}"
             )
-        magic, count, *found = np.frombuffer(header, ">u4").tolist()
+        magic, count, *found = np.frombuffer(bytes(content), ">u4").tolist()
         if magic != expected:
             raise DataFileError(f"{path}: magic number {magic:#010x}, expected {expected:#010x}")
         if tuple(found) != shape:
             raise DataFileError(f"{path}: images of {found[0]} x {found[1]}, expected 28 x 28")
+        if count > MAX_ITEMS:
+            raise DataFileError(f"{path}: {count} items announced, more than {MAX_ITEMS}")
         size = count * math.prod(shape)
         # One byte more than there should be: it shows a longer file, and the end of a gzip
         # stream, where its checksum stands, is reached.
-        data = read_up_to(stream, size + 1)
-    if len(data) != size:
-        what = "more" if len(data) > size else f"only {len(data)}"
+        content += read_up_to(stream, size + 1)
+    given = len(content) - header_size
+    if given != size:
+        what = "more" if given > size else f"only {given}"
         raise DataFileError(
             f"{path}: {count} items of {math.prod(shape)} bytes announced, {size} in all; "
             f"the file holds {what}"
         )
-    return data, count
+    if official is not None:
+        compare_with_official(path, os.path.basename(path), content, official)
+    return content, count
 
 
 def _match(folder: str, names: list[str]) -> Match:
     found, missing = [], []
     for name in names:
         path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            found.append(path)
-        elif os.path.isfile(f"{path}.gz"):
-            found.append(f"{path}.gz")
+        if file := first_file(path, f"{path}.gz"):
+            found.append(file)
         else:
             missing.append(f"{name}[.gz]")
     return Match(found, missing)

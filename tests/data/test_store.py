@@ -7,7 +7,9 @@ import http.server
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pooch
@@ -16,8 +18,12 @@ import pytest
 from minidl.data import CIFAR10, MNIST, DataFileError, FashionMNIST
 from minidl.data import cifar as cifar_module
 from minidl.data.store import DataFileError as FromStore
-from minidl.data.store import Download, open_stream, read_up_to
+from minidl.data.store import Download, Official, open_stream, read_up_to
 from tests.data.samples import TRAIN, cifar_files, tar_of, write_mnist
+from tests.harness import as_nobody, needs_root
+
+# Files that are made up differ from the official ones.
+pytestmark = pytest.mark.filterwarnings("ignore:.* differs from the official file")
 
 RETRIEVE = pooch.retrieve  # the fixture `cache` puts another in its place
 
@@ -125,8 +131,13 @@ def server(tmp_path, monkeypatch):
         thread.join()
 
 
-def md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def hashes(folder):
+    """The hashes of a folder's files with .gz, as data sets have them."""
+    return {path.stem: Official(sha256(path), None) for path in folder.iterdir()}
 
 
 def test_download(server, monkeypatch, cache):
@@ -134,8 +145,7 @@ def test_download(server, monkeypatch, cache):
     folder, url = server
     images, labels = write_mnist(folder)
     monkeypatch.setattr(FashionMNIST, "_urls", (f"{url}gone/", url))
-    hashes = {path.stem: md5(path) for path in folder.iterdir()}
-    monkeypatch.setattr(FashionMNIST, "_md5", hashes)
+    monkeypatch.setattr(FashionMNIST, "_official", hashes(folder))
     data = FashionMNIST()
     assert np.array_equal(data.images[..., 0], images) and np.array_equal(data.labels, labels)
     for path in folder.iterdir():
@@ -148,9 +158,8 @@ def test_download(server, monkeypatch, cache):
 def test_download_goes_on_where_it_stopped(server, monkeypatch, cache):
     folder, url = server
     write_mnist(folder)
-    hashes = {path.stem: md5(path) for path in folder.iterdir()}
     monkeypatch.setattr(FashionMNIST, "_urls", (url,))
-    monkeypatch.setattr(FashionMNIST, "_md5", hashes)
+    monkeypatch.setattr(FashionMNIST, "_official", hashes(folder))
     labels = folder / "train-labels-idx1-ubyte.gz"
     content = labels.read_bytes()
     labels.unlink()
@@ -165,12 +174,12 @@ def test_a_wrong_hash_leaves_nothing(server, monkeypatch, cache):
     folder, url = server
     (folder / "cifar-10-binary.tar.gz").write_bytes(tar_of(cifar_files(), "gz"))
     link = f"{url}cifar-10-binary.tar.gz"
-    download = Download("cifar-10-binary.tar.gz", "0" * 32, (link,))
+    download = Download("cifar-10-binary.tar.gz", "0" * 64, (link,))
     monkeypatch.setattr(cifar_module, "DOWNLOAD", download)
     with pytest.raises(FileNotFoundError, match=r"hash of downloaded file.*does not match"):
         CIFAR10()
     assert list((cache / "cifar10").iterdir()) == []
-    right = download._replace(md5=md5(folder / "cifar-10-binary.tar.gz"))
+    right = download._replace(sha256=sha256(folder / "cifar-10-binary.tar.gz"))
     monkeypatch.setattr(cifar_module, "DOWNLOAD", right)
     assert len(CIFAR10()) == sum(4 + i for i in range(len(TRAIN)))
 
@@ -194,6 +203,49 @@ def test_errors_of_the_system_pass(tmp_path):
         raise PermissionError(13, "not allowed")
     with pytest.raises(DataFileError, match=r"file\.gz: truncated"), open_stream(str(path)):
         raise EOFError
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files of POSIX")
+@pytest.mark.parametrize("name", ["train-labels-idx1-ubyte", "train-labels-idx1-ubyte.gz"])
+def test_what_is_no_file_is_named(name, tmp_path):
+    """And not passed over for data from another place."""
+    write_mnist(tmp_path)
+    given = tmp_path / "train-labels-idx1-ubyte.gz"
+    content = given.read_bytes()
+    given.unlink()
+    path = tmp_path / name
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as info:
+        MNIST(tmp_path)
+    assert info.value.filename == str(path)
+    if name != given.name:      # what can be read is taken
+        given.write_bytes(content)
+        assert len(MNIST(tmp_path)) == 7
+        given.unlink()
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="expected a regular file") as info:
+        MNIST(tmp_path)
+    assert info.value.filename == str(path)
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_permission_is_said(what):
+    with tempfile.TemporaryDirectory() as common:
+        os.chmod(common, 0o755)
+        folder = Path(common) / "mnist"
+        write_mnist(folder)
+        path = folder / "train-images-idx3-ubyte.gz"
+        (path if what == "file" else folder).chmod(0o600)
+        found = as_nobody(common, """
+try:
+    md.data.MNIST(".")
+except PermissionError as error:
+    print(error.filename)
+""")
+        # Where the folder cannot be searched, the first name that was looked for.
+        assert found == f"./mnist/{path.name if what == 'file' else path.stem}"
 
 
 def test_read_up_to(tmp_path):
