@@ -156,7 +156,6 @@ cdef Py_ssize_t pieces_at_once(Py_ssize_t pieces, double work, int threads) noex
 # ------------------------------------------------------------------------------------ sizes
 
 cdef enum:
-    MAX_AXES = 64           # NumPy's own limit
     LARGE_BYTES = 1 << 30   # less is never too much
 
 cdef size_t _memory = 0     # of the machine; 0: not asked for yet
@@ -203,8 +202,12 @@ cdef size_t bytes_of(int ndim, const cnp.npy_intp* dims, size_t itemsize) except
 
 
 cdef int set_dims(object shape, str where, cnp.npy_intp* dims) except -1:
-    """The sizes of a shape of at most MAX_AXES axes; returns their number."""
+    """The sizes of a shape, an int or a sequence; returns the number of axes."""
     cdef int ndim = 0
+    if not isinstance(shape, (tuple, list)):
+        shape = tuple(shape) if hasattr(shape, "__len__") and np.ndim(shape) else (shape,)
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"{where}: at most {MAX_AXES} axes, got {len(shape)}")
     for size in shape:
         n = operator.index(size)
         if n < 0:
@@ -220,10 +223,7 @@ def check_shape(str where, shape, dtype=np.float32):
     """Refuse a shape (int, tuple or list) of which there can be no array: ValueError for a
     negative size, MemoryError for more than memory. For arrays that come from NumPy."""
     cdef cnp.npy_intp dims[MAX_AXES]
-    if not isinstance(shape, (tuple, list)):
-        shape = (shape,)
-    if len(shape) <= MAX_AXES:      # else NumPy says so
-        bytes_of(set_dims(shape, where, dims), dims, np.dtype(dtype).itemsize)
+    bytes_of(set_dims(shape, where, dims), dims, np.dtype(dtype).itemsize)
 
 
 # ------------------------------------------------------------------------------------- pool
@@ -390,9 +390,7 @@ def empty(shape, dtype=np.float32):
     """An uninitialised array of a shape (int or tuple) and dtype, from the pool."""
     cdef cnp.npy_intp dims[MAX_AXES]
     cdef cnp.dtype descr = np.dtype(dtype)
-    if not isinstance(shape, (tuple, list)):
-        shape = (operator.index(shape),)
-    if len(shape) > MAX_AXES or descr.type_num >= cnp.NPY_OBJECT or not dtype_is_native(descr):
+    if descr.type_num >= cnp.NPY_OBJECT or not dtype_is_native(descr):
         return np.empty(shape, dtype)
     return new_array(set_dims(shape, "empty", dims), dims, descr.type_num)
 
