@@ -223,7 +223,11 @@ def check_shape(str where, shape, dtype=np.float32):
     """Refuse a shape (int, tuple or list) of which there can be no array: ValueError for a
     negative size, MemoryError for more than memory. For arrays that come from NumPy."""
     cdef cnp.npy_intp dims[MAX_AXES]
-    bytes_of(set_dims(shape, where, dims), dims, np.dtype(dtype).itemsize)
+    cdef int ndim = set_dims(shape, where, dims)
+    try:
+        bytes_of(ndim, dims, np.dtype(dtype).itemsize)
+    except MemoryError as error:
+        raise MemoryError(f"{where}: {error}") from None
 
 
 # ------------------------------------------------------------------------------------- pool
