@@ -40,7 +40,8 @@ cdef enum:
 
 cdef struct Geometry:
     Py_ssize_t n, h, w, ci, oh, ow, co, kh, kw, groups, cig, cog
-    Py_ssize_t sh, sw, dh, dw, top, left
+    Py_ssize_t sh, sw, dh, dw
+    Py_ssize_t top, left    # of padding; negative: so much is cut off
 
 
 # Rows and columns of an image, which may reach beyond it.
@@ -329,8 +330,8 @@ cdef int backward(const floating* dy, const floating* w, floating* dx, Geometry*
                           + group * panels * phase.taps * s.cog * width, s, phase, row_step,
                           col_step, width)
             start += s.groups * panels * phase.taps * s.cog * width
-    q_first, q_last = s.top // s.sh, (s.h - 1 + s.top) // s.sh
-    r_first, r_last = s.left // s.sw, (s.w - 1 + s.left) // s.sw
+    q_first, q_last = floordiv(s.top, s.sh), floordiv(s.h - 1 + s.top, s.sh)
+    r_first, r_last = floordiv(s.left, s.sw), floordiv(s.w - 1 + s.left, s.sw)
     cdef Py_ssize_t q_count = q_last + 1 - q_first, r_count = r_last + 1 - r_first
     cdef Py_ssize_t line = product(r_count + reach_w, s.co, sizeof(floating))
     cdef Py_ssize_t band = band_rows(q_count, line, 1, s.n), bands = (q_count + band - 1) // band
@@ -549,6 +550,35 @@ cdef int set_geometry(Geometry* s, str where, x_shape, kh, kw, Py_ssize_t co, st
     return 0
 
 
+cdef Py_ssize_t floordiv(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a // b if a >= 0 else -((-a + b - 1) // b)
+
+
+cdef tuple used_taps(Py_ssize_t size, Py_ssize_t before, Py_ssize_t taps, Py_ssize_t dilation,
+                     Py_ssize_t stride, Py_ssize_t places):
+    """The first and the end of the taps of an axis that lie in the image at some place; one tap
+    at least."""
+    cdef Py_ssize_t first, end
+    first = -floordiv((places - 1) * stride - before, dilation)
+    first = max(0, min(first, taps - 1))
+    end = floordiv(size - 1 + before, dilation) + 1
+    return first, max(first + 1, min(end, taps))
+
+
+cdef tuple leave_out_taps(Geometry* s):
+    """Leave out the rows and columns of taps that only ever meet padding: what is copied of an
+    image then has its size and that of the outputs, whatever padding and dilation are. Returns
+    the part of the weights that is left, or None for all."""
+    rows = used_taps(s.h, s.top, s.kh, s.dh, s.sh, s.oh)
+    cols = used_taps(s.w, s.left, s.kw, s.dw, s.sw, s.ow)
+    if rows == (0, s.kh) and cols == (0, s.kw):
+        return None
+    s.top -= rows[0] * s.dh
+    s.left -= cols[0] * s.dw
+    s.kh, s.kw = rows[1] - rows[0], cols[1] - cols[0]
+    return slice(*rows), slice(*cols)
+
+
 cdef double work(Geometry* s) noexcept:
     return <double>s.n * s.oh * s.ow * s.co * s.kh * s.kw * s.cig / 8
 
@@ -579,6 +609,9 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
     end = ending_of(bias, shortcut, rectify, y, "conv")
     if s.n == 0:
         return y
+    part = leave_out_taps(&s)
+    if part is not None:
+        k = np.ascontiguousarray(k[part])
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         forward(<const float*>a.data, <const float*>k.data, &end, <float*>y.data, &s,
                 team(threads, work(&s)))
@@ -606,6 +639,9 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
     apart(dx, k, "conv_input_grad", "w")
     if s.n * s.h * s.w == 0:
         return dx
+    part = leave_out_taps(&s)
+    if part is not None:
+        k = np.ascontiguousarray(k[part])
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         backward(<const float*>g.data, <const float*>k.data, <float*>dx.data, &s,
                  team(threads, work(&s)))
@@ -618,7 +654,7 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
 def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
                      dilation=(1, 1), groups=1, out=None, int threads=0):
     """dw (KH, KW, C_in / groups, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
-    cdef cnp.ndarray a = real_array(x, "conv_weight_grad", "x", 4), dw
+    cdef cnp.ndarray a = real_array(x, "conv_weight_grad", "x", 4), dw, used
     cdef cnp.ndarray g = real_array(dy, "conv_weight_grad", "dy", 4)
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
@@ -634,10 +670,17 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     if s.n == 0:
         dw[...] = 0
         return dw
+    used = dw
+    part = leave_out_taps(&s)
+    if part is not None:
+        dw[...] = 0
+        used = np.empty((s.kh, s.kw, s.cig, s.co), dw.dtype)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        weight_gradient(<const float*>a.data, <const float*>g.data, <float*>dw.data, &s,
+        weight_gradient(<const float*>a.data, <const float*>g.data, <float*>used.data, &s,
                         team(threads, work(&s)))
     else:
-        weight_gradient(<const double*>a.data, <const double*>g.data, <double*>dw.data, &s,
+        weight_gradient(<const double*>a.data, <const double*>g.data, <double*>used.data, &s,
                         team(threads, work(&s)))
+    if part is not None:
+        dw[part] = used
     return dw

@@ -49,15 +49,18 @@ case("matmul_panels", "z(0, 2**60), True", "(0,)")
 # Convolutions: output, padded images, kernels, phases.
 P0 = "((0, 0), (0, 0))"
 PBIG = "((BIG, BIG), (BIG, BIG))"
-for name, x, w, groups in (("conv", "z(1, 1, 1, 1)", "z(3, 3, 1, 1)", ""),
-                           ("depthwise_conv", "z(1, 1, 1, 16)", "z(3, 3, 1, 16)", "")):
+for name, x, w in (("conv", "z(1, 1, 1, 1)", "z(3, 3, 1, 1)"),
+                   ("depthwise_conv", "z(1, 1, 1, 16)", "z(3, 3, 1, 16)")):
     bias = ", None" if name == "conv" else ""
     case(name, f"{x}, {w}{bias}, (1, 1), {PBIG}", MEMORY)
     case(name, f"{x}, {w}{bias}, (HUGE, 1), {PBIG}", VALUE)
     case(name, f"{x}, {w}{bias}, (1, 1), {PBIG}, (2**31, 1)", VALUE)
     case(name, f"{x}, {w}{bias}, (1, 1), ((2**62, 2**62), (1, 1))", VALUE)
     case(name, f"{x}, {w}{bias}, (-1, 1), {PBIG}", VALUE)
-case("conv", f"z(1, 1, 1, 1), z(3, 3, 1, 1), None, (1, 1), {PBIG}, (BIG, BIG)", MEMORY)
+case("conv", f"z(1, 1, 1, 1), z(3, 3, 1, 1), None, (1, 1), {PBIG}, (BIG, BIG)", "(1, 1, 1, 1)")
+FAR = "(2**30, 2**30), ((2**30, 2**30), (2**30, 2**30)), (2**30, 2**30)"     # taps apart, all used
+case("conv", f"z(1, 1, 1, 1), z(2, 2, 1, 1), None, {FAR}", MEMORY)
+case("conv_weight_grad", f"z(1, 1, 1, 1), z(1, 2, 2, 1), (2, 2), {FAR}", MEMORY)
 case("conv", "z(1, 1, 1, 1), z(3, 3, 1, 1), None, (BIG, BIG), ((1, 1), (1, 1))", "(1, 1, 1, 1)")
 case("conv", "z(1, 1, 1, 1), z(1, 1, 1, 1), None, (1, 1), ((0, 0), (0, 0)), (1, 1), HUGE", VALUE)
 case("conv", "z(0, BIG, 2**29, 1), z(1, 1, 1, 1)", f"(0, {2**31 - 1}, {2**29}, 1)")
@@ -65,16 +68,16 @@ case("conv", "z(2**59, 0, 0, 1), z(1, 1, 1, 1), None, (1, 1), ((1, 1), (1, 1))",
 case("depthwise_conv", f"z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 1), {PBIG}, (BIG, BIG)",
      "(1, 1, 1, 16)")
 case("conv_input_grad", "z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 8, 8, 1), (BIG, BIG)", "(1, 8, 8, 1)")
-case("conv_input_grad", "z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 8, 8, 1), (4096, 4096), ((1, 1), (1, 1))",
-     "(1, 8, 8, 1)")
+case("conv_input_grad",
+     "z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 8, 8, 1), (4096, 4096), ((1, 1), (1, 1))", "(1, 8, 8, 1)")
 case("conv_input_grad", "z(1, 1, 1, 1), z(1, 1, 1, 1), (1, BIG, BIG, 1), (BIG, BIG)", MEMORY)
 case("conv_input_grad", "z(1, 1, 1, 1), z(1, 1, 1, 1), (1, HUGE, 1, 1), (BIG, BIG)", VALUE)
 case("conv_input_grad", f"z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 1, 1, 1), (1, 1), {PBIG}, (BIG, BIG)",
-     MEMORY)
+     "(1, 1, 1, 1)")
 case("conv_weight_grad", "z(1, 1, 1, 1), z(1, 1, 1, 1), (BIG, BIG)", VALUE)
 case("conv_weight_grad", "z(1, 1, 1, 1), z(1, 1, 1, 1), (HUGE, 1)", VALUE)
 case("conv_weight_grad", f"z(1, 1, 1, 1), z(1, 1, 1, 1), (3, 3), (1, 1), {PBIG}, (BIG, BIG)",
-     MEMORY)
+     "(3, 3, 1, 1)")
 case("depthwise_input_grad", "z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 8, 8, 16), (BIG, BIG)",
      "(1, 8, 8, 16)")
 case("depthwise_input_grad",
@@ -185,7 +188,7 @@ case("check_shape", "'f', (2**60, 0)", "None")
 check = table(CASES)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES, ids=str)
 def test_kernels(name):
     check(name)
 
