@@ -554,29 +554,27 @@ cdef Py_ssize_t floordiv(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return a // b if a >= 0 else -((-a + b - 1) // b)
 
 
-cdef tuple used_taps(Py_ssize_t size, Py_ssize_t before, Py_ssize_t taps, Py_ssize_t dilation,
-                     Py_ssize_t stride, Py_ssize_t places):
-    """The first and the end of the taps of an axis that lie in the image at some place; one tap
-    at least."""
-    cdef Py_ssize_t first, end
-    first = -floordiv((places - 1) * stride - before, dilation)
-    first = max(0, min(first, taps - 1))
-    end = floordiv(size - 1 + before, dilation) + 1
-    return first, max(first + 1, min(end, taps))
-
-
-cdef tuple leave_out_taps(Geometry* s):
-    """Leave out the rows and columns of taps that only ever meet padding: what is copied of an
-    image then has its size and that of the outputs, whatever padding and dilation are. Returns
-    the part of the weights that is left, or None for all."""
-    rows = used_taps(s.h, s.top, s.kh, s.dh, s.sh, s.oh)
-    cols = used_taps(s.w, s.left, s.kw, s.dw, s.sw, s.ow)
-    if rows == (0, s.kh) and cols == (0, s.kw):
+cdef object leave_out_taps(Geometry* s):
+    """Leave out the rows and columns of taps that only ever meet padding, but not all: what is
+    copied of an image then has its size and that of the outputs, whatever padding and dilation
+    are. Returns the part of the weights that is left, or None for all."""
+    cdef Py_ssize_t row = first_used(s.top, s.kh, s.dh, (s.oh - 1) * s.sh)
+    cdef Py_ssize_t col = first_used(s.left, s.kw, s.dw, (s.ow - 1) * s.sw)
+    cdef Py_ssize_t row_end = max(row, min(s.kh - 1, floordiv(s.h - 1 + s.top, s.dh))) + 1
+    cdef Py_ssize_t col_end = max(col, min(s.kw - 1, floordiv(s.w - 1 + s.left, s.dw))) + 1
+    if row_end - row == s.kh and col_end - col == s.kw:
         return None
-    s.top -= rows[0] * s.dh
-    s.left -= cols[0] * s.dw
-    s.kh, s.kw = rows[1] - rows[0], cols[1] - cols[0]
-    return slice(*rows), slice(*cols)
+    s.top -= row * s.dh
+    s.left -= col * s.dw
+    s.kh, s.kw = row_end - row, col_end - col
+    return slice(row, row_end), slice(col, col_end)
+
+
+cdef Py_ssize_t first_used(Py_ssize_t before, Py_ssize_t taps, Py_ssize_t dilation,
+                           Py_ssize_t way) noexcept nogil:
+    """The first tap of an axis that is not in the padding before the image even at the last
+    output, which is `way` from the first; the last tap if all are."""
+    return max(0, min(-floordiv(way - before, dilation), taps - 1))
 
 
 cdef double work(Geometry* s) noexcept:

@@ -8,9 +8,14 @@ cdef enum:
 cdef inline Py_ssize_t checked_size(object size, str where, str name, Py_ssize_t least,
                                     Py_ssize_t most=MOST) except -1:
     """A size as a number; it may be an int of any length."""
-    if not least <= size <= most:
+    cdef Py_ssize_t number
+    try:
+        number = size
+    except OverflowError:
+        number = least - 1
+    if not least <= number <= most:
         raise ValueError(f"{where}: {name} must be in {least}..{most}, got {size}")
-    return size
+    return number
 
 
 cdef inline int set_pair(object pair, str where, str name, Py_ssize_t least, Py_ssize_t* first,

@@ -170,8 +170,8 @@ def test_an_interrupt_ends_a_long_product():
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    out = np.full((8192, 8192), np.nan, np.float32)
-    a, b = np.ones((8192, 1024), np.float32), np.ones((1024, 8192), np.float32)
+    out = np.full((8192, 4096), np.nan, np.float32)
+    a, b = np.ones((8192, 1024), np.float32), np.ones((1024, 4096), np.float32)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
