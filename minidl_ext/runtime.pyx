@@ -170,7 +170,7 @@ cdef size_t product(size_t a, size_t b, size_t c=1, size_t d=1) except? 0:
     return result
 
 
-cdef size_t memory():
+cdef size_t memory() except? 0:
     """Bytes of memory and swap that this process may have."""
     global _memory
     cdef size_t allowed = MDL_MOST
