@@ -6,7 +6,8 @@ micro-kernel walks over it: an output pixel is a pointer, its taps are segments 
 lie together, weights are packed in panels of two vectors of output channels.
 
 The gradient of the input is the same computation on dy. With stride (sh, sw) the input pixels
-fall into sh * sw phases, each of which meets its own subset of the taps, at whole steps of dy:
+fall into sh * sw phases, each of which meets its own subset of the taps (perhaps none: then the
+gradient is 0), at whole steps of dy:
 input row i gets a contribution of output row o through tap k where i + pad = o * stride +
 k * dilation.
 
@@ -15,15 +16,17 @@ over output pixels. Partial sums over fixed chunks of images are added in a fixe
 result depends on the number of threads.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
 from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
+from minidl_ext.geometry cimport MOST, checked_size, places, set_images, set_pair
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, block_columns, micro, \
     pack_columns, plan_ahead, row_blocks, sweep
-from minidl_ext.runtime cimport apart, has_shape, output, real_array, same_dtype, \
-    scratch, team
+from minidl_ext.runtime cimport apart, has_shape, output, pieces_at_once, product, real_array, \
+    same_dtype, scratch, team
 
 import numpy as np
 
@@ -37,7 +40,8 @@ cdef enum:
 
 cdef struct Geometry:
     Py_ssize_t n, h, w, ci, oh, ow, co, kh, kw, groups, cig, cog
-    Py_ssize_t sh, sw, dh, dw, top, left
+    Py_ssize_t sh, sw, dh, dw
+    Py_ssize_t top, left    # of padding; negative: so much is cut off
 
 
 # Rows and columns of an image, which may reach beyond it.
@@ -47,10 +51,6 @@ cdef struct Region:
 
 
 # ------------------------------------------------------------------------------ shared pieces
-
-cdef Py_ssize_t floordiv(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a // b if a >= 0 else -((-a + b - 1) // b)
-
 
 cdef void copy_region(const floating* image, floating* buf, Py_ssize_t h, Py_ssize_t w,
                       Py_ssize_t c, Region* g) noexcept nogil:
@@ -83,16 +83,21 @@ cdef const floating* fetch(const floating* image, floating* buf, Py_ssize_t h, P
     return buf
 
 
-cdef void need_next(Ahead* ahead, const floating* start, Py_ssize_t values) noexcept nogil:
-    """One region."""
-    ahead.start[0], ahead.nbytes[0] = <const char*>start, values * sizeof(floating)
+cdef void need_rows(Ahead* ahead, const floating* images, Py_ssize_t image, Py_ssize_t row,
+                    Py_ssize_t rows, Py_ssize_t h, Py_ssize_t line) noexcept nogil:
+    """Rows from `row` on of an image of h rows, or of the one after it."""
+    cdef const floating* start = images + (image * h + max(0, min(row, h))) * line
+    ahead.start[0], ahead.nbytes[0] = <const char*>start, min(rows, h) * line * sizeof(floating)
     ahead.start[1] = ahead.start[2] = <const char*>start
     ahead.nbytes[1] = ahead.nbytes[2] = 0
 
 
-cdef Py_ssize_t band_rows(Py_ssize_t rows, Py_ssize_t step_bytes, Py_ssize_t images) noexcept nogil:
-    """Rows of a band: as many as fit in cache, fewer where the images alone are too few tasks."""
-    cdef Py_ssize_t fit = BAND_BYTES // (step_bytes if step_bytes > 0 else 1), parts
+cdef Py_ssize_t band_rows(Py_ssize_t rows, Py_ssize_t line, Py_ssize_t step, Py_ssize_t images
+                          ) noexcept nogil:
+    """Rows of a band: as many as fit in cache, fewer where the images alone are too few tasks.
+    `line`: bytes of a row that is read; `step`: such rows from one to the next."""
+    cdef Py_ssize_t fit = BAND_BYTES // (min(line, <Py_ssize_t>BAND_BYTES)
+                                         * min(step, <Py_ssize_t>BAND_BYTES)), parts
     parts = (MIN_TASKS + images - 1) // images if images < MIN_TASKS else 1
     if (rows + parts - 1) // parts < fit:
         fit = (rows + parts - 1) // parts
@@ -126,8 +131,7 @@ cdef void forward_band(const floating* x, const floating* packed, const Ending* 
         for j in range(s.ow):
             pixels[i * s.ow + j] = base + (i * s.sh * g.cols + j * s.sw) * s.ci
             outs[i * s.ow + j] = first + (i * s.ow + j) * s.co
-    need_next(&ahead, x + (image * s.h + g.row0 + rows * s.sh) * s.w * s.ci,
-              rows * s.sh * s.w * s.ci)
+    need_rows(&ahead, x, image, g.row0 + rows * s.sh, rows * s.sh, s.h, s.w * s.ci)
     plan_ahead(&ahead, s.groups * panels * row_blocks(rows * s.ow) * taps)
     for group in range(s.groups):
         if s.groups == 1 and s.dw == 1:     # the taps of a kernel row lie together
@@ -148,30 +152,35 @@ cdef int forward(const floating* x, const floating* w, const Ending* end, floati
                  Geometry* s, int threads) except -1:
     cdef Py_ssize_t width = block_columns(sizeof(floating)), taps = s.kh * s.kw * s.cig
     cdef Py_ssize_t panels = (s.cog + width - 1) // width, i, task, row, rows
-    cdef Py_ssize_t line = ((s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1) * s.ci * sizeof(floating)
-    cdef Py_ssize_t band = band_rows(s.oh, line * s.sh, s.n), bands = (s.oh + band - 1) // band
-    cdef Py_ssize_t buf_size = ((band - 1) * s.sh + (s.kh - 1) * s.dh + 1) * line
-    cdef Py_ssize_t per_thread = buf_size + 128 + 2 * band * s.ow * sizeof(void*) \
+    cdef Py_ssize_t line = line_bytes(s, sizeof(floating))
+    cdef Py_ssize_t band = band_rows(s.oh, line, s.sh, s.n), bands = (s.oh + band - 1) // band
+    cdef Py_ssize_t tasks = s.n * bands, first = 0, after
+    cdef Py_ssize_t buf_size = product((band - 1) * s.sh + (s.kh - 1) * s.dh + 1, line)
+    cdef Py_ssize_t per_thread = buf_size + 128 + product(2 * band, s.ow, sizeof(void*)) \
         + s.kh * s.kw * sizeof(Py_ssize_t)
     cdef Py_ssize_t length = s.kw * s.cig if s.groups == 1 and s.dw == 1 else s.cig
-    cdef cnp.ndarray packed_array = scratch(s.groups * panels * taps * width * sizeof(floating))
+    cdef cnp.ndarray packed_array = scratch(product(s.groups * panels, taps, width,
+                                                    sizeof(floating)))
     cdef cnp.ndarray offsets = scratch(s.kh * s.kw * sizeof(Py_ssize_t))
     cdef cnp.ndarray work
     cdef floating* packed = <floating*>packed_array.data
     cdef Py_ssize_t* b_off = <Py_ssize_t*>offsets.data
     cdef char* mine
     per_thread = (per_thread + 63) // 64 * 64
-    work = scratch(threads * per_thread)
+    work = scratch(product(threads, per_thread))
     cdef char* memory = work.data
+    cdef Py_ssize_t at_once = pieces_at_once(tasks, cost(s, tasks, buf_size), threads)
     with nogil:
         for i in range(s.groups):
             pack_columns(w + i * s.cog, packed + i * panels * taps * width, taps, s.co, 1, s.cog,
                          width)
         for i in range(s.kh * s.kw):
             b_off[i] = i * length * width
-        with parallel(num_threads=threads):
+    while first < tasks:
+        after = min(tasks, first + at_once)
+        with nogil, parallel(num_threads=threads):
             mine = memory + threadid() * per_thread
-            for task in prange(s.n * bands, schedule='static'):
+            for task in prange(first, after, schedule='static'):
                 row = task % bands * band
                 rows = s.oh - row if s.oh - row < band else band
                 forward_band(x, packed, end, y, <floating*>mine,
@@ -181,14 +190,28 @@ cdef int forward(const floating* x, const floating* w, const Ending* end, floati
                              <Py_ssize_t*>(mine + (buf_size + 63) // 64 * 64
                                            + 2 * band * s.ow * sizeof(void*)),
                              b_off, s, task // bands, row, rows, width)
+        first = after
+        PyErr_CheckSignals()
     return 0
+
+
+cdef Py_ssize_t line_bytes(Geometry* s, size_t itemsize) except -1:
+    """Bytes of the columns of a padded row that are read."""
+    return product((s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1, s.ci, itemsize)
+
+
+cdef double cost(Geometry* s, Py_ssize_t tasks, Py_ssize_t buf_size) noexcept:
+    """All the work in multiply-adds, and what it takes to fill the buffers, in about such."""
+    return 8 * work(s) + <double>tasks * buf_size / 4
 
 
 # --------------------------------------------------------------------------- input gradient
 
-# The input pixels whose padded row and column leave the same remainders.
+# The input pixels whose padded row and column leave the same remainders; they meet the taps
+# (k, l), (k, l + col_step), ... and those of every row_step-th row of taps after these.
 cdef struct Phase:
     Py_ssize_t a, b             # the remainders
+    Py_ssize_t k, l             # the first tap
     Py_ssize_t first_tap, taps  # of the list of taps
     Py_ssize_t packed           # where its weights start
     int segments, first_segment
@@ -198,7 +221,8 @@ cdef struct Phase:
 cdef void backward_band(const floating* dy, const floating* packed, floating* dx, floating* buf,
                         const floating** pixels, floating** outs, Py_ssize_t* a_off,
                         const Py_ssize_t* b_off, const Phase* phases, Py_ssize_t phase_count,
-                        const Py_ssize_t* tap_row, const Py_ssize_t* tap_col, Geometry* s,
+                        bint covered, const Py_ssize_t* tap_row, const Py_ssize_t* tap_col,
+                        Geometry* s,
                         Py_ssize_t image, Py_ssize_t q0, Py_ssize_t q1, Py_ssize_t r0,
                         Py_ssize_t r1, Py_ssize_t reach_h, Py_ssize_t reach_w,
                         Py_ssize_t width) noexcept nogil:
@@ -214,8 +238,12 @@ cdef void backward_band(const floating* dy, const floating* packed, floating* dx
     base = fetch(dy + image * s.oh * s.ow * s.co, buf, s.oh, s.ow, s.co, &g)
     if g.direct:
         g.cols = s.ow
-    need_next(&ahead, dy + (image * s.oh + q1) * s.ow * s.co, (q1 - q0) * s.ow * s.co)
+    need_rows(&ahead, dy, image, q1, q1 - q0, s.oh, s.ow * s.co)
     plan_ahead(&ahead, s.kh * s.kw * s.co * panels * row_blocks((q1 - q0) * (r1 - r0)))
+    if not covered:     # no phase writes to the rest
+        i = min(max(q0 * s.sh - s.top, 0), s.h)
+        j = min(max(q1 * s.sh - s.top, 0), s.h)
+        memset(dx + (image * s.h + i) * s.w * s.ci, 0, (j - i) * s.w * s.ci * sizeof(floating))
     for f in range(phase_count):
         phase = phases + f
         count = 0
@@ -252,8 +280,13 @@ cdef Py_ssize_t gcd(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 cdef int backward(const floating* dy, const floating* w, floating* dx, Geometry* s, int threads
                   ) except -1:
     cdef Py_ssize_t width = block_columns(sizeof(floating)), panels = (s.cig + width - 1) // width
-    cdef Py_ssize_t taps = s.kh * s.kw, phase_count = s.sh * s.sw, weights = taps * s.cog * width
-    cdef cnp.ndarray packed_array = scratch(s.groups * panels * weights * sizeof(floating))
+    cdef Py_ssize_t taps = s.kh * s.kw, weights = taps * s.cog * width
+    # From a tap to the next that leaves the same remainder; there are as many remainders, or taps.
+    cdef Py_ssize_t row_step = s.sh // gcd(s.dh, s.sh), col_step = s.sw // gcd(s.dw, s.sw)
+    cdef Py_ssize_t phase_rows = min(s.kh, row_step), phase_cols = min(s.kw, col_step)
+    cdef Py_ssize_t phase_count = phase_rows * phase_cols
+    cdef bint covered = phase_rows == s.sh and phase_cols == s.sw
+    cdef cnp.ndarray packed_array = scratch(product(s.groups * panels, weights, sizeof(floating)))
     cdef cnp.ndarray table = scratch(3 * taps * sizeof(Py_ssize_t) + phase_count * sizeof(Phase))
     cdef floating* packed = <floating*>packed_array.data
     cdef Py_ssize_t* tap_row = <Py_ssize_t*>table.data
@@ -261,82 +294,91 @@ cdef int backward(const floating* dy, const floating* w, floating* dx, Geometry*
     cdef Py_ssize_t* b_off = tap_col + taps
     cdef Phase* phases = <Phase*>(b_off + taps)
     cdef Phase* phase
-    cdef Py_ssize_t a, b, k, l, t, group, row_taps, used = 0, start = 0
+    cdef Py_ssize_t f, k, l, t, group, row_taps, used = 0, start = 0
     cdef int segment = 0
     cdef Py_ssize_t reach_h = 0, reach_w = 0, q_first, q_last, r_first, r_last
-    cdef floating* target
     with nogil:
-        for a in range(s.sh):
-            for b in range(s.sw):
-                phase = phases + a * s.sw + b
-                phase.a, phase.b, phase.first_tap, phase.packed = a, b, used, start
-                row_taps = 0
-                # Descending taps meet ascending dy, so that a row of them can be one segment.
-                for k in range(s.kh - 1, -1, -1):
-                    if k * s.dh % s.sh != a:
-                        continue
-                    row_taps = 0
-                    for l in range(s.kw - 1, -1, -1):
-                        if l * s.dw % s.sw == b:
-                            tap_row[used] = (k * s.dh - a) // s.sh
-                            tap_col[used] = (l * s.dw - b) // s.sw
-                            reach_h = max(reach_h, tap_row[used])
-                            reach_w = max(reach_w, tap_col[used])
-                            used += 1
-                            row_taps += 1
-                phase.taps = used - phase.first_tap
-                phase.first_segment = segment
-                if s.groups == 1 and row_taps > 0 and s.dw // gcd(s.dw, s.sw) == 1:
-                    phase.segments, phase.length = <int>(phase.taps // row_taps), row_taps * s.cog
-                else:
-                    phase.segments, phase.length = <int>phase.taps, s.cog
-                for t in range(phase.segments):
-                    b_off[segment + t] = t * phase.length * width
-                segment += phase.segments
-                for group in range(s.groups):
-                    target = packed + start + group * panels * phase.taps * s.cog * width
-                    pack_taps(w + group * s.cog, target, s, a, b, phase.taps, width)
-                start += s.groups * panels * phase.taps * s.cog * width
-    q_first, q_last = s.top // s.sh, (s.h - 1 + s.top) // s.sh
-    r_first, r_last = s.left // s.sw, (s.w - 1 + s.left) // s.sw
+        for f in range(phase_count):
+            phase = phases + f
+            phase.k, phase.l, phase.first_tap, phase.packed = \
+                f // phase_cols, f % phase_cols, used, start
+            phase.a, phase.b = phase.k * s.dh % s.sh, phase.l * s.dw % s.sw
+            row_taps = (s.kw - 1 - phase.l) // col_step + 1
+            # Descending taps meet ascending dy, so that a row of them can be one segment.
+            k = last_tap(phase.k, row_step, s.kh)
+            while k >= 0:
+                l = last_tap(phase.l, col_step, s.kw)
+                while l >= 0:
+                    tap_row[used] = (k * s.dh - phase.a) // s.sh
+                    tap_col[used] = (l * s.dw - phase.b) // s.sw
+                    reach_h = max(reach_h, tap_row[used])
+                    reach_w = max(reach_w, tap_col[used])
+                    used += 1
+                    l -= col_step
+                k -= row_step
+            phase.taps = used - phase.first_tap
+            phase.first_segment = segment
+            if s.groups == 1 and s.dw // gcd(s.dw, s.sw) == 1:
+                phase.segments, phase.length = <int>(phase.taps // row_taps), row_taps * s.cog
+            else:
+                phase.segments, phase.length = <int>phase.taps, s.cog
+            for t in range(phase.segments):
+                b_off[segment + t] = t * phase.length * width
+            segment += phase.segments
+            for group in range(s.groups):
+                pack_taps(w + group * s.cog, packed + start
+                          + group * panels * phase.taps * s.cog * width, s, phase, row_step,
+                          col_step, width)
+            start += s.groups * panels * phase.taps * s.cog * width
+    q_first, q_last = floordiv(s.top, s.sh), floordiv(s.h - 1 + s.top, s.sh)
+    r_first, r_last = floordiv(s.left, s.sw), floordiv(s.w - 1 + s.left, s.sw)
     cdef Py_ssize_t q_count = q_last + 1 - q_first, r_count = r_last + 1 - r_first
-    cdef Py_ssize_t line = (r_count + reach_w) * s.co * sizeof(floating)
-    cdef Py_ssize_t band = band_rows(q_count, line, s.n), bands = (q_count + band - 1) // band
-    cdef Py_ssize_t buf_size = ((band + reach_h) * line + 63) // 64 * 64
-    cdef Py_ssize_t pixels = band * r_count
+    cdef Py_ssize_t line = product(r_count + reach_w, s.co, sizeof(floating))
+    cdef Py_ssize_t band = band_rows(q_count, line, 1, s.n), bands = (q_count + band - 1) // band
+    cdef Py_ssize_t buf_size = (product(band + reach_h, line) + 63) // 64 * 64
+    cdef Py_ssize_t pixels = product(band, r_count)
     cdef Py_ssize_t per_thread = (buf_size + 2 * pixels * sizeof(void*)
                                   + taps * sizeof(Py_ssize_t) + 63) // 64 * 64
-    cdef cnp.ndarray work = scratch(threads * per_thread)
+    cdef cnp.ndarray work = scratch(product(threads, per_thread))
     cdef char* memory = work.data
     cdef char* mine
-    cdef Py_ssize_t task, q0, q1
-    with nogil, parallel(num_threads=threads):
-        mine = memory + threadid() * per_thread
-        for task in prange(s.n * bands, schedule='static'):
-            q0 = q_first + task % bands * band
-            q1 = q0 + band if q0 + band < q_last + 1 else q_last + 1
-            backward_band(dy, packed, dx, <floating*>mine, <const floating**>(mine + buf_size),
-                          <floating**>(mine + buf_size + pixels * sizeof(void*)),
-                          <Py_ssize_t*>(mine + buf_size + 2 * pixels * sizeof(void*)), b_off,
-                          phases, phase_count, tap_row, tap_col, s, task // bands, q0, q1, r_first,
-                          r_last + 1, reach_h, reach_w, width)
+    cdef Py_ssize_t task, tasks = s.n * bands, first = 0, after, q0, q1
+    cdef Py_ssize_t at_once = pieces_at_once(tasks, cost(s, tasks, buf_size), threads)
+    while first < tasks:
+        after = min(tasks, first + at_once)
+        with nogil, parallel(num_threads=threads):
+            mine = memory + threadid() * per_thread
+            for task in prange(first, after, schedule='static'):
+                q0 = q_first + task % bands * band
+                q1 = q0 + band if q0 + band < q_last + 1 else q_last + 1
+                backward_band(dy, packed, dx, <floating*>mine,
+                              <const floating**>(mine + buf_size),
+                              <floating**>(mine + buf_size + pixels * sizeof(void*)),
+                              <Py_ssize_t*>(mine + buf_size + 2 * pixels * sizeof(void*)), b_off,
+                              phases, phase_count, covered, tap_row, tap_col, s, task // bands,
+                              q0, q1, r_first, r_last + 1, reach_h, reach_w, width)
+        first = after
+        PyErr_CheckSignals()
     return 0
 
 
-cdef void pack_taps(const floating* w, floating* packed, Geometry* s, Py_ssize_t a, Py_ssize_t b,
-                    Py_ssize_t taps, Py_ssize_t width) noexcept nogil:
+cdef Py_ssize_t last_tap(Py_ssize_t first, Py_ssize_t step, Py_ssize_t taps) noexcept nogil:
+    """The last of the taps first, first + step, ... of so many."""
+    return first + (taps - 1 - first) // step * step
+
+
+cdef void pack_taps(const floating* w, floating* packed, Geometry* s, const Phase* phase,
+                    Py_ssize_t row_step, Py_ssize_t col_step, Py_ssize_t width) noexcept nogil:
     """The weights of a phase as [panel of input channels][tap][output channel][width]."""
     cdef Py_ssize_t p, k, l, o, j, first, count
     cdef const floating* tap
     for p in range((s.cig + width - 1) // width):
         first = p * width
         count = s.cig - first if s.cig - first < width else width
-        for k in range(s.kh - 1, -1, -1):
-            if k * s.dh % s.sh != a:
-                continue
-            for l in range(s.kw - 1, -1, -1):
-                if l * s.dw % s.sw != b:
-                    continue
+        k = last_tap(phase.k, row_step, s.kh)
+        while k >= 0:
+            l = last_tap(phase.l, col_step, s.kw)
+            while l >= 0:
                 tap = w + ((k * s.kw + l) * s.cig + first) * s.co
                 for o in range(s.cog):
                     for j in range(count):
@@ -344,6 +386,8 @@ cdef void pack_taps(const floating* w, floating* packed, Geometry* s, Py_ssize_t
                     for j in range(count, width):
                         packed[o * width + j] = 0
                 packed += s.cog * width
+                l -= col_step
+            k -= row_step
 
 
 # -------------------------------------------------------------------------- weight gradient
@@ -386,8 +430,7 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
                 i = (k * s.kw + l) * s.cig + c
                 rows_of[i] = base + (k * s.dh * g.cols + l * s.dw) * s.ci + group * s.cig + c
                 outs[i] = partial + i * padded
-    need_next(&ahead, x + (image * s.h + g.row0 + rows * s.sh) * s.w * s.ci,
-              rows * s.sh * s.w * s.ci)
+    need_rows(&ahead, x, image, g.row0 + rows * s.sh, rows * s.sh, s.h, s.w * s.ci)
     ahead.start[1] = <const char*>(dy + (image * s.oh + row + rows) * s.ow * s.co)
     ahead.nbytes[1] = rows * s.ow * s.co * sizeof(floating)
     plan_ahead(&ahead, panels * blocks * rows * s.ow)
@@ -414,26 +457,30 @@ cdef int weight_gradient(const floating* x, const floating* dy, floating* dw, Ge
     parts = (s.cog + cols - 1) // cols
     cdef Py_ssize_t padded = (cols + vector - 1) // vector * vector
     cdef bint copy_dy = s.cog % vector != 0
-    cdef Py_ssize_t line = ((s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1) * s.ci * sizeof(floating)
-    cdef Py_ssize_t band = band_rows(s.oh, line * s.sh, MIN_TASKS)
-    cdef Py_ssize_t buf_size = (((band - 1) * s.sh + (s.kh - 1) * s.dh + 1) * line + 63) // 64 * 64
-    cdef Py_ssize_t dy_size = (band * s.ow * padded * sizeof(floating) + 63) // 64 * 64
+    cdef Py_ssize_t line = line_bytes(s, sizeof(floating))
+    cdef Py_ssize_t band = band_rows(s.oh, line, s.sh, MIN_TASKS)
+    cdef Py_ssize_t buf_size = (product((band - 1) * s.sh + (s.kh - 1) * s.dh + 1, line)
+                                + 63) // 64 * 64
+    cdef Py_ssize_t dy_size = (product(band, s.ow, padded, sizeof(floating)) + 63) // 64 * 64
     cdef Py_ssize_t per_thread = buf_size + dy_size + 2 * taps * sizeof(void*) \
         + 2 * band * sizeof(Py_ssize_t)
     per_thread = (per_thread + 63) // 64 * 64
-    cdef cnp.ndarray work = scratch(threads * per_thread)
-    cdef Py_ssize_t blocks = s.groups * parts
-    cdef cnp.ndarray partial_array = scratch(chunks * blocks * taps * padded * sizeof(floating))
+    cdef cnp.ndarray work = scratch(product(threads, per_thread))
+    cdef Py_ssize_t blocks = s.groups * parts, tasks = chunks * blocks, first = 0, last
+    cdef cnp.ndarray partial_array = scratch(product(tasks, taps, padded, sizeof(floating)))
     cdef floating* partials = <floating*>partial_array.data
     cdef floating* partial
     cdef floating* other
     cdef char* memory = work.data
     cdef char* mine
-    with nogil:
-        with parallel(num_threads=threads):
+    cdef Py_ssize_t at_once = pieces_at_once(
+        tasks, cost(s, s.n * blocks * ((s.oh + band - 1) // band), buf_size), threads)
+    while first < tasks:
+        last = min(tasks, first + at_once)
+        with nogil, parallel(num_threads=threads):
             mine = memory + threadid() * per_thread
             memset(mine + buf_size, 0, dy_size)         # its padding columns are read
-            for task in prange(chunks * blocks, schedule='static'):
+            for task in prange(first, last, schedule='static'):
                 partial = partials + task * taps * padded
                 memset(partial, 0, taps * padded * sizeof(floating))
                 chunk, group, part = task // blocks, task // parts % s.groups, task % parts
@@ -452,6 +499,9 @@ cdef int weight_gradient(const floating* x, const floating* dy, floating* dw, Ge
                                     cols if s.cog - part * cols > cols else s.cog - part * cols,
                                     padded, width)
                         row = row + rows
+        first = last
+        PyErr_CheckSignals()
+    with nogil:
         for task in prange(blocks * taps, num_threads=threads, schedule='static'):
             i = task % taps
             part = task // taps
@@ -475,29 +525,56 @@ cdef void merge_rows(floating* partial, floating* out, Py_ssize_t chunks, Py_ssi
 
 # ----------------------------------------------------------------------------- entry points
 
-cdef int set_geometry(Geometry* s, str where, tuple x_shape, Py_ssize_t kh, Py_ssize_t kw,
-                      Py_ssize_t co, stride, padding, dilation, Py_ssize_t groups) except -1:
+cdef int set_geometry(Geometry* s, str where, x_shape, kh, kw, Py_ssize_t co, stride, padding,
+                      dilation, groups) except -1:
     """Fill in and check everything but the weights' own shape."""
-    s.n, s.h, s.w, s.ci = x_shape
-    s.kh, s.kw, s.co, s.groups = kh, kw, co, groups
-    s.sh, s.sw = stride
-    s.dh, s.dw = dilation
-    (s.top, bottom), (s.left, right) = padding
-    if min(s.n, s.h, s.w, s.top, s.left, bottom, right) < 0 or \
-            min(s.ci, kh, kw, co, groups, s.sh, s.sw, s.dh, s.dw) < 1:
-        raise ValueError(f"{where}: sizes, strides, dilations and groups must be positive and "
-                         f"paddings not negative")
-    if max(s.h, s.w, kh, kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, bottom, right) >= 2**31:
-        raise ValueError(f"{where}: sizes, strides, dilations and paddings must be below 2^31")
-    if s.ci % groups or co % groups:
+    cdef Py_ssize_t bottom, right
+    rows, cols = padding
+    set_images(x_shape, where, &s.n, &s.h, &s.w, &s.ci)
+    s.kh = checked_size(kh, where, "the height of kernels", 1)
+    s.kw = checked_size(kw, where, "the width of kernels", 1, MOST // s.kh)
+    s.co = co
+    s.groups = checked_size(groups, where, "groups", 1)
+    set_pair(stride, where, "stride", 1, &s.sh, &s.sw)
+    set_pair(dilation, where, "dilation", 1, &s.dh, &s.dw)
+    set_pair(rows, where, "padding", 0, &s.top, &bottom)
+    set_pair(cols, where, "padding", 0, &s.left, &right)
+    if s.ci < 1 or co < 1:
+        raise ValueError(f"{where}: there must be channels, got {s.ci} in and {co} out")
+    if s.ci % s.groups or co % s.groups:
         raise ValueError(f"{where}: {s.ci} input and {co} output channels do not divide into "
                          f"{groups} groups")
-    s.cig, s.cog = s.ci // groups, co // groups
-    s.oh = floordiv(s.h + s.top + bottom - s.dh * (kh - 1) - 1, s.sh) + 1
-    s.ow = floordiv(s.w + s.left + right - s.dw * (kw - 1) - 1, s.sw) + 1
-    if s.oh < 1 or s.ow < 1:
-        raise ValueError(f"{where}: the padded images are smaller than the kernel")
+    s.cig, s.cog = s.ci // s.groups, co // s.groups
+    s.oh = places(s.h + s.top + bottom, s.dh * (s.kh - 1) + 1, s.sh, where)
+    s.ow = places(s.w + s.left + right, s.dw * (s.kw - 1) + 1, s.sw, where)
     return 0
+
+
+cdef Py_ssize_t floordiv(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a // b if a >= 0 else -((-a + b - 1) // b)
+
+
+cdef object leave_out_taps(Geometry* s):
+    """Leave out the rows and columns of taps that only ever meet padding, but not all: what is
+    copied of an image then has its size and that of the outputs, whatever padding and dilation
+    are. Returns the part of the weights that is left, or None for all."""
+    cdef Py_ssize_t row = first_used(s.top, s.kh, s.dh, (s.oh - 1) * s.sh)
+    cdef Py_ssize_t col = first_used(s.left, s.kw, s.dw, (s.ow - 1) * s.sw)
+    cdef Py_ssize_t row_end = max(row, min(s.kh - 1, floordiv(s.h - 1 + s.top, s.dh))) + 1
+    cdef Py_ssize_t col_end = max(col, min(s.kw - 1, floordiv(s.w - 1 + s.left, s.dw))) + 1
+    if row_end - row == s.kh and col_end - col == s.kw:
+        return None
+    s.top -= row * s.dh
+    s.left -= col * s.dw
+    s.kh, s.kw = row_end - row, col_end - col
+    return slice(row, row_end), slice(col, col_end)
+
+
+cdef Py_ssize_t first_used(Py_ssize_t before, Py_ssize_t taps, Py_ssize_t dilation,
+                           Py_ssize_t way) noexcept nogil:
+    """The first tap of an axis that is not in the padding before the image even at the last
+    output, which is `way` from the first; the last tap if all are."""
+    return max(0, min(-floordiv(way - before, dilation), taps - 1))
 
 
 cdef double work(Geometry* s) noexcept:
@@ -512,7 +589,7 @@ cdef int check_weights(cnp.ndarray w, Geometry* s, str where) except -1:
 
 
 def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
-         Py_ssize_t groups=1, shortcut=None, bint rectify=False, out=None, int threads=0):
+         groups=1, shortcut=None, bint rectify=False, out=None, int threads=0):
     """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it; plus
     `bias` and `shortcut`, then ReLU if `rectify`."""
     cdef cnp.ndarray a = real_array(x, "conv", "x", 4), k = real_array(w, "conv", "w", 4), y
@@ -530,6 +607,9 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
     end = ending_of(bias, shortcut, rectify, y, "conv")
     if s.n == 0:
         return y
+    part = leave_out_taps(&s)
+    if part is not None:
+        k = np.ascontiguousarray(k[part])
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         forward(<const float*>a.data, <const float*>k.data, &end, <float*>y.data, &s,
                 team(threads, work(&s)))
@@ -540,14 +620,14 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
 
 
 def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
-                    dilation=(1, 1), Py_ssize_t groups=1, out=None, int threads=0):
+                    dilation=(1, 1), groups=1, out=None, int threads=0):
     """dx (N, H, W, C_in) from dy (N, OH, OW, C_out)."""
     cdef cnp.ndarray g = real_array(dy, "conv_input_grad", "dy", 4), dx
     cdef cnp.ndarray k = real_array(w, "conv_input_grad", "w", 4)
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     same_dtype(g, k, "conv_input_grad", "dy", "w")
-    set_geometry(&s, "conv_input_grad", tuple(input_shape), k.shape[0], k.shape[1], k.shape[3],
+    set_geometry(&s, "conv_input_grad", input_shape, k.shape[0], k.shape[1], k.shape[3],
                  stride, padding, dilation, groups)
     check_weights(k, &s, "conv_input_grad")
     has_shape(g, s.n, s.oh, s.ow, s.co, "conv_input_grad", "dy")
@@ -557,6 +637,9 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
     apart(dx, k, "conv_input_grad", "w")
     if s.n * s.h * s.w == 0:
         return dx
+    part = leave_out_taps(&s)
+    if part is not None:
+        k = np.ascontiguousarray(k[part])
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         backward(<const float*>g.data, <const float*>k.data, <float*>dx.data, &s,
                  team(threads, work(&s)))
@@ -567,9 +650,9 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
 
 
 def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
-                     dilation=(1, 1), Py_ssize_t groups=1, out=None, int threads=0):
+                     dilation=(1, 1), groups=1, out=None, int threads=0):
     """dw (KH, KW, C_in / groups, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
-    cdef cnp.ndarray a = real_array(x, "conv_weight_grad", "x", 4), dw
+    cdef cnp.ndarray a = real_array(x, "conv_weight_grad", "x", 4), dw, used
     cdef cnp.ndarray g = real_array(dy, "conv_weight_grad", "dy", 4)
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
@@ -585,10 +668,17 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     if s.n == 0:
         dw[...] = 0
         return dw
+    used = dw
+    part = leave_out_taps(&s)
+    if part is not None:
+        dw[...] = 0
+        used = np.empty((s.kh, s.kw, s.cig, s.co), dw.dtype)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        weight_gradient(<const float*>a.data, <const float*>g.data, <float*>dw.data, &s,
+        weight_gradient(<const float*>a.data, <const float*>g.data, <float*>used.data, &s,
                         team(threads, work(&s)))
     else:
-        weight_gradient(<const double*>a.data, <const double*>g.data, <double*>dw.data, &s,
+        weight_gradient(<const double*>a.data, <const double*>g.data, <double*>used.data, &s,
                         team(threads, work(&s)))
+    if part is not None:
+        dw[part] = used
     return dw

@@ -18,12 +18,13 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
+from minidl_ext.geometry cimport checked_size, places, set_images, set_pair
 from minidl_ext.micro cimport prefetch_part
 from minidl_ext.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
     backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
     normalized_behind, normalized_by
-from minidl_ext.runtime cimport apart, channel_blocks, has_shape, new_array, output, scratch, \
-    team
+from minidl_ext.runtime cimport apart, channel_blocks, has_shape, new_array, output, product, \
+    scratch, team
 
 import numpy as np
 
@@ -143,26 +144,21 @@ cdef void input_grad_row(const float* dy, float* w, float* dx, Geometry* s, Py_s
 
 # ----------------------------------------------------------------------------- entry points
 
-cdef int set_geometry(Geometry* s, str where, tuple shape, Py_ssize_t kh, Py_ssize_t kw,
-                      Py_ssize_t c, stride, padding, dilation) except -1:
-    s.n, s.h, s.w, s.c = shape
-    s.kh, s.kw = kh, kw
-    s.sh, s.sw = stride
-    s.dh, s.dw = dilation
-    (s.top, bottom), (s.left, right) = padding
-    if min(s.n, s.h, s.w, s.top, s.left, bottom, right) < 0 or \
-            min(kh, kw, s.sh, s.sw, s.dh, s.dw) < 1 or kh * kw > MAX_TAPS:
-        raise ValueError(f"{where}: sizes, strides and dilations must be positive, paddings not "
-                         f"negative, and kernels of at most {MAX_TAPS} taps")
-    if max(s.h, s.w, s.sh, s.sw, s.dh, s.dw, s.top, s.left, bottom, right) >= 2**31:
-        raise ValueError(f"{where}: sizes, strides, dilations and paddings must be below 2^31")
+cdef int set_geometry(Geometry* s, str where, shape, kh, kw, Py_ssize_t c, stride, padding,
+                      dilation) except -1:
+    cdef Py_ssize_t bottom, right
+    rows, cols = padding
+    set_images(shape, where, &s.n, &s.h, &s.w, &s.c)
+    s.kh = checked_size(kh, where, "the height of kernels", 1, MAX_TAPS)
+    s.kw = checked_size(kw, where, "the width of kernels", 1, MAX_TAPS // s.kh)
+    set_pair(stride, where, "stride", 1, &s.sh, &s.sw)
+    set_pair(dilation, where, "dilation", 1, &s.dh, &s.dw)
+    set_pair(rows, where, "padding", 0, &s.top, &bottom)
+    set_pair(cols, where, "padding", 0, &s.left, &right)
     if s.c != c:
         raise ValueError(f"{where}: images of shape {shape} must have {c} channels")
-    height = s.h + s.top + bottom - s.dh * (kh - 1)
-    width = s.w + s.left + right - s.dw * (kw - 1)
-    if height < 1 or width < 1:
-        raise ValueError(f"{where}: the padded images are smaller than the kernel")
-    s.oh, s.ow = (height - 1) // s.sh + 1, (width - 1) // s.sw + 1
+    s.oh = places(s.h + s.top + bottom, s.dh * (s.kh - 1) + 1, s.sh, where)
+    s.ow = places(s.w + s.left + right, s.dw * (s.kw - 1) + 1, s.sw, where)
     return 0
 
 
@@ -238,9 +234,9 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
         raise ValueError("depthwise_conv: bias, shortcut and rectify go without factors and stats")
     chunk = max(1, min(STATS_IMAGES, (s.n + STATS_CHUNKS - 1) // STATS_CHUNKS))
     chunks = (s.n + chunk - 1) // chunk
-    per_thread = ((s.h * s.w + 3) * s.c * sizeof(float) + 63) // 64 * 64
-    work_array = scratch(t * per_thread)
-    partial = scratch(chunks * 2 * s.c * sizeof(double))
+    per_thread = (product(s.h * s.w + 3, s.c, sizeof(float)) + 63) // 64 * 64
+    work_array = scratch(product(t, per_thread))
+    partial = scratch(product(2 * chunks, s.c, sizeof(double)))
     with nogil, parallel(num_threads=t):
         for i in prange(chunks, schedule='static'):
             forward_chunk(source, weights, target, &norm, stats,
@@ -267,13 +263,15 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
     cdef float* weights
     cdef Py_ssize_t i
     cdef int t
-    set_geometry(&s, "depthwise_input_grad", tuple(input_shape), k.shape[0], k.shape[1],
+    set_geometry(&s, "depthwise_input_grad", input_shape, k.shape[0], k.shape[1],
                  k.shape[3], stride, padding, dilation)
     has_shape(g, s.n, s.oh, s.ow, s.c, "depthwise_input_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
     dx = output(out, "depthwise_input_grad", 4, dims, cnp.NPY_FLOAT32)
     apart(dx, g, "depthwise_input_grad", "dy")
     apart(dx, k, "depthwise_input_grad", "w")
+    if cnp.PyArray_SIZE(dx) == 0:
+        return dx
     source, target, weights = <float*>g.data, <float*>dx.data, <float*>k.data
     t = team(threads, work(&s))
     for i in prange(s.n * s.h, nogil=True, num_threads=t, schedule='static'):
@@ -304,7 +302,7 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
     apart(dw, a, "depthwise_weight_grad", "x")
     apart(dw, g, "depthwise_weight_grad", "dy")
     size, chunks = s.kh * s.kw * s.c, max(1, min(s.n, CHUNKS))
-    partials = scratch(chunks * size * sizeof(float))
+    partials = scratch(product(chunks, size, sizeof(float)))
     partial, target = <float*>partials.data, <float*>dw.data
     source, grads = <float*>a.data, <float*>g.data
     t = team(threads, work(&s))
@@ -396,11 +394,11 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     sums[...] = 0
     dw[...] = 0
     size, chunks = s.kh * s.kw * s.c, min(s.n, CHUNKS)
-    per_thread = ((s.h * s.w + s.oh * s.ow + 2) * s.c * sizeof(float) + 63) // 64 * 64
-    partial = scratch(chunks * size * sizeof(float))
-    partial_sums = scratch(chunks * 2 * s.c * sizeof(double))
+    per_thread = (product(s.h * s.w + s.oh * s.ow + 2, s.c, sizeof(float)) + 63) // 64 * 64
+    partial = scratch(product(chunks, size, sizeof(float)))
+    partial_sums = scratch(product(2 * chunks, s.c, sizeof(double)))
     t = team(threads, 2 * work(&s))
-    work_array = scratch(t * per_thread)
+    work_array = scratch(product(t, per_thread))
     target, part = <float*>dw.data, <float*>partial.data
     with nogil:
         with parallel(num_threads=t):

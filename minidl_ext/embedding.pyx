@@ -10,7 +10,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from minidl_ext.runtime cimport has_length, new_array, real_array, team, typed_array
+from minidl_ext.runtime cimport has_length, new_array, real_array, set_dims, team, typed_array
 
 import numpy as np
 
@@ -44,6 +44,8 @@ def embedding(weight, ids, int threads=0):
     dims[0], dims[1] = m, w.shape[1]
     y = new_array(2, dims, cnp.PyArray_TYPE(w))
     target = y.data
+    if row == 0:
+        return y
     for i in prange(m, nogil=True, num_threads=t, schedule='static'):
         memcpy(target + i * row, source + id[i] * row, row)
     return y
@@ -59,20 +61,20 @@ cdef void add_columns(const floating* dy, const int64_t* ids, floating* dw, Py_s
             row[c] += dy[i * columns + c]
 
 
-def embedding_backward(dy, ids, Py_ssize_t rows, int threads=0):
+def embedding_backward(dy, ids, rows, int threads=0):
     """dw (rows, C): the sums of those rows of dy (M, C) that have the same id."""
     cdef cnp.ndarray g = real_array(dy, "embedding_backward", "dy", 2), dw
-    cdef cnp.ndarray a = checked_ids(ids, rows, "embedding_backward")
-    cdef const int64_t* id = <const int64_t*>a.data
     cdef cnp.npy_intp dims[2]
+    set_dims((rows, g.shape[1]), "embedding_backward", dims)
+    cdef cnp.ndarray a = checked_ids(ids, dims[0], "embedding_backward")
+    cdef const int64_t* id = <const int64_t*>a.data
     cdef Py_ssize_t q, m = a.shape[0], columns = g.shape[1]
     cdef int t = team(threads, <double>m * columns)
     has_length(a, g.shape[0], "embedding_backward", "ids")
-    if rows < 0:
-        raise ValueError(f"embedding_backward: rows must be >= 0, got {rows}")
-    dims[0], dims[1] = rows, columns
     dw = new_array(2, dims, cnp.PyArray_TYPE(g))
     memset(dw.data, 0, cnp.PyArray_NBYTES(dw))
+    if cnp.PyArray_SIZE(g) == 0:
+        return dw
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for q in prange((columns + COLUMNS - 1) // COLUMNS, nogil=True, num_threads=t,
                         schedule='static'):

@@ -15,8 +15,8 @@ from libc.math cimport sqrt
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_sums_f32, backward_sums_f64, channel_stats, group_backward_rows_f32, \
     group_backward_rows_f64
-from minidl_ext.runtime cimport new_array, new_like, real_array, row_or_null, same_dtype, \
-    same_shape, scratch, team
+from minidl_ext.runtime cimport new_array, new_like, product, real_array, row_or_null, \
+    same_dtype, same_shape, scratch, team
 
 import numpy as np
 
@@ -163,8 +163,8 @@ def group_norm(x, gamma, beta, Py_ssize_t groups, double eps, bint centre=True, 
     t = team(threads, 3.0 * s.n * s.positions * s.channels)
     dims[0], dims[1], dims[2] = s.n, 5, s.channels
     y, factors = new_like(a), new_array(3, dims, cnp.PyArray_TYPE(a))
-    room = scratch(t * 3 * s.channels * a.itemsize)
-    sums = scratch(t * 2 * s.channels * sizeof(double))
+    room = scratch(product(3 * t, s.channels, a.itemsize))
+    sums = scratch(product(2 * t, s.channels, sizeof(double)))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             forward_all(<float*>a.data, <float*>g, <float*>b, eps, centre,
@@ -199,8 +199,8 @@ def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, bint centre=Tr
     dx = new_like(a)
     dgamma = new_array(1, &channels, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &channels, cnp.PyArray_TYPE(a))
-    room = scratch(t * 4 * s.channels * a.itemsize)
-    sums = scratch(s.n * 2 * s.channels * sizeof(double))
+    room = scratch(product(4 * t, s.channels, a.itemsize))
+    sums = scratch(product(s.n, 2 * s.channels, sizeof(double)))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             backward_all(<float*>d.data, <float*>a.data, <float*>g, <float*>f.data, centre,

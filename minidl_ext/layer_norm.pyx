@@ -12,7 +12,7 @@ from libc.math cimport sqrt
 
 from minidl_ext.lines cimport line_dot, line_squares, line_sum
 from minidl_ext.runtime cimport has_length, new_array, new_like, real_array, row_or_null, \
-    same_dtype, same_shape, scratch, team, typed_array
+    product, same_dtype, same_shape, scratch, team, typed_array
 
 import numpy as np
 
@@ -147,8 +147,8 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, bint centre=True, int threads=
     dx = new_like(a)
     dgamma = new_array(1, &n, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &n, cnp.PyArray_TYPE(a))
-    partial = scratch(chunks * 2 * n * a.itemsize)
-    room = scratch(t * n * a.itemsize)
+    partial = scratch(product(2 * chunks, n, a.itemsize))
+    room = scratch(product(t, n, a.itemsize))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             backward_all(<float*>d.data, <float*>a.data, <float*>g, <double*>mu.data,

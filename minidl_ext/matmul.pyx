@@ -6,13 +6,14 @@ time so that a panel's part stays in the L1 cache. The blocks are shared out to 
 output is summed in one order, so the bits do not depend on their number.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.string cimport memset
 
 from minidl_ext.micro cimport MR, block_columns, micro
-from minidl_ext.runtime cimport apart, has_length, new_array, output, real_array, same_dtype, \
-    scratch, team, typed_array
+from minidl_ext.runtime cimport apart, has_length, new_array, output, pieces_at_once, \
+    product, real_array, same_dtype, scratch, team, typed_array
 
 import numpy as np
 
@@ -79,16 +80,22 @@ cdef void pack(const floating* b, floating* packed, Shape* s, int threads) noexc
         pack_panel(b + q // s.panels * s.k * s.n, packed + q * s.k * s.width, s, q % s.panels)
 
 
-cdef void multiply(const floating* a, floating* y, const floating* packed, Shape* s, int threads
-                   ) noexcept nogil:
+cdef int multiply(const floating* a, floating* y, const floating* packed, Shape* s, int threads
+                  ) except -1:
     cdef Py_ssize_t tiles = (s.m + MR - 1) // MR, panels = s.batch * s.panels, i, q, p
-    cdef Py_ssize_t panel_size = s.k * s.width
-    # Neighbours share rows of a while the panels change: those are few and stay in cache.
-    for i in prange(panels * tiles, num_threads=threads, schedule='static'):
-        q = i // (tiles * s.panels)
-        p = i % s.panels
-        multiply_block(a + q * s.m * s.k, packed + (q * s.panels + p) * panel_size,
-                       y + q * s.m * s.n, s, i // s.panels % tiles * MR, p)
+    cdef Py_ssize_t panel_size = s.k * s.width, blocks = panels * tiles, first = 0, after
+    cdef Py_ssize_t at_once = pieces_at_once(blocks, <double>s.batch * s.m * s.n * s.k, threads)
+    while first < blocks:
+        after = min(blocks, first + at_once)
+        # Neighbours share rows of a while the panels change: those are few and stay in cache.
+        for i in prange(first, after, nogil=True, num_threads=threads, schedule='static'):
+            q = i // (tiles * s.panels)
+            p = i % s.panels
+            multiply_block(a + q * s.m * s.k, packed + (q * s.panels + p) * panel_size,
+                           y + q * s.m * s.n, s, i // s.panels % tiles * MR, p)
+        first = after
+        PyErr_CheckSignals()
+    return 0
 
 
 cdef void set_panels(Shape* s, Py_ssize_t itemsize, bint transpose_b) noexcept nogil:
@@ -110,8 +117,10 @@ def matmul_panels(b, bint transpose_b=False, int threads=0):
     s.batch = 1
     s.k, s.n = (w.shape[1], w.shape[0]) if transpose_b else (w.shape[0], w.shape[1])
     set_panels(&s, w.itemsize, transpose_b)
-    size = s.panels * s.k * s.width
+    size = product(s.panels, s.k, s.width)
     packed = new_array(1, &size, cnp.PyArray_TYPE(w))
+    if size == 0:
+        return packed
     t = team(threads, <double>size)
     if cnp.PyArray_TYPE(w) == cnp.NPY_FLOAT32:
         with nogil:
@@ -155,25 +164,25 @@ def matmul(a, b, bint transpose_a=False, bint transpose_b=False, panels=None, ou
     y = output(out, "matmul", ndim, dims, cnp.PyArray_TYPE(x))
     apart(y, x, "matmul", "a")
     apart(y, w, "matmul", "b")
-    if s.batch * s.m * s.n == 0:
+    if cnp.PyArray_SIZE(y) == 0 or s.k == 0:
+        memset(y.data, 0, cnp.PyArray_NBYTES(y))
         return y
     team_size = team(threads, <double>s.batch * s.m * s.n * (s.k + 1) / 8)
     if not known:
-        packed = scratch(s.batch * s.panels * s.k * s.width * x.itemsize)
+        packed = scratch(product(s.batch * s.panels, s.k, s.width, x.itemsize))
     else:
         packed = typed_array(panels, "matmul", "panels", 1, cnp.PyArray_TYPE(x))
-        has_length(packed, s.batch * s.panels * s.k * s.width, "matmul", "panels")
+        has_length(packed, product(s.batch * s.panels, s.k, s.width), "matmul", "panels")
         apart(y, packed, "matmul", "panels")
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        with nogil:
-            if not known:
+        if not known:
+            with nogil:
                 pack(<const float*>w.data, <float*>packed.data, &s, team_size)
-            multiply(<const float*>x.data, <float*>y.data, <const float*>packed.data, &s,
-                     team_size)
+        multiply(<const float*>x.data, <float*>y.data, <const float*>packed.data, &s, team_size)
     else:
-        with nogil:
-            if not known:
+        if not known:
+            with nogil:
                 pack(<const double*>w.data, <double*>packed.data, &s, team_size)
-            multiply(<const double*>x.data, <double*>y.data, <const double*>packed.data, &s,
-                     team_size)
+        multiply(<const double*>x.data, <double*>y.data, <const double*>packed.data, &s,
+                 team_size)
     return y

@@ -18,8 +18,8 @@ from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, clear_
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
     finish_sums_f32, finish_sums_f64, merge_chunks
-from minidl_ext.runtime cimport apart, has_length, new_array, new_like, output_like, real_array, \
-    same_dtype, same_shape, scratch, team, typed_array
+from minidl_ext.runtime cimport apart, has_length, new_array, new_like, output_like, product, \
+    real_array, same_dtype, same_shape, scratch, team, typed_array
 
 import numpy as np
 
@@ -48,8 +48,8 @@ def batch_stats(x, int threads=0):
     if s.rows == 0:
         raise ValueError(f"batch_stats: no values in shape {np.shape(x)}")
     mean, var = new_array(1, &dims, cnp.NPY_FLOAT64), new_array(1, &dims, cnp.NPY_FLOAT64)
-    partial = scratch(2 * s.chunks * s.channels * sizeof(double))
-    work = scratch(t * 3 * s.channels * a.itemsize)
+    partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
+    work = scratch(product(3 * t, s.channels, a.itemsize))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             all_stats(<float*>a.data, &s, work.data, <double*>partial.data, <double*>mean.data,
@@ -234,8 +234,8 @@ def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, masked_out=F
              (g, a, f, shortcut, also))
     if masked is not None:
         masked_data = masked.data
-    work = scratch(2 * t * s.channels * a.itemsize)
-    partial = scratch(2 * s.chunks * s.channels * sizeof(double))
+    work = scratch(product(2 * t, s.channels, a.itemsize))
+    partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
     dims[0], dims[1] = 2, s.channels
     sums = new_array(2, dims, cnp.NPY_FLOAT64)
     sums[...] = 0

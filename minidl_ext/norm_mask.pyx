@@ -14,7 +14,7 @@ from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, clear_
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
     finish_sums_f32, finish_sums_f64, merge_stats
-from minidl_ext.runtime cimport has_length, new_array, output_like, real_array, scratch, \
+from minidl_ext.runtime cimport has_length, new_array, output_like, product, real_array, scratch, \
     team, typed_array
 
 import numpy as np
@@ -87,9 +87,9 @@ def masked_stats(x, mask, int threads=0):
     cdef int t = team(threads, <double>s.rows * s.channels)
     cdef Py_ssize_t count
     mean, var = new_array(1, &dims, cnp.NPY_FLOAT64), new_array(1, &dims, cnp.NPY_FLOAT64)
-    partial = scratch(2 * s.chunks * s.channels * sizeof(double))
-    counts = scratch(s.chunks * sizeof(Py_ssize_t))
-    room = scratch(t * (3 + s.chunk) * s.channels * a.itemsize)
+    partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
+    counts = scratch(product(s.chunks, sizeof(Py_ssize_t)))
+    room = scratch(product(t, 3 + s.chunk, s.channels, a.itemsize))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             count = all_stats(<float*>a.data, m.data, &s, room.data, <Py_ssize_t*>counts.data,
@@ -277,8 +277,8 @@ def masked_norm_backward(dy, x, mask, factors, bint training=True, bint relu=Fal
     clear_of(out, dx, where, (*READ, "masked_out"), (d, a, m, f, shortcut, also, masked))
     dgamma = new_array(1, &n, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &n, cnp.PyArray_TYPE(a))
-    room = scratch((2 + 2 * t) * s.channels * a.itemsize)
-    partial = scratch(2 * s.chunks * s.channels * sizeof(double))
+    room = scratch(product(2 + 2 * t, s.channels, a.itemsize))
+    partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
     count = np.count_nonzero(m)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:

@@ -10,8 +10,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, finish_sums_f32
-from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, new_like, scratch, \
-    team, typed_array
+from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, new_like, product, \
+    scratch, team, typed_array
 
 import numpy as np
 
@@ -141,8 +141,8 @@ def batch_norm_pool_backward(dy, x, factors, bint training=True, bint relu=False
     t = team(threads, 2.0 * s.n * s.h * s.w * s.c)
     dx = new_like(a)
     dgamma, dbeta = new_array(1, &dims, cnp.NPY_FLOAT32), new_array(1, &dims, cnp.NPY_FLOAT32)
-    work = scratch((2 + 2 * t) * s.c * sizeof(float))
-    sums = scratch(2 * chunks * s.c * sizeof(double))
+    work = scratch(product(2 + 2 * t, s.c, sizeof(float)))
+    sums = scratch(product(2 * chunks, s.c, sizeof(double)))
     with nogil:
         backward(<float*>g.data, <float*>a.data, <float*>f.data, training, relu, <float*>dx.data,
                  <float*>dgamma.data, <float*>dbeta.data, <float*>work.data, <double*>sums.data,

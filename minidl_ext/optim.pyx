@@ -9,7 +9,7 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport sqrt
 
-from minidl_ext.runtime cimport apart, real_array, same_dtype, same_shape, scratch, team
+from minidl_ext.runtime cimport apart, product, real_array, same_dtype, same_shape, scratch, team
 
 import numpy as np
 
@@ -57,7 +57,7 @@ cdef cnp.ndarray cut(str where, tuple names, list lists, Py_ssize_t* count, int*
                       f"{names[k]}[{i}] and {names[j]}[{i}]")
             arrays.append(a)
         total += (cnp.PyArray_SIZE(p) + PIECE - 1) // PIECE
-    table = scratch(total * sizeof(Piece))
+    table = scratch(product(total, sizeof(Piece)))
     pieces = <Piece*>table.data
     for i in range(n):
         size = cnp.PyArray_SIZE(<cnp.ndarray>arrays[i * len(lists)])
@@ -198,7 +198,7 @@ cdef void square_pieces(Piece* pieces, Py_ssize_t count, int arrays, int typenum
 cdef cnp.ndarray local_rates(object params, Piece* pieces, Py_ssize_t count, Step* s):
     """LARS's rate of every parameter, and after them the weight decay of every parameter."""
     cdef Py_ssize_t n = len(params), i
-    cdef cnp.ndarray numbers = scratch(2 * n * sizeof(double))
+    cdef cnp.ndarray numbers = scratch(product(2 * n, sizeof(double)))
     cdef double* first = <double*>numbers.data      # squares of the parameters, then their rates
     cdef double* second = first + n                 # squares of the gradients, then decays
     cdef double p, g

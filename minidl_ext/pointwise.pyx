@@ -19,7 +19,7 @@ from minidl_ext.micro cimport Ahead, MR, ask_ahead, block_columns, micro, pack_c
 from minidl_ext.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
     backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
     normalized_behind, normalized_by
-from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, scratch, team
+from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, product, scratch, team
 
 import numpy as np
 
@@ -140,9 +140,9 @@ def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int th
     divide(&s, STATS_CHUNKS, STATS_BANDS)
     t = team(threads, <double>s.pixels * s.ci * s.co / 8)
     panels, per_thread = (s.co + s.width - 1) // s.width, room_bytes(&s)
-    work = scratch(t * per_thread)
-    packed = scratch(panels * s.ci * s.width * sizeof(float))
-    partial = scratch(s.chunks * 2 * s.co * sizeof(double))
+    work = scratch(product(t, per_thread))
+    packed = scratch(product(panels, s.ci, s.width, sizeof(float)))
+    partial = scratch(product(2 * s.chunks, s.co, sizeof(double)))
     with nogil:
         pack_columns(<const float*>k.data, <float*>packed.data, s.ci, s.co, 1, s.co, s.width)
         for q in prange(s.chunks, num_threads=t, schedule='static'):
@@ -246,10 +246,10 @@ def pointwise_backward(dy, x, w, factors=None, bint relu=False, behind=None, int
     dw[...] = 0
     t = team(threads, <double>s.pixels * s.ci * s.co / 4)
     panels, per_thread = (s.ci + s.width - 1) // s.width, room_bytes(&s)
-    work = scratch(t * per_thread)
-    packed = scratch(panels * s.co * s.width * sizeof(float))
-    partial = scratch(s.chunks * size * sizeof(float))
-    partial_sums = scratch(s.chunks * 2 * s.ci * sizeof(double))
+    work = scratch(product(t, per_thread))
+    packed = scratch(product(panels, s.co, s.width, sizeof(float)))
+    partial = scratch(product(s.chunks, size, sizeof(float)))
+    partial_sums = scratch(product(2 * s.chunks, s.ci, sizeof(double)))
     target, part = <float*>dw.data, <float*>partial.data
     with nogil:
         pack_columns(<const float*>k.data, <float*>packed.data, s.co, 1, s.co, s.ci, s.width)

@@ -9,8 +9,10 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
+from minidl_ext.geometry cimport checked_size, places, set_images, set_pair
 from minidl_ext.norm_rows cimport column_totals
-from minidl_ext.runtime cimport new_array, real_array, scratch, team, typed_array
+from minidl_ext.runtime cimport MAX_AXES, new_array, product, real_array, scratch, \
+    set_dims, team, typed_array
 
 import numpy as np
 
@@ -128,7 +130,10 @@ def max_pool(x, window, stride, padding=(0, 0), int threads=0):
     set_geometry(&s, "max_pool", np.shape(x), window, stride, padding)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.PyArray_TYPE(a))
+    checked_size(s.kh * s.kw, "max_pool", "the number of places of a window", 1)
     argmax = new_array(4, dims, place_type(&s))
+    if s.c == 0:
+        return y, argmax
     t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         if place_type(&s) == cnp.NPY_UINT8:
@@ -187,10 +192,14 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), i
     cdef cnp.npy_intp dims[4]
     cdef int t
     cdef bint right
-    set_geometry(&s, "max_pool_backward", tuple(input_shape), window, stride, padding)
+    set_geometry(&s, "max_pool_backward", input_shape, window, stride, padding)
     check_output_grad(g, &s, "max_pool_backward", "dy")
     where = typed_array(argmax, "max_pool_backward", "argmax", 4, place_type(&s))
     check_output_grad(where, &s, "max_pool_backward", "argmax")
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
+    dx = new_array(4, dims, cnp.PyArray_TYPE(g))
+    if s.c == 0:
+        return dx
     # In the vectorized case a place is only compared; otherwise it is an address.
     if not (side_by_side(&s) and s.kh * s.kw <= 256):
         with nogil:
@@ -200,8 +209,6 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), i
                 right = inside(<int32_t*>where.data, &s)
         if not right:
             raise ValueError("max_pool_backward: argmax has places outside the images")
-    dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
-    dx = new_array(4, dims, cnp.PyArray_TYPE(g))
     t = team(threads, <double>s.n * s.h * s.w * s.c)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         with nogil:
@@ -269,6 +276,8 @@ def avg_pool(x, window, stride, padding=(0, 0), int threads=0):
     set_geometry(&s, "avg_pool", np.shape(x), window, stride, padding)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.PyArray_TYPE(a))
+    if s.c == 0:
+        return y
     t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
@@ -286,10 +295,12 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), int threa
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t image
     cdef int t
-    set_geometry(&s, "avg_pool_backward", tuple(input_shape), window, stride, padding)
+    set_geometry(&s, "avg_pool_backward", input_shape, window, stride, padding)
     check_output_grad(g, &s, "avg_pool_backward", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
     dx = new_array(4, dims, cnp.PyArray_TYPE(g))
+    if s.c == 0:
+        return dx
     t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for image in prange(s.n, nogil=True, num_threads=t, schedule='static'):
@@ -334,8 +345,10 @@ def global_avg_pool(x, int threads=0):
     positions = cnp.PyArray_SIZE(a) // (n * c) if n * c else 1
     dims[0], dims[1] = n, c
     y = new_array(2, dims, cnp.PyArray_TYPE(a))
+    if n * c == 0:
+        return y
     t = team(threads, <double>n * positions * c)
-    totals = scratch(t * c * sizeof(double))
+    totals = scratch(product(t, c, sizeof(double)))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n, nogil=True, num_threads=t, schedule='static'):
             mean_image(<float*>a.data + i * positions * c, <float*>y.data + i * c,
@@ -350,22 +363,16 @@ def global_avg_pool(x, int threads=0):
 def global_avg_pool_backward(dy, input_shape, int threads=0):
     """dx: each dy is shared out equally over all positions."""
     cdef cnp.ndarray g = real_array(dy, "global_avg_pool_backward", "dy", 2), dx
-    cdef cnp.npy_intp dims[64]
-    cdef Py_ssize_t n = g.shape[0], c = g.shape[1], positions = 1, i, size
-    cdef int axes = len(input_shape), t
-    if axes < 2 or axes > 64 or input_shape[0] != n or input_shape[axes - 1] != c:
+    cdef cnp.npy_intp dims[MAX_AXES]
+    cdef Py_ssize_t n = g.shape[0], c = g.shape[1], positions, i
+    cdef int axes = set_dims(input_shape, "global_avg_pool_backward", dims), t
+    if axes < 2 or dims[0] != n or dims[axes - 1] != c:
         raise ValueError(f"global_avg_pool_backward: dy {np.shape(dy)} does not fit "
                          f"input_shape {tuple(input_shape)}")
-    for i in range(axes):
-        size = input_shape[i]
-        dims[i] = size
-        if 0 < i < axes - 1:
-            positions *= dims[i]
-        if dims[i] < 0:
-            raise ValueError("global_avg_pool_backward: negative size in input_shape")
     dx = new_array(axes, dims, cnp.PyArray_TYPE(g))
     if cnp.PyArray_SIZE(dx) == 0:
         return dx
+    positions = cnp.PyArray_SIZE(dx) // (n * c)
     t = team(threads, <double>n * positions * c)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for i in prange(n, nogil=True, num_threads=t, schedule='static'):
@@ -383,24 +390,17 @@ cdef int place_type(Geometry* s):
     return cnp.NPY_UINT8 if s.kh * s.kw <= 256 else cnp.NPY_INT32
 
 
-cdef int set_geometry(Geometry* s, str where, tuple x_shape, window, stride, padding) except -1:
-    if len(x_shape) != 4:
-        raise ValueError(f"{where}: images must be (N, H, W, C), got shape {x_shape}")
-    s.n, s.h, s.w, s.c = x_shape
-    s.kh, s.kw = window
-    s.sh, s.sw = stride
-    s.ph, s.pw = padding
-    if min(s.n, s.h, s.w, s.c, s.ph, s.pw) < 0 or min(s.kh, s.kw, s.sh, s.sw) < 1:
-        raise ValueError(f"{where}: windows and strides must be positive and paddings not "
-                         f"negative")
+cdef int set_geometry(Geometry* s, str where, x_shape, window, stride, padding) except -1:
+    set_images(x_shape, where, &s.n, &s.h, &s.w, &s.c)
+    set_pair(window, where, "window", 1, &s.kh, &s.kw)
+    set_pair(stride, where, "stride", 1, &s.sh, &s.sw)
+    set_pair(padding, where, "padding", 0, &s.ph, &s.pw)
     if s.h < 1 or s.w < 1:
         raise ValueError(f"{where}: images must have rows and columns, got shape {x_shape}")
     if 2 * s.ph > s.kh or 2 * s.pw > s.kw:
         raise ValueError(f"{where}: padding {padding} is more than half of window {window}")
-    if s.h + 2 * s.ph < s.kh or s.w + 2 * s.pw < s.kw:
-        raise ValueError(f"{where}: window {window} is larger than the padded images {x_shape}")
-    s.oh = (s.h + 2 * s.ph - s.kh) // s.sh + 1
-    s.ow = (s.w + 2 * s.pw - s.kw) // s.sw + 1
+    s.oh = places(s.h + 2 * s.ph, s.kh, s.sh, where)
+    s.ow = places(s.w + 2 * s.pw, s.kw, s.sw, where)
     return 0
 
 

@@ -125,7 +125,7 @@ cdef void lstm_all(const floating* x, const floating* hidden, const floating* c,
                    floating* gates, floating* c_new, floating* h, Py_ssize_t m, Py_ssize_t n,
                    int threads) noexcept nogil:
     cdef Py_ssize_t i
-    for i in prange(m, num_threads=threads, schedule='static'):
+    for i in prange(m if n else 0, num_threads=threads, schedule='static'):
         lstm_row(x + 4 * n * i, hidden + 4 * n * i, c + n * i, squash, gates + 4 * n * i,
                  c_new + n * i, h + n * i, n)
 
@@ -135,7 +135,7 @@ cdef void lstm_all_backward(const floating* dh, const floating* dc, const floati
                             floating* dc_old, Py_ssize_t m, Py_ssize_t n, int threads
                             ) noexcept nogil:
     cdef Py_ssize_t i
-    for i in prange(m, num_threads=threads, schedule='static'):
+    for i in prange(m if n else 0, num_threads=threads, schedule='static'):
         lstm_row_backward(dh + n * i, dc + n * i, gates + 4 * n * i, c + n * i, c_new + n * i,
                           squash, dx + 4 * n * i, dc_old + n * i, n)
 
@@ -144,7 +144,7 @@ cdef void gru_all(const floating* x, const floating* hidden, const floating* bia
                   const floating* h, floating* gates, floating* y, Py_ssize_t m, Py_ssize_t n,
                   int threads) noexcept nogil:
     cdef Py_ssize_t i
-    for i in prange(m, num_threads=threads, schedule='static'):
+    for i in prange(m if n else 0, num_threads=threads, schedule='static'):
         gru_row(x + 3 * n * i, hidden + 3 * n * i, bias, h + n * i, gates + 3 * n * i, y + n * i,
                 n)
 
@@ -154,7 +154,7 @@ cdef void gru_all_backward(const floating* dy, const floating* gates, const floa
                            floating* dhidden, floating* dbias, floating* dh, Py_ssize_t m,
                            Py_ssize_t n, int threads) noexcept nogil:
     cdef Py_ssize_t i, j
-    for i in prange(m, num_threads=threads, schedule='static'):
+    for i in prange(m if n else 0, num_threads=threads, schedule='static'):
         gru_row_backward(dy + n * i, gates + 3 * n * i, hidden + 3 * n * i, bias, h + n * i,
                          dx + 3 * n * i, dhidden + 3 * n * i, dh + n * i, n)
     if dbias != NULL:       # on one thread, in the order of the rows

@@ -11,7 +11,7 @@ from libc.math cimport INFINITY
 
 from minidl_ext.lines cimport line_sum
 from minidl_ext.norm_rows cimport column_totals
-from minidl_ext.runtime cimport apart, output, real_array, scratch, team
+from minidl_ext.runtime cimport apart, output, product, real_array, scratch, team
 
 import numpy as np
 
@@ -82,8 +82,10 @@ cdef reduce_kernel(Op op, str name, object x, object out, int threads):
     dims[0], dims[1] = a, b
     y = output(out, name, 2, dims, cnp.PyArray_TYPE(v))
     apart(y, v, name, "x")
+    if cnp.PyArray_SIZE(y) == 0:
+        return y
     chunks = (r + chunk - 1) // chunk if r else 1
-    partial = scratch(a * chunks * b * sizeof(double))
+    partial = scratch(product(a, chunks, b, sizeof(double)))
     if cnp.PyArray_TYPE(v) == cnp.NPY_FLOAT32:
         with nogil:
             reduce_all(op, <float*>v.data, <float*>y.data, <double*>partial.data, a, r, b, chunk, t)

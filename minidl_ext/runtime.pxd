@@ -2,7 +2,13 @@
 cimport numpy as cnp
 
 cdef int team(int threads, double work) noexcept nogil
+cdef Py_ssize_t pieces_at_once(Py_ssize_t pieces, double work, int threads) noexcept
 
+cdef enum:
+    MAX_AXES = 64       # NumPy's own limit
+
+cdef int set_dims(object shape, str where, cnp.npy_intp* dims) except -1
+cdef size_t product(size_t a, size_t b, size_t c=*, size_t d=*) except? 0
 cdef cnp.ndarray new_array(int ndim, const cnp.npy_intp* dims, int typenum)
 cdef cnp.ndarray new_like(cnp.ndarray a)
 cdef cnp.ndarray scratch(size_t nbytes)

@@ -10,6 +10,10 @@ of the array lives, and only then is the `Buffer` deallocated and its memory put
 list of its size. Nothing is ever released by hand, so an array that a user still holds is
 never written by someone else. All of it happens under the GIL, which is its lock.
 
+*Sizes.* A size that is allocated or looped over, and is a product of sizes, is made by `product`,
+which refuses what no machine has; the pool refuses what this machine has not. So nothing is
+computed with a number that went round, and no memory is promised that fails when it is written.
+
 *Threads.* Kernels take `threads`; 0 means as many as `set_num_threads` allows and other processes
 leave (`team.h`). Work too small to repay a parallel region stays on one thread. Results never
 depend on the count.
@@ -68,11 +72,35 @@ cdef extern from *:
     }
     static void mdl_release(void* p) { free(((void**)p)[-1]); }
     #endif
+
+    /* More than any machine has, in bytes; and still so little that sums of some such sizes fit. */
+    #define MDL_MOST ((size_t)1 << 56)
+    static size_t mdl_product(size_t a, size_t b) {
+        size_t p;
+        return __builtin_mul_overflow(a, b, &p) || p > MDL_MOST ? MDL_MOST + 1 : p;
+    }
+    /* Linux promises more memory than there is, where it is told to. */
+    #if defined(__linux__)
+    #include <sys/sysinfo.h>
+    static size_t mdl_memory(size_t allowed) {
+        struct sysinfo s;
+        size_t ram;
+        if (sysinfo(&s)) return MDL_MOST;
+        ram = (size_t)s.totalram * s.mem_unit;
+        return (ram < allowed ? ram : allowed) + (size_t)s.totalswap * s.mem_unit;
+    }
+    #else
+    static size_t mdl_memory(size_t allowed) { return MDL_MOST; }
+    #endif
     """
+    const size_t MDL_MOST
+    const Py_ssize_t PY_SSIZE_T_MAX
     const bint MINIDL_DEBUG
     void mdl_exact_threads() nogil
     void* mdl_aligned(size_t n) nogil
     void mdl_release(void* p) nogil
+    size_t mdl_product(size_t a, size_t b) nogil
+    size_t mdl_memory(size_t allowed) nogil
 
 mdl_exact_threads()
 
@@ -86,6 +114,7 @@ cdef enum:
     # Below this many element operations a parallel region costs more than it gains.
     SMALL_WORK = 32768
 
+cdef double UNINTERRUPTED = 2.0**34     # multiply-adds: a second's work, or a few seconds'
 cdef int _threads = 1
 cdef bint _forked = False
 
@@ -123,6 +152,93 @@ cdef int team(int threads, double work) noexcept nogil:
     return threads if threads < MAX_THREADS else MAX_THREADS
 
 
+cdef Py_ssize_t pieces_at_once(Py_ssize_t pieces, double work, int threads) noexcept:
+    """How many of equal pieces of work a kernel does before it looks whether the user interrupts:
+    all of them, unless that takes seconds. `work` is that of all, in multiply-adds."""
+    cdef Py_ssize_t count
+    if work <= UNINTERRUPTED:
+        return pieces
+    count = <Py_ssize_t>(pieces * (UNINTERRUPTED / work))
+    return max(1, (count + threads - 1) // threads) * threads
+
+
+# ------------------------------------------------------------------------------------ sizes
+
+cdef enum:
+    LARGE_BYTES = 1 << 30   # less is never too much
+
+cdef size_t _memory = 0     # of the machine; 0: not asked for yet
+
+
+cdef size_t product(size_t a, size_t b, size_t c=1, size_t d=1) except? 0:
+    """a b c d, for sizes; MemoryError if it is more than any memory."""
+    cdef size_t result = mdl_product(mdl_product(mdl_product(a, b), c), d)
+    if result > MDL_MOST:
+        raise MemoryError(f"{' * '.join([str(n) for n in (a, b, c, d) if n != 1])} bytes or "
+                          f"values are more than any memory")
+    return result
+
+
+cdef size_t memory() except? 0:
+    """Bytes of memory and swap that this process may have."""
+    global _memory
+    cdef size_t allowed = MDL_MOST
+    if _memory == 0:
+        for path in ("/sys/fs/cgroup/memory.max",                       # version 2, version 1
+                     "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+            try:
+                with open(path) as file:
+                    text = file.read().strip()
+            except OSError:
+                continue
+            if text.isdigit():
+                allowed = min(int(text), MDL_MOST)
+                break
+        _memory = mdl_memory(allowed)
+    return _memory
+
+
+cdef size_t bytes_of(int ndim, const cnp.npy_intp* dims, size_t itemsize) except? 0:
+    """The bytes of an array; MemoryError if they do not fit memory."""
+    cdef size_t nbytes = itemsize
+    cdef int i
+    for i in range(ndim):
+        nbytes = mdl_product(nbytes, <size_t>dims[i])
+    if nbytes > LARGE_BYTES and nbytes > memory():
+        raise MemoryError(f"no memory for an array of shape {tuple([dims[i] for i in range(ndim)])}"
+                          f" with {itemsize} bytes a value")
+    return nbytes
+
+
+cdef int set_dims(object shape, str where, cnp.npy_intp* dims) except -1:
+    """The sizes of a shape, an int or a sequence; returns the number of axes."""
+    cdef int ndim = 0
+    if not isinstance(shape, (tuple, list)):
+        shape = tuple(shape) if hasattr(shape, "__len__") and np.ndim(shape) else (shape,)
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"{where}: at most {MAX_AXES} axes, got {len(shape)}")
+    for size in shape:
+        n = operator.index(size)
+        if n < 0:
+            raise ValueError(f"{where}: negative size in shape {tuple(shape)}")
+        if n > PY_SSIZE_T_MAX:
+            raise MemoryError(f"{where}: no memory for shape {tuple(shape)}")
+        dims[ndim] = n
+        ndim += 1
+    return ndim
+
+
+def check_shape(str where, shape, dtype=np.float32):
+    """Refuse a shape (int, tuple or list) of which there can be no array: ValueError for a
+    negative size, MemoryError for more than memory. For arrays that come from NumPy."""
+    cdef cnp.npy_intp dims[MAX_AXES]
+    cdef int ndim = set_dims(shape, where, dims)
+    try:
+        bytes_of(ndim, dims, np.dtype(dtype).itemsize)
+    except MemoryError as error:
+        raise MemoryError(f"{where}: {error}") from None
+
+
 # ------------------------------------------------------------------------------------- pool
 
 cdef enum:
@@ -130,7 +246,6 @@ cdef enum:
     SIZES = 8 * 48      # eight size classes per power of two: at most 12.5 % unused
     GUARD = 64          # debug builds put a marked zone on both sides of a buffer
     MARK = 0xA5
-    MAX_AXES = 64       # NumPy's own limit
 
 cdef struct FreeList:
     void** items
@@ -251,13 +366,12 @@ cdef cnp.ndarray new_array(int ndim, const cnp.npy_intp* dims, int typenum):
     """An uninitialised C-contiguous array; large ones are 64-byte aligned, from the pool."""
     global _in_use
     cdef cnp.npy_intp shape[MAX_AXES]
-    cdef size_t nbytes = cnp.PyArray_DescrFromType(typenum).itemsize
+    cdef size_t nbytes = bytes_of(ndim, dims, cnp.PyArray_DescrFromType(typenum).itemsize)
     cdef int i
     cdef Buffer buffer
     cdef cnp.ndarray a
     for i in range(ndim):
         shape[i] = dims[i]
-        nbytes *= <size_t>dims[i]
     if nbytes < SMALL_BYTES:
         return cnp.PyArray_EMPTY(ndim, shape, typenum, 0)
     buffer = Buffer.__new__(Buffer)
@@ -288,19 +402,10 @@ cdef bint dtype_is_native(descr):
 def empty(shape, dtype=np.float32):
     """An uninitialised array of a shape (int or tuple) and dtype, from the pool."""
     cdef cnp.npy_intp dims[MAX_AXES]
-    cdef int i = 0
-    cdef Py_ssize_t n
     cdef cnp.dtype descr = np.dtype(dtype)
-    if not isinstance(shape, (tuple, list)):
-        shape = (operator.index(shape),)
-    if len(shape) > MAX_AXES or descr.type_num >= cnp.NPY_OBJECT or not dtype_is_native(descr):
+    if descr.type_num >= cnp.NPY_OBJECT or not dtype_is_native(descr):
         return np.empty(shape, dtype)
-    for n in shape:
-        if n < 0:
-            raise ValueError(f"empty: negative size in shape {tuple(shape)}")
-        dims[i] = n
-        i += 1
-    return new_array(i, dims, descr.type_num)
+    return new_array(set_dims(shape, "empty", dims), dims, descr.type_num)
 
 
 # ----------------------------------------------------------------------------------- checks

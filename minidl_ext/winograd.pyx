@@ -15,14 +15,16 @@ in order. With many, those sums would leave the cache: all threads transform a c
 each sums some frequencies of it. No result depends on the number of threads.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
 from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
+from minidl_ext.geometry cimport places, set_images, set_pair
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, micro_f32, plan_ahead, \
     prefetch_part
 from minidl_ext.runtime cimport apart, channel_blocks, has_length, has_shape, new_array, output, \
-    scratch, team, typed_array
+    pieces_at_once, product, scratch, team, typed_array
 
 import numpy as np
 
@@ -199,10 +201,11 @@ cdef int forward(const float* x, const float* u, float* y, Geometry* s, const En
     """Outputs from transformed weights; an `end` only where there is one."""
     cdef Py_ssize_t unit = 48 if s.ci + s.co <= FEW_CHANNELS else 24
     finish(s, unit)
-    cdef Py_ssize_t units = (s.tiles + unit - 1) // unit, i, t
+    cdef Py_ssize_t units = (s.tiles + unit - 1) // unit, i, t, first = 0, after
+    cdef Py_ssize_t at_once = pieces_at_once(units, 2 * work_of(s), threads)
     cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms) + FREQUENCIES * s.ci
     cdef Py_ssize_t per_thread = (floats * 4 + 2 * unit * sizeof(void*) + 127) // 64 * 64
-    cdef cnp.ndarray work = scratch(threads * per_thread)
+    cdef cnp.ndarray work = scratch(product(threads, per_thread))
     cdef char* memory = work.data
     cdef float* v
     cdef float* m
@@ -210,17 +213,20 @@ cdef int forward(const float* x, const float* u, float* y, Geometry* s, const En
     cdef float** outs
     if end.bias == NULL and end.shortcut == NULL and not end.rectify:
         end = NULL
-    with nogil:
-        with parallel(num_threads=threads):
+    while first < units:
+        after = min(units, first + at_once)
+        with nogil, parallel(num_threads=threads):
             v = <float*>(memory + threadid() * per_thread)
             m = v + FREQUENCIES * s.vs
             rows = <const float**>(m + FREQUENCIES * s.ms + FREQUENCIES * s.ci)
             outs = <float**>(rows + unit)
             for t in range(unit):
                 rows[t], outs[t] = v + t * s.ci, m + t * s.co
-            for i in prange(units, schedule='static'):
+            for i in prange(first, after, schedule='static'):
                 forward_unit(x, u, y, v, m, m + FREQUENCIES * s.ms, rows, outs, s, unit, i * unit,
                              end)
+        first = after
+        PyErr_CheckSignals()
     return 0
 
 
@@ -275,8 +281,8 @@ cdef int weight_gradient_apart(const float* x, const float* dy, float* dw, Geome
     cdef Py_ssize_t chunks = min(<Py_ssize_t>CHUNKS, (s.tiles + OWN_TILES - 1) // OWN_TILES)
     cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms + max(s.ci, s.co))
     cdef Py_ssize_t per_thread = (floats * 4 + 2 * s.ci * sizeof(void*) + 63) // 64 * 64
-    cdef cnp.ndarray sums = scratch(chunks * size * 4)
-    cdef cnp.ndarray work = scratch(threads * per_thread)
+    cdef cnp.ndarray sums = scratch(product(chunks, size, 4))
+    cdef cnp.ndarray work = scratch(product(threads, per_thread))
     cdef float* du = <float*>sums.data
     cdef char* memory = work.data
     cdef float* v
@@ -316,8 +322,8 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
     finish(s, chunk)
     cdef Py_ssize_t size = FREQUENCIES * s.ci * s.co, i, c, q, t, count, units
     cdef Py_ssize_t copies = FREQUENCIES * max(s.ci, s.co)
-    cdef cnp.ndarray sums = scratch(size * 4)
-    cdef cnp.ndarray work = scratch((FREQUENCIES * (s.vs + s.ms) + threads * copies) * 4)
+    cdef cnp.ndarray sums = scratch(product(size, 4))
+    cdef cnp.ndarray work = scratch(4 * (FREQUENCIES * (s.vs + s.ms) + product(threads, copies)))
     cdef cnp.ndarray lists = scratch(2 * s.ci * sizeof(void*))
     cdef float* du = <float*>sums.data
     cdef float* v = <float*>work.data
@@ -325,10 +331,11 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
     cdef float* copy = z + FREQUENCIES * s.ms
     cdef const float** rows = <const float**>lists.data
     cdef float** outs = <float**>(rows + s.ci)
-    with nogil:
-        for c in range(s.ci):
-            rows[c], outs[c] = v + c, du + c * s.co
-        for q in range((s.tiles + chunk - 1) // chunk):
+    for c in range(s.ci):
+        rows[c], outs[c] = v + c, du + c * s.co
+    for q in range((s.tiles + chunk - 1) // chunk):
+        PyErr_CheckSignals()
+        with nogil:
             t = q * chunk
             count = min(chunk, s.tiles - t)
             units = (count + UNIT - 1) // UNIT
@@ -338,6 +345,7 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
                                min(t + i * UNIT + UNIT, t + count))
             for i in prange(FREQUENCIES, num_threads=threads, schedule='static'):
                 add_products(rows, z, outs, s, i, count, t == 0)
+    with nogil:
         for c in prange(s.ci, num_threads=threads, schedule='static'):
             for t in range(s.co // VL):
                 weight_grad_vector(du + c * s.co + t * VL, s.ci * s.co,
@@ -370,21 +378,19 @@ cdef cnp.ndarray kernel(object w, str where):
     return array
 
 
-cdef int set_geometry(Geometry* s, str where, tuple shape, Py_ssize_t ci, Py_ssize_t co, padding
+cdef int set_geometry(Geometry* s, str where, shape, Py_ssize_t ci, Py_ssize_t co, padding
                       ) except -1:
     """That of the forward convolution."""
     cdef Py_ssize_t bottom, right
-    s.n, s.h, s.w, channels = shape
-    (s.top, bottom), (s.left, right) = padding
-    if channels != ci:
+    rows, cols = padding
+    set_images(shape, where, &s.n, &s.h, &s.w, &s.ci)
+    set_pair(rows, where, "padding", 0, &s.top, &bottom)
+    set_pair(cols, where, "padding", 0, &s.left, &right)
+    if s.ci != ci:
         raise ValueError(f"{where}: images of shape {shape} must have {ci} channels")
-    if min(s.n, s.h, s.w, s.top, s.left, bottom, right) < 0 or \
-            max(s.h, s.w, s.top, s.left, bottom, right) >= 2**31:
-        raise ValueError(f"{where}: sizes and paddings must not be negative, and below 2^31")
-    s.ci, s.co = ci, co
-    s.oh, s.ow = s.h + s.top + bottom - 2, s.w + s.left + right - 2
-    if s.oh < 1 or s.ow < 1:
-        raise ValueError(f"{where}: the padded images are smaller than the kernel")
+    s.co = co
+    s.oh = places(s.h + s.top + bottom, 3, 1, where)
+    s.ow = places(s.w + s.left + right, 3, 1, where)
     return 0
 
 
@@ -425,7 +431,7 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, bint
     if s.n:
         t = team(threads, work_of(&s))
         if transformed is None:
-            u = scratch(transformed_floats(&s) * 4)
+            u = scratch(product(transformed_floats(&s), 4))
             with nogil:
                 transform_weights(<const float*>k.data, <float*>u.data, &s, False, t)
         else:
@@ -443,7 +449,7 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, 
     cdef Ending end
     cdef int workers
     cdef cnp.npy_intp dims[4]
-    set_geometry(&s, "winograd_input_grad", tuple(input_shape), k.shape[2], k.shape[3], padding)
+    set_geometry(&s, "winograd_input_grad", input_shape, k.shape[2], k.shape[3], padding)
     has_shape(g, s.n, s.oh, s.ow, s.co, "winograd_input_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.ci
     dx = output(out, "winograd_input_grad", 4, dims, cnp.NPY_FLOAT32)
@@ -455,7 +461,7 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, 
     if s.n * s.h * s.w:
         workers = team(threads, work_of(&s))
         end.bias, end.shortcut, end.rectify = NULL, NULL, False
-        u = scratch(transformed_floats(&t) * 4)
+        u = scratch(product(transformed_floats(&t), 4))
         with nogil:
             transform_weights(<const float*>k.data, <float*>u.data, &t, True, workers)
         forward(<const float*>g.data, <const float*>u.data, <float*>dx.data, &t, &end, workers)

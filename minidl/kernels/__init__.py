@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import minidl_ext
 from minidl_ext.runtime import (
     after_fork_in_child,
+    check_shape,
     empty,
     empty_cache,
     get_num_threads,
@@ -125,5 +126,5 @@ def __getattr__(name: str) -> Any:
 
 _bind("minidl_ext")
 
-__all__ = ["FAMILIES", "after_fork_in_child", "backend", "empty", "empty_cache",
+__all__ = ["FAMILIES", "after_fork_in_child", "backend", "check_shape", "empty", "empty_cache",
            "get_num_threads", "isa", "openmp", "pool_bytes", "set_num_threads", "use_backend"]

@@ -3,7 +3,8 @@
 Each function takes a shape and returns an array: weights are (..., in, out), so the fan-in is the
 product of all axes but the last and the fan-out that of all but the one before it. `groups`: of a
 grouped convolution, whose outputs are divided among the groups. TypeError from `normal`, `uniform`,
-`he_*`, `xavier_*` and `lecun_*` unless the dtype is float32 or float64.
+`he_*`, `xavier_*` and `lecun_*` unless the dtype is float32 or float64; MemoryError from all for a
+shape that does not fit memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..random import generator
 
 
@@ -32,11 +34,13 @@ def fans(shape: Sequence[int], groups: int = 1) -> tuple[int, int]:
 
 
 def _normal(shape: Sequence[int], std: float, dtype: Any) -> np.ndarray:
+    kernels.check_shape("init", shape, dtype)
     return generator().standard_normal(tuple(shape), dtype=np.dtype(dtype)) * np.dtype(
         dtype).type(std)
 
 
 def _uniform(shape: Sequence[int], bound: float, dtype: Any) -> np.ndarray:
+    kernels.check_shape("init", shape, dtype)
     return (generator().random(tuple(shape), dtype=np.dtype(dtype)) * 2 - 1) * np.dtype(
         dtype).type(bound)
 
@@ -132,6 +136,7 @@ def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0)
         raise TypeError(f"orthogonal: dtype must be a float, got {np.dtype(dtype)}")
     if len(shape) < 2:
         raise ValueError(f"orthogonal: needs at least two axes, got shape {tuple(shape)}")
+    kernels.check_shape("init", shape, np.float64)
     rows, cols = math.prod(shape[:-1]), shape[-1]
     tall = generator().standard_normal((max(rows, cols), min(rows, cols)))
     q, r = np.linalg.qr(tall)
@@ -146,4 +151,5 @@ def constant(shape: Sequence[int], value: float = 0.0, dtype: Any = np.float32) 
     >>> nn.init.constant((3,), 1.0)
     array([1., 1., 1.], dtype=float32)
     """
+    kernels.check_shape("init", shape, dtype)
     return np.full(tuple(shape), value, dtype)

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..ops.common import float_tensor, same_float
+from .. import kernels, ops
+from ..ops.common import float_tensor, same_float, whole
 from ..tensor import Tensor
 from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
 from .layer import Layer
 from .linear import positive
+
+MOST_LAYERS = 4096
 
 
 class _Recurrent(Layer):
@@ -35,10 +37,12 @@ class _Recurrent(Layer):
             raise ValueError(f"{where}: dropout must be in [0, 1], got {dropout!r}")
         if norm not in (None, "layer", "batch"):
             raise ValueError(f'{where}: norm must be None, "layer" or "batch", got {norm!r}')
+        directions = 2 if bidirectional else 1
+        whole(num_layers, where, "num_layers", 1, MOST_LAYERS)
+        kernels.check_shape(where, (num_layers * directions, hidden, hidden))   # at least
         self.in_features, self.hidden, self.num_layers = in_features, hidden, num_layers
         self.dropout, self.bidirectional = dropout, bidirectional
         self.norm, self.max_steps = norm, max_steps
-        directions = 2 if bidirectional else 1
         self.cells = [self.cell(hidden * directions if layer else in_features, bias)
                       for layer in range(num_layers) for _ in range(directions)]
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from ..tensor import Tensor, plain_array
 
+MOST = 2**31 - 1        # of windows, strides, dilations and paddings, as kernels take them
+
 
 def warn(message: str) -> None:
     """A warning that points to the line outside of minidl that led here."""
@@ -81,14 +83,17 @@ def not_negative(value: Any, where: str, name: str) -> float:
     return number
 
 
-def whole(value: Any, where: str, name: str, least: int) -> int:
-    """A whole number as an int; a ValueError for anything else, and for less than `least`."""
+def whole(value: Any, where: str, name: str, least: int, most: int = sys.maxsize) -> int:
+    """A whole number as an int; a ValueError for anything else, for less than `least` and for
+    more than `most`, which is what a size may be at all if it is not given."""
     try:
         number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = least - 1
     if number < least:
         raise ValueError(f"{where}: {name} must be an int >= {least}, got {value!r}")
+    if number > most:
+        raise ValueError(f"{where}: {name} must be at most {most}, got {value!r}")
     return number
 
 
@@ -121,10 +126,10 @@ def one_axis(axis: Any, ndim: int, where: str) -> int:
 
 
 def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
-    """An int or a pair of ints as a pair, each at least `least`."""
+    """An int or a pair of ints as a pair, each from `least` to `MOST`."""
     if type(value) is tuple and len(value) == 2:        # what a layer has checked before
         a, b = value
-        if type(a) is int and type(b) is int and a >= least and b >= least:
+        if type(a) is int and type(b) is int and least <= a <= MOST and least <= b <= MOST:
             return value
     values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
     try:
@@ -134,4 +139,6 @@ def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
     if len(values) != 2 or min(values) < least:
         raise ValueError(f"{where}: {name} must be an int or a pair of ints >= {least}, "
                          f"got {value!r}")
+    if max(values) > MOST:
+        raise ValueError(f"{where}: {name} must be at most {MOST}, got {value!r}")
     return values[0], values[1]

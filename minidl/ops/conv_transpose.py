@@ -9,7 +9,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import pair
+from .common import MOST, pair
 from .conv import checked_operands
 
 
@@ -38,7 +38,9 @@ class ConvTranspose(Function):
     def _enlarged(self, x: np.ndarray) -> np.ndarray:
         if x.shape[1:3] == self.whole:
             return x
-        larger = np.zeros((x.shape[0], *self.whole, x.shape[3]), x.dtype)
+        shape = (x.shape[0], *self.whole, x.shape[3])
+        kernels.check_shape("conv_transpose", shape, x.dtype)
+        larger = np.zeros(shape, x.dtype)
         larger[:, :x.shape[1], :x.shape[2]] = x
         return larger
 
@@ -98,5 +100,8 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
     if min(size) < 1:
         raise ValueError(f"{where}: x {x.shape} with padding {p} gives an output of "
                          f"{size[0]} x {size[1]}")
+    if max(size) > MOST:
+        raise ValueError(f"{where}: x {x.shape} with stride {s} and dilation {d} gives an output "
+                         f"of {size[0]} x {size[1]}; at most {MOST} is possible")
     return ConvTranspose.apply(x, weight, b, size=(size[0], size[1]), stride=s, padding=p,
                                dilation=d, groups=groups)

@@ -1,7 +1,7 @@
 """New tensors: from values, filled, random.
 
 `requires_grad=True` needs float32 or float64, else TypeError. Sizes that are negative are a
-ValueError.
+ValueError, a shape that does not fit memory is a MemoryError.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..random import generator
 from ..tensor import Tensor, plain_array
 
@@ -55,7 +56,13 @@ def _filled(make: Any, where: str, dims: Any, shape: Any, dtype: Any,
         dims = (shape,)
     if len(dims) == 2 and not isinstance(dims[1], int | np.integer):
         dims, dtype = dims[:1], dims[1]
-    return _unshared(make(_dims(dims), dtype), requires_grad)
+    return _unshared(make(_checked(where, _dims(dims), dtype), dtype), requires_grad)
+
+
+def _checked(where: str, shape: Any, dtype: Any) -> Any:
+    """The shape, if there can be an array of it."""
+    kernels.check_shape(where, shape, dtype)
+    return shape
 
 
 def zeros(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
@@ -88,6 +95,7 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool =
     """
     if dtype is None and isinstance(fill_value, float) and not isinstance(fill_value, np.generic):
         dtype = np.float32
+    kernels.check_shape("full", shape, np.asarray(fill_value).dtype if dtype is None else dtype)
     return _unshared(np.full(shape, fill_value, dtype), requires_grad)
 
 
@@ -116,6 +124,7 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32,
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
     """
+    kernels.check_shape("eye", (n, n if m is None else m), dtype)
     return _unshared(np.eye(n, m, k, dtype=dtype), requires_grad)
 
 
@@ -129,7 +138,8 @@ def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
     >>> x.shape, bool(x.min() >= 0), bool(x.max() < 1)
     ((2, 3), True, True)
     """
-    return _unshared(np.asarray(generator().random(_dims(shape), dtype=dtype)), requires_grad)
+    size = _checked("rand", _dims(shape), dtype)
+    return _unshared(np.asarray(generator().random(size, dtype=dtype)), requires_grad)
 
 
 def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
@@ -143,8 +153,8 @@ def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> 
     >>> abs(x.mean().item()) < 0.05, abs(x.std().item() - 1) < 0.05
     (True, True)
     """
-    return _unshared(np.asarray(generator().standard_normal(_dims(shape), dtype=dtype)),
-                     requires_grad)
+    size = _checked("randn", _dims(shape), dtype)
+    return _unshared(np.asarray(generator().standard_normal(size, dtype=dtype)), requires_grad)
 
 
 def _like(x: Any, dtype: Any) -> tuple[tuple[int, ...], Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..tensor import Tensor
 from .common import as_tensor, same_float
 from .linalg import matmul
@@ -45,7 +46,8 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
             raise TypeError(f"einsum: operand {k} must be float32 or float64, got {t.dtype}")
     same_float("einsum", **{f"operand_{k}": t for k, t in enumerate(tensors)})
     names, output = _parse(subscripts, tensors)
-    _check_sizes(subscripts, names, tensors)
+    sizes = _check_sizes(subscripts, names, tensors)
+    kernels.check_shape("einsum", tuple([sizes[c] for c in output]), tensors[0].dtype)
     terms = [_diagonal(t, n) for t, n in zip(tensors, names, strict=True)]
     result, have = terms[0]
     for k, (t, n) in enumerate(terms[1:], 1):
@@ -96,8 +98,9 @@ def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
     return full, output.replace("...", "".join(dots))
 
 
-def _check_sizes(subscripts: str, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
-    """An axis has one length wherever it is named; those of length 1 broadcast."""
+def _check_sizes(subscripts: str, names: Sequence[str], tensors: Sequence[Tensor]
+                 ) -> dict[str, int]:
+    """The length of each axis, one wherever it is named; those of length 1 broadcast."""
     sizes: dict[str, int] = {}
     for n, t in zip(names, tensors, strict=True):
         for c, length in zip(n, t.shape, strict=True):
@@ -107,6 +110,7 @@ def _check_sizes(subscripts: str, names: Sequence[str], tensors: Sequence[Tensor
             elif length not in (1, before):
                 raise ValueError(f"einsum: axis {c!r} of {subscripts!r} has lengths {before} and "
                                  f"{length}: shapes {', '.join(str(t.shape) for t in tensors)}")
+    return sizes
 
 
 def _diagonal(t: Tensor, names: str) -> tuple[Tensor, str]:

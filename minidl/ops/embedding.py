@@ -63,7 +63,10 @@ def one_hot(indices: Any, depth: int) -> Tensor:
     outside = (numbers < 0) | (numbers >= depth)
     if outside.any():
         raise ValueError(f"one_hot: index {numbers[outside][0]} is outside 0..{depth - 1}")
-    return Tensor((numbers[..., None] == np.arange(depth)).astype(np.float32))
+    kernels.check_shape("one_hot", (*numbers.shape, depth))
+    y = np.zeros((*numbers.shape, depth), np.float32)
+    np.put_along_axis(y, numbers[..., None], 1, axis=-1)
+    return Tensor(y)
 
 
 def index_array(indices: Any, where: str, name: str) -> np.ndarray:

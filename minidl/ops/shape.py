@@ -19,6 +19,8 @@ from ..tensor import Tensor
 from .common import as_tensor, normalize_axes, one_axis
 from .reduce import sum_to
 
+MOST_EMPTY_PARTS = 65536        # into which `split` cuts an axis of size 0
+
 
 class Reshape(Function):
     """y = x in another shape (the same memory);  dx = dy in x's."""
@@ -163,7 +165,7 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
         return Reshape.apply(t, shape=dims)
     except TypeError:
         raise TypeError(f"reshape: shape must be ints, got {dims}") from None
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"reshape: shape {t.shape} does not fit into {dims}") from None
 
 
@@ -243,7 +245,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     try:
         return BroadcastTo.apply(t, shape=shape)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"broadcast_to: shape {t.shape} does not broadcast to "
                          f"{shape}") from None
 
@@ -325,7 +327,8 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     t = as_tensor(x, "split")
     a = one_axis(axis, t.ndim, "split")
     if isinstance(sections, int | np.integer):
-        if sections < 1 or t.shape[a] % sections:
+        # Nothing divides into any number of parts: not into more than a list should have.
+        if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], MOST_EMPTY_PARTS):
             raise ValueError(f"split: axis {a} of size {t.shape[a]} does not divide into "
                              f"{sections} equal parts")
         step = t.shape[a] // int(sections)
@@ -368,11 +371,15 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
         given = np.asarray(pad_width)
         if given.dtype.kind == "f":
             raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
-        widths = np.broadcast_to(given.astype(int), (t.ndim, 2))
+        if given.dtype.kind not in "iubO":      # O: integers beyond 64 bits
+            raise ValueError
+        widths = np.broadcast_to(given, (t.ndim, 2)).tolist()
+        widths = [(operator.index(before), operator.index(after)) for before, after in widths]
     except ValueError:
         raise ValueError(f"pad: pad_width {pad_width!r} does not give (before, after) for "
                          f"{t.ndim} axes") from None
-    if (widths < 0).any():
+    if any(before < 0 or after < 0 for before, after in widths):
         raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
-    return Pad.apply(t, pad_width=tuple((int(b), int(a)) for b, a in widths), mode=mode,
-                     value=constant_values)
+    kernels.check_shape("pad", tuple([n + sum(w) for n, w in zip(t.shape, widths, strict=True)]),
+                        t.dtype)
+    return Pad.apply(t, pad_width=tuple(widths), mode=mode, value=constant_values)

@@ -98,6 +98,33 @@ def test_any_geometry(n, h, w, groups, channels, outputs, kernel, stride, dilati
                   dilation, dtype=dtype, bias=bias)
 
 
+far = st.sampled_from([1, 2, 3, 7, 20, 30])
+wide = st.tuples(*[st.tuples(st.integers(0, 30), st.integers(0, 30))] * 2)
+
+
+@many
+@given(h=st.integers(0, 6), w=st.integers(0, 6), groups=st.integers(1, 2),
+       kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)), stride=st.tuples(far, far),
+       dilation=st.tuples(far, far), padding=wide)
+def test_taps_that_only_meet_padding_and_strides_beyond_the_image(h, w, groups, kernel, stride,
+                                                                  dilation, padding):
+    assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
+    assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
+    are_the_twins((2, h, w, groups * 2), kernel, groups * 3, groups, stride, padding, dilation)
+
+
+def test_an_image_far_inside_its_padding():
+    """The middle tap alone meets the image: nothing of the padding's size is made."""
+    x, w, far = whole(1, 4, 5, 2), whole(3, 3, 2, 3, seed=1), 2**31 - 1
+    options = {"padding": ((far, far), (far, far)), "dilation": (far, far)}
+    y = native.conv(x, w, **options)
+    identical(y, x @ w[1, 1])
+    identical(native.conv_input_grad(y, w, x.shape, **options), y @ w[1, 1].T)
+    dw = native.conv_weight_grad(x, y, (3, 3), **options)
+    identical(dw[1, 1].copy(), x.reshape(-1, 2).T @ y.reshape(-1, 3))
+    assert np.count_nonzero(dw) == np.count_nonzero(dw[1, 1])
+
+
 @FLOATS
 def test_every_number_of_channels(dtype):
     for channels in range(1, 71):

@@ -1,5 +1,7 @@
 """Matrix products: exact on whole numbers of every shape, accurate, and refusing what is wrong."""
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -161,3 +163,21 @@ def test_panels_that_do_not_fit():
     for wrong in (values(3), values(2, 3, 4), np.ones((2, 2), int)):
         with pytest.raises((TypeError, ValueError), match="matmul_panels: b"):
             native.matmul_panels(wrong)
+
+
+def test_an_interrupt_ends_a_long_product():
+    """Some seconds' work is done in parts, between which Python's signal handlers run."""
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    out = np.full((8192, 4096), np.nan, np.float32)
+    a, b = np.ones((8192, 1024), np.float32), np.ones((1024, 4096), np.float32)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            native.matmul(a, b, out=out)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert out[0, 0] == 1024 and np.isnan(out[-1, -1])

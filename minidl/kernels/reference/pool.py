@@ -44,8 +44,9 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), threads=0
     (sh, sw), (ph, pw) = stride, padding
     dx = np.zeros((n, input_shape[1] + 2 * ph, input_shape[2] + 2 * pw, c), dy.dtype)
     share = dy / dy.dtype.type(window[0] * window[1])
-    for i in range(window[0]):
-        for j in range(window[1]):
+    # Places of a window that meet the image at all.
+    for i in range(max(0, ph - sh * (oh - 1)), min(window[0], ph + input_shape[1])):
+        for j in range(max(0, pw - sw * (ow - 1)), min(window[1], pw + input_shape[2])):
             dx[:, i:i + sh * (oh - 1) + 1:sh, j:j + sw * (ow - 1) + 1:sw] += share
     return np.ascontiguousarray(dx[:, ph:ph + input_shape[1], pw:pw + input_shape[2]])
 
