@@ -3,50 +3,39 @@
 typedef REAL NAME(line_vec) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)),
                                            may_alias));
 typedef INT NAME(line_mask) __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef REAL NAME(line_part) __attribute__((vector_size(DOUBLES * sizeof(REAL)),
+                                            aligned(sizeof(REAL)), may_alias));
 #define V NAME(line_vec)
 #define M NAME(line_mask)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #define LOAD(p) (*(const V *)(p))
-enum { NAME(SIDE) = 4, NAME(RUN) = 64 };    /* vectors side by side; how often they are added to */
+#define DOUBLE(p) __builtin_convertvector(*(const NAME(line_part) *)(p), line_doubles)
+#define EACH(k) _Pragma("GCC unroll 8") for (int k = 0; k < SIDE; k++)
 
-/* The sum of n values: runs in their own type, the runs in double. */
+/* The sum of n values, in double. */
 static double NAME(line_sum)(const REAL *x, ptrdiff_t n) {
-    const ptrdiff_t step = NAME(SIDE) * LANES;
-    double total = 0;
+    line_doubles sum[SIDE];
     ptrdiff_t i = 0;
-    while (i + step <= n) {
-        V sum[NAME(SIDE)];
-        for (int k = 0; k < NAME(SIDE); k++) sum[k] = (V){0};
-        for (int r = 0; r < NAME(RUN) && i + step <= n; r++, i += step)
-            _Pragma("GCC unroll 4") for (int k = 0; k < NAME(SIDE); k++)
-                sum[k] += LOAD(x + i + k * LANES);
-        for (int k = 0; k < NAME(SIDE); k++)
-            for (ptrdiff_t j = 0; j < LANES; j++) total += sum[k][j];
-    }
+    EACH(k) sum[k] = (line_doubles){0};
+    for (; i + SIDE * DOUBLES <= n; i += SIDE * DOUBLES)
+        EACH(k) sum[k] += DOUBLE(x + i + k * DOUBLES);
+    double total = line_total(sum);
     for (; i < n; i++) total += x[i];
     return total;
 }
 
-/* The sum of (x - shift)^2 over n values, like line_sum; that of x - shift goes to *sum_off. */
-static double NAME(line_squares)(const REAL *x, ptrdiff_t n, REAL shift, double *sum_off) {
-    const ptrdiff_t step = NAME(SIDE) * LANES;
-    double total = 0, off = 0;
+/* The sum of (x - shift)^2 over n values, in double; that of x - shift goes to *sum_off. */
+static double NAME(line_squares)(const REAL *x, ptrdiff_t n, double shift, double *sum_off) {
+    line_doubles square[SIDE], sum[SIDE];
     ptrdiff_t i = 0;
-    while (i + step <= n) {
-        V square[NAME(SIDE)], sum[NAME(SIDE)];
-        for (int k = 0; k < NAME(SIDE); k++) square[k] = sum[k] = (V){0};
-        for (int r = 0; r < NAME(RUN) && i + step <= n; r++, i += step)
-            _Pragma("GCC unroll 4") for (int k = 0; k < NAME(SIDE); k++) {
-                const V d = LOAD(x + i + k * LANES) - shift;
-                square[k] += d * d;
-                sum[k] += d;
-            }
-        for (int k = 0; k < NAME(SIDE); k++)
-            for (ptrdiff_t j = 0; j < LANES; j++) {
-                total += square[k][j];
-                off += sum[k][j];
-            }
-    }
+    EACH(k) square[k] = sum[k] = (line_doubles){0};
+    for (; i + SIDE * DOUBLES <= n; i += SIDE * DOUBLES)
+        EACH(k) {
+            const line_doubles d = DOUBLE(x + i + k * DOUBLES) - shift;
+            square[k] += d * d;
+            sum[k] += d;
+        }
+    double total = line_total(square), off = line_total(sum);
     for (; i < n; i++) {
         const double d = x[i] - shift;
         total += d * d;
@@ -56,22 +45,43 @@ static double NAME(line_squares)(const REAL *x, ptrdiff_t n, REAL shift, double 
     return total;
 }
 
-/* The sum of a b over n values, like line_sum. */
+/* The sum of a b over n values, in double. */
 static double NAME(line_dot)(const REAL *a, const REAL *b, ptrdiff_t n) {
-    const ptrdiff_t step = NAME(SIDE) * LANES;
-    double total = 0;
+    line_doubles sum[SIDE];
     ptrdiff_t i = 0;
-    while (i + step <= n) {
-        V sum[NAME(SIDE)];
-        for (int k = 0; k < NAME(SIDE); k++) sum[k] = (V){0};
-        for (int r = 0; r < NAME(RUN) && i + step <= n; r++, i += step)
-            _Pragma("GCC unroll 4") for (int k = 0; k < NAME(SIDE); k++)
-                sum[k] += LOAD(a + i + k * LANES) * LOAD(b + i + k * LANES);
-        for (int k = 0; k < NAME(SIDE); k++)
-            for (ptrdiff_t j = 0; j < LANES; j++) total += sum[k][j];
-    }
+    EACH(k) sum[k] = (line_doubles){0};
+    for (; i + SIDE * DOUBLES <= n; i += SIDE * DOUBLES)
+        EACH(k) sum[k] += DOUBLE(a + i + k * DOUBLES) * DOUBLE(b + i + k * DOUBLES);
+    double total = line_total(sum);
     for (; i < n; i++) total += (double)a[i] * b[i];
     return total;
+}
+
+/* The sum of each of `columns` columns over some rows, in double: a few vectors of them through
+ * all rows, then what is left one by one. */
+static void NAME(column_totals)(const REAL *x, ptrdiff_t rows, ptrdiff_t columns,
+                                double *totals) {
+    ptrdiff_t c = 0;
+    while (c + DOUBLES <= columns) {
+        const int side = c + SIDE * DOUBLES <= columns ? SIDE : 1;
+        line_doubles sum[SIDE];
+        EACH(k) sum[k] = (line_doubles){0};
+        if (side == SIDE)
+            for (ptrdiff_t r = 0; r < rows; r++)
+                EACH(k) sum[k] += DOUBLE(x + r * columns + c + k * DOUBLES);
+        else
+            for (ptrdiff_t r = 0; r < rows; r++) sum[0] += DOUBLE(x + r * columns + c);
+        memcpy(totals + c, sum, side * sizeof(line_doubles));
+        c += side * DOUBLES;
+    }
+    for (; c < columns; c++) {
+        double sum[SIDE] = {0};
+        ptrdiff_t r = 0;
+        for (; r + SIDE <= rows; r += SIDE) EACH(k) sum[k] += x[(r + k) * columns + c];
+        for (; r < rows; r++) sum[0] += x[r * columns + c];
+        totals[c] = 0;
+        EACH(k) totals[c] += sum[k];
+    }
 }
 
 /* The largest of n >= 1 values; what it is if one of them is NaN is not said. */
@@ -95,3 +105,5 @@ static REAL NAME(line_max)(const REAL *x, ptrdiff_t n) {
 #undef M
 #undef LANES
 #undef LOAD
+#undef DOUBLE
+#undef EACH

@@ -31,18 +31,6 @@ NORM_INLINE void COLUMN(column_sums)(const int G, const REAL *x, ptrdiff_t rows,
     EACH(g) STORE(total + g * LANES, sum[g]);
 }
 
-/* The sums of x in double: runs of rows in REAL, the runs in double. */
-NORM_INLINE void COLUMN(column_totals)(const int G, const REAL *x, ptrdiff_t rows,
-                                       ptrdiff_t channels, double *totals) {
-    double total[MAX_COLUMNS * LANES] = {0};
-    REAL run[MAX_COLUMNS * LANES];
-    for (ptrdiff_t r = 0; r < rows; r += RUN) {
-        COLUMN(column_sums)(G, x + r * channels, rows - r < RUN ? rows - r : RUN, channels, run);
-        for (ptrdiff_t i = 0; i < G * LANES; i++) total[i] += run[i];
-    }
-    memcpy(totals, total, G * LANES * sizeof(double));
-}
-
 /* The sums of x - shift and of its square. */
 NORM_INLINE void COLUMN(shifted_sums)(const int G, const REAL *x, ptrdiff_t rows,
                                       ptrdiff_t channels, const REAL *shifts, REAL *off,

@@ -12,8 +12,6 @@ cdef extern from "norm_rows.h" nogil:
                       Py_ssize_t channels, double* mean, double* var)
     void column_means_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean)
     void column_means_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean)
-    void column_totals_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, double* totals)
-    void column_totals_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* totals)
     void shifted_sums_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
                           const float* shift, float* off, float* squares)
     void shifted_sums_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
@@ -90,15 +88,6 @@ cdef inline void channel_stats(const floating* x, Py_ssize_t rows, Py_ssize_t bl
         finish_stats_f32(x, rows, channels, shift, mean, m2)
     else:
         finish_stats_f64(x, rows, channels, shift, mean, m2)
-
-
-cdef inline void column_totals(const floating* x, Py_ssize_t rows, Py_ssize_t channels,
-                               double* totals) noexcept nogil:
-    """The sum of each channel in double."""
-    if floating is float:
-        column_totals_f32(x, rows, channels, totals)
-    else:
-        column_totals_f64(x, rows, channels, totals)
 
 
 # What a convolution reads when there is a normalization before it, or behind it in the backward.

@@ -60,14 +60,6 @@ static void NAME(column_means)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels
     for (ptrdiff_t c = 0; c < channels; c++) mean[c] /= (REAL)rows;
 }
 
-/* The sum of each channel in double. */
-static void NAME(column_totals)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels,
-                                double *totals) {
-#define CALL(f, G, c) f(G, x + c, rows, channels, totals + c)
-    COLUMNS(column_totals);
-#undef CALL
-}
-
 /* Sums of x - shift and of its square for each channel over a block of rows. */
 static void NAME(shifted_sums)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels,
                                const REAL *shift, REAL *off, REAL *squares) {

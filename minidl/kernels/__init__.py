@@ -50,7 +50,7 @@ FAMILIES = {
                     "add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
     "activation": ("leaky_relu", "leaky_relu_backward", "elu", "elu_backward", "softplus",
                    "softplus_backward", "silu", "silu_backward", "gelu", "gelu_backward"),
-    "reduce": ("sum", "max", "min"),
+    "reduce": ("sum", "mean", "max", "min", "moments", "deviations"),
     "matmul": ("matmul", "matmul_panels"),
     "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
     "depthwise": ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad",
