@@ -1,7 +1,8 @@
 """Normalization of each row by its own mean and variance, or by its root mean square alone.
 
-A row stays in cache while it is read twice for its statistics (the second time as deviations from
-the mean of the first, so that large means cost no digits) and once more to be normalized. In the backward, sums over rows for
+A row stays in cache while it is read twice for its statistics, in double (the second time as
+deviations from the mean of the first, so that large means cost no digits), and once more to be
+normalized. In the backward, sums over rows for
 gamma and beta are those of fixed chunks of rows, added in order: the bits do not depend on the number
 of threads. Formulas are in the twin.
 """
@@ -26,17 +27,15 @@ cdef void forward_row(const floating* x, const floating* gamma, const floating* 
                       bint centre, floating* y, double* mean, double* rstd, Py_ssize_t n
                       ) noexcept nogil:
     cdef Py_ssize_t j
-    cdef floating high = 0, low, scale
+    cdef floating high, low, scale
     cdef double off, squares
-    if centre:
-        high = <floating>(line_sum(x, n) / n)
-    squares = line_squares(x, n, high, &off) / n
-    off /= n
-    mean[0] = 0
+    mean[0] = line_sum(x, n) / n if centre else 0.0
+    squares = line_squares(x, n, mean[0], &off) / n
     if centre:          # the first mean is good to the roundings of a sum only
-        mean[0] = high + off
+        off /= n
+        mean[0] += off
         squares -= off * off
-        high = <floating>mean[0]
+    high = <floating>mean[0]
     rstd[0] = 1 / sqrt((squares if squares > 0 or squares != squares else 0) + eps)
     scale, low = <floating>rstd[0], <floating>((mean[0] - high) * rstd[0])
     for j in range(n):

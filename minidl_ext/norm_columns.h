@@ -148,18 +148,20 @@ NORM_INLINE void COLUMN(sums)(const int G, const int mask, const int keep, const
 }
 
 /* dx = scale (g + (x - mean_hi) slope + offset), g being dy, masked; `centre` THROUGH_NONE: without
- * the last two, THROUGH_GROUP: scale g + (x - mean_hi) slope + offset. */
+ * the last two, THROUGH_GROUP: rstd (gamma g + (x - mean_hi) slope + offset). */
 NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre, const int stream,
                                   const REAL *dy, const REAL *x, const REAL *shortcut, REAL *dx,
                                   ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
-                                  const REAL *factors, const REAL *slopes, const REAL *offsets) {
+                                  const REAL *factors, const REAL *gammas, const REAL *slopes,
+                                  const REAL *offsets) {
     const ptrdiff_t ahead = AHEAD(channels);
     V mean[MAX_COLUMNS], scale[MAX_COLUMNS], shift[MAX_COLUMNS], slope[MAX_COLUMNS],
-        offset[MAX_COLUMNS];
+        offset[MAX_COLUMNS], gamma[MAX_COLUMNS];
     EACH(g) {
         mean[g] = LOAD(factors + g * LANES);
-        scale[g] = LOAD(factors + channels + g * LANES);
+        scale[g] = LOAD(factors + (centre == THROUGH_GROUP ? 3 : 1) * channels + g * LANES);
         shift[g] = LOAD(factors + 2 * channels + g * LANES);
+        if (centre == THROUGH_GROUP) gamma[g] = LOAD(gammas + g * LANES);
         if (centre) {
             slope[g] = LOAD(slopes + g * LANES);
             offset[g] = LOAD(offsets + g * LANES);
@@ -173,9 +175,9 @@ NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre,
             if (mask == MASK_FROM_SUM) ASK(shortcut + i);
             const V d = LOAD(x + i) - mean[g];
             V v = COLUMN(masked)(mask, LOAD(dy + i), d, shortcut + i, scale[g], shift[g]);
-            if (centre == THROUGH_CHANNEL) v += d * slope[g] + offset[g];
+            if (centre == THROUGH_GROUP) v *= gamma[g];
+            if (centre) v += d * slope[g] + offset[g];
             v *= scale[g];
-            if (centre == THROUGH_GROUP) v += d * slope[g] + offset[g];
             PUT(dx + r * dx_step + g * LANES, v);
         }
 }

@@ -44,11 +44,11 @@ cdef extern from "norm_rows.h" nogil:
                            const double* factors, const double* slope, const double* offset,
                            bint stream)
     void group_backward_rows_f32(const float* dy, const float* x, float* dx, Py_ssize_t rows,
-                                 Py_ssize_t channels, const float* factors, const float* slope,
-                                 const float* offset)
+                                 Py_ssize_t channels, const float* factors, const float* gamma,
+                                 const float* slope, const float* offset)
     void group_backward_rows_f64(const double* dy, const double* x, double* dx, Py_ssize_t rows,
-                                 Py_ssize_t channels, const double* factors, const double* slope,
-                                 const double* offset)
+                                 Py_ssize_t channels, const double* factors, const double* gamma,
+                                 const double* slope, const double* offset)
     void finish_sums_f32(const double* sums, double m, Py_ssize_t channels, const float* factors,
                          float* dgamma, float* dbeta, float* slope, float* offset)
     void finish_sums_f64(const double* sums, double m, Py_ssize_t channels, const double* factors,
