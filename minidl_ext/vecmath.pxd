@@ -9,6 +9,7 @@ cdef extern from "vecmath.h" nogil:
     float mdl_tanh_f32(float x)
     float mdl_expm1_f32(float x)
     float mdl_log1p_f32(float x)
+    float mdl_gauss_f32(float x)
     float mdl_normal_cdf_f32(float x)
 
 
@@ -66,6 +67,14 @@ cdef inline floating vlog1p(floating x) noexcept nogil:
         return mdl_log1p_f32(x)
     else:
         return libm.log1p(x)
+
+
+cdef inline floating vgauss(floating x) noexcept nogil:
+    """exp(-x^2 / 2)."""
+    if floating is float:
+        return mdl_gauss_f32(x)
+    else:
+        return libm.exp(-0.5 * x * x)
 
 
 cdef inline floating vnormal_cdf(floating x) noexcept nogil:

@@ -10,7 +10,7 @@ from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, reduced
-from .math import multiply, negative
+from .math import Weighted, multiply, negative
 from .reduce import reduced_shape
 from .reduce import sum as sum_of
 from .shape import reshape, transpose
@@ -43,21 +43,25 @@ class LogSoftmax(_RowFunction):
 
 
 class LogSumExp(Function):
-    """y = log(sum(exp(x))) over axes;  dx = exp(x - y) dy."""
+    """y = log(sum(exp(x))) over axes;  dx = softmax(x) dy, which is NaN where x is +inf, or y is
+    -inf or NaN: there it has no value."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
-        self.x = x
         top = x.max(axis=axes, keepdims=True, initial=-np.inf)
         top = np.where(np.isfinite(top), top, x.dtype.type(0))     # all -inf, or +inf, or NaN
-        with np.errstate(divide="ignore", over="ignore"):
-            total = np.exp(x - top).sum(axis=axes, keepdims=True)
-            self.y = np.log(total) + top
-        return self.y if keepdims else self.y.reshape(reduced_shape(x.shape, axes, False))
+        self.x, self.top = x, top
+        with np.errstate(all="ignore"):
+            z = x - top
+            tops = (z == 0).sum(axis=axes, keepdims=True)
+            others = np.where(z == 0, 0, np.exp(z)).sum(axis=axes, keepdims=True, dtype=np.float64)
+            self.log_total = np.log1p(others + (tops - 1)).astype(x.dtype)
+            y = self.log_total + top
+        return y if keepdims else y.reshape(reduced_shape(x.shape, axes, False))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        finite = np.where(np.isfinite(self.y), self.y, self.x.dtype.type(0))
-        with np.errstate(over="ignore"):
-            return np.exp(self.x - finite) * dy.reshape(self.y.shape)
+        with np.errstate(all="ignore"):
+            softmax = np.exp((self.x - self.top) - self.log_total)
+        return softmax * dy.reshape(self.top.shape)
 
 
 class Gather(Function):
@@ -131,6 +135,9 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
     -inf for no values. ValueError if there is no such axis.
 
+    Its gradient is the softmax of x: 0 where x is -inf; NaN where x is +inf, and everywhere if
+    all x are -inf or one is NaN, as PyTorch's.
+
     >>> round(md.logsumexp(md.tensor([1000., 1000.])).item(), 3)
     1000.693
     """
@@ -198,7 +205,7 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
                             "nll_loss")
     losses = negative(Gather.apply(reshape(x, (-1, x.shape[-1])), labels=indices))
     if w is not None:
-        losses = multiply(losses, np.where(indices >= 0, w[indices], w.dtype.type(0)))
+        losses = Weighted.apply(losses, np.where(indices >= 0, w[indices], w.dtype.type(0)))
     return _over_labels(losses, indices, w, x.shape[:-1], reduction, "nll_loss")
 
 
@@ -256,7 +263,7 @@ def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothin
         target = target * (1 - smoothing) + smoothing / x.shape[-1]
     if weight is not None:
         target = multiply(target, weight)
-    losses = negative(sum_of(multiply(log_softmax(x), target), axis=-1))
+    losses = negative(sum_of(Weighted.apply(log_softmax(x), target), axis=-1))
     return reduced(losses, reduction, "cross_entropy")
 
 

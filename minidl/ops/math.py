@@ -123,6 +123,17 @@ class Multiply(_Binary):
                             kernels.multiply(dy, self.a) if self.needs_grad[1] else None)
 
 
+class Weighted(Multiply):
+    """y = a b, but 0 where the weight b is 0, whatever a: what counts nothing may be impossible,
+    with a logarithm of -inf. Gradients as Multiply's."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        y = super().forward(a, b)
+        if np.isfinite(kernels.sum(y.reshape(1, -1, 1))).all():
+            return y
+        return np.where(np.equal(b, 0), y.dtype.type(0), y)
+
+
 class Divide(_Binary):
     """y = a / b;  da = dy / b, db = -dy y / b."""
 
