@@ -12,7 +12,7 @@ def sum(x, out=None, threads=0):
 
 def mean(x, out=None, threads=0):
     """Means of x (A, R, B) over its middle axis: (A, B); NaN for R = 0."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return into(out, (np.sum(x, axis=1, dtype=np.float64) / x.shape[1]).astype(x.dtype))
 
 
