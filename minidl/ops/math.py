@@ -177,7 +177,8 @@ class Power(_Binary):
 
 
 class _Extremum(_Binary):
-    """y = the larger (smaller) of a and b; where they are equal each gets half of dy."""
+    """y = the larger (smaller) of a and b, NaN before all; where they are equal, or both NaN, each
+    gets half of dy."""
 
     kernel = ""
 
@@ -188,11 +189,10 @@ class _Extremum(_Binary):
         return self.y
 
     def backward(self, dy: Any) -> Any:
-        ties = np.equal(self.a, self.b)
-        half = np.where(ties, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
+        won_a, won_b = (np.equal(v, self.y) | np.isnan(v) for v in (self.a, self.b))
+        half = np.where(won_a & won_b, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
         zero = dy.dtype.type(0)
-        return self.reduced(np.where(np.equal(self.a, self.y) | ties, half, zero),
-                            np.where(np.equal(self.b, self.y) | ties, half, zero))
+        return self.reduced(np.where(won_a, half, zero), np.where(won_b, half, zero))
 
 
 class Maximum(_Extremum):

@@ -31,7 +31,7 @@ def moments(x, threads=0):
 
     In two passes: what the first mean lacks is the mean of the deviations from it.
     """
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         first = np.sum(x, axis=1, dtype=np.float64) / x.shape[1]
         off = x - first[:, None]
         mean = first + off.sum(axis=1) / x.shape[1]
