@@ -1,8 +1,9 @@
 """Rows of a table by their numbers, and the gradient of the table.
 
-Forward, each row is copied; backward, the places of each row are put together, and each thread adds
-some of the columns of all rows, in the order in which they come, so that a row that comes twice gets
-the same bits with any number of threads. Sums are in double: a padding may come a million times.
+Forward, each row is copied; backward, the places of each row are put together, and each thread
+adds some of the columns of all rows, in the order in which they come, so that a row that comes
+twice gets the same bits with any number of threads. Sums are in double: a padding may come a
+million times.
 """
 cimport numpy as cnp
 from cython cimport floating

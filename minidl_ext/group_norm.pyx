@@ -60,8 +60,8 @@ cdef void fill_factors(const double* means, const double* m2, const floating* ga
 
 
 cdef void forward_all(const floating* x, const floating* gamma, const floating* beta,
-                      const double* eps, bint centre, floating* y, floating* factors, floating* room, double* sums,
-                      Shape* s, int threads) noexcept nogil:
+                      const double* eps, bint centre, floating* y, floating* factors,
+                      floating* room, double* sums, Shape* s, int threads) noexcept nogil:
     cdef Py_ssize_t i, size = s.positions * s.channels, n = s.channels
     cdef floating* work
     cdef double* mean

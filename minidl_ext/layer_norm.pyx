@@ -79,7 +79,7 @@ cdef void chunk_backward(const floating* dy, const floating* x, const floating* 
                          const double* mean, const double* rstd, bint centre, floating* dx,
                          double* sums, floating* work, Py_ssize_t first, Py_ssize_t after,
                          Py_ssize_t n) noexcept nogil:
-    """dx of some rows; `sums` (2, n) gets what they add to dgamma and dbeta. `work` holds 3 rows."""
+    """dx of some rows; `sums` (2, n) gets what they add to dgamma and dbeta. `work`: 3 rows."""
     cdef Py_ssize_t i, j
     cdef floating* run = work + n
     for j in range(2 * n):

@@ -1,5 +1,5 @@
 /* Sums and the maximum of values that lie together, for float and for double. Sums are in double
- * whatever the values are: no square of a float leaves its range, and no digit of theirs is lost. */
+ * whatever the values are: no square of a float leaves its range, no digit is lost. */
 #ifndef MINIDL_LINES_H
 #define MINIDL_LINES_H
 #include <stddef.h>

@@ -182,7 +182,7 @@ static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const R
 #undef FORM
 }
 
-/* dx = rstd (gamma dy + (x - mean_hi) slope + offset), all but gamma those of a group of channels. */
+/* dx = rstd (gamma dy + (x - mean_hi) slope + offset), all but gamma those of a group. */
 static void NAME(group_backward_rows)(const REAL *dy, const REAL *x, REAL *dx, ptrdiff_t rows,
                                       ptrdiff_t channels, const REAL *factors, const REAL *gamma,
                                       const REAL *slope, const REAL *offset) {

@@ -47,7 +47,7 @@ class GroupNorm(Function):
     LayerNorm's, with means over the same values."""
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
-                groups: int, eps: float, centre: bool) -> np.ndarray:
+                eps: Any, groups: int, centre: bool) -> np.ndarray:
         self.gamma, self.groups, self.centre, self.shape = gamma, groups, centre, x.shape
         self.images = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
         y, self.factors = kernels.group_norm(self.images, gamma, beta, groups, eps, centre)
@@ -69,9 +69,9 @@ class FilterResponseNorm(GroupNorm):
     """
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
-                eps: np.ndarray) -> np.ndarray:     # type: ignore[override]
+                eps: Any, groups: int, centre: bool) -> np.ndarray:
         self.eps = eps
-        return super().forward(x, gamma, beta, x.shape[-1], np.abs(eps, dtype=np.float64), False)
+        return super().forward(x, gamma, beta, np.abs(eps, dtype=np.float64), groups, centre)
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         dx, dgamma, dbeta = super().backward(dy)
@@ -189,7 +189,7 @@ def filter_response_norm(x: Any, gamma: Any, beta: Any, eps: Any = 1e-6) -> Tens
     if learned.shape != x.shape[-1:]:
         raise ValueError(f"{where}: eps must be a number or have shape ({x.shape[-1]},) for x "
                          f"{x.shape}, got {learned.shape}")
-    return FilterResponseNorm.apply(x, gamma, beta, learned)
+    return FilterResponseNorm.apply(x, gamma, beta, learned, groups=x.shape[-1], centre=False)
 
 
 def tlu(x: Any, tau: Any) -> Tensor:

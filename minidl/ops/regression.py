@@ -10,8 +10,8 @@ from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, real_number, reduced
-from .math import abs as absolute
 from .math import Weighted, multiply, subtract
+from .math import abs as absolute
 from .reduce import sum_to
 
 
@@ -41,7 +41,7 @@ class BinaryCrossEntropy(Function):
     """
 
     def forward(self, x: np.ndarray, t: np.ndarray, p: np.ndarray | None) -> np.ndarray:
-        self.x, self.t, self.p = x, t, p
+        self.x, self.t, self.p, self.shape_p = x, t, p, () if p is None else p.shape
         self.yes, self.no = t if p is None else kernels.multiply(t, p), kernels.subtract(1.0, t)
         costs = self.costs()
         y = kernels.add(kernels.multiply(costs[0], self.yes), kernels.multiply(costs[1], self.no))
@@ -67,7 +67,7 @@ class BinaryCrossEntropy(Function):
             weighed = yes if self.p is None else kernels.multiply(yes, self.p)
             dt = kernels.multiply(dy, kernels.subtract(weighed, no))
         if self.needs_grad[2]:
-            dp = sum_to(kernels.multiply(dy, kernels.multiply(yes, self.t)), np.shape(self.p))
+            dp = sum_to(kernels.multiply(dy, kernels.multiply(yes, self.t)), self.shape_p)
         return dx, dt, dp
 
 

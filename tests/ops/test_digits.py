@@ -66,7 +66,7 @@ class Line:
     ours: Callable[..., Any]
     value: Callable[..., Any]
     slope: Callable[..., Any]
-    parts: Callable[..., Any] | None = None         # of a slope that is a sum: the sizes of its terms
+    parts: Callable[..., Any] | None = None     # of a slope that is a sum: sizes of its terms
     stiffness: Callable[..., Any] = lambda x: 0 * x     # roundings of an exponent that count
 
 

@@ -1,4 +1,5 @@
-"""Losses of logits that are infinite or NaN, of weights of 0, of labels that are no distribution."""
+"""Losses of logits that are infinite or NaN, of weights of 0, of labels that are no
+distribution."""
 
 import warnings
 

@@ -1,7 +1,7 @@
 """Softmax along the last axis of a matrix, and cross-entropy with class indices.
 
-A class whose probability p is nearly 1 costs no digits: what its logarithm and the gradients need is
-1 - p, which is the sum of the others.
+A class whose probability p is nearly 1 costs no digits: what its logarithm and the gradients need
+is 1 - p, which is the sum of the others.
 """
 
 import numpy as np
