@@ -16,6 +16,7 @@ cnp.import_array()
 
 cdef enum:
     PIECE = 16384       # elements a thread takes at a time
+    PART = 256          # values that are put down before they are used
 
 cdef enum Activation:
     LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH, SIGMOID, TANH
@@ -45,6 +46,33 @@ cdef inline floating from_below(floating x) noexcept nogil:
     return 0 if x < bound else x
 
 
+cdef void gelu_forward(const floating* x, floating* y, Py_ssize_t n) noexcept nogil:
+    cdef floating gauss[PART]
+    cdef Py_ssize_t first = 0, count, i
+    while first < n:
+        count = min(n - first, <Py_ssize_t>PART)
+        for i in range(count):
+            gauss[i] = vgauss(x[first + i])
+        for i in range(count):
+            y[first + i] = from_below(x[first + i]) * vnormal_cdf(x[first + i], gauss[i])
+        first += count
+
+
+cdef void gelu_slope(const floating* dy, const floating* x, floating* dx, Py_ssize_t n
+                     ) noexcept nogil:
+    cdef floating gauss[PART]
+    cdef floating v, c = <floating>DENSITY_AT_0
+    cdef Py_ssize_t first = 0, count, i
+    while first < n:
+        count = min(n - first, <Py_ssize_t>PART)
+        for i in range(count):
+            gauss[i] = vgauss(x[first + i])
+        for i in range(count):
+            v = within(x[first + i])
+            dx[first + i] = dy[first + i] * (vnormal_cdf(v, gauss[i]) + v * c * gauss[i])
+        first += count
+
+
 cdef void forward(Activation f, const floating* x, floating* y, Py_ssize_t n, floating p,
                   floating q) noexcept nogil:
     cdef Py_ssize_t i
@@ -65,8 +93,7 @@ cdef void forward(Activation f, const floating* x, floating* y, Py_ssize_t n, fl
         for i in range(n):
             y[i] = from_below(x[i]) * vlogistic(x[i])
     elif f == GELU:
-        for i in range(n):
-            y[i] = from_below(x[i]) * vnormal_cdf(x[i])
+        gelu_forward(x, y, n)
     else:               # (1 + tanh(u)) / 2 is the logistic function of 2u
         for i in range(n):
             v = within(x[i])
@@ -77,7 +104,7 @@ cdef void backward(Activation f, const floating* dy, const floating* x, floating
                    Py_ssize_t n, floating p, floating q) noexcept nogil:
     cdef Py_ssize_t i
     cdef floating zero = 0, one = 1, three = 3, four = 4, two_a = <floating>(2 * ROOT_2_OVER_PI)
-    cdef floating b = <floating>CUBIC, c = <floating>DENSITY_AT_0, v, e, share, rest
+    cdef floating b = <floating>CUBIC, v, e, share, rest
     if f == LEAKY_RELU:
         for i in range(n):
             dx[i] = dy[i] if x[i] > 0 else p * dy[i]
@@ -106,9 +133,7 @@ cdef void backward(Activation f, const floating* dy, const floating* x, floating
             rest = (one if v < 0 else e) / (one + e)
             dx[i] = dy[i] * (share * (one + v * rest))
     elif f == GELU:
-        for i in range(n):
-            v = within(x[i])
-            dx[i] = dy[i] * (vnormal_cdf(v) + v * c * vgauss(v))
+        gelu_slope(dy, x, dx, n)
     else:
         for i in range(n):
             v = within(x[i])

@@ -9,6 +9,7 @@
 
 #define DOUBLES ((ptrdiff_t)(VECTOR_BYTES / sizeof(double)))
 #define SIDE 8              /* vectors that are added to side by side */
+#define LINE_INLINE static inline __attribute__((always_inline))
 typedef double line_doubles __attribute__((vector_size(VECTOR_BYTES)));
 
 /* The sum of all values of SIDE vectors. */
@@ -25,5 +26,6 @@ static inline double line_total(const line_doubles *sum) {
 #undef BODY
 #undef DOUBLES
 #undef SIDE
+#undef LINE_INLINE
 
 #endif

@@ -14,12 +14,15 @@ typedef REAL NAME(line_part) __attribute__((vector_size(DOUBLES * sizeof(REAL)),
 
 /* The sum of n values, in double. */
 static double NAME(line_sum)(const REAL *x, ptrdiff_t n) {
-    line_doubles sum[SIDE];
+    double total = 0;
     ptrdiff_t i = 0;
-    EACH(k) sum[k] = (line_doubles){0};
-    for (; i + SIDE * DOUBLES <= n; i += SIDE * DOUBLES)
-        EACH(k) sum[k] += DOUBLE(x + i + k * DOUBLES);
-    double total = line_total(sum);
+    if (n >= SIDE * DOUBLES) {
+        line_doubles sum[SIDE];
+        EACH(k) sum[k] = (line_doubles){0};
+        for (; i + SIDE * DOUBLES <= n; i += SIDE * DOUBLES)
+            EACH(k) sum[k] += DOUBLE(x + i + k * DOUBLES);
+        total = line_total(sum);
+    }
     for (; i < n; i++) total += x[i];
     return total;
 }
@@ -57,30 +60,44 @@ static double NAME(line_dot)(const REAL *a, const REAL *b, ptrdiff_t n) {
     return total;
 }
 
+/* The sums of G vectors of columns over some rows. */
+LINE_INLINE void NAME(block_totals)(const int G, const REAL *x, ptrdiff_t rows, ptrdiff_t columns,
+                                    double *totals) {
+    line_doubles sum[SIDE];
+    ptrdiff_t r = 0;
+    for (int k = 0; k < G; k++) sum[k] = (line_doubles){0};
+    for (; r + 4 <= rows; r += 4)
+        _Pragma("GCC unroll 8") for (int k = 0; k < G; k++) {
+            const REAL *p = x + r * columns + k * DOUBLES;
+            sum[k] += (DOUBLE(p) + DOUBLE(p + columns))
+                    + (DOUBLE(p + 2 * columns) + DOUBLE(p + 3 * columns));
+        }
+    for (; r < rows; r++)
+        for (int k = 0; k < G; k++) sum[k] += DOUBLE(x + r * columns + k * DOUBLES);
+    memcpy(totals, sum, G * sizeof(line_doubles));
+}
+
 /* The sum of each of `columns` columns over some rows, in double: a few vectors of them through
  * all rows, then what is left one by one. */
 static void NAME(column_totals)(const REAL *x, ptrdiff_t rows, ptrdiff_t columns,
                                 double *totals) {
     ptrdiff_t c = 0;
-    while (c + DOUBLES <= columns) {
-        const int side = c + SIDE * DOUBLES <= columns ? SIDE : 1;
-        line_doubles sum[SIDE];
-        EACH(k) sum[k] = (line_doubles){0};
-        if (side == SIDE)
-            for (ptrdiff_t r = 0; r < rows; r++)
-                EACH(k) sum[k] += DOUBLE(x + r * columns + c + k * DOUBLES);
-        else
-            for (ptrdiff_t r = 0; r < rows; r++) sum[0] += DOUBLE(x + r * columns + c);
-        memcpy(totals + c, sum, side * sizeof(line_doubles));
-        c += side * DOUBLES;
-    }
+    for (; c + 8 * DOUBLES <= columns; c += 8 * DOUBLES)
+        NAME(block_totals)(8, x + c, rows, columns, totals + c);
+    for (; c + 2 * DOUBLES <= columns; c += 2 * DOUBLES)
+        NAME(block_totals)(2, x + c, rows, columns, totals + c);
+    for (; c + DOUBLES <= columns; c += DOUBLES)
+        NAME(block_totals)(1, x + c, rows, columns, totals + c);
     for (; c < columns; c++) {
-        double sum[SIDE] = {0};
+        double even = 0, odd = 0;
         ptrdiff_t r = 0;
-        for (; r + SIDE <= rows; r += SIDE) EACH(k) sum[k] += x[(r + k) * columns + c];
-        for (; r < rows; r++) sum[0] += x[r * columns + c];
-        totals[c] = 0;
-        EACH(k) totals[c] += sum[k];
+        for (; r + 4 <= rows; r += 4) {
+            const REAL *p = x + r * columns + c;
+            even += (double)p[0] + p[2 * columns];
+            odd += (double)p[columns] + p[3 * columns];
+        }
+        for (; r < rows; r++) even += x[r * columns + c];
+        totals[c] = even + odd;
     }
 }
 

@@ -36,25 +36,32 @@ cdef double exponentials(const floating* x, floating* e, Py_ssize_t n, floating 
     return line_sum(e, n)
 
 
+cdef double sum_of_exponentials(const floating* x, Py_ssize_t n, floating top, Py_ssize_t skipped
+                                ) noexcept nogil:
+    """The sum of exp(x - top), but for one place (-1: for none)."""
+    cdef floating part[PART]
+    cdef double total = 0
+    cdef Py_ssize_t first = 0, count, j
+    while first < n:
+        count = min(n - first, <Py_ssize_t>PART)
+        for j in range(count):
+            part[j] = vexp(x[first + j] - top)
+        if first <= skipped < first + count:
+            part[skipped - first] = 0
+        total += line_sum(part, count)
+        first += count
+    return total
+
+
 cdef double log_total(const floating* x, Py_ssize_t n, floating top) noexcept nogil:
     """log(sum(exp(x - top))), top being the largest."""
-    cdef floating part[PART]
-    cdef floating zero = 0
-    cdef double others = 0
-    cdef Py_ssize_t first = 0, count, j
-    cdef int tops
-    cdef Py_ssize_t all_tops = 0
-    if top - top != 0:              # infinite, or NaN
-        return top - top
-    while first < n:
-        count, tops = min(n - first, <Py_ssize_t>PART), 0
-        for j in range(count):
-            tops += x[first + j] == top
-            part[j] = zero if x[first + j] == top else vexp(x[first + j] - top)
-        others += line_sum(part, count)
-        all_tops += tops
-        first += count
-    return log1p(others + (all_tops - 1))
+    cdef double total = sum_of_exponentials(x, n, top, -1)
+    cdef Py_ssize_t place = 0
+    if not total < 1.5:             # or NaN
+        return libm_log(total)
+    while x[place] != top:          # there is one, or the total were NaN
+        place += 1
+    return log1p(sum_of_exponentials(x, n, top, place))
 
 
 cdef Py_ssize_t winner(const floating* p, Py_ssize_t n, floating least) noexcept nogil:
@@ -70,7 +77,13 @@ cdef Py_ssize_t winner(const floating* p, Py_ssize_t n, floating least) noexcept
 
 cdef double sum_without(const floating* p, Py_ssize_t n, Py_ssize_t place) noexcept nogil:
     """The sum of n values but one."""
-    return line_sum(p, place) + line_sum(p + place + 1, n - place - 1)
+    cdef double total = 0
+    cdef Py_ssize_t j
+    if n > 64:
+        return line_sum(p, place) + line_sum(p + place + 1, n - place - 1)
+    for j in range(n):
+        total += 0 if j == place else p[j]
+    return total
 
 
 cdef double sum_of_products(const floating* a, const floating* b, Py_ssize_t n) noexcept nogil:
@@ -229,7 +242,9 @@ cdef void loss_row_backward(floating dloss, const floating* p, int64_t label,
             total += target(weight, smoothing, j, n, label)
     for j in range(n):
         dx[j] = dloss * <floating>total * p[j]
-    if smoothing == 0:              # p - 1 is what the others are short of
+    if smoothing == 0 and p[label] < 0.5:
+        dx[label] -= dloss * <floating>total
+    elif smoothing == 0:            # the others are what it lacks to 1
         dx[label] = -dloss * <floating>(total * sum_without(p, n, label))
     else:
         for j in range(n):

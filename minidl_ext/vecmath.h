@@ -129,8 +129,9 @@ static inline float mdl_gauss_f32(float x) {
     return e - 0.5f * lost * e;
 }
 
-/* The share of a normal distribution below x, from erf and erfc of |x| / sqrt(2) (Cephes). */
-static inline float mdl_normal_cdf_f32(float x) {
+/* The share of a normal distribution below x, from erf and erfc of |x| / sqrt(2) (Cephes); `gauss` is
+ * exp(-x^2 / 2). (Both in one would be too long for compilers to put into a loop.) */
+static inline float mdl_normal_cdf_f32(float x, float gauss) {
     float z = fabsf(x) * 0.70710678118654752f;
     z = z > 14.0f ? 14.0f : z;
     const float t = z * z, q = 1.0f / z, y = q * q;
@@ -158,7 +159,7 @@ static inline float mdl_normal_cdf_f32(float x) {
     far = mdl_fma(far, y, 4.218463358204948e-1f);
     far = mdl_fma(far, y, -2.820767439740514e-1f);
     far = mdl_fma(far, y, 5.641895067754075e-1f);
-    const float erfc = mdl_gauss_f32(x) * q * (z < 2.0f ? mid : far);
+    const float erfc = gauss * q * (z < 2.0f ? mid : far);
     const float tail = z < 1.0f ? 0.5f - 0.5f * erf : 0.5f * erfc;
     return x < 0.0f ? tail : 1.0f - tail;
 }
