@@ -1,4 +1,5 @@
-"""Activations with parameters, and their gradients from x.
+"""Activations with parameters, and gradients of these and of sigmoid and tanh, from x: where y has
+come close to 1, it no longer tells how close.
 
 One plain loop per function over a piece of contiguous memory, which the compiler vectorizes in
 float32 (vecmath.h); pieces are shared out to threads. Formulas are in the twin.
@@ -9,32 +10,73 @@ from cython.parallel cimport prange
 
 from minidl_ext.runtime cimport apart_or_same, output_like, real_array, same_dtype, same_shape, \
     team
-from minidl_ext.vecmath cimport vexp, vexpm1, vlog1p, vlogistic, vnormal_cdf, vtanh
+from minidl_ext.vecmath cimport vexp, vexpm1, vgauss, vlog1p, vlogistic, vnormal_cdf
 
 cnp.import_array()
 
 cdef enum:
     PIECE = 16384       # elements a thread takes at a time
+    PART = 256          # values that are put down before they are used
 
 cdef enum Activation:
-    LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH
+    LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH, SIGMOID, TANH
 
 cdef double ROOT_2_OVER_PI = 0.7978845608028654, CUBIC = 0.044715     # of GELU by tanh
 cdef double DENSITY_AT_0 = 0.3989422804014327                          # 1 / sqrt(2 pi)
 
 
 cdef inline floating within(floating x) noexcept nogil:
-    """x, but at most 100 away from 0, where gradients no longer change; NaN stays."""
-    cdef floating bound = 100
+    """x, but no farther from 0 than where exp(-|x|) has vanished; NaN stays."""
+    cdef floating bound
+    if floating is float:
+        bound = 110
+    else:
+        bound = 800
     x = bound if x > bound else x
     return -bound if x < -bound else x
+
+
+cdef inline floating from_below(floating x) noexcept nogil:
+    """x, but 0 so far below 0 that what it is multiplied with has vanished."""
+    cdef floating bound
+    if floating is float:
+        bound = -110
+    else:
+        bound = -800
+    return 0 if x < bound else x
+
+
+cdef void gelu_forward(const floating* x, floating* y, Py_ssize_t n) noexcept nogil:
+    cdef floating gauss[PART]
+    cdef Py_ssize_t first = 0, count, i
+    while first < n:
+        count = min(n - first, <Py_ssize_t>PART)
+        for i in range(count):
+            gauss[i] = vgauss(x[first + i])
+        for i in range(count):
+            y[first + i] = from_below(x[first + i]) * vnormal_cdf(x[first + i], gauss[i])
+        first += count
+
+
+cdef void gelu_slope(const floating* dy, const floating* x, floating* dx, Py_ssize_t n
+                     ) noexcept nogil:
+    cdef floating gauss[PART]
+    cdef floating v, c = <floating>DENSITY_AT_0
+    cdef Py_ssize_t first = 0, count, i
+    while first < n:
+        count = min(n - first, <Py_ssize_t>PART)
+        for i in range(count):
+            gauss[i] = vgauss(x[first + i])
+        for i in range(count):
+            v = within(x[first + i])
+            dx[first + i] = dy[first + i] * (vnormal_cdf(v, gauss[i]) + v * c * gauss[i])
+        first += count
 
 
 cdef void forward(Activation f, const floating* x, floating* y, Py_ssize_t n, floating p,
                   floating q) noexcept nogil:
     cdef Py_ssize_t i
-    cdef floating zero = 0, one = 1, half = 0.5, a = <floating>ROOT_2_OVER_PI, b = <floating>CUBIC
-    cdef floating v
+    cdef floating zero = 0, two_a = <floating>(2 * ROOT_2_OVER_PI), b = <floating>CUBIC, v
     if f == LEAKY_RELU:
         for i in range(n):
             y[i] = x[i] if x[i] > 0 else p * x[i]
@@ -49,22 +91,20 @@ cdef void forward(Activation f, const floating* x, floating* y, Py_ssize_t n, fl
             y[i] = x[i] if p * x[i] > q else v / p
     elif f == SILU:
         for i in range(n):
-            y[i] = (x[i] if (x[i] >= -100) | (x[i] != x[i]) else zero) * vlogistic(x[i])
+            y[i] = from_below(x[i]) * vlogistic(x[i])
     elif f == GELU:
-        for i in range(n):
-            y[i] = (x[i] if (x[i] >= -100) | (x[i] != x[i]) else zero) * vnormal_cdf(x[i])
-    else:
+        gelu_forward(x, y, n)
+    else:               # (1 + tanh(u)) / 2 is the logistic function of 2u
         for i in range(n):
             v = within(x[i])
-            v = half * (one + vtanh(a * (v + b * v * v * v)))
-            y[i] = (x[i] if (x[i] >= -100) | (x[i] != x[i]) else zero) * v
+            y[i] = from_below(x[i]) * vlogistic(two_a * (v + b * v * v * v))
 
 
 cdef void backward(Activation f, const floating* dy, const floating* x, floating* dx,
                    Py_ssize_t n, floating p, floating q) noexcept nogil:
     cdef Py_ssize_t i
-    cdef floating zero = 0, one = 1, half = 0.5, three = 3, a = <floating>ROOT_2_OVER_PI
-    cdef floating b = <floating>CUBIC, c = <floating>DENSITY_AT_0, v, t
+    cdef floating zero = 0, one = 1, three = 3, four = 4, two_a = <floating>(2 * ROOT_2_OVER_PI)
+    cdef floating b = <floating>CUBIC, v, e, share, rest
     if f == LEAKY_RELU:
         for i in range(n):
             dx[i] = dy[i] if x[i] > 0 else p * dy[i]
@@ -76,21 +116,32 @@ cdef void backward(Activation f, const floating* dy, const floating* x, floating
         for i in range(n):
             v = vlogistic(p * x[i])
             dx[i] = dy[i] * (one if p * x[i] > q else v)
+    elif f == SIGMOID:
+        for i in range(n):
+            e = vexp(-x[i] if x[i] > 0 else x[i])
+            dx[i] = dy[i] * (e / ((one + e) * (one + e)))
+    elif f == TANH:
+        for i in range(n):
+            v = x[i] + x[i]
+            e = vexp(-v if v > 0 else v)
+            dx[i] = dy[i] * (four * e / ((one + e) * (one + e)))
     elif f == SILU:
         for i in range(n):
             v = within(x[i])
-            t = vlogistic(v)
-            dx[i] = dy[i] * (t * (one + v * (one - t)))
+            e = vexp(-v if v > 0 else v)
+            share = (e if v < 0 else one) / (one + e)
+            rest = (one if v < 0 else e) / (one + e)
+            dx[i] = dy[i] * (share * (one + v * rest))
     elif f == GELU:
-        for i in range(n):
-            v = within(x[i])
-            dx[i] = dy[i] * (vnormal_cdf(v) + v * c * vexp(-half * v * v))
+        gelu_slope(dy, x, dx, n)
     else:
         for i in range(n):
             v = within(x[i])
-            t = vtanh(a * (v + b * v * v * v))
-            dx[i] = dy[i] * (half * (one + t)
-                             + half * v * (one - t * t) * a * (one + three * b * v * v))
+            e = two_a * (v + b * v * v * v)
+            e = vexp(-e if e > 0 else e)
+            share = (e if v < 0 else one) / (one + e)
+            rest = (one if v < 0 else e) / (one + e)
+            dx[i] = dy[i] * (share * (one + v * two_a * (one + three * b * v * v) * rest))
 
 
 cdef forward_kernel(Activation f, str name, object x, double p, double q, object out, int threads):
@@ -129,6 +180,16 @@ cdef backward_kernel(Activation f, str name, object dy, object x, double p, doub
             backward(f, <double*>g.data + i * PIECE, <double*>a.data + i * PIECE,
                      <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE), p, q)
     return dx
+
+
+def sigmoid_backward(dy, x, out=None, int threads=0):
+    """dx = s (1 - s) dy, s = 1 / (1 + exp(-x))."""
+    return backward_kernel(SIGMOID, "sigmoid_backward", dy, x, 0, 0, out, threads)
+
+
+def tanh_backward(dy, x, out=None, int threads=0):
+    """dx = (1 - tanh(x)^2) dy."""
+    return backward_kernel(TANH, "tanh_backward", dy, x, 0, 0, out, threads)
 
 
 def leaky_relu(x, double slope, out=None, int threads=0):

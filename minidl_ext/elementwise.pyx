@@ -1,4 +1,4 @@
-"""Elementwise functions of one or two arrays, and the gradients of those that save y.
+"""Elementwise functions of one or two arrays, and ReLU's gradient, which needs y only.
 
 One plain loop per function, over a piece of contiguous memory, which the compiler vectorizes;
 pieces are shared out to threads. Two operands may have one shape, or one of them may be a number
@@ -23,9 +23,6 @@ cdef enum:
 
 cdef enum Unary:
     EXP, LOG, SQRT, ABSOLUTE, NEGATIVE, TANH, SIGMOID, RELU
-
-cdef enum Backward:
-    RELU_BACKWARD, SIGMOID_BACKWARD, TANH_BACKWARD
 
 cdef enum Binary:
     ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER
@@ -63,19 +60,10 @@ cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept 
             y[i] = 0 if x[i] <= 0 else x[i]     # NaN stays
 
 
-cdef void backward(Backward f, const floating* dy, const floating* y, floating* dx, Py_ssize_t n
-                   ) noexcept nogil:
+cdef void masked(const floating* dy, const floating* y, floating* dx, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    cdef floating one = 1
-    if f == RELU_BACKWARD:
-        for i in range(n):
-            dx[i] = dy[i] if y[i] > 0 else 0
-    elif f == SIGMOID_BACKWARD:
-        for i in range(n):
-            dx[i] = dy[i] * (y[i] * (one - y[i]))
-    elif f == TANH_BACKWARD:
-        for i in range(n):
-            dx[i] = dy[i] * (one - y[i] * y[i])
+    for i in range(n):
+        dx[i] = dy[i] if y[i] > 0 else 0
 
 
 cdef unary_kernel(Unary f, str name, object x, object out, int threads, object ufunc):
@@ -99,26 +87,6 @@ cdef unary_kernel(Unary f, str name, object x, object out, int threads, object u
             unary(f, <double*>a.data + i * PIECE, <double*>y.data + i * PIECE,
                   min(n - i * PIECE, <Py_ssize_t>PIECE))
     return y
-
-
-cdef backward_kernel(Backward f, str name, object dy, object y, object out, int threads):
-    cdef cnp.ndarray g = real_array(dy, name, "dy", -1), v = real_array(y, name, "y", -1), dx
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
-    cdef int t = team(threads, <double>n)
-    same_dtype(g, v, name, "dy", "y")
-    same_shape(g, v, name, "dy", "y")
-    dx = output_like(out, name, g)
-    apart_or_same(dx, g, name, "dy")
-    apart_or_same(dx, v, name, "y")
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            backward(f, <float*>g.data + i * PIECE, <float*>v.data + i * PIECE,
-                     <float*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
-    else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            backward(f, <double*>g.data + i * PIECE, <double*>v.data + i * PIECE,
-                     <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
-    return dx
 
 
 # ----------------------------------------------------------------------------- two operands
@@ -275,17 +243,24 @@ def relu(x, out=None, int threads=0):
 
 def relu_backward(dy, y, out=None, int threads=0):
     """dx = dy where y > 0, else 0."""
-    return backward_kernel(RELU_BACKWARD, "relu_backward", dy, y, out, threads)
-
-
-def sigmoid_backward(dy, y, out=None, int threads=0):
-    """dx = dy y (1 - y)."""
-    return backward_kernel(SIGMOID_BACKWARD, "sigmoid_backward", dy, y, out, threads)
-
-
-def tanh_backward(dy, y, out=None, int threads=0):
-    """dx = dy (1 - y^2)."""
-    return backward_kernel(TANH_BACKWARD, "tanh_backward", dy, y, out, threads)
+    cdef str name = "relu_backward"
+    cdef cnp.ndarray g = real_array(dy, name, "dy", -1), v = real_array(y, name, "y", -1), dx
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
+    cdef int t = team(threads, <double>n)
+    same_dtype(g, v, name, "dy", "y")
+    same_shape(g, v, name, "dy", "y")
+    dx = output_like(out, name, g)
+    apart_or_same(dx, g, name, "dy")
+    apart_or_same(dx, v, name, "y")
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+            masked(<float*>g.data + i * PIECE, <float*>v.data + i * PIECE,
+                     <float*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
+    else:
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+            masked(<double*>g.data + i * PIECE, <double*>v.data + i * PIECE,
+                     <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
+    return dx
 
 
 def add(a, b, out=None, int threads=0):

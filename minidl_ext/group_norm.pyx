@@ -15,8 +15,8 @@ from libc.math cimport sqrt
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_sums_f32, backward_sums_f64, channel_stats, group_backward_rows_f32, \
     group_backward_rows_f64
-from minidl_ext.runtime cimport new_array, new_like, product, real_array, row_or_null, \
-    same_dtype, same_shape, scratch, team
+from minidl_ext.runtime cimport has_length, new_array, new_like, product, real_array, \
+    row_or_null, same_dtype, same_shape, scratch, team, typed_array
 
 import numpy as np
 
@@ -32,8 +32,8 @@ cdef struct Shape:
 
 
 cdef void fill_factors(const double* means, const double* m2, const floating* gamma,
-                       const floating* beta, double eps, bint centre, Shape* s, floating* factors
-                       ) noexcept nogil:
+                       const floating* beta, const double* eps, bint centre, Shape* s,
+                       floating* factors) noexcept nogil:
     """The factors (5, C) of an image's channels, as those of batch normalization; without `centre`
     for deviations from 0."""
     cdef Py_ssize_t g, c, n = s.channels, M = s.positions * s.width
@@ -47,7 +47,7 @@ cdef void fill_factors(const double* means, const double* m2, const floating* ga
             mean /= s.width
         for c in range(g * s.width, (g + 1) * s.width):
             squares += m2[c] + s.positions * (means[c] - mean) * (means[c] - mean)
-        rstd = 1 / sqrt((squares / M if squares > 0 or squares != squares else 0) + eps)
+        rstd = 1 / sqrt((squares / M if squares > 0 or squares != squares else 0) + eps[g])
         high = <floating>mean
         low = mean - high
         for c in range(g * s.width, (g + 1) * s.width):
@@ -59,9 +59,9 @@ cdef void fill_factors(const double* means, const double* m2, const floating* ga
             factors[4 * n + c] = <floating>low
 
 
-cdef void forward_all(const floating* x, const floating* gamma, const floating* beta, double eps,
-                      bint centre, floating* y, floating* factors, floating* room, double* sums,
-                      Shape* s, int threads) noexcept nogil:
+cdef void forward_all(const floating* x, const floating* gamma, const floating* beta,
+                      const double* eps, bint centre, floating* y, floating* factors,
+                      floating* room, double* sums, Shape* s, int threads) noexcept nogil:
     cdef Py_ssize_t i, size = s.positions * s.channels, n = s.channels
     cdef floating* work
     cdef double* mean
@@ -87,6 +87,7 @@ cdef void image_backward(const floating* dy, const floating* x, const floating* 
     cdef double a, b, rstd, low
     cdef floating* slope = work + 2 * n
     cdef floating* offset = work + 3 * n
+    cdef floating* scale = work + 4 * n
     for c in range(2 * n):
         sums[c] = 0
     while first < s.positions:
@@ -111,12 +112,15 @@ cdef void image_backward(const floating* dy, const floating* x, const floating* 
         c = g * s.width
         rstd, low = factors[3 * n + c], factors[4 * n + c]
         for c in range(g * s.width, (g + 1) * s.width):
-            slope[c] = <floating>(-rstd * rstd * b / M)
-            offset[c] = <floating>(rstd * (rstd * b * low - a) / M)
+            scale[c] = 1 if gamma == NULL else gamma[c]
+            slope[c] = <floating>(-rstd * b / M)
+            offset[c] = <floating>((rstd * b * low - a) / M)
     if floating is float:
-        group_backward_rows_f32(dy, x, dx, s.positions, n, factors, slope, offset)
+        group_backward_rows_f32(dy, x, dx, s.positions, n, factors, scale, slope,
+                                offset)
     else:
-        group_backward_rows_f64(dy, x, dx, s.positions, n, factors, slope, offset)
+        group_backward_rows_f64(dy, x, dx, s.positions, n, factors, scale, slope,
+                                offset)
 
 
 cdef void backward_all(const floating* dy, const floating* x, const floating* gamma,
@@ -127,7 +131,7 @@ cdef void backward_all(const floating* dy, const floating* x, const floating* ga
     cdef floating* work
     cdef double a, b
     with parallel(num_threads=threads):
-        work = room + threadid() * 4 * n
+        work = room + threadid() * 5 * n
         for i in prange(s.n, schedule='static'):
             image_backward(dy + i * size, x + i * size, gamma, factors + i * 5 * n, centre,
                            dx + i * size, work, sums + i * 2 * n, s)
@@ -150,16 +154,21 @@ cdef int set_shape(Shape* s, cnp.ndarray x, Py_ssize_t groups, str where) except
     return 0
 
 
-def group_norm(x, gamma, beta, Py_ssize_t groups, double eps, bint centre=True, int threads=0):
+def group_norm(x, gamma, beta, Py_ssize_t groups, eps, bint centre=True, int threads=0):
     """(y, factors) of images x (N, P, C); factors (N, 5, C) as those of batch normalization.
-    Without `centre` the mean is 0, and the variance the mean square."""
-    cdef cnp.ndarray a = real_array(x, "group_norm", "x", 3), y, factors, room, sums
+    eps is a number, or float64 (groups,). Without `centre` the mean is 0, and the variance the mean
+    square."""
+    cdef cnp.ndarray a = real_array(x, "group_norm", "x", 3), y, factors, room, sums, e
     cdef char* g = row_or_null(gamma, a, "group_norm", "x", "gamma")
     cdef char* b = row_or_null(beta, a, "group_norm", "x", "beta")
     cdef cnp.npy_intp dims[3]
     cdef Shape s
     cdef int t
     set_shape(&s, a, groups, "group_norm")
+    if not isinstance(eps, np.ndarray):
+        eps = np.full(groups, eps, np.float64)
+    e = typed_array(eps, "group_norm", "eps", 1, cnp.NPY_FLOAT64)
+    has_length(e, groups, "group_norm", "eps")
     t = team(threads, 3.0 * s.n * s.positions * s.channels)
     dims[0], dims[1], dims[2] = s.n, 5, s.channels
     y, factors = new_like(a), new_array(3, dims, cnp.PyArray_TYPE(a))
@@ -167,24 +176,26 @@ def group_norm(x, gamma, beta, Py_ssize_t groups, double eps, bint centre=True, 
     sums = scratch(product(2 * t, s.channels, sizeof(double)))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
-            forward_all(<float*>a.data, <float*>g, <float*>b, eps, centre,
+            forward_all(<float*>a.data, <float*>g, <float*>b, <double*>e.data, centre,
                         <float*>y.data, <float*>factors.data, <float*>room.data,
                         <double*>sums.data, &s, t)
     else:
         with nogil:
-            forward_all(<double*>a.data, <double*>g, <double*>b, eps, centre,
+            forward_all(<double*>a.data, <double*>g, <double*>b, <double*>e.data, centre,
                         <double*>y.data, <double*>factors.data, <double*>room.data,
                         <double*>sums.data, &s, t)
     return y, factors
 
 
 def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, bint centre=True, int threads=0):
-    """(dx, dgamma, dbeta) of images x (N, P, C) with the factors that group_norm gave."""
+    """(dx, dgamma, dbeta, sums) of images x (N, P, C) with the factors that group_norm gave; sums
+    (N, 2, C), float64, are what each image adds to dbeta and to dgamma."""
     cdef str where = "group_norm_backward"
     cdef cnp.ndarray a = real_array(x, where, "x", 3), d = real_array(dy, where, "dy", 3)
     cdef cnp.ndarray f = real_array(factors, where, "factors", 3), dx, dgamma, dbeta, room, sums
     cdef char* g = row_or_null(gamma, a, where, "x", "gamma")
     cdef cnp.npy_intp channels
+    cdef cnp.npy_intp dims[3]
     cdef Shape s
     cdef int t
     set_shape(&s, a, groups, where)
@@ -199,8 +210,9 @@ def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, bint centre=Tr
     dx = new_like(a)
     dgamma = new_array(1, &channels, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &channels, cnp.PyArray_TYPE(a))
-    room = scratch(product(4 * t, s.channels, a.itemsize))
-    sums = scratch(product(s.n, 2 * s.channels, sizeof(double)))
+    room = scratch(product(5 * t, s.channels, a.itemsize))
+    dims[0], dims[1], dims[2] = s.n, 2, s.channels
+    sums = new_array(3, dims, cnp.NPY_FLOAT64)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             backward_all(<float*>d.data, <float*>a.data, <float*>g, <float*>f.data, centre,
@@ -211,4 +223,4 @@ def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, bint centre=Tr
             backward_all(<double*>d.data, <double*>a.data, <double*>g, <double*>f.data, centre,
                          <double*>dx.data, <double*>dgamma.data, <double*>dbeta.data,
                          <double*>room.data, <double*>sums.data, &s, t)
-    return dx, dgamma, dbeta
+    return dx, dgamma, dbeta, sums

@@ -1,7 +1,8 @@
 """Normalization of each row by its own mean and variance, or by its root mean square alone.
 
-A row stays in cache while it is read twice for its statistics (the second time as deviations from
-the mean of the first, so that large means cost no digits) and once more to be normalized. In the backward, sums over rows for
+A row stays in cache while it is read twice for its statistics, in double (the second time as
+deviations from the mean of the first, so that large means cost no digits), and once more to be
+normalized. In the backward, sums over rows for
 gamma and beta are those of fixed chunks of rows, added in order: the bits do not depend on the number
 of threads. Formulas are in the twin.
 """
@@ -20,23 +21,22 @@ cnp.import_array()
 
 cdef enum:
     CHUNKS = 32         # of rows, at most
+    RUN = 64            # rows whose sums are in the array's type, before they are added in double
 
 
 cdef void forward_row(const floating* x, const floating* gamma, const floating* beta, double eps,
                       bint centre, floating* y, double* mean, double* rstd, Py_ssize_t n
                       ) noexcept nogil:
     cdef Py_ssize_t j
-    cdef floating high = 0, low, scale
+    cdef floating high, low, scale
     cdef double off, squares
-    if centre:
-        high = <floating>(line_sum(x, n) / n)
-    squares = line_squares(x, n, high, &off) / n
-    off /= n
-    mean[0] = 0
+    mean[0] = line_sum(x, n) / n if centre else 0.0
+    squares = line_squares(x, n, mean[0], &off) / n
     if centre:          # the first mean is good to the roundings of a sum only
-        mean[0] = high + off
+        off /= n
+        mean[0] += off
         squares -= off * off
-        high = <floating>mean[0]
+    high = <floating>mean[0]
     rstd[0] = 1 / sqrt((squares if squares > 0 or squares != squares else 0) + eps)
     scale, low = <floating>rstd[0], <floating>((mean[0] - high) * rstd[0])
     for j in range(n):
@@ -75,6 +75,24 @@ cdef void backward_row(const floating* dy, const floating* x, const floating* ga
         dx[j] = scale * (dx[j] - a - xhat[j] * b)
 
 
+cdef void chunk_backward(const floating* dy, const floating* x, const floating* gamma,
+                         const double* mean, const double* rstd, bint centre, floating* dx,
+                         double* sums, floating* work, Py_ssize_t first, Py_ssize_t after,
+                         Py_ssize_t n) noexcept nogil:
+    """dx of some rows; `sums` (2, n) gets what they add to dgamma and dbeta. `work`: 3 rows."""
+    cdef Py_ssize_t i, j
+    cdef floating* run = work + n
+    for j in range(2 * n):
+        sums[j] = run[j] = 0
+    for i in range(first, after):
+        backward_row(dy + i * n, x + i * n, gamma, mean[i], rstd[i], centre, dx + i * n, work, run,
+                     run + n, n)
+        if (i - first) % RUN == RUN - 1 or i == after - 1:
+            for j in range(2 * n):
+                sums[j] += run[j]
+                run[j] = 0
+
+
 cdef void forward_all(const floating* x, const floating* gamma, const floating* beta, double eps,
                       bint centre, floating* y, double* mean, double* rstd, Py_ssize_t m,
                       Py_ssize_t n, int threads) noexcept nogil:
@@ -85,19 +103,16 @@ cdef void forward_all(const floating* x, const floating* gamma, const floating* 
 
 cdef void backward_all(const floating* dy, const floating* x, const floating* gamma,
                        const double* mean, const double* rstd, bint centre, floating* dx,
-                       floating* dgamma, floating* dbeta, floating* partial, floating* room,
+                       floating* dgamma, floating* dbeta, double* partial, floating* room,
                        Py_ssize_t m, Py_ssize_t n, Py_ssize_t chunks, int threads) noexcept nogil:
     cdef Py_ssize_t i, j, q
-    cdef floating* xhat
+    cdef floating* work
     cdef double g, b
     with parallel(num_threads=threads):
-        xhat = room + threadid() * n
+        work = room + threadid() * 3 * n
         for q in prange(chunks, schedule='static'):
-            for j in range(2 * n):
-                partial[2 * q * n + j] = 0
-            for i in range(m * q // chunks, m * (q + 1) // chunks):
-                backward_row(dy + i * n, x + i * n, gamma, mean[i], rstd[i], centre, dx + i * n,
-                             xhat, partial + 2 * q * n, partial + (2 * q + 1) * n, n)
+            chunk_backward(dy, x, gamma, mean, rstd, centre, dx, partial + 2 * q * n, work,
+                           m * q // chunks, m * (q + 1) // chunks, n)
     for j in range(n):
         g = b = 0
         for q in range(chunks):
@@ -147,14 +162,14 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, bint centre=True, int threads=
     dx = new_like(a)
     dgamma = new_array(1, &n, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &n, cnp.PyArray_TYPE(a))
-    partial = scratch(product(2 * chunks, n, a.itemsize))
-    room = scratch(product(t, n, a.itemsize))
+    partial = scratch(product(2 * chunks, n, sizeof(double)))
+    room = scratch(product(3 * t, n, a.itemsize))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             backward_all(<float*>d.data, <float*>a.data, <float*>g, <double*>mu.data,
                          <double*>r.data, centre, <float*>dx.data, <float*>dgamma.data,
-                         <float*>dbeta.data, <float*>partial.data, <float*>room.data, m, n, chunks,
-                         t)
+                         <float*>dbeta.data, <double*>partial.data, <float*>room.data, m, n,
+                         chunks, t)
     else:
         with nogil:
             backward_all(<double*>d.data, <double*>a.data, <double*>g, <double*>mu.data,

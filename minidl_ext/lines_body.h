@@ -3,50 +3,42 @@
 typedef REAL NAME(line_vec) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)),
                                            may_alias));
 typedef INT NAME(line_mask) __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef REAL NAME(line_part) __attribute__((vector_size(DOUBLES * sizeof(REAL)),
+                                            aligned(sizeof(REAL)), may_alias));
 #define V NAME(line_vec)
 #define M NAME(line_mask)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #define LOAD(p) (*(const V *)(p))
-enum { NAME(SIDE) = 4, NAME(RUN) = 64 };    /* vectors side by side; how often they are added to */
+#define DOUBLE(p) __builtin_convertvector(*(const NAME(line_part) *)(p), line_doubles)
+#define EACH(k) _Pragma("GCC unroll 8") for (int k = 0; k < SIDE; k++)
 
-/* The sum of n values: runs in their own type, the runs in double. */
+/* The sum of n values, in double. */
 static double NAME(line_sum)(const REAL *x, ptrdiff_t n) {
-    const ptrdiff_t step = NAME(SIDE) * LANES;
     double total = 0;
     ptrdiff_t i = 0;
-    while (i + step <= n) {
-        V sum[NAME(SIDE)];
-        for (int k = 0; k < NAME(SIDE); k++) sum[k] = (V){0};
-        for (int r = 0; r < NAME(RUN) && i + step <= n; r++, i += step)
-            _Pragma("GCC unroll 4") for (int k = 0; k < NAME(SIDE); k++)
-                sum[k] += LOAD(x + i + k * LANES);
-        for (int k = 0; k < NAME(SIDE); k++)
-            for (ptrdiff_t j = 0; j < LANES; j++) total += sum[k][j];
+    if (n >= SIDE * DOUBLES) {
+        line_doubles sum[SIDE];
+        EACH(k) sum[k] = (line_doubles){0};
+        for (; i + SIDE * DOUBLES <= n; i += SIDE * DOUBLES)
+            EACH(k) sum[k] += DOUBLE(x + i + k * DOUBLES);
+        total = line_total(sum);
     }
     for (; i < n; i++) total += x[i];
     return total;
 }
 
-/* The sum of (x - shift)^2 over n values, like line_sum; that of x - shift goes to *sum_off. */
-static double NAME(line_squares)(const REAL *x, ptrdiff_t n, REAL shift, double *sum_off) {
-    const ptrdiff_t step = NAME(SIDE) * LANES;
-    double total = 0, off = 0;
+/* The sum of (x - shift)^2 over n values, in double; that of x - shift goes to *sum_off. */
+static double NAME(line_squares)(const REAL *x, ptrdiff_t n, double shift, double *sum_off) {
+    line_doubles square[SIDE], sum[SIDE];
     ptrdiff_t i = 0;
-    while (i + step <= n) {
-        V square[NAME(SIDE)], sum[NAME(SIDE)];
-        for (int k = 0; k < NAME(SIDE); k++) square[k] = sum[k] = (V){0};
-        for (int r = 0; r < NAME(RUN) && i + step <= n; r++, i += step)
-            _Pragma("GCC unroll 4") for (int k = 0; k < NAME(SIDE); k++) {
-                const V d = LOAD(x + i + k * LANES) - shift;
-                square[k] += d * d;
-                sum[k] += d;
-            }
-        for (int k = 0; k < NAME(SIDE); k++)
-            for (ptrdiff_t j = 0; j < LANES; j++) {
-                total += square[k][j];
-                off += sum[k][j];
-            }
-    }
+    EACH(k) square[k] = sum[k] = (line_doubles){0};
+    for (; i + SIDE * DOUBLES <= n; i += SIDE * DOUBLES)
+        EACH(k) {
+            const line_doubles d = DOUBLE(x + i + k * DOUBLES) - shift;
+            square[k] += d * d;
+            sum[k] += d;
+        }
+    double total = line_total(square), off = line_total(sum);
     for (; i < n; i++) {
         const double d = x[i] - shift;
         total += d * d;
@@ -56,22 +48,57 @@ static double NAME(line_squares)(const REAL *x, ptrdiff_t n, REAL shift, double 
     return total;
 }
 
-/* The sum of a b over n values, like line_sum. */
+/* The sum of a b over n values, in double. */
 static double NAME(line_dot)(const REAL *a, const REAL *b, ptrdiff_t n) {
-    const ptrdiff_t step = NAME(SIDE) * LANES;
-    double total = 0;
+    line_doubles sum[SIDE];
     ptrdiff_t i = 0;
-    while (i + step <= n) {
-        V sum[NAME(SIDE)];
-        for (int k = 0; k < NAME(SIDE); k++) sum[k] = (V){0};
-        for (int r = 0; r < NAME(RUN) && i + step <= n; r++, i += step)
-            _Pragma("GCC unroll 4") for (int k = 0; k < NAME(SIDE); k++)
-                sum[k] += LOAD(a + i + k * LANES) * LOAD(b + i + k * LANES);
-        for (int k = 0; k < NAME(SIDE); k++)
-            for (ptrdiff_t j = 0; j < LANES; j++) total += sum[k][j];
-    }
+    EACH(k) sum[k] = (line_doubles){0};
+    for (; i + SIDE * DOUBLES <= n; i += SIDE * DOUBLES)
+        EACH(k) sum[k] += DOUBLE(a + i + k * DOUBLES) * DOUBLE(b + i + k * DOUBLES);
+    double total = line_total(sum);
     for (; i < n; i++) total += (double)a[i] * b[i];
     return total;
+}
+
+/* The sums of G vectors of columns over some rows. */
+LINE_INLINE void NAME(block_totals)(const int G, const REAL *x, ptrdiff_t rows, ptrdiff_t columns,
+                                    double *totals) {
+    line_doubles sum[SIDE];
+    ptrdiff_t r = 0;
+    for (int k = 0; k < G; k++) sum[k] = (line_doubles){0};
+    for (; r + 4 <= rows; r += 4)
+        _Pragma("GCC unroll 8") for (int k = 0; k < G; k++) {
+            const REAL *p = x + r * columns + k * DOUBLES;
+            sum[k] += (DOUBLE(p) + DOUBLE(p + columns))
+                    + (DOUBLE(p + 2 * columns) + DOUBLE(p + 3 * columns));
+        }
+    for (; r < rows; r++)
+        for (int k = 0; k < G; k++) sum[k] += DOUBLE(x + r * columns + k * DOUBLES);
+    memcpy(totals, sum, G * sizeof(line_doubles));
+}
+
+/* The sum of each of `columns` columns over some rows, in double: a few vectors of them through
+ * all rows, then what is left one by one. */
+static void NAME(column_totals)(const REAL *x, ptrdiff_t rows, ptrdiff_t columns,
+                                double *totals) {
+    ptrdiff_t c = 0;
+    for (; c + 8 * DOUBLES <= columns; c += 8 * DOUBLES)
+        NAME(block_totals)(8, x + c, rows, columns, totals + c);
+    for (; c + 2 * DOUBLES <= columns; c += 2 * DOUBLES)
+        NAME(block_totals)(2, x + c, rows, columns, totals + c);
+    for (; c + DOUBLES <= columns; c += DOUBLES)
+        NAME(block_totals)(1, x + c, rows, columns, totals + c);
+    for (; c < columns; c++) {
+        double even = 0, odd = 0;
+        ptrdiff_t r = 0;
+        for (; r + 4 <= rows; r += 4) {
+            const REAL *p = x + r * columns + c;
+            even += (double)p[0] + p[2 * columns];
+            odd += (double)p[columns] + p[3 * columns];
+        }
+        for (; r < rows; r++) even += x[r * columns + c];
+        totals[c] = even + odd;
+    }
 }
 
 /* The largest of n >= 1 values; what it is if one of them is NaN is not said. */
@@ -95,3 +122,5 @@ static REAL NAME(line_max)(const REAL *x, ptrdiff_t n) {
 #undef M
 #undef LANES
 #undef LOAD
+#undef DOUBLE
+#undef EACH

@@ -1,12 +1,13 @@
 """Softmax along the last axis of a matrix, and cross-entropy with class indices.
 
-A row is one piece of work: its maximum, its exponentials, their sum. Sums over a row are of short
-runs, these in double, so that many classes cost no digits.
+A row is one piece of work: its maximum, its exponentials, their sum. Sums over a row are in double,
+so that many classes cost no digits. A class whose probability is nearly 1 costs none either: what
+its logarithm and the gradients need is 1 less it, which is the sum of the others.
 """
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.math cimport log as libm_log
+from libc.math cimport expm1, log as libm_log, log1p
 from libc.stdint cimport int64_t
 
 from minidl_ext.lines cimport line_max, line_sum
@@ -35,13 +36,53 @@ cdef double exponentials(const floating* x, floating* e, Py_ssize_t n, floating 
     return line_sum(e, n)
 
 
-cdef double sum_of_exponentials(const floating* x, Py_ssize_t n, floating top) noexcept nogil:
+cdef double sum_of_exponentials(const floating* x, Py_ssize_t n, floating top, Py_ssize_t skipped
+                                ) noexcept nogil:
+    """The sum of exp(x - top), but for one place (-1: for none)."""
     cdef floating part[PART]
     cdef double total = 0
-    cdef Py_ssize_t first = 0
+    cdef Py_ssize_t first = 0, count, j
     while first < n:
-        total += exponentials(x + first, part, min(n - first, <Py_ssize_t>PART), top)
-        first += PART
+        count = min(n - first, <Py_ssize_t>PART)
+        for j in range(count):
+            part[j] = vexp(x[first + j] - top)
+        if first <= skipped < first + count:
+            part[skipped - first] = 0
+        total += line_sum(part, count)
+        first += count
+    return total
+
+
+cdef double log_total(const floating* x, Py_ssize_t n, floating top) noexcept nogil:
+    """log(sum(exp(x - top))), top being the largest."""
+    cdef double total = sum_of_exponentials(x, n, top, -1)
+    cdef Py_ssize_t place = 0
+    if not total < 1.5:             # or NaN
+        return libm_log(total)
+    while x[place] != top:          # there is one, or the total were NaN
+        place += 1
+    return log1p(sum_of_exponentials(x, n, top, place))
+
+
+cdef Py_ssize_t winner(const floating* p, Py_ssize_t n, floating least) noexcept nogil:
+    """The place of the largest of n values if it is above `least`, else -1."""
+    cdef floating top = line_max(p, n)
+    cdef Py_ssize_t j
+    if top > least:
+        for j in range(n):
+            if p[j] == top:
+                return j
+    return -1
+
+
+cdef double sum_without(const floating* p, Py_ssize_t n, Py_ssize_t place) noexcept nogil:
+    """The sum of n values but one."""
+    cdef double total = 0
+    cdef Py_ssize_t j
+    if n > 64:
+        return line_sum(p, place) + line_sum(p + place + 1, n - place - 1)
+    for j in range(n):
+        total += 0 if j == place else p[j]
     return total
 
 
@@ -58,12 +99,23 @@ cdef double sum_of_products(const floating* a, const floating* b, Py_ssize_t n) 
     return total
 
 
+cdef double centred_product(const floating* dy, const floating* y, Py_ssize_t n, Py_ssize_t place
+                            ) noexcept nogil:
+    """dy[place] - sum(dy y), which is sum(y (dy[place] - dy)), since the y add up to 1."""
+    cdef double total = 0
+    cdef Py_ssize_t j
+    for j in range(n):
+        if j != place:
+            total += y[j] * (<double>dy[place] - dy[j])
+    return total
+
+
 cdef void softmax_row(RowFunction f, const floating* a, const floating* y, floating* out,
                       Py_ssize_t n) noexcept nogil:
-    """One row: a is x forward, dy backward (with y)."""
-    cdef Py_ssize_t j
+    """One row: a is x forward, dy backward (with y). `out` may be one of them."""
+    cdef Py_ssize_t j, place
     cdef floating top, scale
-    cdef double total = 0
+    cdef double total = 0, of_place = 0
     if f == SOFTMAX:
         total = exponentials(a, out, n, line_max(a, n))
         scale = <floating>(1 / total)
@@ -71,17 +123,27 @@ cdef void softmax_row(RowFunction f, const floating* a, const floating* y, float
             out[j] *= scale
     elif f == LOG_SOFTMAX:
         top = line_max(a, n)
-        total = libm_log(sum_of_exponentials(a, n, top))
+        total = log_total(a, n, top)
         for j in range(n):
             out[j] = <floating>((a[j] - top) - total)
     elif f == SOFTMAX_BACKWARD:
         total = sum_of_products(a, y, n)
+        place = winner(y, n, <floating>0.5)
+        if place >= 0:
+            of_place = y[place] * centred_product(a, y, n, place)
         for j in range(n):
             out[j] = y[j] * (a[j] - <floating>total)
+        if place >= 0:
+            out[place] = <floating>of_place
     else:
         total = line_sum(a, n)
+        place = winner(y, n, <floating>-0.7)
+        if place >= 0:
+            of_place = (a[place] - total) - expm1(<double>y[place]) * total
         for j in range(n):
             out[j] = a[j] - vexp(y[j]) * <floating>total
+        if place >= 0:
+            out[place] = <floating>of_place
 
 
 cdef row_kernel(RowFunction f, str name, object a, object y, object out, int threads):
@@ -142,8 +204,10 @@ cdef floating loss_row(const floating* x, int64_t label, const floating* weight,
                        double smoothing, floating* p, Py_ssize_t n) noexcept nogil:
     """The loss of one row; p gets its probabilities."""
     cdef floating top = line_max(x, n), scale, t
-    cdef double total = exponentials(x, p, n, top), log_total = libm_log(total), loss = 0
+    cdef double total = exponentials(x, p, n, top), log_sum = libm_log(total), loss = 0
     cdef Py_ssize_t j
+    if label >= 0 and x[label] == top:
+        log_sum = log1p(sum_without(p, n, label))
     scale = <floating>(1 / total)
     for j in range(n):
         p[j] *= scale
@@ -151,11 +215,11 @@ cdef floating loss_row(const floating* x, int64_t label, const floating* weight,
         return 0
     if smoothing == 0:
         t = 1 if weight == NULL else weight[label]
-        return <floating>(-((x[label] - top) - log_total) * t) if t != 0 else 0
+        return <floating>(-((x[label] - top) - log_sum) * t) if t != 0 else 0
     for j in range(n):
         t = target(weight, smoothing, j, n, label)
         if t != 0:
-            loss -= ((x[j] - top) - log_total) * t
+            loss -= ((x[j] - top) - log_sum) * t
     return <floating>loss
 
 
@@ -178,8 +242,10 @@ cdef void loss_row_backward(floating dloss, const floating* p, int64_t label,
             total += target(weight, smoothing, j, n, label)
     for j in range(n):
         dx[j] = dloss * <floating>total * p[j]
-    if smoothing == 0:
+    if smoothing == 0 and p[label] < 0.5:
         dx[label] -= dloss * <floating>total
+    elif smoothing == 0:            # the others are what it lacks to 1
+        dx[label] = -dloss * <floating>(total * sum_without(p, n, label))
     else:
         for j in range(n):
             dx[j] -= dloss * target(weight, smoothing, j, n, label)

@@ -31,18 +31,6 @@ NORM_INLINE void COLUMN(column_sums)(const int G, const REAL *x, ptrdiff_t rows,
     EACH(g) STORE(total + g * LANES, sum[g]);
 }
 
-/* The sums of x in double: runs of rows in REAL, the runs in double. */
-NORM_INLINE void COLUMN(column_totals)(const int G, const REAL *x, ptrdiff_t rows,
-                                       ptrdiff_t channels, double *totals) {
-    double total[MAX_COLUMNS * LANES] = {0};
-    REAL run[MAX_COLUMNS * LANES];
-    for (ptrdiff_t r = 0; r < rows; r += RUN) {
-        COLUMN(column_sums)(G, x + r * channels, rows - r < RUN ? rows - r : RUN, channels, run);
-        for (ptrdiff_t i = 0; i < G * LANES; i++) total[i] += run[i];
-    }
-    memcpy(totals, total, G * LANES * sizeof(double));
-}
-
 /* The sums of x - shift and of its square. */
 NORM_INLINE void COLUMN(shifted_sums)(const int G, const REAL *x, ptrdiff_t rows,
                                       ptrdiff_t channels, const REAL *shifts, REAL *off,
@@ -160,18 +148,20 @@ NORM_INLINE void COLUMN(sums)(const int G, const int mask, const int keep, const
 }
 
 /* dx = scale (g + (x - mean_hi) slope + offset), g being dy, masked; `centre` THROUGH_NONE: without
- * the last two, THROUGH_GROUP: scale g + (x - mean_hi) slope + offset. */
+ * the last two, THROUGH_GROUP: rstd (gamma g + (x - mean_hi) slope + offset). */
 NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre, const int stream,
                                   const REAL *dy, const REAL *x, const REAL *shortcut, REAL *dx,
                                   ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
-                                  const REAL *factors, const REAL *slopes, const REAL *offsets) {
+                                  const REAL *factors, const REAL *gammas, const REAL *slopes,
+                                  const REAL *offsets) {
     const ptrdiff_t ahead = AHEAD(channels);
     V mean[MAX_COLUMNS], scale[MAX_COLUMNS], shift[MAX_COLUMNS], slope[MAX_COLUMNS],
-        offset[MAX_COLUMNS];
+        offset[MAX_COLUMNS], gamma[MAX_COLUMNS];
     EACH(g) {
         mean[g] = LOAD(factors + g * LANES);
-        scale[g] = LOAD(factors + channels + g * LANES);
+        scale[g] = LOAD(factors + (centre == THROUGH_GROUP ? 3 : 1) * channels + g * LANES);
         shift[g] = LOAD(factors + 2 * channels + g * LANES);
+        if (centre == THROUGH_GROUP) gamma[g] = LOAD(gammas + g * LANES);
         if (centre) {
             slope[g] = LOAD(slopes + g * LANES);
             offset[g] = LOAD(offsets + g * LANES);
@@ -185,9 +175,9 @@ NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre,
             if (mask == MASK_FROM_SUM) ASK(shortcut + i);
             const V d = LOAD(x + i) - mean[g];
             V v = COLUMN(masked)(mask, LOAD(dy + i), d, shortcut + i, scale[g], shift[g]);
-            if (centre == THROUGH_CHANNEL) v += d * slope[g] + offset[g];
+            if (centre == THROUGH_GROUP) v *= gamma[g];
+            if (centre) v += d * slope[g] + offset[g];
             v *= scale[g];
-            if (centre == THROUGH_GROUP) v += d * slope[g] + offset[g];
             PUT(dx + r * dx_step + g * LANES, v);
         }
 }

@@ -21,7 +21,6 @@
 #endif
 
 #define NORM_INLINE static inline __attribute__((always_inline))
-#define RUN 64      /* rows that are added in the array's own type */
 enum { NO_MASK, MASK_FROM_X, MASK_FROM_SUM };    /* of a ReLU, in the backward */
 /* What statistics carry the gradient: none, those of a channel, those of a group of channels, whose
  * gammas differ. */

@@ -12,8 +12,6 @@ cdef extern from "norm_rows.h" nogil:
                       Py_ssize_t channels, double* mean, double* var)
     void column_means_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean)
     void column_means_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* mean)
-    void column_totals_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels, double* totals)
-    void column_totals_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels, double* totals)
     void shifted_sums_f32(const float* x, Py_ssize_t rows, Py_ssize_t channels,
                           const float* shift, float* off, float* squares)
     void shifted_sums_f64(const double* x, Py_ssize_t rows, Py_ssize_t channels,
@@ -46,11 +44,11 @@ cdef extern from "norm_rows.h" nogil:
                            const double* factors, const double* slope, const double* offset,
                            bint stream)
     void group_backward_rows_f32(const float* dy, const float* x, float* dx, Py_ssize_t rows,
-                                 Py_ssize_t channels, const float* factors, const float* slope,
-                                 const float* offset)
+                                 Py_ssize_t channels, const float* factors, const float* gamma,
+                                 const float* slope, const float* offset)
     void group_backward_rows_f64(const double* dy, const double* x, double* dx, Py_ssize_t rows,
-                                 Py_ssize_t channels, const double* factors, const double* slope,
-                                 const double* offset)
+                                 Py_ssize_t channels, const double* factors, const double* gamma,
+                                 const double* slope, const double* offset)
     void finish_sums_f32(const double* sums, double m, Py_ssize_t channels, const float* factors,
                          float* dgamma, float* dbeta, float* slope, float* offset)
     void finish_sums_f64(const double* sums, double m, Py_ssize_t channels, const double* factors,
@@ -90,15 +88,6 @@ cdef inline void channel_stats(const floating* x, Py_ssize_t rows, Py_ssize_t bl
         finish_stats_f32(x, rows, channels, shift, mean, m2)
     else:
         finish_stats_f64(x, rows, channels, shift, mean, m2)
-
-
-cdef inline void column_totals(const floating* x, Py_ssize_t rows, Py_ssize_t channels,
-                               double* totals) noexcept nogil:
-    """The sum of each channel in double."""
-    if floating is float:
-        column_totals_f32(x, rows, channels, totals)
-    else:
-        column_totals_f64(x, rows, channels, totals)
 
 
 # What a convolution reads when there is a normalization before it, or behind it in the backward.

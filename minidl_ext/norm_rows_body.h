@@ -60,14 +60,6 @@ static void NAME(column_means)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels
     for (ptrdiff_t c = 0; c < channels; c++) mean[c] /= (REAL)rows;
 }
 
-/* The sum of each channel in double. */
-static void NAME(column_totals)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels,
-                                double *totals) {
-#define CALL(f, G, c) f(G, x + c, rows, channels, totals + c)
-    COLUMNS(column_totals);
-#undef CALL
-}
-
 /* Sums of x - shift and of its square for each channel over a block of rows. */
 static void NAME(shifted_sums)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels,
                                const REAL *shift, REAL *off, REAL *squares) {
@@ -171,7 +163,7 @@ static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const R
     if (!NAME(aligned_rows)(dx, dx_step, channels)) stream = 0;
 #define FORM(f, G, c, mask, centre, stream) f(G, mask, centre, stream, dy + c, x + c, \
                                       mask == MASK_FROM_SUM ? shortcut + c : x + c, dx + c, \
-                                      dx_step, rows, channels, factors + c, \
+                                      dx_step, rows, channels, factors + c, NULL, \
                                       centre ? slope + c : NULL, centre ? offset + c : NULL)
 #define MASKED(f, G, c, centre, stream) do { \
         if (!relu) FORM(f, G, c, NO_MASK, centre, stream); \
@@ -190,12 +182,12 @@ static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const R
 #undef FORM
 }
 
-/* dx = scale dy + (x - mean_hi) slope + offset, the last two those of a group of channels. */
+/* dx = rstd (gamma dy + (x - mean_hi) slope + offset), all but gamma those of a group. */
 static void NAME(group_backward_rows)(const REAL *dy, const REAL *x, REAL *dx, ptrdiff_t rows,
-                                      ptrdiff_t channels, const REAL *factors, const REAL *slope,
-                                      const REAL *offset) {
+                                      ptrdiff_t channels, const REAL *factors, const REAL *gamma,
+                                      const REAL *slope, const REAL *offset) {
 #define CALL(f, G, c) f(G, NO_MASK, THROUGH_GROUP, 0, dy + c, x + c, x + c, dx + c, channels, \
-                        rows, channels, factors + c, slope + c, offset + c)
+                        rows, channels, factors + c, gamma + c, slope + c, offset + c)
     COLUMNS(gradient);
 #undef CALL
 }

@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from minidl_ext.geometry cimport checked_size, places, set_images, set_pair
-from minidl_ext.norm_rows cimport column_totals
+from minidl_ext.lines cimport column_totals
 from minidl_ext.runtime cimport MAX_AXES, new_array, product, real_array, scratch, \
     set_dims, team, typed_array
 
@@ -227,23 +227,24 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), i
 
 # -------------------------------------------------------------------------- average pooling
 
-cdef void avg_row(const floating* x, floating* y, Geometry* s, Py_ssize_t row) noexcept nogil:
+cdef void avg_row(const floating* x, floating* y, double* total, Geometry* s, Py_ssize_t row
+                  ) noexcept nogil:
     cdef Py_ssize_t top = row % s.oh * s.sh - s.ph, left, j, k, l, c
     cdef const floating* image = x + row // s.oh * s.h * s.w * s.c
     cdef const floating* tap
-    cdef floating* total
-    cdef floating count = <floating>(s.kh * s.kw)
+    cdef floating* mean
+    cdef double count = <double>s.kh * s.kw
     for j in range(s.ow):
         left = j * s.sw - s.pw
-        total = y + (row * s.ow + j) * s.c
-        memset(total, 0, s.c * sizeof(floating))
+        mean = y + (row * s.ow + j) * s.c
+        memset(total, 0, s.c * sizeof(double))
         for k in range(first_tap(top), last_tap(top, s.kh, s.h)):
             for l in range(first_tap(left), last_tap(left, s.kw, s.w)):
                 tap = image + ((top + k) * s.w + left + l) * s.c
                 for c in range(s.c):
                     total[c] += tap[c]
         for c in range(s.c):
-            total[c] = total[c] / count
+            mean[c] = <floating>(total[c] / count)
 
 
 cdef void avg_image_backward(const floating* dy, floating* dx, Geometry* s, Py_ssize_t image
@@ -268,7 +269,7 @@ cdef void avg_image_backward(const floating* dy, floating* dx, Geometry* s, Py_s
 
 def avg_pool(x, window, stride, padding=(0, 0), int threads=0):
     """The mean of each window; padding counts as zeros."""
-    cdef cnp.ndarray a = real_array(x, "avg_pool", "x", 4), y
+    cdef cnp.ndarray a = real_array(x, "avg_pool", "x", 4), y, totals
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t row
@@ -279,12 +280,15 @@ def avg_pool(x, window, stride, padding=(0, 0), int threads=0):
     if s.c == 0:
         return y
     t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
+    totals = scratch(product(t, s.c, sizeof(double)))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
-            avg_row(<float*>a.data, <float*>y.data, &s, row)
+            avg_row(<float*>a.data, <float*>y.data, <double*>totals.data + threadid() * s.c, &s,
+                    row)
     else:
         for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
-            avg_row(<double*>a.data, <double*>y.data, &s, row)
+            avg_row(<double*>a.data, <double*>y.data, <double*>totals.data + threadid() * s.c, &s,
+                    row)
     return y
 
 

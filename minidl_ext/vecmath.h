@@ -77,8 +77,9 @@ static inline float mdl_log_f32(float x) {
     const float scaled = small ? x * 8388608.0f : x;
     int32_t bits;
     memcpy(&bits, &scaled, 4);
-    const int32_t k = (bits - 0x3F3504F3) >> 23;        /* 0x3F3504F3: sqrt(1/2) */
-    const float f = mdl_float_of(bits - (int32_t)((uint32_t)k << 23)) - 1.0f, z = f * f;
+    /* 0x3F3504F3: sqrt(1/2). Unsigned, since the bits of what is below 0 would overflow. */
+    const int32_t k = (int32_t)((uint32_t)bits - 0x3F3504F3u) >> 23;
+    const float f = mdl_float_of((int32_t)((uint32_t)bits - ((uint32_t)k << 23))) - 1.0f, z = f * f;
     const float e = (float)(small ? k - 23 : k);
     float p = 7.0376836292e-2f;
     p = mdl_fma(p, f, -1.1514610310e-1f);
@@ -115,8 +116,22 @@ static inline float mdl_tanh_f32(float x) {
     return copysignf(a < 0.625f ? p : e, x);        /* NaN: e is NaN */
 }
 
-/* The share of a normal distribution below x, from erf and erfc of |x| / sqrt(2) (Cephes). */
-static inline float mdl_normal_cdf_f32(float x) {
+/* exp(-x^2 / 2). What the square rounds away, times its slope, is put back (Dekker's product): it
+ * would grow with x^2. */
+static inline float mdl_gauss_f32(float x) {
+    float a = fabsf(x);
+    a = a > 20.0f ? 20.0f : a;
+    int32_t bits;
+    memcpy(&bits, &a, 4);
+    const float high = mdl_float_of(bits & ~0xFFF), low = a - high, square = a * a;
+    const float lost = ((high * high - square) + 2.0f * high * low) + low * low;
+    const float e = mdl_exp_f32(-0.5f * square);
+    return e - 0.5f * lost * e;
+}
+
+/* The share of a normal distribution below x, from erf and erfc of |x| / sqrt(2) (Cephes); `gauss` is
+ * exp(-x^2 / 2). (Both in one would be too long for compilers to put into a loop.) */
+static inline float mdl_normal_cdf_f32(float x, float gauss) {
     float z = fabsf(x) * 0.70710678118654752f;
     z = z > 14.0f ? 14.0f : z;
     const float t = z * z, q = 1.0f / z, y = q * q;
@@ -144,7 +159,7 @@ static inline float mdl_normal_cdf_f32(float x) {
     far = mdl_fma(far, y, 4.218463358204948e-1f);
     far = mdl_fma(far, y, -2.820767439740514e-1f);
     far = mdl_fma(far, y, 5.641895067754075e-1f);
-    const float erfc = mdl_exp_f32(-t) * q * (z < 2.0f ? mid : far);
+    const float erfc = gauss * q * (z < 2.0f ? mid : far);
     const float tail = z < 1.0f ? 0.5f - 0.5f * erf : 0.5f * erfc;
     return x < 0.0f ? tail : 1.0f - tail;
 }

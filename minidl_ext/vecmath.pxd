@@ -9,7 +9,8 @@ cdef extern from "vecmath.h" nogil:
     float mdl_tanh_f32(float x)
     float mdl_expm1_f32(float x)
     float mdl_log1p_f32(float x)
-    float mdl_normal_cdf_f32(float x)
+    float mdl_gauss_f32(float x)
+    float mdl_normal_cdf_f32(float x, float gauss)
 
 
 cdef inline floating vexp(floating x) noexcept nogil:
@@ -68,9 +69,17 @@ cdef inline floating vlog1p(floating x) noexcept nogil:
         return libm.log1p(x)
 
 
-cdef inline floating vnormal_cdf(floating x) noexcept nogil:
-    """The share of a normal distribution below x."""
+cdef inline floating vgauss(floating x) noexcept nogil:
+    """exp(-x^2 / 2)."""
     if floating is float:
-        return mdl_normal_cdf_f32(x)
+        return mdl_gauss_f32(x)
+    else:
+        return libm.exp(-0.5 * x * x)
+
+
+cdef inline floating vnormal_cdf(floating x, floating gauss) noexcept nogil:
+    """The share of a normal distribution below x; `gauss` is vgauss(x)."""
+    if floating is float:
+        return mdl_normal_cdf_f32(x, gauss)
     else:
         return 0.5 * libm.erfc(-0.7071067811865476 * x)

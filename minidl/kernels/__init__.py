@@ -47,11 +47,12 @@ if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same s
 
 FAMILIES = {
     "elementwise": ("exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu",
-                    "relu_backward", "sigmoid_backward", "tanh_backward",
+                    "relu_backward",
                     "add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
-    "activation": ("leaky_relu", "leaky_relu_backward", "elu", "elu_backward", "softplus",
-                   "softplus_backward", "silu", "silu_backward", "gelu", "gelu_backward"),
-    "reduce": ("sum", "max", "min"),
+    "activation": ("sigmoid_backward", "tanh_backward", "leaky_relu", "leaky_relu_backward",
+                   "elu", "elu_backward", "softplus", "softplus_backward", "silu",
+                   "silu_backward", "gelu", "gelu_backward"),
+    "reduce": ("sum", "mean", "max", "min", "moments", "deviations"),
     "matmul": ("matmul", "matmul_panels"),
     "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
     "depthwise": ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad",

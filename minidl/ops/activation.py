@@ -17,25 +17,25 @@ from .fusion import MaskedGrad, NormOutput, OutputGrad
 
 
 class Tanh(Function):
-    """y = tanh(x);  dx = (1 - y^2) dy."""
+    """y = tanh(x);  dx = (1 - y^2) dy, from x: a y that is rounded to 1 would give 0."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        self.y = kernels.tanh(x)
-        return self.y
+        self.x = x
+        return kernels.tanh(x)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.tanh_backward(dy, self.y)
+        return kernels.tanh_backward(dy, self.x)
 
 
 class Sigmoid(Function):
-    """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy."""
+    """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy, from x: a y that is rounded to 1 would give 0."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        self.y = kernels.sigmoid(x)
-        return self.y
+        self.x = x
+        return kernels.sigmoid(x)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.sigmoid_backward(dy, self.y)
+        return kernels.sigmoid_backward(dy, self.x)
 
 
 class ReLU(Function):

@@ -15,8 +15,7 @@ from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
 from .common import float_tensor, not_negative, same_float, whole
-from .math import abs, add, multiply, power
-from .reduce import mean, sum_to
+from .reduce import sum_to
 
 
 class LayerNorm(Function):
@@ -48,18 +47,38 @@ class GroupNorm(Function):
     LayerNorm's, with means over the same values."""
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
-                groups: int, eps: float, centre: bool) -> np.ndarray:
+                eps: Any, groups: int, centre: bool) -> np.ndarray:
         self.gamma, self.groups, self.centre, self.shape = gamma, groups, centre, x.shape
         self.images = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
         y, self.factors = kernels.group_norm(self.images, gamma, beta, groups, eps, centre)
         return y.reshape(x.shape)
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
-        dx, dgamma, dbeta = kernels.group_norm_backward(
+        dx, dgamma, dbeta, self.sums = kernels.group_norm_backward(
             dy.reshape(self.images.shape), self.images, self.gamma, self.factors, self.groups,
             self.centre)
         return (dx.reshape(self.shape), dgamma if self.needs_grad[1] else None,
                 dbeta if self.needs_grad[2] else None)
+
+
+class FilterResponseNorm(GroupNorm):
+    """GroupNorm of single channels without a mean, the eps of each learned: |eps| is added to the
+    mean square.
+
+        deps = -sign(eps) gamma / 2 (sum(dy xhat) / (mean(x^2) + |eps|), summed over images)
+    """
+
+    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
+                eps: Any, groups: int, centre: bool) -> np.ndarray:
+        self.eps = eps
+        return super().forward(x, gamma, beta, np.abs(eps, dtype=np.float64), groups, centre)
+
+    def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
+        dx, dgamma, dbeta = super().backward(dy)
+        rstd = self.factors[:, 3].astype(np.float64)
+        slope = -np.sign(self.eps) / 2 * (1 if self.gamma is None else self.gamma)
+        deps = slope * (self.sums[:, 1] * rstd * rstd).sum(axis=0)
+        return dx, dgamma, dbeta, deps.astype(dy.dtype)
 
 
 class TLU(Function):
@@ -170,10 +189,7 @@ def filter_response_norm(x: Any, gamma: Any, beta: Any, eps: Any = 1e-6) -> Tens
     if learned.shape != x.shape[-1:]:
         raise ValueError(f"{where}: eps must be a number or have shape ({x.shape[-1]},) for x "
                          f"{x.shape}, got {learned.shape}")
-    squares = mean(multiply(x, x), tuple(range(1, x.ndim - 1)), keepdims=True)
-    y = multiply(x, power(add(squares, abs(learned)), -0.5))
-    y = y if gamma is None else multiply(y, gamma)
-    return y if beta is None else add(y, beta)
+    return FilterResponseNorm.apply(x, gamma, beta, learned, groups=x.shape[-1], centre=False)
 
 
 def tlu(x: Any, tau: Any) -> Tensor:

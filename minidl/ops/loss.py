@@ -9,8 +9,8 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, reduced
-from .math import multiply, negative
+from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, reduced, warn
+from .math import Weighted, multiply, negative
 from .reduce import reduced_shape
 from .reduce import sum as sum_of
 from .shape import reshape, transpose
@@ -43,21 +43,25 @@ class LogSoftmax(_RowFunction):
 
 
 class LogSumExp(Function):
-    """y = log(sum(exp(x))) over axes;  dx = exp(x - y) dy."""
+    """y = log(sum(exp(x))) over axes;  dx = softmax(x) dy, which is NaN where x is +inf, or y is
+    -inf or NaN: there it has no value."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
-        self.x = x
         top = x.max(axis=axes, keepdims=True, initial=-np.inf)
         top = np.where(np.isfinite(top), top, x.dtype.type(0))     # all -inf, or +inf, or NaN
-        with np.errstate(divide="ignore", over="ignore"):
-            total = np.exp(x - top).sum(axis=axes, keepdims=True)
-            self.y = np.log(total) + top
-        return self.y if keepdims else self.y.reshape(reduced_shape(x.shape, axes, False))
+        self.x, self.top = x, top
+        with np.errstate(all="ignore"):
+            z = x - top
+            tops = (z == 0).sum(axis=axes, keepdims=True)
+            others = np.where(z == 0, 0, np.exp(z)).sum(axis=axes, keepdims=True, dtype=np.float64)
+            self.log_total = np.log1p(others + (tops - 1)).astype(x.dtype)
+            y = self.log_total + top
+        return y if keepdims else y.reshape(reduced_shape(x.shape, axes, False))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        finite = np.where(np.isfinite(self.y), self.y, self.x.dtype.type(0))
-        with np.errstate(over="ignore"):
-            return np.exp(self.x - finite) * dy.reshape(self.y.shape)
+        with np.errstate(all="ignore"):
+            softmax = np.exp((self.x - self.top) - self.log_total)
+        return softmax * dy.reshape(self.top.shape)
 
 
 class Gather(Function):
@@ -131,6 +135,9 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
     -inf for no values. ValueError if there is no such axis.
 
+    Its gradient is the softmax of x: 0 where x is -inf; NaN where x is +inf, and everywhere if
+    all x are -inf or one is NaN, as PyTorch's.
+
     >>> round(md.logsumexp(md.tensor([1000., 1000.])).item(), 3)
     1000.693
     """
@@ -149,8 +156,12 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
     (Szegedy et al. 2016). `reduction`: "mean" (divided by the weights of the labels, as PyTorch),
     "sum" or "none".
 
-    ValueError for shapes, labels or options that do not fit, TypeError for logits that are not
-    float.
+    A logit of -inf is a class that cannot be: it adds nothing where its label's weight is 0, else
+    the loss is inf, with `label_smoothing` for any label. A row with +inf or NaN is NaN. A
+    distribution whose rows do not add up to 1 (nor to 0) gets a warning.
+
+    ValueError for shapes, labels or options that do not fit, also for probabilities that are
+    negative, infinite or NaN; TypeError for logits that are not float.
 
     >>> logits = md.tensor([[0., 0.], [0., 1.]])
     >>> md.cross_entropy(logits, [0, 1], reduction="none").data.round(4)
@@ -198,7 +209,7 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
                             "nll_loss")
     losses = negative(Gather.apply(reshape(x, (-1, x.shape[-1])), labels=indices))
     if w is not None:
-        losses = multiply(losses, np.where(indices >= 0, w[indices], w.dtype.type(0)))
+        losses = Weighted.apply(losses, np.where(indices >= 0, w[indices], w.dtype.type(0)))
     return _over_labels(losses, indices, w, x.shape[:-1], reduction, "nll_loss")
 
 
@@ -252,18 +263,38 @@ def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothin
         raise ValueError(f"cross_entropy: a distribution must have the shape of the logits "
                          f"{x.shape}, got {target.shape}")
     target = target.astype(x.dtype)
+    _check_distribution(target._values())
     if smoothing:
         target = target * (1 - smoothing) + smoothing / x.shape[-1]
     if weight is not None:
         target = multiply(target, weight)
-    losses = negative(sum_of(multiply(log_softmax(x), target), axis=-1))
+    losses = negative(sum_of(Weighted.apply(log_softmax(x), target), axis=-1))
     return reduced(losses, reduction, "cross_entropy")
+
+
+def _check_distribution(target: np.ndarray) -> None:
+    """ValueError for what is no probability; a warning for rows that do not add up to 1, unless to
+    0, which count nothing."""
+    sums = kernels.sum(_rows(target)[:, :, None])[:, 0]
+    if not target.min(initial=0) >= 0 or not np.isfinite(sums).all():
+        row, column = np.argwhere(~((target >= 0) & (target < np.inf)).reshape(len(sums), -1))[0]
+        raise ValueError(
+            f"cross_entropy: labels of a float dtype are probabilities, finite and >= 0, but row "
+            f"{row} has {_rows(target)[row, column]} for class {column}; class indices must be "
+            f"integers")
+    wrong = (np.abs(sums - 1) > 0.01) & (sums != 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        warn(f"cross_entropy: labels are taken as probabilities, which should add up to 1, but "
+             f"those of row {row} add up to {sums[row]:.4g}; where several classes may be right at "
+             f"once, use binary_cross_entropy_with_logits")
 
 
 def accuracy(logits: Any, labels: Any) -> float:
     """The share of rows of logits (..., classes) whose largest value is at the label (...), a
-    Python float; NaN for no rows. Of equal values the first counts. ValueError for shapes that do
-    not match.
+    Python float; NaN for no rows. Of equal values the first counts; a row with a NaN is never
+    right. ValueError for shapes that do not match and for labels that are no class, TypeError
+    unless labels are integers.
 
     >>> md.accuracy(md.tensor([[0.1, 0.9], [0.8, 0.2]]), [1, 1])
     0.5
@@ -273,5 +304,10 @@ def accuracy(logits: Any, labels: Any) -> float:
     if scores.ndim == 0 or scores.shape[:-1] != target.shape:
         raise ValueError(f"accuracy: logits (..., classes) and labels (...) must match, "
                          f"got {scores.shape} and {target.shape}")
-    hits = np.argmax(scores._values(), axis=-1) == target._values()
-    return float(hits.mean()) if hits.size else float("nan")
+    if target.size == 0:
+        return float("nan")
+    indices = class_indices(target, scores.shape, None, "accuracy")
+    rows = _rows(scores._values())
+    best = rows.argmax(axis=1)          # of a row with NaN: the place of the first
+    hits = (best == indices) & ~np.isnan(rows[np.arange(len(rows)), best])
+    return float(hits.mean())

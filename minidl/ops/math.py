@@ -123,6 +123,17 @@ class Multiply(_Binary):
                             kernels.multiply(dy, self.a) if self.needs_grad[1] else None)
 
 
+class Weighted(Multiply):
+    """y = a b, but 0 where the weight b is 0, whatever a: what counts nothing may be impossible,
+    with a logarithm of -inf. Gradients as Multiply's."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        y = super().forward(a, b)
+        if np.isfinite(kernels.sum(y.reshape(1, -1, 1))).all():
+            return y
+        return np.where(np.equal(b, 0), y.dtype.type(0), y)
+
+
 class Divide(_Binary):
     """y = a / b;  da = dy / b, db = -dy y / b."""
 
@@ -166,7 +177,8 @@ class Power(_Binary):
 
 
 class _Extremum(_Binary):
-    """y = the larger (smaller) of a and b; where they are equal each gets half of dy."""
+    """y = the larger (smaller) of a and b, NaN before all; where they are equal, or both NaN, each
+    gets half of dy."""
 
     kernel = ""
 
@@ -177,11 +189,10 @@ class _Extremum(_Binary):
         return self.y
 
     def backward(self, dy: Any) -> Any:
-        ties = np.equal(self.a, self.b)
-        half = np.where(ties, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
+        won_a, won_b = (np.equal(v, self.y) | np.isnan(v) for v in (self.a, self.b))
+        half = np.where(won_a & won_b, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
         zero = dy.dtype.type(0)
-        return self.reduced(np.where(np.equal(self.a, self.y) | ties, half, zero),
-                            np.where(np.equal(self.b, self.y) | ties, half, zero))
+        return self.reduced(np.where(won_a, half, zero), np.where(won_b, half, zero))
 
 
 class Maximum(_Extremum):

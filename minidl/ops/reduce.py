@@ -68,10 +68,15 @@ class Mean(Sum):
     """y = mean of x over axes;  dx = dy / count, repeated."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
-        y = super().forward(x, axes, keepdims)
-        self.count = math.prod(x.shape[a] for a in axes)
-        with np.errstate(divide="ignore", invalid="ignore"):     # the mean of nothing is NaN
-            return np.divide(y, y.dtype.type(self.count))
+        self.shape = x.shape
+        self.kept = reduced_shape(x.shape, axes, True)
+        x = middle(x, axes)
+        self.count = x.shape[1]
+        y = kernels.mean(x)
+        if y.dtype == np.float64 and not np.isfinite(y).all():      # perhaps only the sum is not
+            scaled, exponent = _scaled(x)
+            y = np.ldexp(kernels.mean(scaled), exponent)
+        return y.reshape(reduced_shape(self.shape, axes, keepdims))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         return super().backward(np.divide(dy, dy.dtype.type(max_of(self.count, 1))))
@@ -80,40 +85,71 @@ class Mean(Sum):
 class Var(Function):
     """y = sum((x - mean)^2) / (count - ddof);  dx = 2 (x - mean) dy / (count - ddof).
 
-    The derivative of the mean cancels, since the deviations sum to zero.
+    The derivative of the mean cancels, since the deviations sum to zero. Mean, deviations and
+    their squares are in double: float32 would round the mean, and lose squares below 1e-38.
     """
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], ddof: float, keepdims: bool
                 ) -> np.ndarray:
-        self.kept = reduced_shape(x.shape, axes, True)
-        count = math.prod(x.shape[a] for a in axes)
-        with np.errstate(divide="ignore"):          # as NumPy: no degrees of freedom, no bound
-            self.scale = np.divide(x.dtype.type(1), x.dtype.type(max_of(count - ddof, 0)))
-        mean = np.divide(kernels.sum(middle(x, axes)), x.dtype.type(max_of(count, 1)))
-        self.deviation = kernels.subtract(x, mean.reshape(self.kept))
-        squares = kernels.multiply(self.deviation, self.deviation)
-        y = kernels.sum(middle(squares, axes)).reshape(reduced_shape(x.shape, axes, keepdims))
-        with np.errstate(invalid="ignore"):
-            return np.multiply(y, self.scale)
+        self.shape, self.axes, self.x = x.shape, axes, middle(x, axes)
+        self.freedom = np.float64(max_of(self.x.shape[1] - ddof, 0))    # 0: as NumPy, no bound
+        self.mean, m2, self.exponent = _moments(self.x)
+        with np.errstate(all="ignore"):
+            y = self.finish(m2 / self.freedom).astype(x.dtype)
+        return y.reshape(reduced_shape(x.shape, axes, keepdims))
+
+    def finish(self, variance: np.ndarray) -> np.ndarray:
+        """y from the variance of x 2^-exponent."""
+        return np.ldexp(variance, 2 * self.exponent)
+
+    def factor(self, dy: np.ndarray) -> np.ndarray:
+        """dx / (x - mean)."""
+        return 2 * dy / self.freedom
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        factor = np.multiply(dy.reshape(self.kept), 2 * self.scale)
-        return kernels.multiply(self.deviation, factor)
+        with np.errstate(all="ignore"):
+            factor = self.factor(dy.reshape(self.mean.shape).astype(np.float64))
+            dx = kernels.deviations(self.x, self.mean, factor)
+        return _unfolded(dx, self.shape, self.axes)
 
 
 class Std(Var):
     """y = sqrt(var);  dx = (x - mean) dy / (y (count - ddof)), 0 where y is 0."""
 
-    def forward(self, x: np.ndarray, axes: tuple[int, ...], ddof: float, keepdims: bool
-                ) -> np.ndarray:
-        y = np.sqrt(super().forward(x, axes, ddof, keepdims))
-        self.y = y.reshape(self.kept)
-        return y
+    def finish(self, variance: np.ndarray) -> np.ndarray:
+        self.y = np.ldexp(np.sqrt(variance), self.exponent)
+        return self.y
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def factor(self, dy: np.ndarray) -> np.ndarray:
         flat = self.y == 0
-        half = np.divide(dy.reshape(self.kept), 2 * np.where(flat, dy.dtype.type(1), self.y))
-        return super().backward(np.where(flat, dy.dtype.type(0), half))
+        return np.where(flat, 0, dy / self.freedom / np.where(flat, 1, self.y))
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Mean and sum of squared deviations of x (A, R, B) over its middle axis; and the exponent
+    that the latter is without, so that float64's squares stay in range too."""
+    mean, m2 = kernels.moments(x)
+    if x.dtype == np.float64 and m2.size and not (m2.min() > 1e-280 and m2.max() < np.inf):
+        scaled, exponent = _scaled(x)
+        mean, m2 = kernels.moments(scaled)
+        return np.ldexp(mean, exponent), m2, exponent
+    return mean, m2, 0
+
+
+def _scaled(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(x 2^-exponent, exponent) of x (A, R, B), the largest over the middle axis about 1."""
+    top = np.abs(x).max(axis=1, initial=0)
+    exponent = np.where(np.isfinite(top), np.frexp(top)[1], 0)
+    return np.ldexp(x, -exponent[:, None]), exponent
+
+
+def _unfolded(x: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
+    """What `middle` made of an array of this shape, as it was."""
+    if not axes or axes[-1] - axes[0] == len(axes) - 1:
+        return x.reshape(shape)
+    order = [*(a for a in range(len(shape)) if a not in axes), *axes]
+    moved = x.reshape([shape[a] for a in order])
+    return np.ascontiguousarray(moved.transpose(np.argsort(order)))
 
 
 class _Extreme(Function):

@@ -9,10 +9,10 @@ import numpy as np
 from .. import kernels
 from ..autograd import Function
 from ..tensor import Tensor
-from .activation import softplus
 from .common import as_tensor, float_tensor, real_number, reduced
+from .math import Weighted, multiply, subtract
 from .math import abs as absolute
-from .math import add, multiply, negative, subtract
+from .reduce import sum_to
 
 
 class Huber(Function):
@@ -27,6 +27,48 @@ class Huber(Function):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         return kernels.multiply(dy, self.limited)
+
+
+class BinaryCrossEntropy(Function):
+    """y = p t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)), p the weight of t;
+
+        dx = ((1 - t) s(x) - p t s(-x)) dy,  s(x) = 1 / (1 + exp(-x)),
+        dt = (p log(1 + exp(-x)) - log(1 + exp(x))) dy,  dp = t log(1 + exp(-x)) dy.
+
+    Neither term is a difference of large numbers: what is left of x - log(1 + exp(x)) or s(x) - 1
+    in float32 is 0 from x = 17 on. A term whose weight is 0 is 0, also where its logarithm is
+    infinite.
+    """
+
+    def forward(self, x: np.ndarray, t: np.ndarray, p: np.ndarray | None) -> np.ndarray:
+        self.x, self.t, self.p, self.shape_p = x, t, p, () if p is None else p.shape
+        self.yes, self.no = t if p is None else kernels.multiply(t, p), kernels.subtract(1.0, t)
+        costs = self.costs()
+        y = kernels.add(kernels.multiply(costs[0], self.yes), kernels.multiply(costs[1], self.no))
+        if not np.isfinite(kernels.sum(y.reshape(1, -1, 1))).all():
+            zero = y.dtype.type(0)
+            y = (np.where(self.yes == 0, zero, costs[0] * self.yes)
+                 + np.where(self.no == 0, zero, costs[1] * self.no))
+        return y
+
+    def costs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The losses of yes and of no: log(1 + exp(-x)), log(1 + exp(x))."""
+        return (kernels.softplus(kernels.negative(self.x), 1.0, np.inf),
+                kernels.softplus(self.x, 1.0, np.inf))
+
+    def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
+        dx = dt = dp = None
+        if self.needs_grad[0]:
+            rise = kernels.multiply(kernels.sigmoid(self.x), self.no)
+            fall = kernels.multiply(kernels.sigmoid(kernels.negative(self.x)), self.yes)
+            dx = kernels.multiply(dy, kernels.subtract(rise, fall))
+        if self.needs_grad[1] or self.needs_grad[2]:
+            yes, no = self.costs()
+            weighed = yes if self.p is None else kernels.multiply(yes, self.p)
+            dt = kernels.multiply(dy, kernels.subtract(weighed, no))
+        if self.needs_grad[2]:
+            dp = sum_to(kernels.multiply(dy, kernels.multiply(yes, self.t)), self.shape_p)
+        return dx, dt, dp
 
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
@@ -80,14 +122,10 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
     """
     where = "binary_cross_entropy_with_logits"
     x, target = _pair(x, target, where)
-    # (1 - t) x + (1 + (pos_weight - 1) t) log(1 + exp(-x))
-    softened = softplus(negative(x), threshold=np.inf)
-    if pos_weight is not None:
-        factor = _broadcasts(pos_weight, x, where, "pos_weight")
-        softened = multiply(add(multiply(subtract(factor, 1.0), target), 1.0), softened)
-    losses = add(multiply(subtract(1.0, target), x), softened)
+    factor = None if pos_weight is None else _broadcasts(pos_weight, x, where, "pos_weight")
+    losses = BinaryCrossEntropy.apply(x, target, factor)
     if weight is not None:
-        losses = multiply(losses, _broadcasts(weight, x, where, "weight"))
+        losses = Weighted.apply(losses, _broadcasts(weight, x, where, "weight"))
     return reduced(losses, reduction, where)
 
 

@@ -84,8 +84,8 @@ class TanhRNN(Sequence):
     """h = tanh(x + q);  dx = dq = (1 - h^2) dh."""
 
     def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
-        h = kernels.tanh(kernels.add(q, x, out=q), out=q)
-        return h, (h,)
+        total = kernels.add(q, x, out=q)
+        return total, (kernels.tanh(total),)
 
     def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
         dx = kernels.tanh_backward(dh, kept)

@@ -20,7 +20,7 @@ from tests.minidl_ext.common import (
 
 EXACT = ("absolute", "negative", "relu", "sqrt")
 UNARY = ("exp", "log", "tanh", "sigmoid", *EXACT)
-BACKWARD = ("relu_backward", "sigmoid_backward", "tanh_backward")
+BACKWARD = ("relu_backward",)
 BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power")
 WITH_INTEGERS = ("absolute", "negative", *BINARY)       # those that leave other dtypes to NumPy
 
@@ -64,13 +64,7 @@ def test_one_operand_is_the_twin(name, dtype):
 def test_backward_is_the_twin(name, dtype):
     for size in SIZES:
         dy, y = values(size, dtype=dtype), values(size, dtype=dtype, seed=1)
-        got, want = getattr(native, name)(dy, y), getattr(twin, name)(dy, y)
-        if name == "relu_backward":
-            identical(got, want)
-        else:                           # 1 - y may cancel, so the error is relative to its terms
-            assert got.dtype == dtype
-            assert got.shape == want.shape
-            assert (np.abs(got - want) <= 4 * eps(dtype) * np.abs(dy) * (1 + y * y)).all()
+        identical(getattr(native, name)(dy, y), getattr(twin, name)(dy, y))
 
 
 @FLOATS

@@ -40,10 +40,26 @@ def test_it_is_the_twin(shape, affine, centre, dtype):
     close(y, right, 16 * eps(dtype))
     close(factors[:, :4], right_factors[:, :4], 16 * eps(dtype))
     backward = backward_case(*shape, dtype=dtype, affine=affine, centre=centre)
-    for got, want in zip(native.group_norm_backward(**backward),
-                         twin.group_norm_backward(**backward), strict=True):
+    *gradients, sums = native.group_norm_backward(**backward)
+    *right_gradients, right_sums = twin.group_norm_backward(**backward)
+    for got, want in zip(gradients, right_gradients, strict=True):
         assert got.dtype == want.dtype == dtype
         close(got, want, 256 * eps(dtype))
+    assert sums.dtype == right_sums.dtype == np.float64
+    close(sums, right_sums, 256 * eps(dtype))
+
+
+@FLOATS
+def test_an_eps_of_each_group(dtype):
+    forward = case(3, 20, 6, 3, dtype) | {"eps": np.array([0.0, 1e-3, 2.0])}
+    (y, factors), (right, right_factors) = native.group_norm(**forward), twin.group_norm(**forward)
+    close(y, right, 16 * eps(dtype))
+    close(factors, right_factors, 16 * eps(dtype))
+    for k, of_one in enumerate(forward["eps"]):
+        alone = native.group_norm(**forward | {"eps": of_one})[0]
+        np.testing.assert_array_equal(y[..., 2 * k:2 * k + 2], alone[..., 2 * k:2 * k + 2])
+    refuses(native.group_norm, forward, "eps", LAYOUTS | {
+        "float32": lambda a: a.astype(np.float32), "longer": lambda a: np.append(a, a[:1])})
 
 
 @pytest.mark.parametrize("groups", (1, 4, 16))
@@ -93,7 +109,7 @@ def test_bad_values_stay_in_their_group(centre, dtype):
     hit[1, :, 4:8] = True
     np.testing.assert_array_equal(np.isnan(y), hit)
     np.testing.assert_array_equal(y[~hit], native.group_norm(**clean)[0][~hit])
-    dx, _, _ = native.group_norm_backward(values(3, 20, 16, dtype=dtype), x, clean["gamma"],
+    dx, *_ = native.group_norm_backward(values(3, 20, 16, dtype=dtype), x, clean["gamma"],
                                           factors, 4, centre)
     np.testing.assert_array_equal(np.isnan(dx), hit)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of
+from tests.harness import both_backends, case, checks_of, errors_of
 
 IDS = np.array([[0, 4, 2], [4, 4, 1]])
 MANY = np.random.default_rng(0).integers(0, 50, 3000)
@@ -51,3 +51,15 @@ def test_the_ids_may_change_afterwards():
     ids[:] = 2
     y.sum().backward()
     np.testing.assert_array_equal(w.grad, [[1, 1], [2, 2], [0, 0]])
+
+
+@both_backends
+def test_an_id_that_comes_a_million_times(backend):
+    table = md.zeros((3, 2), requires_grad=True)
+    ids = np.zeros(1_000_000, np.int64)
+    ids[::1000] = 2
+    with md.use_backend(backend):
+        y = md.embedding(ids, table)
+        dw = md.grad(y, table, np.full(y.shape, 0.1, np.float32))
+    tenth = float(np.float32(0.1))
+    np.testing.assert_allclose(dw, [[999_000 * tenth] * 2, [0, 0], [1000 * tenth] * 2], rtol=1e-6)

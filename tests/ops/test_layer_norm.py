@@ -122,7 +122,7 @@ test_errors = errors_of([
 @both_backends
 @both_floats
 def test_an_eps_that_is_learned_is_the_same_formula(backend, dtype):
-    """By its own operations: as the kernel, whatever the sign of eps."""
+    """As a number, whatever the sign of eps."""
     x, dy = uniform(3, 4, 5, 6, dtype=dtype), uniform(3, 4, 5, 6, dtype=dtype, seed=1)
     affine = [uniform(6, dtype=dtype, seed=k) for k in (2, 3)]
     results = []

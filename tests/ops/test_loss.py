@@ -17,6 +17,11 @@ def log_softmax(x, axis=-1):
     return z - np.log(np.exp(z).sum(axis, keepdims=True))
 
 
+def distribution(*shape):
+    """Probabilities that float32 holds."""
+    return softmax(uniform(*shape, low=-2, high=2)).astype(np.float64)
+
+
 def cross_entropy(logits, labels, weight=None, ignore_index=None, label_smoothing=0.0,
                   reduction="mean"):
     """The mean is over the weights of the labels that count, or over rows of a distribution."""
@@ -79,7 +84,7 @@ test_values, test_gradients, test_threads = checks_of([
                       {"weight": WEIGHT, "label_smoothing": 0.25},
                       {"weight": WEIGHT, "label_smoothing": 0.25, "ignore_index": 3})),
     *(case(f"cross_entropy of a distribution {title(options)} {reduction}", md.cross_entropy,
-           cross_entropy, (5, 4), (5, 4), reduction=reduction, **options)
+           cross_entropy, (5, 4), distribution(5, 4), reduction=reduction, **options)
       for reduction in ("mean", "sum", "none")
       for options in ({}, {"weight": WEIGHT}, {"label_smoothing": 0.1},
                       {"weight": WEIGHT, "label_smoothing": 0.25})),
@@ -109,7 +114,7 @@ test_values, test_gradients, test_threads = checks_of([
     case("cross_entropy of sequences, none", md.cross_entropy, cross_entropy, (2, 3, 4),
          np.array([[0, 1, 2], [3, 2, 1]]), reduction="none"),
     case("cross_entropy of distributions of sequences", md.cross_entropy, cross_entropy,
-         (2, 3, 4), (2, 3, 4), weight=WEIGHT),
+         (2, 3, 4), distribution(2, 3, 4), weight=WEIGHT),
     case("cross_entropy, ignored labels out of range", md.cross_entropy, cross_entropy, (5, 4),
          np.array([1, -100, 0, -100, 2]), ignore_index=-100),
     case("cross_entropy, full smoothing", md.cross_entropy, cross_entropy, (5, 4), LABELS,
@@ -172,6 +177,14 @@ test_errors = errors_of([
     (lambda: md.nll_loss(md.zeros(3, 0), [0, 0, 0]), ValueError, "nll_loss: log_probs"),
     (lambda: md.accuracy(X, [0, 1]), ValueError, "accuracy: logits", "(3, 4) and (2,)"),
     (lambda: md.accuracy(md.tensor(1.0), 0), ValueError, "accuracy: logits", "() and ()"),
+    (lambda: md.accuracy(X, [0, 4, 1]), ValueError, "accuracy: label 4 at 1 is outside 0..3"),
+    (lambda: md.accuracy(X, [0, 1, -100]), ValueError, "accuracy: label -100 at 2 is outside 0..3"),
+    (lambda: md.accuracy(X, [0.0, 1.0, 2.0]), TypeError, "accuracy: labels must be integers",
+     "float32"),
+    *((lambda bad=bad: md.cross_entropy(X, np.float32([[0, 1, 0, 0], [0.5, 0.5, 0, 0],
+                                                       [0, 1, bad, 0]])), ValueError,
+       "cross_entropy: labels of a float dtype are probabilities", f"row 2 has {bad} for class 2")
+      for bad in (-0.5, np.nan, np.inf)),
     (lambda: md.accuracy("text", 0), TypeError, "accuracy: logits must be a tensor", "str"),
 ])
 

@@ -293,3 +293,15 @@ def test_the_gradient_of_the_exponent_of_0():
         e = md.tensor(exponent, requires_grad=True)
         (md.tensor(base) ** e).backward()
         np.testing.assert_allclose(e.grad, right, rtol=1e-6)
+
+
+@both_backends
+def test_what_wins_gets_the_gradient_also_where_it_is_nan(backend):
+    nan = np.nan
+    with md.use_backend(backend):
+        for f in (md.maximum, md.minimum):
+            a = md.tensor([nan, 1.0, nan, 2.0], requires_grad=True)
+            b = md.tensor([1.0, nan, nan, 2.0], requires_grad=True)
+            f(a, b).sum().backward()
+            np.testing.assert_array_equal(a.grad, [1, 0, 0.5, 0.5])
+            np.testing.assert_array_equal(b.grad, [0, 1, 0.5, 0.5])

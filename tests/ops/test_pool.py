@@ -140,3 +140,11 @@ def test_a_window_of_more_than_256_places(backend):
     best = x.data.max(axis=(1, 2), keepdims=True)
     np.testing.assert_array_equal(y.data, best)
     np.testing.assert_array_equal(x.grad, x.data == best)
+
+
+@both_backends
+def test_means_of_the_largest_values(backend):
+    x = md.full((1, 2, 3, 20), 3e38)
+    with md.use_backend(backend):
+        assert (md.avg_pool(x, 2, 1).data == np.float32(3e38)).all()
+        assert (md.global_avg_pool(x).data == np.float32(3e38)).all()

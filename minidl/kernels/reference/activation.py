@@ -1,4 +1,5 @@
-"""Activations with parameters, and their gradients from x.
+"""Activations with parameters, and gradients of these and of sigmoid and tanh, from x: where y has
+come close to 1, it no longer tells how close.
 
 GELU (Hendrycks & Gimpel 2016), SiLU (Elfwing et al. 2018), ELU (Clevert et al. 2016), leaky ReLU
 (Maas et al. 2013), softplus (Dugas et al. 2001).
@@ -9,6 +10,18 @@ import math
 import numpy as np
 
 from .common import into
+
+
+def sigmoid_backward(dy, x, out=None, threads=0):
+    """dx = s (1 - s) dy, s = 1 / (1 + exp(-x))."""
+    e = np.exp(-np.abs(x))
+    return np.multiply(dy, e / ((1 + e) * (1 + e)), out=out)
+
+
+def tanh_backward(dy, x, out=None, threads=0):
+    """dx = (1 - tanh(x)^2) dy."""
+    e = np.exp(-2 * np.abs(x))
+    return np.multiply(dy, 4 * e / ((1 + e) * (1 + e)), out=out)
 
 
 def leaky_relu(x, slope, out=None, threads=0):
@@ -53,24 +66,23 @@ def silu(x, out=None, threads=0):
 def silu_backward(dy, x, out=None, threads=0):
     """dx = s (1 + x (1 - s)) dy, s = 1 / (1 + exp(-x))."""
     x = _within(x)
-    s = _logistic(x)
-    return into(out, dy * (s * (1 + x * (1 - s))))
+    return into(out, dy * (_logistic(x) * (1 + x * _logistic(-x))))
 
 
 def gelu(x, tanh=False, out=None, threads=0):
-    """x P(x), P the normal distribution function, or (1 + tanh(u)) / 2 with
+    """x P(x), P the normal distribution function, or (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)) with
     u = sqrt(2 / pi) (x + 0.044715 x^3)."""
-    share = (1 + np.tanh(_cubic(_within(x)))) / 2 if tanh else _normal_cdf(x)
+    share = _logistic(2 * _cubic(_within(x))) if tanh else _normal_cdf(x)
     return into(out, (_from(x) * share).astype(x.dtype))
 
 
 def gelu_backward(dy, x, tanh=False, out=None, threads=0):
     """dx = (P(x) + x P'(x)) dy."""
-    x = _within(x)
+    x = _within(x).astype(np.float64)
     if tanh:
-        t = np.tanh(_cubic(x))
-        slope = (1 + t) / 2 + x / 2 * (1 - t * t) * math.sqrt(2 / math.pi) * (
-            1 + 3 * 0.044715 * x * x)
+        u = _cubic(x)
+        slope = _logistic(2 * u) * (1 + x * _logistic(-2 * u) * math.sqrt(8 / math.pi) * (
+            1 + 3 * 0.044715 * x * x))
     else:
         slope = _normal_cdf(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
     return into(out, (dy * slope).astype(dy.dtype))
@@ -82,13 +94,17 @@ def _logistic(x):
 
 
 def _from(x):
-    """x, but 0 far below it, where what it is multiplied with has vanished."""
-    return np.where(x < -100, x.dtype.type(0), x)
+    """x, but 0 so far below 0 that what it is multiplied with has vanished."""
+    return np.where(x < -_far(x), x.dtype.type(0), x)
 
 
 def _within(x):
-    """x, but at most 100 away from 0, where gradients no longer change."""
-    return np.clip(x, -100, 100)
+    """x, but no farther from 0 than where exp(-|x|) has vanished."""
+    return np.clip(x, -_far(x), _far(x))
+
+
+def _far(x):
+    return 110 if x.dtype == np.float32 else 800
 
 
 def _cubic(x):

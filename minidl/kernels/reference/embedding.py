@@ -10,6 +10,6 @@ def embedding(weight, ids, threads=0):
 
 def embedding_backward(dy, ids, rows, threads=0):
     """dw (rows, C): the sums of those rows of dy (M, C) that have the same id."""
-    dw = np.zeros((rows, dy.shape[1]), dy.dtype)
+    dw = np.zeros((rows, dy.shape[1]))
     np.add.at(dw, ids, dy)
-    return dw
+    return dw.astype(dy.dtype)

@@ -14,13 +14,13 @@ import numpy as np
 
 
 def group_norm(x, gamma, beta, groups, eps, centre=True, threads=0):
-    """(y, factors) of images x (N, P, C)."""
+    """(y, factors) of images x (N, P, C); eps is a number, or one for each group."""
     n, positions, channels = x.shape
     parts = x.astype(np.float64).reshape(n, positions, groups, channels // groups)
     mean = parts.mean(axis=(1, 3), keepdims=True) if centre else np.zeros((n, 1, groups, 1))
     var = ((parts - mean) ** 2).mean(axis=(1, 3))
     mean = np.repeat(mean[:, 0, :, 0], channels // groups, axis=1)
-    rstd = 1 / np.sqrt(np.repeat(var, channels // groups, axis=1) + eps)
+    rstd = 1 / np.sqrt(np.repeat(var + eps, channels // groups, axis=1))
     scale = rstd if gamma is None else gamma * rstd
     high = mean.astype(x.dtype)
     low = mean - high
@@ -31,7 +31,8 @@ def group_norm(x, gamma, beta, groups, eps, centre=True, threads=0):
 
 
 def group_norm_backward(dy, x, gamma, factors, groups, centre=True, threads=0):
-    """(dx, dgamma, dbeta) of images x (N, P, C) with the factors that group_norm gave."""
+    """(dx, dgamma, dbeta, sums) of images x (N, P, C) with the factors that group_norm gave; sums
+    (N, 2, C), float64, are what each image adds to dbeta and to dgamma."""
     n, positions, channels = x.shape
     high, _, _, rstd, low = (factors[:, None, k].astype(np.float64) for k in range(5))
     xhat = (x - high - low) * rstd
@@ -42,5 +43,6 @@ def group_norm_backward(dy, x, gamma, factors, groups, centre=True, threads=0):
         return np.repeat(parts, channels // groups, axis=1)[:, None]
 
     dx = rstd * (g - (mean(g) if centre else 0) - xhat * mean(g * xhat))
-    return (dx.astype(x.dtype), (dy * xhat).sum(axis=(0, 1)).astype(x.dtype),
-            dy.sum(axis=(0, 1), dtype=np.float64).astype(x.dtype))
+    sums = np.stack([dy.sum(axis=1, dtype=np.float64), (dy * xhat).sum(axis=1)], axis=1)
+    dbeta, dgamma = sums.sum(axis=0).astype(x.dtype)
+    return dx.astype(x.dtype), dgamma, dbeta, sums

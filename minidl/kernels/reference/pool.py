@@ -35,7 +35,8 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), t
 
 def avg_pool(x, window, stride, padding=(0, 0), threads=0):
     """The mean of each window; padding counts as zeros."""
-    return np.ascontiguousarray(_windows(x, window, stride, padding, 0).mean(-1, dtype=x.dtype))
+    means = _windows(x, window, stride, padding, 0).mean(-1, dtype=np.float64)
+    return np.ascontiguousarray(means.astype(x.dtype))
 
 
 def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), threads=0):
