@@ -8,6 +8,7 @@ the functions of `ops`; nothing is computed here.
 from __future__ import annotations
 
 import operator
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .autograd import Deferred, Function
+    from .changes import Written
+
+
+_storing = threading.Lock()     # held for the moment in which a `.grad` is exchanged
 
 
 class Tensor:
@@ -34,7 +39,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_array", "_deferred", "_exposed", "_grad", "_node",
-                 "_requires_grad", "_slot", "_watchers")
+                 "_requires_grad", "_slot", "_watchers", "_written")
 
     __array_ufunc__ = None      # `array + tensor` asks the tensor
     __hash__ = object.__hash__  # `==` compares elements; tensors are told apart by identity
@@ -47,6 +52,7 @@ class Tensor:
     _slot: int                      # which of the node's outputs it is
     _requires_grad: bool
     _watchers: list[weakref.ref[Tensor]] | None     # deferred tensors that will read _array
+    _written: Written | None        # that minidl has written to _array; see `changes`
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -57,7 +63,7 @@ class Tensor:
         if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
             raise TypeError(f"Tensor: needs numbers (float, integer or bool), got {array.dtype}")
         self._array = array
-        self._deferred = self._grad = self._node = self._watchers = None
+        self._deferred = self._grad = self._node = self._watchers = self._written = None
         self._slot = 0
         self._exposed = True
         self._requires_grad = False
@@ -79,18 +85,29 @@ class Tensor:
             raise ValueError(f"data: the tensor is {self.dtype} {self.shape}, "
                              f"the new value {value.dtype} {value.shape}")
         self._expose()
-        self._array, self._deferred = np.require(value, requirements=("C", "A")), None
+        self._replace(np.require(value, requirements=("C", "A")))
+
+    def _replace(self, array: np.ndarray) -> None:
+        """Another array in place of this one."""
+        self._array, self._deferred, self._written = array, None, None
 
     def _values(self) -> np.ndarray:
         return self._compute() if self._array is None else self._array
 
     def _compute(self) -> np.ndarray:
-        """Compute the deferred array now."""
-        if self._deferred is not None:
-            self._array = self._deferred.compute()
+        """Compute the deferred array now. (Another thread may do so meanwhile: `_array` is set
+        before `_deferred` is cleared, and each is read once.)"""
+        deferred = self._deferred
+        if deferred is not None:
+            self._array = deferred.compute()
             self._deferred = None
         assert self._array is not None
         return self._array
+
+    def _pending(self) -> Deferred | np.ndarray:
+        """The array as it is, computed or not."""
+        deferred = self._deferred
+        return deferred if deferred is not None else self._values()
 
     def _adopt(self) -> None:
         """Keep the array, if whoever took the deferred one has computed it."""
@@ -113,12 +130,12 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes."""
-        return self._array.shape if self._array is not None else self._deferred.shape  # type: ignore[union-attr]
+        return (self._deferred or self._array).shape  # type: ignore[union-attr]
 
     @property
     def dtype(self) -> np.dtype:
         """The NumPy dtype of the values."""
-        return self._array.dtype if self._array is not None else self._deferred.dtype  # type: ignore[union-attr]
+        return (self._deferred or self._array).dtype  # type: ignore[union-attr]
 
     @property
     def ndim(self) -> int:
@@ -221,7 +238,13 @@ class Tensor:
 
     def _store_grad(self, g: np.ndarray) -> None:
         """Add a gradient. The sum is a new array: one taken from `.grad` never changes."""
-        self._grad = g if self._grad is None else np.add(self._grad, g)
+        while True:
+            before = self._grad
+            total = g if before is None else np.add(before, g)
+            with _storing:      # where another thread has added one meanwhile, add to the new sum
+                if self._grad is before:
+                    self._grad = total
+                    return
 
     def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
         """Compute gradients of this tensor, and add them to the `.grad` of every leaf behind it.
@@ -231,7 +254,7 @@ class Tensor:
         it requires a gradient or the graph has been used; ValueError for a non-scalar without
         `grad`.
         """
-        autograd.backward(self, grad, retain_graph)
+        walk.backward(self, grad, retain_graph)
 
     def retain_grad(self) -> None:
         """Keep this tensor's gradient in `.grad` too, though it is not a leaf. RuntimeError if it
@@ -370,4 +393,4 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
 
 
 # Last, since both build on Tensor: a tensor's methods only name what they do.
-from . import autograd, ops  # noqa: E402
+from . import ops, walk  # noqa: E402

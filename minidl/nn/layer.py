@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..autograd import no_grad
+from ..changes import writes
+from ..grad_mode import no_grad
 from ..tensor import Tensor, plain_array
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Parameter(Tensor):
 
     def _set(self, array: np.ndarray) -> None:
         """Another array of the same shape, an array of the parameter's own."""
-        self._array, self._deferred = array, None
+        self._replace(array)
         if self.constant:
             array.flags.writeable = False
 
@@ -254,6 +255,7 @@ class Layer:
             if isinstance(value, Parameter) and value.constant:
                 value._set(np.array(given[name], value.dtype, order="C"))
             else:
+                writes([value], "load_state_dict")
                 (value.data if isinstance(value, Parameter) else value)[...] = given[name]
 
     def _memory(self) -> Iterator[tuple[str, str, np.ndarray]]:

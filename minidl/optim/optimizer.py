@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from ..changes import writes
 from ..nn.layer import Layer, StateError
 from ..tensor import Tensor
 from .arguments import not_negative
@@ -108,6 +109,7 @@ class Optimizer:
                         if name not in state:
                             state[name] = np.full(p.shape, self._initial(group), p.dtype)
             if ready:
+                writes(ready, f"{type(self).__name__}.step()")
                 self._update(group, ready, [_gradient(p) for p in ready])
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:

@@ -1,0 +1,123 @@
+"""What minidl itself has written to since a graph was made: so that a backward which needs the
+values of before says so, instead of computing with others.
+
+Whoever writes into the array of a leaf or a buffer (an optimizer's step, `load_state_dict`) calls
+`writes` first. Graph and writes share one clock, so that an operation costs nothing: when a
+backward walk begins, one comparison tells whether anything was written after its oldest node was
+made. Only then is it found out whether memory that a node has kept was written to. A new array in
+place of the old one (`.data = `, `astype`) is no such write: the old one is still what it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+if TYPE_CHECKING:
+    from .autograd import Function
+    from .tensor import Tensor
+
+tick = itertools.count(1).__next__      # the clock: nodes and writes are ordered by it
+_last = 0                               # when the last write was
+
+
+class Written:
+    """Memory that has been written to: when last, and by what."""
+
+    __slots__ = ("by", "owner", "shape", "time")
+
+    def __init__(self, array: np.ndarray, owner: weakref.ref[np.ndarray]) -> None:
+        self.shape, self.owner = array.shape, owner
+        self.time, self.by = 0, ""
+
+
+# By the first and the last address of the memory; as long as that lives.
+_written: dict[tuple[int, int], Written] = {}
+
+
+def writes(targets: Iterable[Tensor | np.ndarray], by: str) -> None:
+    """Say that the arrays of leaves, or buffers, are going to be written to, and by what."""
+    global _last
+    now = tick()
+    for x in targets:
+        if isinstance(x, np.ndarray):
+            record = _record(x)
+        else:
+            record = x._written
+            if record is None:
+                x._expose()     # what is still to be computed from it is computed before
+                record = x._written = _record(x._values())
+        record.time, record.by = now, by
+    _last = tick()      # not `now`: another thread may have set a later one
+
+
+def _record(array: np.ndarray) -> Written:
+    """The record of an array's memory, kept until the memory is given back."""
+    bounds = byte_bounds(array)
+    found = _written.get(bounds)
+    if found is None or found.owner() is None:
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base      # views of the memory keep this one alive
+        found = Written(array, weakref.ref(owner, lambda ref: _forget(bounds, ref)))
+        _written[bounds] = found
+    return found
+
+
+def _forget(bounds: tuple[int, int], owner: weakref.ref[np.ndarray]) -> None:
+    found = _written.get(bounds)
+    if found is not None and found.owner is owner:
+        del _written[bounds]
+
+
+def check(nodes: list[Function]) -> None:
+    """RuntimeError if one of the nodes, oldest first, has kept memory that was written to since."""
+    if not nodes or nodes[0]._order > _last:
+        return
+    oldest = nodes[0]._order
+    recent = [item for item in list(_written.items()) if item[1].time > oldest]
+    for node in nodes:
+        if node._order > _last:
+            return
+        later = [item for item in recent if item[1].time > node._order]
+        kept = {name: v for name, v in node.__dict__.items() if not name.startswith("_")}
+        for array in _arrays(kept, set()):
+            start, end = byte_bounds(array)
+            for (first, after), record in later:
+                if first < end and start < after:
+                    raise RuntimeError(
+                        f"backward: {type(node).__name__} needs the values {record.shape} that it "
+                        f"was computed from, but {record.by} has changed them since; call backward "
+                        f"before that, or compute the forward again after it")
+
+
+def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:
+    """The arrays in what a node has kept."""
+    from .tensor import Tensor
+
+    if isinstance(value, np.ndarray):
+        if value.size:
+            yield value
+        return
+    inside: Iterable[Any] = ()
+    if isinstance(value, dict):
+        inside = value.values()
+    elif isinstance(value, (list, tuple)):
+        inside = value
+    elif isinstance(value, functools.partial):
+        inside = (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, Tensor):
+        inside = (value._array, value._deferred)
+    elif type(value).__module__.startswith("minidl."):
+        inside = vars(value).values() if hasattr(value, "__dict__") else ()
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    for item in inside:
+        yield from _arrays(item, seen)
