@@ -205,7 +205,8 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
 def _class_weight(weight: Any, x: Tensor, where: str) -> np.ndarray | None:
     if weight is None:
         return None
-    w = np.ascontiguousarray(weight.data if isinstance(weight, Tensor) else weight, dtype=x.dtype)
+    values = as_tensor(weight, where, "weight")._values()
+    w = np.array(values, x.dtype, order="C")        # a copy: the backward needs it again
     if w.shape != x.shape[-1:]:
         raise ValueError(f"{where}: weight must have shape {x.shape[-1:]}, got {w.shape}")
     return w
@@ -251,6 +252,8 @@ def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothin
     if target.shape != x.shape:
         raise ValueError(f"cross_entropy: a distribution must have the shape of the logits "
                          f"{x.shape}, got {target.shape}")
+    if not target.requires_grad:
+        target = Tensor(np.array(target._values(), x.dtype))    # a copy, as of indices
     target = target.astype(x.dtype)
     if smoothing:
         target = target * (1 - smoothing) + smoothing / x.shape[-1]

@@ -409,7 +409,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     >>> md.where(x > 0, x, 0)
     tensor([0., 2.])
     """
-    mask = np.asarray(condition.data if isinstance(condition, Tensor) else condition, dtype=bool)
+    mask = np.array(condition._values() if isinstance(condition, Tensor) else condition, bool)
     a, b = _operand(a, "where"), _operand(b, "where")
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = as_tensor(a, "where")

@@ -258,15 +258,18 @@ def getitem(x: Any, index: Any) -> Tensor:
     >>> x[:, 0], x[x > 2]
     (tensor([1., 3.]), tensor([3., 4.]))
     """
-    def plain(i: Any) -> Any:
-        if isinstance(i, Tensor):
-            return i._values()
-        if isinstance(i, list):
-            return np.asarray(i) if i else np.zeros(0, np.intp)
-        return i
-
-    index = tuple([plain(i) for i in index]) if isinstance(index, tuple) else plain(index)
+    index = (tuple([_own_index(i) for i in index]) if isinstance(index, tuple)
+             else _own_index(index))
     return GetItem.apply(as_tensor(x, "getitem"), index=index)
+
+
+def _own_index(i: Any) -> Any:
+    """An index that the caller cannot change any more: the backward needs it again."""
+    if i is None or i is Ellipsis or isinstance(i, int | slice | np.integer):
+        return i
+    if isinstance(i, list) and not i:
+        return np.zeros(0, np.intp)
+    return np.array(i._values() if isinstance(i, Tensor) else i)
 
 
 def _listed(tensors: Any, where: str) -> list[Tensor]:
