@@ -7,6 +7,7 @@ the functions of `ops`; nothing is computed here.
 
 from __future__ import annotations
 
+import numbers
 import operator
 import threading
 import weakref
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from . import hints
 
 if TYPE_CHECKING:
     from .autograd import Deferred, Function
@@ -41,7 +44,6 @@ class Tensor:
     __slots__ = ("__weakref__", "_array", "_deferred", "_exposed", "_grad", "_node",
                  "_requires_grad", "_slot", "_watchers", "_written")
 
-    __array_ufunc__ = None      # `array + tensor` asks the tensor
     __hash__ = object.__hash__  # `==` compares elements; tensors are told apart by identity
 
     _array: np.ndarray | None
@@ -157,6 +159,12 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype=dtype, copy=copy)
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return numpy_functions.apply_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        return numpy_functions.apply_function(function, args, options)
+
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number. ValueError for more elements,
         or none.
@@ -170,6 +178,20 @@ class Tensor:
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __trunc__(self) -> int:
+        return int(self.item())
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(self.item(), digits)
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        if self.size != 1:
+            raise TypeError(f"format: {spec!r} needs a tensor with one element, got shape "
+                            f"{self.shape}")
+        return format(self.item(), spec)
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -307,6 +329,50 @@ class Tensor:
     def __rmatmul__(self, other: Any) -> Tensor:
         return ops.matmul(other, self)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return ops.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return ops.remainder(other, self)
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(self, other), ops.remainder(self, other)
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(other, self), ops.remainder(other, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.bitwise_and, self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.bitwise_or, self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.bitwise_xor, self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.left_shift, self, other)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.left_shift, other, self)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.right_shift, self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.right_shift, other, self)
+
+    def __invert__(self) -> Tensor:
+        return ops.bitwise(np.invert, self)
+
     def __neg__(self) -> Tensor:
         return ops.negative(self)
 
@@ -324,10 +390,13 @@ class Tensor:
                         "or use where()")
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.compare(np.equal, self, other)
+        return ops.compare(np.equal, self, other) if _comparable(other) else NotImplemented
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.compare(np.not_equal, self, other)
+        return ops.compare(np.not_equal, self, other) if _comparable(other) else NotImplemented
+
+    def __contains__(self, value: Any) -> bool:
+        return _comparable(value) and bool(ops.any(self == value))
 
     def __lt__(self, other: Any) -> Tensor:
         return ops.compare(np.less, self, other)
@@ -362,15 +431,35 @@ class Tensor:
         """Every operation of one tensor is a method too: `x.exp()` is `md.exp(x)`."""
         if name in ops.METHODS:
             return getattr(ops, name).__get__(self)
-        raise AttributeError(f"a tensor has no attribute {name!r}")
+        raise hints.no_attribute(name)
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *ops.METHODS})
 
 
+def array_like(obj: Any) -> bool:
+    """Whether an object is an array, or gives one: tensors of other libraries, pictures, tables."""
+    return hasattr(obj, "__array__") or hasattr(obj, "__array_interface__")
+
+
+def _comparable(obj: Any) -> bool:
+    """Whether elements can be compared with it. None, strings and other things equal no tensor."""
+    return (isinstance(obj, (Tensor, int, float, complex, list, tuple, numbers.Real))
+            or array_like(obj))
+
+
 def plain_array(obj: Any) -> np.ndarray:
-    """obj as an array: NumPy values keep their dtype, Python floats (in lists too) are float32."""
-    array = np.asarray(obj)
+    """obj as an array: values with a dtype keep it, Python floats (in lists too) are float32.
+
+    TypeError for what gives no array, such as another library's tensor that requires a gradient.
+    """
+    try:
+        array = np.asarray(obj)
+    except (RuntimeError, TypeError) as error:
+        hint = ("; detach() it first: gradients do not pass from one library to the other"
+                if "requires grad" in str(error) else "")
+        raise TypeError(f"a {type(obj).__module__}.{type(obj).__qualname__} that gives no array: "
+                        f"{error}{hint}") from None
     return array.astype(np.float32) if array.dtype == np.float64 and not _has_typed(obj) else array
 
 
@@ -378,7 +467,7 @@ def _has_typed(obj: Any) -> bool:
     """Whether there is anything with a dtype of its own in lists and tuples."""
     if isinstance(obj, (list, tuple)):
         return any(_has_typed(inner) for inner in obj)
-    return hasattr(obj, "dtype")
+    return array_like(obj)
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
@@ -394,3 +483,4 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
 
 # Last, since both build on Tensor: a tensor's methods only name what they do.
 from . import ops, walk  # noqa: E402
+from .ops import numpy_functions  # noqa: E402

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, plain_array
+from ..tensor import Tensor, array_like, plain_array
 
 
 def warn(message: str) -> None:
@@ -25,12 +25,14 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     """x as a tensor; arrays and numbers become constants."""
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)):
+    if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)) or array_like(x):
         try:
             array = plain_array(x)
         except ValueError as error:
             raise TypeError(f"{where}: {name} must be a tensor or an array, got a "
                             f"{type(x).__name__} that is none: {error}") from None
+        except TypeError as error:
+            raise TypeError(f"{where}: {name} must be a tensor or an array, got {error}") from None
         if array.dtype.kind == "c":
             raise TypeError(f"{where}: complex numbers are not supported, got {array.dtype}")
         if array.dtype.kind not in "fiub":

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Function
+from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, reduced
 from .math import multiply, negative
@@ -107,33 +108,42 @@ def _along(function: type[Function], where: str, x: Any, axis: int) -> Tensor:
     return transpose(function.apply(transpose(t, order)), list(np.argsort(order)))
 
 
-def softmax(x: Any, axis: int = -1) -> Tensor:
+@takes_no_others
+def softmax(x: Any, axis: int = -1, **other: Any) -> Tensor:
     """exp(x) / sum(exp(x)) along an axis, without overflow. ValueError if there is no such axis.
 
     >>> md.softmax(md.tensor([[0., 0.], [0., 1000.]]))
     tensor([[0.5, 0.5],
             [0. , 1. ]])
     """
+    if other:
+        raise unexpected("softmax", other)
     return _along(Softmax, "softmax", x, axis)
 
 
-def log_softmax(x: Any, axis: int = -1) -> Tensor:
+@takes_no_others
+def log_softmax(x: Any, axis: int = -1, **other: Any) -> Tensor:
     """log(softmax(x)) = x - log(sum(exp(x))) along an axis, without overflow. ValueError if there
     is no such axis.
 
     >>> md.log_softmax(md.tensor([0., 1000.]))
     tensor([-1000.,     0.])
     """
+    if other:
+        raise unexpected("log_softmax", other)
     return _along(LogSoftmax, "log_softmax", x, axis)
 
 
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
     """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
     -inf for no values. ValueError if there is no such axis.
 
     >>> round(md.logsumexp(md.tensor([1000., 1000.])).item(), 3)
     1000.693
     """
+    if other:
+        raise unexpected("logsumexp", other)
     t = float_tensor(x, "logsumexp")
     return LogSumExp.apply(t, axes=normalize_axes(axis, t.ndim, "logsumexp"), keepdims=keepdims)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Function
+from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes, one_axis
 from .reduce import sum_to
@@ -167,12 +168,15 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
         raise ValueError(f"reshape: shape {t.shape} does not fit into {dims}") from None
 
 
-def flatten(x: Any, first_axis: int = 0) -> Tensor:
+@takes_no_others
+def flatten(x: Any, first_axis: int = 0, **other: Any) -> Tensor:
     """x with all axes from `first_axis` on made one: flatten(x, 1) keeps the batch axis.
 
     >>> md.flatten(md.zeros((8, 4, 4, 2)), 1).shape
     (8, 32)
     """
+    if other:
+        raise unexpected("flatten", other)
     t = as_tensor(x, "flatten")
     if t.ndim == 0:
         return reshape(t, (1,))
@@ -196,13 +200,16 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     return reshape(t, tuple([1 if a in places else next(sizes) for a in range(t.ndim + count)]))
 
 
-def squeeze(x: Any, axis: Any = None) -> Tensor:
+@takes_no_others
+def squeeze(x: Any, axis: Any = None, **other: Any) -> Tensor:
     """x without its axes of size 1 (all, or the given ones). ValueError if a given one has another
     size.
 
     >>> md.squeeze(md.zeros((1, 3, 1))).shape
     (3,)
     """
+    if other:
+        raise unexpected("squeeze", other)
     t = as_tensor(x, "squeeze")
     if axis is None:
         return reshape(t, tuple([n for n in t.shape if n != 1]))
@@ -282,12 +289,15 @@ def _listed(tensors: Any, where: str) -> list[Tensor]:
     return [as_tensor(t, where, "tensors") for t in members]
 
 
-def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
+@takes_no_others
+def concatenate(tensors: Sequence[Any], axis: int | None = 0, **other: Any) -> Tensor:
     """The tensors joined along an existing axis (None: flattened first).
 
     >>> md.concatenate([md.zeros((2, 3)), md.ones((1, 3))]).shape
     (3, 3)
     """
+    if other:
+        raise unexpected("concatenate", other)
     ts = _listed(tensors, "concatenate")
     if not ts:
         raise ValueError("concatenate: needs at least one tensor")
@@ -303,13 +313,16 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     return Concatenate.apply(*ts, axis=a)
 
 
-def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+@takes_no_others
+def stack(tensors: Sequence[Any], axis: int = 0, **other: Any) -> Tensor:
     """The tensors, all of one shape, joined along a new axis.
 
     >>> md.stack([md.tensor([1., 2.]), md.tensor([3., 4.])])
     tensor([[1., 2.],
             [3., 4.]])
     """
+    if other:
+        raise unexpected("stack", other)
     ts = _listed(tensors, "stack")
     if not ts:
         raise ValueError("stack: needs at least one tensor")
@@ -319,12 +332,16 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     return concatenate([expand_dims(t, axis) for t in ts], axis)
 
 
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+@takes_no_others
+def split(x: Any, sections: int | Sequence[int], axis: int = 0, **other: Any
+          ) -> tuple[Tensor, ...]:
     """x cut along an axis: into that many equal parts, or before each of the given places.
 
     >>> md.split(md.arange(4), 2)
     (tensor([0, 1], dtype=int64), tensor([2, 3], dtype=int64))
     """
+    if other:
+        raise unexpected("split", other)
     t = as_tensor(x, "split")
     a = one_axis(axis, t.ndim, "split")
     if isinstance(sections, int | np.integer):
@@ -342,12 +359,15 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     return Split.apply(t, ends=ends, axis=a)
 
 
-def flip(x: Any, axis: Any = None) -> Tensor:
+@takes_no_others
+def flip(x: Any, axis: Any = None, **other: Any) -> Tensor:
     """x in reverse order along axis (all axes for None).
 
     >>> md.flip(md.tensor([1., 2., 3.]))
     tensor([3., 2., 1.])
     """
+    if other:
+        raise unexpected("flip", other)
     t = as_tensor(x, "flip")
     return Flip.apply(t, axes=normalize_axes(axis, t.ndim, "flip"))
 
