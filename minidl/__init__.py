@@ -4,6 +4,8 @@
 >>> from minidl import nn, optim, data
 """
 
+from typing import TYPE_CHECKING
+
 from .tensor import Tensor  # isort: skip  (first: the rest builds on it)
 from . import data, models, nn, ops, optim
 from .autograd import Function
@@ -21,6 +23,11 @@ from .settings import (
     show_versions,
 )
 from .walk import grad
+
+if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+    from . import hints
+
+    __getattr__ = hints.attributes_of(__name__, hints.FUNCTIONS)
 
 __version__ = "0.1.0"
 

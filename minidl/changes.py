@@ -30,31 +30,32 @@ _last = 0                               # when the last write was
 class Written:
     """Memory that has been written to: when last, and by what."""
 
-    __slots__ = ("by", "owner", "shape", "time")
+    __slots__ = ("last", "owner", "shape")
 
     def __init__(self, array: np.ndarray, owner: weakref.ref[np.ndarray]) -> None:
         self.shape, self.owner = array.shape, owner
-        self.time, self.by = 0, ""
+        self.last = 0, ""
 
 
 # By the first and the last address of the memory; as long as that lives.
 _written: dict[tuple[int, int], Written] = {}
 
 
-def writes(targets: Iterable[Tensor | np.ndarray], by: str) -> None:
-    """Say that the arrays of leaves, or buffers, are going to be written to, and by what."""
+def writes(by: str, leaves: Iterable[Tensor], buffers: Iterable[np.ndarray] = ()) -> None:
+    """Say that the arrays of leaves, and buffers, are going to be written to, and by what."""
     global _last
-    now = tick()
-    for x in targets:
-        if isinstance(x, np.ndarray):
-            record = _record(x)
-        else:
-            record = x._written
-            if record is None:
-                x._expose()     # what is still to be computed from it is computed before
-                record = x._written = _record(x._values())
-        record.time, record.by = now, by
-    _last = tick()      # not `now`: another thread may have set a later one
+    change = tick(), by
+    for x in leaves:
+        (x._written or _record_of(x)).last = change
+    for array in buffers:
+        _record(array).last = change
+    _last = tick()      # not the same: another thread may have set a later one
+
+
+def _record_of(x: Tensor) -> Written:
+    x._expose()         # what is still to be computed from its array is computed before
+    record = x._written = _record(x._values())
+    return record
 
 
 def _record(array: np.ndarray) -> Written:
@@ -81,20 +82,21 @@ def check(nodes: list[Function]) -> None:
     if not nodes or nodes[0]._order > _last:
         return
     oldest = nodes[0]._order
-    recent = [item for item in list(_written.items()) if item[1].time > oldest]
+    recent = [item for item in list(_written.items()) if item[1].last[0] > oldest]
     for node in nodes:
         if node._order > _last:
             return
-        later = [item for item in recent if item[1].time > node._order]
+        later = [item for item in recent if item[1].last[0] > node._order]
         kept = {name: v for name, v in node.__dict__.items() if not name.startswith("_")}
         for array in _arrays(kept, set()):
             start, end = byte_bounds(array)
             for (first, after), record in later:
                 if first < end and start < after:
                     raise RuntimeError(
-                        f"backward: {type(node).__name__} needs the values {record.shape} that it "
-                        f"was computed from, but {record.by} has changed them since; call backward "
-                        f"before that, or compute the forward again after it")
+                        f"backward: {type(node).__name__} needs the values, of shape "
+                        f"{record.shape}, that it was computed from, but {record.last[1]} has "
+                        f"changed them since; call backward before that, or compute the forward "
+                        f"again after it")
 
 
 def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
-Before = tuple[bool, Any]       # what was recorded outside a block, and outside the blocks around it
+Before = tuple[bool, Any]       # the mode outside a block, and what was outside of that
 
 _recording: ContextVar[bool] = ContextVar("minidl_recording", default=True)
 _before: ContextVar[Before | None] = ContextVar("minidl_before", default=None)

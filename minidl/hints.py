@@ -22,7 +22,7 @@ TENSOR = {
     "unsqueeze": "expand_dims", "contiguous": "x itself: tensors always are",
     "is_contiguous": "True: tensors always are", "dim": "x.ndim", "ndimension": "x.ndim",
     "numel": "x.size", "nelement": "x.size", "cpu": f"x itself: {ONE_DEVICE}",
-    "cuda": f"x itself: {ONE_DEVICE}", "to": f"astype for another dtype; {ONE_DEVICE} otherwise",
+    "cuda": f"x itself: {ONE_DEVICE}", "to": f"astype, for another dtype; {ONE_DEVICE}",
     "device": ONE_DEVICE, "type": "astype", "float": "x.astype(np.float32)",
     "double": "x.astype(np.float64)", "long": "x.astype(np.int64)", "int": "x.astype(np.int32)",
     "bool": "x.astype(bool)", "half": "x.astype(np.float32): there is no training in float16",
@@ -61,6 +61,22 @@ FUNCTIONS = {
     "save_state_dict": "md.save", "compile": "nn.fold(model.eval())", "Sequential": "nn.Sequential",
     "Module": "nn.Layer", "Parameter": "nn.Parameter", "layers": "minidl.nn", "losses":
     "functions: md.cross_entropy, md.mse_loss ...", "optimizers": "minidl.optim",
+}
+OF_LAYERS = {
+    "to": f"astype, for another dtype; {ONE_DEVICE}", "cuda": ONE_DEVICE, "cpu": ONE_DEVICE,
+    "float": "astype(np.float32)", "double": "astype(np.float64)", "half":
+    "nothing: there is no training in float16", "modules": "named_layers", "named_modules":
+    "named_layers", "named_children": "children", "add_module": "an attribute: self.name = layer",
+    "register_module": "an attribute: self.name = layer", "register_buffer":
+    "an attribute: self.name = array", "register_parameter": "an attribute: self.name = nn.Parameter",
+    "buffers": "named_buffers", "requires_grad_": "freeze", "get_weights": "state_dict",
+    "set_weights": "load_state_dict", "save_weights": "md.save(path, model.state_dict())",
+    "load_weights": "model.load_state_dict(md.load(path))", "trainable": "freeze",
+}
+OF_OPTIMIZERS = {
+    "param_groups": "groups", "learning_rate": "lr", "add_param_group":
+    "groups given at the start: [{\"params\": ...}, ...]", "minimize":
+    "loss.backward(), then step()", "apply_gradients": "step()",
 }
 LAYERS = {
     "Module": "nn.Layer", "ModuleList": "nn.LayerList", "ModuleDict": "a dict of layers",
@@ -119,6 +135,14 @@ def attributes_of(module: str, names: dict[str, str]) -> Callable[[str], Any]:
 def no_attribute(name: str) -> AttributeError:
     """The error of a tensor that has no such attribute."""
     return AttributeError(f"a tensor has no attribute {name!r}{_instead(TENSOR, name)}", name=name)
+
+
+def attribute(x: Any, name: str, names: dict[str, str]) -> Any:
+    """What the `__getattr__` of a class with these hints does: it raises AttributeError."""
+    if name in names:
+        raise AttributeError(f"{type(x).__name__!r} object has no attribute {name!r}"
+                             f"{_instead(names, name)}", name=name, obj=x)
+    return object.__getattribute__(x, name)     # once more, for the error of its own
 
 
 def unexpected(where: str, other: dict[str, Any]) -> TypeError:

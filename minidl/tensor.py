@@ -160,6 +160,10 @@ class Tensor:
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if not options and method == "__call__":
+            ours = UFUNCS.get(ufunc)        # first of all: array + tensor is one of these
+            if ours is not None:
+                return ours(*inputs)
         return numpy_functions.apply_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
@@ -484,3 +488,4 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
 # Last, since both build on Tensor: a tensor's methods only name what they do.
 from . import ops, walk  # noqa: E402
 from .ops import numpy_functions  # noqa: E402
+from .ops.numpy_functions import UFUNCS  # noqa: E402

@@ -72,7 +72,7 @@ class Recalibration:
     def restore(self) -> None:
         """Give the layers back the running statistics that they had."""
         for layer, before in self._before:
-            writes(_state(layer), "restore() of a recalibration")
+            writes("restore() of a recalibration", (), _state(layer))
             for array, values in zip(_state(layer), before, strict=True):
                 array[...] = values
 
@@ -164,7 +164,7 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
         for row, population in enumerate(found[id(layer)]):
             if population.count:
                 means, variances, trained = _rows(layer)
-                writes([means, variances], "recalibrate")
+                writes("recalibrate", (), (means, variances))
                 means[row], variances[row] = population.mean, population.var
                 if isinstance(layer, StepNorm):     # evaluation goes up to the last trained step
                     trained[row] = max(trained[row], 1)

@@ -55,7 +55,27 @@ def same_float(where: str, **tensors: Tensor | None) -> None:
     given = {name: t.dtype for name, t in tensors.items() if t is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name} {dtype}" for name, dtype in given.items())
-        raise TypeError(f"{where}: mixed dtypes: {listed}; convert with astype")
+        raise TypeError(f"{where}: mixed dtypes: {listed}; convert with astype"
+                        f"{origin_of_float64(tensors)}")
+
+
+def origin_of_float64(tensors: dict[str, Tensor | None]) -> str:
+    """For an error: where a float64 tensor beside others came from, as far as the graph tells."""
+    found = [(name, t) for name, t in tensors.items() if t is not None and t.dtype == np.float64]
+    if not found:
+        return ""
+    name, tensor = found[0]
+    t: Tensor | None = tensor
+    while t is not None and t._node is not None:
+        inputs = [x for x in t._node._inputs or () if x is not None]
+        if any(x.dtype == np.float32 for x in inputs):
+            operation = type(t._node).__name__
+            return (f" ({name} is float64 since astype has made it so)" if operation == "Cast" else
+                    f" ({name} is float64 since {operation} has met a float32 and a float64 "
+                    f"operand: give it a float32 one)")
+        t = next((x for x in inputs if x.dtype == np.float64), None)
+    return (f" ({name} is float64, as NumPy's arrays are unless told otherwise, and as everything "
+            f"is that is computed with one)")
 
 
 def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:

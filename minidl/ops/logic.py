@@ -22,13 +22,17 @@ def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
     >>> md.compare(np.less, md.tensor([1., 2.]), 1.5)
     tensor([ True, False], dtype=bool)
     """
-    return _of_values(relation, relation.__name__, a, b)
+    where = relation.__name__
+    a, b = operands(where, a, b)
+    check_broadcast(where, a, b)
+    return Tensor(np.asarray(relation(a._values() if isinstance(a, Tensor) else a,
+                                      b._values() if isinstance(b, Tensor) else b)))
 
 
 def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
-    """A NumPy operation on the bits of integers, or on booleans, element by element, broadcast:
-    np.bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift, or np.invert of `a` alone. What
-    the operators & | ^ << >> ~ call; no gradient. TypeError for floats.
+    """A NumPy operation on booleans, or on the bits of integers, element by element, broadcast:
+    np.bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift, or np.invert of `a` alone.
+    What the operators & | ^ << >> ~ call; no gradient. TypeError for floats.
 
     >>> x = md.tensor([1., 2., 3.])
     >>> md.bitwise(np.bitwise_and, x > 1, x < 3)
@@ -43,7 +47,7 @@ def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
                             f"comparisons make booleans: (x > 0) & (x < 1)")
     if operation.nin == 1:
         return Tensor(np.asarray(operation(as_tensor(a, name)._values())))
-    return _of_values(operation, name, a, b)
+    return compare(operation, a, b)
 
 
 def floor_divide(a: Any, b: Any) -> Tensor:
@@ -54,16 +58,8 @@ def floor_divide(a: Any, b: Any) -> Tensor:
     >>> md.floor_divide(md.tensor([7., -7.]), 2)
     tensor([ 3., -4.])
     """
-    return _of_values(np.floor_divide, "floor_divide", a, b)
-
-
-def _of_values(function: np.ufunc, where: str, a: Any, b: Any) -> Tensor:
-    """A ufunc of two operands, as a constant."""
-    a, b = operands(where, a, b)
-    check_broadcast(where, a, b)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return Tensor(np.asarray(function(a._values() if isinstance(a, Tensor) else a,
-                                          b._values() if isinstance(b, Tensor) else b)))
+        return compare(np.floor_divide, a, b)
 
 
 @takes_no_others

@@ -26,6 +26,8 @@ def operand(x: Any, other: Any, where: str) -> Any:
     """A tensor or a Python number, ready for apply."""
     if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
+    if type(x) in (list, tuple):
+        x = _weak(x, other)
     if isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "fiub":
         if isinstance(other, Tensor) and other.dtype.kind != "f":
             return Tensor(np.asarray(x))        # beside integers NumPy's scalars have their dtype
@@ -39,8 +41,8 @@ def operand(x: Any, other: Any, where: str) -> Any:
 
 def operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands as tensors or Python numbers, ready for apply."""
-    a, b = _weak(a, b), _weak(b, a)
-    return operand(a, b, where), operand(b, a, where)
+    return (a if isinstance(a, Tensor) else operand(a, b, where),
+            b if isinstance(b, Tensor) else operand(b, a, where))
 
 
 def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
@@ -55,8 +57,8 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
 
 
 def _weak(x: Any, other: Any) -> Any:
-    """x; but a list of Python numbers beside a float tensor has that tensor's dtype."""
-    if isinstance(x, list | tuple) and isinstance(other, Tensor) and other.dtype.kind == "f":
+    """A list; but one of Python numbers beside a float tensor has that tensor's dtype."""
+    if isinstance(other, Tensor) and other.dtype.kind == "f":
         typed = plain_array(x)
         if typed.dtype == np.float32:
             return np.asarray(x, dtype=np.result_type(typed, other.dtype))

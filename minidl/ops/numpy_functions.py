@@ -70,10 +70,7 @@ FUNCTIONS: dict[Any, tuple[Callable[..., Any], dict[str, str]]] = {
 
 def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
                 ) -> Any:
-    """What `Tensor.__array_ufunc__` does."""
-    ours = UFUNCS.get(ufunc)
-    if ours is not None and method == "__call__" and not options:
-        return ours(*inputs)
+    """What `Tensor.__array_ufunc__` does with what is not in UFUNCS."""
     for out in options.get("out", ()):
         if isinstance(out, Tensor):
             raise TypeError(f"np.{ufunc.__name__}: out is a tensor, which is not written to: give "
@@ -93,7 +90,9 @@ def apply_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]
         elif (given := _renamed(function, names, args, options)) is not None:
             first = next(iter(given))
             return ours(given.pop(first), **given)
-    return _of_values(function.__name__, function, args, options)
+    module = function.__module__.removeprefix("numpy").removeprefix(".")
+    name = f"{module}.{function.__name__}" if module else function.__name__
+    return _of_values(name, function, args, options)
 
 
 def _renamed(function: Any, names: dict[str, str], args: tuple[Any, ...], options: dict[str, Any]
