@@ -30,10 +30,10 @@ _last = 0                               # when the last write was
 class Written:
     """Memory that has been written to: when last, and by what."""
 
-    __slots__ = ("last", "owner", "shape")
+    __slots__ = ("bounds", "last", "owner", "shape")
 
     def __init__(self, array: np.ndarray, owner: weakref.ref[np.ndarray]) -> None:
-        self.shape, self.owner = array.shape, owner
+        self.shape, self.bounds, self.owner = array.shape, byte_bounds(array), owner
         self.last = 0, ""
 
 
@@ -82,15 +82,17 @@ def check(nodes: list[Function]) -> None:
     if not nodes or nodes[0]._order > _last:
         return
     oldest = nodes[0]._order
-    recent = [item for item in list(_written.items()) if item[1].last[0] > oldest]
+    # A list at once: the garbage collector may take records away at any time.
+    recent = [record for record in list(_written.values()) if record.last[0] > oldest]
     for node in nodes:
         if node._order > _last:
             return
-        later = [item for item in recent if item[1].last[0] > node._order]
+        later = [record for record in recent if record.last[0] > node._order]
         kept = {name: v for name, v in node.__dict__.items() if not name.startswith("_")}
         for array in _arrays(kept, set()):
             start, end = byte_bounds(array)
-            for (first, after), record in later:
+            for record in later:
+                first, after = record.bounds
                 if first < end and start < after:
                     raise RuntimeError(
                         f"backward: {type(node).__name__} needs the values, of shape "
