@@ -92,7 +92,7 @@ class Function:
 
     _inputs: tuple[Tensor | None, ...] | None = None    # None: a backward has freed the node
     needs_grad: tuple[bool, ...] = ()
-    _order: int
+    _order: int = 0     # a freed node: it is found out when it is its turn
     _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
     _retained: dict[int, weakref.ref[Tensor]]
 

@@ -88,7 +88,7 @@ def check(nodes: list[Function]) -> None:
         if node._order > _last:
             return
         later = [record for record in recent if record.last[0] > node._order]
-        kept = {name: v for name, v in node.__dict__.items() if not name.startswith("_")}
+        kept = {name: v for name, v in list(node.__dict__.items()) if not name.startswith("_")}
         for array in _arrays(kept, set()):
             start, end = byte_bounds(array)
             for record in later:

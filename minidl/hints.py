@@ -51,7 +51,7 @@ FUNCTIONS = {
     "chunk": "md.split", "norm": "md.sqrt((x * x).sum())", "randint":
     "md.tensor(rng.integers(...)), of a NumPy generator", "linspace": "md.tensor(np.linspace(...))",
     "empty": "md.zeros", "device": ONE_DEVICE, "cuda": ONE_DEVICE, "enable_grad":
-    "no md.no_grad() around it", "inference_mode": "md.no_grad", "autograd": "md.grad, md.Function",
+    "no md.no_grad() around it", "inference_mode": "md.no_grad",
     "conv2d": f"md.conv ({LAST})", "conv_transpose2d": f"md.conv_transpose ({LAST})",
     "max_pool2d": f"md.max_pool ({LAST})", "avg_pool2d": f"md.avg_pool ({LAST})",
     "linear": "x @ weight + bias", "relu6": "md.clip(x, 0, 6)", "swish": "md.silu",
@@ -113,7 +113,7 @@ DATA = {
     "Dataset": "any object with len and dataset[i] -> (image, label)", "TensorDataset":
     "data.ArrayDataset", "Subset": "a slice: data.ArrayDataset(*dataset[indices])",
     "IterableDataset": "any object with len and dataset[i] -> (image, label)",
-    "cifar10": "data.CIFAR10", "mnist": "data.MNIST", "fashion_mnist": "data.FashionMNIST",
+    "cifar10": "data.CIFAR10", "fashion_mnist": "data.FashionMNIST",
 }
 ARGUMENTS = {
     "dim": "axis", "dims": "axis", "keepdim": "keepdims", "axes": "axis", "keep_dims": "keepdims",

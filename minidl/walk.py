@@ -58,7 +58,14 @@ def _walk(nodes: list[Function], outputs: Sequence[Tensor], output_grads: Sequen
             raise RuntimeError(USED)
         total = sums.pop(node, None)
         if total is not None:
-            _step(node, inputs, _complete(node, total, captured), sums)
+            try:
+                _step(node, inputs, _complete(node, total, captured), sums)
+            except Exception as error:
+                if _freed(node, inputs):
+                    raise RuntimeError(
+                        "backward: another thread's backward has freed the graph meanwhile; pass "
+                        "retain_graph=True there") from error
+                raise
         if not retain_graph:
             node.__dict__.clear()
     return {t: computed(total.grads[0]) for t, total in sums.items()}, captured
@@ -102,13 +109,7 @@ def _complete(node: Function, total: _Sum, captured: Captured) -> list[Any]:
 
 def _step(node: Function, inputs: tuple[Tensor | None, ...], grads: list[Any], sums: Sums) -> None:
     """Run one node's backward and hand its results to its inputs."""
-    try:
-        results = node.backward(*grads)
-    except Exception as error:
-        if "_order" not in node.__dict__:
-            raise RuntimeError("backward: another thread's backward has freed the graph meanwhile; "
-                               "pass retain_graph=True there") from error
-        raise
+    results = node.backward(*grads)
     if not isinstance(results, tuple):
         several = isinstance(results, list) and len(inputs) > 1
         results = tuple(results) if several else (results,)
@@ -127,6 +128,12 @@ def _step(node: Function, inputs: tuple[Tensor | None, ...], grads: list[Any], s
         if t._node is None and (not node._ours or _shared(g, grads, results[:k])):
             g = computed(g).copy()
         _accumulate(t, g, sums)
+
+
+def _freed(node: Function, inputs: tuple[Tensor | None, ...]) -> bool:
+    """Whether another walk has freed a node, or one that it gets its inputs from."""
+    return "_order" not in node.__dict__ or any(
+        t is not None and t._node is not None and t._node._inputs is None for t in inputs)
 
 
 def _shared(g: Any, grads: list[Any], earlier: tuple[Any, ...]) -> bool:
