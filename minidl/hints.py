@@ -68,7 +68,8 @@ OF_LAYERS = {
     "nothing: there is no training in float16", "modules": "named_layers", "named_modules":
     "named_layers", "named_children": "children", "add_module": "an attribute: self.name = layer",
     "register_module": "an attribute: self.name = layer", "register_buffer":
-    "an attribute: self.name = array", "register_parameter": "an attribute: self.name = nn.Parameter",
+    "an attribute: self.name = array", "register_parameter":
+    "an attribute: self.name = nn.Parameter",
     "buffers": "named_buffers", "requires_grad_": "freeze", "get_weights": "state_dict",
     "set_weights": "load_state_dict", "save_weights": "md.save(path, model.state_dict())",
     "load_weights": "model.load_state_dict(md.load(path))", "trainable": "freeze",

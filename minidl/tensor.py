@@ -32,7 +32,8 @@ class Tensor:
     `Tensor(array)` wraps a NumPy array without copying it; `md.tensor(obj)` copies. Arrays that
     are not C-contiguous, aligned and in native byte order are copied into that form. Operators
     broadcast as in NumPy; indexing copies. Operations of one tensor are methods too: `x.exp()` is
-    `md.exp(x)`. TypeError for what is not numbers, or a gradient of what is not float.
+    `md.exp(x)`; NumPy's functions of the same name and arguments are minidl's (np.exp(x)), others
+    compute with the values. TypeError for what is not numbers, or a gradient of what is not float.
 
     >>> x = md.tensor([1., 2.], requires_grad=True)
     >>> y = (x * x).sum()
@@ -277,8 +278,11 @@ class Tensor:
 
         `grad` is the gradient to start from, of this tensor's shape; a scalar needs none. The
         graph behind the tensor is freed unless `retain_graph`. RuntimeError if nothing behind
-        it requires a gradient or the graph has been used; ValueError for a non-scalar without
-        `grad`.
+        it requires a gradient, the graph has been used, or an optimizer's step or
+        `load_state_dict` has changed values that are needed; ValueError for a non-scalar without
+        `grad`. What NumPy writes meanwhile into an array of the graph (a leaf's `.data`, an array
+        that was an operand) is not seen: the gradient is then that of the new values. Indices,
+        masks, conditions, labels and class weights are copied at the call.
         """
         walk.backward(self, grad, retain_graph)
 

@@ -251,14 +251,14 @@ def clear(a):
     a[...] = a[::-1].copy() if a.dtype == bool else 0
 
 
-I, MASK = np.array([2, 1]), np.array([True, False, True, False])
+PLACES, MASK = np.array([2, 1]), np.array([True, False, True, False])
 GIVEN = {
-    "index": (I, lambda w, a: w[a]), "indices": (I, lambda w, a: w[a, a]),
-    "index among slices": (I, lambda w, a: w[:, a]), "mask": (MASK, lambda w, a: w[a]),
-    "a tensor's index": (I, lambda w, a: w[md.Tensor(a)]),
+    "index": (PLACES, lambda w, a: w[a]), "indices": (PLACES, lambda w, a: w[a, a]),
+    "index among slices": (PLACES, lambda w, a: w[:, a]), "mask": (MASK, lambda w, a: w[a]),
+    "a tensor's index": (PLACES, lambda w, a: w[md.Tensor(a)]),
     "condition": (MASK, lambda w, a: md.where(a, w, 0.0)),
     "a tensor's condition": (MASK, lambda w, a: md.where(md.Tensor(a), w, 0.0)),
-    "ids": (I, lambda w, a: md.embedding(a, w)),
+    "ids": (PLACES, lambda w, a: md.embedding(a, w)),
     "labels": (np.array([3, 1, 2, 0]), lambda w, a: md.cross_entropy(w, a)),
     "labels of nll": (np.array([3, 1, 2, 0]), lambda w, a: md.nll_loss(w, a)),
     "distribution": (uniform(4, 4), lambda w, a: md.cross_entropy(w, a)),
@@ -275,8 +275,8 @@ GIVEN = {
         w, uniform(4, 4, seed=5), pos_weight=a)),
     "bounds": (uniform(4), lambda w, a: md.clip(w, a)),
     "mask of a norm": (MASK, lambda w, a: md.batch_norm(w, None, None, training=True, mask=a)),
-    "places": (I, lambda w, a: md.split(w, a)[0]), "axes": (I - 1, lambda w, a: md.transpose(w, a)),
-    "pad_width": (I, lambda w, a: md.pad(w, a)), "depths": (I, lambda w, a: md.one_hot(a, 4) @ w),
+    "places": (PLACES, lambda w, a: md.split(w, a)[0]), "axes": (PLACES - 1, lambda w, a: md.transpose(w, a)),
+    "pad_width": (PLACES, lambda w, a: md.pad(w, a)), "depths": (PLACES, lambda w, a: md.one_hot(a, 4) @ w),
 }
 
 

@@ -40,8 +40,8 @@ test_errors = errors_of([
     (lambda: optim.SGD(MODEL.parameters(), 1).param_groups, AttributeError, "here: groups"),
     (lambda: data.DataLoader(PAIRS, num_workers=2), TypeError, "'num_workers'; here: prefetch"),
 ])
-FUNCTIONS = ("sum mean var std max min argmax argmin any all softmax log_softmax logsumexp flatten "
-             "squeeze stack concatenate flip").split()
+FUNCTIONS = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "any", "all", "softmax",
+             "log_softmax", "logsumexp", "flatten", "squeeze", "stack", "concatenate", "flip"]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

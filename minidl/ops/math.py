@@ -158,7 +158,7 @@ class Remainder(Binary):
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes(a, b)
         with np.errstate(divide="ignore", invalid="ignore"):
-            self.steps = np.floor_divide(a, b) if self.needs_grad[1] else None
+            self.steps = np.asarray(np.floor_divide(a, b)) if self.needs_grad[1] else None
             return np.remainder(a, b)
 
     def backward(self, dy: Any) -> Any:

@@ -126,12 +126,20 @@ def _of_values(name: str, function: Any, args: tuple[Any, ...], options: dict[st
             return type(value)([plain(v) for v in value])
         return value
 
-    result = function(*plain(args), **{key: plain(value) for key, value in options.items()})
-    if wanted and is_recording() and _has_floats(result):
-        raise TypeError(f"np.{name}: minidl has no such operation with these arguments, and NumPy "
-                        f"would lose the gradient: give it the values, x.data, or compose the "
-                        f"operation of minidl's")
+    values, rest = plain(args), {key: plain(value) for key, value in options.items()}
+    lost = wanted and is_recording()
+    if lost and "out" in rest and _has_floats(rest["out"]):     # before anything is written to it
+        raise _gradient_lost(name)
+    result = function(*values, **rest)
+    if lost and _has_floats(result):
+        raise _gradient_lost(name)
     return result
+
+
+def _gradient_lost(name: str) -> TypeError:
+    return TypeError(f"np.{name}: minidl has no such operation with these arguments, and NumPy "
+                     f"would lose the gradient: give it the values, x.data, or compose the "
+                     f"operation of minidl's")
 
 
 def _has_floats(result: Any) -> bool:

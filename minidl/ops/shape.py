@@ -157,7 +157,7 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
     t = as_tensor(x, "reshape")
     if shape is not None:
         dims = (shape,) if not dims else (*dims, shape)
-    if len(dims) == 1 and isinstance(dims[0], list | tuple):
+    if len(dims) == 1 and isinstance(dims[0], list | tuple | np.ndarray):
         dims = tuple(dims[0])
     try:
         dims = tuple([operator.index(n) for n in dims])
@@ -276,7 +276,7 @@ def _own_index(i: Any) -> Any:
         return i
     if isinstance(i, list) and not i:
         return np.zeros(0, np.intp)
-    return np.array(i._values() if isinstance(i, Tensor) else i)
+    return np.array(i._values() if isinstance(i, Tensor) else np.asarray(i))
 
 
 def _listed(tensors: Any, where: str) -> list[Tensor]:

@@ -39,7 +39,7 @@ OURS = {
 CONSTANT = {
     "argmax": lambda a: np.argmax(a, axis=1), "argmin": lambda a: np.argmin(a),
     "any": lambda a: np.any(a > 1, axis=0), "all": lambda a: np.all(a > 0),
-    "equal": lambda a: A == a, "less": lambda a: np.less(a, 1), "isfinite": np.isfinite,
+    "equal": lambda a: a == A, "less": lambda a: np.less(a, 1), "isfinite": np.isfinite,
     "floor_divide": lambda a: np.floor_divide(a, 0.3), "zeros_like": np.zeros_like,
     "ones_like": lambda a: np.ones_like(a, dtype=np.int64),
     "full_like": lambda a: np.full_like(a, 7), "shape": np.shape, "ndim": np.ndim,
