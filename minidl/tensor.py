@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import hints
+from .arrays import array_like, plain_array
+from .storage import Storage
 
 if TYPE_CHECKING:
-    from .autograd import Deferred, Function
-    from .changes import Written
+    from .autograd import Function
 
 
 _storing = threading.Lock()     # held for the moment in which a `.grad` is exchanged
 
 
-class Tensor:
+class Tensor(Storage):
     """An array that remembers how it was computed.
 
     `Tensor(array)` wraps a NumPy array without copying it; `md.tensor(obj)` copies. Arrays that
@@ -42,20 +43,14 @@ class Tensor:
     array([2., 4.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_array", "_deferred", "_exposed", "_grad", "_node",
-                 "_requires_grad", "_slot", "_watchers", "_written")
+    __slots__ = ("_grad", "_node", "_requires_grad", "_slot")
 
     __hash__ = object.__hash__  # `==` compares elements; tensors are told apart by identity
 
-    _array: np.ndarray | None
-    _deferred: Deferred | None      # in place of _array until that is computed
-    _exposed: bool                  # whether a user may hold the array, and write to it
     _grad: np.ndarray | None
     _node: Function | None          # what computed it; None for a leaf
     _slot: int                      # which of the node's outputs it is
     _requires_grad: bool
-    _watchers: list[weakref.ref[Tensor]] | None     # deferred tensors that will read _array
-    _written: Written | None        # that minidl has written to _array; see `changes`
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -74,84 +69,6 @@ class Tensor:
             self.requires_grad = True
 
     # ------------------------------------------------------------------------------- the array
-
-    @property
-    def data(self) -> np.ndarray:
-        """The values as a NumPy array (not a copy). May be assigned: same shape and dtype."""
-        self._expose()
-        return self._values()
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        value = value.data if isinstance(value, Tensor) else np.asarray(value)
-        if value.shape != self.shape or value.dtype != self.dtype:
-            raise ValueError(f"data: the tensor is {self.dtype} {self.shape}, "
-                             f"the new value {value.dtype} {value.shape}")
-        self._expose()
-        self._replace(np.require(value, requirements=("C", "A")))
-
-    def _replace(self, array: np.ndarray) -> None:
-        """Another array in place of this one."""
-        self._array, self._deferred, self._written = array, None, None
-
-    def _values(self) -> np.ndarray:
-        return self._compute() if self._array is None else self._array
-
-    def _compute(self) -> np.ndarray:
-        """Compute the deferred array now. (Another thread may do so meanwhile: `_array` is set
-        before `_deferred` is cleared, and each is read once.)"""
-        deferred = self._deferred
-        if deferred is not None:
-            self._array = deferred.compute()
-            self._deferred = None
-        assert self._array is not None
-        return self._array
-
-    def _pending(self) -> Deferred | np.ndarray:
-        """The array as it is, computed or not."""
-        deferred = self._deferred
-        return deferred if deferred is not None else self._values()
-
-    def _adopt(self) -> None:
-        """Keep the array, if whoever took the deferred one has computed it."""
-        deferred = self._deferred
-        if deferred is not None and deferred.adopted:
-            array = deferred.held()
-            if array is not None:
-                self._array, self._deferred = array, None
-
-    def _expose(self) -> None:
-        """From now on a user may write to the array: compute what was still to be read from it."""
-        if not self._exposed:
-            self._exposed = True
-            watchers, self._watchers = self._watchers, None
-            for ref in watchers or ():
-                watcher = ref()
-                if watcher is not None and watcher._array is None:
-                    watcher._compute()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths of the axes."""
-        return (self._deferred or self._array).shape  # type: ignore[union-attr]
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The NumPy dtype of the values."""
-        return (self._deferred or self._array).dtype  # type: ignore[union-attr]
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of values."""
-        size = 1
-        for n in self.shape:
-            size *= n
-        return size
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array, shared with the tensor."""
@@ -445,37 +362,10 @@ class Tensor:
         return sorted({*object.__dir__(self), *ops.METHODS})
 
 
-def array_like(obj: Any) -> bool:
-    """Whether an object is an array, or gives one: tensors of other libraries, pictures, tables."""
-    return hasattr(obj, "__array__") or hasattr(obj, "__array_interface__")
-
-
 def _comparable(obj: Any) -> bool:
     """Whether elements can be compared with it. None, strings and other things equal no tensor."""
     return (isinstance(obj, (Tensor, int, float, complex, list, tuple, numbers.Real))
             or array_like(obj))
-
-
-def plain_array(obj: Any) -> np.ndarray:
-    """obj as an array: values with a dtype keep it, Python floats (in lists too) are float32.
-
-    TypeError for what gives no array, such as another library's tensor that requires a gradient.
-    """
-    try:
-        array = np.asarray(obj)
-    except (RuntimeError, TypeError) as error:
-        hint = ("; detach() it first: gradients do not pass from one library to the other"
-                if "requires grad" in str(error) else "")
-        raise TypeError(f"a {type(obj).__module__}.{type(obj).__qualname__} that gives no array: "
-                        f"{error}{hint}") from None
-    return array.astype(np.float32) if array.dtype == np.float64 and not _has_typed(obj) else array
-
-
-def _has_typed(obj: Any) -> bool:
-    """Whether there is anything with a dtype of its own in lists and tuples."""
-    if isinstance(obj, (list, tuple)):
-        return any(_has_typed(inner) for inner in obj)
-    return array_like(obj)
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,

@@ -275,8 +275,10 @@ GIVEN = {
         w, uniform(4, 4, seed=5), pos_weight=a)),
     "bounds": (uniform(4), lambda w, a: md.clip(w, a)),
     "mask of a norm": (MASK, lambda w, a: md.batch_norm(w, None, None, training=True, mask=a)),
-    "places": (PLACES, lambda w, a: md.split(w, a)[0]), "axes": (PLACES - 1, lambda w, a: md.transpose(w, a)),
-    "pad_width": (PLACES, lambda w, a: md.pad(w, a)), "depths": (PLACES, lambda w, a: md.one_hot(a, 4) @ w),
+    "places": (PLACES, lambda w, a: md.split(w, a)[0]),
+    "axes": (PLACES - 1, lambda w, a: md.transpose(w, a)),
+    "pad_width": (PLACES, lambda w, a: md.pad(w, a)),
+    "one_hot": (PLACES, lambda w, a: md.one_hot(a, 4) @ w),
 }
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .. import hints
+from ..arrays import plain_array
 from ..changes import writes
 from ..grad_mode import no_grad
 from ..ops.common import whole
-from ..tensor import Tensor, plain_array
+from ..tensor import Tensor
 
 if TYPE_CHECKING:
     from .fold import FoldReport

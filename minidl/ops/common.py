@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, array_like, plain_array
+from ..arrays import array_like, plain_array
+from ..tensor import Tensor
 
 
 def warn(message: str) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arrays import plain_array
 from ..autograd import Deferred, Function, computed
-from ..tensor import Tensor, plain_array
+from ..tensor import Tensor
 from .common import as_tensor, float_tensor
 from .reduce import sum_to
 

@@ -265,9 +265,8 @@ def getitem(x: Any, index: Any) -> Tensor:
     >>> x[:, 0], x[x > 2]
     (tensor([1., 3.]), tensor([3., 4.]))
     """
-    index = (tuple([_own_index(i) for i in index]) if isinstance(index, tuple)
-             else _own_index(index))
-    return GetItem.apply(as_tensor(x, "getitem"), index=index)
+    own = tuple(map(_own_index, index)) if isinstance(index, tuple) else _own_index(index)
+    return GetItem.apply(as_tensor(x, "getitem"), index=own)
 
 
 def _own_index(i: Any) -> Any:
