@@ -4,11 +4,14 @@
 >>> from minidl import nn, optim, data
 """
 
+from typing import TYPE_CHECKING
+
 from .tensor import Tensor  # isort: skip  (first: the rest builds on it)
 from . import data, models, nn, ops, optim
-from .autograd import Function, grad, no_grad
+from .autograd import Function
 from .central_differences import gradcheck
 from .files import load, save
+from .grad_mode import no_grad
 from .kernels import use_backend
 from .ops import *  # noqa: F403
 from .random import manual_seed
@@ -19,6 +22,12 @@ from .settings import (
     set_precision,
     show_versions,
 )
+from .walk import grad
+
+if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+    from . import hints
+
+    __getattr__ = hints.attributes_of(__name__, hints.FUNCTIONS)
 
 __version__ = "0.1.0"
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import grad, no_grad
+from .grad_mode import no_grad
 from .tensor import Tensor
+from .walk import grad
 
 
 def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, eps: float = 1e-6,

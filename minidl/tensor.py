@@ -7,24 +7,34 @@ the functions of `ops`; nothing is computed here.
 
 from __future__ import annotations
 
+import numbers
 import operator
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import hints
+from .arrays import array_like, plain_array
+from .storage import Storage
+
 if TYPE_CHECKING:
-    from .autograd import Deferred, Function
+    from .autograd import Function
 
 
-class Tensor:
+_storing = threading.Lock()     # held for the moment in which a `.grad` is exchanged
+
+
+class Tensor(Storage):
     """An array that remembers how it was computed.
 
     `Tensor(array)` wraps a NumPy array without copying it; `md.tensor(obj)` copies. Arrays that
     are not C-contiguous, aligned and in native byte order are copied into that form. Operators
     broadcast as in NumPy; indexing copies. Operations of one tensor are methods too: `x.exp()` is
-    `md.exp(x)`. TypeError for what is not numbers, or a gradient of what is not float.
+    `md.exp(x)`; NumPy's functions of the same name and arguments are minidl's (np.exp(x)), others
+    compute with the values. TypeError for what is not numbers, or a gradient of what is not float.
 
     >>> x = md.tensor([1., 2.], requires_grad=True)
     >>> y = (x * x).sum()
@@ -33,20 +43,14 @@ class Tensor:
     array([2., 4.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_array", "_deferred", "_exposed", "_grad", "_node",
-                 "_requires_grad", "_slot", "_watchers")
+    __slots__ = ("_grad", "_node", "_requires_grad", "_slot")
 
-    __array_ufunc__ = None      # `array + tensor` asks the tensor
     __hash__ = object.__hash__  # `==` compares elements; tensors are told apart by identity
 
-    _array: np.ndarray | None
-    _deferred: Deferred | None      # in place of _array until that is computed
-    _exposed: bool                  # whether a user may hold the array, and write to it
     _grad: np.ndarray | None
     _node: Function | None          # what computed it; None for a leaf
     _slot: int                      # which of the node's outputs it is
     _requires_grad: bool
-    _watchers: list[weakref.ref[Tensor]] | None     # deferred tensors that will read _array
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -57,7 +61,7 @@ class Tensor:
         if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
             raise TypeError(f"Tensor: needs numbers (float, integer or bool), got {array.dtype}")
         self._array = array
-        self._deferred = self._grad = self._node = self._watchers = None
+        self._deferred = self._grad = self._node = self._watchers = self._written = None
         self._slot = 0
         self._exposed = True
         self._requires_grad = False
@@ -66,79 +70,22 @@ class Tensor:
 
     # ------------------------------------------------------------------------------- the array
 
-    @property
-    def data(self) -> np.ndarray:
-        """The values as a NumPy array (not a copy). May be assigned: same shape and dtype."""
-        self._expose()
-        return self._values()
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        value = value.data if isinstance(value, Tensor) else np.asarray(value)
-        if value.shape != self.shape or value.dtype != self.dtype:
-            raise ValueError(f"data: the tensor is {self.dtype} {self.shape}, "
-                             f"the new value {value.dtype} {value.shape}")
-        self._expose()
-        self._array, self._deferred = np.require(value, requirements=("C", "A")), None
-
-    def _values(self) -> np.ndarray:
-        return self._compute() if self._array is None else self._array
-
-    def _compute(self) -> np.ndarray:
-        """Compute the deferred array now."""
-        if self._deferred is not None:
-            self._array = self._deferred.compute()
-            self._deferred = None
-        assert self._array is not None
-        return self._array
-
-    def _adopt(self) -> None:
-        """Keep the array, if whoever took the deferred one has computed it."""
-        deferred = self._deferred
-        if deferred is not None and deferred.adopted:
-            array = deferred.held()
-            if array is not None:
-                self._array, self._deferred = array, None
-
-    def _expose(self) -> None:
-        """From now on a user may write to the array: compute what was still to be read from it."""
-        if not self._exposed:
-            self._exposed = True
-            watchers, self._watchers = self._watchers, None
-            for ref in watchers or ():
-                watcher = ref()
-                if watcher is not None and watcher._array is None:
-                    watcher._compute()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths of the axes."""
-        return self._array.shape if self._array is not None else self._deferred.shape  # type: ignore[union-attr]
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The NumPy dtype of the values."""
-        return self._array.dtype if self._array is not None else self._deferred.dtype  # type: ignore[union-attr]
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of values."""
-        size = 1
-        for n in self.shape:
-            size *= n
-        return size
-
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array, shared with the tensor."""
         return self.data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if not options and method == "__call__":
+            ours = UFUNCS.get(ufunc)        # first of all: array + tensor is one of these
+            if ours is not None:
+                return ours(*inputs)
+        return numpy_functions.apply_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        return numpy_functions.apply_function(function, args, options)
 
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number. ValueError for more elements,
@@ -153,6 +100,20 @@ class Tensor:
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __trunc__(self) -> int:
+        return int(self.item())
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(self.item(), digits)
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        if self.size != 1:
+            raise TypeError(f"format: {spec!r} needs a tensor with one element, got shape "
+                            f"{self.shape}")
+        return format(self.item(), spec)
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -221,17 +182,26 @@ class Tensor:
 
     def _store_grad(self, g: np.ndarray) -> None:
         """Add a gradient. The sum is a new array: one taken from `.grad` never changes."""
-        self._grad = g if self._grad is None else np.add(self._grad, g)
+        while True:
+            before = self._grad
+            total = g if before is None else np.add(before, g)
+            with _storing:      # where another thread has added one meanwhile, add to the new sum
+                if self._grad is before:
+                    self._grad = total
+                    return
 
     def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
         """Compute gradients of this tensor, and add them to the `.grad` of every leaf behind it.
 
         `grad` is the gradient to start from, of this tensor's shape; a scalar needs none. The
         graph behind the tensor is freed unless `retain_graph`. RuntimeError if nothing behind
-        it requires a gradient or the graph has been used; ValueError for a non-scalar without
-        `grad`.
+        it requires a gradient, the graph has been used, or an optimizer's step or
+        `load_state_dict` has changed values that are needed; ValueError for a non-scalar without
+        `grad`. What NumPy writes meanwhile into an array of the graph (a leaf's `.data`, an array
+        that was an operand) is not seen: the gradient is then that of the new values. Indices,
+        masks, conditions, labels and class weights are copied at the call.
         """
-        autograd.backward(self, grad, retain_graph)
+        walk.backward(self, grad, retain_graph)
 
     def retain_grad(self) -> None:
         """Keep this tensor's gradient in `.grad` too, though it is not a leaf. RuntimeError if it
@@ -284,6 +254,50 @@ class Tensor:
     def __rmatmul__(self, other: Any) -> Tensor:
         return ops.matmul(other, self)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return ops.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return ops.remainder(other, self)
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(self, other), ops.remainder(self, other)
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(other, self), ops.remainder(other, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.bitwise_and, self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.bitwise_or, self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.bitwise_xor, self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.left_shift, self, other)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.left_shift, other, self)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.right_shift, self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return ops.bitwise(np.right_shift, other, self)
+
+    def __invert__(self) -> Tensor:
+        return ops.bitwise(np.invert, self)
+
     def __neg__(self) -> Tensor:
         return ops.negative(self)
 
@@ -301,10 +315,13 @@ class Tensor:
                         "or use where()")
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.compare(np.equal, self, other)
+        return ops.compare(np.equal, self, other) if _comparable(other) else NotImplemented
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.compare(np.not_equal, self, other)
+        return ops.compare(np.not_equal, self, other) if _comparable(other) else NotImplemented
+
+    def __contains__(self, value: Any) -> bool:
+        return _comparable(value) and bool(ops.any(self == value))
 
     def __lt__(self, other: Any) -> Tensor:
         return ops.compare(np.less, self, other)
@@ -339,23 +356,16 @@ class Tensor:
         """Every operation of one tensor is a method too: `x.exp()` is `md.exp(x)`."""
         if name in ops.METHODS:
             return getattr(ops, name).__get__(self)
-        raise AttributeError(f"a tensor has no attribute {name!r}")
+        raise hints.no_attribute(name)
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *ops.METHODS})
 
 
-def plain_array(obj: Any) -> np.ndarray:
-    """obj as an array: NumPy values keep their dtype, Python floats (in lists too) are float32."""
-    array = np.asarray(obj)
-    return array.astype(np.float32) if array.dtype == np.float64 and not _has_typed(obj) else array
-
-
-def _has_typed(obj: Any) -> bool:
-    """Whether there is anything with a dtype of its own in lists and tuples."""
-    if isinstance(obj, (list, tuple)):
-        return any(_has_typed(inner) for inner in obj)
-    return hasattr(obj, "dtype")
+def _comparable(obj: Any) -> bool:
+    """Whether elements can be compared with it. None, strings and other things equal no tensor."""
+    return (isinstance(obj, (Tensor, int, float, complex, list, tuple, numbers.Real))
+            or array_like(obj))
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
@@ -370,4 +380,6 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
 
 
 # Last, since both build on Tensor: a tensor's methods only name what they do.
-from . import autograd, ops  # noqa: E402
+from . import ops, walk  # noqa: E402
+from .ops import numpy_functions  # noqa: E402
+from .ops.numpy_functions import UFUNCS  # noqa: E402

@@ -3,8 +3,10 @@
 import copy
 import gc
 import inspect
+import math
 import operator
 import pickle
+import unittest.mock
 import weakref
 
 import numpy as np
@@ -108,6 +110,11 @@ test_errors = errors_of([
     (lambda: iter(md.tensor(1.0)), TypeError, "iteration over a 0-d tensor"),
     (lambda: operator.index(T), TypeError, "only a tensor with one element is an index", "(1, 2)"),
     (lambda: operator.index(md.tensor(1.0)), TypeError, "float"),
+    (lambda: f"{T:.2f}", TypeError, "format: '.2f' needs a tensor with one element", "(1, 2)"),
+    (lambda: round(T, 2), ValueError, "one element", "(1, 2)"),
+    (lambda: T < None, TypeError, "less", "NoneType"),
+    (lambda: T + "a", TypeError, "add", "str"),
+    (lambda: T == 1j, TypeError, "equal: complex"),
     (lambda: T.nonsense, AttributeError, "a tensor has no attribute 'nonsense'"),
     (lambda: T.tensor, AttributeError, "a tensor has no attribute 'tensor'"),
     (setting("nonsense", 1), AttributeError, "nonsense"),
@@ -133,7 +140,40 @@ def test_numbers():
     assert bool(md.tensor(-1)) is True
     assert [10, 20, 30][md.tensor(1)] == 20
     assert list(range(md.tensor([3]))) == [0, 1, 2]
-    assert f"{md.tensor(2.5).item():.2f}" == "2.50"
+    assert complex(md.tensor(2.5)) == 2.5
+    x = md.tensor(-2.9)
+    assert (math.trunc(x), math.floor(x), math.ceil(x)) == (-2, -3, -2)
+
+
+def test_format_and_round():
+    loss = md.tensor(1.23456, requires_grad=True)
+    assert (f"{loss:.3f}", f"{md.tensor([1500.0]):.2e}") == ("1.235", "1.50e+03")
+    assert (f"{md.tensor(7):03d}", f"{md.tensor([1.0, 2.0])}") == ("007", "tensor([1., 2.])")
+    assert (round(md.tensor(1.25), 1), round(md.tensor(2.6))) == (1.2, 3)
+    assert isinstance(round(md.tensor(2.6)), int)
+
+
+def test_none_and_strings_equal_no_tensor():
+    t = md.tensor([1.0, 2.0])
+    for other in (None, "a", {}, {1.0}, object(), int):
+        assert (t == other) is False
+        assert (other == t) is False
+        assert (t != other) is True
+        assert other not in t
+    assert [t, None, None].count(None) == 2
+    assert (t == unittest.mock.ANY) is True
+    for other in (1, [1.0, 3.0], np.array([1.0, 3.0]), md.tensor([1.0, 3.0]), np.float64(1)):
+        np.testing.assert_array_equal(t == other, t.data == np.asarray(other))
+        np.testing.assert_array_equal(t != other, t.data != np.asarray(other))
+
+
+def test_contains():
+    t = md.tensor([[1.0, 2.0], [3.0, np.nan]])
+    assert 2 in t
+    assert np.float64(3) in t
+    assert [1.0, 2.0] in t                              # as NumPy: any element
+    assert 4 not in t
+    assert np.nan not in t
 
 
 def test_length_and_iteration():

@@ -24,6 +24,8 @@ MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", 
            ("minidl.nn.init", "nn.init.", False), ("minidl.optim", "optim.", False),
            ("minidl.data", "data.", False), ("minidl.models", "models.", False))
 
+NAMES_OF = [name for name, _, _ in MODULES]
+
 HEAD = """\
 # API reference
 
@@ -111,8 +113,15 @@ def entry(name: str, value: Any) -> str:
 
 
 def documented_members(cls: type) -> Iterator[str]:
-    """A list item for each public method and property that the class defines with a docstring."""
-    for name, member in vars(cls).items():
+    """A list item for each public method and property that has a docstring, of the class and of
+    bases that no other entry stands for."""
+    shown = {getattr(module, name) for module in map(importlib.import_module, NAMES_OF)
+             for name in public_names(module)}
+    above = [base for base in cls.__mro__[1:] if base in shown]
+    bases = [base for base in cls.__mro__ if base is cls or (
+        base.__module__.startswith("minidl.") and base.__name__[0] != "_"
+        and not any(issubclass(other, base) for other in above))]
+    for name, member in [item for base in bases for item in vars(base).items()]:
         function = getattr(cls, name)
         if name[0] == "_" or not (isinstance(member, property) or inspect.isroutine(function)):
             continue

@@ -10,10 +10,17 @@ origin. A damaged file raises `DataFileError`.
 (72, 28, 28, 1) float32 (72,) int64
 """
 
+from typing import TYPE_CHECKING
+
 from .cifar import CIFAR10
 from .dataset import ArrayDataset
 from .loader import DataLoader
 from .mnist import MNIST, FashionMNIST
 from .store import DataFileError
+
+if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+    from .. import hints
+
+    __getattr__ = hints.attributes_of(__name__, hints.DATA)
 
 __all__ = ["CIFAR10", "MNIST", "ArrayDataset", "DataFileError", "DataLoader", "FashionMNIST"]

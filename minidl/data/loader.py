@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minidl import kernels
+from minidl.hints import takes_no_others, unexpected
 from minidl.tensor import Tensor
 
 from .prefetch import prefetched
@@ -71,6 +72,7 @@ class DataLoader:
     (1, 2, 2, 1) 1.0 [4]
     """
 
+    @takes_no_others
     def __init__(
         self,
         dataset: Dataset,
@@ -80,7 +82,10 @@ class DataLoader:
         drop_last: bool = False,
         seed: int | None = None,
         prefetch: int = 2,
+        **other: Any,
     ) -> None:
+        if other:
+            raise unexpected("DataLoader", other)
         _check_dataset(dataset)
         if transform is not None and not callable(transform):
             raise TypeError(f"transform must be callable or None, not {transform!r}")

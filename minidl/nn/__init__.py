@@ -4,6 +4,8 @@ A layer holds parameters and buffers as attributes and computes in `forward`; th
 in `minidl.ops`. Images are (N, H, W, C), features are the last axis.
 """
 
+from typing import TYPE_CHECKING
+
 from . import init
 from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .container import Identity, LayerList, Sequential
@@ -20,6 +22,11 @@ from .recalibrate import Gap, Recalibration, batch_statistics, recalibrate
 from .recurrent import GRU, LSTM, RNN
 from .step_norm import StepNorm
 from .weight import weight_norm, weight_standardization
+
+if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+    from .. import hints
+
+    __getattr__ = hints.attributes_of(__name__, hints.LAYERS)
 
 __all__ = [
     "GELU",

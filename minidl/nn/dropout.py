@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..ops.common import real_number
 from ..tensor import Tensor
 from .layer import Layer
 
@@ -19,9 +20,9 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+        if not 0 <= real_number(p, "Dropout", "p") <= 1:
             raise ValueError(f"Dropout: p must be in [0, 1], got {p!r}")
-        self.p = p
+        self.p = float(p)
 
     def forward(self, x: Any) -> Tensor:
         return ops.dropout(x, self.p, self.training)

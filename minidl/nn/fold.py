@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import no_grad
+from ..grad_mode import no_grad
 from ..ops.common import warn
 from ..tensor import Tensor
 from .container import Identity

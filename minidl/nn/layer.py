@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..autograd import no_grad
-from ..tensor import Tensor, plain_array
+from .. import hints
+from ..arrays import plain_array
+from ..changes import writes
+from ..grad_mode import no_grad
+from ..ops.common import whole
+from ..tensor import Tensor
 
 if TYPE_CHECKING:
     from .fold import FoldReport
@@ -39,7 +43,7 @@ class Parameter(Tensor):
 
     def _set(self, array: np.ndarray) -> None:
         """Another array of the same shape, an array of the parameter's own."""
-        self._array, self._deferred = array, None
+        self._replace(array)
         if self.constant:
             array.flags.writeable = False
 
@@ -89,6 +93,10 @@ class Layer:
                 if replaced is not None:
                     output = replaced
         return output
+
+    if not TYPE_CHECKING:
+        def __getattr__(self, name):
+            return hints.attribute(self, name, hints.OF_LAYERS)
 
     # --------------------------------------------------------------------------- what is inside
 
@@ -251,10 +259,14 @@ class Layer:
         for name, value in self._walk():
             if name not in given:
                 continue
-            if isinstance(value, Parameter) and value.constant:
+            if not isinstance(value, Parameter):
+                writes("load_state_dict", (), [value])
+                value[...] = given[name]
+            elif value.constant:
                 value._set(np.array(given[name], value.dtype, order="C"))
             else:
-                (value.data if isinstance(value, Parameter) else value)[...] = given[name]
+                writes("load_state_dict", [value])
+                value.data[...] = given[name]
 
     def _memory(self) -> Iterator[tuple[str, str, np.ndarray]]:
         """(name, kind, array) of each parameter and buffer."""
@@ -280,8 +292,7 @@ class Layer:
         x is an array or tensor whose first axis counts examples; uint8 images are divided by
         255, as a DataLoader does. The modes of the layers are restored afterwards.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"predict: batch_size must be an int >= 1, got {batch_size!r}")
+        batch_size = whole(batch_size, "predict", "batch_size", 1)
         values = x.data if isinstance(x, Tensor) else plain_array(x)
         if values.ndim == 0:
             raise ValueError("predict: x needs a batch axis, got a number")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..changes import writes
 from ..ops.common import warn, whole
 from .layer import Layer
 from .population import Population, Tracking
@@ -71,6 +72,7 @@ class Recalibration:
     def restore(self) -> None:
         """Give the layers back the running statistics that they had."""
         for layer, before in self._before:
+            writes("restore() of a recalibration", (), _state(layer))
             for array, values in zip(_state(layer), before, strict=True):
                 array[...] = values
 
@@ -162,6 +164,7 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
         for row, population in enumerate(found[id(layer)]):
             if population.count:
                 means, variances, trained = _rows(layer)
+                writes("recalibrate", (), (means, variances))
                 means[row], variances[row] = population.mean, population.var
                 if isinstance(layer, StepNorm):     # evaluation goes up to the last trained step
                     trained[row] = max(trained[row], 1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, ops
-from ..ops.common import float_tensor, same_float, whole
+from ..ops.common import float_tensor, origin_of_float64, real_number, same_float, whole
 from ..tensor import Tensor
 from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
 from .layer import Layer
@@ -32,8 +32,7 @@ class _Recurrent(Layer):
         where = type(self).__name__
         positive(where, in_features=in_features, hidden=hidden, num_layers=num_layers,
                  max_steps=max_steps)
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) \
-                or not 0 <= dropout <= 1:
+        if not 0 <= real_number(dropout, where, "dropout") <= 1:
             raise ValueError(f"{where}: dropout must be in [0, 1], got {dropout!r}")
         if norm not in (None, "layer", "batch"):
             raise ValueError(f'{where}: norm must be None, "layer" or "batch", got {norm!r}')
@@ -79,7 +78,7 @@ class _Recurrent(Layer):
             raise ValueError(f"{where}: x {x.shape} has no time steps, at least 1 is needed")
         if x.dtype != self._dtype():
             raise TypeError(f"{where}: x is {x.dtype}, the layer {self._dtype()}; convert with "
-                            f"astype")
+                            f"astype{origin_of_float64({'x': x})}")
         return x
 
     def _states(self, state: Any, x: Tensor) -> list[State]:

@@ -13,7 +13,7 @@ from .linear import Weighted
 
 def summarize(model: Layer, input_shape: int | tuple[int, ...]) -> str:
     """Run two examples of zeros through the model and write down what each layer makes of one."""
-    if isinstance(input_shape, int):
+    if isinstance(input_shape, int | np.integer):
         input_shape = (input_shape,)
     shapes: dict[int, Any] = {}
     handles = []

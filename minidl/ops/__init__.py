@@ -34,13 +34,11 @@ from .layer_norm import (
     tlu,
 )
 from .linalg import matmul
+from .logic import all, any, bitwise, compare, floor_divide
 from .loss import accuracy, cross_entropy, log_softmax, logsumexp, nll_loss, softmax
 from .math import (
     abs,
     add,
-    astype,
-    clip,
-    compare,
     divide,
     exp,
     log,
@@ -49,15 +47,16 @@ from .math import (
     multiply,
     negative,
     power,
+    remainder,
     sqrt,
     subtract,
-    where,
 )
 from .norm import batch_norm
 from .pool import avg_pool, global_avg_pool, max_pool
 from .random import dropout
 from .reduce import argmax, argmin, max, mean, min, std, sum, var
 from .regression import binary_cross_entropy_with_logits, huber_loss, l1_loss, mse_loss
+from .select import astype, clip, where
 from .shape import (
     broadcast_to,
     concatenate,
@@ -76,23 +75,24 @@ from .weight import weight_norm, weight_standardization
 
 # Operations of one tensor, which are its methods too.
 METHODS = frozenset([
-    "abs", "argmax", "argmin", "avg_pool", "broadcast_to", "clip", "dropout", "elu", "exp",
-    "expand_dims", "flatten", "flip", "gelu", "global_avg_pool", "leaky_relu", "log",
+    "abs", "all", "any", "argmax", "argmin", "avg_pool", "broadcast_to", "clip", "dropout", "elu",
+    "exp", "expand_dims", "flatten", "flip", "gelu", "global_avg_pool", "leaky_relu", "log",
     "log_softmax", "logsumexp", "max", "max_pool", "maximum", "mean", "min", "minimum", "one_hot",
     "pad", "relu", "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze", "std",
     "sum", "tanh", "var",
 ])
 
 __all__ = [
-    "abs", "accuracy", "add", "arange", "argmax", "argmin", "astype", "avg_pool", "batch_norm",
-    "binary_cross_entropy_with_logits", "broadcast_to", "clip", "compare", "concatenate", "conv",
-    "conv_transpose", "cross_entropy", "divide", "dropout", "einsum", "elu", "embedding", "exp",
-    "expand_dims", "eye", "filter_response_norm", "flatten", "flip", "full", "full_like", "gelu",
-    "getitem", "global_avg_pool", "group_norm", "huber_loss", "instance_norm", "l1_loss",
-    "layer_norm", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max", "max_pool",
-    "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "nll_loss", "one_hot",
-    "ones", "ones_like", "pad", "power", "rand", "rand_like", "randn", "randn_like", "relu",
-    "reshape", "rms_norm", "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze",
-    "stack", "std", "subtract", "sum", "tanh", "tensor", "tlu", "transpose", "var", "weight_norm",
-    "weight_standardization", "where", "zeros", "zeros_like",
+    "abs", "accuracy", "add", "all", "any", "arange", "argmax", "argmin", "astype", "avg_pool",
+    "batch_norm", "binary_cross_entropy_with_logits", "bitwise", "broadcast_to", "clip", "compare",
+    "concatenate", "conv", "conv_transpose", "cross_entropy", "divide", "dropout", "einsum", "elu",
+    "embedding", "exp", "expand_dims", "eye", "filter_response_norm", "flatten", "flip",
+    "floor_divide", "full", "full_like", "gelu", "getitem", "global_avg_pool", "group_norm",
+    "huber_loss", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "log", "log_softmax",
+    "logsumexp", "matmul", "max", "max_pool", "maximum", "mean", "min", "minimum", "mse_loss",
+    "multiply", "negative", "nll_loss", "one_hot", "ones", "ones_like", "pad", "power", "rand",
+    "rand_like", "randn", "randn_like", "relu", "remainder", "reshape", "rms_norm", "sigmoid",
+    "silu", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "subtract", "sum",
+    "tanh", "tensor", "tlu", "transpose", "var", "weight_norm", "weight_standardization", "where",
+    "zeros", "zeros_like",
 ]

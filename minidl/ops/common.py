@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, plain_array
+from ..arrays import array_like, plain_array
+from ..tensor import Tensor
 
 MOST = 2**31 - 1        # of windows, strides, dilations and paddings, as kernels take them
 
@@ -27,12 +28,14 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     """x as a tensor; arrays and numbers become constants."""
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)):
+    if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)) or array_like(x):
         try:
             array = plain_array(x)
         except ValueError as error:
             raise TypeError(f"{where}: {name} must be a tensor or an array, got a "
                             f"{type(x).__name__} that is none: {error}") from None
+        except TypeError as error:
+            raise TypeError(f"{where}: {name} must be a tensor or an array, got {error}") from None
         if array.dtype.kind == "c":
             raise TypeError(f"{where}: complex numbers are not supported, got {array.dtype}")
         if array.dtype.kind not in "fiub":
@@ -55,7 +58,27 @@ def same_float(where: str, **tensors: Tensor | None) -> None:
     given = {name: t.dtype for name, t in tensors.items() if t is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name} {dtype}" for name, dtype in given.items())
-        raise TypeError(f"{where}: mixed dtypes: {listed}; convert with astype")
+        raise TypeError(f"{where}: mixed dtypes: {listed}; convert with astype"
+                        f"{origin_of_float64(tensors)}")
+
+
+def origin_of_float64(tensors: dict[str, Tensor | None]) -> str:
+    """For an error: where a float64 tensor beside others came from, as far as the graph tells."""
+    found = [(name, t) for name, t in tensors.items() if t is not None and t.dtype == np.float64]
+    if not found:
+        return ""
+    name, tensor = found[0]
+    t: Tensor | None = tensor
+    while t is not None and t._node is not None:
+        inputs = [x for x in t._node._inputs or () if x is not None]
+        if any(x.dtype == np.float32 for x in inputs):
+            operation = type(t._node).__name__
+            return (f" ({name} is float64 since astype has made it so)" if operation == "Cast" else
+                    f" ({name} is float64 since {operation} has met a float32 and a float64 "
+                    f"operand: give it a float32 one)")
+        t = next((x for x in inputs if x.dtype == np.float64), None)
+    return (f" ({name} is float64, as NumPy's arrays are unless told otherwise, and as everything "
+            f"is that is computed with one)")
 
 
 def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:

@@ -38,7 +38,8 @@ class Conv(Function):
     def forward(self, x: Any, weight: np.ndarray, bias: np.ndarray | None,
                 stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
                 groups: int) -> Any:
-        self.weight = weight
+        self.weight = weight if self.needs_grad[0] else None
+        self.shape, self.window = x.shape, weight.shape[:2]
         if winograd_pays(x, weight, stride, dilation, groups):
             self.algorithm, self.geometry = "winograd", (padding,)
         elif depthwise_fits(x, weight, groups):
@@ -47,54 +48,53 @@ class Conv(Function):
             self.algorithm, self.geometry = "direct", (stride, padding, dilation, groups)
         if isinstance(x, NormOutput) and bias is None and reads_through(x):
             if pointwise_fits(x, weight, stride, padding, groups):
-                return self._forward_through(x, "pointwise", ())
+                return self._forward_through(x, weight, "pointwise", ())
             # One image of it has to stay in cache.
             if self.algorithm == "depthwise" and math.prod(x.shape[1:]) <= IMAGE_VALUES:
-                return self._forward_through(x, "depthwise", self.geometry)
-        self.x = x = computed(x)
+                return self._forward_through(x, weight, "depthwise", self.geometry)
+        x = computed(x)
+        self.x = x if self.needs_grad[1] else None
         if True in self.needs_grad or not read_only(weight, bias):
-            return self._run(bias)
+            return self._run(x, weight, bias)
         shape = (x.shape[0], *(
             (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
             zip(x.shape[1:3], padding, dilation, weight.shape[:2], stride, strict=True)),
             weight.shape[3])
-        return PendingConv(x, shape, functools.partial(self._run, bias, constant=True))
+        return PendingConv(x, shape, functools.partial(self._run, x, weight, bias, constant=True))
 
-    def _run(self, bias: np.ndarray | None, shortcut: np.ndarray | None = None,
-             rectify: bool = False, constant: bool = False) -> np.ndarray:
+    def _run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
+             shortcut: np.ndarray | None = None, rectify: bool = False, constant: bool = False
+             ) -> np.ndarray:
         """The output, plus a shortcut, then a ReLU if asked; `constant`: nobody can write to the
         weights."""
         kernel: Any = kernels.conv
         if self.algorithm == "direct":
-            return kernel(self.x, self.weight, bias, *self.geometry, shortcut, rectify)
+            return kernel(x, weight, bias, *self.geometry, shortcut, rectify)
         kernel = kernels.winograd_conv
         if self.algorithm == "winograd":
-            transformed = winograd_weights(self.weight) if constant else None
-            return kernel(self.x, self.weight, *self.geometry, bias, shortcut, rectify,
-                          transformed)
+            transformed = winograd_weights(weight) if constant else None
+            return kernel(x, weight, *self.geometry, bias, shortcut, rectify, transformed)
         kernel = kernels.depthwise_conv
-        return kernel(self.x, self.weight, *self.geometry, bias=bias, shortcut=shortcut,
-                      rectify=rectify)
+        return kernel(x, weight, *self.geometry, bias=bias, shortcut=shortcut, rectify=rectify)
 
-    def _forward_through(self, x: NormOutput, family: str, geometry: tuple[Any, ...]) -> Any:
+    def _forward_through(self, x: NormOutput, weight: np.ndarray, family: str,
+                         geometry: tuple[Any, ...]) -> Any:
         """y; with its statistics where a normalization in training is likely to follow."""
         self.x, self.reader = x, (family, geometry)
         stats = True in self.needs_grad
-        y = getattr(kernels, f"{family}_conv")(x.x, self.weight, *geometry, factors=x.factors,
+        y = getattr(kernels, f"{family}_conv")(x.x, weight, *geometry, factors=x.factors,
                                                relu=x.relu, stats=stats)
         return ConvOutput(*y) if stats else y
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
-        if isinstance(self.x, NormOutput):
-            if self.needs_grad[0] and self.needs_grad[1]:
-                return self._backward_through(dy, self.x)
-            self.x = self.x.compute()
+        if isinstance(self.x, NormOutput) and self.needs_grad[0] and self.needs_grad[1]:
+            return self._backward_through(dy, self.x)
         dy = computed(dy)
         dx = dw = db = None
         if self.needs_grad[0]:
             dx = self._input_grad(dy)
         if self.needs_grad[1]:
-            dw = self._weight_grad(dy)
+            dw = self._weight_grad(computed(self.x), dy)
         if self.needs_grad[2]:
             db = kernels.sum(dy.reshape(1, -1, dy.shape[-1])).reshape(-1)
         return dx, dw, db
@@ -112,14 +112,14 @@ class Conv(Function):
     def _input_grad(self, dy: np.ndarray) -> np.ndarray:
         kernel: Any = {"direct": kernels.conv_input_grad, "winograd": kernels.winograd_input_grad,
                        "depthwise": kernels.depthwise_input_grad}[self.algorithm]
-        return kernel(dy, self.weight, self.x.shape, *self.geometry)
+        return kernel(dy, self.weight, self.shape, *self.geometry)
 
-    def _weight_grad(self, dy: np.ndarray) -> np.ndarray:
+    def _weight_grad(self, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
         if self.algorithm == "winograd":
-            return kernels.winograd_weight_grad(self.x, dy, *self.geometry)
+            return kernels.winograd_weight_grad(x, dy, *self.geometry)
         kernel: Any = {"direct": kernels.conv_weight_grad,
                        "depthwise": kernels.depthwise_weight_grad}[self.algorithm]
-        return kernel(self.x, dy, self.weight.shape[:2], *self.geometry)
+        return kernel(x, dy, self.window, *self.geometry)
 
 
 def winograd_pays(x: np.ndarray | Deferred, weight: np.ndarray, stride: tuple[int, int],

@@ -19,19 +19,24 @@ class ConvTranspose(Function):
     dx = conv(dy, turned),  dturned = conv_weight_grad(dy, x),  db = sum(dy).
     """
 
+    turned: Any         # the weights that dx needs
+    x: Any              # what dturned needs
+
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
                 size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
                 dilation: tuple[int, int], groups: int) -> np.ndarray:
         ph, pw = padding
         self.geometry = (stride, ((ph, ph), (pw, pw)), dilation, groups)
-        self.turned = turned(weight, groups)
+        exchanged = turned(weight, groups)
+        self.turned = exchanged if self.needs_grad[0] else None
         # What the convolution would make of y may be larger than x: outputs that no x meets.
         kernel = weight.shape[:2]
         self.whole = tuple([(size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1)
                             // stride[a] + 1 for a in range(2)])
-        self.shape = x.shape
-        self.x = x = self._enlarged(x)
-        y = kernels.conv_input_grad(x, self.turned, (x.shape[0], *size, weight.shape[3]),
+        self.shape, self.window = x.shape, kernel
+        x = self._enlarged(x)
+        self.x = x if self.needs_grad[1] else None
+        y = kernels.conv_input_grad(x, exchanged, (x.shape[0], *size, weight.shape[3]),
                                     *self.geometry)
         return y if bias is None else kernels.add(y, bias, out=y)
 
@@ -50,8 +55,8 @@ class ConvTranspose(Function):
             dx = kernels.conv(dy, self.turned, None, *self.geometry)
             dx = np.ascontiguousarray(dx[:, :self.shape[1], :self.shape[2]])
         if self.needs_grad[1]:
-            dw = turned(kernels.conv_weight_grad(dy, self.x, self.turned.shape[:2],
-                                                 *self.geometry), self.geometry[3])
+            dw = turned(kernels.conv_weight_grad(dy, self.x, self.window, *self.geometry),
+                        self.geometry[3])
         if self.needs_grad[2]:
             db = kernels.sum(dy.reshape(1, -1, dy.shape[3]))[0]
         return dx, dw, db

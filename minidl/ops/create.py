@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arrays import plain_array
 from ..random import generator
-from ..tensor import Tensor, plain_array
+from ..tensor import Tensor
 
 Shape = int | Sequence[int]
 

@@ -29,7 +29,8 @@ class LayerNorm(Function):
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, eps: float,
                 centre: bool) -> np.ndarray:
-        self.gamma, self.centre, self.shape = gamma, centre, x.shape
+        self.gamma = gamma if self.needs_grad[0] else None      # dx needs it, dgamma does not
+        self.centre, self.shape = centre, x.shape
         self.rows = x.reshape(x.size // x.shape[-1], x.shape[-1])
         y, self.mean, self.rstd = kernels.layer_norm(self.rows, gamma, beta, eps, centre)
         return y.reshape(x.shape)
@@ -48,7 +49,8 @@ class GroupNorm(Function):
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
                 eps: Any, groups: int, centre: bool) -> np.ndarray:
-        self.gamma, self.groups, self.centre, self.shape = gamma, groups, centre, x.shape
+        self.gamma = gamma if self.needs_grad[0] else None      # dx needs it, dgamma does not
+        self.groups, self.centre, self.shape = groups, centre, x.shape
         self.images = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
         y, self.factors = kernels.group_norm(self.images, gamma, beta, groups, eps, centre)
         return y.reshape(x.shape)
@@ -70,8 +72,9 @@ class FilterResponseNorm(GroupNorm):
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
                 eps: Any, groups: int, centre: bool) -> np.ndarray:
-        self.eps = eps
-        return super().forward(x, gamma, beta, np.abs(eps, dtype=np.float64), groups, centre)
+        y = super().forward(x, gamma, beta, np.abs(eps, dtype=np.float64), groups, centre)
+        self.eps, self.gamma = eps, gamma       # deps needs gamma even if dx is not wanted
+        return y
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         dx, dgamma, dbeta = super().backward(dy)

@@ -17,7 +17,8 @@ class MatMul(Function):
     """y = a b, for matrices or equally long stacks of them;  da = dy b^T, db = a^T dy."""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        self.a, self.b = a, b
+        self.a: Any = a if self.needs_grad[1] else None
+        self.b: Any = b if self.needs_grad[0] else None
         return kernels.matmul(a, b)
 
     def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:

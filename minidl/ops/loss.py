@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Function
+from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, reduced, warn
 from .math import Weighted, multiply, negative
@@ -111,27 +112,34 @@ def _along(function: type[Function], where: str, x: Any, axis: int) -> Tensor:
     return transpose(function.apply(transpose(t, order)), list(np.argsort(order)))
 
 
-def softmax(x: Any, axis: int = -1) -> Tensor:
+@takes_no_others
+def softmax(x: Any, axis: int = -1, **other: Any) -> Tensor:
     """exp(x) / sum(exp(x)) along an axis, without overflow. ValueError if there is no such axis.
 
     >>> md.softmax(md.tensor([[0., 0.], [0., 1000.]]))
     tensor([[0.5, 0.5],
             [0. , 1. ]])
     """
+    if other:
+        raise unexpected("softmax", other)
     return _along(Softmax, "softmax", x, axis)
 
 
-def log_softmax(x: Any, axis: int = -1) -> Tensor:
+@takes_no_others
+def log_softmax(x: Any, axis: int = -1, **other: Any) -> Tensor:
     """log(softmax(x)) = x - log(sum(exp(x))) along an axis, without overflow. ValueError if there
     is no such axis.
 
     >>> md.log_softmax(md.tensor([0., 1000.]))
     tensor([-1000.,     0.])
     """
+    if other:
+        raise unexpected("log_softmax", other)
     return _along(LogSoftmax, "log_softmax", x, axis)
 
 
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
     """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
     -inf for no values. ValueError if there is no such axis.
 
@@ -141,6 +149,8 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> round(md.logsumexp(md.tensor([1000., 1000.])).item(), 3)
     1000.693
     """
+    if other:
+        raise unexpected("logsumexp", other)
     t = float_tensor(x, "logsumexp")
     return LogSumExp.apply(t, axes=normalize_axes(axis, t.ndim, "logsumexp"), keepdims=keepdims)
 
@@ -216,7 +226,8 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
 def _class_weight(weight: Any, x: Tensor, where: str) -> np.ndarray | None:
     if weight is None:
         return None
-    w = np.ascontiguousarray(weight.data if isinstance(weight, Tensor) else weight, dtype=x.dtype)
+    values = as_tensor(weight, where, "weight")._values()
+    w = np.array(values, x.dtype, order="C")        # a copy: the backward needs it again
     if w.shape != x.shape[-1:]:
         raise ValueError(f"{where}: weight must have shape {x.shape[-1:]}, got {w.shape}")
     return w
@@ -262,6 +273,8 @@ def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothin
     if target.shape != x.shape:
         raise ValueError(f"cross_entropy: a distribution must have the shape of the logits "
                          f"{x.shape}, got {target.shape}")
+    if not target.requires_grad:
+        target = Tensor(np.array(target._values(), x.dtype))    # a copy, as of indices
     target = target.astype(x.dtype)
     _check_distribution(target._values())
     if smoothing:

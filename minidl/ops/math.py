@@ -1,8 +1,8 @@
 """Elementwise operations: arithmetic with broadcasting, and functions of one tensor.
 
-Operands of `add`, `subtract`, `multiply`, `divide`, `power`, `maximum`, `minimum`, `where` and
-`compare` may be tensors, NumPy arrays or numbers on either side. Numbers and 0-d NumPy scalars
-are weak: they never change a tensor's float dtype; otherwise dtypes promote as in NumPy.
+Operands of `add`, `subtract`, `multiply`, `divide`, `remainder`, `power`, `maximum` and
+`minimum` may be tensors, arrays or numbers on either side. Numbers and 0-d NumPy scalars are weak
+beside floats: they never change a tensor's float dtype; otherwise dtypes promote as in NumPy.
 ValueError where shapes do not broadcast, TypeError for what is not real numbers.
 
 `exp`, `log` and `sqrt` take float32 or float64 and keep the dtype; TypeError for anything else.
@@ -16,17 +16,22 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arrays import plain_array
 from ..autograd import Deferred, Function, computed
-from ..tensor import Tensor, plain_array
+from ..tensor import Tensor
 from .common import as_tensor, float_tensor
 from .reduce import sum_to
 
 
-def _operand(x: Any, where: str) -> Any:
-    """A tensor, array or Python number, ready for apply."""
+def operand(x: Any, other: Any, where: str) -> Any:
+    """A tensor or a Python number, ready for apply."""
     if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
+    if type(x) in (list, tuple):
+        x = _weak(x, other)
     if isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "fiub":
+        if isinstance(other, Tensor) and other.dtype.kind != "f":
+            return Tensor(np.asarray(x))        # beside integers NumPy's scalars have their dtype
         return {"f": float, "b": bool}.get(x.dtype.kind, int)(x)
     if isinstance(x, numbers.Real):
         return float(x)
@@ -35,19 +40,26 @@ def _operand(x: Any, where: str) -> Any:
     return as_tensor(x, where, "operand")
 
 
+def operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands as tensors or Python numbers, ready for apply."""
+    return (a if isinstance(a, Tensor) else operand(a, b, where),
+            b if isinstance(b, Tensor) else operand(b, a, where))
+
+
 def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
     """Apply a function of two operands, at least one of them a tensor afterwards."""
     name = function.__name__.lower()
-    a, b = _operand(_weak(a, b), name), _operand(_weak(b, a), name)
-    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-        a = as_tensor(a, name)
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        a, b = operands(name, a, b)
+        if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+            a = as_tensor(a, name)
     check_broadcast(name, a, b)
     return function.apply(a, b)
 
 
 def _weak(x: Any, other: Any) -> Any:
-    """x; but a list of Python numbers beside a float tensor has that tensor's dtype."""
-    if isinstance(x, list | tuple) and isinstance(other, Tensor) and other.dtype.kind == "f":
+    """A list; but one of Python numbers beside a float tensor has that tensor's dtype."""
+    if isinstance(other, Tensor) and other.dtype.kind == "f":
         typed = plain_array(x)
         if typed.dtype == np.float32:
             return np.asarray(x, dtype=np.result_type(typed, other.dtype))
@@ -63,7 +75,7 @@ def check_broadcast(where: str, a: Any, b: Any) -> None:
             raise ValueError(f"{where}: shapes {a.shape} and {b.shape} do not broadcast") from None
 
 
-class _Binary(Function):
+class Binary(Function):
     """Base of a function of two operands: remembers their shapes for the way back."""
 
     def shapes(self, a: Any, b: Any) -> None:
@@ -76,7 +88,7 @@ class _Binary(Function):
                 sum_to(db, self.shape_b) if self.needs_grad[1] else None)
 
 
-class Add(_Binary):
+class Add(Binary):
     """y = a + b;  da = dy, db = dy. Takes over a normalization that is still to be computed."""
 
     takes_deferred = takes_deferred_grads = True
@@ -98,7 +110,7 @@ class Add(_Binary):
         return self.reduced(dy, dy)
 
 
-class Subtract(_Binary):
+class Subtract(Binary):
     """y = a - b;  da = dy, db = -dy."""
 
     def forward(self, a: Any, b: Any) -> Any:
@@ -109,7 +121,7 @@ class Subtract(_Binary):
         return self.reduced(dy, kernels.negative(dy) if self.needs_grad[1] else None)
 
 
-class Multiply(_Binary):
+class Multiply(Binary):
     """y = a b;  da = b dy, db = a dy."""
 
     def forward(self, a: Any, b: Any) -> Any:
@@ -134,7 +146,7 @@ class Weighted(Multiply):
         return np.where(np.equal(b, 0), y.dtype.type(0), y)
 
 
-class Divide(_Binary):
+class Divide(Binary):
     """y = a / b;  da = dy / b, db = -dy y / b."""
 
     def forward(self, a: Any, b: Any) -> Any:
@@ -152,7 +164,21 @@ class Divide(_Binary):
         return self.reduced(da, db)
 
 
-class Power(_Binary):
+class Remainder(Binary):
+    """y = a - floor(a / b) b;  da = dy, db = -floor(a / b) dy."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.shapes(a, b)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.steps = np.asarray(np.floor_divide(a, b)) if self.needs_grad[1] else None
+            return np.remainder(a, b)
+
+    def backward(self, dy: Any) -> Any:
+        return self.reduced(dy, kernels.negative(kernels.multiply(dy, self.steps))
+                            if self.needs_grad[1] else None)
+
+
+class Power(Binary):
     """y = a^b;  da = b a^(b-1) dy, db = y log(a) dy (0 where a is 0 and b >= 0)."""
 
     def forward(self, a: Any, b: Any) -> Any:
@@ -176,7 +202,7 @@ class Power(_Binary):
         return self.reduced(da, db)
 
 
-class _Extremum(_Binary):
+class _Extremum(Binary):
     """y = the larger (smaller) of a and b, NaN before all; where they are equal, or both NaN, each
     gets half of dy."""
 
@@ -257,50 +283,6 @@ class Abs(Function):
         return kernels.multiply(dy, np.sign(self.x))
 
 
-class Where(_Binary):
-    """y = a where condition, else b;  da = dy where condition, db = dy elsewhere."""
-
-    def forward(self, a: Any, b: Any, condition: np.ndarray) -> np.ndarray:
-        self.shapes(a, b)
-        self.condition = condition
-        return np.where(condition, a, b)
-
-    def backward(self, dy: np.ndarray) -> Any:
-        zero = dy.dtype.type(0)
-        return self.reduced(np.where(self.condition, dy, zero), np.where(self.condition, zero, dy))
-
-
-class Clip(Function):
-    """y = x limited to [low, high];  dx = dy inside (bounds included), dlow = dy where x is
-    below, dhigh = dy where x (or low) is above."""
-
-    def forward(self, x: np.ndarray, low: Any, high: Any) -> np.ndarray:
-        y = np.clip(x, low, high)
-        self.below = np.zeros(y.shape, bool) if low is None else np.less(x, low)
-        self.above = np.zeros(y.shape, bool) if high is None else np.greater(
-            x if low is None else np.where(self.below, low, x), high)
-        self.shapes = [np.shape(v) for v in (x, low, high)]
-        return y
-
-    def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
-        places = (~(self.below | self.above), self.below & ~self.above, self.above)
-        zero = dy.dtype.type(0)
-        return tuple([sum_to(np.where(place, dy, zero), shape) if wanted else None
-                      for place, shape, wanted in zip(places, self.shapes, self.needs_grad,
-                                                      strict=True)])
-
-
-class Cast(Function):
-    """y = x in another dtype;  dx = dy in x's."""
-
-    def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        self.before = x.dtype
-        return x.astype(dtype)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return dy.astype(self.before)
-
-
 def add(a: Any, b: Any) -> Tensor:
     """a + b, broadcast as in NumPy; the operator +.
 
@@ -337,6 +319,16 @@ def divide(a: Any, b: Any) -> Tensor:
     tensor([0.5, 1. ])
     """
     return _binary(Divide, a, b)
+
+
+def remainder(a: Any, b: Any) -> Tensor:
+    """a - floor(a / b) b, which has the sign of b, broadcast as in NumPy; the operator %. NaN where
+    floats are divided by 0, 0 for integers. The gradient of b is -floor(a / b).
+
+    >>> md.remainder(md.tensor([7., -7.]), 3)
+    tensor([1., 2.])
+    """
+    return _binary(Remainder, a, b)
 
 
 def power(a: Any, b: Any) -> Tensor:
@@ -411,75 +403,3 @@ def abs(x: Any) -> Tensor:
     tensor([2., 3.])
     """
     return Abs.apply(as_tensor(x, "abs"))
-
-
-def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """a where condition is true, else b; all three broadcast.
-
-    >>> x = md.tensor([-1., 2.])
-    >>> md.where(x > 0, x, 0)
-    tensor([0., 2.])
-    """
-    mask = np.asarray(condition.data if isinstance(condition, Tensor) else condition, dtype=bool)
-    a, b = _operand(a, "where"), _operand(b, "where")
-    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-        a = as_tensor(a, "where")
-    try:
-        np.broadcast_shapes(mask.shape, np.shape(a), np.shape(b))
-    except ValueError:
-        raise ValueError(f"where: shapes {mask.shape}, {np.shape(a)} and {np.shape(b)} "
-                         f"do not broadcast") from None
-    return Where.apply(a, b, condition=mask)
-
-
-def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
-         ) -> Tensor:
-    """x limited to [a_min, a_max]; either bound may be None, or a tensor or array that broadcasts
-    (bounds that are tensors get gradients too). Where a_min > a_max, the result is a_max. The
-    bounds may be given as `min` and `max`, as in NumPy.
-
-    The gradient goes to x inside (bounds included), to the bound outside. ValueError if both bounds
-    are None.
-
-    >>> md.clip(md.tensor([-2., 0.5, 3.]), 0, 1)
-    tensor([0. , 0.5, 1. ])
-    """
-    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
-        raise ValueError("clip: a bound is given twice, as a_min or a_max and as min or max")
-    x = as_tensor(x, "clip")
-    low, high = (None if v is None else _operand(v, "clip")
-                 for v in (min if a_min is None else a_min, max if a_max is None else a_max))
-    if low is None and high is None:
-        raise ValueError("clip: give at least one of a_min and a_max")
-    check_broadcast("clip", x, low)
-    check_broadcast("clip", x, high)
-    return Clip.apply(x, low, high)
-
-
-def astype(x: Any, dtype: Any) -> Tensor:
-    """x in another dtype; the gradient comes back in x's. x itself if the dtype is the same.
-
-    TypeError for a dtype that is not of real numbers.
-
-    >>> md.astype(md.arange(3), np.float32)
-    tensor([0., 1., 2.])
-    """
-    t = as_tensor(x, "astype")
-    dtype = np.dtype(dtype)
-    if dtype.kind not in "fiub":
-        raise TypeError(f"astype: dtype must be of numbers, got {dtype}")
-    return t if t.dtype == dtype else Cast.apply(t, dtype=dtype)
-
-
-def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
-    """A bool tensor: a NumPy comparison, element by element, broadcast. What the operators == != <
-    <= > >= call; no gradient.
-
-    >>> md.compare(np.less, md.tensor([1., 2.]), 1.5)
-    tensor([ True, False], dtype=bool)
-    """
-    name = relation.__name__
-    a, b = _operand(a, name), _operand(b, name)
-    check_broadcast(name, a, b)
-    return Tensor(np.asarray(relation(a._values() if isinstance(a, Tensor) else a,
-                                      b._values() if isinstance(b, Tensor) else b)))

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Deferred, Function
+from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes
 
@@ -185,7 +186,8 @@ def _repeat(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return y
 
 
-def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def sum(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
     """The sum over axis (None: all axes; an int or a tuple of ints). Floats keep their dtype,
     integers and bools give int64 (uint64 if unsigned).
 
@@ -193,6 +195,8 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> md.sum(x), md.sum(x, axis=0)
     (tensor(10.), tensor([4., 6.]))
     """
+    if other:
+        raise unexpected("sum", other)
     t = as_tensor(x, "sum")
     axes = normalize_axes(axis, t.ndim, "sum")
     if t.dtype.kind != "f":
@@ -200,7 +204,8 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return Sum.apply(t, axes=axes, keepdims=keepdims)
 
 
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def mean(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
     """The mean over axis; NaN where nothing is averaged. Floats keep their dtype, integers give
     float64.
 
@@ -208,6 +213,8 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     tensor([[1.5],
             [3.5]])
     """
+    if other:
+        raise unexpected("mean", other)
     t = as_tensor(x, "mean")
     axes = normalize_axes(axis, t.ndim, "mean")
     if t.dtype.kind != "f":
@@ -215,7 +222,8 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return Mean.apply(t, axes=axes, keepdims=keepdims)
 
 
-def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **other: Any) -> Tensor:
     """The variance over axis: sum((x - mean)^2) / (count - ddof), as NumPy's; ddof 0 gives the
     biased one. That of integers is float64.
 
@@ -223,6 +231,8 @@ def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Te
     >>> md.var(x), md.var(x, ddof=1)
     (tensor(1.), tensor(2.))
     """
+    if other:
+        raise unexpected("var", other)
     return _variance(Var, "var", x, axis, ddof, keepdims)
 
 
@@ -237,33 +247,42 @@ def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, k
     return function.apply(t, axes=axes, ddof=ddof, keepdims=keepdims)
 
 
-def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **other: Any) -> Tensor:
     """The square root of `var`: the standard deviation. Its gradient is 0 where all values are
     equal.
 
     >>> md.std(md.tensor([[1., 3.], [0., 4.]]), axis=1)
     tensor([1., 2.])
     """
+    if other:
+        raise unexpected("std", other)
     return _variance(Std, "std", x, axis, ddof, keepdims)
 
 
-def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def max(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
     """The largest value over axis; NaN wins; equal winners share the gradient. ValueError for no
     values.
 
     >>> md.max(md.tensor([[1., 3.], [0., 4.]]), axis=0)
     tensor([1., 4.])
     """
+    if other:
+        raise unexpected("max", other)
     return _extreme(Max, "max", x, axis, keepdims)
 
 
-def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def min(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
     """The smallest value over axis; NaN wins; equal winners share the gradient. ValueError for no
     values.
 
     >>> md.min(md.tensor([[1., 3.], [0., 4.]]), axis=0)
     tensor([0., 3.])
     """
+    if other:
+        raise unexpected("min", other)
     return _extreme(Min, "min", x, axis, keepdims)
 
 
@@ -289,21 +308,27 @@ def _place(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tens
     return Tensor(np.asarray(function(t._values(), axis, keepdims=keepdims)))
 
 
-def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False, **other: Any) -> Tensor:
     """The place of the (first) largest value, int64; of the flattened tensor for axis None, an int
     otherwise. ValueError for no values.
 
     >>> md.argmax(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([1, 0], dtype=int64)
     """
+    if other:
+        raise unexpected("argmax", other)
     return _place(np.argmax, "argmax", x, axis, keepdims)
 
 
-def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+@takes_no_others
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False, **other: Any) -> Tensor:
     """The place of the (first) smallest value, int64; of the flattened tensor for axis None, an int
     otherwise. ValueError for no values.
 
     >>> md.argmin(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([0, 1], dtype=int64)
     """
+    if other:
+        raise unexpected("argmin", other)
     return _place(np.argmin, "argmin", x, axis, keepdims)

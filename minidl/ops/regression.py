@@ -145,7 +145,10 @@ def _difference(x: Any, target: Any, where: str) -> Tensor:
 
 
 def _broadcasts(value: Any, x: Tensor, where: str, name: str) -> Tensor:
-    t = as_tensor(value, where, name).astype(x.dtype)
+    t = as_tensor(value, where, name)
+    if not t.requires_grad:
+        t = Tensor(np.array(t._values(), x.dtype))      # a copy: the backward needs it again
+    t = t.astype(x.dtype)
     try:
         fits = np.broadcast_shapes(t.shape, x.shape) == x.shape
     except ValueError:

@@ -26,8 +26,8 @@ class Sequence(Function):
         dh_{t-1} = dq_t W^T + what the cell adds,  dW = sum over t of h_{t-1}^T dq_t.
 
     A subclass is a cell. `step` gives what its gradient needs and the new state; `step_backward`
-    gives dx_t, dq_t, what the cell adds to dh_{t-1} (or None), and the gradients of the rest of
-    the state.
+    gives dx_t, dq_t, what the cell adds to dh_{t-1} (or None), the gradients of the rest of the
+    state, and that of the bias (or None).
     """
 
     dq_is_dx = True         # x_t and q_t are only ever added
@@ -48,17 +48,19 @@ class Sequence(Function):
         shape = (*dy.shape[:2], self.weight.shape[1])
         dx = kernels.empty(shape, dy.dtype)
         dq = dx if self.dq_is_dx else kernels.empty(shape, dy.dtype)
-        self.dbias = None
+        dbias = None
         panels = kernels.matmul_panels(self.weight, transpose_b=True)
         for t, kept in zip(self.places(not self.reverse), reversed(self.kept), strict=True):
             dh = kernels.add(dh, dy[t])
-            dx[t], part, more, rest = self.step_backward(dh, rest, kept)
+            dx[t], part, more, rest, db = self.step_backward(dh, rest, kept)
+            if db is not None:
+                dbias = db if dbias is None else kernels.add(dbias, db)
             if not self.dq_is_dx:
                 dq[t] = part
             dh = kernels.matmul(part, self.weight, transpose_b=True, panels=panels)
             if more is not None:
                 kernels.add(dh, more, out=dh)
-        return dx, self.weight_grad(dq) if self.needs_grad[1] else None, self.dbias, dh, *rest
+        return dx, self.weight_grad(dq) if self.needs_grad[1] else None, dbias, dh, *rest
 
     def places(self, reverse: bool) -> range:
         return range(len(self.y))[::-1] if reverse else range(len(self.y))
@@ -89,7 +91,7 @@ class TanhRNN(Sequence):
 
     def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
         dx = kernels.tanh_backward(dh, kept)
-        return dx, dx, None, rest
+        return dx, dx, None, rest, None
 
 
 class ReluRNN(Sequence):
@@ -101,7 +103,7 @@ class ReluRNN(Sequence):
 
     def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
         dx = kernels.relu_backward(dh, kept)
-        return dx, dx, None, rest
+        return dx, dx, None, rest, None
 
 
 class LSTM(Sequence):
@@ -114,7 +116,7 @@ class LSTM(Sequence):
 
     def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
         dx, dc = kernels.lstm_cell_backward(dh, rest[0], *kept)
-        return dx, dx, None, (dc,)
+        return dx, dx, None, (dc,), None
 
 
 class GRU(Sequence):
@@ -129,9 +131,7 @@ class GRU(Sequence):
     def step_backward(self, dh: np.ndarray, rest: Arrays, kept: Any) -> tuple[Any, ...]:
         gates, q, h = kept
         dx, dq, dbias, more = kernels.gru_cell_backward(dh, gates, q, self.bias, h)
-        if dbias is not None:
-            self.dbias = dbias if self.dbias is None else kernels.add(self.dbias, dbias)
-        return dx, dq, more, rest
+        return dx, dq, more, rest, dbias
 
 
 CELLS: dict[str, type[Sequence]] = {"tanh": TanhRNN, "relu": ReluRNN, "lstm": LSTM, "gru": GRU}

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Function
+from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes, one_axis
 from .reduce import sum_to
@@ -158,7 +159,7 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
     t = as_tensor(x, "reshape")
     if shape is not None:
         dims = (shape,) if not dims else (*dims, shape)
-    if len(dims) == 1 and isinstance(dims[0], list | tuple):
+    if len(dims) == 1 and isinstance(dims[0], list | tuple | np.ndarray):
         dims = tuple(dims[0])
     try:
         dims = tuple([operator.index(n) for n in dims])
@@ -169,12 +170,15 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
         raise ValueError(f"reshape: shape {t.shape} does not fit into {dims}") from None
 
 
-def flatten(x: Any, first_axis: int = 0) -> Tensor:
+@takes_no_others
+def flatten(x: Any, first_axis: int = 0, **other: Any) -> Tensor:
     """x with all axes from `first_axis` on made one: flatten(x, 1) keeps the batch axis.
 
     >>> md.flatten(md.zeros((8, 4, 4, 2)), 1).shape
     (8, 32)
     """
+    if other:
+        raise unexpected("flatten", other)
     t = as_tensor(x, "flatten")
     if t.ndim == 0:
         return reshape(t, (1,))
@@ -198,13 +202,16 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     return reshape(t, tuple([1 if a in places else next(sizes) for a in range(t.ndim + count)]))
 
 
-def squeeze(x: Any, axis: Any = None) -> Tensor:
+@takes_no_others
+def squeeze(x: Any, axis: Any = None, **other: Any) -> Tensor:
     """x without its axes of size 1 (all, or the given ones). ValueError if a given one has another
     size.
 
     >>> md.squeeze(md.zeros((1, 3, 1))).shape
     (3,)
     """
+    if other:
+        raise unexpected("squeeze", other)
     t = as_tensor(x, "squeeze")
     if axis is None:
         return reshape(t, tuple([n for n in t.shape if n != 1]))
@@ -260,15 +267,17 @@ def getitem(x: Any, index: Any) -> Tensor:
     >>> x[:, 0], x[x > 2]
     (tensor([1., 3.]), tensor([3., 4.]))
     """
-    def plain(i: Any) -> Any:
-        if isinstance(i, Tensor):
-            return i._values()
-        if isinstance(i, list):
-            return np.asarray(i) if i else np.zeros(0, np.intp)
-        return i
+    own = tuple(map(_own_index, index)) if isinstance(index, tuple) else _own_index(index)
+    return GetItem.apply(as_tensor(x, "getitem"), index=own)
 
-    index = tuple([plain(i) for i in index]) if isinstance(index, tuple) else plain(index)
-    return GetItem.apply(as_tensor(x, "getitem"), index=index)
+
+def _own_index(i: Any) -> Any:
+    """An index that the caller cannot change any more: the backward needs it again."""
+    if i is None or i is Ellipsis or isinstance(i, int | slice | np.integer):
+        return i
+    if isinstance(i, list) and not i:
+        return np.zeros(0, np.intp)
+    return np.array(i._values() if isinstance(i, Tensor) else np.asarray(i))
 
 
 def _listed(tensors: Any, where: str) -> list[Tensor]:
@@ -281,12 +290,15 @@ def _listed(tensors: Any, where: str) -> list[Tensor]:
     return [as_tensor(t, where, "tensors") for t in members]
 
 
-def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
+@takes_no_others
+def concatenate(tensors: Sequence[Any], axis: int | None = 0, **other: Any) -> Tensor:
     """The tensors joined along an existing axis (None: flattened first).
 
     >>> md.concatenate([md.zeros((2, 3)), md.ones((1, 3))]).shape
     (3, 3)
     """
+    if other:
+        raise unexpected("concatenate", other)
     ts = _listed(tensors, "concatenate")
     if not ts:
         raise ValueError("concatenate: needs at least one tensor")
@@ -302,13 +314,16 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     return Concatenate.apply(*ts, axis=a)
 
 
-def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+@takes_no_others
+def stack(tensors: Sequence[Any], axis: int = 0, **other: Any) -> Tensor:
     """The tensors, all of one shape, joined along a new axis.
 
     >>> md.stack([md.tensor([1., 2.]), md.tensor([3., 4.])])
     tensor([[1., 2.],
             [3., 4.]])
     """
+    if other:
+        raise unexpected("stack", other)
     ts = _listed(tensors, "stack")
     if not ts:
         raise ValueError("stack: needs at least one tensor")
@@ -318,12 +333,16 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     return concatenate([expand_dims(t, axis) for t in ts], axis)
 
 
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+@takes_no_others
+def split(x: Any, sections: int | Sequence[int], axis: int = 0, **other: Any
+          ) -> tuple[Tensor, ...]:
     """x cut along an axis: into that many equal parts, or before each of the given places.
 
     >>> md.split(md.arange(4), 2)
     (tensor([0, 1], dtype=int64), tensor([2, 3], dtype=int64))
     """
+    if other:
+        raise unexpected("split", other)
     t = as_tensor(x, "split")
     a = one_axis(axis, t.ndim, "split")
     if isinstance(sections, int | np.integer):
@@ -342,12 +361,15 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     return Split.apply(t, ends=ends, axis=a)
 
 
-def flip(x: Any, axis: Any = None) -> Tensor:
+@takes_no_others
+def flip(x: Any, axis: Any = None, **other: Any) -> Tensor:
     """x in reverse order along axis (all axes for None).
 
     >>> md.flip(md.tensor([1., 2., 3.]))
     tensor([3., 2., 1.])
     """
+    if other:
+        raise unexpected("flip", other)
     t = as_tensor(x, "flip")
     return Flip.apply(t, axes=normalize_axes(axis, t.ndim, "flip"))
 

@@ -1,5 +1,7 @@
 """Optimizers: how gradients change parameters; clipping of gradients; schedules of rates."""
 
+from typing import TYPE_CHECKING
+
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clip import clip_grad_norm
@@ -10,6 +12,11 @@ from .rmsprop import RMSprop
 from .schedule import CosineLR, OneCycleLR, Schedule, StepLR, WarmupLR
 from .sequence import SequenceLR
 from .sgd import SGD
+
+if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+    from .. import hints
+
+    __getattr__ = hints.attributes_of(__name__, hints.OPTIMIZERS)
 
 __all__ = ["LARS", "SGD", "Adagrad", "Adam", "AdamW", "CosineLR", "OneCycleLR", "Optimizer",
            "RMSprop", "ReduceOnPlateau", "Schedule", "SequenceLR", "StepLR", "WarmupLR",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from .. import hints
+from ..changes import writes
 from ..nn.layer import Layer, StateError
 from ..tensor import Tensor
 from .arguments import not_negative
@@ -90,6 +92,10 @@ class Optimizer:
         for group in self.groups:
             group["lr"] = value
 
+    if not TYPE_CHECKING:
+        def __getattr__(self, name):
+            return hints.attribute(self, name, hints.OF_OPTIMIZERS)
+
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for group in self.groups:
@@ -108,6 +114,7 @@ class Optimizer:
                         if name not in state:
                             state[name] = np.full(p.shape, self._initial(group), p.dtype)
             if ready:
+                writes(f"{type(self).__name__}.step()", ready)
                 self._update(group, ready, [_gradient(p) for p in ready])
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:

@@ -486,7 +486,6 @@ ERRORS = [
     (lambda: nn.LSTM(3, 4, 0), ["LSTM", "num_layers", "0"]),
     (lambda: nn.LSTM(3, 4, max_steps=-1), ["LSTM", "max_steps", "-1"]),
     (lambda: nn.LSTM(3, 4, dropout=1.5), ["LSTM", "dropout", "1.5", "[0, 1]"]),
-    (lambda: nn.GRU(3, 4, dropout=True), ["GRU", "dropout", "True"]),
     (lambda: nn.GRU(3, 4, dropout=np.nan), ["GRU", "dropout", "nan"]),
     (lambda: nn.RNN(3, 4, norm="group"), ["RNN", "norm", "'group'", '"layer"', '"batch"']),
     (lambda: nn.LSTM(3, 4, norm=1), ["LSTM", "norm", "1"]),
@@ -521,6 +520,7 @@ def test_errors_name_the_layer_and_what_is_wrong(call, words):
 
 @pytest.mark.parametrize("call, words", [
     (lambda: nn.StepNorm(3, 3, gamma_init="a"), ["StepNorm", "gamma_init", "str"]),
+    (lambda: nn.GRU(3, 4, dropout=True), ["GRU", "dropout", "bool"]),
     (lambda: nn.RNN(3, 4)(None), ["RNN", "x", "NoneType"]),
     (lambda: nn.RNN(3, 4)(np.ones((2, 3, 3), int)), ["RNN", "int64", "float32"]),
     (lambda: nn.RNN(3, 4)(SEQUENCE.astype(np.float64)), ["float64", "float32"]),

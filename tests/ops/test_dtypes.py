@@ -91,7 +91,8 @@ def test_numbers_and_other_dtypes_as_in_numpy(f):
         for number in (2, 1.5, True, 300):
             same(f, md.tensor(x), number, numpys(f, x, number))
             same(f, number, md.tensor(x), numpys(f, number, x))
-            same(f, md.tensor(x), np.asarray(number), numpys(f, x, number))    # 0-d: weak too
+            scalar = np.asarray(number)         # with a dtype of its own
+            same(f, md.tensor(x), scalar, numpys(f, x, scalar))
 
 
 @pytest.mark.parametrize("f", RELATIONS, **BY_NAME)
@@ -125,14 +126,6 @@ def test_an_array_operand_gets_no_gradient_but_gives_one():
     x = md.tensor(uniform(2, 3, seed=1), requires_grad=True)
     (array * x + x / array).sum().backward()
     np.testing.assert_allclose(x.grad, array + 1 / array, rtol=1e-6)
-
-
-def test_numpys_functions_do_not_take_tensors_apart():
-    """np.exp(tensor) would lose the graph: it is an error."""
-    with pytest.raises(TypeError):
-        np.exp(md.tensor([1.0]))
-    with pytest.raises(TypeError):
-        np.add(np.ones(1), md.tensor([1.0]))
 
 
 def test_in_place_operators_make_new_tensors():

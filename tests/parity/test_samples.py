@@ -190,6 +190,8 @@ OPERATIONS = {
     "maximum": md.maximum, "minimum": md.minimum,
     "sum": reduction(md.sum), "mean": reduction(md.mean), "amax": reduction(md.max),
     "amin": reduction(md.min), "var": variance(md.var), "std": variance(md.std),
+    "any": reduction(md.any), "all": reduction(md.all),
+    "floor_divide": md.floor_divide, "remainder": md.remainder,
     "argmax": lambda x, dim=None, keepdim=False: NotImplemented if x.ndim == 0 else
     md.argmax(x, dim, keepdim),
     "argmin": lambda x, dim=None, keepdim=False: NotImplemented if x.ndim == 0 else
@@ -273,3 +275,15 @@ def test_samples(name):
                     assert_close(g, right_g.numpy(), f"gradient of {name} {sample}")
         done += 1
     assert done >= 1, "no sample was run"
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_numbers_are_operands_of_ours(name):
+    """PyTorch's samples call numbers as operands of these two an error; here, as in NumPy and as
+    PyTorch's other operations have it, they are operands like any other."""
+    (op, *_) = (op for op in op_db if op.name == name)
+    for wrong in op.error_inputs("cpu"):
+        given = [v.numpy() if isinstance(v, torch.Tensor) else v
+                 for v in (wrong.sample_input.input, *wrong.sample_input.args)]
+        got = getattr(md, name)(*(md.tensor(v) if isinstance(v, np.ndarray) else v for v in given))
+        np.testing.assert_array_equal(got, getattr(np, name)(*given))

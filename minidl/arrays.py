@@ -1,0 +1,34 @@
+"""What is taken as an array: NumPy's, lists of numbers, and what other libraries give as one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def array_like(obj: Any) -> bool:
+    """Whether an object is an array, or gives one: tensors of other libraries, pictures, tables."""
+    return hasattr(obj, "__array__") or hasattr(obj, "__array_interface__")
+
+
+def plain_array(obj: Any) -> np.ndarray:
+    """obj as an array: values with a dtype keep it, Python floats (in lists too) are float32.
+
+    TypeError for what gives no array, such as another library's tensor that requires a gradient.
+    """
+    try:
+        array = np.asarray(obj)
+    except (RuntimeError, TypeError) as error:
+        hint = ("; detach() it first: gradients do not pass from one library to the other"
+                if "requires grad" in str(error) else "")
+        raise TypeError(f"a {type(obj).__module__}.{type(obj).__qualname__} that gives no array: "
+                        f"{error}{hint}") from None
+    return array.astype(np.float32) if array.dtype == np.float64 and not _has_typed(obj) else array
+
+
+def _has_typed(obj: Any) -> bool:
+    """Whether there is anything with a dtype of its own in lists and tuples."""
+    if isinstance(obj, (list, tuple)):
+        return any(_has_typed(inner) for inner in obj)
+    return array_like(obj)

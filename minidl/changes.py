@@ -1,0 +1,127 @@
+"""What minidl itself has written to since a graph was made: so that a backward which needs the
+values of before says so, instead of computing with others.
+
+Whoever writes into the array of a leaf or a buffer (an optimizer's step, `load_state_dict`) calls
+`writes` first. Graph and writes share one clock, so that an operation costs nothing: when a
+backward walk begins, one comparison tells whether anything was written after its oldest node was
+made. Only then is it found out whether memory that a node has kept was written to. A new array in
+place of the old one (`.data = `, `astype`) is no such write: the old one is still what it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+if TYPE_CHECKING:
+    from .autograd import Function
+    from .tensor import Tensor
+
+tick = itertools.count(1).__next__      # the clock: nodes and writes are ordered by it
+_last = 0                               # when the last write was
+
+
+class Written:
+    """Memory that has been written to: when last, and by what."""
+
+    __slots__ = ("bounds", "last", "owner", "shape")
+
+    def __init__(self, array: np.ndarray, owner: weakref.ref[np.ndarray]) -> None:
+        self.shape, self.bounds, self.owner = array.shape, byte_bounds(array), owner
+        self.last = 0, ""
+
+
+# By the first and the last address of the memory; as long as that lives.
+_written: dict[tuple[int, int], Written] = {}
+
+
+def writes(by: str, leaves: Iterable[Tensor], buffers: Iterable[np.ndarray] = ()) -> None:
+    """Say that the arrays of leaves, and buffers, are going to be written to, and by what."""
+    global _last
+    change = tick(), by
+    for x in leaves:
+        (x._written or _record_of(x)).last = change
+    for array in buffers:
+        _record(array).last = change
+    _last = tick()      # not the same: another thread may have set a later one
+
+
+def _record_of(x: Tensor) -> Written:
+    x._expose()         # what is still to be computed from its array is computed before
+    record = x._written = _record(x._values())
+    return record
+
+
+def _record(array: np.ndarray) -> Written:
+    """The record of an array's memory, kept until the memory is given back."""
+    bounds = byte_bounds(array)
+    found = _written.get(bounds)
+    if found is None or found.owner() is None:
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base      # views of the memory keep this one alive
+        found = Written(array, weakref.ref(owner, lambda ref: _forget(bounds, ref)))
+        _written[bounds] = found
+    return found
+
+
+def _forget(bounds: tuple[int, int], owner: weakref.ref[np.ndarray]) -> None:
+    found = _written.get(bounds)
+    if found is not None and found.owner is owner:
+        del _written[bounds]
+
+
+def check(nodes: list[Function]) -> None:
+    """RuntimeError if one of the nodes, oldest first, has kept memory that was written to since."""
+    if not nodes or nodes[0]._order > _last:
+        return
+    oldest = nodes[0]._order
+    # A list at once: the garbage collector may take records away at any time.
+    recent = [record for record in list(_written.values()) if record.last[0] > oldest]
+    for node in nodes:
+        if node._order > _last:
+            return
+        later = [record for record in recent if record.last[0] > node._order]
+        kept = {name: v for name, v in list(node.__dict__.items()) if not name.startswith("_")}
+        for array in _arrays(kept, set()):
+            start, end = byte_bounds(array)
+            for record in later:
+                first, after = record.bounds
+                if first < end and start < after:
+                    raise RuntimeError(
+                        f"backward: {type(node).__name__} needs the values, of shape "
+                        f"{record.shape}, that it was computed from, but {record.last[1]} has "
+                        f"changed them since; call backward before that, or compute the forward "
+                        f"again after it")
+
+
+def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:
+    """The arrays in what a node has kept."""
+    from .tensor import Tensor
+
+    if isinstance(value, np.ndarray):
+        if value.size:
+            yield value
+        return
+    inside: Iterable[Any] = ()
+    if isinstance(value, dict):
+        inside = value.values()
+    elif isinstance(value, (list, tuple)):
+        inside = value
+    elif isinstance(value, functools.partial):
+        inside = (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, Tensor):
+        inside = (value._array, value._deferred)
+    elif type(value).__module__.startswith("minidl."):
+        inside = vars(value).values() if hasattr(value, "__dict__") else ()
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    for item in inside:
+        yield from _arrays(item, seen)

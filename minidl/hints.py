@@ -1,0 +1,165 @@
+"""What names of PyTorch and Keras are called here: for the errors of those who come from there.
+
+Nothing in this file runs unless a name is wrong: `__getattr__` of a module or a tensor is asked for
+what is not there, and arguments of other names end in a function's last parameter, `**other`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LAST = "channels are the last axis here"
+ONE_DEVICE = "everything is computed on the CPU: leave it out"
+
+# What to write instead, by the name that was written.
+TENSOR = {
+    "view": "reshape", "view_as": "x.reshape(other.shape)", "reshape_as": "x.reshape(other.shape)",
+    "permute": "transpose", "swapaxes": "transpose", "t": "x.T", "mT": "transpose",
+    "unsqueeze": "expand_dims", "contiguous": "x itself: tensors always are",
+    "is_contiguous": "True: tensors always are", "dim": "x.ndim", "ndimension": "x.ndim",
+    "numel": "x.size", "nelement": "x.size", "cpu": f"x itself: {ONE_DEVICE}",
+    "cuda": f"x itself: {ONE_DEVICE}", "to": f"astype, for another dtype; {ONE_DEVICE}",
+    "device": ONE_DEVICE, "type": "astype", "float": "x.astype(np.float32)",
+    "double": "x.astype(np.float64)", "long": "x.astype(np.int64)", "int": "x.astype(np.int32)",
+    "bool": "x.astype(bool)", "half": "x.astype(np.float32): there is no training in float16",
+    "bfloat16": "x.astype(np.float32): there is no training in bfloat16",
+    "norm": "md.sqrt((x * x).sum())", "square": "x * x", "pow": "x ** y", "add": "x + y",
+    "sub": "x - y", "mul": "x * y", "div": "x / y", "matmul": "x @ y", "mm": "x @ y",
+    "bmm": "x @ y", "dot": "x @ y", "neg": "-x", "clamp": "clip", "expand": "broadcast_to",
+    "expand_as": "md.broadcast_to(x, other.shape)", "repeat": "md.concatenate or broadcast_to",
+    "chunk": "split", "unbind": "tuple(x)", "amax": "max", "amin": "min", "tolist":
+    "x.data.tolist()", "clone": "md.tensor(x), or x * 1 within the graph", "copy": "md.tensor(x)",
+    "new_zeros": "md.zeros", "zero_": "x.data[...] = 0", "fill_": "x.data[...] = value",
+    "copy_": "x.data[...] = values", "add_": "x.data += y", "mul_": "x.data *= y",
+    "detach_": "detach", "requires_grad_": "x.requires_grad = True", "is_leaf":
+    "x.requires_grad, True of leaves and results alike", "grad_fn": "x.requires_grad",
+    "eq": "x == y", "ne": "x != y", "lt": "x < y", "gt": "x > y", "le": "x <= y", "ge": "x >= y",
+    "masked_fill": "md.where", "index_select": "x[indices]", "gather": "x[indices]",
+    "ravel": "flatten", "round": "np.round(x.data)",
+}
+FUNCTIONS = {
+    "cat": "md.concatenate", "concat": "md.concatenate", "permute": "md.transpose",
+    "unsqueeze": "md.expand_dims", "view": "md.reshape", "clamp": "md.clip", "mm": "md.matmul",
+    "bmm": "md.matmul", "dot": "md.matmul", "square": "x * x", "pow": "md.power",
+    "sub": "md.subtract", "mul": "md.multiply", "div": "md.divide", "neg": "md.negative",
+    "absolute": "md.abs", "from_numpy": "md.tensor", "as_tensor": "md.tensor or md.Tensor",
+    "array": "md.tensor", "asarray": "md.Tensor", "amax": "md.max", "amin": "md.min",
+    "chunk": "md.split", "norm": "md.sqrt((x * x).sum())", "randint":
+    "md.tensor(rng.integers(...)), of a NumPy generator", "linspace": "md.tensor(np.linspace(...))",
+    "empty": "md.zeros", "device": ONE_DEVICE, "cuda": ONE_DEVICE, "enable_grad":
+    "no md.no_grad() around it", "inference_mode": "md.no_grad",
+    "conv2d": f"md.conv ({LAST})", "conv_transpose2d": f"md.conv_transpose ({LAST})",
+    "max_pool2d": f"md.max_pool ({LAST})", "avg_pool2d": f"md.avg_pool ({LAST})",
+    "linear": "x @ weight + bias", "relu6": "md.clip(x, 0, 6)", "swish": "md.silu",
+    "binary_cross_entropy": "md.binary_cross_entropy_with_logits, of the values before the sigmoid",
+    "smooth_l1_loss": "md.huber_loss", "seed": "md.manual_seed", "float32": "np.float32",
+    "float64": "np.float64", "int64": "np.int64", "utils": "minidl.data and minidl.optim",
+    "save_state_dict": "md.save", "compile": "nn.fold(model.eval())", "Sequential": "nn.Sequential",
+    "Module": "nn.Layer", "Parameter": "nn.Parameter", "layers": "minidl.nn", "losses":
+    "functions: md.cross_entropy, md.mse_loss ...", "optimizers": "minidl.optim",
+}
+OF_LAYERS = {
+    "to": f"astype, for another dtype; {ONE_DEVICE}", "cuda": ONE_DEVICE, "cpu": ONE_DEVICE,
+    "float": "astype(np.float32)", "double": "astype(np.float64)", "half":
+    "nothing: there is no training in float16", "modules": "named_layers", "named_modules":
+    "named_layers", "named_children": "children", "add_module": "an attribute: self.name = layer",
+    "register_module": "an attribute: self.name = layer", "register_buffer":
+    "an attribute: self.name = array", "register_parameter":
+    "an attribute: self.name = nn.Parameter",
+    "buffers": "named_buffers", "requires_grad_": "freeze", "get_weights": "state_dict",
+    "set_weights": "load_state_dict", "save_weights": "md.save(path, model.state_dict())",
+    "load_weights": "model.load_state_dict(md.load(path))", "trainable": "freeze",
+}
+OF_OPTIMIZERS = {
+    "param_groups": "groups", "learning_rate": "lr", "add_param_group":
+    "groups given at the start: [{\"params\": ...}, ...]", "minimize":
+    "loss.backward(), then step()", "apply_gradients": "step()",
+}
+LAYERS = {
+    "Module": "nn.Layer", "ModuleList": "nn.LayerList", "ModuleDict": "a dict of layers",
+    "Linear": "nn.Dense", "LazyLinear": "nn.Dense", "Conv2d": f"nn.Conv ({LAST})",
+    "Conv2D": "nn.Conv", "ConvTranspose2d": f"nn.ConvTranspose ({LAST})", "Conv2DTranspose":
+    "nn.ConvTranspose", "DepthwiseConv2D": "nn.Conv with groups=channels",
+    "BatchNorm1d": f"nn.BatchNorm, for every rank ({LAST})",
+    "BatchNorm2d": f"nn.BatchNorm, for every rank ({LAST})",
+    "BatchNorm3d": f"nn.BatchNorm, for every rank ({LAST})",
+    "BatchNormalization": "nn.BatchNorm", "LayerNormalization": "nn.LayerNorm",
+    "GroupNormalization": "nn.GroupNorm", "InstanceNorm1d": f"nn.InstanceNorm ({LAST})",
+    "InstanceNorm2d": f"nn.InstanceNorm ({LAST})", "MaxPool2d": f"nn.MaxPool ({LAST})",
+    "MaxPooling2D": "nn.MaxPool", "AvgPool2d": f"nn.AvgPool ({LAST})", "AveragePooling2D":
+    "nn.AvgPool", "AdaptiveAvgPool2d": "nn.GlobalAvgPool, for an output of one place",
+    "GlobalAveragePooling2D": "nn.GlobalAvgPool", "Dropout2d": "nn.Dropout", "SimpleRNN": "nn.RNN",
+    "CrossEntropyLoss": "the function md.cross_entropy", "NLLLoss": "the function md.nll_loss",
+    "MSELoss": "the function md.mse_loss", "L1Loss": "the function md.l1_loss",
+    "SmoothL1Loss": "the function md.huber_loss", "HuberLoss": "the function md.huber_loss",
+    "BCELoss": "the function md.binary_cross_entropy_with_logits, of the values before the sigmoid",
+    "BCEWithLogitsLoss": "the function md.binary_cross_entropy_with_logits",
+    "LogSoftmax": "the function md.log_softmax", "Softplus": "the function md.softplus",
+    "ELU": "the function md.elu", "functional": "minidl itself: md.relu, md.conv ...",
+    "utils": "minidl.optim.clip_grad_norm, nn.weight_norm", "Input": "nothing: layers take arrays",
+    "Activation": "nn.ReLU, nn.Tanh ...", "Tensor": "md.Tensor",
+}
+OPTIMIZERS = {
+    "lr_scheduler": "minidl.optim itself: optim.StepLR, optim.CosineLR ...", "Adadelta":
+    "optim.RMSprop", "CosineAnnealingLR": "optim.CosineLR", "MultiStepLR": "optim.StepLR",
+    "LinearLR": "optim.WarmupLR", "ReduceLROnPlateau": "optim.ReduceOnPlateau", "SequentialLR":
+    "optim.SequenceLR", "clip_grad_norm_": "optim.clip_grad_norm", "schedules":
+    "minidl.optim itself: optim.StepLR, optim.CosineLR ...",
+}
+DATA = {
+    "Dataset": "any object with len and dataset[i] -> (image, label)", "TensorDataset":
+    "data.ArrayDataset", "Subset": "a slice: data.ArrayDataset(*dataset[indices])",
+    "IterableDataset": "any object with len and dataset[i] -> (image, label)",
+    "cifar10": "data.CIFAR10", "fashion_mnist": "data.FashionMNIST",
+}
+ARGUMENTS = {
+    "dim": "axis", "dims": "axis", "keepdim": "keepdims", "axes": "axis", "keep_dims": "keepdims",
+    "unbiased": "ddof (1 for unbiased=True)", "correction": "ddof", "input": "x", "start_dim":
+    "first_axis", "num_workers": "prefetch, the batches that a thread prepares", "pin_memory":
+    f"nothing: {ONE_DEVICE}", "collate_fn": "transform, a function of the images of a batch",
+    "persistent_workers": "prefetch", "prefetch_factor": "prefetch", "generator": "seed",
+}
+
+
+def attributes_of(module: str, names: dict[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a module, which is called for names that it does not have."""
+    def __getattr__(name: str) -> Any:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}"
+                             f"{_instead(names, name)}", name=name)
+    return __getattr__
+
+
+def no_attribute(name: str) -> AttributeError:
+    """The error of a tensor that has no such attribute."""
+    return AttributeError(f"a tensor has no attribute {name!r}{_instead(TENSOR, name)}", name=name)
+
+
+def attribute(x: Any, name: str, names: dict[str, str]) -> Any:
+    """What the `__getattr__` of a class with these hints does: it raises AttributeError."""
+    if name in names:
+        raise AttributeError(f"{type(x).__name__!r} object has no attribute {name!r}"
+                             f"{_instead(names, name)}", name=name, obj=x)
+    return object.__getattribute__(x, name)     # once more, for the error of its own
+
+
+def unexpected(where: str, other: dict[str, Any]) -> TypeError:
+    """The error of a function that has no such argument."""
+    name = next(iter(other))
+    return TypeError(f"{where}() got an unexpected keyword argument {name!r}"
+                     f"{_instead(ARGUMENTS, name)}")
+
+
+def takes_no_others(function: F) -> F:
+    """For a function whose `**other` is there for `unexpected` alone: its signature without it."""
+    signature = inspect.signature(function)
+    function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD])
+    return function
+
+
+def _instead(names: dict[str, str], name: str) -> str:
+    return f"; here: {names[name]}" if name in names else ""

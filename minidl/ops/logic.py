@@ -1,0 +1,93 @@
+"""Comparisons, and operations of booleans and integers. None of them has a gradient.
+
+Operands of `compare` and `bitwise` as in `ops.math`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..hints import takes_no_others, unexpected
+from ..tensor import Tensor
+from .common import as_tensor, normalize_axes
+from .math import check_broadcast, operands
+
+
+def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
+    """A bool tensor: a NumPy comparison, element by element, broadcast. What the operators == != <
+    <= > >= call; no gradient.
+
+    >>> md.compare(np.less, md.tensor([1., 2.]), 1.5)
+    tensor([ True, False], dtype=bool)
+    """
+    where = relation.__name__
+    a, b = operands(where, a, b)
+    check_broadcast(where, a, b)
+    return Tensor(np.asarray(relation(a._values() if isinstance(a, Tensor) else a,
+                                      b._values() if isinstance(b, Tensor) else b)))
+
+
+def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
+    """A NumPy operation on booleans, or on the bits of integers, element by element, broadcast:
+    np.bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift, or np.invert of `a` alone.
+    What the operators & | ^ << >> ~ call; no gradient. TypeError for floats.
+
+    >>> x = md.tensor([1., 2., 3.])
+    >>> md.bitwise(np.bitwise_and, x > 1, x < 3)
+    tensor([False,  True, False], dtype=bool)
+    """
+    name = operation.__name__
+    given = (a,) if operation.nin == 1 else (a, b)
+    for x in given:
+        dtype = as_tensor(x, name, "operand").dtype
+        if dtype.kind not in "iub":
+            raise TypeError(f"{name}: operands must be booleans or integers, got {dtype}; "
+                            f"comparisons make booleans: (x > 0) & (x < 1)")
+    if operation.nin == 1:
+        return Tensor(np.asarray(operation(as_tensor(a, name)._values())))
+    return compare(operation, a, b)
+
+
+def floor_divide(a: Any, b: Any) -> Tensor:
+    """The largest whole number that is not above a / b, broadcast as in NumPy; the operator //. No
+    gradient: it is constant between its steps. Integers stay integers, 0 where they are divided
+    by 0.
+
+    >>> md.floor_divide(md.tensor([7., -7.]), 2)
+    tensor([ 3., -4.])
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return compare(np.floor_divide, a, b)
+
+
+@takes_no_others
+def any(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+    """Whether any value over axis (None: all axes; an int or a tuple of ints) is not 0; NaN is not.
+
+    >>> md.any(md.tensor([[0., 1.], [0., 0.]]), axis=1)
+    tensor([ True, False], dtype=bool)
+    """
+    if other:
+        raise unexpected("any", other)
+    return _reduced(np.any, "any", x, axis, keepdims)
+
+
+@takes_no_others
+def all(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+    """Whether all values over axis (None: all axes; an int or a tuple of ints) are not 0; NaN is
+    not.
+
+    >>> md.all(md.tensor([[0., 1.], [2., 1.]]), axis=1)
+    tensor([False,  True], dtype=bool)
+    """
+    if other:
+        raise unexpected("all", other)
+    return _reduced(np.all, "all", x, axis, keepdims)
+
+
+def _reduced(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+    t = as_tensor(x, where)
+    axes = normalize_axes(axis, t.ndim, where)
+    return Tensor(np.asarray(function(t._values(), axis=axes, keepdims=keepdims)))

@@ -1,0 +1,148 @@
+"""NumPy's functions of tensors: np.mean(t), np.exp(t), np.stack([t, u]).
+
+What minidl has under the same name, with the arguments given, is computed by minidl, and records a
+graph. Everything else is computed by NumPy from the values, where no gradient is lost by that.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..grad_mode import is_recording
+from ..tensor import Tensor
+from . import create, logic, math, reduce, select, shape
+from .activation import tanh
+from .einsum import einsum
+from .linalg import matmul
+
+UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: math.add, np.subtract: math.subtract, np.multiply: math.multiply,
+    np.divide: math.divide, np.floor_divide: logic.floor_divide, np.remainder: math.remainder,
+    np.power: math.power, np.maximum: math.maximum, np.minimum: math.minimum,
+    np.matmul: matmul, np.negative: math.negative, np.absolute: math.abs, np.exp: math.exp,
+    np.log: math.log, np.sqrt: math.sqrt, np.tanh: tanh, np.square: lambda x: math.multiply(x, x),
+    **{f: partial(logic.compare, f) for f in (
+        np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)},
+    **{f: partial(logic.bitwise, f) for f in (
+        np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.left_shift,
+        np.right_shift)},
+}
+
+AXIS = {"a": "x", "axis": "axis"}
+REDUCTION = {**AXIS, "keepdims": "keepdims"}
+LIKE = {"a": "x", "dtype": "dtype"}
+# Ours, and what NumPy's arguments are called there; with any other argument NumPy computes.
+FUNCTIONS: dict[Any, tuple[Callable[..., Any], dict[str, str]]] = {
+    np.sum: (reduce.sum, REDUCTION), np.mean: (reduce.mean, REDUCTION),
+    np.max: (reduce.max, REDUCTION), np.amax: (reduce.max, REDUCTION),
+    np.min: (reduce.min, REDUCTION), np.amin: (reduce.min, REDUCTION),
+    np.var: (reduce.var, {**REDUCTION, "ddof": "ddof"}),
+    np.std: (reduce.std, {**REDUCTION, "ddof": "ddof"}),
+    np.any: (logic.any, REDUCTION), np.all: (logic.all, REDUCTION),
+    np.argmax: (reduce.argmax, REDUCTION), np.argmin: (reduce.argmin, REDUCTION),
+    np.clip: (select.clip, {"a": "x", "a_min": "a_min", "a_max": "a_max", "min": "min",
+                            "max": "max"}),
+    np.where: (select.where, {"condition": "condition", "x": "a", "y": "b"}),
+    np.reshape: (shape.reshape, {"a": "x", "shape": "shape", "newshape": "shape"}),
+    np.ravel: (shape.flatten, {"a": "x"}), np.transpose: (shape.transpose, {"a": "x",
+                                                                            "axes": "axes"}),
+    np.expand_dims: (shape.expand_dims, AXIS), np.squeeze: (shape.squeeze, AXIS),
+    np.broadcast_to: (shape.broadcast_to, {"array": "x", "shape": "shape"}),
+    np.flip: (shape.flip, {"m": "x", "axis": "axis"}),
+    np.pad: (shape.pad, {"array": "x", "pad_width": "pad_width", "mode": "mode",
+                         "constant_values": "constant_values"}),
+    np.concatenate: (shape.concatenate, {"arrays": "tensors", "axis": "axis"}),
+    np.stack: (shape.stack, {"arrays": "tensors", "axis": "axis"}),
+    np.split: (shape.split, {"ary": "x", "indices_or_sections": "sections", "axis": "axis"}),
+    np.einsum: (einsum, {}),
+    np.zeros_like: (create.zeros_like, LIKE), np.ones_like: (create.ones_like, LIKE),
+    np.full_like: (create.full_like, {**LIKE, "fill_value": "value"}),
+    # Of the tensor itself: a result that is still to be computed may go on waiting.
+    np.shape: (lambda x: x.shape, {"a": "x"}), np.ndim: (lambda x: x.ndim, {"a": "x"}),
+    np.size: (lambda x: x.size, {"a": "x"}),
+}
+
+
+def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
+                ) -> Any:
+    """What `Tensor.__array_ufunc__` does with what is not in UFUNCS."""
+    for out in options.get("out", ()):
+        if isinstance(out, Tensor):
+            raise TypeError(f"np.{ufunc.__name__}: out is a tensor, which is not written to: give "
+                            f"its .data array")
+    name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+    return _of_values(name, getattr(ufunc, method), inputs, options)
+
+
+def apply_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What `Tensor.__array_function__` does."""
+    found = FUNCTIONS.get(function)
+    if found is not None:
+        ours, names = found
+        if function is np.einsum:
+            if not options and isinstance(args[0], str):
+                return ours(*args)
+        elif (given := _renamed(function, names, args, options)) is not None:
+            first = next(iter(given))
+            return ours(given.pop(first), **given)
+    module = function.__module__.removeprefix("numpy").removeprefix(".")
+    name = f"{module}.{function.__name__}" if module else function.__name__
+    return _of_values(name, function, args, options)
+
+
+def _renamed(function: Any, names: dict[str, str], args: tuple[Any, ...], options: dict[str, Any]
+             ) -> dict[str, Any] | None:
+    """The arguments by our names; None if we do not have all of them."""
+    signature = inspect.signature(function)
+    given = dict(signature.bind(*args, **options).arguments)
+    given.update(given.pop("kwargs", {}))       # of np.pad
+    if function is np.where and len(given) != 3:
+        return None
+    result = {}
+    for name, value in given.items():
+        parameter = signature.parameters.get(name)
+        if name in names:
+            result[names[name]] = value
+        elif parameter is None or value is not parameter.default:
+            return None
+    return result
+
+
+def _of_values(name: str, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """NumPy's result for the values of the tensors; an error if that would lose a gradient."""
+    wanted = False
+
+    def plain(value: Any) -> Any:
+        nonlocal wanted
+        if isinstance(value, Tensor):
+            wanted = wanted or value.requires_grad
+            return value.data
+        if type(value) in (list, tuple):
+            return type(value)([plain(v) for v in value])
+        return value
+
+    values, rest = plain(args), {key: plain(value) for key, value in options.items()}
+    lost = wanted and is_recording()
+    if lost and "out" in rest and _has_floats(rest["out"]):     # before anything is written to it
+        raise _gradient_lost(name)
+    result = function(*values, **rest)
+    if lost and _has_floats(result):
+        raise _gradient_lost(name)
+    return result
+
+
+def _gradient_lost(name: str) -> TypeError:
+    return TypeError(f"np.{name}: minidl has no such operation with these arguments, and NumPy "
+                     f"would lose the gradient: give it the values, x.data, or compose the "
+                     f"operation of minidl's")
+
+
+def _has_floats(result: Any) -> bool:
+    if isinstance(result, (list, tuple)):
+        return any(_has_floats(item) for item in result)
+    return isinstance(result, (np.ndarray, np.floating)) and result.dtype.kind == "f"

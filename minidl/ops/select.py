@@ -1,0 +1,116 @@
+"""Which values, within which limits, in which dtype: where, clip, astype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Function
+from ..tensor import Tensor
+from .common import as_tensor
+from .math import Binary, check_broadcast, operand, operands
+from .reduce import sum_to
+
+
+class Where(Binary):
+    """y = a where condition, else b;  da = dy where condition, db = dy elsewhere."""
+
+    def forward(self, a: Any, b: Any, condition: np.ndarray) -> np.ndarray:
+        self.shapes(a, b)
+        self.condition = condition
+        return np.where(condition, a, b)
+
+    def backward(self, dy: np.ndarray) -> Any:
+        zero = dy.dtype.type(0)
+        return self.reduced(np.where(self.condition, dy, zero), np.where(self.condition, zero, dy))
+
+
+class Clip(Function):
+    """y = x limited to [low, high];  dx = dy inside (bounds included), dlow = dy where x is
+    below, dhigh = dy where x (or low) is above."""
+
+    def forward(self, x: np.ndarray, low: Any, high: Any) -> np.ndarray:
+        y = np.clip(x, low, high)
+        self.below = np.zeros(y.shape, bool) if low is None else np.less(x, low)
+        self.above = np.zeros(y.shape, bool) if high is None else np.greater(
+            x if low is None else np.where(self.below, low, x), high)
+        self.shapes = [np.shape(v) for v in (x, low, high)]
+        return y
+
+    def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
+        places = (~(self.below | self.above), self.below & ~self.above, self.above)
+        zero = dy.dtype.type(0)
+        return tuple([sum_to(np.where(place, dy, zero), shape) if wanted else None
+                      for place, shape, wanted in zip(places, self.shapes, self.needs_grad,
+                                                      strict=True)])
+
+
+class Cast(Function):
+    """y = x in another dtype;  dx = dy in x's."""
+
+    def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        self.before = x.dtype
+        return x.astype(dtype)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return dy.astype(self.before)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """a where condition is true, else b; all three broadcast.
+
+    >>> x = md.tensor([-1., 2.])
+    >>> md.where(x > 0, x, 0)
+    tensor([0., 2.])
+    """
+    mask = np.array(as_tensor(condition, "where", "condition")._values(), bool)
+    a, b = operands("where", a, b)
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        a = as_tensor(a, "where")
+    shape_a, shape_b = (v.shape if isinstance(v, Tensor) else () for v in (a, b))
+    try:
+        np.broadcast_shapes(mask.shape, shape_a, shape_b)
+    except ValueError:
+        raise ValueError(f"where: shapes {mask.shape}, {shape_a} and {shape_b} "
+                         f"do not broadcast") from None
+    return Where.apply(a, b, condition=mask)
+
+
+def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+         ) -> Tensor:
+    """x limited to [a_min, a_max]; either bound may be None, or a tensor or array that broadcasts
+    (bounds that are tensors get gradients too). Where a_min > a_max, the result is a_max. The
+    bounds may be given as `min` and `max`, as in NumPy.
+
+    The gradient goes to x inside (bounds included), to the bound outside. ValueError if both bounds
+    are None.
+
+    >>> md.clip(md.tensor([-2., 0.5, 3.]), 0, 1)
+    tensor([0. , 0.5, 1. ])
+    """
+    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
+        raise ValueError("clip: a bound is given twice, as a_min or a_max and as min or max")
+    x = as_tensor(x, "clip")
+    low, high = (None if v is None else operand(v, x, "clip")
+                 for v in (min if a_min is None else a_min, max if a_max is None else a_max))
+    if low is None and high is None:
+        raise ValueError("clip: give at least one of a_min and a_max")
+    check_broadcast("clip", x, low)
+    check_broadcast("clip", x, high)
+    return Clip.apply(x, low, high)
+
+
+def astype(x: Any, dtype: Any) -> Tensor:
+    """x in another dtype; the gradient comes back in x's. x itself if the dtype is the same.
+
+    TypeError for a dtype that is not of real numbers.
+
+    >>> md.astype(md.arange(3), np.float32)
+    tensor([0., 1., 2.])
+    """
+    t = as_tensor(x, "astype")
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "fiub":
+        raise TypeError(f"astype: dtype must be of numbers, got {dtype}")
+    return t if t.dtype == dtype else Cast.apply(t, dtype=dtype)

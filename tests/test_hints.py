@@ -1,0 +1,96 @@
+"""Names of PyTorch and Keras: the error says what they are called here."""
+
+import copy
+import importlib
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import data, hints, nn, optim
+from tests.harness import errors_of, refuses
+
+X = md.tensor([[1.0, 2.0]])
+PAIRS = data.ArrayDataset(np.zeros((4, 2)), np.zeros(4))
+MODEL = nn.Dense(2, 2)
+
+test_errors = errors_of([
+    (lambda: X.view(2, 1), AttributeError, "a tensor has no attribute 'view'; here: reshape"),
+    (lambda: X.permute(1, 0), AttributeError, "'permute'", "transpose"),
+    (lambda: X.unsqueeze(0), AttributeError, "'unsqueeze'", "expand_dims"),
+    (lambda: X.cpu(), AttributeError, "'cpu'", "x itself", "CPU"),
+    (lambda: X.to("cpu"), AttributeError, "'to'", "astype", "CPU"),
+    (lambda: X.float(), AttributeError, "'float'", "astype(np.float32)"),
+    (lambda: X.norm(), AttributeError, "'norm'", "md.sqrt"),
+    (lambda: X.dim(), AttributeError, "'dim'", "x.ndim"),
+    (lambda: X.nonsense, AttributeError, "a tensor has no attribute 'nonsense'"),
+    (lambda: md.cat([X, X]), AttributeError, "'cat'; here: md.concatenate"),
+    (lambda: md.nonsense, AttributeError, "module 'minidl' has no attribute 'nonsense'"),
+    (lambda: nn.Conv2d(1, 2, 3), AttributeError, "'minidl.nn'", "'Conv2d'", "nn.Conv", "last"),
+    (lambda: nn.Linear(1, 2), AttributeError, "'Linear'; here: nn.Dense"),
+    (lambda: nn.BatchNorm2d(1), AttributeError, "nn.BatchNorm"),
+    (lambda: nn.CrossEntropyLoss(), AttributeError, "md.cross_entropy"),
+    (lambda: nn.Module, AttributeError, "nn.Layer"),
+    (lambda: data.Dataset, AttributeError, "'Dataset'", "len"),
+    (lambda: optim.lr_scheduler, AttributeError, "'lr_scheduler'", "optim.StepLR"),
+    (lambda: MODEL.to("cpu"), AttributeError, "'Dense' object has no attribute 'to'", "CPU"),
+    (lambda: MODEL.nonsense, AttributeError, "'Dense' object has no attribute 'nonsense'"),
+    (lambda: optim.SGD(MODEL.parameters(), 1).param_groups, AttributeError, "here: groups"),
+    (lambda: data.DataLoader(PAIRS, num_workers=2), TypeError, "'num_workers'; here: prefetch"),
+])
+FUNCTIONS = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "any", "all", "softmax",
+             "log_softmax", "logsumexp", "flatten", "squeeze", "stack", "concatenate", "flip"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_arguments(name):
+    given = [X, X] if name in ("stack", "concatenate") else X
+    with refuses(TypeError, f"{name}() got an unexpected keyword argument 'dim'; here: axis"):
+        getattr(md, name)(given, dim=0)
+    with refuses(TypeError, f"{name}() got an unexpected keyword argument 'nonsense'"):
+        getattr(md, name)(given, nonsense=0)
+    if name in md.ops.METHODS:
+        with refuses(TypeError, f"{name}()", "'keepdim'; here: keepdims"):
+            getattr(X, name)(keepdim=True)
+
+
+TABLES = {"TENSOR": X, "FUNCTIONS": md, "LAYERS": nn, "OPTIMIZERS": optim, "DATA": data,
+          "OF_LAYERS": MODEL, "OF_OPTIMIZERS": optim.SGD(MODEL.parameters(), lr=1)}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_hint_stands_for_what_there_is(table):
+    have = [name for name in getattr(hints, table) if hasattr(TABLES[table], name)]
+    assert have == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_hints_name_exists(table):
+    """Written as md.name, nn.name, optim.name, data.name, x.name; or alone, of the same owner."""
+    for text in getattr(hints, table).values():
+        for owner, name in re.findall(r"\b(md|nn|optim|data|x|model|np)\.(\w+)", text):
+            place = {"x": X, "model": nn.Layer(), "md": md, "np": np}.get(owner)
+            if place is None:
+                place = importlib.import_module(f"minidl.{owner}")
+            assert hasattr(place, name), text
+        if re.fullmatch(r"\w+", text):
+            assert hasattr(TABLES[table], text), text
+
+
+def test_a_propertys_own_error_is_not_hidden():
+    class Broken(nn.Layer):
+        @property
+        def size(self):
+            return self.missing
+
+    with refuses(AttributeError, "'Broken' object has no attribute 'missing'"):
+        _ = Broken().size
+
+
+def test_copies_do_not_trip_over_hints():
+    for thing in (MODEL, optim.SGD(MODEL.parameters(), lr=1)):
+        assert type(copy.deepcopy(thing)) is type(thing)
+        assert type(pickle.loads(pickle.dumps(thing))) is type(thing)
+    assert not hasattr(MODEL, "__array__")
