@@ -16,6 +16,7 @@ from ..tensor import Tensor
 from . import init
 from .layer import Parameter
 from .linear import positive
+from .mode import mode
 from .population import Tracking, check_momentum
 
 FEW = 8     # values a channel: statistics of fewer are too noisy to go without a word
@@ -149,14 +150,16 @@ class BatchNorm(Tracking):
                              f"got {x.shape}")
         if mask is not None:
             mask = checked_mask(mask, x)
-        if self._populations is not None:
-            return self._populations[0].normalize(self, x, mask)
-        ghosts = self.ghost_batch if self.training else None
-        training = self.training and not self.frozen and not self.stats_frozen
+        instead = self._instead() if mode.statistics else None
+        if isinstance(instead, list):
+            return instead[0].normalize(self, x, mask)
+        training = self.training
+        ghosts = self.ghost_batch if training else None
+        training = training and not self.frozen and not self.stats_frozen
         if training and not self._warned and (
                 mask is not None or ghosts is not None or x.size < FEW * self.features):
             self._look_at(values_of_parts(x.shape, mask, ghosts))
-        if self.num_batches is None or self._of_batch:
+        if self.num_batches is None or instead is not None:
             y = ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask,
                                ghost_batch=ghosts)
         else:

@@ -71,9 +71,10 @@ class StepNorm(Tracking):
             raise ValueError(f"StepNorm expected (N, {self.features}), got {x.shape}")
         training = self.training and not self.frozen and not self.stats_frozen
         row = min(whole(step, "StepNorm", "step", 0), self.max_steps - 1)
-        if self._populations is not None:
-            return self._populations[row].normalize(self, x)
-        if self._of_batch:
+        instead = self._instead()
+        if isinstance(instead, list):
+            return instead[row].normalize(self, x)
+        if instead is not None:
             return ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps)
         if not training:
             trained = np.flatnonzero(self.num_batches)

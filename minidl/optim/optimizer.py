@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from ..nn.layer import Layer, StateError
+from ..nn.layer import Layer
+from ..nn.state import StateError
 from ..tensor import Tensor
 from .arguments import not_negative
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..nn.layer import StateError
+from ..nn.state import StateError
 from .arguments import each, not_negative, not_negative_int, shrinking
 from .optimizer import Optimizer
 from .schedule import optimizer_of, readable

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..nn.layer import StateError
+from ..nn.state import StateError
 from .arguments import (
     Check,
     each,

@@ -145,11 +145,6 @@ def test_items():
     assert images.numpy().tolist() == [[1.0], [2.0]] and labels.tolist() == [3, 4]
 
 
-def test_items_that_are_no_pairs():
-    with pytest.raises(TypeError, match=r"dataset\[0\] must be \(image, label\), not a int"):
-        next(iter(DataLoader([1, 2, 3], 2)))
-
-
 # Order
 
 

@@ -37,8 +37,9 @@ def test_containers_are_sequences(make):
     assert list(held.state_dict()) == ["0.weight", "0.bias", "2.weight"]
     with pytest.raises(IndexError):
         held[3]
-    for stranger in (np.tanh, None, 3, nn.ReLU):
-        with refuses(TypeError, type(held).__name__, type(stranger).__name__):
+    for stranger, name in ((np.tanh, "md.tanh"), (None, "NoneType"), (3, "int"),
+                           (nn.ReLU, "write ReLU(...)"), (dict, "class dict")):
+        with refuses(TypeError, type(held).__name__, name):
             held.append(stranger)
         with refuses(TypeError, type(held).__name__):
             make([*items, stranger])

@@ -28,16 +28,19 @@ class Everything(nn.Layer):
         self.constant = md.ones(2)
         self.function = np.tanh
         self._private = parameter(6)
-        self._hidden = nn.Dense(2, 2)
+        self._hidden = [nn.Dense(2, 2), np.zeros(3)]
+        self._array = np.zeros(2)
+        self.unregistered.parent = nn.Dense(7, 7)
 
     def forward(self, x):
         return self.dense(x) * self.scale
 
 
 PARAMETERS = ["weight", "dense.weight", "dense.bias", "listed.0.weight", "listed.1",
-              "pair.0.gamma", "pair.0.beta", "heads.a.weight", "heads.a.bias", "heads.b.0"]
+              "pair.0.gamma", "pair.0.beta", "heads.a.weight", "heads.a.bias", "heads.b.0",
+              "_private", "_hidden.0.weight", "_hidden.0.bias"]
 BUFFERS = ["scale", "pair.0.running_mean", "pair.0.running_var", "pair.0.num_batches", "pair.1"]
-LAYERS = ["", "dense", "listed.0", "pair.0", "heads.a", "heads.b.2"]
+LAYERS = ["", "dense", "listed.0", "pair.0", "heads.a", "heads.b.2", "_hidden.0"]
 
 
 def test_names():
@@ -63,7 +66,8 @@ def test_children_are_the_layers_directly_inside():
     assert model.children() == [model[0], model[1]]
     everything = Everything()
     assert everything.children() == [everything.dense, everything.listed[0], everything.pair[0],
-                                     everything.heads["a"], everything.heads["b"][2]]
+                                     everything.heads["a"], everything.heads["b"][2],
+                                     everything._hidden[0]]
     assert nn.ReLU().children() == []
 
 
@@ -97,6 +101,7 @@ def test_the_registry_follows_assignment():
     model.dense = nn.Dense(2, 7, bias=False)
     del model.scale
     model.pair = model.heads = model.listed = None
+    model._private = model._hidden = None
     model.late = parameter(1)
     model.constant = parameter(2)
     assert [name for name, _ in model.named_parameters()] == [
