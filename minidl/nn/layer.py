@@ -97,9 +97,8 @@ class Layer:
                             f"write self.training = {cls.__dict__['training']} in __init__")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # First what is cheap and nearly always enough: assignments in forward are frequent.
         held = self.__dict__.get(name)
-        if (isinstance(held, Parameter) and value is not None
+        if (held is not None and isinstance(held, Parameter) and value is not None
                 and not isinstance(value, (Parameter, Layer))):
             raise TypeError(f"{type(self).__name__}.{name} is a Parameter, and a "
                             f"{type(value).__name__} in its place would not learn: write "
@@ -273,9 +272,15 @@ class Layer:
 
     def zero_grad(self) -> None:
         """Forget all gradients (`.grad` becomes None)."""
-        for _, value in self._walk():
+        self._zero_grad(set())
+
+    def _zero_grad(self, seen: set[int]) -> None:
+        seen.add(id(self))
+        for _, value in self._items():
             if isinstance(value, Parameter):
                 value._grad = None
+            elif isinstance(value, Layer) and id(value) not in seen:
+                value._zero_grad(seen)
 
     def astype(self: Self, dtype: Any) -> Self:
         """Convert all floating parameters and buffers, in place; returns the layer. TypeError for
@@ -351,8 +356,7 @@ class Layer:
         outputs are in the order of the data set.
 
         The mode holds for the calling thread alone: several threads may use one model at once.
-        ValueError for a loader that shuffles or leaves items out, and for inputs of several
-        lengths.
+        ValueError for a loader that shuffles or leaves items out, or inputs of several lengths.
         """
         from .predict import predict
 

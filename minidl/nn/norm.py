@@ -121,12 +121,12 @@ class BatchNorm(Tracking):
                  renorm: Renorm | Mapping[str, Any] | bool | None = None, unbiased: bool = True,
                  gamma_init: float = 1.0) -> None:
         super().__init__()
-        positive("BatchNorm", features=features)
+        (features,) = positive("BatchNorm", features=features)
         if not 0 <= real_number(eps, "BatchNorm", "eps") < math.inf:
             raise ValueError(f"BatchNorm: eps must be >= 0 and finite, got {eps!r}")
         check_momentum(momentum, "BatchNorm")
         if ghost_batch is not None:
-            positive("BatchNorm", ghost_batch=ghost_batch)
+            (ghost_batch,) = positive("BatchNorm", ghost_batch=ghost_batch)
         self.renorm = _renorm(renorm)
         if self.renorm is not None and not track_stats:
             raise ValueError("BatchNorm: renorm corrects by running statistics, which "

@@ -53,9 +53,9 @@ class StepNorm(Tracking):
     def __init__(self, features: int, max_steps: int, gamma_init: float = 0.1,
                  shift: bool = False, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
         super().__init__()
-        positive("StepNorm", features=features, max_steps=max_steps)
+        features, max_steps = positive("StepNorm", features=features, max_steps=max_steps)
         gamma_init = real_number(gamma_init, "StepNorm", "gamma_init")
-        not_negative(eps, "StepNorm", "eps")
+        eps = not_negative(eps, "StepNorm", "eps")
         check_momentum(momentum, "StepNorm")
         self.features, self.max_steps, self.eps = features, max_steps, eps
         self.momentum = momentum
