@@ -452,3 +452,28 @@ def test_dropout_drops_scales_and_gives_the_same_mask_to_the_gradient():
     np.testing.assert_array_equal(layer(x).data, y.data)
     np.testing.assert_array_equal(layer.eval()(x).data, x.data)
     assert not nn.Dropout(1.0)(x).data.any()
+
+
+def test_sizes_and_rates_may_be_numpys():
+    """Small integers of NumPy would overflow in products of sizes."""
+    small, rate = np.uint8(100), np.float32(0.5)
+    lstm = nn.LSTM(small, small, dropout=rate, num_layers=np.int8(2))
+    assert lstm.cells[0].weight_x.shape == (100, 400)
+    assert lstm(md.zeros(2, 3, 100))[0].shape == (2, 3, 100)
+    for layer in (nn.Dense(small, small), nn.Conv(small, small, np.int8(1), groups=small),
+                  nn.Embedding(small, small), nn.BatchNorm(small, ghost_batch=small),
+                  nn.LayerNorm(small), nn.GroupNorm(np.uint8(4), small), nn.TLU(small),
+                  nn.StepNorm(small, small), nn.Dropout(rate)):
+        values = [v for v in vars(layer).values() if not isinstance(v, np.ndarray)]
+        assert not any(isinstance(v, np.generic) for v in values)
+
+
+def test_hints_of_layers():
+    with refuses(TypeError, "Conv", "uint8", "/ 255", "predict"):
+        nn.Conv(3, 4, 3)(np.zeros((2, 8, 8, 3), np.uint8))
+    with refuses(ValueError, "(N, T, C)", "x[:, None]", "kernel_size=(1, k)", "x[None]"):
+        nn.Conv(3, 4, 3)(np.zeros((2, 8, 3), np.float32))
+    with refuses(TypeError, "int64", "astype"):
+        nn.Dense(3, 4)(np.zeros((2, 3), int))
+    sequences = uniform(2, 8, 3)
+    assert nn.Conv(3, 4, (1, 3))(sequences[:, None]).shape == (2, 1, 6, 4)
