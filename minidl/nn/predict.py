@@ -61,7 +61,8 @@ def _batches(x: Any, size: int) -> Iterator[tuple[Any, ...]]:
         yield from ((first_of(batch),) for batch in _in_order(x))
     elif isinstance(x, tuple):
         yield from _slices(tuple([_array(part, f"x[{i}]") for i, part in enumerate(x)]), size)
-    elif isinstance(x, (Tensor, np.ndarray, list)) or hasattr(x, "__array__"):
+    elif (isinstance(x, (Tensor, np.ndarray)) or hasattr(x, "__array__")
+            or (isinstance(x, list) and not _are_items(x))):
         yield from _slices((_array(x, "x"),), size)
     elif arrays := arrays_of(x):
         yield from _slices(arrays[:1], size)
@@ -72,6 +73,11 @@ def _batches(x: Any, size: int) -> Iterator[tuple[Any, ...]]:
         yield from ((first_of(batch),) for batch in x)
     else:
         yield from _slices((_array(x, "x"),), size)
+
+
+def _are_items(x: list[Any]) -> bool:
+    """Whether a list is a data set of (image, label), rather than rows of numbers."""
+    return bool(x) and isinstance(x[0], tuple) and bool(x[0]) and hasattr(x[0][0], "__array__")
 
 
 def _in_order(loader: Any) -> Iterator[Any]:

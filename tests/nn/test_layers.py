@@ -173,6 +173,7 @@ LAYERS = [
     ("Dropout, eval", lambda: nn.Dropout().eval(), "Dropout(p=0.5)", (4, 3),
      lambda layer, x: x, {}),
     ("Identity", nn.Identity, "Identity()", (4, 3), lambda layer, x: x, {}),
+    ("Lambda", lambda: nn.Lambda(md.tanh), "Lambda(tanh)", (4, 3), lambda layer, x: np.tanh(x), {}),
     ("Sequential", lambda: nn.Sequential(nn.Dense(4, 3), nn.Tanh()),
      "Sequential(\n  (0): Dense(4, 3, bias=True)\n  (1): Tanh()\n)", (5, 4),
      lambda layer, x: np.tanh(x @ layer[0].weight.data), {"0.weight": (4, 3), "0.bias": (3,)}),
@@ -186,7 +187,6 @@ def test_the_table_has_every_layer():
     layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
               and issubclass(getattr(nn, name), nn.Layer)}
     assert layers - there == {"Layer", "LayerList",     # which have no forward
-                              "Lambda",                 # in test_container
                               "Embedding",              # which takes integers
                               "RNN", "GRU", "LSTM", "StepNorm"}     # in test_recurrent
 
@@ -334,6 +334,8 @@ ERRORS = [
     # in a Sequential
     (lambda: nn.Sequential(nn.Dense(4, 3), nn.Dense(4, 3))(uniform(2, 4)),
      ["layer 1, Dense: Dense expected 4 features", "(2, 3)"]),
+    (lambda: nn.Sequential(nn.ReLU(), nn.Lambda(lambda x: x.reshape(7)))(uniform(2, 4)),
+     ["layer 1, Lambda: reshape", "7"]),
     (lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.ReLU(), nn.Dense(4, 3)))(uniform(2, 5)),
      ["layer 1, Sequential: layer 1, Dense: Dense expected 4 features"]),
 ]

@@ -39,6 +39,8 @@ GIVEN = {
     "images alone": lambda: data.ArrayDataset(IMAGES),
     "triples": lambda: data.ArrayDataset(IMAGES, np.arange(7), np.arange(7)),
     "items": Items,
+    "list of items": lambda: [(image, 0) for image in IMAGES],
+    "list of rows": lambda: list(IMAGES),
     "loader": lambda: data.DataLoader(PAIRS, 3),
     "loader of images": lambda: data.DataLoader(data.ArrayDataset(IMAGES), 4),
     "batches": lambda: iter([IMAGES[:2], (IMAGES[2:6], None), [IMAGES[6:], 0]]),
