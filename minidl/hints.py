@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 LAST = "channels are the last axis here"
-ONE_DEVICE = "everything is computed on the CPU: leave it out"
+ONE_DEVICE = "everything is computed on the CPU"
 
 # What to write instead, by the name that was written.
 TENSOR = {
@@ -119,9 +119,14 @@ DATA = {
 ARGUMENTS = {
     "dim": "axis", "dims": "axis", "keepdim": "keepdims", "axes": "axis", "keep_dims": "keepdims",
     "unbiased": "ddof (1 for unbiased=True)", "correction": "ddof", "input": "x", "start_dim":
-    "first_axis", "num_workers": "prefetch, the batches that a thread prepares", "pin_memory":
-    f"nothing: {ONE_DEVICE}", "collate_fn": "transform, a function of the images of a batch",
-    "persistent_workers": "prefetch", "prefetch_factor": "prefetch", "generator": "seed",
+    "first_axis", "num_workers": "prefetch, the batches that a thread makes ahead",
+    "prefetch_factor": "prefetch", "persistent_workers": "leave it out: a thread ends with its loop",
+    "multiprocessing_context": "leave it out: a thread makes batches ahead, no process",
+    "worker_init_fn": "seed: batches do not depend on threads", "timeout": "leave it out",
+    "collate_fn": "transform, a function of the images of a batch; items are stacked as they are",
+    "pin_memory": f"leave it out: {ONE_DEVICE}", "pin_memory_device": f"leave it out: {ONE_DEVICE}",
+    "sampler": "shuffle=True, or a data set of some items: ArrayDataset(*dataset[rows])",
+    "batch_sampler": "batch_size, shuffle and drop_last", "generator": "seed",
 }
 
 

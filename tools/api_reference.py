@@ -12,6 +12,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -123,10 +124,11 @@ def documented_members(cls: type) -> Iterator[str]:
         and not any(issubclass(other, base) for other in above))]
     for name, member in [item for base in bases for item in vars(base).items()]:
         function = getattr(cls, name)
-        if name[0] == "_" or not (isinstance(member, property) or inspect.isroutine(function)):
+        is_property = isinstance(member, (property, cached_property))
+        if name[0] == "_" or not (is_property or inspect.isroutine(function)):
             continue
         if function.__doc__:
-            call = name if isinstance(member, property) else name + signature(
+            call = name if is_property else name + signature(
                 function, bound=not isinstance(member, classmethod))
             body = markdown(function.__doc__)
             yield textwrap.indent(f"`.{call}`: {body}", "  ").replace("  ", "- ", 1)

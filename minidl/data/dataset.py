@@ -1,4 +1,4 @@
-"""Data sets held in memory: images and labels in two arrays."""
+"""Data sets held in memory: arrays of one length, usually images and labels."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from ..tensor import plain_array
+
 
 class ArrayDataset:
-    """Images and labels, item by item.
+    """Images and labels, item by item; or images alone, or any number of arrays.
 
     images:  (N, ...) array of numbers, for image networks (N, H, W, C); not copied
-    labels:  (N, ...) array of numbers, usually (N,) integers; not copied
-    classes: the names of the classes, if they have any
+    labels:  (N, ...) array of numbers, usually (N,) integers; not copied; None: images alone
+    more:    further arrays (N, ...): of each item, what follows its label
+    classes: the names of the classes, if they have any; a list of names in the third place too
 
-    `dataset[3]` is an image and its label; `dataset[a:b]` and `dataset[array]` (integers or a
-    mask) are arrays of them. ValueError where the lengths differ or an array has no first axis,
-    TypeError where it holds something else than numbers.
+    `dataset[3]` is an image and its label (and what else there is), or an image alone;
+    `dataset[a:b]` and `dataset[array]` (integers or a mask) are arrays of them. Lists, pandas
+    columns and tensors of any library are taken as arrays, lists of Python floats as float32.
+    ValueError where the lengths differ or an array has no first axis, TypeError where it holds
+    something else than numbers.
 
     >>> pairs = data.ArrayDataset(np.zeros((4, 8, 8, 3), np.uint8), np.arange(4))
     >>> pairs
@@ -28,37 +33,63 @@ class ArrayDataset:
     """
 
     images: np.ndarray
-    labels: np.ndarray
+    labels: Any         # an array, or None
+    more: tuple[np.ndarray, ...]
     classes: tuple[str, ...] | None
 
-    def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None) -> None:
+    def __init__(self, images: Any, labels: Any = None, *more: Any,
+                 classes: Sequence[str] | None = None) -> None:
+        if more and classes is None and _are_names(more[-1]):
+            classes, more = more[-1], more[:-1]
+        if more and labels is None:
+            raise TypeError("ArrayDataset: labels is None, but more arrays follow it")
         self.images = _numbers("images", images)
-        self.labels = _numbers("labels", labels)
+        self.labels = None if labels is None else _numbers("labels", labels)
+        self.more = tuple([_numbers(f"array {i}", array) for i, array in enumerate(more, 2)])
         self.classes = None if classes is None else tuple(classes)
-        if len(self.images) != len(self.labels):
-            raise ValueError(
-                "images and labels must have the same length, "
-                f"not {len(self.images)} and {len(self.labels)}"
-            )
+        for array in self.arrays[1:]:
+            if len(array) != len(self.images):
+                name = "labels" if array is self.labels else "all arrays"
+                raise ValueError(
+                    f"images and {name} must have the same length, "
+                    f"not {len(self.images)} and {len(array)}"
+                )
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays of the data set, those that it has."""
+        return (self.images, *(() if self.labels is None else (self.labels,)), *self.more)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: Any) -> tuple[Any, Any]:
-        return self.images[index], self.labels[index]
+    def __getitem__(self, index: Any) -> Any:
+        items = tuple([array[index] for array in self.arrays])
+        return items if len(items) > 1 else items[0]
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
-        return f"{type(self).__name__}({describe(self.images, self.labels)}{classes})"
+        return f"{type(self).__name__}({describe(*self.arrays)}{classes})"
 
 
-def describe(images: np.ndarray, labels: np.ndarray) -> str:
+def describe(*arrays: np.ndarray) -> str:
     """Shapes and dtypes in words, for a repr."""
-    return f"images {images.shape} {images.dtype}, labels {labels.shape} {labels.dtype}"
+    names = ["images", "labels", *(f"array {i}" for i in range(2, len(arrays)))]
+    return ", ".join([f"{name} {array.shape} {array.dtype}"
+                      for name, array in zip(names, arrays, strict=False)])
+
+
+def _are_names(value: Any) -> bool:
+    """Whether it stands for names of classes: None, or a list of strings."""
+    return value is None or (isinstance(value, (list, tuple))
+                             and all(isinstance(name, str) for name in value))
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
-    array = np.asarray(values)
+    try:
+        array = plain_array(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must make one array, all items of one shape: {error}") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be an array of numbers, not of dtype {array.dtype}")
     if array.ndim == 0:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +16,14 @@ from minidl import kernels
 from minidl.hints import takes_no_others, unexpected
 from minidl.tensor import Tensor
 
+from .batch import Transform, check_dataset, gather, takes_rng, transformed
 from .prefetch import prefetched
 
-Transform = Callable[..., np.ndarray]
+_beginning = threading.Lock()   # of any loader's iteration: two threads must not begin one epoch
 
 
 class Dataset(Protocol):
-    """What the loader needs: a length, and an (image, label) for each index below it."""
+    """What the loader needs: a length, and an item for each index below it."""
 
     def __len__(self) -> int: ...
 
@@ -41,8 +42,8 @@ class _Position:
 class DataLoader:
     """Iterates over batches `(images, labels)`: a tensor and an integer array.
 
-    dataset:    any with `.images` and `.labels` arrays (N, ...); else `len(dataset)` and
-                `dataset[i]` -> (image, label) are used, and the items stacked
+    dataset:    an `ArrayDataset`, or anything with a length and items `dataset[i]`: (image, label),
+                a longer tuple (image, label, ...) or an image alone; they are stacked
     batch_size: items a batch; the last batch of an epoch may have fewer
     shuffle:    a new order every epoch, else the order of the data set
     transform:  `transform(images)` or `transform(images, rng)` on the images of a whole batch, a
@@ -54,14 +55,19 @@ class DataLoader:
     prefetch:   batches that a thread prepares while the caller works; 0 for none, without thread
 
     uint8 images become float32 in [0, 1] (divided by 255); others keep their dtype, whatever the
-    transform computes in. Integer labels become int64; float ones pass unchanged.
+    transform computes in. Integer labels become int64; float ones pass unchanged. Batches have the
+    structure of items: of images alone a batch is a tensor alone, of longer tuples a longer tuple,
+    whose entries are treated as labels are.
 
-    Each `iter()` begins the next epoch, from 0; iterations do not disturb each other. The order
+    Each `iter()` begins the next epoch, from 0; iterations do not disturb each other, in whatever
+    threads they are; one iterator belongs to one thread at a time. After a fork the child goes on
+    with the same batches, without a thread. The order
     depends on (seed, epoch), a transform's random numbers on (seed, epoch, batch): neither on
     threads nor on prefetching. An exception in the data set or the transform is raised by the
     loop. When the loop ends, in whatever way, its thread has ended too.
 
-    TypeError and ValueError for arguments that do not fit.
+    TypeError and ValueError for arguments that do not fit, and for items of a batch that differ in
+    shape.
 
     >>> pairs = data.ArrayDataset(np.full((5, 2, 2, 1), 255, np.uint8), np.arange(5))
     >>> loader = data.DataLoader(pairs, batch_size=2)
@@ -86,7 +92,7 @@ class DataLoader:
     ) -> None:
         if other:
             raise unexpected("DataLoader", other)
-        _check_dataset(dataset)
+        check_dataset(dataset)
         if transform is not None and not callable(transform):
             raise TypeError(f"transform must be callable or None, not {transform!r}")
         if seed is None:
@@ -95,12 +101,12 @@ class DataLoader:
             seed = int(generator().integers(2**63))
         self.dataset = dataset
         self.batch_size = _whole("batch_size", batch_size, 1)
-        self.shuffle = bool(shuffle)
+        self.shuffle = _flag("shuffle", shuffle)
         self.transform = transform
-        self.drop_last = bool(drop_last)
+        self.drop_last = _flag("drop_last", drop_last)
         self.seed = _whole("seed", seed, 0, 2**64 - 1)
         self.prefetch = _whole("prefetch", prefetch, 0)
-        self._wants_rng = transform is not None and _takes_rng(transform)
+        self._wants_rng = transform is not None and takes_rng(transform)
         self._position = _Position(0, 0)
 
     def __len__(self) -> int:
@@ -108,11 +114,17 @@ class DataLoader:
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, np.ndarray]]:
-        if self._position.begun:
-            self._position = _Position(self._position.epoch + 1, 0)
-        self._position.begun = True
-        return self._iterate(self.seed, self._position)
+    def __iter__(self) -> Iterator[Any]:
+        with _beginning:
+            position = self._position
+            if position.begun:
+                position = self._position = _Position(position.epoch + 1, 0)
+            position.begun = True
+        return self._iterate(self.seed, position)
+
+    def once(self) -> Iterator[Any]:
+        """All batches of epoch 0, whatever has been iterated; no part of the loader's epochs."""
+        return self._iterate(self.seed, _Position(0, 0))
 
     def state_dict(self) -> dict[str, int]:
         """Where the newest iteration stands: {"seed", "epoch", "position"}.
@@ -148,7 +160,7 @@ class DataLoader:
             f"prefetch={self.prefetch})"
         )
 
-    def _iterate(self, seed: int, position: _Position) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def _iterate(self, seed: int, position: _Position) -> Iterator[Any]:
         count = len(self.dataset)
         order = _rng(seed, position.epoch).permutation(count) if self.shuffle else np.arange(count)
         make = partial(self._batch, seed, position.epoch, order)
@@ -159,19 +171,17 @@ class DataLoader:
                 yield batch
         position.epoch, position.batches, position.begun = position.epoch + 1, 0, False
 
-    def _batch(
-        self, seed: int, epoch: int, order: np.ndarray, number: int
-    ) -> tuple[Tensor, np.ndarray]:
+    def _batch(self, seed: int, epoch: int, order: np.ndarray, number: int) -> Any:
         """Batch `number` of an epoch; runs in the thread, so it changes nothing of the loader."""
         start = number * self.batch_size
-        images, labels = _gather(self.dataset, order[start : start + self.batch_size])
+        (images, *rest), alone = gather(self.dataset, order[start : start + self.batch_size])
         if images.dtype == np.uint8:
             # One thread: the others work for the model meanwhile, and waking them costs more.
             images = kernels.to_float(images, threads=1)
         if self.transform is not None:
             rng = [_rng(seed, epoch, 1 + number)] if self._wants_rng else []
-            images = _checked(self.transform(images, *rng), images)
-        return Tensor(images), labels
+            images = transformed(self.transform, images, *rng)
+        return Tensor(images) if alone else (Tensor(images), *rest)
 
 
 def _rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
@@ -184,73 +194,10 @@ def _rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
 
 
-def _gather(dataset: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The images and labels of some items, copied: a transform may change them."""
-    if arrays := _arrays(dataset):
-        images, labels = arrays["images"][rows], arrays["labels"][rows]
-    else:
-        items = [_item(dataset, row) for row in rows.tolist()]
-        images = np.stack([np.asarray(image) for image, _ in items])
-        labels = np.asarray([label for _, label in items])
-    # Indexing may give another order of axes, and files another order of bytes.
-    images = np.ascontiguousarray(images, images.dtype.newbyteorder("="))
-    return images, labels.astype(np.int64, copy=False) if labels.dtype.kind in "biu" else labels
-
-
-def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:
-    """The arrays that hold the whole data set; {} where it has none and makes its items."""
-    images, labels = getattr(dataset, "images", None), getattr(dataset, "labels", None)
-    if isinstance(images, np.ndarray) and isinstance(labels, np.ndarray):
-        return {"images": images, "labels": labels}
-    return {}
-
-
-def _item(dataset: Dataset, row: int) -> tuple[Any, Any]:
-    item = dataset[row]
-    if not isinstance(item, (tuple, list)) or len(item) != 2:
-        raise TypeError(f"dataset[{row}] must be (image, label), not a {type(item).__name__}")
-    return item[0], item[1]
-
-
-def _checked(result: Any, images: np.ndarray) -> np.ndarray:
-    """What a transform made of the images, in their dtype: NumPy turns to float64 easily."""
-    if not isinstance(result, np.ndarray):
-        raise TypeError(f"transform must return an array, not a {type(result).__name__}")
-    if result.shape[:1] != images.shape[:1]:
-        raise ValueError(
-            f"transform must return as many images as it got, {len(images)}; "
-            f"it returned an array of shape {result.shape}"
-        )
-    return np.ascontiguousarray(result, images.dtype if images.dtype.kind == "f" else None)
-
-
-def _takes_rng(transform: Transform) -> bool:
-    """A second parameter that is optional is rng only by name: it may mean anything else."""
-    try:
-        parameters = inspect.signature(transform).parameters.values()
-    except ValueError:  # some functions in C do not tell
-        return False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = [parameter for parameter in parameters if parameter.kind in kinds]
-    if len(positional) < 2:
-        return False
-    return positional[1].default is inspect.Parameter.empty or positional[1].name == "rng"
-
-
-def _check_dataset(dataset: Any) -> None:
-    if isinstance(dataset, (np.ndarray, tuple, str, bytes, Mapping)) or not (
-        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
-    ):
-        raise TypeError(
-            "dataset must have a length and items (image, label); got a "
-            f"{type(dataset).__name__} (for arrays: ArrayDataset(images, labels))"
-        )
-    for name, array in _arrays(dataset).items():
-        if array.shape[:1] != (len(dataset),):
-            raise ValueError(
-                f"dataset.{name} must have a first axis of len(dataset) = {len(dataset)}; "
-                f"its shape is {array.shape}"
-            )
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
 
 
 def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:

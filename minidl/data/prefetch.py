@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
+from itertools import chain
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -17,7 +20,8 @@ def prefetched(
 
     ahead = 0 makes each result when it is asked for, without a thread. An exception in `make` is
     raised here, with its traceback, after the results before it. When the generator is exhausted,
-    closed or collected, its thread has ended.
+    closed or collected, its thread has ended. In a child process that was forked meanwhile, which
+    has no such thread, the generator goes on without one.
     """
     if ahead == 0:
         for item in items:
@@ -54,16 +58,23 @@ def prefetched(
     # daemon: an interpreter that exits with the generator alive does not wait for the thread.
     thread = threading.Thread(target=work, name="minidl prefetch", daemon=True)
     thread.start()
+    process = os.getpid()
+    items = iter(items)
+    waiting: deque[Item] = deque()      # asked for, and not yet yielded
     try:
-        waiting = 0
         for item in items:
             requests.put((item,))
-            waiting += 1
-            if waiting > ahead:
-                waiting -= 1
+            waiting.append(item)
+            if len(waiting) > ahead:
+                waiting.popleft()
                 yield receive()
-        for _ in range(waiting):
+                if os.getpid() != process:
+                    break
+        while waiting and os.getpid() == process:
+            waiting.popleft()
             yield receive()
+        for item in chain(waiting, items):      # in a child: the thread stayed with its parent
+            yield make(item)
     finally:
         try:
             while True:
@@ -72,5 +83,6 @@ def prefetched(
             requests.put(None)
         # At exit a daemon thread is frozen and never ends; and the collector may close the
         # generator in the thread itself.
-        if not sys.is_finalizing() and thread is not threading.current_thread():
+        if (not sys.is_finalizing() and thread is not threading.current_thread()
+                and os.getpid() == process):
             thread.join()

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 from . import init
 from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
-from .container import Identity, LayerList, Sequential
+from .container import Identity, Lambda, LayerList, Sequential
 from .conv import Conv, ConvTranspose
 from .dropout import Dropout
 from .embedding import Embedding
 from .fold import FoldReport, fold
-from .layer import Layer, Parameter, StateError
+from .layer import Layer, Parameter
 from .layer_norm import TLU, FilterResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .linear import Dense
 from .norm import BatchNorm, Renorm
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 from .recalibrate import Gap, Recalibration, batch_statistics, recalibrate
 from .recurrent import GRU, LSTM, RNN
+from .state import StateError
 from .step_norm import StepNorm
 from .weight import weight_norm, weight_standardization
 
@@ -49,6 +50,7 @@ __all__ = [
     "GroupNorm",
     "Identity",
     "InstanceNorm",
+    "Lambda",
     "Layer",
     "LayerList",
     "LayerNorm",

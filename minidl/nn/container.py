@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+import numpy as np
 
 from .layer import Layer
 
@@ -28,7 +30,7 @@ class LayerList(Layer):
     def append(self, layer: Layer) -> None:
         """Add a layer at the end."""
         if not isinstance(layer, Layer):
-            raise TypeError(f"{type(self).__name__}: needs layers, got {type(layer).__name__}")
+            raise TypeError(f"{type(self).__name__}: needs layers, got {_named(layer)}")
         self._layers.append(layer)
 
     def _items(self) -> Iterator[tuple[str, Any]]:
@@ -49,20 +51,29 @@ class LayerList(Layer):
 
 
 class Sequential(LayerList):
-    """Layers applied one after another.
+    """Layers applied one after another: given one by one, or as one list.
 
-    An error of a layer says which: "layer 2, Dense: ...".
-    Functions of one tensor may stand among the layers only as layers; wrap them in a class.
+    A function of one tensor may stand among them: it becomes a `Lambda`. An error of a layer says
+    which: "layer 2, Dense: ...". TypeError for what is neither.
 
-    >>> model = nn.Sequential(nn.Dense(4, 3), nn.ReLU(), nn.Dense(3, 2))
+    >>> model = nn.Sequential(nn.Dense(4, 3), md.relu, nn.Dense(3, 2))
     >>> model(md.zeros(8, 4)).shape
     (8, 2)
     >>> model[1]
-    ReLU()
+    Lambda(relu)
     """
 
-    def __init__(self, *layers: Layer) -> None:
-        super().__init__(layers)
+    def __init__(self, *layers: Layer | Callable[[Any], Any] | Iterable[Any]) -> None:
+        if len(layers) == 1 and type(layers[0]) in (list, tuple, LayerList):
+            layers = tuple(layers[0])       # type: ignore[arg-type]
+        super().__init__(layers)            # type: ignore[arg-type]
+
+    def append(self, layer: Layer | Callable[[Any], Any]) -> None:
+        """Add a layer, or a function of one tensor, at the end."""
+        if not isinstance(layer, Layer) and callable(layer) and not isinstance(
+                layer, (type, np.ufunc)):
+            layer = Lambda(layer)
+        super().append(layer)               # type: ignore[arg-type]
 
     def forward(self, x: Any) -> Any:
         for i, layer in enumerate(self._layers):
@@ -78,6 +89,45 @@ def _name_layer(error: Exception, name: str) -> None:
     """Put the place of a layer before the message of its error."""
     if len(error.args) == 1 and isinstance(error.args[0], str):
         error.args = (f"{name}: {error.args[0]}",)
+
+
+def _named(value: Any) -> str:
+    """What stands where a layer should, and what to write if that is known."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}" + (
+            f": write {value.__name__}(...)" if issubclass(value, Layer) else "")
+    if isinstance(value, np.ufunc):
+        return f"the ufunc {value.__name__}, which takes no tensors: see md.{value.__name__}"
+    return type(value).__name__
+
+
+class Lambda(Layer):
+    """y = function(x), a function of tensors as a layer; it is pickled if the function can be.
+
+    A function learns nothing: what it calls is no part of the layer. TypeError for what is no
+    function, and for a method of a layer, whose parameters would get lost.
+
+    >>> nn.Lambda(md.exp)(md.tensor([0.]))
+    tensor([1.])
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        if not callable(function) or isinstance(function, (type, Layer)):
+            raise TypeError(f"Lambda: needs a function, got {_named(function)}")
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, Layer):
+            raise TypeError(f"Lambda: {function.__name__} is a method of the layer "
+                            f"{type(owner).__name__}, whose parameters would not be found: give "
+                            f"the layer itself")
+        self.function = function
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.function(*inputs)
+
+    def extra_repr(self) -> str:
+        function = getattr(self.function, "func", self.function)     # of a functools.partial
+        return getattr(function, "__name__", type(function).__name__)
 
 
 class Identity(Layer):

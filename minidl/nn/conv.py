@@ -19,7 +19,8 @@ class _Convolution(Weighted):
                  padding: Any, dilation: Any, groups: int, bias: bool) -> None:
         super().__init__()
         where = type(self).__name__
-        positive(where, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        in_channels, out_channels, groups = positive(
+            where, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"{where}: in_channels {in_channels} and out_channels {out_channels} "
                              f"must divide into groups {groups}")
@@ -109,5 +110,6 @@ def _hint(x: Tensor, channels: int) -> str:
         return ": the channels come last; transpose(0, 2, 3, 1) turns (N, C, H, W) around"
     if x.ndim == 3 and (channels == 1 or x.shape[2] == channels):
         return (": a channel axis is missing; x[..., None] adds one" if x.shape[2] != channels
-                else ": a batch axis is missing; x[None] adds one")
+                else ": if it is one image, its batch axis is missing; x[None] adds one; sequences "
+                     "(N, T, C) are images of height 1: x[:, None], with kernel_size=(1, k)")
     return ""

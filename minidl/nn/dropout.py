@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from .. import ops
@@ -20,12 +21,17 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= real_number(p, "Dropout", "p") <= 1:
-            raise ValueError(f"Dropout: p must be in [0, 1], got {p!r}")
-        self.p = float(p)
+        self.p = probability(p, "Dropout", "p")
 
     def forward(self, x: Any) -> Tensor:
         return ops.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
         return f"p={self.p:g}"
+
+
+def probability(value: Any, where: str, name: str) -> float:
+    """A number from 0 to 1; ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise ValueError(f"{where}: {name} must be in [0, 1], got {value!r}")
+    return float(value)

@@ -23,7 +23,7 @@ class Embedding(Layer):
 
     def __init__(self, rows: int, features: int) -> None:
         super().__init__()
-        positive("Embedding", rows=rows, features=features)
+        rows, features = positive("Embedding", rows=rows, features=features)
         self.rows, self.features = rows, features
         self.weight = Parameter(init.normal((rows, features)))
 

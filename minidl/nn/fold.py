@@ -14,9 +14,11 @@ from ..ops.common import warn
 from ..tensor import Tensor
 from .container import Identity
 from .fold_trace import Pairs, neighbours, traced, values_in
-from .layer import Layer, Parameter, replaced
+from .layer import Layer, Parameter
 from .linear import Weighted
 from .norm import BatchNorm
+from .predict import model_input
+from .registry import replaced
 
 # How far outputs for the example may move: of their maximum, and at least. Where the model runs in
 # float64 too that is done; rounding is then far below.
@@ -83,7 +85,8 @@ def fold(model: Layer, example: Any = None) -> Layer:
     if example is None:
         pairs, left = neighbours(folded)
     else:
-        inputs = _mapped(example if isinstance(example, tuple) else (example,), folded._input)
+        inputs = _mapped(example if isinstance(example, tuple) else (example,),
+                         lambda x: model_input(folded, x))
         pairs, left = traced(copy.deepcopy(folded), inputs)
         pairs = _Check(folded, inputs).kept(pairs, left)
     _apply(folded, pairs)

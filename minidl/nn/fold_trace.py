@@ -25,11 +25,8 @@ INTO = (Dense, Conv, ConvTranspose)
 
 
 def names_of(model: Layer) -> dict[int, str]:
-    """The first name of every layer, by id."""
-    names: dict[int, str] = {}
-    for name, layer in model.named_layers():
-        names.setdefault(id(layer), name)
-    return names
+    """The name of every layer, by id."""
+    return {id(layer): name for name, layer in model.named_layers()}
 
 
 def neighbours(model: Layer) -> tuple[Pairs, dict[str, str]]:
@@ -38,9 +35,13 @@ def neighbours(model: Layer) -> tuple[Pairs, dict[str, str]]:
     uses: dict[int, int] = {}
     inner: set[int] = set()
     for _, layer in model.named_layers():
-        uses[id(layer)] = uses.get(id(layer), 0) + 1
+        for child in layer.children():      # each place where it stands
+            uses[id(child)] = uses.get(id(child), 0) + 1
         if _is_plain_sequence(layer):
             inner.update(id(child) for child in layer.children())
+    for _, layer in model.named_layers():
+        if uses.get(id(layer), 0) > 1:      # then all inside it stands in several places too
+            uses.update((id(within), 2) for _, within in layer.named_layers())
     before: dict[int, Layer | None] = {}
     for _, sequence in model.named_layers():
         if not _is_plain_sequence(sequence) or id(sequence) in inner:
@@ -60,7 +61,7 @@ def neighbours(model: Layer) -> tuple[Pairs, dict[str, str]]:
             reason = "no Sequential says what feeds it (an example input would)"
         if reason is None and not _computes_as(feeding, *INTO):
             reason = "it follows " + ("no layer" if feeding is None else _described(feeding))
-        if reason is None and (uses[id(norm)] > 1 or uses[id(feeding)] > 1):
+        if reason is None and (uses.get(id(norm), 0) > 1 or uses.get(id(feeding), 0) > 1):
             reason = "it, or the layer before it, stands in several places"
         if reason is None and feeding is not None and feeding.__dict__.get("_hooks"):
             reason = "the layer before it has a forward hook"
@@ -147,8 +148,7 @@ def values_in(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
 # ---------------------------------------------------------------------------------- the layers
 
 def _norms(model: Layer) -> list[BatchNorm]:
-    return list(dict.fromkeys(layer for _, layer in model.named_layers()
-                              if isinstance(layer, BatchNorm)))
+    return [layer for _, layer in model.named_layers() if isinstance(layer, BatchNorm)]
 
 
 def _computes_as(layer: Layer | None, *kinds: type[Layer]) -> bool:
@@ -210,8 +210,8 @@ def _run(model: Layer, inputs: tuple[Any, ...]
     """The calls of all layers that take part in folding; how many operations use each tensor, by
     id; and the model's outputs."""
     calls: list[_Call] = []
-    involved = list({id(layer): layer for _, layer in model.named_layers()
-                     if isinstance(layer, (BatchNorm, Weighted))}.values())
+    involved = [layer for _, layer in model.named_layers()
+                if isinstance(layer, (BatchNorm, Weighted))]
     before = [{k: v for k, v in layer.__dict__.items() if k == "forward"} for layer in involved]
     wanted = [(p, p.requires_grad) for layer in involved for p in layer.parameters()]
     for p, _ in wanted:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from reprlib import recursive_repr
+from threading import get_ident
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from .. import hints
-from ..arrays import plain_array
 from ..changes import writes
-from ..grad_mode import no_grad
-from ..ops.common import whole
 from ..tensor import Tensor
+from .hooks import Hook, HookHandle
+from .mode import mode, observers
+from .registry import PLAIN, flatten, replaced
+from .state import fitting
 
 if TYPE_CHECKING:
     from .fold import FoldReport
 
 Self = TypeVar("Self", bound="Layer")
-_PLAIN = frozenset((int, float, bool, str, type(None)))     # types of attributes that hold nothing
-Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
+_OWN = frozenset(("_hooks", "_layers", "unregistered"))     # attributes that are no registry
+_set = object.__setattr__
 
 
 class Parameter(Tensor):
@@ -31,6 +35,7 @@ class Parameter(Tensor):
     """
 
     constant: bool = False      # read-only, of a model that nn.fold made
+    learned: bool | None = None     # requires_grad before Layer.freeze, until Layer.unfreeze
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
@@ -54,31 +59,79 @@ class Parameter(Tensor):
 class Layer:
     """The base of all layers and models.
 
-    A subclass makes its parts in `__init__` and computes in `forward`. Its public attributes are
-    the registry: a `Parameter` is a parameter, a NumPy array is a buffer (state that is saved but
-    not learned), a `Layer` is a child; so are those in lists, tuples and dicts. A plain `Tensor` is
-    none of these: it is neither saved nor converted. Names that begin with an underscore are
-    private and left alone.
+    A subclass makes its parts in `__init__` and computes in `forward`. Its attributes are the
+    registry, whatever they are called: a `Parameter` is a parameter and a `Layer` a child; a NumPy
+    array is a buffer (state that is saved but not learned) unless its name begins with an
+    underscore: such arrays are the layer's own affair. All this holds inside lists, tuples and
+    dicts too. A plain `Tensor` is none of these: it is neither saved nor converted.
+
+    What is not a part, a reference to a parent for one, goes into the namespace `unregistered`.
+    A layer that can be reached in several ways, also through a circle, is visited once, by its
+    first name.
+
+    An array, number or plain tensor assigned over a parameter is a TypeError: it would no longer
+    learn. `training` is True or False; `predict` and others set it for their own thread only.
 
     >>> class Net(nn.Layer):
-    ...     def __init__(self):
+    ...     def __init__(self, parent=None):
     ...         super().__init__()
     ...         self.fc = nn.Dense(4, 2)
+    ...         self.unregistered.parent = parent
     ...     def forward(self, x):
     ...         return md.relu(self.fc(x))
-    >>> net = Net()
+    >>> net = Net(parent=nn.Dense(2, 2))
     >>> net(md.zeros(8, 4)).shape
     (8, 2)
     >>> [name for name, parameter in net.named_parameters()]
     ['fc.weight', 'fc.bias']
     """
 
-    training: bool = True       # class attributes, so that __init__ need not be called
-    frozen: bool = False
+    frozen: bool = False        # a class attribute, so that __init__ need not be called
     fold_report: FoldReport     # of a copy that nn.fold made
 
     def __init__(self) -> None:
-        self.training = True
+        pass
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if isinstance(cls.__dict__.get("training"), bool):
+            raise TypeError(f"class {cls.__name__}: training is set for a layer, not for a class: "
+                            f"write self.training = {cls.__dict__['training']} in __init__")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = self.__dict__.get(name)
+        if (held is not None and isinstance(held, Parameter) and value is not None
+                and not isinstance(value, (Parameter, Layer))):
+            raise TypeError(f"{type(self).__name__}.{name} is a Parameter, and a "
+                            f"{type(value).__name__} in its place would not learn: write "
+                            f"{name}.data = ... for new values, or {name} = nn.Parameter(...)")
+        _set(self, name, value)
+
+    @cached_property
+    def unregistered(self) -> SimpleNamespace:
+        """Attributes that are no part of the layer: neither saved nor converted nor visited."""
+        return SimpleNamespace()
+
+    @property
+    def training(self) -> bool:
+        """Whether the layer is in training mode, for the calling thread."""
+        modes = mode.modes
+        if modes is None:
+            return self.__dict__.get("training", True)
+        return id(self) in modes and modes[id(self)][1]
+
+    @training.setter
+    def training(self, value: Any) -> None:
+        if value is not True and value is not False:
+            if not isinstance(value, (int, np.bool_)):
+                raise TypeError(f"{type(self).__name__}: training must be True or False, "
+                                f"got {value!r}")
+            value = bool(value)
+        modes = mode.modes
+        if modes is None:
+            self.__dict__["training"] = value
+        else:
+            modes[id(self)] = self, value
 
     def forward(self, *inputs: Any) -> Any:
         """Compute the layer's output. Call the layer itself instead: `layer(x)`."""
@@ -92,6 +145,10 @@ class Layer:
                 replaced = hook(self, inputs, output)
                 if replaced is not None:
                     output = replaced
+        if observers:
+            observer = observers.get(get_ident())
+            if observer is not None:
+                observer(self, inputs, output)
         return output
 
     if not TYPE_CHECKING:
@@ -103,20 +160,28 @@ class Layer:
     def _items(self) -> Iterator[tuple[str, Any]]:
         """(name, value) of each parameter, buffer and child that this layer holds itself."""
         for name, value in self.__dict__.items():
-            if type(value) in _PLAIN or name.startswith("_"):
+            if type(value) in PLAIN or name in _OWN:
                 continue
-            if isinstance(value, (Parameter, Layer, np.ndarray)):
+            if isinstance(value, (Parameter, Layer)):
+                yield name, value
+            elif name.startswith("_"):
+                yield from flatten(f"{type(self).__name__}.{name}", name, value,
+                                   (Parameter, Layer))
+            elif isinstance(value, np.ndarray):
                 yield name, value
             else:
-                yield from _flatten(name, value)
+                yield from flatten(f"{type(self).__name__}.{name}", name, value,
+                                   (Parameter, Layer, np.ndarray))
 
-    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """(dotted name, value) of each parameter and buffer, depth first."""
+    def _walk(self, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+        """(dotted name, value) of each parameter and buffer, depth first, each layer once."""
+        seen = set() if seen is None else seen
+        seen.add(id(self))
         for name, value in self._items():
-            if isinstance(value, Layer):
-                yield from value._walk(f"{prefix}{name}.")
-            else:
+            if not isinstance(value, Layer):
                 yield prefix + name, value
+            elif id(value) not in seen:
+                yield from value._walk(f"{prefix}{name}.", seen)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter) of all parameters inside, each parameter once."""
@@ -141,20 +206,29 @@ class Layer:
         return [value for _, value in self._items() if isinstance(value, Layer)]
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        """(name, layer) of this layer (named "") and all inside it."""
+        """(name, layer) of this layer (named "") and all inside it, each once."""
+        return self._named_layers(prefix, set())
+
+    def _named_layers(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
+        seen.add(id(self))
         yield prefix, self
         for name, value in self._items():
-            if isinstance(value, Layer):
-                yield from value.named_layers(f"{prefix}.{name}" if prefix else name)
+            if isinstance(value, Layer) and id(value) not in seen:
+                yield from value._named_layers(f"{prefix}.{name}" if prefix else name, seen)
 
     def apply(self: Self, f: Callable[[Layer], Any]) -> Self:
-        """Call f with every layer inside, the inner ones first, and with this one."""
+        """Call f with every layer inside, the inner ones first, and with this one; each once."""
         if not callable(f):
             raise TypeError(f"apply: f must be a function of a layer, got {type(f).__name__}")
-        for child in self.children():
-            child.apply(f)
-        f(self)
+        self._apply(f, set())
         return self
+
+    def _apply(self, f: Callable[[Layer], Any], seen: set[int]) -> None:
+        seen.add(id(self))
+        for child in self.children():
+            if id(child) not in seen:
+                child._apply(f, seen)
+        f(self)
 
     # ------------------------------------------------------------------------------------ modes
 
@@ -170,21 +244,49 @@ class Layer:
 
     def freeze(self: Self) -> Self:
         """Stop learning here: parameters get no gradients, and normalization layers inside keep
-        their statistics (they then normalize as in eval mode)."""
+        their statistics (they then normalize as in eval mode). `unfreeze()` undoes it.
+
+        As train and eval it is a mode and no part of the state: copies and pickles keep it, and
+        whoever loads a `state_dict` into another model freezes that too.
+
+        >>> layer = nn.Dense(2, 2).freeze()
+        >>> layer.weight.requires_grad, layer.unfreeze().weight.requires_grad
+        (False, True)
+        """
         for p in self.parameters():
+            if p.learned is None:
+                p.learned = p.requires_grad
             p.requires_grad = False
             p.grad = None
         for _, layer in self.named_layers():
             layer.frozen = True
         return self
 
+    def unfreeze(self: Self) -> Self:
+        """Learn again, here and in all layers inside: undo `freeze()`.
+
+        Parameters that required no gradient before they were frozen require none again, and those
+        of a model that `nn.fold` made stay constants. `freeze_stats` is left as it is.
+        """
+        for p in self.parameters():
+            if p.learned and not p.constant:
+                p.requires_grad = True
+            p.learned = None
+        for _, layer in self.named_layers():
+            layer.frozen = False
+        return self
+
     def zero_grad(self) -> None:
         """Forget all gradients (`.grad` becomes None)."""
+        self._zero_grad(set())
+
+    def _zero_grad(self, seen: set[int]) -> None:
+        seen.add(id(self))
         for _, value in self._items():
             if isinstance(value, Parameter):
                 value._grad = None
-            elif isinstance(value, Layer):
-                value.zero_grad()
+            elif isinstance(value, Layer) and id(value) not in seen:
+                value._zero_grad(seen)
 
     def astype(self: Self, dtype: Any) -> Self:
         """Convert all floating parameters and buffers, in place; returns the layer. TypeError for
@@ -193,28 +295,27 @@ class Layer:
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"astype: layers are float32 or float64, got {dtype}")
-        done = set()
 
         def converted(value: Any) -> Any:
             floats = isinstance(value, np.ndarray) and value.dtype.kind == "f"
             return value.astype(dtype) if floats else value
 
+        for p in self.parameters():
+            p._expose()
+            p._set(p._values().astype(dtype))
+            p._grad = None
         for _, layer in self.named_layers():
-            for _, value in layer._items():
-                if isinstance(value, Parameter) and id(value) not in done:
-                    done.add(id(value))
-                    value._expose()
-                    value._set(value._values().astype(dtype))
-                    value._grad = None
             for name, value in layer.__dict__.items():
-                if not name.startswith("_"):
+                if not name.startswith("_") and name not in _OWN:
                     layer.__dict__[name] = replaced(value, converted)
         return self
 
     # ------------------------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All parameters and buffers as a flat dict of copies, by dotted name."""
+        """All parameters and buffers as a flat dict of copies, by dotted name. Modes (training,
+        frozen, `freeze_stats`) are no part of it.
+        """
         return {name: np.array(array) for name, _, array in self._memory()}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
@@ -223,39 +324,9 @@ class Layer:
         Nothing is changed unless everything fits: StateError (a KeyError and a ValueError) lists
         the entries that are missing or unexpected (unless `strict` is False: then only names
         that match are loaded) and those of another shape or kind of dtype. Values are converted
-        to the layer's dtype.
+        to the layer's dtype. A layer that stands in several places may be named by any of them.
         """
-        where = f"load_state_dict of {type(self).__name__}"
-        if not isinstance(state, Mapping):
-            raise TypeError(f"{where}: state must be a dict of arrays, "
-                            f"got {type(state).__name__}")
-        own = dict(self._walk())
-        given = {}
-        for name, value in state.items():
-            try:
-                given[name] = np.asarray(value.data if isinstance(value, Tensor) else value)
-            except ValueError as error:
-                raise StateError(f"{where}: wrong: {name}: {error}") from None
-        missing = [name for name in own if name not in given]
-        unexpected = [name for name in given if name not in own]
-        wrong = [f"{name}: {own[name].shape} expected, got {value.shape}"
-                 for name, value in given.items()
-                 if name in own and value.shape != own[name].shape]
-        wrong += [f"{name}: {own[name].dtype} expected, got {value.dtype}"
-                  for name, value in given.items() if name in own
-                  and not np.can_cast(value.dtype, own[name].dtype, "same_kind")]
-        wrong += [f"{name}: the memory of the {kind} is read-only"
-                  for name, kind, array in self._memory() if name in given
-                  and not array.flags.writeable and not getattr(own[name], "constant", False)]
-        problems = []
-        if strict and missing:
-            problems.append("missing: " + ", ".join(missing))
-        if strict and unexpected:
-            problems.append("unexpected: " + ", ".join(unexpected))
-        if wrong:
-            problems.append("wrong: " + "; ".join(wrong))
-        if problems:
-            raise StateError(f"{where}: " + " | ".join(problems))
+        given = fitting(self, state, strict)
         for name, value in self._walk():
             if name not in given:
                 continue
@@ -289,116 +360,51 @@ class Layer:
     def predict(self, x: Any, batch_size: int = 256) -> np.ndarray:
         """Outputs for all of x, in eval mode, without a graph, batch by batch: a NumPy array.
 
-        x is an array or tensor whose first axis counts examples; uint8 images are divided by
-        255, as a DataLoader does. The modes of the layers are restored afterwards.
+        x is an array or tensor whose first axis counts examples, or a tuple of several inputs of a
+        model; uint8 images are divided by 255, as a DataLoader does. Or it is a data set, a
+        DataLoader or any iterable of batches, of which the first entry, the images, goes in; the
+        outputs are in the order of the data set.
+
+        The mode holds for the calling thread alone: several threads may use one model at once.
+        ValueError for a loader that shuffles or leaves items out, or inputs of several lengths.
         """
-        batch_size = whole(batch_size, "predict", "batch_size", 1)
-        values = x.data if isinstance(x, Tensor) else plain_array(x)
-        if values.ndim == 0:
-            raise ValueError("predict: x needs a batch axis, got a number")
-        outputs = []
-        with self._evaluating():
-            for start in range(0, max(len(values), 1), batch_size):
-                output = self(self._input(values[start:start + batch_size]))
-                if not isinstance(output, Tensor):
-                    raise TypeError(f"predict: {type(self).__name__} returns a "
-                                    f"{type(output).__name__}, not a tensor")
-                outputs.append(output.data)
-        return np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
+        from .predict import predict
 
-    @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Within the block: eval mode and no graph. The modes of the layers are restored."""
-        modes = [(layer, layer.training) for _, layer in self.named_layers()]
-        try:
-            self.eval()
-            with no_grad():
-                yield
-        finally:
-            for layer, mode in modes:
-                layer.training = mode
-
-    def _input(self, x: Any) -> Tensor:
-        """A batch of arrays or tensors as the model takes it: uint8 images divided by 255."""
-        from .. import kernels
-
-        batch = x.data if isinstance(x, Tensor) else np.asarray(plain_array(x), order="C")
-        if batch.dtype == np.uint8:
-            batch = kernels.to_float(batch).astype(self._dtype(), copy=False)
-        return Tensor(batch)
+        return predict(self, x, batch_size)
 
     def _dtype(self) -> np.dtype:
         """The dtype that the layer computes in: that of its first parameter."""
         return next((p.dtype for p in self.parameters()), np.dtype(np.float32))
 
-    def summary(self, input_shape: int | tuple[int, ...]) -> str:
+    def summary(self, input_shape: Any = None, example: Any = None) -> str:
         """A table of the layers with their output shapes and parameters, for one example.
 
-        `input_shape` is that of one example, without the batch axis: (28, 28, 1).
+        `input_shape` is that of one example, without the batch axis: (28, 28, 1); a tuple of such
+        tuples for a model of several inputs. Zeros of that shape go through the model, integers
+        where it refuses floats. `example` is a batch as the model takes it, an array or a tuple of
+        several inputs, of any dtype, for other models. Without both no output shapes are shown.
+        Of several outputs the first is shown.
+
+        >>> print(nn.Sequential(nn.Embedding(10, 4), nn.Flatten()).summary((7,)))
+        layer  kind       output  parameters
+        ------------------------------------
+        0      Embedding  (7, 4)          40
+        1      Flatten    (28,)            0
+        ------------------------------------
+        40 parameters, 40 of them trained
         """
         from .summary import summarize
 
-        return summarize(self, input_shape)
+        return summarize(self, input_shape, example)
 
     def extra_repr(self) -> str:
         """What stands in the parentheses of a layer's repr; subclasses define it."""
         return ""
 
+    @recursive_repr()
     def __repr__(self) -> str:
         children = [(n, v) for n, v in self._items() if isinstance(v, Layer)]
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in children]
         return f"{type(self).__name__}({self.extra_repr()}\n" + "\n".join(lines) + "\n)"
-
-
-class HookHandle:
-    """What `register_forward_hook` returns."""
-
-    def __init__(self, hooks: dict[HookHandle, Hook]) -> None:
-        self._hooks = hooks
-
-    def remove(self) -> None:
-        """Take the hook away; a second call does nothing."""
-        self._hooks.pop(self, None)
-
-
-class StateError(KeyError, ValueError):
-    """A state that does not belong to the model; its text is shown as it is.
-
-    >>> nn.Dense(4, 2).load_state_dict({"weight": np.zeros((4, 2))})
-    Traceback (most recent call last):
-    minidl.nn.layer.StateError: load_state_dict of Dense: missing: bias
-    """
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-def replaced(value: Any, f: Callable[[Any], Any]) -> Any:
-    """f(value); of lists, tuples and dicts, as `_flatten` looks into them, f of what is inside."""
-    if isinstance(value, list):
-        value[:] = [replaced(item, f) for item in value]
-    elif isinstance(value, dict):
-        for key in value:
-            value[key] = replaced(value[key], f)
-    elif isinstance(value, tuple):
-        items = [replaced(item, f) for item in value]
-        if any(new is not old for new, old in zip(items, value, strict=True)):
-            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    else:
-        return f(value)
-    return value
-
-
-def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Parameters, arrays and layers in a value, and in lists, tuples and dicts of them."""
-    if isinstance(value, (Parameter, Layer, np.ndarray)):
-        yield name, value
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            if type(item) not in _PLAIN:
-                yield from _flatten(f"{name}.{i}", item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flatten(f"{name}.{key}", item)

@@ -22,8 +22,8 @@ class _ExampleNorm(Layer):
     def __init__(self, features: int, eps: float, affine: bool, shifts: bool = True) -> None:
         super().__init__()
         where = type(self).__name__
-        positive(where, features=features)
-        not_negative(eps, where, "eps")
+        (features,) = positive(where, features=features)
+        eps = not_negative(eps, where, "eps")
         self.features = features
         self.eps: Any = eps
         self.gamma = Parameter(init.constant((features,), 1.0)) if affine else None
@@ -84,7 +84,7 @@ class GroupNorm(_ExampleNorm):
 
     def __init__(self, groups: int, features: int, eps: float = 1e-5) -> None:
         super().__init__(features, eps, affine=True)
-        positive("GroupNorm", groups=groups)
+        (groups,) = positive("GroupNorm", groups=groups)
         if features % groups:
             raise ValueError(f"GroupNorm: {features} features do not divide into {groups} groups")
         self.groups = groups
@@ -166,7 +166,7 @@ class TLU(Layer):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        positive("TLU", features=features)
+        (features,) = positive("TLU", features=features)
         self.features = features
         self.tau = Parameter(init.constant((features,), 0.0))
 

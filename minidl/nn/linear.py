@@ -37,7 +37,8 @@ class Dense(Weighted):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        positive("Dense", in_features=in_features, out_features=out_features)
+        in_features, out_features = positive("Dense", in_features=in_features,
+                                             out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(init.he_normal((in_features, out_features)))
         self.bias = Parameter(init.constant((out_features,))) if bias else None
@@ -55,7 +56,6 @@ class Dense(Weighted):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
-def positive(where: str, **sizes: int) -> None:
-    """Every given size is an int >= 1."""
-    for name, size in sizes.items():
-        whole(size, where, name, 1)
+def positive(where: str, **sizes: int) -> list[int]:
+    """The given sizes as Python ints, each >= 1 (NumPy's small ones would overflow in products)."""
+    return [whole(size, where, name, 1) for name, size in sizes.items()]

@@ -16,6 +16,7 @@ from ..tensor import Tensor
 from . import init
 from .layer import Parameter
 from .linear import positive
+from .mode import mode
 from .population import Tracking, check_momentum
 
 FEW = 8     # values a channel: statistics of fewer are too noisy to go without a word
@@ -120,12 +121,12 @@ class BatchNorm(Tracking):
                  renorm: Renorm | Mapping[str, Any] | bool | None = None, unbiased: bool = True,
                  gamma_init: float = 1.0) -> None:
         super().__init__()
-        positive("BatchNorm", features=features)
+        (features,) = positive("BatchNorm", features=features)
         if not 0 <= real_number(eps, "BatchNorm", "eps") < math.inf:
             raise ValueError(f"BatchNorm: eps must be >= 0 and finite, got {eps!r}")
         check_momentum(momentum, "BatchNorm")
         if ghost_batch is not None:
-            positive("BatchNorm", ghost_batch=ghost_batch)
+            (ghost_batch,) = positive("BatchNorm", ghost_batch=ghost_batch)
         self.renorm = _renorm(renorm)
         if self.renorm is not None and not track_stats:
             raise ValueError("BatchNorm: renorm corrects by running statistics, which "
@@ -149,14 +150,16 @@ class BatchNorm(Tracking):
                              f"got {x.shape}")
         if mask is not None:
             mask = checked_mask(mask, x)
-        if self._populations is not None:
-            return self._populations[0].normalize(self, x, mask)
-        ghosts = self.ghost_batch if self.training else None
-        training = self.training and not self.frozen and not self.stats_frozen
+        instead = self._instead() if mode.statistics else None
+        if isinstance(instead, list):
+            return instead[0].normalize(self, x, mask)
+        training = self.training
+        ghosts = self.ghost_batch if training else None
+        training = training and not self.frozen and not self.stats_frozen
         if training and not self._warned and (
                 mask is not None or ghosts is not None or x.size < FEW * self.features):
             self._look_at(values_of_parts(x.shape, mask, ghosts))
-        if self.num_batches is None or self._of_batch:
+        if self.num_batches is None or instead is not None:
             y = ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask,
                                ghost_batch=ghosts)
         else:

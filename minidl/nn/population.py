@@ -1,8 +1,8 @@
 """Layers with running statistics, and those of a whole population, gathered batch by batch.
 
-A layer whose `_populations` is a list (one for a BatchNorm, one a time step for a StepNorm)
-normalizes each batch with its own statistics, tells them of it, and leaves its running statistics
-alone. `recalibrate` sets the list, and takes it away again.
+A layer for which `mode.statistics` has a list of populations (one for a BatchNorm, one a time step
+for a StepNorm) normalizes each batch with its own statistics, tells them of it, and leaves its
+running statistics alone. `recalibrate` puts the list there, for its own thread.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from .. import ops
 from ..ops.common import real_number
 from ..tensor import Tensor
 from .layer import Layer, Parameter
+from .mode import mode
 
 Self = TypeVar("Self", bound="Tracking")
+OF_BATCH = "of the batch"
 
 
 class Tracking(Layer):
@@ -30,21 +32,21 @@ class Tracking(Layer):
     running_var: np.ndarray | None
     num_batches: np.ndarray | None
     stats_frozen = False
-    _of_batch = False                                   # see nn.batch_statistics
-    _populations: list[Population] | None = None        # see nn.recalibrate
 
     def freeze_stats(self: Self, frozen: bool = True) -> Self:
         """Keep the running statistics as they are, and normalize with them in training too; with
-        False let them move again."""
+        False let them move again. As `freeze()` it is a mode and no part of the state."""
         self.stats_frozen = bool(frozen)
         return self
 
+    def _instead(self) -> list[Population] | str | None:
+        """What takes the place of the running statistics in this thread now: the populations of
+        `nn.recalibrate`, OF_BATCH in `nn.batch_statistics`, or nothing."""
+        found = mode.statistics.get(id(self))
+        return found[-1] if found else None
+
     def _frozen_repr(self) -> str:
         return ", statistics frozen" if self.stats_frozen or self.frozen else ""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies: what `batch_statistics` and `recalibrate` do is done to the original."""
-        return {**self.__dict__, "_of_batch": False, "_populations": None}
 
 
 def check_momentum(momentum: float | None, where: str) -> None:

@@ -16,7 +16,9 @@ import numpy as np
 from ..changes import writes
 from ..ops.common import warn, whole
 from .layer import Layer
-from .population import Population, Tracking
+from .mode import evaluation, statistics
+from .population import OF_BATCH, Population, Tracking
+from .predict import first_of, model_input
 from .step_norm import StepNorm
 
 # Gaps that recalibrate warns of: of the means in standard deviations, of the variances as a factor;
@@ -109,6 +111,10 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
     time step. Layers that are frozen or track no statistics are left alone; so are the modes
     of all layers, gamma and beta, and `num_batches` (1 at least for a time step).
 
+    The model is measured in evaluation of this thread alone; the new statistics are written when
+    all are known, layer by layer. A thread that uses the model at that moment may find some layers
+    changed and others not, and one that trains it moves the same statistics.
+
     Returns a report: how far the running statistics were off, layer by layer; its `restore()` takes
     the change back. A warning names the layers where the gap was large. ValueError if there is no
     layer to recalibrate, no batch, a first one of one value a channel, or a statistic that is not
@@ -187,19 +193,14 @@ def _measure(model: Layer, layers: list[Tracking], loader: Iterable[Any],
     """Run the model over the data; the populations of the layers, by id."""
     found = {id(layer): [Population(layer.features) for _ in _rows(layer)[0]] for layer in layers}
     drawn = 0
-    try:
-        for layer in layers:
-            layer._populations = found[id(layer)]
-        with model._evaluating():
-            for batch in loader:
-                drawn += 1
-                if run is not None:
-                    run(batch)
-                else:
-                    model(model._input(batch[0] if isinstance(batch, (tuple, list)) else batch))
-    finally:
-        for layer in layers:
-            layer._populations = None
+    # The loader is asked outside of the block: it may well train another model.
+    for batch in loader:
+        drawn += 1
+        with evaluation(), statistics((layer, found[id(layer)]) for layer in layers):
+            if run is not None:
+                run(batch)
+            else:
+                model(model_input(model, first_of(batch)))
     if not drawn:
         raise ValueError("recalibrate: loader has no batch")
     return found
@@ -226,8 +227,8 @@ def batch_statistics(model: Layer) -> Iterator[None]:
     """Within the block, every BatchNorm inside normalizes with the statistics of the batch, in eval
     mode too, and leaves its running statistics alone.
 
-    To see what a model does without running statistics: if it is better so, `recalibrate` it.
-    TypeError for what is not a Layer.
+    To see what a model does without running statistics: if it is better so, `recalibrate` it. It
+    holds for the current thread. TypeError for what is not a Layer.
 
     >>> bn = nn.BatchNorm(1, eps=0).eval()
     >>> with nn.batch_statistics(bn):
@@ -237,11 +238,5 @@ def batch_statistics(model: Layer) -> Iterator[None]:
     if not isinstance(model, Layer):
         raise TypeError(f"batch_statistics: model must be a Layer, got {type(model).__name__}")
     norms = [layer for _, layer in model.named_layers() if isinstance(layer, Tracking)]
-    before = [layer._of_batch for layer in norms]
-    try:
-        for layer in norms:
-            layer._of_batch = True
+    with statistics(((layer, OF_BATCH) for layer in norms), first=True):
         yield
-    finally:
-        for layer, was in zip(norms, before, strict=True):
-            layer._of_batch = was

@@ -14,6 +14,7 @@ from .. import kernels, ops
 from ..ops.common import float_tensor, origin_of_float64, real_number, same_float, whole
 from ..tensor import Tensor
 from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
+from .dropout import probability
 from .layer import Layer
 from .linear import positive
 
@@ -30,10 +31,10 @@ class _Recurrent(Layer):
                  max_steps: int = 128) -> None:
         super().__init__()
         where = type(self).__name__
-        positive(where, in_features=in_features, hidden=hidden, num_layers=num_layers,
-                 max_steps=max_steps)
-        if not 0 <= real_number(dropout, where, "dropout") <= 1:
-            raise ValueError(f"{where}: dropout must be in [0, 1], got {dropout!r}")
+        in_features, hidden, num_layers, max_steps = positive(
+            where, in_features=in_features, hidden=hidden, num_layers=num_layers,
+            max_steps=max_steps)
+        dropout = probability(dropout, where, "dropout")
         if norm not in (None, "layer", "batch"):
             raise ValueError(f'{where}: norm must be None, "layer" or "batch", got {norm!r}')
         directions = 2 if bidirectional else 1

@@ -53,9 +53,9 @@ class StepNorm(Tracking):
     def __init__(self, features: int, max_steps: int, gamma_init: float = 0.1,
                  shift: bool = False, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
         super().__init__()
-        positive("StepNorm", features=features, max_steps=max_steps)
+        features, max_steps = positive("StepNorm", features=features, max_steps=max_steps)
         gamma_init = real_number(gamma_init, "StepNorm", "gamma_init")
-        not_negative(eps, "StepNorm", "eps")
+        eps = not_negative(eps, "StepNorm", "eps")
         check_momentum(momentum, "StepNorm")
         kernels.check_shape("StepNorm", (max_steps, features))
         self.features, self.max_steps, self.eps = features, max_steps, eps
@@ -72,9 +72,10 @@ class StepNorm(Tracking):
             raise ValueError(f"StepNorm expected (N, {self.features}), got {x.shape}")
         training = self.training and not self.frozen and not self.stats_frozen
         row = min(whole(step, "StepNorm", "step", 0), self.max_steps - 1)
-        if self._populations is not None:
-            return self._populations[row].normalize(self, x)
-        if self._of_batch:
+        instead = self._instead()
+        if isinstance(instead, list):
+            return instead[row].normalize(self, x)
+        if instead is not None:
             return ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps)
         if not training:
             trained = np.flatnonzero(self.num_batches)

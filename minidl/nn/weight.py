@@ -40,8 +40,7 @@ class WeightStandardization(Layer):
 
     def __init__(self, eps: float) -> None:
         super().__init__()
-        not_negative(eps, "weight_standardization", "eps")
-        self.eps = eps
+        self.eps = not_negative(eps, "weight_standardization", "eps")
 
     def forward(self, v: Any) -> Tensor:
         return ops.weight_standardization(v, self.eps)

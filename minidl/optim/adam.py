@@ -42,7 +42,8 @@ class Adam(Optimizer):
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
         betas = group["betas"]
-        if len(betas) != 2 or not all(isinstance(b, Real) and 0 <= float(b) < 1 for b in betas):
+        if not isinstance(betas, list | tuple) or len(betas) != 2 or not all(
+                isinstance(b, Real) and 0 <= float(b) < 1 for b in betas):
             raise ValueError(f"{type(self).__name__}: betas must be two numbers in [0, 1), "
                              f"got {betas!r}")
 

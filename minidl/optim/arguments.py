@@ -12,7 +12,10 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 Check = Callable[[str, str, Any], Any]
+MOST = 2**53        # of what is counted: up to here every whole number is a float, too
 
 
 def _number(where: str, name: str, value: Any, allowed: Callable[[float], bool], expected: str
@@ -49,6 +52,8 @@ def _whole(where: str, name: str, value: Any, least: int) -> int:
         raise TypeError(message) from None
     if isinstance(value, bool):
         raise TypeError(message)
+    if whole > MOST:
+        raise ValueError(f"{where}: {name} must be at most 2**53, got {value!r}")
     if whole < least:
         raise ValueError(message)
     return whole
@@ -60,6 +65,12 @@ def positive_int(where: str, name: str, value: Any) -> int:
 
 def not_negative_int(where: str, name: str, value: Any) -> int:
     return _whole(where, name, value, 0)
+
+
+def flag(where: str, name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
+        raise TypeError(f"{where}: {name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def each(check: Check) -> Check:

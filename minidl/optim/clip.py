@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..nn.layer import Layer
 from ..tensor import Tensor
 from .optimizer import _gradient
 
 
-def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float, eps: float = 1e-6,
+def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, eps: float = 1e-6,
                    error_if_nonfinite: bool = False) -> float:
     """Scale all gradients together so that their joint 2-norm is at most max_norm: g *= max_norm
     / (norm + eps) if that is below 1 (Pascanu, Mikolov & Bengio 2013, in PyTorch's form).
+    `params` are tensors, or a layer whose parameters are meant.
 
     Returns the norm before, summed in float64 (0.0 if no parameter has a gradient). Scaled
     gradients are new arrays: those taken from `.grad` before stay as they are. A norm of NaN makes
     all gradients NaN, one of infinity makes them 0 or NaN, unless `error_if_nonfinite`: then it is
-    a ValueError, and nothing is changed. TypeError if params are not tensors or max_norm or eps no
+    a ValueError, and nothing is changed. TypeError if params are no tensors or max_norm or eps no
     numbers; ValueError if these are negative or NaN.
 
     >>> p = nn.Parameter(np.zeros(2))
@@ -38,6 +40,8 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float, eps: floa
             raise TypeError(f"clip_grad_norm: {name} must be a number, got {value!r}")
         if not float(value) >= 0:
             raise ValueError(f"clip_grad_norm: {name} must be >= 0, got {value!r}")
+    if isinstance(params, Layer):
+        params = params.parameters()
     unique = {}         # a parameter given twice is one
     for p in [params] if isinstance(params, Tensor) else params:
         if not isinstance(p, Tensor):

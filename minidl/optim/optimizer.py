@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,10 @@ from numpy.lib.array_utils import byte_bounds
 
 from .. import hints
 from ..changes import writes
-from ..nn.layer import Layer, StateError
+from ..nn.layer import Layer
+from ..nn.state import StateError
 from ..tensor import Tensor
-from .arguments import not_negative
+from .arguments import flag, not_negative, not_negative_int
 
 
 class Optimizer:
@@ -32,7 +32,9 @@ class Optimizer:
     """
 
     state_names: tuple[str, ...] = ()       # arrays kept per parameter, of its shape
+    not_negative_names: tuple[str, ...] = ("square", "sum")     # those that hold squares
     _first_rates: tuple[list[float], list[float]] | None = None     # see schedule.py
+    _checked: list[list[Any]] = []      # the options of the groups that were found right
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         where = type(self).__name__
@@ -81,14 +83,20 @@ class Optimizer:
         for name in ("lr", "weight_decay", "eps", "momentum", "trust", "initial", "lr_decay"):
             if name in group:
                 not_negative(type(self).__name__, name, group[name])
+        for name in ("nesterov", "centered"):
+            if name in group:
+                flag(type(self).__name__, name, group[name])
 
     @property
     def lr(self) -> float:
-        """The learning rate of the first group; setting it sets that of all groups."""
+        """The learning rate of the first group; setting it sets that of all groups. ValueError for
+        a rate that is negative or not finite.
+        """
         return self.groups[0]["lr"]
 
     @lr.setter
     def lr(self, value: float) -> None:
+        not_negative(type(self).__name__, "lr", value)
         for group in self.groups:
             group["lr"] = value
 
@@ -103,7 +111,15 @@ class Optimizer:
                 p._grad = None
 
     def step(self) -> None:
-        """Change every parameter that has a gradient."""
+        """Change every parameter that has a gradient. ValueError or TypeError if an option in
+        `groups` is no longer what it may be; nothing is changed then.
+        """
+        options = [[value for name, value in group.items() if name != "params"]
+                   for group in self.groups]
+        if options != self._checked:        # they are checked again only where one was changed
+            for group in self.groups:
+                self._check(group)
+            self._checked = options
         for group in self.groups:
             ready = [p for p in group["params"] if p._grad is not None]
             needed = self._needed(group)
@@ -195,14 +211,25 @@ class Optimizer:
             if not set(needed) <= names <= set(self.state_names):
                 raise StateError(f"state {sorted(values)} of parameter {number} is another "
                                  f"optimizer's")
-            entry: dict[str, Any] = {"step": operator.index(values["step"])}
+            entry: dict[str, Any] = {
+                "step": not_negative_int("state", f"step of parameter {number}", values["step"])}
             for name in names:
-                entry[name] = np.array(values[name], dtype=p.dtype)
-                if entry[name].shape != p.shape:
-                    raise StateError(f"{name} of parameter {number} must have shape "
-                                     f"{p.shape}, got {entry[name].shape}")
+                entry[name] = self._array(f"{name} of parameter {number}", name, values[name], p)
             new[p] = entry
         return options, new
+
+    def _array(self, what: str, name: str, value: Any, p: Tensor) -> np.ndarray:
+        """An array of a parameter's state, copied; StateError if it cannot be one."""
+        given = np.asarray(value)
+        if given.dtype.kind not in "fiu":
+            raise StateError(f"{what} must be an array of numbers, got {given.dtype}")
+        if given.shape != p.shape:
+            raise StateError(f"{what} must have shape {p.shape}, got {given.shape}")
+        if np.isnan(given).any():
+            raise StateError(f"{what} holds NaN")
+        if name in self.not_negative_names and (given < 0).any():
+            raise StateError(f"{what} holds negative numbers, and is a sum of squares")
+        return np.array(given, dtype=p.dtype)
 
     def __repr__(self) -> str:
         first = ", ".join(f"{k}={v!r}" for k, v in self.groups[0].items() if k != "params")

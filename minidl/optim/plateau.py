@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
-from ..nn.layer import StateError
+from ..nn.state import StateError
 from .arguments import each, not_negative, not_negative_int, shrinking
 from .optimizer import Optimizer
 from .schedule import optimizer_of, readable
@@ -18,13 +19,20 @@ def _mode(where: str, name: str, value: Any) -> str:
     return value
 
 
+def _best(where: str, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
+        raise ValueError(f"{where}: {name} must be a number, got {value!r}")
+    return float(value)
+
+
 class ReduceOnPlateau:
     """lr = max(factor lr, min_lr) once more than `patience` steps in a row bring no better metric
     (PyTorch's ReduceLROnPlateau).
 
-    Better is below (1 - threshold) best for mode "min", above (1 + threshold) best for "max"; NaN
-    is never better. For `cooldown` steps after a reduction none are counted. TypeError or
-    ValueError name an argument that is wrong.
+    Better is below best - threshold |best| for mode "min", above best + threshold |best| for
+    "max"; NaN is never better. (For metrics below 0 PyTorch's (1 - threshold) best lies above best:
+    it takes a metric that stays, or gets worse, for a better one.) For `cooldown` steps after a
+    reduction none are counted. TypeError or ValueError name an argument that is wrong.
 
     >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
     >>> schedule = optim.ReduceOnPlateau(optimizer, factor=0.5, patience=1)
@@ -63,6 +71,8 @@ class ReduceOnPlateau:
         """Take note of a metric (a number, or a tensor or array of one), and reduce the rates if
         it is time to. TypeError if it is not a number."""
         try:
+            if isinstance(metric, (str, bytes)):    # which float would read
+                raise TypeError
             value = float(metric)
         except (TypeError, ValueError):
             raise TypeError(f"ReduceOnPlateau: metric must be a number, got {metric!r}") from None
@@ -80,9 +90,11 @@ class ReduceOnPlateau:
                                                    self.options["min_lr"]))
 
     def _better(self, value: float) -> bool:
-        if self.options["mode"] == "min":
-            return value < self.best * (1 - self.options["threshold"])
-        return value > self.best * (1 + self.options["threshold"])
+        sign = 1 if self.options["mode"] == "min" else -1
+        best, value = sign * self.best, sign * value        # the smaller, the better
+        if math.isfinite(best):     # the first metric is better than infinity by any threshold
+            best *= 1 - math.copysign(self.options["threshold"], best)
+        return value < best
 
     def state_dict(self) -> dict[str, Any]:
         """Options, counts, the best metric and the current rates as a plain dict (copies)."""
@@ -107,7 +119,8 @@ class ReduceOnPlateau:
         lr = each(not_negative)("state", "lr", state["lr"])
         if len(lr) != len(self.lr):
             raise StateError(f"lr must have {len(self.lr)} rates, got {len(lr)}")
-        return {"options": self._checked("state", state), "best": float(state["best"]),
+        return {"options": self._checked("state", state),
+                "best": _best("state", "best", state["best"]),
                 "bad": not_negative_int("state", "bad", state["bad"]),
                 "cooling": not_negative_int("state", "cooling", state["cooling"]), "lr": lr}
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..tensor import Tensor
+from .arguments import not_negative
 from .optimizer import Optimizer
 
 
@@ -41,7 +42,7 @@ class RMSprop(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        if not 0 <= group["alpha"] < 1:
+        if not not_negative("RMSprop", "alpha", group["alpha"]) < 1:
             raise ValueError(f"RMSprop: alpha must be in [0, 1), got {group['alpha']!r}")
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..nn.layer import StateError
+from ..nn.state import StateError
 from .arguments import (
     Check,
     each,
@@ -46,7 +46,7 @@ class Schedule:
         self.options = self._checked(where, options)
         self.count = 0
         self.base = _base_rates(optimizer)
-        self._set()
+        self._set(0)
         optimizer._first_rates = self.base, self.lr
 
     def _checked(self, where: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -58,14 +58,26 @@ class Schedule:
         return [group["lr"] for group in self.optimizer.groups]
 
     def step(self) -> None:
-        """Count a step, and set the rates that belong to the count."""
-        self.count += 1
-        self.optimizer._first_rates = None
-        self._set()
+        """Count a step, and set the rates that belong to the count. ValueError for one that is
+        negative or not finite; nothing is changed then.
+        """
+        self._set(self.count + 1)
 
-    def _set(self) -> None:
-        for group, rate in zip(self.optimizer.groups, self._rates(self.count), strict=True):
+    def _set(self, count: int) -> None:
+        where, before = f"{type(self).__name__}, step {count}", self.count
+        self.count = count
+        try:
+            rates = self._rates(count)
+            for rate in rates:
+                not_negative(where, "lr", rate)
+        except BaseException as error:
+            self.count = before
+            if isinstance(error, OverflowError):
+                raise ValueError(f"{where}: lr is too large for a number") from None
+            raise
+        for group, rate in zip(self.optimizer.groups, rates, strict=True):
             group["lr"] = rate
+        self.optimizer._first_rates = None
 
     def _rates(self, count: int) -> list[float]:
         """The rate of each group after `count` steps."""
@@ -84,9 +96,13 @@ class Schedule:
 
         StateError (a ValueError) if anything does not fit; nothing is changed then.
         """
-        self._take(readable(self, state))
-        self.optimizer._first_rates = None
-        self._set()
+        new, before = readable(self, state), self.state_dict()
+        self._take(new)
+        try:
+            self._set(self.count)
+        except (TypeError, ValueError) as error:
+            self._take(self._read(before))
+            raise StateError(f"load_state_dict of {type(self).__name__}: {error}") from None
 
     def _read(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes that the state stands for, checked."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ..nn.layer import StateError
+from ..nn.state import StateError
 from .arguments import each, positive_int
 from .schedule import Schedule, readable
 

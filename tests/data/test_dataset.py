@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import minidl as md
 from minidl.data import ArrayDataset
 
 
@@ -50,3 +51,54 @@ def test_indexing():
 def test_errors(images, labels, error, message):
     with pytest.raises(error, match=message):
         ArrayDataset(images, labels)
+
+
+class Column:
+    """As a column of another library: it can be an array."""
+
+    def __init__(self, values):
+        self.values = np.array(values)
+        self.dtype = self.values.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+def test_images_alone():
+    data = ArrayDataset(np.arange(6).reshape(3, 2))
+    assert data.labels is None and data.more == () and len(data.arrays) == 1
+    assert data[1].tolist() == [2, 3] and data[1:].tolist() == [[2, 3], [4, 5]]
+    assert repr(data) == "ArrayDataset(images (3, 2) int64)"
+    assert ArrayDataset([[1.0], [2.0]], classes=["a"]).classes == ("a",)
+
+
+def test_any_number_of_arrays():
+    x, y, z = np.arange(3), np.arange(3) * 2, np.arange(6).reshape(3, 2)
+    data = ArrayDataset(x, y, z, y)
+    assert data.images is x and data.labels is y and data.more[0] is z and len(data.arrays) == 4
+    assert [np.asarray(part).tolist() for part in data[2]] == [2, 4, [4, 5], 4]
+    assert repr(data).endswith("labels (3,) int64, array 2 (3, 2) int64, array 3 (3,) int64)")
+    with pytest.raises(ValueError, match="images and all arrays must have the same length"):
+        ArrayDataset(x, y, z[:2])
+    with pytest.raises(TypeError, match="labels is None"):
+        ArrayDataset(x, None, z)
+    with pytest.raises(TypeError, match="array 2 must be an array of numbers"):
+        ArrayDataset(x, y, [None] * 3)
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], ("cat", "dog")])
+def test_names_in_the_third_place_are_classes(names):
+    data = ArrayDataset(np.zeros((2, 3)), [0, 1], names)
+    assert data.classes == ("cat", "dog") and data.more == ()
+    assert ArrayDataset(np.zeros((2, 3)), [0, 1], None).classes is None
+    many = ArrayDataset(np.zeros((2, 3)), [0, 1], [5, 6], names)
+    assert many.classes == ("cat", "dog") and many.more[0].tolist() == [5, 6]
+
+
+def test_what_is_taken_as_an_array():
+    data = ArrayDataset(Column([[1.5, 2.5]]), Column([3]), md.ones(1, 2))
+    assert data.images.dtype == np.float64 and data.labels.tolist() == [3]
+    assert data.more[0].dtype == np.float32
+    assert ArrayDataset([[1.5], [2.5]], [0.5, 1.5]).images.dtype == np.float32      # as tensors
+    with pytest.raises(ValueError, match="images must make one array, all items of one shape"):
+        ArrayDataset([[1.0], [2.0, 3.0]], [0, 1])

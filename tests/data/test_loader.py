@@ -1,6 +1,7 @@
 """DataLoader: batches, order, transforms, resumption; `test_prefetch` has the thread."""
 
 import itertools
+import os
 import threading
 import traceback
 from pathlib import Path
@@ -143,11 +144,6 @@ def test_items():
     pairs = [(np.float64([1.0]), 3), (np.float64([2.0]), 4)]
     ((images, labels),) = DataLoader(pairs, 2)
     assert images.numpy().tolist() == [[1.0], [2.0]] and labels.tolist() == [3, 4]
-
-
-def test_items_that_are_no_pairs():
-    with pytest.raises(TypeError, match=r"dataset\[0\] must be \(image, label\), not a int"):
-        next(iter(DataLoader([1, 2, 3], 2)))
 
 
 # Order
@@ -513,3 +509,43 @@ def test_repr():
         "DataLoader(ArrayDataset(images (4, 2, 3, 1) uint8, labels (4,) int64), batch_size=2, "
         "shuffle=True, transform=None, drop_last=False, seed=8, prefetch=2)"
     )
+
+
+@pytest.mark.parametrize("name, word", [
+    ("num_workers", "prefetch"), ("collate_fn", "transform"), ("pin_memory", "leave it out"),
+    ("sampler", "shuffle=True"), ("generator", "seed"), ("shufle", ""),
+])
+def test_arguments_of_other_loaders(name, word):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument {name!r}.*{word}"):
+        DataLoader(numbered(4), 2, **{name: 2})
+
+
+@pytest.mark.parametrize("name", ["shuffle", "drop_last"])
+def test_flags(name):
+    for value in ("False", None, 2, 0.5):
+        with pytest.raises(TypeError, match=f"{name} must be True or False"):
+            DataLoader(numbered(4), 2, **{name: value})
+    assert getattr(DataLoader(numbered(4), 2, **{name: np.True_}), name) is True
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("prefetch", [0, 1, 3, 50])
+@pytest.mark.parametrize("given", [0, 1, 4])
+def test_an_iterator_that_a_forked_child_continues(prefetch, given):
+    done = python(f"""
+import os, signal
+import numpy as np
+from minidl.data import ArrayDataset, DataLoader
+loader = DataLoader(ArrayDataset(np.arange(10)), 2, prefetch={prefetch})
+right = [b.numpy().tolist() for b in loader]
+iterator = iter(loader)
+start = [next(iterator).numpy().tolist() for _ in range({given})]
+pid = os.fork()
+if pid == 0:
+    signal.alarm(30)                    # ends the child, should it hang
+    same = start + [b.numpy().tolist() for b in iterator] == right
+    os._exit(0 if same and [b.numpy().tolist() for b in loader] == right else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]),
+      start + [b.numpy().tolist() for b in iterator] == right)
+""")
+    assert done.stdout.split() == ["0", "True"], done.stderr

@@ -1,5 +1,9 @@
 """Sequential, LayerList and Identity."""
 
+import copy
+import functools
+import pickle
+
 import numpy as np
 import pytest
 
@@ -37,8 +41,9 @@ def test_containers_are_sequences(make):
     assert list(held.state_dict()) == ["0.weight", "0.bias", "2.weight"]
     with pytest.raises(IndexError):
         held[3]
-    for stranger in (np.tanh, None, 3, nn.ReLU):
-        with refuses(TypeError, type(held).__name__, type(stranger).__name__):
+    for stranger, name in ((np.tanh, "md.tanh"), (None, "NoneType"), (3, "int"),
+                           (nn.ReLU, "write ReLU(...)"), (dict, "class dict")):
+        with refuses(TypeError, type(held).__name__, name):
             held.append(stranger)
         with refuses(TypeError, type(held).__name__):
             make([*items, stranger])
@@ -79,3 +84,43 @@ def test_a_slice_shares_its_layers():
     assert head[0] is model[0]
     x = uniform(5, 4)
     np.testing.assert_array_equal(model[2](head(x)).data, model(x).data)
+
+
+def test_sequential_takes_one_list():
+    items = layers()
+    x = uniform(5, 4)
+    expected = nn.Sequential(*items)(x).data
+    for model in (nn.Sequential(items), nn.Sequential(tuple(items)),
+                  nn.Sequential(nn.LayerList(items))):
+        assert list(model) == items
+        np.testing.assert_array_equal(model(x).data, expected)
+    assert len(nn.Sequential([])) == 0
+    assert len(nn.Sequential(nn.Sequential(*items))) == 1       # a layer in itself
+
+
+def test_functions_among_layers():
+    model = nn.Sequential(nn.Dense(4, 3), md.relu, functools.partial(md.sum, axis=1))
+    model.append(md.exp)
+    x = uniform(5, 4)
+    expected = np.exp(np.maximum(x @ model[0].weight.data, 0).sum(1))
+    for twin in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model)), model[:]):
+        np.testing.assert_allclose(twin(x).data, expected, rtol=1e-5)
+    assert "(1): Lambda(relu)" in repr(model) and "(2): Lambda(sum)" in repr(model)
+    assert "1      Lambda" in model.summary((4,))
+    assert list(model.state_dict()) == ["0.weight", "0.bias"]
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(nn.Sequential(lambda x: x))
+
+
+def test_functions_that_would_lose_parameters():
+    layer = nn.Dense(2, 2)
+    with refuses(TypeError, "forward", "method of the layer Dense", "give the layer itself"):
+        nn.Sequential(layer.forward)
+    for stranger in (nn.ReLU, layer, 3):
+        with refuses(TypeError, "Lambda: needs a function"):
+            nn.Lambda(stranger)
+
+
+def test_errors_of_a_function_name_its_place():
+    with refuses(ValueError, "layer 1, Lambda: "):
+        nn.Sequential(nn.Dense(2, 2), lambda x: x.reshape(7))(uniform(1, 2))

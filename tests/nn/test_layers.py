@@ -173,6 +173,7 @@ LAYERS = [
     ("Dropout, eval", lambda: nn.Dropout().eval(), "Dropout(p=0.5)", (4, 3),
      lambda layer, x: x, {}),
     ("Identity", nn.Identity, "Identity()", (4, 3), lambda layer, x: x, {}),
+    ("Lambda", lambda: nn.Lambda(md.tanh), "Lambda(tanh)", (4, 3), lambda layer, x: np.tanh(x), {}),
     ("Sequential", lambda: nn.Sequential(nn.Dense(4, 3), nn.Tanh()),
      "Sequential(\n  (0): Dense(4, 3, bias=True)\n  (1): Tanh()\n)", (5, 4),
      lambda layer, x: np.tanh(x @ layer[0].weight.data), {"0.weight": (4, 3), "0.bias": (3,)}),
@@ -333,6 +334,8 @@ ERRORS = [
     # in a Sequential
     (lambda: nn.Sequential(nn.Dense(4, 3), nn.Dense(4, 3))(uniform(2, 4)),
      ["layer 1, Dense: Dense expected 4 features", "(2, 3)"]),
+    (lambda: nn.Sequential(nn.ReLU(), nn.Lambda(lambda x: x.reshape(7)))(uniform(2, 4)),
+     ["layer 1, Lambda: reshape", "7"]),
     (lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.ReLU(), nn.Dense(4, 3)))(uniform(2, 5)),
      ["layer 1, Sequential: layer 1, Dense: Dense expected 4 features"]),
 ]
@@ -451,3 +454,28 @@ def test_dropout_drops_scales_and_gives_the_same_mask_to_the_gradient():
     np.testing.assert_array_equal(layer(x).data, y.data)
     np.testing.assert_array_equal(layer.eval()(x).data, x.data)
     assert not nn.Dropout(1.0)(x).data.any()
+
+
+def test_sizes_and_rates_may_be_numpys():
+    """Small integers of NumPy would overflow in products of sizes."""
+    small, rate = np.uint8(100), np.float32(0.5)
+    lstm = nn.LSTM(small, small, dropout=rate, num_layers=np.int8(2))
+    assert lstm.cells[0].weight_x.shape == (100, 400)
+    assert lstm(md.zeros(2, 3, 100))[0].shape == (2, 3, 100)
+    for layer in (nn.Dense(small, small), nn.Conv(small, small, np.int8(1), groups=small),
+                  nn.Embedding(small, small), nn.BatchNorm(small, ghost_batch=small),
+                  nn.LayerNorm(small), nn.GroupNorm(np.uint8(4), small), nn.TLU(small),
+                  nn.StepNorm(small, small), nn.Dropout(rate)):
+        values = [v for v in vars(layer).values() if not isinstance(v, np.ndarray)]
+        assert not any(isinstance(v, np.generic) for v in values)
+
+
+def test_hints_of_layers():
+    with refuses(TypeError, "Conv", "uint8", "/ 255", "predict"):
+        nn.Conv(3, 4, 3)(np.zeros((2, 8, 8, 3), np.uint8))
+    with refuses(ValueError, "(N, T, C)", "x[:, None]", "kernel_size=(1, k)", "x[None]"):
+        nn.Conv(3, 4, 3)(np.zeros((2, 8, 3), np.float32))
+    with refuses(TypeError, "int64", "astype"):
+        nn.Dense(3, 4)(np.zeros((2, 3), int))
+    sequences = uniform(2, 8, 3)
+    assert nn.Conv(3, 4, (1, 3))(sequences[:, None]).shape == (2, 1, 6, 4)

@@ -176,3 +176,81 @@ def test_mixed_types_are_refused():
             layer(x)
     with refuses(TypeError, "float64", "float32"):
         nn.Conv(4, 2, 1)(x.reshape(8, 1, 1, 4))
+
+
+def test_unfreeze_undoes_freeze():
+    model = net()
+    model[3].bias.requires_grad = False
+    before = [p.requires_grad for p in model.parameters()]
+    assert model.freeze().freeze() is model         # twice is once
+    assert model.unfreeze() is model
+    assert [p.requires_grad for p in model.parameters()] == before
+    state = model.state_dict()
+    train_once(model)
+    after = model.state_dict()
+    changed = {name for name in state if not np.array_equal(state[name], after[name])}
+    assert changed == {name for name in state if name != "3.bias"}
+
+
+def test_unfreeze_a_part_and_in_stages():
+    model = net().freeze()
+    model[3].unfreeze()
+    assert [p.requires_grad for p in model.parameters()] == [False] * 3 + [True] * 2
+    assert model.frozen and not model[3].frozen and model[1].frozen
+    model.freeze().unfreeze()
+    assert all(p.requires_grad for p in model.parameters())
+    assert not any(layer.frozen for _, layer in model.named_layers())
+    model[1].freeze_stats()
+    model.freeze().unfreeze()
+    assert model[1].stats_frozen        # which freeze had not set
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
+                         ids=["deepcopy", "pickle"])
+def test_a_copy_can_be_unfrozen(copied):
+    model = net()
+    model[0].weight.requires_grad = False
+    twin = copied(model.freeze()).unfreeze()
+    assert [p.requires_grad for p in twin.parameters()] == [False] + [True] * 4
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_constants_stay_constants():
+    model = net()
+    train_once(model)
+    for frozen in (model, model.freeze()):
+        folded = nn.fold(copy.deepcopy(frozen).eval()).unfreeze()
+        assert not any(p.requires_grad for p in folded.parameters())
+        folded.freeze().unfreeze()
+        assert not any(p.requires_grad for p in folded.parameters())
+
+
+@pytest.mark.parametrize("stop", ["freeze", "freeze_stats"])
+def test_a_frozen_model_that_is_saved_and_loaded(stop, tmp_path):
+    """Modes are no part of a state: the outputs in eval mode are the same whatever they are, and
+    in training mode where the other model is frozen too."""
+    def make():
+        model = nn.Sequential(nn.Dense(4, 6), nn.BatchNorm(6), nn.RNN(6, 6, norm="batch"))
+        return model, [model[1], model[2].cells[0].norm_x, model[2].cells[0].norm_h]
+
+    def run(model, x):
+        return model[2](model[1](model[0](x)).reshape(4, 2, 6))[0]
+
+    def stopped(model, norms):
+        for layer in [model] if stop == "freeze" else norms:
+            getattr(layer, stop)()
+
+    model, norms = make()
+    for seed in range(3):
+        run(model, uniform(8, 4, seed=seed))
+    stopped(model, norms)
+    md.save(tmp_path / "model.safetensors", model.state_dict())
+    other, its_norms = make()
+    other.load_state_dict(md.load(tmp_path / "model.safetensors"))
+    x = uniform(8, 4, seed=9)
+    np.testing.assert_array_equal(run(other.eval(), x).data, run(model.eval(), x).data)
+    stopped(other.train(), its_norms)
+    np.testing.assert_array_equal(run(other, x).data, run(model.train(), x).data)
+    assert [p.requires_grad for p in other.parameters()] == [
+        p.requires_grad for p in model.parameters()]
+    assert same(model.state_dict(), other.state_dict())     # nothing has moved

@@ -1,5 +1,9 @@
 """What a layer holds: which attributes are parameters, buffers and layers, and by what names."""
 
+import collections
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -28,16 +32,19 @@ class Everything(nn.Layer):
         self.constant = md.ones(2)
         self.function = np.tanh
         self._private = parameter(6)
-        self._hidden = nn.Dense(2, 2)
+        self._hidden = [nn.Dense(2, 2), np.zeros(3)]
+        self._array = np.zeros(2)
+        self.unregistered.parent = nn.Dense(7, 7)
 
     def forward(self, x):
         return self.dense(x) * self.scale
 
 
 PARAMETERS = ["weight", "dense.weight", "dense.bias", "listed.0.weight", "listed.1",
-              "pair.0.gamma", "pair.0.beta", "heads.a.weight", "heads.a.bias", "heads.b.0"]
+              "pair.0.gamma", "pair.0.beta", "heads.a.weight", "heads.a.bias", "heads.b.0",
+              "_private", "_hidden.0.weight", "_hidden.0.bias"]
 BUFFERS = ["scale", "pair.0.running_mean", "pair.0.running_var", "pair.0.num_batches", "pair.1"]
-LAYERS = ["", "dense", "listed.0", "pair.0", "heads.a", "heads.b.2"]
+LAYERS = ["", "dense", "listed.0", "pair.0", "heads.a", "heads.b.2", "_hidden.0"]
 
 
 def test_names():
@@ -63,7 +70,8 @@ def test_children_are_the_layers_directly_inside():
     assert model.children() == [model[0], model[1]]
     everything = Everything()
     assert everything.children() == [everything.dense, everything.listed[0], everything.pair[0],
-                                     everything.heads["a"], everything.heads["b"][2]]
+                                     everything.heads["a"], everything.heads["b"][2],
+                                     everything._hidden[0]]
     assert nn.ReLU().children() == []
 
 
@@ -97,6 +105,7 @@ def test_the_registry_follows_assignment():
     model.dense = nn.Dense(2, 7, bias=False)
     del model.scale
     model.pair = model.heads = model.listed = None
+    model._private = model._hidden = None
     model.late = parameter(1)
     model.constant = parameter(2)
     assert [name for name, _ in model.named_parameters()] == [
@@ -159,3 +168,141 @@ def test_zero_grad_forgets_all_gradients():
     assert all(p.grad is not None for p in model.parameters())
     model.zero_grad()
     assert all(p.grad is None for p in model.parameters())
+
+
+# Circles, and layers in several places
+
+class Child(nn.Layer):
+    def __init__(self, parent):
+        self._parent = parent
+        self.fc = nn.Dense(3, 3)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+class Parent(nn.Layer):
+    """A child refers to it, and two names lead to the child."""
+
+    def __init__(self):
+        self.scale = parameter(3)
+        self.child = Child(self)
+        self.again = [self.child]
+        self.norm = nn.BatchNorm(3)
+
+    def forward(self, x):
+        return self.norm(self.child(x) + self.again[0](x) * self.scale)
+
+
+ONCE = ["scale", "child.fc.weight", "child.fc.bias", "norm.gamma", "norm.beta"]
+
+
+def test_a_circle_is_walked_once():
+    model = Parent()
+    assert [name for name, _ in model.named_parameters()] == ONCE
+    assert [name for name, _ in model.named_layers()] == ["", "child", "child.fc", "norm"]
+    assert list(model.state_dict()) == [*ONCE, "norm.running_mean", "norm.running_var",
+                                        "norm.num_batches"]
+    visited = []
+    model.apply(visited.append)
+    assert visited == [model.child.fc, model.child, model.norm, model]
+    assert {name for name, _ in model.child.named_layers()} == {
+        "", "_parent", "_parent.norm", "fc"}
+
+
+@pytest.mark.filterwarnings("ignore:fold")
+def test_what_walks_through_a_circle():
+    model = Parent()
+    x = uniform(8, 3)
+    model(x).sum().backward()
+    model.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+    assert not model.eval().child.fc.training and model.train().child.training
+    assert not any(p.requires_grad for p in model.freeze().parameters())
+    assert all(p.requires_grad for p in model.unfreeze().parameters())
+    assert "(_parent): ..." in repr(model) and "(fc): Dense" in repr(model)
+    lines = model.summary((3,)).splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["child", "child.fc", "norm"]
+    assert lines[-1] == "21 parameters, 21 of them trained"
+    y = model.predict(x)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert twin.child._parent is twin and twin.again[0] is twin.child
+        np.testing.assert_array_equal(twin.predict(x), y)
+    other = Parent()
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(other.predict(x), y)
+    assert model.astype(np.float64).predict(x.astype(np.float64)).dtype == np.float64
+    assert nn.fold(model.eval()).fold_report.folded == []
+
+
+def test_a_state_may_name_a_layer_by_any_of_its_places():
+    block = nn.Sequential(nn.Dense(3, 3), nn.Tanh())
+    model = nn.Sequential(block, nn.ReLU(), block)
+    values = {"0.0.weight": uniform(3, 3), "0.0.bias": uniform(3)}
+    assert list(model.state_dict()) == list(values)
+    elsewhere = {name.replace("0.", "2.", 1): value for name, value in values.items()}
+    for state in (values, elsewhere, {**values, **{n: v + 1 for n, v in elsewhere.items()}},
+                  {"0.0.weight": values["0.0.weight"], "2.0.bias": values["0.0.bias"]}):
+        block[0].bias.data[...] = 7
+        model.load_state_dict(state)
+        for name, value in model.state_dict().items():
+            np.testing.assert_array_equal(value, values[name])
+    around = Parent()
+    around.load_state_dict({(n if "fc" not in n else f"again.0._parent.{n}"): v
+                            for n, v in around.state_dict().items()})
+    with pytest.raises(nn.StateError, match=r"unexpected: 2\.1\.weight, 9\.bias"):
+        model.load_state_dict({**values, "2.1.weight": np.ones(1), "9.bias": np.ones(1)})
+
+
+# Silent traps
+
+@pytest.mark.parametrize("value", [np.ones((2, 3), np.float32), md.ones(2, 3), [[1.0] * 3] * 2, 2.0,
+                                   np.float32(1)], ids=lambda v: type(v).__name__)
+def test_nothing_else_takes_the_place_of_a_parameter(value):
+    model = Everything()
+    before = model.weight
+    with pytest.raises(TypeError, match=r"Everything\.weight is a Parameter.*weight\.data ="):
+        model.weight = value
+    with pytest.raises(TypeError, match=r"nn\.Parameter"):
+        model._private = value
+    assert model.weight is before
+    model.scale = value             # no parameter: anything may stand there
+    model.weight = None
+    model.weight = value
+    model.weight = parameter(2)
+    assert dict(model.named_parameters())["weight"].shape == (2,)
+
+
+def test_a_sum_in_place_of_a_parameter_is_refused():
+    model = Everything()
+    with pytest.raises(TypeError, match="a Tensor in its place would not learn"):
+        model.weight += 1
+
+
+def test_private_arrays_are_the_layers_own():
+    """They are neither saved nor converted, so files of models that have them still load."""
+    model = Everything()
+    assert not any("_array" in name or "_hidden.1" in name for name in model.state_dict())
+    model.astype(np.float32)
+    assert model._array.dtype == np.float64
+
+
+def test_unregistered_is_no_part():
+    layer = nn.Dense(2, 2)
+    layer.unregistered.teacher = nn.Dense(5, 5)
+    assert len(layer.parameters()) == 2 and layer.children() == []
+    layer.eval()
+    assert layer.unregistered.teacher.training
+    layer.unregistered = (nn.Dense(3, 3),)      # whatever stands there
+    assert len(layer.parameters()) == 2
+    assert len(copy.deepcopy(layer).unregistered) == 1
+
+
+def test_containers_without_an_order_are_refused():
+    layer = nn.Layer()
+    layer.names = {"a", "b"}
+    layer.parts = collections.deque([nn.Dense(2, 2)])
+    assert [name for name, _ in layer.named_parameters()] == ["parts.0.weight", "parts.0.bias"]
+    layer.parts = {nn.Dense(2, 2)}
+    with pytest.raises(TypeError, match=r"Layer\.parts is a set.*use a list"):
+        layer.parameters()

@@ -149,3 +149,13 @@ def test_errors(call, error, words):
     with refuses(error, "clip_grad_norm", *words):
         call(p)
     assert p.grad is gradient
+
+
+def test_a_layer_stands_for_its_parameters():
+    layer, twin = nn.Dense(3, 2), nn.Dense(3, 2)
+    for model in (layer, twin):
+        model.weight.grad, model.bias.grad = np.ones((3, 2), np.float32), None
+    assert optim.clip_grad_norm(layer, np.float32(1)) == optim.clip_grad_norm(
+        twin.parameters(), 1)
+    np.testing.assert_array_equal(layer.weight.grad, twin.weight.grad)
+    assert np.linalg.norm(layer.weight.grad) < 1.001

@@ -35,6 +35,16 @@ CASES = {
     "a smallest rate": ({"patience": 0, "min_lr": 0.15}, [1] * 4, [1, 0.5, 0.3, 0.3]),
     "NaN": ({"patience": 0}, [1, math.nan, 0.5], [1, 0.5, 0.5]),
     "NaN first": ({"patience": 1}, [math.nan, math.nan, 1, 1, 1], [1, 0.5, 0.5, 0.5, 0.25]),
+    "below 0": ({"patience": 0}, [-1, -1.1, -1.1, -1.09, -2], [1, 1, 0.5, 0.25, 0.25]),
+    "below 0, max": ({"patience": 0, "mode": "max"}, [-1, -0.9, -0.9, -0.91, -0.5],
+                     [1, 1, 0.5, 0.25, 0.25]),
+    "below 0, a threshold": ({"patience": 0, "threshold": 0.1}, [-10, -10.5, -11.5, -11.5, 0],
+                             [1, 0.5, 0.5, 0.25, 0.125]),
+    "below 0, a threshold, max": ({"patience": 0, "threshold": 0.1, "mode": "max"},
+                                  [-10, -9.5, -8.5, 0, 0], [1, 0.5, 0.5, 0.5, 0.25]),
+    "through 0": ({"patience": 0, "threshold": 0.5}, [1, 0.4, 0, -0.1], [1, 1, 1, 1]),
+    "a threshold above 1": ({"patience": 0, "threshold": 3}, [10, 1, -19, -21, -80],
+                            [1, 0.5, 0.25, 0.25, 0.125]),
     "infinity": ({"patience": 0}, [math.inf, 1e300], [0.5, 0.5]),
 }
 

@@ -95,6 +95,7 @@ LAYERS = {
     "Flatten": (nn.Flatten, Flat, (3, 4, 5, 6)),
     "Dropout, eval": (lambda: nn.Dropout(0.5).eval(), lambda: tn.Dropout(0.5).eval(), (8, 33)),
     "Dropout, p = 0": (lambda: nn.Dropout(0), lambda: tn.Dropout(0), (8, 33)),
+    "Lambda": (lambda: nn.Lambda(md.tanh), tn.Tanh, (4, 5)),
     "Identity": (lambda: nn.Sequential(nn.Identity()), lambda: tn.Sequential(tn.Identity()),
                  (4, 5)),
 }

@@ -1,0 +1,22 @@
+"""Forward hooks: functions that `Layer.register_forward_hook` adds to a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .layer import Layer
+
+Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
+
+
+class HookHandle:
+    """What `register_forward_hook` returns."""
+
+    def __init__(self, hooks: dict[HookHandle, Hook]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        self._hooks.pop(self, None)

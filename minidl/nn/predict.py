@@ -1,0 +1,112 @@
+"""What `Layer.predict` does: the batches of whatever it is given, and the model's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..ops.common import whole
+from ..tensor import Tensor, plain_array
+from .layer import Layer
+from .mode import evaluation
+
+
+def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
+    """The outputs for all of x: see `Layer.predict`."""
+    batch_size = whole(batch_size, "predict", "batch_size", 1)
+    outputs: list[np.ndarray] = []
+    # Batches are made outside of the block: what makes them may well train another model.
+    for batch in _batches(x, batch_size):
+        with evaluation():
+            output = model(*[model_input(model, part) for part in batch])
+            if not isinstance(output, Tensor):
+                raise TypeError(f"predict: {type(model).__name__} returns a "
+                                f"{type(output).__name__}, not a tensor")
+            outputs.append(output.data)
+    if not outputs:
+        raise ValueError(f"predict: x, a {type(x).__name__}, has no batch")
+    if len(outputs) > 1:
+        return np.concatenate(outputs)
+    shared = any(np.may_share_memory(outputs[0], part) for part in (x if isinstance(x, tuple)
+                 else (x,)) if isinstance(part, (np.ndarray, Tensor)))
+    return outputs[0].copy() if shared else outputs[0]
+
+
+def model_input(model: Layer, x: Any) -> Tensor:
+    """A batch of arrays or tensors as the model takes it: uint8 images divided by 255."""
+    batch = x.data if isinstance(x, Tensor) else np.asarray(plain_array(x), order="C")
+    if batch.dtype == np.uint8:
+        batch = kernels.to_float(batch).astype(model._dtype(), copy=False)
+    return Tensor(batch)
+
+
+def first_of(batch: Any) -> Any:
+    """The model's input in what a loader yields: the first entry of (images, labels, ...)."""
+    if isinstance(batch, (tuple, list)):
+        if not batch:
+            raise ValueError("a loader's batch is an empty list or tuple")
+        return batch[0]
+    return batch
+
+
+def _batches(x: Any, size: int) -> Iterator[tuple[Any, ...]]:
+    """The model's inputs, batch by batch."""
+    from ..data.batch import arrays_of
+    from ..data.loader import DataLoader
+
+    if isinstance(x, DataLoader):
+        yield from ((first_of(batch),) for batch in _in_order(x))
+    elif isinstance(x, tuple):
+        yield from _slices(tuple([_array(part, f"x[{i}]") for i, part in enumerate(x)]), size)
+    elif (isinstance(x, (Tensor, np.ndarray)) or hasattr(x, "__array__")
+            or (isinstance(x, list) and not _are_items(x))):
+        yield from _slices((_array(x, "x"),), size)
+    elif arrays := arrays_of(x):
+        yield from _slices(arrays[:1], size)
+    elif hasattr(x, "__len__") and hasattr(x, "__getitem__") and not isinstance(x, (str, dict)):
+        whole_set = DataLoader(x, size, seed=0, prefetch=0)
+        yield from ((first_of(batch),) for batch in whole_set)
+    elif hasattr(x, "__iter__") and not isinstance(x, (str, dict)):
+        yield from ((first_of(batch),) for batch in x)
+    else:
+        yield from _slices((_array(x, "x"),), size)
+
+
+def _are_items(x: list[Any]) -> bool:
+    """Whether a list is a data set of (image, label), rather than rows of numbers."""
+    return bool(x) and isinstance(x[0], tuple) and bool(x[0]) and hasattr(x[0][0], "__array__")
+
+
+def _in_order(loader: Any) -> Iterator[Any]:
+    """A pass over a whole loader that leaves its epochs alone."""
+    rest = len(loader.dataset) % loader.batch_size
+    if loader.shuffle:
+        raise ValueError("predict: the loader shuffles, and nobody could tell which output belongs "
+                         "to which item; give the data set itself, or a loader with shuffle=False")
+    if loader.drop_last and rest:
+        raise ValueError(f"predict: the loader leaves out the last {rest} items (drop_last=True); "
+                         f"give the data set itself, or a loader with drop_last=False")
+    return loader.once()
+
+
+def _array(x: Any, name: str) -> np.ndarray:
+    values = x.data if isinstance(x, Tensor) else plain_array(x)
+    if values.ndim == 0:
+        what = "a number" if values.dtype.kind in "biuf" else f"a {type(x).__name__}"
+        raise ValueError(f"predict: {name} needs a batch axis, got {what}")
+    return values
+
+
+def _slices(arrays: tuple[np.ndarray, ...], size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Rows of several arrays of one length."""
+    if not arrays:
+        raise ValueError("predict: x is an empty tuple; a tuple holds the inputs of a model")
+    count = len(arrays[0])
+    if any(len(array) != count for array in arrays):
+        raise ValueError(f"predict: the inputs in x must have one length, got "
+                         f"{', '.join(str(len(array)) for array in arrays)}")
+    for start in range(0, max(count, 1), size):
+        yield tuple([array[start:start + size] for array in arrays])

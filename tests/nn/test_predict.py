@@ -1,0 +1,110 @@
+"""What predict takes: arrays, tuples of inputs, data sets, loaders, batches."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import data, nn
+from tests.harness import close, refuses, uniform
+
+IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 4)
+
+
+class Items:
+    """Items that the class makes, with arrays beside that are not they."""
+
+    images, labels = np.zeros((7, 1)), np.zeros(7, int)
+
+    def __len__(self):
+        return len(IMAGES)
+
+    def __getitem__(self, index):
+        return IMAGES[index], index, "more"
+
+
+class Series:
+    """Something of another library that can be an array."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(IMAGES, dtype)
+
+
+PAIRS = data.ArrayDataset(IMAGES, np.arange(7))
+GIVEN = {
+    "array": lambda: IMAGES,
+    "tuple": lambda: (IMAGES,),
+    "tensor": lambda: md.tensor(IMAGES),
+    "another library's": Series,
+    "data set": lambda: PAIRS,
+    "images alone": lambda: data.ArrayDataset(IMAGES),
+    "triples": lambda: data.ArrayDataset(IMAGES, np.arange(7), np.arange(7)),
+    "items": Items,
+    "list of items": lambda: [(image, 0) for image in IMAGES],
+    "list of rows": lambda: list(IMAGES),
+    "loader": lambda: data.DataLoader(PAIRS, 3),
+    "loader of images": lambda: data.DataLoader(data.ArrayDataset(IMAGES), 4),
+    "batches": lambda: iter([IMAGES[:2], (IMAGES[2:6], None), [IMAGES[6:], 0]]),
+}
+
+
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+@pytest.mark.parametrize("size", [3, 256, np.int64(7)])
+def test_outputs_of_all_in_order(given, size):
+    model = nn.Sequential(nn.Dense(4, 2), nn.Dropout(0.5))
+    close(model.predict(given(), size), IMAGES / 255 @ model[0].weight.data)
+
+
+def test_several_inputs():
+    class Product(nn.Layer):
+        def forward(self, a, b):
+            return md.tensor(a) * md.tensor(b)
+
+    a, b = uniform(7, 3), uniform(7, 1, seed=1)
+    np.testing.assert_array_equal(Product().predict((a, md.tensor(b)), 2), a * b)
+    with refuses(ValueError, "predict", "one length", "7, 6"):
+        Product().predict((a, b[:6]))
+    with refuses(ValueError, "predict", "empty tuple"):
+        Product().predict(())
+
+
+def test_a_loader_is_left_where_it_was():
+    loader = data.DataLoader(PAIRS, 2, transform=lambda images: images + 1)
+    next(iter(loader))
+    state = loader.state_dict()
+    close(nn.Identity().predict(loader), np.float32(IMAGES / 255 + 1))
+    assert loader.state_dict() == state
+    loader.load_state_dict({"seed": 0, "epoch": 3, "position": 2})      # two of four batches given
+    assert len(nn.Identity().predict(loader)) == 7
+
+
+def test_the_generator_of_random_numbers_is_left_alone():
+    md.manual_seed(3)
+    right = md.random.generator().random()
+    md.manual_seed(3)
+    nn.Identity().predict(Items())
+    assert md.random.generator().random() == right
+
+
+@pytest.mark.parametrize("x, error, words", [
+    (lambda: data.DataLoader(PAIRS, 2, shuffle=True), ValueError, ["shuffles", "the data set"]),
+    (lambda: data.DataLoader(PAIRS, 2, drop_last=True), ValueError, ["last 1 items", "drop_last"]),
+    (lambda: iter([]), ValueError, ["no batch"]),
+    (lambda: iter([()]), ValueError, ["empty"]),
+    (lambda: None, ValueError, ["batch axis", "NoneType"]),
+    (lambda: 3.0, ValueError, ["batch axis", "a number"]),
+])
+def test_refused(x, error, words):
+    with refuses(error, *words):
+        nn.Identity().predict(x())
+
+
+def test_a_loader_that_leaves_nothing_out():
+    assert len(nn.Identity().predict(data.DataLoader(PAIRS, 7, drop_last=True))) == 7
+
+
+def test_the_result_is_the_callers_own():
+    x = uniform(3, 2)
+    before = x.copy()
+    nn.Identity().predict(x)[...] = 9
+    nn.Identity().predict(md.tensor(x))[...] = 9
+    np.testing.assert_array_equal(x, before)
