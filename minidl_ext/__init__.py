@@ -34,7 +34,7 @@ if "cpu" not in _compiled_modules(_HERE):
         "run `pip install -e .` or `make` in the project's folder"
     )
 
-from . import cpu  # noqa: E402  (the check above says more than its failure would)
+from . import affinity, cpu  # noqa: E402  (the check above says more than cpu's failure would)
 
 # GNU OpenMP's threads wait for each other in a loop before they sleep: by default so long that,
 # where other processes have the cores, a step can take twenty times as long. It reads this when it
@@ -42,7 +42,8 @@ from . import cpu  # noqa: E402  (the check above says more than its failure wou
 _UNSET = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if _UNSET:
     os.environ["GOMP_SPINCOUNT"] = "10000"
-import_module("minidl_ext.runtime")
+with affinity.unbound():
+    import_module("minidl_ext.runtime")
 if _UNSET:
     del os.environ["GOMP_SPINCOUNT"]
 
