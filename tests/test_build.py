@@ -63,7 +63,7 @@ def project(tmp_path_factory):
         "setup.py",
         "pyproject.toml",
         "LICENSE",
-        *(f"minidl_ext/{n}" for n in ("__init__.py", "cpu.pyx")),
+        *(f"minidl_ext/{n}" for n in ("__init__.py", "affinity.py", "cpu.pyx")),
     ):
         shutil.copy(ROOT / name, folder / name)
     (folder / "README.md").write_text("A toy.\n")
