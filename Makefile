@@ -2,20 +2,23 @@
 # newer), a C compiler and make:
 #     make mnist    trains a small CNN on MNIST, which ships with the package
 #     make test     style, types and tests
-# What is set up is kept: environments are made once (and again when pyproject.toml
-# changes), and only kernels whose sources changed are compiled again.
+# The first one sets up: it downloads packages and compiles the kernels, which takes some minutes,
+# and says how far it is. What is set up is kept: environments are made once (and again when
+# pyproject.toml changes), and only kernels whose sources changed are compiled again.
 
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 PARITY := .venv-parity
 PY := $(VENV)/bin/python
-PIP := -m pip install --quiet --disable-pip-version-check
+PIP := -m pip install --disable-pip-version-check
 # Prints lists of requirements from pyproject.toml, their only home, as lines for pip.
 REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
 	lists = {"build": p["build-system"]["requires"], "run": p["project"]["dependencies"], \
 	**p["project"]["optional-dependencies"]}; \
 	print(*(line for name in sys.argv[1:] for line in lists[name]), sep="\n")'
+NO_PACKAGES = echo "minidl: pip could not install what $@ needs (its message is above); \
+	with a working package index, the same command goes on from here" >&2; exit 1
 
 .PHONY: build help mnist cifar10 test bench versus-torch parity levels sanitize wheel sdist docs check clean distclean
 .DEFAULT_GOAL := build
@@ -69,13 +72,14 @@ sanitize: $(VENV)/.test  ## run the kernel tests with checks of every memory acc
 		MINIDL_BUILD_ISA=all ../../$(PY) setup.py -q build_ext --inplace
 	@for isa in $$($(PY) -c 'import minidl_ext as m; print(*set(m.SUPPORTED) - {"base"})'); do \
 		echo "minidl: kernel tests on $$isa, sanitized"; \
-		cd $(CURDIR)/build/sanitize && MINIDL_ISA=$$isa ASAN_OPTIONS=detect_leaks=0 \
+		cd "$(CURDIR)/build/sanitize" && MINIDL_ISA=$$isa ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
 		../../$(PY) -m pytest -q -p no:cacheprovider tests/minidl_ext tests/kernels $(ARGS) \
 		|| exit 1; done
 
 wheel: $(VENV)/.tools  ## make dist/*.whl with kernels for every instruction set
-	@$(PY) -W ignore setup.py -q bdist_wheel
+	@MINIDL_BUILD_ISA=$${MINIDL_BUILD_ISA:-all} $(PY) -W ignore setup.py -q bdist_wheel
+	@ls dist/*.whl
 
 sdist: $(VENV)/.tools  ## make dist/*.tar.gz
 	@$(PY) -W ignore setup.py -q sdist
@@ -103,25 +107,21 @@ check:
 
 # Environments. Kernels are compiled before the package is installed in place, since pip
 # would do it without a word; it then finds them ready.
-$(VENV)/.tools: pyproject.toml
-	@$(MAKE) --no-print-directory check
-	@echo "minidl: setting up $(VENV)"
-	@$(PYTHON) -m venv $(VENV) || { echo "minidl: python's venv module does not work \
-	(on Debian: apt-get install python3-venv)" >&2; exit 1; }
-	@$(PY) $(REQUIRED) build > $@.txt
-	@$(PY) $(PIP) -r $@.txt
-	@touch $@
-
 $(VENV)/.plot $(VENV)/.test: $(VENV)/.%: $(VENV)/.tools | build
 	@echo "minidl: installing into $(VENV) with the extra '$*'"
-	@$(PY) $(PIP) --no-build-isolation --editable '.[$*]'
+	@$(PY) $(PIP) --no-build-isolation --editable '.[$*]' || { $(NO_PACKAGES); }
 	@touch $@
 
 # PyTorch gets an environment of its own, where the package is used straight from this folder.
-$(PARITY)/.tools: pyproject.toml
+$(VENV)/.tools: PACKAGES := build
+$(VENV)/.tools: WHAT := NumPy and the tools of the build, some 30 MB
+$(PARITY)/.tools: PACKAGES := run parity
+$(PARITY)/.tools: WHAT := PyTorch, 200 MB or more
+$(VENV)/.tools $(PARITY)/.tools: pyproject.toml
 	@$(MAKE) --no-print-directory check
-	@echo "minidl: setting up $(PARITY) with PyTorch"
-	@$(PYTHON) -m venv $(PARITY)
-	@$(PARITY)/bin/python $(REQUIRED) run parity > $@.txt
-	@$(PARITY)/bin/python $(PIP) -r $@.txt
+	@echo "minidl: setting up $(@D), once: $(WHAT)"
+	@{ $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip --version >/dev/null; } || { echo "minidl: \
+	python's venv module does not work (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(@D)/bin/python $(REQUIRED) $(PACKAGES) > $@.txt
+	@$(@D)/bin/python $(PIP) -r $@.txt || { $(NO_PACKAGES); }
 	@touch $@

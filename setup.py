@@ -6,8 +6,9 @@ computed. A kernel family (`minidl_ext/norm.pyx`, say) becomes C once, and that 
 the best of them at import. The modules in BASELINE are compiled once, for any CPU.
 
 Environment variables:
-    MINIDL_BUILD_ISA  levels to make: "native", "all", or names as in "v2,v3". The default
-                      is native for a build in place (a developer's), all for a wheel.
+    MINIDL_BUILD_ISA  levels to make: "native" (the best that this CPU runs; the default),
+                      "all" (for wheels that others get; as `make wheel` does), or names as
+                      in "v2,v3".
     MINIDL_DEBUG=1    bounds checks and C assertions on, little optimization.
     CC, CFLAGS        as everywhere.
 
@@ -24,8 +25,10 @@ import sysconfig
 import tempfile
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build import build as _build
@@ -164,19 +167,20 @@ class build_ext(_build_ext):
         self.cache = Path("build", f"kernels-{tag}{'-debug' if DEBUG else ''}")
         if self.force:
             shutil.rmtree(self.cache, ignore_errors=True)
-        in_parallel(self.translate, dict.fromkeys(ext.stem for ext in self.extensions))
+        perform([self.translation(stem) for stem in {ext.stem: None for ext in self.extensions}])
         cpu = next(ext for ext in self.extensions if ext.stem == "cpu")
-        self.build_extension(cpu)  # first, for it knows what "native" is
+        perform([self.compilation(cpu)])  # first, for it knows what "native" is
         self.levels = self.choose_levels(self.library(cpu))
         self.extensions = [ext for ext in self.extensions if ext.level in (None, *self.levels)]
-        in_parallel(self.build_extension, self.extensions)
+        perform([self.compilation(ext) for ext in self.extensions])
+        say(f"kernels are ready: {', '.join(self.levels)}{' (debug)' if DEBUG else ''}")
         if not self.in_place:
             for ext in self.extensions:
                 copy_if_changed(self.library(ext), Path(self.build_lib, self.in_tree(ext)))
 
     def choose_levels(self, cpu):
-        """The levels to build, as MINIDL_BUILD_ISA or the kind of build asks."""
-        asked = os.environ.get("MINIDL_BUILD_ISA") or ("native" if self.in_place else "all")
+        """The levels to build, as MINIDL_BUILD_ISA asks."""
+        asked = os.environ.get("MINIDL_BUILD_ISA") or "native"
         if asked == "all":
             return [x for x in ALL_LEVELS if x in self.tools.levels] or ["base"]
         if asked == "native":
@@ -193,7 +197,7 @@ class build_ext(_build_ext):
             )
         return levels
 
-    def translate(self, stem):
+    def translation(self, stem):
         """Cython's part: one module's source to C, whatever the levels."""
         source, target = PACKAGE / f"{stem}.pyx", self.cache / "c" / f"{stem}.c"
         options = [f"-X{name}={value}" for name, value in DIRECTIVES.items()]
@@ -201,11 +205,18 @@ class build_ext(_build_ext):
         command += [f"{PACKAGE}.{stem}", *options, str(source), "-o", str(target)]
 
         def action():
-            say(f"cythonizing {source}")
             if subprocess.run(command).returncode:
                 raise CompileError(f"Cython refused {source}")
 
-        make(target, f"{self.versions[:2]}\n{options}", source, (".pyx", ".pxd", ".pxi"), action)
+        return Step(
+            f"cythonizing {source}",
+            target,
+            source,
+            (".pyx", ".pxd", ".pxi"),
+            f"{self.versions[:2]}\n{options}",
+            action,
+            seconds=1,
+        )
 
     def library(self, ext):
         """Where a module's library is kept between builds."""
@@ -215,15 +226,14 @@ class build_ext(_build_ext):
         """Where a module's library belongs in the package."""
         return Path(*ext.name.split(".")[:-1], f"{ext.stem}{self.suffix}")
 
-    def build_extension(self, ext):
-        """Compiles and links one module, unless that was done. Runs in several threads."""
+    def compilation(self, ext):
+        """The C compiler's part: one module compiled and linked for one level."""
         library, source = self.library(ext), self.cache / "c" / f"{ext.stem}.c"
         openmp, link = self.tools.openmp
         contract = self.tools.contract[FUSED.get(ext.stem, "off")]
         flags = [*OPTIMIZE, *self.tools.common, *contract, *self.tools.levels[ext.level], *openmp]
 
         def action():
-            say(f"compiling {ext.name}")
             objects = self.compiler.compile(
                 [str(source)],
                 output_dir=str(library.parent),
@@ -236,7 +246,7 @@ class build_ext(_build_ext):
             )
 
         made_by = f"{self.versions}\n{self.tools.command}\n{flags}\n{link}"
-        make(library, made_by, source, (".h",), action)
+        return Step(f"compiling {ext.name}", library, source, (".h",), made_by, action, seconds=4)
 
     def copy_extensions_to_source(self):
         """The end of a build in place: the tree then holds this build and nothing older."""
@@ -246,35 +256,67 @@ class build_ext(_build_ext):
                 old.unlink()
         for path, library in wanted.items():
             copy_if_changed(library, path)
-        say(f"kernels are ready: {', '.join(self.levels)}{' (debug)' if DEBUG else ''}")
 
 
-def make(target, made_by, source, kinds, action):
-    """Runs `action` unless it made `target` in the same way and from the same inputs.
+@dataclass
+class Step:
+    """What makes one file of the build, `target`, out of `source` and of what that includes.
 
-    The inputs are `source` and what the tool listed in `target`.dep, as far as it is ours
-    and of one of the `kinds` (suffixes).
+    The tool that `action` runs lists in `target`.dep what it read; of that, only our own files
+    with one of the suffixes `kinds` count as inputs. `made_by` are the versions and options,
+    `seconds` about what it takes one CPU.
     """
-    stamp, listed = target.with_name(f"{target.name}.stamp"), Path(f"{target}.dep")
-    words = listed.read_text().replace("\\\n", " ").split() if listed.exists() else []
-    ours = [Path(word) for word in words if word.startswith(f"{PACKAGE}/")]
-    inputs = [source, *(path for path in ours if path.suffix in kinds)]
-    if target.exists() and stamp.exists() and stamp.read_text() == made_by:
+
+    text: str
+    target: Path
+    source: Path
+    kinds: tuple[str, ...]
+    made_by: str
+    action: Any
+    seconds: int
+
+    @property
+    def stamp(self):
+        return self.target.with_name(f"{self.target.name}.stamp")
+
+    def is_due(self):
+        """Whether `target` is not yet made in this way from inputs as they are now."""
+        stamp, listed = self.stamp, Path(f"{self.target}.dep")
+        if not (self.target.exists() and stamp.exists() and stamp.read_text() == self.made_by):
+            return True
+        words = listed.read_text().replace("\\\n", " ").split() if listed.exists() else []
+        ours = [Path(word) for word in words if word.startswith(f"{PACKAGE}/")]
+        inputs = [self.source, *(path for path in ours if path.suffix in self.kinds)]
         date = stamp.stat().st_mtime
-        if all(path.exists() and path.stat().st_mtime <= date for path in inputs):
-            return
-    started = time.time()
-    stamp.unlink(missing_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    action()
-    stamp.write_text(made_by)
-    os.utime(stamp, (started, started))  # a source edited meanwhile is newer than this
+        return any(not path.exists() or path.stat().st_mtime > date for path in inputs)
+
+    def run(self):
+        started = time.time()
+        self.stamp.unlink(missing_ok=True)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self.action()
+        self.stamp.write_text(self.made_by)
+        os.utime(self.stamp, (started, started))  # a source edited meanwhile is newer than this
 
 
-def in_parallel(work, items):
-    """`work` on all items, a thread a core (each waits for a compiler); stops at an error."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        jobs = [pool.submit(work, item) for item in items]
+def perform(steps):
+    """Runs the steps that are due, a thread a CPU (each waits for a compiler); ends at an error.
+
+    Large sources go first, so that no CPU is left with a long one at the end.
+    """
+    due = [step for step in steps if step.is_due()]
+    due.sort(key=lambda step: step.source.stat().st_size, reverse=True)
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cpus = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    if (seconds := sum(step.seconds for step in due) / cpus) > 20:
+        say(f"the next {len(due)} files take about {max(1, round(seconds / 60))} min")
+
+    def run(number):
+        say(f"{due[number].text} ({number + 1} of {len(due)})")
+        due[number].run()
+
+    with ThreadPoolExecutor(cpus) as pool:
+        jobs = [pool.submit(run, number) for number in range(len(due))]
         try:
             wait(jobs, return_when=FIRST_EXCEPTION)
         finally:

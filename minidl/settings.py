@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from . import kernels
+from .cpus import MAX_THREADS, default_threads
 
 
 def set_num_threads(n: int) -> None:
@@ -27,16 +27,17 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
-    if not 1 <= n <= 1024:
-        raise ValueError(f"set_num_threads: n must be between 1 and 1024, got {n}")
+    if not 1 <= n <= MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be between 1 and {MAX_THREADS}, got {n}")
     kernels.set_num_threads(int(n))
 
 
 def get_num_threads() -> int:
     """The number of threads that kernels use at most.
 
-    At import: `OMP_NUM_THREADS` if set, else the CPUs that this process may use (its affinity
-    and its cgroup's quota). After a fork, 1 in the child: GNU OpenMP's threads do not survive.
+    At import: `OMP_NUM_THREADS` if it is 1 to 1024 (a RuntimeWarning for another value), else the
+    CPUs that this process may use: its affinity, also where OpenMP binds threads, and the quotas of
+    its control groups. After a fork, 1 in the child: GNU OpenMP's threads do not survive.
 
     >>> md.get_num_threads() >= 1
     True
@@ -94,34 +95,6 @@ def show_versions() -> None:
     print(f"kernels   {kernels.isa}, backend {kernels.backend()}")
     print("openmp    " + ("yes" if kernels.openmp else "no: kernels run on one thread"))
     print(f"threads   {get_num_threads()} of {os.cpu_count()} CPUs")
-
-
-def default_threads() -> int:
-    """`OMP_NUM_THREADS`, else the CPUs of this process's affinity and cgroup quota."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isascii() and wanted.isdigit() and int(wanted) > 0:
-        return min(int(wanted), 1024)
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = os.cpu_count() or 1
-    return max(1, min(cpus, _cgroup_limit() or cpus, 1024))
-
-
-def _cgroup_limit() -> int | None:
-    """The CPU quota of this process's control group, rounded up, or None."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]      # version 2
-    except (OSError, ValueError):
-        try:
-            base = Path("/sys/fs/cgroup/cpu")                                       # version 1
-            quota = (base / "cpu.cfs_quota_us").read_text().strip()
-            period = (base / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1") or not quota.isdigit() or not period.isdigit() or period == "0":
-        return None
-    return max(1, -(-int(quota) // int(period)))
 
 
 kernels.set_num_threads(default_threads())

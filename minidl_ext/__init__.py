@@ -14,6 +14,7 @@ nothing of levels. The environment variable MINIDL_ISA forces a level.
 """
 
 import os
+import sys
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 
@@ -30,11 +31,11 @@ def _compiled_modules(folder):
 
 if "cpu" not in _compiled_modules(_HERE):
     raise ImportError(
-        f"minidl's kernels are not built for this Python (nothing compiled in {_HERE}): "
-        "run `pip install -e .` or `make` in the project's folder"
+        f"minidl's kernels are not built for this Python, {sys.implementation.cache_tag} (nothing "
+        f"compiled for it in {_HERE}): run `pip install -e .` or `make` in the project's folder"
     )
 
-from . import cpu  # noqa: E402  (the check above says more than its failure would)
+from . import affinity, cpu  # noqa: E402  (the check above says more than cpu's failure would)
 
 # GNU OpenMP's threads wait for each other in a loop before they sleep: by default so long that,
 # where other processes have the cores, a step can take twenty times as long. It reads this when it
@@ -42,7 +43,8 @@ from . import cpu  # noqa: E402  (the check above says more than its failure wou
 _UNSET = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if _UNSET:
     os.environ["GOMP_SPINCOUNT"] = "10000"
-import_module("minidl_ext.runtime")
+with affinity.unbound():
+    import_module("minidl_ext.runtime")
 if _UNSET:
     del os.environ["GOMP_SPINCOUNT"]
 
@@ -56,33 +58,34 @@ def _names(levels):
     return ", ".join(levels) or "none"
 
 
+def _names(levels):
+    return ", ".join(levels) or "none"
+
+
 def _choose_level(forced):
     """The level to use: `forced` if it can run, else the best; or why there is none."""
+    usable = [level for level in AVAILABLE if level in SUPPORTED]
+    if forced in usable or (usable and not forced):
+        return forced or usable[-1]
+    todo = "unset MINIDL_ISA, or set it to a level that is both"
     if not forced:
-        usable = [level for level in AVAILABLE if level in SUPPORTED]
-        if not usable:
-            raise ImportError(
-                f"minidl has no kernels for this CPU: built are {_names(AVAILABLE)}, and the "
-                f"CPU runs {_names(SUPPORTED)}. Rebuild with `pip install .` or `make`, or "
-                "with MINIDL_BUILD_ISA=base"
-            )
-        return usable[-1]
-    if forced not in cpu.FEATURES:
-        raise ImportError(
-            f"MINIDL_ISA={forced}: there is no such level; there are {_names(cpu.FEATURES)}"
+        why = "none of minidl's kernels runs on this CPU"
+        todo = (
+            "install minidl anew on this machine, in the project's folder: `pip install "
+            "--force-reinstall --no-cache-dir .` (or `make`); for wheels that serve several "
+            "kinds of CPU there is `make wheel`"
         )
-    if forced not in SUPPORTED:
-        raise ImportError(
-            f"MINIDL_ISA={forced}: this CPU lacks {_names(cpu.missing_features(forced))}; "
-            f"it runs {_names(SUPPORTED)}"
-        )
-    if forced not in AVAILABLE:
-        raise ImportError(
-            f"MINIDL_ISA={forced}: not built into this installation, which has "
-            f"{_names(AVAILABLE)}. To build it: MINIDL_BUILD_ISA="
-            f"{','.join((*AVAILABLE, forced))} pip install . (or `make`)"
-        )
-    return forced
+    elif forced not in cpu.FEATURES:
+        why = f"there is no level MINIDL_ISA={forced}, but {_names(cpu.FEATURES)}"
+    elif forced not in SUPPORTED:
+        why = f"MINIDL_ISA={forced}: this CPU lacks {_names(cpu.missing_features(forced))}"
+    else:
+        why = f"MINIDL_ISA={forced}: that level is not built"
+        todo += f"; or build it: MINIDL_BUILD_ISA={','.join((*AVAILABLE, forced))} pip install ."
+    raise ImportError(
+        f"{why}. Built are {_names(AVAILABLE)}; this CPU runs {_names(SUPPORTED)}. What to do: "
+        f"{todo}"
+    )
 
 
 ISA = _choose_level(os.environ.get("MINIDL_ISA"))

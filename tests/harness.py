@@ -213,7 +213,8 @@ def uniform(*shape, dtype=np.float32, seed=0, low=-1.0, high=1.0):
 
 def python(code, *options, **variables):
     """The finished process of another interpreter, whose environment says nothing of OpenMP."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    env = {name: value for name, value in os.environ.items()
+           if not name.startswith(("OMP_", "GOMP_"))}
     return subprocess.run([sys.executable, *options, "-c", code], cwd=ROOT, env=env | variables,
                           capture_output=True, text=True, timeout=120)
 

@@ -11,10 +11,13 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
+
+import minidl_ext
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOBS = ("MINIDL_ISA", "MINIDL_BUILD_ISA", "MINIDL_DEBUG", "CC")
@@ -62,8 +65,9 @@ def project(tmp_path_factory):
     for name in (
         "setup.py",
         "pyproject.toml",
+        "MANIFEST.in",
         "LICENSE",
-        *(f"minidl_ext/{n}" for n in ("__init__.py", "cpu.pyx")),
+        *(f"minidl_ext/{n}" for n in ("__init__.py", "affinity.py", "cpu.pyx")),
     ):
         shutil.copy(ROOT / name, folder / name)
     (folder / "README.md").write_text("A toy.\n")
@@ -75,8 +79,14 @@ def project(tmp_path_factory):
         ("runtime.pxd", "cdef int _threads\n"),
     ):
         (folder / "minidl_ext" / name).write_text(text)
-    compiled, _ = build(folder, MINIDL_BUILD_ISA="base")
+    compiled, printed = build(folder, MINIDL_BUILD_ISA="base")
     assert compiled == {"cpu", "runtime", "base.toy"}
+    progress = re.findall(r"(\w+)ing minidl_ext\S+ (.*)", printed)
+    assert sorted(progress) == sorted([
+        *(("cythoniz", f"({number} of 3)") for number in (1, 2, 3)),
+        ("compil", "(1 of 1)"),  # the module that says which levels there are to compile
+        *(("compil", f"({number} of 2)") for number in (1, 2)),
+    ])
     return folder
 
 
@@ -111,6 +121,20 @@ def test_a_change_of_levels_keeps_what_is_made(project):
     assert ask(project, "minidl_ext.ISA", MINIDL_ISA="base") == "base"
     assert build(project, MINIDL_BUILD_ISA="base")[0] == set()
     assert ask(project, "minidl_ext.AVAILABLE") == "('base',)"  # none that may be outdated
+
+
+def test_by_default_the_best_level_of_this_cpu_is_built(project):
+    _, printed = build(project)
+    assert ask(project, "minidl_ext.AVAILABLE") in (
+        str((name,)) for name in ("base", *minidl_ext.SUPPORTED)
+    )
+    best = ask(project, "minidl_ext.ISA")
+    assert f"kernels are ready: {best}" in printed
+    build(project, MINIDL_BUILD_ISA="all")
+    levels = ask(project, "','.join(minidl_ext.AVAILABLE)").split(",")
+    assert levels in (["base"], ["v2", "v3", "v4"]) or "too old" in printed
+    assert ask(project, "minidl_ext.ISA") == best
+    build(project, MINIDL_BUILD_ISA="base")
 
 
 def test_a_debug_build_checks_bounds_and_stands_apart(project):
@@ -170,6 +194,49 @@ def test_a_removed_kernel_is_gone(project):
     extra.unlink()
     build(project, MINIDL_BUILD_ISA="base")
     assert ask(project, "hasattr(minidl_ext, 'extra')") == "False"
+
+
+def test_a_package_from_an_sdist_installs_and_leaves_nothing_behind(project, tmp_path):
+    """The way of `pip install`, from a folder whose name is not plain, without git."""
+    pytest.importorskip("pip")
+    folder = shutil.copytree(project, tmp_path / "ein größerer Ordner", ignore=all_but_sources)
+    venv.create(tmp_path / "environment")
+    python = tmp_path / "environment" / "bin" / "python"
+    site = next((tmp_path / "environment").glob("lib/python*/site-packages"))
+    before = set(site.rglob("*"))
+
+    def pip(command, *arguments, options=(), **env):
+        done = run("-m", "pip", "--disable-pip-version-check", *options, command, *arguments,
+                   cwd=folder, **env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def install(levels):
+        """What pip -v says, and the levels that then are there, if its kernels work."""
+        offline = ("--no-index", "--no-deps", "--no-cache-dir")
+        printed = pip("wheel", "-v", "--no-build-isolation", *offline, str(sdist),
+                      "--wheel-dir", levels, MINIDL_BUILD_ISA=levels)
+        (wheel,) = folder.glob(f"{levels}/*.whl")
+        pip("install", *offline, "--force-reinstall", str(wheel), options=("--python", str(python)))
+        code = "import minidl_ext as m; m.toy.double_it(1.0); print(*m.AVAILABLE)"
+        done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True)
+        return printed, done.stdout.split(), done.stderr
+
+    assert run("setup.py", "-q", "sdist", cwd=folder).returncode == 0
+    (sdist,) = folder.glob("dist/*.tar.gz")
+    best = minidl_ext.SUPPORTED[-1]
+    printed, levels, errors = install(f"base,{best}" if best != "base" else "base")
+    assert levels == list(dict.fromkeys(("base", best))), errors
+    assert f"compiling minidl_ext.base.toy (1 of {1 + len(levels)})" in printed
+    assert install("base")[1] == ["base"]               # the other level is gone
+    files = {path.suffix for path in site.joinpath("minidl_ext").rglob("*") if path.is_file()}
+    assert files == {".py", ".pyc", ".so"}
+    pip("uninstall", "--yes", "minidl", options=("--python", str(python)))
+    assert set(site.rglob("*")) == before
+
+
+def all_but_sources(folder, names):
+    return {name for name in names if name == "build" or name.endswith((".so", ".egg-info"))}
 
 
 def test_nothing_is_written_beside_the_sources(project):

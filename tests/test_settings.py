@@ -9,60 +9,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import settings
 from tests.harness import errors_of, python, refuses, threads, uniform
-
-THREADS = "import minidl; print(minidl.get_num_threads())"
-
-
-@pytest.mark.parametrize("value, right", [("1", 1), ("3", 3), ("4,2", 4), (" 5 ", 5),
-                                          ("5000", 1024)])
-def test_threads_from_the_environment(value, right):
-    assert python(THREADS, OMP_NUM_THREADS=value).stdout.strip() == str(right)
-
-
-@pytest.mark.parametrize("value", ["", "0", "-2", "many", "2.5", "²"])
-def test_other_values_count_as_unset(value, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
-    default = settings.default_threads()
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert settings.default_threads() == default
-
-
-@pytest.mark.parametrize("cpus, quota, right", [
-    (8, None, 8), (8, 2, 2), (1, 4, 1), (4000, None, 1024), (8, 1, 1)])
-def test_threads_from_the_machine(cpus, quota, right, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)), raising=False)
-    monkeypatch.setattr(settings, "_cgroup_limit", lambda: quota)
-    assert settings.default_threads() == right
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
-                    reason="needs an affinity to set, and two CPUs")
-def test_threads_from_the_affinity_of_the_process():
-    """One CPU, one thread, where two would be the default; OMP_NUM_THREADS comes first."""
-    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " + THREADS
-    assert python(code).stdout.strip() == "1"
-    assert python(code, OMP_NUM_THREADS="3").stdout.strip() == "3"
-
-
-@pytest.mark.parametrize("files, right", [
-    ({"cpu.max": "150000 100000\n"}, 2), ({"cpu.max": "100000 100000"}, 1),
-    ({"cpu.max": "max 100000\n"}, None), ({"cpu.max": "10000 100000"}, 1),
-    ({"cpu.max": "nonsense"}, None), ({}, None),
-    ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
-    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-    ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "0\n"}, None),
-], ids=str)
-def test_the_quota_of_a_control_group(files, right, tmp_path, monkeypatch):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    real = settings.Path
-    monkeypatch.setattr(settings, "Path", lambda p: real(str(p).replace(
-        "/sys/fs/cgroup", str(tmp_path))))
-    assert settings._cgroup_limit() == right
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 1024, np.int64(5), np.uint8(4)])

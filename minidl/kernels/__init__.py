@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import minidl_ext
+from minidl_ext.affinity import cpus as affinity
 from minidl_ext.runtime import (
     after_fork_in_child,
     check_shape,
@@ -127,5 +128,6 @@ def __getattr__(name: str) -> Any:
 
 _bind("minidl_ext")
 
-__all__ = ["FAMILIES", "after_fork_in_child", "backend", "check_shape", "empty", "empty_cache",
-           "get_num_threads", "isa", "openmp", "pool_bytes", "set_num_threads", "use_backend"]
+__all__ = ["FAMILIES", "affinity", "after_fork_in_child", "backend", "check_shape", "empty",
+           "empty_cache", "get_num_threads", "isa", "openmp", "pool_bytes", "set_num_threads",
+           "use_backend"]

@@ -112,10 +112,14 @@ for name in {sorted(sources)!r}:
             assert folder == ("minidl_ext" if stem in ("cpu", "runtime") else level)
 
 
+BUILT = ", ".join(minidl_ext.AVAILABLE)
+
+
 def test_an_unknown_level():
     message = import_error("nonsense")
-    assert "MINIDL_ISA=nonsense" in message
+    assert "no level MINIDL_ISA=nonsense" in message
     assert all(level in message for level in LEVELS)
+    assert "unset MINIDL_ISA" in message
 
 
 def test_an_empty_setting_is_no_setting():
@@ -124,21 +128,32 @@ def test_an_empty_setting_is_no_setting():
 
 def test_a_level_that_is_not_built():
     message = import_error("v5", with_cpu(supported=("base", "v5"), missing=()))
-    assert "not built" in message
+    assert "v5: that level is not built" in message
+    assert f"Built are {BUILT}; this CPU runs base, v5" in message
     assert f"MINIDL_BUILD_ISA={','.join((*minidl_ext.AVAILABLE, 'v5'))} pip" in message
+    assert "unset MINIDL_ISA" in message
 
 
-def test_a_level_that_the_cpu_cannot_run():
+@pytest.mark.parametrize("forced", ["v4", "v5"])
+def test_a_level_that_the_cpu_cannot_run(forced):
     code = with_cpu(supported=("base", "v2"), missing=("avx512f", "avx512bw"))
-    message = import_error("v4", code)
-    assert "lacks avx512f, avx512bw" in message
-    assert "runs base, v2" in message
+    message = import_error(forced, code)
+    assert f"MINIDL_ISA={forced}: this CPU lacks avx512f, avx512bw" in message
+    assert f"Built are {BUILT}; this CPU runs base, v2" in message
+    assert "unset MINIDL_ISA" in message
 
 
-def test_no_built_level_runs_on_this_cpu():
-    message = import_error(None, with_cpu(supported=(), missing=()))
-    assert "no kernels for this CPU" in message
-    assert minidl_ext.ISA in message
+@pytest.mark.parametrize("supported, runs", [((), "none"), (("base",), "base")])
+def test_no_built_level_runs_on_this_cpu(supported, runs):
+    """As where a wheel that was built for one machine's level comes to an older one."""
+    code = with_cpu(supported=supported, missing=("avx512f",))
+    if set(supported) & set(minidl_ext.AVAILABLE):
+        return                                  # an architecture without levels
+    message = import_error(None, code)
+    assert "none of minidl's kernels runs on this CPU" in message
+    assert f"Built are {BUILT}; this CPU runs {runs}" in message
+    assert "pip install --force-reinstall" in message
+    assert "make wheel" in message
 
 
 def test_nothing_is_built(tmp_path):
@@ -148,5 +163,5 @@ def test_nothing_is_built(tmp_path):
     message = import_error(
         None, f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import minidl_ext"
     )
-    assert "not built" in message
+    assert f"not built for this Python, {sys.implementation.cache_tag}" in message
     assert "pip install -e ." in message

@@ -1,0 +1,61 @@
+"""The CPUs that this process may use, also where OpenMP has bound the main thread to one of them.
+
+With OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY, an OpenMP library binds the thread that loads
+it to the first of its places. From then on the system calls one CPU all that this thread has,
+and a second OpenMP library (packages bring copies of their own) takes that for the whole machine:
+all its threads would share one CPU. The library that came first still knows its places.
+"""
+
+import contextlib
+import os
+import re
+
+BINDING = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}
+LIBRARY = r"(/\S.*/lib(?:gomp|omp|iomp5)\b[^/]*\.so.*)$"
+
+
+def cpus():
+    """The numbers of the CPUs that threads of this process may run on, or None if unknown."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    found = os.sched_getaffinity(0)
+    if BINDING & os.environ.keys():
+        found = found.union(*map(_places, _loaded_libraries()))
+    return found
+
+
+@contextlib.contextmanager
+def unbound():
+    """An OpenMP library that is loaded inside sees all CPUs, not only those another one left."""
+    before, all_cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None, cpus()
+    if before != all_cpus:
+        os.sched_setaffinity(0, all_cpus)
+    try:
+        yield
+    finally:
+        if before != all_cpus:
+            os.sched_setaffinity(0, before)
+
+
+def _loaded_libraries():
+    """Paths of the OpenMP libraries in this process."""
+    try:
+        with open("/proc/self/maps") as file:
+            return set(re.findall(LIBRARY, file.read(), re.MULTILINE))
+    except OSError:
+        return set()
+
+
+def _places(path):
+    """The CPUs in the places of an OpenMP library; none where it does not bind threads."""
+    import ctypes
+
+    library = ctypes.CDLL(path)
+    if not hasattr(library, "omp_get_place_proc_ids"):      # older than OpenMP 4.5
+        return set()
+    found = set()
+    for place in range(library.omp_get_num_places()):
+        numbers = (ctypes.c_int * library.omp_get_place_num_procs(place))()
+        library.omp_get_place_proc_ids(place, numbers)
+        found.update(numbers)
+    return found
