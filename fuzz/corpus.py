@@ -1,0 +1,61 @@
+"""The cases that once found something: fuzz/corpus/<fuzzer>/*.json, replayed by the tests.
+
+A new finding goes to fuzz/corpus/open/ and waits there to be mended; `python -m fuzz corpus` runs
+all of them again and moves those that are mended into the corpus.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .process import ROOT, Worker
+
+FOLDER = ROOT / "fuzz" / "corpus"
+OPEN = FOLDER / "open"
+
+
+def keep(fuzzer: str, name: str, case: Any, text: str) -> Path:
+    """Save a finding, unless one of this name is there; the path, relative to the project."""
+    mark = hashlib.sha256(name.encode()).hexdigest()[:6]
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50]
+    path = OPEN / f"{fuzzer}-{words}-{mark}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        entry = {"fuzzer": fuzzer, "finding": name, "text": text[:1000], "case": case}
+        path.write_text(json.dumps(entry, indent=1) + "\n")
+    return path.relative_to(ROOT)
+
+
+def entries(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The cases of a folder and of those inside, by path."""
+    for path in sorted(folder.rglob("*.json")):
+        yield path, json.loads(path.read_text())
+
+
+def replay(paths: list[Path]) -> int:
+    """Run kept cases (none: all) again; mended ones leave `open`. How many still fail."""
+    found = [item for path in paths or [FOLDER]
+             for item in (entries(path) if path.is_dir() else [(path, json.loads(path.read_text()))])]
+    failed = 0
+    workers: dict[str, Worker] = {}
+    try:
+        for path, entry in found:
+            fuzzer = entry["fuzzer"]
+            worker = workers.setdefault(fuzzer, Worker(fuzzer))
+            answer = worker.run({"case": entry["case"]})
+            failed += "fault" in answer
+            word = answer.get("fault") or f"ok ({answer['outcome']})"
+            print(f"{word:20} {path.name}: {entry['finding']}", flush=True)
+            if "fault" in answer:
+                print(f"    {answer['text']}")
+            elif path.parent == OPEN:
+                target = FOLDER / fuzzer / path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+    finally:
+        for worker in workers.values():
+            worker.stop()
+    return failed
