@@ -17,7 +17,7 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 	**p["project"]["optional-dependencies"]}; \
 	print(*(line for name in sys.argv[1:] for line in lists[name]), sep="\n")'
 
-.PHONY: build help mnist cifar10 test bench versus-torch parity levels sanitize wheel sdist docs check clean distclean
+.PHONY: build help mnist cifar10 test bench versus-torch parity levels fuzz sanitize wheel sdist docs check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
@@ -56,6 +56,10 @@ levels: $(VENV)/.test build  ## run the kernel tests on every instruction set th
 		do echo "minidl: kernel tests on $$isa"; MINIDL_ISA=$$isa $(PY) -m pytest -q \
 		tests/minidl_ext tests/kernels $(ARGS) || exit 1; done
 
+# Findings, seeds and totals: docs/testing.md.
+fuzz: $(VENV)/.test build  ## look for crashes and wrong numbers with random cases; ARGS="--minutes 60"
+	@$(PY) -m fuzz $(ARGS)
+
 docs: $(VENV)/.test build  ## write docs/api.md and docs/coverage.md, from docstrings and tests
 	@$(PY) -m tools.api_reference
 	@$(PY) -m tools.coverage_table
@@ -83,7 +87,7 @@ sdist: $(VENV)/.tools  ## make dist/*.tar.gz
 clean:  ## remove what was built
 	@rm -rf build dist minidl.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find minidl_ext -name '*.so' -delete
-	@find minidl minidl_ext tests examples benchmarks tools -name __pycache__ -prune \
+	@find minidl minidl_ext tests examples benchmarks fuzz tools -name __pycache__ -prune \
 		-exec rm -rf {} + 2>/dev/null || true
 	@find minidl_ext -mindepth 1 -type d -empty -delete
 

@@ -30,15 +30,14 @@ def keep(fuzzer: str, name: str, case: Any, text: str) -> Path:
 
 
 def entries(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The cases of a folder and of those inside, by path."""
-    for path in sorted(folder.rglob("*.json")):
+    """The cases of a folder and of those inside, by path; or that of one file."""
+    for path in sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]:
         yield path, json.loads(path.read_text())
 
 
 def replay(paths: list[Path]) -> int:
     """Run kept cases (none: all) again; mended ones leave `open`. How many still fail."""
-    found = [item for path in paths or [FOLDER]
-             for item in (entries(path) if path.is_dir() else [(path, json.loads(path.read_text()))])]
+    found = [item for path in paths or [FOLDER] for item in entries(path)]
     failed = 0
     workers: dict[str, Worker] = {}
     try:

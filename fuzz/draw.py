@@ -22,12 +22,13 @@ MEMORY = ("strided", "reversed", "fortran", "unaligned", "readonly", "bigendian"
 
 ABSURD_NUMBERS = (-1, 0, -2, 2**15, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**46, 2**62, 2**63 - 1,
                   2**63, 2**64, 2**70, -2**31, -2**63, -2**70)
-ABSURD_OTHERS = (None, "a", "", "same", True, False, 0.5, 1e308, -1e-320, [], [1], [[1], [2, 3]], {},
-                 {"number": "nan"}, {"number": "inf"}, {"number": "-inf"}, {"tuple": []},
-                 {"tuple": [1, -1]}, {"tuple": [2**31, 2**31]}, {"tuple": [1, 1, 1]}, {"object": 0},
-                 {"scalar": "float32", "value": 2.5}, {"scalar": "int64", "value": 3},
-                 {"scalar": "uint8", "value": 200}, {"complex": 1}, {"bytes": "ab"},
-                 {"slice": [None, None, 2]}, {"dict": {"a": 1}}, {"set": [1]}, {"foreign": [1.0, 2.0]})
+ABSURD_OTHERS = (
+    None, "a", "", "same", True, False, 0.5, 1e308, -1e-320, [], [1], [[1], [2, 3]], {},
+    {"number": "nan"}, {"number": "inf"}, {"number": "-inf"}, {"tuple": []}, {"tuple": [1, -1]},
+    {"tuple": [2**31, 2**31]}, {"tuple": [1, 1, 1]}, {"object": 0}, {"complex": 1}, {"bytes": "ab"},
+    {"scalar": "float32", "value": 2.5}, {"scalar": "int64", "value": 3},
+    {"scalar": "uint8", "value": 200}, {"slice": [None, None, 2]}, {"dict": {"a": 1}},
+    {"set": [1]}, {"foreign": [1.0, 2.0]})
 
 
 class Draw:

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl.kernels import FAMILIES
 
-from . import compare, kernel_rules
+from . import kernel_rules
 from .draw import Draw
 from .kernel_cases import arguments, corrupted
 from .values import Invalid, arrays_in, bits, shown, values_of

@@ -83,7 +83,7 @@ class Worker:
 
     def _start(self) -> None:
         self.stop()
-        self.said = tempfile.TemporaryFile()
+        self.said = tempfile.TemporaryFile()        # noqa: SIM115  (closed by stop)
         command = [sys.executable, "-X", "faulthandler", "-m", "fuzz.worker", self.fuzzer,
                    self.setup]
         environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
@@ -92,7 +92,8 @@ class Worker:
         self.buffer = b""
         while not (line := self._line(1.0)):        # it says so when it is ready
             if self.process.poll() is not None:
-                raise RuntimeError(f"the worker of {self.fuzzer} does not start:\n{self._last(4000)}")
+                raise RuntimeError(f"the worker of {self.fuzzer} does not start:\n"
+                                   f"{self._last(4000)}")
         assert json.loads(line) == {"phase": "ready"}
 
     def _line(self, seconds: float) -> bytes:

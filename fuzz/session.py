@@ -17,6 +17,8 @@ SHRINK_SECONDS = 30.0
 def signature(fuzzer: str, case: Any, answer: Answer) -> str:
     """What makes two findings the same: what was called, and what went wrong where."""
     title = importlib.import_module(f"fuzz.{fuzzer}").title(case)
+    if answer["fault"] == "unnamed error":      # the place says it: one finding for all callers
+        title = ""
     return " ".join(filter(None, [title, answer["fault"], answer["where"]]))
 
 
@@ -39,7 +41,9 @@ class Session:
                 key = [self.fuzzer, self.seed, number]
                 answer = worker.run({"key": key})
                 if "fault" in answer:
+                    before = time.monotonic()
                     self._found(worker, module, key, answer, keep)
+                    until += time.monotonic() - before      # what is spent on it does not count
                 self.outcomes[answer.get("outcome", "fault")] += 1
                 number += 1
                 if keep and time.monotonic() - said > 5:
@@ -69,8 +73,18 @@ class Session:
     def _small(self, worker: Worker, case: Any, answer: Answer, name: str) -> tuple[Any, Answer]:
         """A smaller case of the same signature, and its answer."""
         until = time.monotonic() + SHRINK_SECONDS
+        if answer["fault"] == "hang":
+            worker.limit, limit = worker.limit / 4, worker.limit
+            try:
+                return self._smaller(worker, case, answer, name, until)
+            finally:
+                worker.limit = limit
         if answer["fault"] in ("refused", "unexpected"):    # a smaller one may be refused rightly
             return case, answer
+        return self._smaller(worker, case, answer, name, until)
+
+    def _smaller(self, worker: Worker, case: Any, answer: Answer, name: str, until: float
+                 ) -> tuple[Any, Answer]:
         again = True
         while again:
             again = False

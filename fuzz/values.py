@@ -34,7 +34,10 @@ def value_of(given: Any) -> Any:
         return array_of(given)
     for key, make in MAKERS.items():
         if key in given:
-            return make(given)
+            try:
+                return make(given)
+            except Exception as error:
+                raise Invalid(f"{key}: {error}") from None
     if given:
         raise Invalid(f"no description: {given}")
     return {}
@@ -72,7 +75,38 @@ def _tensor(given: dict[str, Any]) -> Any:
     return md.Tensor(array, requires_grad=bool(given.get("grad")) and array.dtype.kind == "f")
 
 
+def _parameter(given: dict[str, Any]) -> Any:
+    from minidl import nn
+
+    made = nn.Parameter(value_of(given["parameter"]))
+    if given.get("grad"):
+        made.grad = np.ones(made.shape, made.dtype)
+    return made
+
+
+def _optimizer(given: dict[str, Any]) -> Any:
+    from minidl import optim
+
+    return optim.SGD([value_of(item) for item in given["optimizer"]], lr=0.1)
+
+
+def _layer(given: dict[str, Any]) -> Any:
+    from minidl import nn
+
+    return getattr(nn, given["layer"])()
+
+
+def _dataset(given: dict[str, Any]) -> Any:
+    from minidl import data
+
+    return data.ArrayDataset(*map(value_of, given["dataset"]))
+
+
 MAKERS = {
+    "parameter": _parameter,
+    "optimizer": _optimizer,
+    "layer": _layer,
+    "dataset": _dataset,
     "tuple": lambda given: tuple(value_of(item) for item in given["tuple"]),
     "dict": lambda given: {key: value_of(item) for key, item in given["dict"].items()},
     "set": lambda given: set(given["set"]),
@@ -100,7 +134,7 @@ def array_of(given: dict[str, Any]) -> np.ndarray:
         if np.prod(shape, dtype=object) > 1 << 24:
             raise Invalid(f"{shape}: too large")
         return _in_memory(_filled(rng, shape, dtype, given), given.get("memory", "plain"))
-    except (ValueError, OverflowError, MemoryError) as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise Invalid(str(error)) from None
 
 
