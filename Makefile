@@ -64,19 +64,8 @@ docs: $(VENV)/.test build  ## write docs/api.md and docs/coverage.md, from docst
 	@$(PY) -m tools.api_reference
 	@$(PY) -m tools.coverage_table
 
-# A copy of the tree, so that the kernels in use stay. Bounds checks see Cython's indexing;
-# AddressSanitizer sees every pointer, on each instruction set.
-sanitize: $(VENV)/.test  ## run the kernel tests with checks of every memory access (GCC, Linux)
-	@rm -rf build/sanitize && mkdir -p build/sanitize
-	@cp -r minidl minidl_ext tests setup.py pyproject.toml README.md LICENSE build/sanitize
-	@cd build/sanitize && CFLAGS="-fsanitize=address -fno-omit-frame-pointer" MINIDL_DEBUG=1 \
-		MINIDL_BUILD_ISA=all ../../$(PY) setup.py -q build_ext --inplace
-	@for isa in $$($(PY) -c 'import minidl_ext as m; print(*set(m.SUPPORTED) - {"base"})'); do \
-		echo "minidl: kernel tests on $$isa, sanitized"; \
-		cd $(CURDIR)/build/sanitize && MINIDL_ISA=$$isa ASAN_OPTIONS=detect_leaks=0 \
-		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
-		../../$(PY) -m pytest -q -p no:cacheprovider tests/minidl_ext tests/kernels $(ARGS) \
-		|| exit 1; done
+sanitize: $(VENV)/.test  ## run the kernel tests with checks of memory and undefined behaviour (GCC, Linux)
+	@$(PY) -m tools.sanitize $(ARGS)
 
 wheel: $(VENV)/.tools  ## make dist/*.whl with kernels for every instruction set
 	@$(PY) -W ignore setup.py -q bdist_wheel

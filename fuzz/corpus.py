@@ -31,7 +31,7 @@ def keep(fuzzer: str, name: str, case: Any, text: str) -> Path:
 
 def entries(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The cases of a folder and of those inside, by path; or that of one file."""
-    for path in sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]:
+    for path in sorted(folder.rglob("*.json")) if not folder.suffix else [folder]:
         yield path, json.loads(path.read_text())
 
 

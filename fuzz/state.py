@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-from pathlib import Path
 from typing import Any
 
 from .process import ROOT
@@ -13,10 +12,10 @@ _lock = threading.Lock()
 _counted: dict[tuple[str, int], int] = {}      # cases of this run that are in the file already
 
 
-def read(path: Path = PATH) -> dict[str, Any]:
+def read() -> dict[str, Any]:
     """{fuzzer: {"seconds", "cases", "seed"}}: totals of all runs, and the next seed."""
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(PATH.read_text()))
     except (OSError, ValueError):
         return {}
 
