@@ -1,9 +1,9 @@
-"""Calls of public names that are in order, and what is put wrong in them."""
+"""Calls of public names that are in order, and what is put in the place of their arguments."""
 
 import copy
 from typing import Any
 
-from .draw import MEMORY, Draw, Value
+from .draw import Draw, Value
 
 F, INT = "float32", "int64"
 
@@ -134,7 +134,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "normal", "uniform", "he_normal", "he_uniform", "xavier_normal", "xavier_uniform",
         "lecun_normal", "lecun_uniform", "orthogonal", "constant")},
     # optimizers and schedules
-    "optim.SGD": call([parameter(3, 2)], 0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "optim.SGD": call([parameter(3, 2)], 0.1, 0.9, nesterov=True, weight_decay=0.1),
     "optim.Adam": call([parameter(3, 2)], lr=0.1, betas=tuple_of(0.9, 0.99), eps=1e-8,
                        weight_decay=0.1),
     "optim.AdamW": call([parameter(3, 2)], lr=0.1, betas=tuple_of(0.9, 0.99), eps=1e-8,
@@ -179,85 +179,16 @@ def _to_double(value: Any) -> None:
             _to_double(item)
 
 
-# ---------------------------------------------------------------------- something wrong in them
-
+# What may stand in any place.
 WORDS = ("same", "valid", "none", "sum", "tanh", "layer", "batch", "float16", "int8", "i,j->",
          "...")
-DTYPES = ("float16", "float64", "float32", "int64", "int8", "uint8", "bool", "complex64", "object",
-          "U3", "M8[s]")
 
 
-def corrupted(draw: Draw, args: dict[str, Value]) -> dict[str, Value]:
-    """The arguments with one of them wrong, missing, or too many."""
-    args = copy.deepcopy(args)
-    if not args or draw.chance(0.03):
-        return args | {draw.pick("axis", "dim", "9", "out", "x"): draw.absurd()}
-    name = draw.pick(*args)
-    if draw.chance(0.04) and not name.isdigit():
-        del args[name]
-    else:
-        args[name] = bent(draw, args[name])
-    return args
-
-
-def bent(draw: Draw, value: Value) -> Value:
-    """Another value in the place of one, at random: near it, or absurd."""
-    if draw.chance(0.25):
-        return _anything(draw)
-    if isinstance(value, dict):
-        if "array" in value:
-            return _bent_array(draw, value)
-        key = next((k for k in ("tensor", "parameter", "tuple", "optimizer", "dataset", "dict")
-                    if k in value), "")
-        return {**value, key: bent(draw, value[key])} if key in ("tensor", "parameter") else (
-            {**value, key: _bent_list(draw, value[key])} if key and key != "dict"
-            else _anything(draw))
-    if isinstance(value, list):
-        return _bent_list(draw, value)
-    return _anything(draw)
-
-
-def _anything(draw: Draw) -> Value:
+def anything(draw: Draw) -> Value:
+    """A value that hardly ever is right."""
     if draw.chance(0.15):
         return draw.pick(*WORDS)
     if draw.chance(0.2):
         return draw.pick(X, IMAGES, t(0, 3), t(), a(2**31, 0), a(0, 2**40), a(3, dtype="U1"),
                          a(2, dtype="object"), [X, 1], [None, X], tuple_of(X, X), [[1.0], [2.0, 3]])
     return draw.absurd()
-
-
-def _bent_list(draw: Draw, items: list[Value]) -> list[Value]:
-    items = list(items)
-    if not items or draw.chance(0.2):
-        return draw.pick(items * 2, items[:-1], [*items, _anything(draw)])
-    at = draw.whole(0, len(items) - 1)
-    items[at] = bent(draw, items[at])
-    return items
-
-
-def _bent_array(draw: Draw, value: dict[str, Value]) -> dict[str, Value]:
-    value, shape = dict(value), list(value["array"])
-    what = draw.pick("memory", "dtype", "shape", "shape", "shape", "values", "absurd", "ids")
-    if what == "memory":
-        value["memory"] = draw.pick(*MEMORY)
-    elif what == "dtype":
-        value["dtype"] = draw.pick(*DTYPES)
-    elif what == "values":
-        value["values"] = draw.values()
-    elif what == "ids":
-        value |= {"low": draw.pick(0, -1, -7, -2**31, -2**63), "high": draw.pick(5, 99, 2**40)}
-    elif shape:
-        at = draw.whole(0, len(shape) - 1)
-        if what == "shape":
-            shape[at] = max(0, shape[at] + draw.pick(-1, 1, 1, -shape[at], shape[at]))
-            shape = draw.pick(shape, shape, shape[:at] + shape[at + 1:], [*shape, 1], shape[::-1])
-        else:
-            shape[at] = 2 ** draw.pick(20, 23, 30, 31, 32, 46, 58)
-            if len(shape) > 1:
-                shape[(at + 1) % len(shape)] = 0
-            elif draw.chance(0.5):
-                shape = [0, *shape]
-            else:
-                shape = [100_000]
-        value["array"] = shape
-    return value

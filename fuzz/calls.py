@@ -15,7 +15,8 @@ import numpy as np
 import minidl as md
 from minidl import data, nn, optim
 
-from .call_cases import CALLS, corrupted, example
+from .bend import corrupted
+from .call_cases import CALLS, anything, example
 from .draw import Draw
 from .values import Invalid, arrays_in, shown, value_of
 from .watch import Fault, Watch, place_of
@@ -36,7 +37,7 @@ def make(draw: Draw) -> dict[str, Any]:
     for _ in range(wrong):
         part = "input" if "input" in case and draw.chance(0.25) else "args"
         kept = {"0": case[part]["0"]} if name.startswith("Tensor.") else {}
-        case[part] = corrupted(draw, case[part]) | kept     # a method has a tensor
+        case[part] = corrupted(draw, case[part], anything) | kept     # a method has a tensor
         case["valid"] = False
     return case
 

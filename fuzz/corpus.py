@@ -17,15 +17,19 @@ FOLDER = ROOT / "fuzz" / "corpus"
 OPEN = FOLDER / "open"
 
 
-def keep(fuzzer: str, name: str, case: Any, text: str) -> Path:
-    """Save a finding, unless one of this name is there; the path, relative to the project."""
+def place(fuzzer: str, name: str) -> Path:
+    """Where a finding of this name waits to be mended."""
     mark = hashlib.sha256(name.encode()).hexdigest()[:6]
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50]
-    path = OPEN / f"{fuzzer}-{words}-{mark}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        entry = {"fuzzer": fuzzer, "finding": name, "text": text[:1000], "case": case}
-        path.write_text(json.dumps(entry, indent=1) + "\n")
+    return OPEN / f"{fuzzer}-{words}-{mark}.json"
+
+
+def keep(fuzzer: str, name: str, case: Any, text: str) -> Path:
+    """Save a finding; its path, relative to the project."""
+    path = place(fuzzer, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = {"fuzzer": fuzzer, "finding": name, "text": text[:1000], "case": case}
+    path.write_text(json.dumps(entry, indent=1) + "\n")
     return path.relative_to(ROOT)
 
 

@@ -1,9 +1,8 @@
-"""Arguments of kernels at random: in order, and with something wrong in them."""
+"""Arguments of kernels that are in order, at random."""
 
-import copy
 from typing import Any
 
-from .draw import FLOATS, MEMORY, Draw, Value
+from .draw import FLOATS, Draw, Value
 from .kernel_norm_cases import NORMS, factors
 from .kernel_rules import EXACT, MAGNITUDE, ULP
 
@@ -364,64 +363,3 @@ MAKERS: dict[str, Any] = {
     "to_float": _to_float,
     **NORMS,
 }
-
-
-# ---------------------------------------------------------------------- something wrong in them
-
-def corrupted(draw: Draw, args: Args) -> Args:
-    """The arguments with one thing wrong, or at least odd."""
-    args = copy.deepcopy(args)
-    if not args:
-        return args
-    name = draw.pick(*args)
-    if draw.chance(0.04):
-        del args[name]
-    elif draw.chance(0.15):
-        args[name] = draw.absurd()
-    else:
-        args[name] = _bent(draw, args[name])
-    return args
-
-
-def _bent(draw: Draw, value: Value) -> Value:
-    if isinstance(value, dict) and "array" in value:
-        return _bent_array(draw, value)
-    if isinstance(value, dict) and value.get("tuple"):
-        return {"tuple": _bent_list(draw, value["tuple"])}
-    if isinstance(value, list) and value:
-        return _bent_list(draw, value)
-    return draw.absurd()
-
-
-def _bent_list(draw: Draw, items: list[Value]) -> list[Value]:
-    items = list(items)
-    at = draw.whole(0, len(items) - 1)
-    if draw.chance(0.1):
-        return items[:at]
-    items[at] = _bent(draw, items[at])
-    return items
-
-
-def _bent_array(draw: Draw, value: dict[str, Value]) -> dict[str, Value]:
-    value, shape = dict(value), list(value["array"])
-    what = draw.pick("memory", "memory", "dtype", "shape", "shape", "shape", "values", "absurd")
-    if what == "memory":
-        value["memory"] = draw.pick(*MEMORY)
-    elif what == "dtype":
-        value["dtype"] = draw.pick("float16", "float64", "float32", "int64", "int32", "uint8",
-                                   "bool", "complex64", "object", "U3", "complex128", "M8[s]")
-    elif what == "values" and value["dtype"].startswith(("int", "uint")):
-        value |= {"low": draw.pick(0, -1, -2**31, -2**63), "high": draw.pick(9, 300, 2**62)}
-    elif what == "values":
-        value["values"] = draw.values()
-    elif shape:
-        at = draw.whole(0, len(shape) - 1)
-        if what == "shape":
-            shape[at] = max(0, shape[at] + draw.pick(-1, 1, 1, -shape[at], shape[at]))
-            shape = draw.pick(shape, shape, shape, shape[:at] + shape[at + 1:], [*shape, 1])
-        else:       # nothing in it, but an axis that is longer than memory
-            shape[at] = 2 ** draw.pick(20, 23, 30, 31, 32, 33, 46, 58)
-            if len(shape) > 1:
-                shape[(at + 1) % len(shape)] = 0
-        value["array"] = shape
-    return value

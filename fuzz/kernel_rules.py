@@ -94,7 +94,7 @@ class Rule:
         bound = NORM.get(self.name, 64) * self.eps * largest + tiny
         if moved is not None:
             far = np.abs(moved - b)
-            bound += (16 + self.terms ** 0.5) * float(far[np.isfinite(far)].max(initial=0.0))
+            bound += (64 + 4 * self.terms ** 0.5) * float(far[np.isfinite(far)].max(initial=0.0))
         return bound
 
     def _near_the_end(self, values: Any) -> Any:

@@ -14,8 +14,9 @@ import numpy as np
 from minidl.kernels import FAMILIES
 
 from . import kernel_rules
+from .bend import corrupted
 from .draw import Draw
-from .kernel_cases import arguments, corrupted
+from .kernel_cases import arguments
 from .values import Invalid, arrays_in, bits, shown, values_of
 from .watch import Fault, Watch, place_of
 

@@ -130,8 +130,9 @@ def figures(case: dict[str, Any], dtype: Any, backend: str, read: bool, noise: f
     md.manual_seed(case["seed"])
     md.set_num_threads(case["threads"])
     found: Figures = {}
-    with md.use_backend(backend), np.errstate(all="ignore"):
+    with md.use_backend("numpy"):       # the same start for all
         model = Network(case["layers"], x.shape)
+    with md.use_backend(backend), np.errstate(all="ignore"):
         model.astype(np.float64)
         for p in model.parameters():
             p.data = moved(p.data + 0.1 * rng.standard_normal(p.shape).astype(np.float32))

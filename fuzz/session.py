@@ -61,6 +61,9 @@ class Session:
         if self.found[name] > 1:
             return
         small, last = case, answer
+        if keep and corpus.place(self.fuzzer, name).exists():
+            print(f"{self.fuzzer}: {name}: still open (seed {key[1]}, case {key[2]})", flush=True)
+            return
         if keep:
             small, last = self._small(worker, case, answer, name)
         text = [f"\n{self.fuzzer}: {name}", f"  {module.describe(small)}", f"  {last['text']}",
