@@ -50,6 +50,8 @@ def make(draw: Draw) -> dict[str, Any]:
         case["valid"] = False
         if draw.chance(0.3):
             case["args"] = corrupted(draw, case["args"])
+        if draw.chance(0.05):
+            case["args"]["threads"] = draw.pick(0, -1, 5, -2**31, 2**31, 2**63, None, "two", 1.5)
     return case
 
 
@@ -104,7 +106,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
 def _called(kernel: Any, name: str, args: dict[str, Any], threads: int
             ) -> tuple[Any, Exception | None]:
     """The result of a native kernel, or its refusal; a fault if it fails in another way."""
-    options = {} if name in NO_THREADS else {"threads": threads}
+    options = {} if name in NO_THREADS or "threads" in args else {"threads": threads}
     try:
         return kernel(**args, **options), None
     except (MemoryError, *REFUSALS) as error:

@@ -16,6 +16,7 @@ from .values import Invalid
 from .watch import GIB, Fault, Watch, memory, place_of
 
 ADDRESSES = 3 * GIB     # on top of what the process has at its start
+SECONDS = 120           # of CPU time for a case, in case nobody is left who ends a hang
 
 
 def limit_addresses() -> None:
@@ -27,9 +28,19 @@ def limit_addresses() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def limit_time() -> None:
+    """Let the next case have no more than SECONDS."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime) + SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
 def answer(module: Any, message: dict[str, Any], watch: Watch) -> dict[str, Any]:
     """Run a case and say what came of it."""
     case = message["case"] if "case" in message else module.make(Draw(*message["key"]))
+    limit_time()
     watch.start()
     try:
         outcome = module.run(case, watch)
