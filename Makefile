@@ -20,7 +20,7 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 NO_PACKAGES = echo "minidl: pip could not install what $@ needs (its message is above); \
 	with a working package index, the same command goes on from here" >&2; exit 1
 
-.PHONY: build help mnist cifar10 test bench versus-torch parity levels sanitize wheel sdist docs check clean distclean
+.PHONY: build help mnist cifar10 test bench versus-torch parity levels fuzz sanitize wheel sdist docs check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
@@ -59,23 +59,16 @@ levels: $(VENV)/.test build  ## run the kernel tests on every instruction set th
 		do echo "minidl: kernel tests on $$isa"; MINIDL_ISA=$$isa $(PY) -m pytest -q \
 		tests/minidl_ext tests/kernels $(ARGS) || exit 1; done
 
+# Findings, seeds and totals: docs/testing.md.
+fuzz: $(VENV)/.test build  ## look for crashes and wrong numbers with random cases; ARGS="--minutes 60"
+	@$(PY) -m fuzz $(ARGS)
+
 docs: $(VENV)/.test build  ## write docs/api.md and docs/coverage.md, from docstrings and tests
 	@$(PY) -m tools.api_reference
 	@$(PY) -m tools.coverage_table
 
-# A copy of the tree, so that the kernels in use stay. Bounds checks see Cython's indexing;
-# AddressSanitizer sees every pointer, on each instruction set.
-sanitize: $(VENV)/.test  ## run the kernel tests with checks of every memory access (GCC, Linux)
-	@rm -rf build/sanitize && mkdir -p build/sanitize
-	@cp -r minidl minidl_ext tests setup.py pyproject.toml README.md LICENSE build/sanitize
-	@cd build/sanitize && CFLAGS="-fsanitize=address -fno-omit-frame-pointer" MINIDL_DEBUG=1 \
-		MINIDL_BUILD_ISA=all ../../$(PY) setup.py -q build_ext --inplace
-	@for isa in $$($(PY) -c 'import minidl_ext as m; print(*set(m.SUPPORTED) - {"base"})'); do \
-		echo "minidl: kernel tests on $$isa, sanitized"; \
-		cd "$(CURDIR)/build/sanitize" && MINIDL_ISA=$$isa ASAN_OPTIONS=detect_leaks=0 \
-		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
-		../../$(PY) -m pytest -q -p no:cacheprovider tests/minidl_ext tests/kernels $(ARGS) \
-		|| exit 1; done
+sanitize: $(VENV)/.test  ## run the kernel tests with checks of memory and undefined behaviour (GCC, Linux)
+	@$(PY) -m tools.sanitize $(ARGS)
 
 wheel: $(VENV)/.tools  ## make dist/*.whl with kernels for every instruction set
 	@MINIDL_BUILD_ISA=$${MINIDL_BUILD_ISA:-all} $(PY) -W ignore setup.py -q bdist_wheel
@@ -87,7 +80,7 @@ sdist: $(VENV)/.tools  ## make dist/*.tar.gz
 clean:  ## remove what was built
 	@rm -rf build dist minidl.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find minidl_ext -name '*.so' -delete
-	@find minidl minidl_ext tests examples benchmarks tools -name __pycache__ -prune \
+	@find minidl minidl_ext tests examples benchmarks fuzz tools -name __pycache__ -prune \
 		-exec rm -rf {} + 2>/dev/null || true
 	@find minidl_ext -mindepth 1 -type d -empty -delete
 

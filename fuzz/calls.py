@@ -1,0 +1,174 @@
+"""Public functions and layers with absurd arguments: a result, or an error that says what is wrong.
+
+A case is {"call": dotted name, "args": {"0": ..., "name": ...}, "input": ..., "valid": bool}. What
+a call returns is used as far as that goes: tensors are read and walked backward, layers are called
+on `input`, optimizers and schedules step, loaders are iterated.
+"""
+
+import itertools
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+from minidl import data, nn, optim
+
+from .bend import corrupted
+from .call_cases import CALLS, anything, example
+from .draw import Draw
+from .values import Invalid, arrays_in, shown, value_of
+from .watch import Fault, Watch, place_of
+
+ERRORS = (TypeError, ValueError, IndexError, KeyError, RuntimeError, MemoryError, OverflowError,
+          NotImplementedError, OSError)
+INTERNAL = (NotImplementedError, RecursionError)     # kinds of RuntimeError that are not meant
+PLACES = {"md": md, "nn": nn, "optim": optim, "data": data, "init": nn.init, "Tensor": md.Tensor}
+
+_folder = tempfile.TemporaryDirectory()
+
+
+def make(draw: Draw) -> dict[str, Any]:
+    """A call of a random public name, one time in eight with nothing wrong in it."""
+    name = draw.pick(*CALLS)
+    case = {"call": name, **example(draw, name), "valid": name not in REFUSED}
+    wrong = draw.pick(0, 1, 1, 1, 1, 2, 2, 3)
+    for _ in range(wrong):
+        part = "input" if "input" in case and draw.chance(0.25) else "args"
+        kept = {"0": case[part]["0"]} if name.startswith("Tensor.") else {}
+        case[part] = corrupted(draw, case[part], anything) | kept     # a method has a tensor
+        case["valid"] = False
+    return case
+
+
+def title(case: dict[str, Any]) -> str:
+    """What a finding of this case is filed under."""
+    return str(case["call"])
+
+
+def describe(case: dict[str, Any]) -> str:
+    """The case in a line."""
+    args = ", ".join(shown(v) if k.isdigit() else f"{k}={shown(v)}"
+                     for k, v in case["args"].items())
+    inputs = f" on {', '.join(map(shown, case['input'].values()))}" if "input" in case else ""
+    return f"{case['call']}({args}){inputs}"
+
+
+def run(case: dict[str, Any], watch: Watch) -> str:
+    """Run a case: "returned", or the name of the error, which is one that users may get."""
+    os.chdir(_folder.name)      # what is saved under absurd names stays there
+    place, _, name = case["call"].rpartition(".")
+    before: list[np.ndarray] = []
+    args, options = _split(case["args"])
+    inputs = _split(case["input"])[0] if "input" in case else ()
+    try:
+        function = getattr(PLACES[place], name)
+        if case["call"] in PURE:
+            before = [a.copy() for a in arrays_in(args)]
+        result = _used(function(*args, **options), inputs)
+        watch.allowed = sum(a.nbytes for a in arrays_in(result))
+    except Invalid:
+        raise
+    except ERRORS as error:
+        if case["valid"] and not isinstance(error, MemoryError):
+            raise Fault("refused", f"{type(error).__name__}: {error}", place_of(error)) from None
+        _check(error, name)
+        return type(error).__name__
+    except Exception as error:
+        raise Fault("internal error", f"{type(error).__name__}: {error}",
+                    f"{type(error).__name__} {place_of(error)}") from None
+    finally:
+        md.set_num_threads(2)
+        md.set_precision("default")
+    for a, b in zip(before, arrays_in(args), strict=False):
+        if a.dtype != object and a.tobytes() != b.tobytes():
+            raise Fault("changed input", "an argument has changed")
+    return "returned"
+
+
+REFUSED = ("Tensor.__setitem__", "nn.fold", "md.load")     # always, or without a file
+PURE = frozenset(f"md.{name}" for name in md.ops.__all__ if name != "batch_norm")
+
+
+def _split(args: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and named arguments; the former are filed under their numbers."""
+    positional = [value_of(args[key]) for key in sorted(filter(str.isdigit, args), key=int)]
+    return positional, {key: value_of(v) for key, v in args.items() if not key.isdigit()}
+
+
+def _check(error: Exception, name: str) -> None:
+    """Fault unless an error is meant for the user: of a plain kind, and naming the function."""
+    text = str(error)
+    where = place_of(error)
+    if isinstance(error, INTERNAL) or type(error).__name__ == "UFuncNoLoopError":
+        raise Fault("internal error", f"{type(error).__name__}: {text}",
+                    f"{type(error).__name__} {where}")
+    if isinstance(error, MemoryError | OSError) or not where:
+        return      # the latter: Python's own, of a call that does not fit the signature
+    if not text or not any(word in text for word in (name, *OTHER_NAMES.get(name, ()))):
+        raise Fault("unnamed error", f"{type(error).__name__}: {text}",
+                    f"{type(error).__name__} {where}")
+
+
+# What errors call a function that users know by another name, or leave to another function.
+OTHER_NAMES = {
+    "__getitem__": ("index", "getitem"), "__setitem__": ("index", "assign"), "item": ("element",),
+    "__truediv__": ("divide",), "__add__": ("add",), "__matmul__": ("matmul",),
+    "__pow__": ("power",), "argmax": ("index",), "StepNorm": ("step",), "backward": ("grad",),
+    "Embedding": ("embedding",), "Dropout": ("dropout",), "Softmax": ("softmax",),
+    "MaxPool": ("max_pool",), "AvgPool": ("avg_pool",), "GlobalAvgPool": ("global_avg_pool",),
+    "Flatten": ("flatten",), "ReLU": ("relu",), "GELU": ("gelu",), "SiLU": ("silu",),
+    "Sigmoid": ("sigmoid",), "Tanh": ("tanh",), "LeakyReLU": ("leaky_relu",),
+    "Conv": ("conv",), "ConvTranspose": ("conv_transpose",), "BatchNorm": ("batch_norm",),
+    "LayerNorm": ("layer_norm",), "RMSNorm": ("rms_norm",), "GroupNorm": ("group_norm",),
+    "InstanceNorm": ("instance_norm",), "FilterResponseNorm": ("filter_response_norm",),
+    "TLU": ("tlu",), "Parameter": ("Tensor", "tensor"), "Tensor": ("tensor",),
+    "use_backend": ("backend",), "ArrayDataset": ("images", "labels"),
+    "DataLoader": ("dataset", "batch_size", "seed", "prefetch", "transform"),
+}
+
+
+def _used(result: Any, inputs: Any) -> Any:
+    """Do with a result what a user would do."""
+    if isinstance(result, nn.Layer):
+        if not inputs:
+            return repr(result)
+        used = [_used(result(*inputs), ()), _used(result.eval()(*inputs), ())]
+        repr(result), result.state_dict()
+        return used
+    if tensors := _tensors(result):
+        repr(tensors)
+        sums = [tensor.sum() for tensor in tensors if tensor.requires_grad]
+        if sums:
+            sum(sums[1:], sums[0]).backward()
+    elif isinstance(result, optim.Optimizer):
+        for group in result.state_dict().get("groups", []):
+            repr(group)
+        for _ in range(2):
+            result.step()
+        result.load_state_dict(result.state_dict())
+    elif isinstance(result, optim.Schedule | optim.ReduceOnPlateau):
+        for metric in (1.0, 2.0, 2.0):
+            result.step(metric) if isinstance(result, optim.ReduceOnPlateau) else result.step()
+        result.load_state_dict(result.state_dict())
+    elif isinstance(result, data.DataLoader):
+        return [batch for batch, _ in itertools.islice(result, 3)]
+    elif isinstance(result, data.ArrayDataset):
+        return [result[0], repr(result)] if len(result) else repr(result)
+    elif hasattr(result, "__enter__") and not isinstance(result, np.ndarray):
+        with result:
+            pass
+    return result
+
+
+def _tensors(result: Any) -> list[md.Tensor]:
+    """All tensors in a result."""
+    if isinstance(result, md.Tensor):
+        return [result]
+    if isinstance(result, tuple | list):
+        return [tensor for value in result for tensor in _tensors(value)]
+    return []
+
+
+__all__ = ["Invalid", "describe", "make", "run", "title"]

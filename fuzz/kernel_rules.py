@@ -1,0 +1,139 @@
+"""How near a native kernel must come to its twin.
+
+Four rules, by what a kernel computes:
+    exact       the same values (a zero of either sign, any NaN)
+    ulp         each value within some units in the last place of the result in float64
+    magnitude   a sum of products: within units of rounding of the sum of their absolute values,
+                which the twin gives for absolute arguments
+    norm        everything else: within units of rounding of the largest value of the array
+The last also grants what happens to the result when the arguments are moved by a rounding error
+each: that is how ill-conditioned it is. A value may instead equal what the twin gives in the dtype
+of the arguments. Where numbers near the end of the range are summed nothing is asked.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from . import compare
+from .values import arrays_in, values_of
+from .watch import Fault
+
+EXACT = frozenset(["relu", "relu_backward", "absolute", "negative", "add", "subtract", "multiply",
+                   "divide", "maximum", "minimum", "sqrt", "max", "min", "max_pool", "embedding",
+                   "to_float", "dropout", "leaky_relu", "leaky_relu_backward"])
+ULP = {"exp": 4, "log": 4, "tanh": 4, "sigmoid": 8, "sigmoid_backward": 8, "tanh_backward": 8,
+       "power": 16, "elu": 8, "elu_backward": 8, "softplus": 16, "softplus_backward": 16,
+       "silu": 16}
+# Sums of products: how many roundings stand behind a result besides those of the sum.
+MAGNITUDE = {"matmul": 4, "conv": 4, "conv_input_grad": 4, "conv_weight_grad": 4,
+             "depthwise_input_grad": 4, "depthwise_weight_grad": 4, "embedding_backward": 4,
+             "sum": 4, "avg_pool": 4, "avg_pool_backward": 4, "global_avg_pool": 4,
+             "global_avg_pool_backward": 4, "max_pool_backward": 4}
+# Units of rounding, relative to the largest value; others have 64.
+NORM = {"winograd_conv": 400, "winograd_input_grad": 400, "winograd_weight_grad": 1000,
+        "batch_norm_finish": 400, "depthwise_backward": 400, "pointwise_backward": 400,
+        "pointwise_conv": 400, "depthwise_conv": 400}
+# Packed in an order of their own.
+PRIVATE = ("matmul_panels", "winograd_weights")
+
+
+class Rule:
+    """The twin of a kernel, the references that it gives for a case, and the bound."""
+
+    def __init__(self, name: str, twin: Any, case: dict[str, Any]) -> None:
+        self.name, self.twin, self.case = name, twin, case
+        arrays = arrays_in(values_of(case["args"]))
+        self.terms = max((a.size for a in arrays), default=1)   # that a value may be a sum of
+        floats = [a.dtype for a in arrays if a.dtype.kind == "f"]
+        self.dtype = min(floats, key=lambda d: d.itemsize, default=np.dtype(np.float64))
+        self.eps = float(np.finfo(self.dtype).eps)
+
+    def reference(self) -> tuple[Any, Any]:
+        """(result, arguments afterwards) of the twin, in the dtype of the arguments."""
+        args = values_of(self.case["args"])
+        return self.twin(**args), args
+
+    def check(self, got: Any, want: Any) -> None:
+        """Fault unless `got` is as near to the twin's result as the rule asks."""
+        if self.name in PRIVATE:
+            return
+        compare.check_shapes(got, want)
+        if isinstance(got, float):
+            got, want = np.float64(got), np.float64(want)
+        later: list[list[np.ndarray]] = []      # made once it is needed
+        for i, (a, b) in enumerate(zip(arrays_in(got), arrays_in(want), strict=True)):
+            if a.dtype != b.dtype and self.name not in NUMPY_DTYPES:
+                raise Fault("dtype", f"result {i} is {a.dtype}, right {b.dtype}")
+            if a.size == 0:
+                continue
+            bad = compare.outside(a, b, self._bound(b))
+            if bad.any() and a.dtype.kind == "f" and self.name not in EXACT:
+                later = later or self._references()
+                exact, magnitude, moved = (parts[i] if parts else None for parts in later)
+                if exact is not None:
+                    b = exact
+                    bad &= compare.outside(a, b, self._bound(b, magnitude, moved))
+                    bad &= ~(self._near_the_end(b) | self._near_the_end(magnitude))
+            if bad.any():
+                raise compare.report(f"result {i}", a, b, bad)
+
+    def _bound(self, b: np.ndarray, magnitude: Any = None, moved: Any = None) -> Any:
+        """How far a result may be from b."""
+        if self.name in EXACT or b.dtype.kind != "f":
+            return 0.0
+        tiny = float(np.finfo(self.dtype).tiny)
+        if self.name in ULP:
+            return ULP[self.name] * self.eps * np.abs(b) + tiny
+        if self.name in MAGNITUDE:
+            if magnitude is None:
+                return 0.0
+            return (MAGNITUDE[self.name] + self.terms ** 0.5) * self.eps * magnitude + tiny
+        finite = np.isfinite(b)
+        largest = float(np.abs(b[finite]).max(initial=0.0))
+        bound = NORM.get(self.name, 64) * self.eps * largest + tiny
+        if moved is not None:
+            far = np.abs(moved - b)
+            bound += (64 + 4 * self.terms ** 0.5) * float(far[np.isfinite(far)].max(initial=0.0))
+        return bound
+
+    def _near_the_end(self, values: Any) -> Any:
+        if values is None or self.name in ULP:
+            return False
+        return ~(np.abs(values) < float(np.finfo(self.dtype).max) / 64)
+
+    def _references(self) -> list[list[np.ndarray]]:
+        """The twin's results in float64: for the arguments, their absolute values, and for
+        arguments that are moved by a rounding error each."""
+        rng = np.random.default_rng(0)
+
+        def moved(a: np.ndarray) -> np.ndarray:
+            return a * (1 + self.eps * rng.choice([-1.0, 1.0], a.shape))
+
+        return [self._transformed(lambda a: a),
+                self._transformed(np.abs) if self.name in MAGNITUDE else [],
+                self._transformed(moved) if self.name not in MAGNITUDE else []]
+
+    def _transformed(self, f: Any) -> list[np.ndarray]:
+        """The twin's results (of an update the arguments afterwards) for changed arrays."""
+        args = _mapped(values_of(self.case["args"]),
+                       lambda a: f(a.astype(np.float64)) if a.dtype.kind == "f" else a)
+        try:
+            result = self.twin(**args)
+        except Exception:
+            return []
+        return arrays_in(args if result is None else result)
+
+
+NUMPY_DTYPES = ("absolute", "negative", "add", "subtract", "multiply", "divide", "maximum",
+                "minimum", "power")
+
+
+def _mapped(value: Any, f: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return f(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(item, f) for item in value)
+    if isinstance(value, dict):
+        return {key: _mapped(item, f) for key, item in value.items()}
+    return np.dtype(np.float64) if isinstance(value, np.dtype) else value

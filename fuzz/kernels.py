@@ -1,0 +1,185 @@
+"""Native kernels against their NumPy twins: the same values, or a refusal.
+
+A case is {"kernel": name, "args": {name: description}, "out": how, "valid": whether the arguments
+are in order}. Native, it runs on 1, 2 and 3 threads (the same bits), with and without `out`; what
+it refuses it must leave as it was; what it returns must be the twin's result within the bound of
+`fuzz.kernel_rules`.
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from minidl.kernels import FAMILIES
+
+from . import kernel_rules
+from .bend import corrupted
+from .draw import Draw
+from .kernel_cases import arguments
+from .values import Invalid, arrays_in, bits, shown, values_of
+from .watch import Fault, Watch, place_of
+
+FAMILY = {name: family for family, names in FAMILIES.items() for name in names}
+# Kernels that change arguments, and those that need nothing changed to be refused.
+UPDATES = FAMILIES["optim"][:-1]
+WITH_OUT = frozenset(
+    ["exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu", "relu_backward",
+     "sigmoid_backward", "tanh_backward", "add", "subtract", "multiply", "divide", "maximum",
+     "minimum", "power", "sum", "max", "min", "matmul", "conv", "conv_input_grad",
+     "conv_weight_grad", "depthwise_input_grad", "depthwise_weight_grad", "winograd_conv",
+     "winograd_input_grad", "winograd_weight_grad", "batch_norm_apply", "batch_norm_input_grad",
+     "batch_norm_backward", "masked_norm_apply", "masked_norm_backward", "softmax",
+     "softmax_backward", "log_softmax", "log_softmax_backward", "dropout", "to_float",
+     *FAMILIES["activation"]])
+NO_THREADS = ("batch_norm_factors", "batch_norm_finish")
+REFUSALS = (TypeError, ValueError, ArithmeticError, IndexError)
+
+
+def make(draw: Draw) -> dict[str, Any]:
+    """A call of a random kernel, four times in ten with something wrong in it."""
+    name = draw.pick(*FAMILY)
+    case = {"kernel": name, "args": arguments(draw, name), "valid": True, "out": None}
+    if name in WITH_OUT and draw.chance(0.4):
+        case["out"] = draw.pick("fresh", "fresh", "same", "overlap", "overlap", "readonly",
+                                "strided", "shape", "dtype")
+        case["shift"] = draw.whole(0, 70)
+        case["over"] = draw.whole(0, 3)
+    if draw.chance(0.4):
+        case["args"] = corrupted(draw, case["args"])
+        case["valid"] = False
+        if draw.chance(0.3):
+            case["args"] = corrupted(draw, case["args"])
+        if draw.chance(0.05):
+            case["args"]["threads"] = draw.pick(0, -1, 5, -2**31, 2**31, 2**63, None, "two", 1.5)
+    return case
+
+
+def title(case: dict[str, Any]) -> str:
+    """What a finding of this case is filed under."""
+    return str(case["kernel"])
+
+
+def describe(case: dict[str, Any]) -> str:
+    """The case in a line."""
+    args = ", ".join(f"{name}={shown(value)}" for name, value in case["args"].items())
+    out = f", out={case['out']}" if case.get("out") else ""
+    return f"kernels.{case['kernel']}({args}{out})"
+
+
+def run(case: dict[str, Any], watch: Watch) -> str:
+    """Run a case: "agrees", "refused" or "no reference"."""
+    name = case["kernel"]
+    kernel = getattr(importlib.import_module(f"minidl_ext.{FAMILY[name]}"), name)
+    args = values_of(case["args"])
+    result, error = _called(kernel, name, args, 1)
+    if error is None:
+        watch.allowed = sum(a.nbytes for a in arrays_in(result))
+        if name not in (*NO_THREADS, *kernel_rules.PRIVATE):
+            _same_on_threads(kernel, name, case, result, args)
+    elif bits(args) != bits(values_of(case["args"])):
+        raise Fault("half-changed", f"refused ({error}), but arguments have changed")
+    elif not case["valid"] or isinstance(error, MemoryError):
+        return "refused"
+    with watch.reference():
+        twin = getattr(importlib.import_module(f"minidl.kernels.reference.{FAMILY[name]}"), name)
+        rule = kernel_rules.Rule(name, twin, case)
+        try:
+            want, changed = rule.reference()
+        except Exception as problem:
+            if error is not None or not isinstance(problem, ValueError | IndexError):
+                return "no reference"
+            raise Fault("accepted", f"the twin refuses it: {type(problem).__name__}: {problem}"
+                        ) from None
+        if error is not None:
+            raise Fault("refused", f"{type(error).__name__}: {error}", type(error).__name__)
+        rule.check(result, want)
+        if name in UPDATES:
+            rule.check(args, changed)
+        elif bits(args) != bits(values_of(case["args"])) and "masked_out" not in case["args"]:
+            raise Fault("changed input", "an argument has changed")
+    if case.get("out"):
+        return _with_out(kernel, name, case, result)
+    return "agrees"
+
+
+def _called(kernel: Any, name: str, args: dict[str, Any], threads: int
+            ) -> tuple[Any, Exception | None]:
+    """The result of a native kernel, or its refusal; a fault if it fails in another way."""
+    options = {} if name in NO_THREADS or "threads" in args else {"threads": threads}
+    try:
+        return kernel(**args, **options), None
+    except (MemoryError, *REFUSALS) as error:
+        return None, error
+    except Exception as error:
+        raise Fault("internal error", f"{type(error).__name__}: {error}",
+                    f"{type(error).__name__} {place_of(error)}") from None
+
+
+def _same_on_threads(kernel: Any, name: str, case: dict[str, Any], result: Any, args: Any) -> None:
+    for threads in (2, 3):
+        again = values_of(case["args"])
+        other, error = _called(kernel, name, again, threads)
+        if isinstance(error, MemoryError):
+            return
+        if error is not None:
+            raise Fault("threads", f"refused on {threads} threads: {error}")
+        if bits(other) != bits(result) or bits(again) != bits(args):
+            raise Fault("threads", f"other bits on {threads} threads than on one")
+
+
+def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any) -> str:
+    """The call again with an `out`: the same bits in it, or a refusal that changes nothing."""
+    first = result[0] if isinstance(result, tuple) else result
+    if not isinstance(first, np.ndarray):
+        return "agrees"
+    args = values_of(case["args"])
+    out = _out(case, args, first)
+    before = bits([args, out])
+    given, error = _called(kernel, name, args | {"out": out}, 2)
+    if error is not None:
+        if bits([args, out]) != before:
+            raise Fault("half-changed", f"refused out ({error}), but arrays have changed")
+        if case["out"] == "fresh" and not isinstance(error, MemoryError):
+            raise Fault("refused", f"out: {error}", "out")
+        return "out refused"
+    written = given[0] if isinstance(given, tuple) else given
+    if written is not out:
+        raise Fault("out", f"the result is not out ({case['out']})")
+    if case["out"] == "readonly":
+        raise Fault("out", "a read-only out was written")
+    if out.dtype != first.dtype or out.shape != first.shape:
+        return "agrees"     # NumPy has cast or broadcast it
+    if bits(given) != bits(result):
+        raise Fault("out", f"another result with out={case['out']}")
+    return "agrees"
+
+
+def _out(case: dict[str, Any], args: dict[str, Any], like: np.ndarray) -> np.ndarray:
+    """An array to write to; "same" and "overlap" share memory with one of the arguments."""
+    kind, out = case["out"], np.full(like.shape, 7, like.dtype)
+    names = [n for n, a in args.items() if isinstance(a, np.ndarray) and a.size
+             and a.dtype == like.dtype and a.flags.c_contiguous and a.flags.writeable]
+    if kind == "same":
+        fit = [n for n in names if args[n].shape == like.shape]
+        return args[fit[case["over"] % len(fit)]] if fit else out
+    if kind == "overlap" and names:
+        name = names[case["over"] % len(names)]
+        size, shift = args[name].size, min(case["shift"], args[name].size)
+        memory = np.zeros(max(size, shift + like.size), like.dtype)
+        moved = memory[:size].reshape(args[name].shape)
+        moved[...] = args[name]
+        args[name] = moved
+        return memory[shift:shift + like.size].reshape(like.shape)
+    if kind == "readonly":
+        out.flags.writeable = False
+    elif kind == "strided" and out.ndim:
+        out = np.full((*like.shape[:-1], 2 * like.shape[-1]), 7, like.dtype)[..., ::2]
+    elif kind == "shape":
+        out = np.full((*like.shape, 1), 7, like.dtype)
+    elif kind == "dtype":
+        out = out.astype("float64" if like.dtype == np.float32 else "float32")
+    return out
+
+
+__all__ = ["Invalid", "describe", "make", "run", "title"]

@@ -1,0 +1,146 @@
+"""The fuzzers find faults that are planted, and what they once found stays mended."""
+
+import pytest
+
+import minidl as md
+from fuzz import calls, corpus, files, kernels, networks, state
+from fuzz.call_cases import CALLS
+from fuzz.draw import Draw
+from fuzz.kernel_cases import MAKERS
+from fuzz.process import Worker
+from fuzz.session import Session
+from fuzz.shrink import smaller
+from minidl import nn, optim
+from minidl.kernels import FAMILIES
+
+X = {"array": [40, 7], "dtype": "float32", "values": "normal", "seed": 1}
+RELU = {"kernel": "relu", "args": {"x": X}, "valid": True, "out": None}
+NETWORK = {"input": [3, 6, 6, 4], "seed": 1, "optimizer": "SGD", "loss": "weighted",
+           "values": "normal", "threads": 1,
+           "layers": [{"op": "conv", "kernel": 3, "out": 8}, {"op": "relu"}, {"op": "scale"}]}
+
+
+def answer(fuzzer, case, plant="", limit=10.0):
+    """What a worker says of a case, with a fault planted."""
+    with Worker(fuzzer, limit, plant and f"tests.fuzz_plants:{plant}") as worker:
+        return worker.run({"case": case})
+
+
+@pytest.mark.parametrize(("plant", "fault"), [
+    ("wrong_bits", "difference"), ("other_bits_on_threads", "threads"), ("hangs", "hang"),
+    ("ends", "crash"), ("aborts", "crash"), ("eats", "memory"),
+    ("changes_its_input", "changed input"), ("fails_inside", "internal error"),
+    ("refuses", "refused"),
+])
+def test_a_fault_of_a_kernel_is_found(plant, fault):
+    found = answer("kernels", RELU, plant, limit=1.0 if plant == "hangs" else 10.0)
+    assert found.get("fault") == fault, found
+
+
+def test_a_kernel_in_order_agrees():
+    assert answer("kernels", RELU) == {"outcome": "agrees"}
+
+
+def test_a_worker_goes_on_after_a_crash():
+    with Worker("kernels", 10.0, "tests.fuzz_plants:ends") as worker:
+        assert worker.run({"case": RELU})["fault"] == "crash"
+        assert worker.run({"case": {**RELU, "kernel": "exp"}}) == {"outcome": "agrees"}
+
+
+def test_random_cases_find_a_fault_and_make_it_small():
+    session = Session("kernels", 0).run(1, keep=False, cases=300,
+                                        setup="tests.fuzz_plants:wrong_bits")
+    assert session.found.get("relu difference", 0) > 0
+    with Worker("kernels", 10.0, "tests.fuzz_plants:wrong_bits") as worker:
+        found = worker.run({"case": RELU})
+        small, last = session._small(worker, RELU, found, "relu difference")
+    assert last["fault"] == "difference"
+    assert len(small["args"]["x"]["array"]) == 1 and small["args"]["x"]["array"][0] <= 40
+
+
+def test_a_wrong_gradient_of_a_network_is_found():
+    assert answer("networks", NETWORK, "wrong_gradient")["fault"] == "difference"
+    assert answer("networks", NETWORK) == {"outcome": "agrees"}
+
+
+def test_an_internal_error_of_a_call_is_found():
+    case = {"call": "md.exp", "args": {"0": "text"}, "valid": False}
+    assert answer("calls", case, "careless_call")["fault"] == "internal error"
+    assert answer("calls", case) == {"outcome": "TypeError"}
+
+
+def test_an_undocumented_error_of_a_file_is_found():
+    case = {"format": "idx", "base": {"seed": 1, "count": 2, "compress": ""}, "mutations": []}
+    assert answer("files", case, "reads_anything")["fault"] == "internal error"
+    assert answer("files", case) == {"outcome": "read"}
+    cut = {**case, "mutations": [["cut", 0.5, 0]]}
+    assert answer("files", cut) == {"outcome": "DataFileError"}
+
+
+# --------------------------------------------------------------------------------- the machinery
+
+@pytest.mark.parametrize("module", [kernels, calls, files, networks],
+                         ids=lambda module: module.__name__)
+def test_a_case_follows_from_its_key(module):
+    cases = [[module.make(Draw("x", seed, number)) for number in range(20)] for seed in (1, 1, 2)]
+    assert cases[0] == cases[1] != cases[2]
+    assert all(module.title(case) is not None and module.describe(case) for case in cases[0])
+
+
+def test_every_kernel_and_every_operation_has_cases():
+    assert set(MAKERS) == {name for names in FAMILIES.values() for name in names}
+    called = {name.partition(".")[2] for name in CALLS if name.startswith("md.")}
+    assert not set(md.ops.__all__) - called - {"compare"}
+    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
+              and issubclass(getattr(nn, name), nn.Layer)}
+    called = {name.partition(".")[2] for name in CALLS if name.startswith(("nn.", "optim."))}
+    assert layers - called == {"Layer", "SiLU", "Sigmoid", "Tanh", "Identity"}
+    assert set(optim.__all__) - called == {"Optimizer", "Schedule", "SequenceLR"}
+
+
+def test_smaller_cases_differ_in_one_thing():
+    cases = list(smaller(RELU))
+    assert {**RELU, "args": {}} in cases
+    assert {**RELU, "args": {"x": {**X, "array": [20, 7]}}} in cases
+    assert all(case != RELU for case in cases)
+
+
+def test_hours_add_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "PATH", tmp_path / "state.json")
+    assert [state.take_seed("kernels") for _ in range(3)] == [0, 1, 2]
+    state.add("kernels", 5.0, 100, 2)
+    state.add("kernels", 5.0, 150, 2)       # the same run, further on
+    state.add("kernels", 2.0, 10, 1)
+    assert state.read()["kernels"] == {"seconds": 12.0, "cases": 160, "seed": 3}
+    assert "160" in state.table()
+
+
+def test_a_finding_leaves_the_open_ones_when_it_is_mended(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(corpus, "FOLDER", tmp_path)
+    monkeypatch.setattr(corpus, "OPEN", tmp_path / "open")
+    monkeypatch.setattr(corpus, "ROOT", tmp_path)
+    path = tmp_path / corpus.keep("kernels", "relu difference", RELU, "1.0, right 2.0")
+    assert path.parent.name == "open"
+    assert corpus.replay([]) == 0
+    assert not path.exists() and (tmp_path / "kernels" / path.name).exists()
+    assert "relu difference" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------- what was found before
+
+KEPT = [(path, entry) for path, entry in corpus.entries(corpus.FOLDER)
+        if corpus.OPEN not in path.parents]
+
+
+@pytest.fixture(scope="module")
+def workers():
+    started = {}
+    yield lambda fuzzer: started.setdefault(fuzzer, Worker(fuzzer))
+    for worker in started.values():
+        worker.stop()
+
+
+@pytest.mark.parametrize("entry", [entry for _, entry in KEPT], ids=[path.stem for path, _ in KEPT])
+def test_what_was_found_is_mended(entry, workers):
+    found = workers(entry["fuzzer"]).run({"case": entry["case"]})
+    assert "fault" not in found, found

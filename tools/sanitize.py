@@ -1,0 +1,147 @@
+"""The kernel tests with checks of memory accesses and of undefined behaviour (GCC, Linux).
+
+    python -m tools.sanitize                    both checks, all instruction sets
+    python -m tools.sanitize --isa v4 v3 --jobs 2
+
+A copy of the tree in build/sanitize is built with AddressSanitizer, UndefinedBehaviorSanitizer and
+Cython's bounds checks, so that the kernels in use stay. Its test files are run one by one on each
+instruction set, as many at a time as there are CPUs. What has passed is noted beside it and not
+run again until the sources change: a run that was ended goes on where it was.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TREE = ROOT / "build" / "sanitize"
+PASSED = ROOT / "build" / "sanitize.json"
+COPIED = ("minidl", "minidl_ext", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+TESTED = ("tests/minidl_ext", "tests/kernels")
+
+# Left out of the undefined behaviour, for it is in headers that are not ours:
+#   function, vptr      only C++
+#   alignment           NumPy's and Python's own structures are read through char pointers; what we
+#                       read is checked to be aligned where a kernel begins
+FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize=alignment",
+         "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.sanitize", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--isa", nargs="*", help="levels to run (all that this CPU supports)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("words", nargs="*", help="only test files with one of these in the name")
+    args = parser.parse_args()
+    copy_tree()
+    build(args.isa or ["all"])
+    levels = args.isa or supported()
+    files = [path for folder in TESTED for path in sorted((TREE / folder).glob("test_*.py"))
+             if not args.words or any(word in path.name for word in args.words)]
+    passed, sources = noted(), digest()
+    todo = [(isa, path) for path in files for isa in levels
+            if passed.get(key(isa, path)) != mark(sources, path)]
+    print(f"minidl: {len(files) * len(levels) - len(todo)} passed before, {len(todo)} to run",
+          flush=True)
+
+    def run(item: tuple[str, Path]) -> bool:
+        isa, path = item
+        done = tested(isa, path)
+        good = done.returncode == 0
+        print(f"minidl: {isa} {path.name}: {'ok' if good else 'FAILED'}", flush=True)
+        if good:
+            passed[key(isa, path)] = mark(sources, path)
+            PASSED.write_text(json.dumps(passed, indent=1))
+        else:
+            print(done.stdout[-6000:] + done.stderr[-6000:], flush=True)
+        return good
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        return int(not all(list(pool.map(run, todo))))
+
+
+def copy_tree() -> None:
+    """Bring the copy up to date; files that did not change keep their times, for the build."""
+    for name in COPIED:
+        for source in [ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*"):
+            if source.is_dir() or source.suffix in (".so", ".pyc"):
+                continue
+            target = TREE / source.relative_to(ROOT)
+            if not target.exists() or target.read_bytes() != source.read_bytes():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+    for target in [path for name in COPIED[:3] for path in (TREE / name).rglob("*.p*")]:
+        if target.is_file() and not (ROOT / target.relative_to(TREE)).exists():
+            target.unlink()     # what is gone from the tree
+
+
+def build(levels: list[str]) -> None:
+    """Compile the copy's kernels for these levels; only what changed."""
+    environment = {**os.environ, "CFLAGS": " ".join(FLAGS), "MINIDL_DEBUG": "1",
+                   "MINIDL_BUILD_ISA": ",".join(levels), "PYTHONPATH": ""}
+    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=TREE,
+                   env=environment, check=True)
+
+
+def supported() -> list[str]:
+    """The levels that this CPU runs, without the one that any CPU runs."""
+    code = "import minidl_ext as m; print(*[x for x in m.SUPPORTED if x in m.AVAILABLE])"
+    done = sandboxed([sys.executable, "-c", code], {})
+    return done.stdout.split()[::-1]
+
+
+def tested(isa: str, path: Path) -> subprocess.CompletedProcess[str]:
+    """The finished tests of a file on a level."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x",
+               str(path.relative_to(TREE))]
+    return sandboxed(command, {"MINIDL_ISA": isa, "OMP_NUM_THREADS": "2"})
+
+
+def sandboxed(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run in the copy with the sanitizers' libraries before all others."""
+    libraries = [subprocess.run([os.environ.get("CC", "gcc"), f"-print-file-name={name}"],
+                                capture_output=True, text=True, check=True).stdout.strip()
+                 for name in ("libasan.so", "libubsan.so")]
+    environment = {**os.environ, "LD_PRELOAD": " ".join(libraries), "PYTHONPATH": str(TREE),
+                   "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1",
+                   **variables}
+    return subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True)
+
+
+def digest() -> str:
+    """What all tests depend on: kernels, twins and their build."""
+    files = [path for pattern in ("minidl_ext/*.p*", "minidl_ext/*.h", "minidl/**/*.py")
+             for path in sorted(TREE.glob(pattern))]
+    content = b"".join(path.read_bytes() for path in [*files, TREE / "setup.py"])
+    return hashlib.sha256(content + repr((FLAGS, platform.python_version())).encode()).hexdigest()
+
+
+def mark(sources: str, path: Path) -> str:
+    """What a passed test file is remembered by."""
+    helpers = b"".join(p.read_bytes() for p in sorted(path.parent.glob("*.py"))
+                       if not p.name.startswith("test_"))
+    return hashlib.sha256(sources.encode() + helpers + path.read_bytes()).hexdigest()
+
+
+def key(isa: str, path: Path) -> str:
+    return f"{isa} {path.relative_to(TREE)}"
+
+
+def noted() -> dict[str, str]:
+    """What has passed, by level and file."""
+    try:
+        return dict(json.loads(PASSED.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
