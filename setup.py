@@ -36,7 +36,7 @@ from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.errors import CompileError, SetupError
 
 PACKAGE = Path("minidl_ext")
-BASELINE = ("cpu", "runtime")
+BASELINE = ("arguments", "cpu", "runtime", "threads")
 
 # The features a level may use. `minidl_ext/cpu.pyx` tests at import for exactly these; a
 # test compares the two lists. Flags by name, not -march=x86-64-v3: that would allow more

@@ -44,7 +44,7 @@ _UNSET = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if _UNSET:
     os.environ["GOMP_SPINCOUNT"] = "10000"
 with affinity.unbound():
-    import_module("minidl_ext.runtime")
+    import_module("minidl_ext.threads")
 if _UNSET:
     del os.environ["GOMP_SPINCOUNT"]
 

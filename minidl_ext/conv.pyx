@@ -21,12 +21,13 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
+from minidl_ext.arguments cimport apart, has_shape, output, real_array, same_dtype
 from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
 from minidl_ext.geometry cimport MOST, checked_size, places, set_images, set_pair
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, block_columns, micro, \
     pack_columns, plan_ahead, row_blocks, sweep
-from minidl_ext.runtime cimport apart, has_shape, output, pieces_at_once, product, real_array, \
-    same_dtype, scratch, team
+from minidl_ext.runtime cimport product, scratch
+from minidl_ext.threads cimport pieces_at_once, team
 
 import numpy as np
 

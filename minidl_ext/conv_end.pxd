@@ -3,7 +3,7 @@
 cimport numpy as cnp
 from cython cimport floating
 
-from minidl_ext.runtime cimport apart, has_length, real_array, same_dtype, same_shape
+from minidl_ext.arguments cimport apart, has_length, real_array, same_dtype, same_shape
 
 
 cdef struct Ending:

@@ -3,7 +3,8 @@ cimport numpy as cnp
 from cython.parallel cimport prange
 from libc.stdint cimport uint8_t
 
-from minidl_ext.runtime cimport apart, output, team, typed_array
+from minidl_ext.arguments cimport apart, output, typed_array
+from minidl_ext.threads cimport team
 
 import numpy as np
 

@@ -17,14 +17,15 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+from minidl_ext.arguments cimport apart, channel_blocks, has_shape, output
 from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
 from minidl_ext.geometry cimport checked_size, places, set_images, set_pair
 from minidl_ext.micro cimport prefetch_part
 from minidl_ext.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
     backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
     normalized_behind, normalized_by
-from minidl_ext.runtime cimport apart, channel_blocks, has_shape, new_array, output, product, \
-    scratch, team
+from minidl_ext.runtime cimport new_array, product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

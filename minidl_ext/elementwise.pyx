@@ -9,8 +9,8 @@ cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.runtime cimport apart_or_same, output_like, real_array, same_dtype, same_shape, \
-    team
+from minidl_ext.arguments cimport apart_or_same, output_like, real_array, same_dtype, same_shape
+from minidl_ext.threads cimport team
 from minidl_ext.vecmath cimport vexp, vlog, vpow, vsqrt, vtanh
 
 import numpy as np

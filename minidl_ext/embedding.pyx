@@ -11,8 +11,9 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from minidl_ext.runtime cimport has_length, new_array, product, real_array, scratch, \
-    set_dims, team, typed_array
+from minidl_ext.arguments cimport has_length, real_array, typed_array
+from minidl_ext.runtime cimport new_array, product, scratch, set_dims
+from minidl_ext.threads cimport team
 
 import numpy as np
 

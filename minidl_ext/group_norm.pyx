@@ -12,11 +12,13 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
+from minidl_ext.arguments cimport has_length, real_array, row_or_null, same_dtype, same_shape, \
+    typed_array
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_sums_f32, backward_sums_f64, channel_stats, group_backward_rows_f32, \
     group_backward_rows_f64
-from minidl_ext.runtime cimport has_length, new_array, new_like, product, real_array, \
-    row_or_null, same_dtype, same_shape, scratch, team, typed_array
+from minidl_ext.runtime cimport new_array, new_like, product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

@@ -11,9 +11,11 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
+from minidl_ext.arguments cimport has_length, real_array, row_or_null, same_dtype, same_shape, \
+    typed_array
 from minidl_ext.lines cimport line_dot, line_squares, line_sum
-from minidl_ext.runtime cimport has_length, new_array, new_like, real_array, row_or_null, \
-    product, same_dtype, same_shape, scratch, team, typed_array
+from minidl_ext.runtime cimport new_array, new_like, product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

@@ -10,9 +10,11 @@ from cython.parallel cimport prange
 from libc.math cimport expm1, log as libm_log, log1p
 from libc.stdint cimport int64_t
 
+from minidl_ext.arguments cimport apart_or_same, has_length, output_like, real_array, row_or_null, \
+    same_dtype, same_shape, typed_array
 from minidl_ext.lines cimport line_max, line_sum
-from minidl_ext.runtime cimport apart_or_same, has_length, new_array, new_like, output_like, \
-    real_array, row_or_null, same_dtype, same_shape, team, typed_array
+from minidl_ext.runtime cimport new_array, new_like
+from minidl_ext.threads cimport team
 from minidl_ext.vecmath cimport vexp
 
 import numpy as np

@@ -11,9 +11,10 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.string cimport memset
 
+from minidl_ext.arguments cimport apart, has_length, output, real_array, same_dtype, typed_array
 from minidl_ext.micro cimport MR, block_columns, micro
-from minidl_ext.runtime cimport apart, has_length, new_array, output, pieces_at_once, \
-    product, real_array, same_dtype, scratch, team, typed_array
+from minidl_ext.runtime cimport new_array, product, scratch
+from minidl_ext.threads cimport pieces_at_once, team
 
 import numpy as np
 

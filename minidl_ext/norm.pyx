@@ -13,13 +13,15 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 
+from minidl_ext.arguments cimport apart, has_length, output_like, real_array, same_dtype, \
+    same_shape, typed_array
 from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, clear_of, layout, like, \
     masked_like
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
     finish_sums_f32, finish_sums_f64, merge_chunks
-from minidl_ext.runtime cimport apart, has_length, new_array, new_like, output_like, product, \
-    real_array, same_dtype, same_shape, scratch, team, typed_array
+from minidl_ext.runtime cimport new_array, new_like, product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

@@ -2,7 +2,7 @@
 # what comes with x.
 cimport numpy as cnp
 
-from minidl_ext.runtime cimport apart, output_like, real_array, same_dtype, same_shape
+from minidl_ext.arguments cimport apart, output_like, real_array, same_dtype, same_shape
 
 cdef enum:
     BLOCK_BYTES = 32 * 1024     # of x, worked on at a time

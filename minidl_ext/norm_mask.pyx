@@ -9,13 +9,14 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
+from minidl_ext.arguments cimport has_length, output_like, real_array, typed_array
 from minidl_ext.norm_layout cimport Rows, channels_last, checked_factors, clear_of, layout, like, \
     masked_like
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
     finish_sums_f32, finish_sums_f64, merge_stats
-from minidl_ext.runtime cimport has_length, new_array, output_like, product, real_array, scratch, \
-    team, typed_array
+from minidl_ext.runtime cimport new_array, product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

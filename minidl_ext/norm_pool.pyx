@@ -9,9 +9,10 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+from minidl_ext.arguments cimport channel_blocks, has_shape, typed_array
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, finish_sums_f32
-from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, new_like, product, \
-    scratch, team, typed_array
+from minidl_ext.runtime cimport new_array, new_like, product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

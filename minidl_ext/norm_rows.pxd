@@ -3,7 +3,7 @@
 cimport numpy as cnp
 from cython cimport floating
 
-from minidl_ext.runtime cimport channel_blocks, same_shape, typed_array
+from minidl_ext.arguments cimport channel_blocks, same_shape, typed_array
 
 cdef extern from "norm_rows.h" nogil:
     void merge_stats(double* mean, double* m2, double count, const double* other_mean,

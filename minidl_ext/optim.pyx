@@ -9,7 +9,9 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport sqrt
 
-from minidl_ext.runtime cimport apart, product, real_array, same_dtype, same_shape, scratch, team
+from minidl_ext.arguments cimport apart, real_array, same_dtype, same_shape
+from minidl_ext.runtime cimport product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

@@ -14,12 +14,14 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+from minidl_ext.arguments cimport channel_blocks, has_shape
 from minidl_ext.micro cimport Ahead, MR, ask_ahead, block_columns, micro, pack_columns, \
     plan_ahead, row_blocks, sweep
 from minidl_ext.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
     backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
     normalized_behind, normalized_by
-from minidl_ext.runtime cimport channel_blocks, has_shape, new_array, product, scratch, team
+from minidl_ext.runtime cimport new_array, product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

@@ -9,10 +9,11 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
+from minidl_ext.arguments cimport real_array, typed_array
 from minidl_ext.geometry cimport checked_size, places, set_images, set_pair
 from minidl_ext.lines cimport column_totals
-from minidl_ext.runtime cimport MAX_AXES, new_array, product, real_array, scratch, \
-    set_dims, team, typed_array
+from minidl_ext.runtime cimport MAX_AXES, new_array, product, scratch, set_dims
+from minidl_ext.threads cimport team
 
 import numpy as np
 

@@ -4,7 +4,8 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport uint64_t
 
-from minidl_ext.runtime cimport apart_or_same, output_like, real_array, team
+from minidl_ext.arguments cimport apart_or_same, output_like, real_array
+from minidl_ext.threads cimport team
 
 import operator
 

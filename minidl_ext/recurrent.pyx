@@ -7,7 +7,9 @@ cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.runtime cimport has_length, new_array, new_like, real_array, same_dtype, team
+from minidl_ext.arguments cimport has_length, real_array, same_dtype
+from minidl_ext.runtime cimport new_array, new_like
+from minidl_ext.threads cimport team
 from minidl_ext.vecmath cimport vlogistic, vtanh
 
 import numpy as np

@@ -10,10 +10,11 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 
+from minidl_ext.arguments cimport apart, output, real_array, same_shape, typed_array
 from minidl_ext.lines cimport column_totals, line_squares, line_sum
 from minidl_ext.norm_rows cimport channel_stats, merge_stats
-from minidl_ext.runtime cimport apart, new_array, new_like, output, product, real_array, \
-    same_shape, scratch, team, typed_array
+from minidl_ext.runtime cimport new_array, new_like, product, scratch
+from minidl_ext.threads cimport team
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What every kernel shares: the pool of buffers, the thread count, checks of arguments.
+"""Memory of every kernel: products of sizes, and the pool of buffers.
 
 Compiled once with the compiler's default instruction set; the kernel families cimport it.
 No arithmetic lives here.
@@ -13,10 +13,6 @@ never written by someone else. All of it happens under the GIL, which is its loc
 *Sizes.* A size that is allocated or looped over, and is a product of sizes, is made by `product`,
 which refuses what no machine has; the pool refuses what this machine has not. So nothing is
 computed with a number that went round, and no memory is promised that fails when it is written.
-
-*Threads.* Kernels take `threads`; 0 means as many as `set_num_threads` allows and other processes
-leave (`team.h`). Work too small to repay a parallel region stays on one thread. Results never
-depend on the count.
 """
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -37,12 +33,6 @@ cdef extern from *:
     #include <stdlib.h>
     #ifndef MINIDL_DEBUG
     #define MINIDL_DEBUG 0
-    #endif
-    #ifdef _OPENMP
-    #include <omp.h>
-    static void mdl_exact_threads(void) { omp_set_dynamic(0); }
-    #else
-    static void mdl_exact_threads(void) {}
     #endif
     #if defined(_WIN32)
     #include <malloc.h>
@@ -96,71 +86,10 @@ cdef extern from *:
     const size_t MDL_MOST
     const Py_ssize_t PY_SSIZE_T_MAX
     const bint MINIDL_DEBUG
-    void mdl_exact_threads() nogil
     void* mdl_aligned(size_t n) nogil
     void mdl_release(void* p) nogil
     size_t mdl_product(size_t a, size_t b) nogil
     size_t mdl_memory(size_t allowed) nogil
-
-mdl_exact_threads()
-
-cdef extern from "team.h":
-    int mdl_team_size(int most) nogil
-
-# ---------------------------------------------------------------------------------- threads
-
-cdef enum:
-    MAX_THREADS = 1024
-    # Below this many element operations a parallel region costs more than it gains.
-    SMALL_WORK = 32768
-
-cdef double UNINTERRUPTED = 2.0**34     # multiply-adds: a second's work, or a few seconds'
-cdef int _threads = 1
-cdef bint _forked = False
-
-
-def set_num_threads(Py_ssize_t n):
-    """Use up to `n` threads in kernels (1 to 1024), however many CPUs there are."""
-    global _threads
-    if n < 1 or n > MAX_THREADS:
-        raise ValueError(f"set_num_threads: n must be between 1 and {MAX_THREADS}, got {n}")
-    _threads = <int>n
-
-
-def get_num_threads():
-    """The number of threads that kernels use at most (1 in a forked child)."""
-    return 1 if _forked else _threads
-
-
-def team_size():
-    """The threads that the next large kernel called from this thread runs on."""
-    return 1 if _forked else mdl_team_size(_threads)
-
-
-def after_fork_in_child():
-    """GNU OpenMP's threads do not survive a fork and waiting for them would hang: use one."""
-    global _forked
-    _forked = True
-
-
-cdef int team(int threads, double work) noexcept nogil:
-    """Threads for a piece of work of `work` element operations; `threads` 0: as many as may be."""
-    if _forked or work < SMALL_WORK:
-        return 1
-    if threads <= 0:
-        return mdl_team_size(_threads)
-    return threads if threads < MAX_THREADS else MAX_THREADS
-
-
-cdef Py_ssize_t pieces_at_once(Py_ssize_t pieces, double work, int threads) noexcept:
-    """How many of equal pieces of work a kernel does before it looks whether the user interrupts:
-    all of them, unless that takes seconds. `work` is that of all, in multiply-adds."""
-    cdef Py_ssize_t count
-    if work <= UNINTERRUPTED:
-        return pieces
-    count = <Py_ssize_t>(pieces * (UNINTERRUPTED / work))
-    return max(1, (count + threads - 1) // threads) * threads
-
 
 # ------------------------------------------------------------------------------------ sizes
 
@@ -406,115 +335,3 @@ def empty(shape, dtype=np.float32):
     if descr.type_num >= cnp.NPY_OBJECT or not dtype_is_native(descr):
         return np.empty(shape, dtype)
     return new_array(set_dims(shape, "empty", dims), dims, descr.type_num)
-
-
-# ----------------------------------------------------------------------------------- checks
-# Each names the kernel and the argument. They run under the GIL, before any pointer is used.
-
-cdef cnp.ndarray real_array(object a, str where, str name, int ndim):
-    """A C-contiguous, aligned float32 or float64 array of `ndim` axes (-1: any number)."""
-    cdef int t
-    if not isinstance(a, np.ndarray):
-        raise TypeError(f"{where}: {name} must be a NumPy array, got {type(a).__name__}")
-    t = cnp.PyArray_TYPE(<cnp.ndarray>a)
-    if t != cnp.NPY_FLOAT32 and t != cnp.NPY_FLOAT64:
-        raise TypeError(f"{where}: {name} must be float32 or float64, got {a.dtype}")
-    return typed_array(a, where, name, ndim, t)
-
-
-cdef cnp.ndarray typed_array(object a, str where, str name, int ndim, int typenum):
-    """A C-contiguous, aligned array of one dtype and `ndim` axes (-1: any number)."""
-    if not isinstance(a, np.ndarray):
-        raise TypeError(f"{where}: {name} must be a NumPy array, got {type(a).__name__}")
-    if cnp.PyArray_TYPE(<cnp.ndarray>a) != typenum:
-        expected = cnp.PyArray_DescrFromType(typenum)
-        raise TypeError(f"{where}: {name} must be {expected}, got {a.dtype}")
-    if ndim >= 0 and cnp.PyArray_NDIM(<cnp.ndarray>a) != ndim:
-        raise ValueError(f"{where}: {name} must have {ndim} axes, got shape {a.shape}")
-    if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>a):
-        raise ValueError(f"{where}: {name} must be C-contiguous, aligned and in native byte order")
-    return <cnp.ndarray>a
-
-
-cdef char* row_or_null(object value, cnp.ndarray x, str where, str x_name, str name
-                       ) except? NULL:
-    """The memory of a vector that fits the last axis of x, or NULL for None."""
-    cdef cnp.ndarray a
-    if value is None:
-        return NULL
-    a = real_array(value, where, name, 1)
-    same_dtype(x, a, where, x_name, name)
-    has_length(a, cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1), where, name)
-    return a.data
-
-
-cdef cnp.ndarray channel_blocks(object a, str where, str name, int multiple):
-    """A float32 array of four axes, the last of them a positive multiple of `multiple`."""
-    cdef cnp.ndarray array = typed_array(a, where, name, 4, cnp.NPY_FLOAT32)
-    if cnp.PyArray_DIM(array, 3) % multiple or cnp.PyArray_DIM(array, 3) == 0:
-        raise ValueError(f"{where}: {name} {np.shape(a)} must have channels in multiples of "
-                         f"{multiple}")
-    return array
-
-
-cdef int has_shape(cnp.ndarray a, cnp.npy_intp n, cnp.npy_intp h, cnp.npy_intp w, cnp.npy_intp c,
-                   str where, str name) except -1:
-    if (cnp.PyArray_DIM(a, 0) != n or cnp.PyArray_DIM(a, 1) != h or cnp.PyArray_DIM(a, 2) != w
-            or cnp.PyArray_DIM(a, 3) != c):
-        raise ValueError(f"{where}: {name} must have shape {(n, h, w, c)}, got {np.shape(a)}")
-    return 0
-
-
-cdef int same_dtype(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1:
-    if cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b):
-        raise TypeError(f"{where}: {name_a} is {a.dtype} but {name_b} is {b.dtype}; "
-                        f"convert one with astype")
-    return 0
-
-
-cdef int same_shape(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1:
-    if not cnp.PyArray_SAMESHAPE(a, b):
-        raise ValueError(f"{where}: {name_a} has shape {np.shape(a)} but {name_b} {np.shape(b)}")
-    return 0
-
-
-cdef int has_length(cnp.ndarray a, cnp.npy_intp n, str where, str name) except -1:
-    if cnp.PyArray_NDIM(a) != 1 or cnp.PyArray_DIM(a, 0) != n:
-        raise ValueError(f"{where}: {name} must have shape ({n},), got {np.shape(a)}")
-    return 0
-
-
-cdef cnp.ndarray output(object out, str where, int ndim, const cnp.npy_intp* dims, int typenum):
-    """The array a kernel writes: `out` if it fits exactly, a new one if it is None."""
-    cdef int i
-    if out is None:
-        return new_array(ndim, dims, typenum)
-    typed_array(out, where, "out", ndim, typenum)
-    for i in range(ndim):
-        if cnp.PyArray_DIM(<cnp.ndarray>out, i) != dims[i]:
-            expected = tuple([dims[k] for k in range(ndim)])
-            raise ValueError(f"{where}: out must have shape {expected}, got {np.shape(out)}")
-    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
-        raise ValueError(f"{where}: out is read-only")
-    return <cnp.ndarray>out
-
-
-cdef cnp.ndarray output_like(object out, str where, cnp.ndarray a):
-    return output(out, where, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
-
-
-cdef int apart(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
-    """`out` shares no memory with input `a`, which is read after `out` is written."""
-    cdef char* p = <char*>cnp.PyArray_DATA(out)
-    cdef char* q = <char*>cnp.PyArray_DATA(a)
-    if p < q + cnp.PyArray_NBYTES(a) and q < p + cnp.PyArray_NBYTES(out):
-        raise ValueError(f"{where}: out overlaps {name} in memory")
-    return 0
-
-
-cdef int apart_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
-    """As `apart`, but `out` may be `a` itself: the kernel works element by element."""
-    if cnp.PyArray_DATA(out) == cnp.PyArray_DATA(a) and \
-            cnp.PyArray_NBYTES(out) == cnp.PyArray_NBYTES(a):
-        return 0
-    return apart(out, a, where, name)

@@ -19,12 +19,14 @@ from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
+from minidl_ext.arguments cimport apart, channel_blocks, has_length, has_shape, output, \
+    typed_array
 from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
 from minidl_ext.geometry cimport places, set_images, set_pair
 from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, micro_f32, plan_ahead, \
     prefetch_part
-from minidl_ext.runtime cimport apart, channel_blocks, has_length, has_shape, new_array, output, \
-    pieces_at_once, product, scratch, team, typed_array
+from minidl_ext.runtime cimport new_array, product, scratch
+from minidl_ext.threads cimport pieces_at_once, team
 
 import numpy as np
 

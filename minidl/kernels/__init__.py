@@ -15,15 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import minidl_ext
 from minidl_ext.affinity import cpus as affinity
-from minidl_ext.runtime import (
-    after_fork_in_child,
-    check_shape,
-    empty,
-    empty_cache,
-    get_num_threads,
-    pool_bytes,
-    set_num_threads,
-)
+from minidl_ext.runtime import check_shape, empty, empty_cache, pool_bytes
+from minidl_ext.threads import after_fork_in_child, get_num_threads, set_num_threads
 
 if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
     from .reference.activation import *  # noqa: F403

@@ -109,7 +109,7 @@ for name in {sorted(sources)!r}:
         for line in modules:
             stem, name, folder = line.split()
             assert name == f"minidl_ext.{stem}"
-            assert folder == ("minidl_ext" if stem in ("cpu", "runtime") else level)
+            assert folder == ("minidl_ext" if stem in ("arguments", "cpu", "runtime", "threads") else level)
 
 
 BUILT = ", ".join(minidl_ext.AVAILABLE)

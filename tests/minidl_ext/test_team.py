@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 BEGIN = """
     import os, sys, threading, time
     import numpy as np
-    from minidl_ext import elementwise, runtime
+    from minidl_ext import elementwise, threads
 
     x = np.linspace(-1, 1, 200_000, dtype=np.float32)
     y = np.empty_like(x)
@@ -37,7 +37,7 @@ BEGIN = """
     def others():
         return len(os.listdir("/proc/self/task")) - 1
 
-    runtime.set_num_threads(2)
+    threads.set_num_threads(2)
 """
 ONE_CPU = "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
 
@@ -62,10 +62,10 @@ def test_two_threads_that_share_a_cpu_become_one(waiting):
     said = python("""
         elementwise.exp(x, out=y)
         right = y.copy()
-        print(others() == 1, until(lambda: runtime.team_size() == 1))
+        print(others() == 1, until(lambda: threads.team_size() == 1))
         elementwise.exp(x, out=y)
-        print(others() == 0 or runtime.team_size() == 2, np.array_equal(y, right))
-        print(runtime.get_num_threads())
+        print(others() == 0 or threads.team_size() == 2, np.array_equal(y, right))
+        print(threads.get_num_threads())
     """, one_cpu=True, **environment)
     assert said == ["True", "True", "True", "True", "2"]
 
@@ -76,13 +76,13 @@ def test_busy_processes_take_cpus_and_give_them_back():
     said = python("""
         import subprocess
         cpus = len(os.sched_getaffinity(0))
-        runtime.set_num_threads(cpus)
+        threads.set_num_threads(cpus)
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cpus)]
-        print(until(lambda: runtime.team_size() < cpus))
+        print(until(lambda: threads.team_size() < cpus))
         for process in busy:
             process.kill()
             process.wait()
-        print(until(lambda: runtime.team_size() == cpus))
+        print(until(lambda: threads.team_size() == cpus))
     """)
     assert said == ["True", "True"]
 
@@ -91,7 +91,7 @@ def test_the_full_team_is_tried_again_and_again():
     said = python("""
         sizes = []
         def seen():
-            sizes.append(runtime.team_size())
+            sizes.append(threads.team_size())
             return sum(a < b for a, b in zip(sizes, sizes[1:])) >= 3
         print(until(seen))
     """, one_cpu=True)
@@ -100,7 +100,7 @@ def test_the_full_team_is_tried_again_and_again():
 
 def test_an_explicit_number_of_threads_is_exact():
     said = python("""
-        until(lambda: runtime.team_size() == 1)
+        until(lambda: threads.team_size() == 1)
         elementwise.exp(x, threads=3, out=y)
         print(others())
     """, one_cpu=True)
@@ -119,10 +119,10 @@ def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
             out = np.empty_like(x)
             for _ in range(50):
                 elementwise.exp(x, out=out)
-            sizes.append(runtime.team_size())
-        threads = [threading.Thread(target=work) for _ in range(40)]
-        [t.start() for t in threads]
-        [t.join() for t in threads]
+            sizes.append(threads.team_size())
+        workers = [threading.Thread(target=work) for _ in range(40)]
+        [t.start() for t in workers]
+        [t.join() for t in workers]
         end = time.monotonic() + 30
         while (files(), others()) != before and time.monotonic() < end:
             time.sleep(0.05)
@@ -144,7 +144,7 @@ def test_members_that_another_library_ends_are_found_anew():
                 print(others())
                 start = time.monotonic()
                 until(lambda: time.monotonic() > start + 0.1)
-                print(runtime.team_size() in (1, 2))
+                print(threads.team_size() in (1, 2))
         else:
             print(*["0", "True"] * 3)
     """)
