@@ -129,8 +129,8 @@ static inline float mdl_gauss_f32(float x) {
     return e - 0.5f * lost * e;
 }
 
-/* The share of a normal distribution below x, from erf and erfc of |x| / sqrt(2) (Cephes); `gauss` is
- * exp(-x^2 / 2). (Both in one would be too long for compilers to put into a loop.) */
+/* The share of a normal distribution below x, from erf and erfc of |x| / sqrt(2) (Cephes); `gauss`
+ * is exp(-x^2 / 2). (Both in one would be too long for compilers to put into a loop.) */
 static inline float mdl_normal_cdf_f32(float x, float gauss) {
     float z = fabsf(x) * 0.70710678118654752f;
     z = z > 14.0f ? 14.0f : z;
