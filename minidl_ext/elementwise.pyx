@@ -15,10 +15,13 @@ from minidl_ext.vecmath cimport vexp, vlog, vpow, vsqrt, vtanh
 
 import numpy as np
 
+from minidl_ext.runtime import check_shape
+
 cnp.import_array()
 
 cdef enum:
     PIECE = 16384       # elements a thread takes at a time
+    LARGE = 1 << 26     # elements that may be too many
     ROW = 1024          # a number is repeated into a row of this length
 
 cdef enum Unary:
@@ -164,30 +167,38 @@ cdef bint trails(cnp.ndarray small, cnp.ndarray large):
     return cnp.PyArray_SIZE(small) > 0
 
 
+cdef by_numpy(str name, a, b, out, ufunc):
+    """What NumPy makes of the operands, if memory holds it: they may broadcast."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and \
+            <double>cnp.PyArray_SIZE(<cnp.ndarray>a) * cnp.PyArray_SIZE(<cnp.ndarray>b) > LARGE:
+        check_shape(name, np.broadcast_shapes(np.shape(a), np.shape(b)), a.dtype)
+    return ufunc(a, b, out=out)
+
+
 cdef binary_kernel(Binary f, str name, object a, object b, object out, int threads, object ufunc):
     cdef cnp.ndarray x, w, y, shaped
     cdef Py_ssize_t n, period_a, period_b
     cdef int typenum, t
     shaped_object = b if is_number(a) else a
     if not isinstance(shaped_object, np.ndarray):
-        return ufunc(a, b, out=out)
+        return by_numpy(name, a, b, out, ufunc)
     shaped = <cnp.ndarray>shaped_object
     typenum = cnp.PyArray_TYPE(shaped)
     if typenum != cnp.NPY_FLOAT32 and typenum != cnp.NPY_FLOAT64:
-        return ufunc(a, b, out=out)
+        return by_numpy(name, a, b, out, ufunc)
     if is_number(a):
         a = repeated(a, typenum)
     elif is_number(b):
         b = repeated(b, typenum)
     elif not isinstance(b, np.ndarray) or cnp.PyArray_TYPE(<cnp.ndarray>b) != typenum:
-        return ufunc(a, b, out=out)
+        return by_numpy(name, a, b, out, ufunc)
     elif not cnp.PyArray_SAMESHAPE(<cnp.ndarray>a, <cnp.ndarray>b):
         if trails(<cnp.ndarray>b, <cnp.ndarray>a):
             pass
         elif trails(<cnp.ndarray>a, <cnp.ndarray>b):
             shaped = <cnp.ndarray>b
         else:
-            return ufunc(a, b, out=out)
+            return by_numpy(name, a, b, out, ufunc)
     x, w = real_array(a, name, "a", -1), real_array(b, name, "b", -1)
     y = output_like(out, name, shaped)
     apart_or_same(y, x, name, "a")

@@ -159,7 +159,7 @@ cdef void gru_all_backward(const floating* dy, const floating* gates, const floa
     for i in prange(m if n else 0, num_threads=threads, schedule='static'):
         gru_row_backward(dy + n * i, gates + 3 * n * i, hidden + 3 * n * i, bias, h + n * i,
                          dx + 3 * n * i, dhidden + 3 * n * i, dh + n * i, n)
-    if dbias != NULL:       # on one thread, in the order of the rows
+    if dbias != NULL and n > 0:     # on one thread, in the order of the rows
         for j in range(n):
             dbias[j] = 0
         for i in range(m):
