@@ -27,35 +27,44 @@ def cpus():
 @contextlib.contextmanager
 def unbound():
     """An OpenMP library that is loaded inside sees all CPUs, not only those another one left."""
-    before, all_cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None, cpus()
-    if before != all_cpus:
-        os.sched_setaffinity(0, all_cpus)
+    wide = cpus()
+    before = wide and os.sched_getaffinity(0)
+    if before != wide:
+        _set_affinity(wide)
     try:
         yield
     finally:
-        if before != all_cpus:
-            os.sched_setaffinity(0, before)
+        if before != wide:
+            _set_affinity(before)
+
+
+def _set_affinity(numbers):
+    with contextlib.suppress(OSError):          # a sandbox may forbid it
+        os.sched_setaffinity(0, numbers)
 
 
 def _loaded_libraries():
     """Paths of the OpenMP libraries in this process."""
     try:
-        with open("/proc/self/maps") as file:
+        with open("/proc/self/maps", errors="surrogateescape") as file:
             return set(re.findall(LIBRARY, file.read(), re.MULTILINE))
     except OSError:
         return set()
 
 
 def _places(path):
-    """The CPUs in the places of an OpenMP library; none where it does not bind threads."""
-    import ctypes
+    """The CPUs in the places of a loaded OpenMP library; none where it does not bind threads."""
+    try:
+        import ctypes
 
-    library = ctypes.CDLL(path)
-    if not hasattr(library, "omp_get_place_proc_ids"):      # older than OpenMP 4.5
+        library = ctypes.CDLL(path, os.RTLD_NOW | os.RTLD_NOLOAD)
+        count, number_in = library.omp_get_num_places, library.omp_get_place_num_procs
+        fill = library.omp_get_place_proc_ids
+    except (ImportError, OSError, AttributeError):  # a file removed, or older than OpenMP 4.5
         return set()
     found = set()
-    for place in range(library.omp_get_num_places()):
-        numbers = (ctypes.c_int * library.omp_get_place_num_procs(place))()
-        library.omp_get_place_proc_ids(place, numbers)
+    for place in range(count()):
+        numbers = (ctypes.c_int * number_in(place))()
+        fill(place, numbers)
         found.update(numbers)
     return found

@@ -1,12 +1,14 @@
 """The number of threads by default: the environment, the affinity, the control group's quota."""
 
 import os
+import re
 import subprocess
 
 import pytest
 
 import minidl_ext
 from minidl import cpus, kernels
+from minidl_ext import affinity, cpu
 from tests.harness import python
 
 THREADS = "import minidl; print(minidl.get_num_threads())"
@@ -132,6 +134,27 @@ print(md.get_num_threads(), sum(map(own.omp_get_place_num_procs, range(places)))
     expected = right or cpus.available_cpus()
     binds = variables != {"OMP_PROC_BIND": "false"}
     assert done.stdout.split() == [str(expected), str(expected > 1 and binds)], done.stderr
+
+
+def test_libraries_that_cannot_be_asked_have_no_places(tmp_path):
+    (tmp_path / "libgomp.so.1").write_text("not a library")
+    assert affinity._places(str(tmp_path / "libgomp.so.1")) == set()
+    assert affinity._places(f"{tmp_path}/libgomp.so.1 (deleted)") == set()
+    assert affinity._places(cpu.__file__) == set()          # no OpenMP library at all
+
+
+@pytest.mark.parametrize("line, found", [
+    ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libgomp.so.1.0.0", True),
+    ("7f0-7f1 r-xp 0 08:01 12 /a b/scikit_learn.libs/libgomp-d22c30c5.so.1.0.0", True),
+    ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libiomp5.so", True),
+    ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libomp.so.5", True),
+    ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libompl.so.5", False),
+    ("7f0-7f1 r-xp 0 08:01 12 /libgomp.so.1/other.py", False),
+    ("7f0-7f1 rw-p 0 00:00 0", False),
+])
+def test_which_mapped_files_are_openmp_libraries(line, found):
+    paths = re.findall(affinity.LIBRARY, f"{line}\n7f2-7f3 rw-p 0 00:00 0\n", re.MULTILINE)
+    assert paths == [line[line.find("/"):]] * found
 
 
 # ---------------------------------------------------------------------------- control groups
