@@ -99,7 +99,8 @@ class Rule:
             return (MAGNITUDE[self.name] + self.terms ** 0.5) * self.eps * magnitude + tiny
         finite = np.isfinite(b)
         largest = float(np.abs(b[finite]).max(initial=0.0))
-        bound = NORM.get(self.name, 64) * self.eps * largest + tiny
+        own = self.terms / 4 if self.dtype == np.float64 else 0     # roundings of the twin itself
+        bound = (NORM.get(self.name, 64) + own) * self.eps * largest + tiny
         if moved is not None:
             far = np.abs(moved - b)
             bound += (64 + 4 * self.terms ** 0.5) * float(far[np.isfinite(far)].max(initial=0.0))
