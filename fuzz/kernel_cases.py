@@ -4,12 +4,9 @@ from typing import Any
 
 from .draw import FLOATS, Draw, Value
 from .kernel_norm_cases import NORMS, factors
-from .kernel_rules import EXACT, MAGNITUDE, ULP
+from .kernel_rules import WILD
 
 Args = dict[str, Value]
-
-WILD = {*EXACT, *ULP, *MAGNITUDE, "gelu", "gelu_backward", "silu_backward", "softmax",
-        "log_softmax", "cross_entropy", "batch_stats", "layer_norm", "group_norm"}
 
 
 def arguments(draw: Draw, kernel: str) -> Args:

@@ -34,6 +34,10 @@ MAGNITUDE = {"matmul": 4, "conv": 4, "conv_input_grad": 4, "conv_weight_grad": 4
 NORM = {"winograd_conv": 400, "winograd_input_grad": 400, "winograd_weight_grad": 1000,
         "batch_norm_finish": 400, "depthwise_backward": 400, "pointwise_backward": 400,
         "pointwise_conv": 400, "depthwise_conv": 400}
+# Kernels whose results are right for wild values too. Where steps follow one another, some of them
+# overflow, and nothing is right.
+WILD = {*EXACT, *ULP, *MAGNITUDE, "gelu", "gelu_backward", "silu_backward", "softmax",
+        "log_softmax", "cross_entropy", "batch_stats", "layer_norm", "group_norm"}
 # Packed in an order of their own.
 PRIVATE = ("matmul_panels", "winograd_weights")
 
@@ -47,6 +51,8 @@ class Rule:
         self.terms = max((a.size for a in arrays), default=1)   # that a value may be a sum of
         floats = [a.dtype for a in arrays if a.dtype.kind == "f"]
         self.dtype = min(floats, key=lambda d: d.itemsize, default=np.dtype(np.float64))
+        self.wild = any(f"'{values}'" in repr(case["args"])
+                        for values in ("special", "tiny", "huge", "denormal", "mixed"))
         self.eps = float(np.finfo(self.dtype).eps)
 
     def reference(self) -> tuple[Any, Any]:
@@ -59,6 +65,8 @@ class Rule:
         if self.name in PRIVATE:
             return
         compare.check_shapes(got, want)
+        if self.name not in WILD and self.wild:
+            return
         if isinstance(got, float):
             got, want = np.float64(got), np.float64(want)
         later: list[list[np.ndarray]] = []      # made once it is needed
@@ -91,7 +99,8 @@ class Rule:
             return (MAGNITUDE[self.name] + self.terms ** 0.5) * self.eps * magnitude + tiny
         finite = np.isfinite(b)
         largest = float(np.abs(b[finite]).max(initial=0.0))
-        bound = NORM.get(self.name, 64) * self.eps * largest + tiny
+        own = self.terms / 4 if self.dtype == np.float64 else 0     # roundings of the twin itself
+        bound = (NORM.get(self.name, 64) + own) * self.eps * largest + tiny
         if moved is not None:
             far = np.abs(moved - b)
             bound += (64 + 4 * self.terms ** 0.5) * float(far[np.isfinite(far)].max(initial=0.0))
