@@ -120,7 +120,7 @@ ARGUMENTS = {
     "dim": "axis", "dims": "axis", "keepdim": "keepdims", "axes": "axis", "keep_dims": "keepdims",
     "unbiased": "ddof (1 for unbiased=True)", "correction": "ddof", "input": "x", "start_dim":
     "first_axis", "num_workers": "prefetch, the batches that a thread makes ahead",
-    "prefetch_factor": "prefetch", "persistent_workers": "leave it out: a thread ends with its loop",
+    "prefetch_factor": "prefetch", "persistent_workers": "leave it out: threads end with loops",
     "multiprocessing_context": "leave it out: a thread makes batches ahead, no process",
     "worker_init_fn": "seed: batches do not depend on threads", "timeout": "leave it out",
     "collate_fn": "transform, a function of the images of a batch; items are stacked as they are",

@@ -16,8 +16,8 @@ def set_num_threads(n: int) -> None:
     """Use up to `n` threads (1 to 1024) in kernels, however many CPUs there are.
 
     Where other processes use the CPUs, fewer run: threads that wait for one that has no CPU are
-    slower than one alone. Results do not depend on the number. TypeError unless n is an integer, ValueError unless
-    it is in the range.
+    slower than one alone. Results do not depend on the number. TypeError unless n is an integer,
+    ValueError unless it is in the range.
 
     >>> before = md.get_num_threads()
     >>> md.set_num_threads(2)

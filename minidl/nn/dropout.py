@@ -6,7 +6,6 @@ from numbers import Real
 from typing import Any
 
 from .. import ops
-from ..ops.common import real_number
 from ..tensor import Tensor
 from .layer import Layer
 

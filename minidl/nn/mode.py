@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import no_grad
+from ..grad_mode import no_grad
 
 if TYPE_CHECKING:
     from .layer import Layer

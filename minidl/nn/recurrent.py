@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, ops
-from ..ops.common import float_tensor, origin_of_float64, real_number, same_float, whole
+from ..ops.common import float_tensor, origin_of_float64, same_float, whole
 from ..tensor import Tensor
 from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
 from .dropout import probability

@@ -109,7 +109,8 @@ for name in {sorted(sources)!r}:
         for line in modules:
             stem, name, folder = line.split()
             assert name == f"minidl_ext.{stem}"
-            assert folder == ("minidl_ext" if stem in ("arguments", "cpu", "runtime", "threads") else level)
+            baseline = stem in ("arguments", "cpu", "runtime", "threads")
+            assert folder == ("minidl_ext" if baseline else level)
 
 
 BUILT = ", ".join(minidl_ext.AVAILABLE)

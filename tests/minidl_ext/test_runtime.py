@@ -5,6 +5,7 @@ import pytest
 
 from minidl_ext import elementwise, runtime
 
+
 @pytest.mark.parametrize("dtype", (
     np.float32, np.float64, np.int8, np.int64, np.bool_, np.complex64, np.float16, object, "S5",
     ">f4", "M8[s]", "f4,i8",

@@ -12,6 +12,7 @@ import pytest
 import minidl_ext
 from minidl_ext import threads
 
+
 @pytest.fixture
 def restored():
     before = threads.get_num_threads()
