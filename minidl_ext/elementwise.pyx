@@ -15,7 +15,7 @@ from minidl_ext.vecmath cimport vexp, vlog, vpow, vsqrt, vtanh
 
 import numpy as np
 
-from minidl_ext.runtime import check_shape
+from minidl_ext import runtime
 
 cnp.import_array()
 
@@ -171,7 +171,7 @@ cdef by_numpy(str name, a, b, out, ufunc):
     """What NumPy makes of the operands, if memory holds it: they may broadcast."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and \
             <double>cnp.PyArray_SIZE(<cnp.ndarray>a) * cnp.PyArray_SIZE(<cnp.ndarray>b) > LARGE:
-        check_shape(name, np.broadcast_shapes(np.shape(a), np.shape(b)), a.dtype)
+        runtime.check_shape(name, np.broadcast_shapes(np.shape(a), np.shape(b)), a.dtype)
     return ufunc(a, b, out=out)
 
 

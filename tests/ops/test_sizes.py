@@ -51,7 +51,7 @@ BOTH = {
     "md.max_pool(md.ones((1, 4, 4, 1)), HUGE)": VALUE,
     "md.max_pool(md.ones((1, 4, 4, 1)), BIG, 1, 2**30 - 1)": EITHER,
     "md.avg_pool(md.ones((1, 4, 4, 1)), 2, (HUGE, 1))": VALUE,
-    "gradient(lambda x: md.avg_pool(x, 2**12, 1, 2**11), 1, 4, 4, 1)": "(1, 4, 4, 1)",
+    "gradient(lambda x: md.avg_pool(x, 2**10, 1, 2**9), 1, 4, 4, 1)": "(1, 4, 4, 1)",
     "md.global_avg_pool(t(2**30, 1, 2**30, 0))": "(1073741824, 0)",
 }
 
