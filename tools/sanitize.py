@@ -99,8 +99,8 @@ def supported() -> list[str]:
 
 
 def tested(isa: str, path: Path) -> subprocess.CompletedProcess[str]:
-    """The finished tests of a file on a level."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x",
+    """The finished tests of a file on a level; nothing is captured, which an abort would lose."""
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-x",
                str(path.relative_to(TREE))]
     return sandboxed(command, {"MINIDL_ISA": isa, "OMP_NUM_THREADS": "2"})
 
