@@ -57,6 +57,7 @@ def convolve(n: int, size: int, ci: int, co: int, k: int, stride: int,
     """A node of the graph and its forward: the node knows which kernel suits the shapes."""
     x, w = normal(n, size, size, ci), normal(k, k, ci // groups, co)
     node = Conv()
+    node.needs_grad = (True, True, False)
     return node, lambda: node.forward(x, w, None, (stride, stride), ((k // 2, k // 2),) * 2,
                                       (1, 1), groups)
 

@@ -23,14 +23,14 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOBS = ("MINIDL_ISA", "MINIDL_BUILD_ISA", "MINIDL_DEBUG", "CC")
 
 TOY = """
-cimport minidl_ext.runtime
+cimport minidl_ext.threads
 cdef extern from "toy.h":
     double twice(double)
 def double_it(double x): return twice(x)
 def item(list x, Py_ssize_t i): return x[i]
 """
 TOY_HEADER = '#include "inner.h"\nstatic double twice(double x) { return INNER * x; }\n'
-RUNTIME = "cdef int _threads = 1\n"
+THREADS = "cdef int _threads = 1\n"
 
 
 def run(*command, cwd, **env):
@@ -75,12 +75,12 @@ def project(tmp_path_factory):
         ("toy.pyx", TOY),
         ("toy.h", TOY_HEADER),
         ("inner.h", "#define INNER 2\n"),
-        ("runtime.pyx", RUNTIME),
-        ("runtime.pxd", "cdef int _threads\n"),
+        ("threads.pyx", THREADS),
+        ("threads.pxd", "cdef int _threads\n"),
     ):
         (folder / "minidl_ext" / name).write_text(text)
     compiled, printed = build(folder, MINIDL_BUILD_ISA="base")
-    assert compiled == {"cpu", "runtime", "base.toy"}
+    assert compiled == {"cpu", "threads", "base.toy"}
     progress = re.findall(r"(\w+)ing minidl_ext\S+ (.*)", printed)
     assert sorted(progress) == sorted([
         *(("cythoniz", f"({number} of 3)") for number in (1, 2, 3)),
@@ -104,9 +104,9 @@ def test_a_changed_header_compiles_only_what_includes_it(project):
 
 
 def test_a_changed_pxd_compiles_what_cimports_it(project):
-    (project / "minidl_ext" / "runtime.pxd").write_text("cdef int _threads  # new\n")
+    (project / "minidl_ext" / "threads.pxd").write_text("cdef int _threads  # new\n")
     compiled, _ = build(project, MINIDL_BUILD_ISA="base")
-    assert compiled == {"runtime", "base.toy"}
+    assert compiled == {"threads", "base.toy"}
 
 
 def test_a_change_of_levels_keeps_what_is_made(project):
@@ -139,7 +139,7 @@ def test_by_default_the_best_level_of_this_cpu_is_built(project):
 
 def test_a_debug_build_checks_bounds_and_stands_apart(project):
     compiled, _ = build(project, MINIDL_BUILD_ISA="base", MINIDL_DEBUG="1")
-    assert compiled == {"cpu", "runtime", "base.toy"}
+    assert compiled == {"cpu", "threads", "base.toy"}
     done = run("-c", "import minidl_ext; minidl_ext.toy.item([1, 2], 2)", cwd=project)
     assert "IndexError" in done.stderr
     assert ask(project, "minidl_ext.DEBUG") == "True"

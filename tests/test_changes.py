@@ -48,7 +48,7 @@ NEEDS = {
     "transpose": (lambda x, w: x.T + w.T, ""), "getitem": (lambda x, w: x[[0, 0]], ""),
     "concatenate": (lambda x, w: md.concatenate([x, w]), ""),
     "softmax": (lambda x, w: md.softmax(x), ""), "clip": (lambda x, w: md.clip(x, -0.5, w), ""),
-    "mean": (lambda x, w: md.mean(x), ""), "var": (lambda x, w: md.var(x), ""),
+    "mean": (lambda x, w: md.mean(x), ""), "var": (lambda x, w: md.var(x), "x"),
     "where": (lambda x, w: md.where(x > 0, x, w), ""), "dropout": (lambda x, w: md.dropout(x), ""),
     "weight decay of a norm": (lambda x, w: md.layer_norm(x, w[0], w[1]), "x"),
     "multiply": (lambda x, w: x * w, "xw"), "multiply by a copy": (lambda x, w: x * w.T.T, "x"),
@@ -251,6 +251,7 @@ def clear(a):
     a[...] = a[::-1].copy() if a.dtype == bool else 0
 
 
+PROBABILITIES = np.full((4, 4), 0.25, np.float32) + np.eye(4, dtype=np.float32) / 500
 PLACES, MASK = np.array([2, 1]), np.array([True, False, True, False])
 GIVEN = {
     "index": (PLACES, lambda w, a: w[a]), "indices": (PLACES, lambda w, a: w[a, a]),
@@ -261,11 +262,11 @@ GIVEN = {
     "ids": (PLACES, lambda w, a: md.embedding(a, w)),
     "labels": (np.array([3, 1, 2, 0]), lambda w, a: md.cross_entropy(w, a)),
     "labels of nll": (np.array([3, 1, 2, 0]), lambda w, a: md.nll_loss(w, a)),
-    "distribution": (uniform(4, 4), lambda w, a: md.cross_entropy(w, a)),
+    "distribution": (PROBABILITIES, lambda w, a: md.cross_entropy(w, a)),
     "class weights": (uniform(4), lambda w, a: md.cross_entropy(w, [0, 1, 2, 3], weight=a)),
     "class weights of nll": (uniform(4), lambda w, a: md.nll_loss(w, [0, 1, 2, 3], weight=a)),
     "weights of a distribution": (uniform(4), lambda w, a: md.cross_entropy(
-        w, uniform(4, 4, seed=5), weight=a)),
+        w, PROBABILITIES, weight=a)),
     "targets": (uniform(4, 4), lambda w, a: md.mse_loss(w, a)),
     "targets of l1": (uniform(4, 4), lambda w, a: md.l1_loss(w, a)),
     "answers": (uniform(4, 4), lambda w, a: md.binary_cross_entropy_with_logits(w, a)),

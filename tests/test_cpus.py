@@ -124,9 +124,9 @@ library = ctypes.CDLL({str(second_openmp)!r})
 library.omp_get_num_procs()
 before = os.sched_getaffinity(0)
 import minidl as md
-from minidl_ext import affinity, runtime
+from minidl_ext import affinity, threads
 assert os.sched_getaffinity(0) == before
-own = ctypes.CDLL(runtime.__file__)
+own = ctypes.CDLL(threads.__file__)
 places = own.omp_get_num_places()
 print(md.get_num_threads(), sum(map(own.omp_get_place_num_procs, range(places))) >= 2)
 """

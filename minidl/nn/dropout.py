@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 from .. import ops
+from ..ops.common import real_number
 from ..tensor import Tensor
 from .layer import Layer
 
@@ -30,7 +30,8 @@ class Dropout(Layer):
 
 
 def probability(value: Any, where: str, name: str) -> float:
-    """A number from 0 to 1; ValueError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+    """A number from 0 to 1; TypeError for what is no number, ValueError for another one."""
+    number = real_number(value, where, name)
+    if not 0 <= number <= 1:
         raise ValueError(f"{where}: {name} must be in [0, 1], got {value!r}")
-    return float(value)
+    return number

@@ -122,6 +122,8 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
     """
     where = "binary_cross_entropy_with_logits"
     x, target = _pair(x, target, where)
+    if not target.requires_grad:
+        target = Tensor(np.array(target._values()))     # a copy: the backward needs it again
     factor = None if pos_weight is None else _broadcasts(pos_weight, x, where, "pos_weight")
     losses = BinaryCrossEntropy.apply(x, target, factor)
     if weight is not None:

@@ -50,7 +50,8 @@ def test_every_native_kernel_is_in_the_table(family):
 
 def test_every_family_is_in_the_table():
     sources = Path(minidl.__file__).parents[1] / "minidl_ext"
-    families = {path.stem for path in sources.glob("*.pyx")} - {"cpu", "runtime"}
+    families = {path.stem for path in sources.glob("*.pyx")} - {
+        "arguments", "cpu", "runtime", "threads"}     # compiled once, for every level
     if not families:
         pytest.skip("installed without sources")
     assert families == set(kernels.FAMILIES)

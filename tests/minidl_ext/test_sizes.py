@@ -28,8 +28,12 @@ case("to_float", "np.zeros((2**60, 0), np.uint8)", EMPTY)
 
 # Reductions.
 for name in FAMILIES["reduce"]:
-    case(name, "z(2**30, 2**30, 0)", "(1073741824, 0)")
-    case(name, "z(1, 2**60, 0)", "(1, 0)")
+    if name != "deviations":
+        results = 2 if name == "moments" else 1
+        case(name, "z(2**30, 2**30, 0)", ", ".join(["(1073741824, 0)"] * results))
+        case(name, "z(1, 2**60, 0)", ", ".join(["(1, 0)"] * results))
+case("deviations", "z(2**30, 2**30, 0), np.zeros((2**30, 0)), np.zeros((2**30, 0))",
+     "(1073741824, 1073741824, 0)")
 case("sum", "z(2**46, 0, 1)", MEMORY)
 case("sum", "z(2, 0, 1)", "(2, 1)")
 case("max", "z(2**46, 0, 1)", VALUE)
