@@ -58,10 +58,6 @@ def _names(levels):
     return ", ".join(levels) or "none"
 
 
-def _names(levels):
-    return ", ".join(levels) or "none"
-
-
 def _choose_level(forced):
     """The level to use: `forced` if it can run, else the best; or why there is none."""
     usable = [level for level in AVAILABLE if level in SUPPORTED]
