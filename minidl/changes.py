@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 tick = itertools.count(1).__next__      # the clock: nodes and writes are ordered by it
 _last = 0                               # when the last write was
+# Held by who records a write: two threads would else find no record of one memory and make two, and
+# the earlier write could be noted as the last. (A thread may come again, through a finalizer.)
+_writing = threading.RLock()
 
 
 class Written:
@@ -44,12 +48,13 @@ _written: dict[tuple[int, int], Written] = {}
 def writes(by: str, leaves: Iterable[Tensor], buffers: Iterable[np.ndarray] = ()) -> None:
     """Say that the arrays of leaves, and buffers, are going to be written to, and by what."""
     global _last
-    change = tick(), by
-    for x in leaves:
-        (x._written or _record_of(x)).last = change
-    for array in buffers:
-        _record(array).last = change
-    _last = tick()      # not the same: another thread may have set a later one
+    with _writing:
+        change = tick(), by
+        for x in leaves:
+            (x._written or _record_of(x)).last = change
+        for array in buffers:
+            _record(array).last = change
+        _last = tick()
 
 
 def _record_of(x: Tensor) -> Written:

@@ -1,5 +1,8 @@
 """What is written to between forward and backward: an error, or the gradient of the forward."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -245,6 +248,36 @@ def test_the_record_of_memory_ends_with_it():
     for _ in range(5):
         step(leaf(3))
     assert len(changes._written) == before
+
+
+def test_writes_of_many_threads_are_all_seen():
+    """However they overlap: no record is lost, and the clock of writes does not go back."""
+    shared, begin = uniform(3), threading.Barrier(4)
+    leaves = [md.Tensor(shared, requires_grad=True) for _ in range(4)]
+    graphs = [(leaf * leaf).sum() for leaf in leaves]
+    last = []
+
+    def work(leaf):
+        begin.wait(20)
+        for _ in range(200):
+            changes.writes("a test", [leaf])
+            last.append(changes._last)
+
+    workers = [threading.Thread(target=work, args=(leaf,)) for leaf in leaves]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len({id(leaf._written) for leaf in leaves}) == 1
+    assert changes._last == max(last)
+    for graph in graphs:
+        with refuses(RuntimeError, "a test"):
+            graph.backward()
 
 
 def clear(a):
