@@ -159,7 +159,8 @@ class Layer:
 
     def _items(self) -> Iterator[tuple[str, Any]]:
         """(name, value) of each parameter, buffer and child that this layer holds itself."""
-        for name, value in self.__dict__.items():
+        # A list at once: another thread, or who walks, may set an attribute meanwhile.
+        for name, value in list(self.__dict__.items()):
             if type(value) in PLAIN or name in _OWN:
                 continue
             if isinstance(value, (Parameter, Layer)):

@@ -211,6 +211,16 @@ def test_a_circle_is_walked_once():
 
 
 @pytest.mark.filterwarnings("ignore:fold")
+def test_attributes_may_be_set_during_a_walk():
+    """By who walks, or by another thread: `train()` sets one in each layer."""
+    net = nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 2))
+    names = []
+    for name, _ in net.named_parameters():
+        net.train(False)[0].note = "set"
+        names.append(name)
+    assert names == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
 def test_what_walks_through_a_circle():
     model = Parent()
     x = uniform(8, 3)
