@@ -288,16 +288,20 @@ def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothin
 def _check_distribution(target: np.ndarray) -> None:
     """ValueError for what is no probability; a warning for rows that do not add up to 1, unless to
     0, which count nothing."""
-    sums = kernels.sum(_rows(target)[:, :, None])[:, 0]
-    if not target.min(initial=0) >= 0 or not np.isfinite(sums).all():
-        row, column = np.argwhere(~((target >= 0) & (target < np.inf)).reshape(len(sums), -1))[0]
+    rows = _rows(target)
+    sums = kernels.sum(rows[:, :, None])[:, 0]
+    in_order = rows.min(initial=0) >= 0 and np.isfinite(sums).all()
+    # A sum of large values may be infinite, too.
+    wrong = () if in_order else np.argwhere(~((rows >= 0) & (rows < np.inf)))
+    if len(wrong):
+        row, column = wrong[0]
         raise ValueError(
             f"cross_entropy: labels of a float dtype are probabilities, finite and >= 0, but row "
-            f"{row} has {_rows(target)[row, column]} for class {column}; class indices must be "
+            f"{row} has {rows[row, column]} for class {column}; class indices must be "
             f"integers")
-    wrong = (np.abs(sums - 1) > 0.01) & (sums != 0)
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    off = (np.abs(sums - 1) > 0.01) & (sums != 0)
+    if off.any():
+        row = int(np.argmax(off))
         warn(f"cross_entropy: labels are taken as probabilities, which should add up to 1, but "
              f"those of row {row} add up to {sums[row]:.4g}; where several classes may be right at "
              f"once, use binary_cross_entropy_with_logits")

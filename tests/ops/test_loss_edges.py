@@ -99,6 +99,8 @@ def test_rows_that_do_not_add_up_get_a_warning():
     with pytest.warns(UserWarning, match=r"row 2 add up to 2.*binary_cross_entropy") as caught:
         md.cross_entropy(x, good)
     assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="row 0 add up to inf"):
+        md.cross_entropy(md.zeros(1, 2), np.full((1, 2), 3e38, np.float32))
 
 
 @both_floats
