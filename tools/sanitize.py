@@ -17,6 +17,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def main() -> int:
     levels = args.isa or supported()
     files = [path for folder in TESTED for path in sorted((TREE / folder).glob("test_*.py"))
              if not args.words or any(word in path.name for word in args.words)]
-    passed, sources = noted(), digest()
+    passed, sources, noting = noted(), digest(), threading.Lock()
     todo = [(isa, path) for path in files for isa in levels
             if passed.get(key(isa, path)) != mark(sources, path)]
     print(f"minidl: {len(files) * len(levels) - len(todo)} passed before, {len(todo)} to run",
@@ -58,8 +59,9 @@ def main() -> int:
         good = done.returncode == 0
         print(f"minidl: {isa} {path.name}: {'ok' if good else 'FAILED'}", flush=True)
         if good:
-            passed[key(isa, path)] = mark(sources, path)
-            PASSED.write_text(json.dumps(passed, indent=1))
+            with noting:
+                passed[key(isa, path)] = mark(sources, path)
+                PASSED.write_text(json.dumps(passed, indent=1))
         else:
             print(done.stdout[-6000:] + done.stderr[-6000:], flush=True)
         return good
@@ -92,7 +94,7 @@ def build(levels: list[str]) -> None:
 
 
 def supported() -> list[str]:
-    """The levels that this CPU runs, without the one that any CPU runs."""
+    """The levels that were built and that this CPU runs, the best first."""
     code = "import minidl_ext as m; print(*[x for x in m.SUPPORTED if x in m.AVAILABLE])"
     done = sandboxed([sys.executable, "-c", code], {})
     return done.stdout.split()[::-1]
@@ -126,8 +128,8 @@ def digest() -> str:
 
 def mark(sources: str, path: Path) -> str:
     """What a passed test file is remembered by."""
-    helpers = b"".join(p.read_bytes() for p in sorted(path.parent.glob("*.py"))
-                       if not p.name.startswith("test_"))
+    helpers = b"".join(p.read_bytes() for folder in (TREE / "tests", path.parent)
+                       for p in sorted(folder.glob("*.py")) if not p.name.startswith("test_"))
     return hashlib.sha256(sources.encode() + helpers + path.read_bytes()).hexdigest()
 
 
