@@ -15,6 +15,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import textwrap
 import warnings
 import zlib
 from collections.abc import Callable
@@ -212,11 +213,22 @@ def uniform(*shape, dtype=np.float32, seed=0, low=-1.0, high=1.0):
 
 
 def python(code, *options, **variables):
-    """The finished process of another interpreter, whose environment says nothing of OpenMP."""
+    """The finished process of another interpreter, whose environment says nothing of OpenMP.
+
+    `variables` are set in the environment, or taken out of it where they are None.
+    """
     env = {name: value for name, value in os.environ.items()
-           if not name.startswith(("OMP_", "GOMP_"))}
-    return subprocess.run([sys.executable, *options, "-c", code], cwd=ROOT, env=env | variables,
-                          capture_output=True, text=True, timeout=120)
+           if not name.startswith(("OMP_", "GOMP_"))} | variables
+    return subprocess.run([sys.executable, *options, "-c", textwrap.dedent(code)], cwd=ROOT,
+                          env={name: value for name, value in env.items() if value is not None},
+                          capture_output=True, text=True, timeout=200)
+
+
+def printed(code, *options, **variables):
+    """The words that `code` prints, run as by `python`; it must not fail."""
+    done = python(code, *options, **variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 def kernels_run(monkeypatch, *names):

@@ -1,8 +1,6 @@
 """The choice of an instruction-set level at import: each case in a process of its own."""
 
-import os
 import runpy
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -11,23 +9,14 @@ import pytest
 
 import minidl_ext
 from minidl_ext import cpu
+from tests.harness import ROOT, python
 
-ROOT = Path(__file__).resolve().parents[2]
 LEVELS = tuple(cpu.FEATURES)
-
-
-def python(code, isa=None):
-    """Runs `code` with MINIDL_ISA set to `isa`; the finished process."""
-    env = {name: value for name, value in os.environ.items() if name != "MINIDL_ISA"}
-    if isa is not None:
-        env["MINIDL_ISA"] = isa
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
 def import_error(isa, code="import minidl_ext"):
     """The message of the ImportError that `code` must raise; a crash is no ImportError."""
-    done = python(code, isa)
+    done = python(code, MINIDL_ISA=isa)
     assert done.returncode == 1, done
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: "), done.stderr
@@ -85,7 +74,7 @@ def test_what_is_exposed():
 
 
 def test_the_best_level_is_taken():
-    done = python("import minidl_ext as m; print(m.ISA)")
+    done = python("import minidl_ext as m; print(m.ISA)", MINIDL_ISA=None)
     usable = [x for x in minidl_ext.AVAILABLE if x in minidl_ext.SUPPORTED]
     assert done.stdout.strip() == usable[-1], done.stderr
 
@@ -102,7 +91,7 @@ for name in {sorted(sources)!r}:
     print(name, module.__name__, os.path.basename(os.path.dirname(module.__file__)))
 """
     for level in set(minidl_ext.AVAILABLE) & set(minidl_ext.SUPPORTED):
-        done = python(code, level)
+        done = python(code, MINIDL_ISA=level)
         assert done.returncode == 0, done.stderr
         isa, *modules = done.stdout.splitlines()
         assert isa == level
@@ -124,7 +113,7 @@ def test_an_unknown_level():
 
 
 def test_an_empty_setting_is_no_setting():
-    assert python("import minidl_ext", "").returncode == 0
+    assert python("import minidl_ext", MINIDL_ISA="").returncode == 0
 
 
 def test_a_level_that_is_not_built():

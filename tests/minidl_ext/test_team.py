@@ -4,15 +4,14 @@ Each program runs in a process of its own and looks until it sees what it waits 
 that it fails; how long a thing takes is not tested.
 """
 
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
 import minidl_ext
+from minidl_ext import affinity
+from tests.harness import printed
 
 pytestmark = pytest.mark.skipif(
     not minidl_ext.OPENMP or not Path("/proc/self/schedstat").exists(),
@@ -42,24 +41,17 @@ BEGIN = """
 ONE_CPU = "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
 
 
-def python(code, one_cpu=False, **environment):
-    """Run code after BEGIN in a process of its own, on one CPU if asked; what it printed."""
-    root = Path(__file__).resolve().parents[2]
-    clean = {name: value for name, value in os.environ.items()
-             if not name.startswith(("OMP_", "GOMP_"))} | {"OPENBLAS_NUM_THREADS": "1"}
+def run(code, one_cpu=False, **environment):
+    """Run code after BEGIN in a process of its own, on one CPU if asked; the words it printed."""
     program = textwrap.dedent(BEGIN) + ONE_CPU * one_cpu + textwrap.dedent(code)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=root,
-                          env=clean | environment, capture_output=True, text=True, timeout=200,
-                          check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return printed(program, OPENBLAS_NUM_THREADS="1", **environment)
 
 
 @pytest.mark.parametrize("waiting", ("as set by minidl", "active", "passive"))
 def test_two_threads_that_share_a_cpu_become_one(waiting):
     """They compete with each other. The thread that is left over ends; it does not spin on."""
     environment = {} if waiting.startswith("as") else {"OMP_WAIT_POLICY": waiting}
-    said = python("""
+    said = run("""
         elementwise.exp(x, out=y)
         right = y.copy()
         print(others() == 1, until(lambda: threads.team_size() == 1))
@@ -70,14 +62,15 @@ def test_two_threads_that_share_a_cpu_become_one(waiting):
     assert said == ["True", "True", "True", "True", "2"]
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+@pytest.mark.skipif(len(affinity.cpus() or ()) < 2, reason="needs two CPUs")
 def test_busy_processes_take_cpus_and_give_them_back():
     """As many as there are CPUs. When they have ended, the full team comes back and stays."""
-    said = python("""
+    said = run("""
         import subprocess
         cpus = len(os.sched_getaffinity(0))
         threads.set_num_threads(cpus)
-        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cpus)]
+        work = "import time; end = time.time() + 200\\nwhile time.time() < end: pass"
+        busy = [subprocess.Popen([sys.executable, "-c", work]) for _ in range(cpus)]
         print(until(lambda: threads.team_size() < cpus))
         for process in busy:
             process.kill()
@@ -88,7 +81,7 @@ def test_busy_processes_take_cpus_and_give_them_back():
 
 
 def test_the_full_team_is_tried_again_and_again():
-    said = python("""
+    said = run("""
         sizes = []
         def seen():
             sizes.append(threads.team_size())
@@ -99,7 +92,7 @@ def test_the_full_team_is_tried_again_and_again():
 
 
 def test_an_explicit_number_of_threads_is_exact():
-    said = python("""
+    said = run("""
         until(lambda: threads.team_size() == 1)
         elementwise.exp(x, threads=3, out=y)
         print(others())
@@ -109,7 +102,7 @@ def test_an_explicit_number_of_threads_is_exact():
 
 def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
     """And leaves neither threads nor open files behind."""
-    said = python("""
+    said = run("""
         def files():
             return len(os.listdir("/proc/self/fd"))
         until(lambda: True)
@@ -133,7 +126,7 @@ def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
 
 def test_members_that_another_library_ends_are_found_anew():
     """omp_pause_resource_all ends the threads, as any other user of the runtime may."""
-    said = python("""
+    said = run("""
         import ctypes
         until(lambda: True)
         gomp = [line.split()[-1] for line in open("/proc/self/maps") if "gomp" in line]

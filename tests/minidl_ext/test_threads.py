@@ -1,9 +1,6 @@
 """Thread counts, and life after a fork."""
 
 import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +8,7 @@ import pytest
 
 import minidl_ext
 from minidl_ext import threads
+from tests.harness import printed
 
 
 @pytest.fixture
@@ -31,19 +29,10 @@ def test_thread_counts():
         assert threads.get_num_threads() == 3
 
 
-def python(code):
-    """Run code in a process of its own, with a time limit; what it printed."""
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], cwd=root,
-                          capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists() or not minidl_ext.OPENMP,
                     reason="Linux tells the number of threads")
 def test_as_many_threads_as_asked_and_none_for_small_work():
-    counts = python("""
+    counts = printed("""
         import os
         import numpy as np
         from minidl_ext import elementwise, threads
@@ -70,7 +59,7 @@ def test_as_many_threads_as_asked_and_none_for_small_work():
 @pytest.mark.parametrize("busy", (False, True), ids=("idle", "a thread computing"))
 def test_a_forked_child_computes_and_ends(busy):
     """It uses one thread, gets the parent's results, keeps the parent's arrays, and may fork."""
-    said = python(f"""
+    said = printed(f"""
         import os, signal, threading, time
         import numpy as np
         import minidl
