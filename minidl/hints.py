@@ -1,7 +1,8 @@
 """What names of PyTorch and Keras are called here: for the errors of those who come from there.
 
-Nothing in this file runs unless a name is wrong: `__getattr__` of a module or a tensor is asked for
-what is not there, and arguments of other names end in a function's last parameter, `**other`.
+Nothing in this file runs unless a name is wrong: `__getattr__` of a module, tensor, layer or
+optimizer is asked for what is not there, and arguments of other names end in a function's last
+parameter, `**other`.
 """
 
 from __future__ import annotations

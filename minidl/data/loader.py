@@ -61,10 +61,10 @@ class DataLoader:
 
     Each `iter()` begins the next epoch, from 0; iterations do not disturb each other, in whatever
     threads they are; one iterator belongs to one thread at a time. After a fork the child goes on
-    with the same batches, without a thread. The order
-    depends on (seed, epoch), a transform's random numbers on (seed, epoch, batch): neither on
-    threads nor on prefetching. An exception in the data set or the transform is raised by the
-    loop. When the loop ends, in whatever way, its thread has ended too.
+    with the same batches, without a thread. The order depends on (seed, epoch), a transform's
+    random numbers on (seed, epoch, batch): neither on threads nor on prefetching. An exception in
+    the data set or the transform is raised by the loop. When the loop ends, in whatever way, its
+    thread has ended too.
 
     TypeError and ValueError for arguments that do not fit, and for items of a batch that differ in
     shape.
