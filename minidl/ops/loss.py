@@ -292,8 +292,8 @@ def _check_distribution(target: np.ndarray) -> None:
     sums = kernels.sum(rows[:, :, None])[:, 0]
     in_order = rows.min(initial=0) >= 0 and np.isfinite(sums).all()
     # A sum of large values may be infinite, too.
-    wrong = () if in_order else np.argwhere(~((rows >= 0) & (rows < np.inf)))
-    if len(wrong):
+    wrong = [] if in_order else np.argwhere(~((rows >= 0) & (rows < np.inf))).tolist()
+    if wrong:
         row, column = wrong[0]
         raise ValueError(
             f"cross_entropy: labels of a float dtype are probabilities, finite and >= 0, but row "
