@@ -13,10 +13,11 @@ from .conv import Conv, ConvTranspose
 from .dropout import Dropout
 from .embedding import Embedding
 from .fold import FoldReport, fold
-from .layer import Layer, Parameter
+from .layer import Layer
 from .layer_norm import TLU, FilterResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .linear import Dense
 from .norm import BatchNorm, Renorm
+from .parameter import Parameter
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 from .recalibrate import Gap, Recalibration, batch_statistics, recalibrate
 from .recurrent import GRU, LSTM, RNN

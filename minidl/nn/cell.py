@@ -14,7 +14,8 @@ from ..ops.recurrent import gru_cell, lstm_cell
 from ..ops.sequence import sequence
 from ..tensor import Tensor
 from . import init
-from .layer import Layer, Parameter
+from .layer import Layer
+from .parameter import Parameter
 from .step_norm import StepNorm, step_norm
 
 State = tuple[Tensor, ...]          # (h,), or (h, c): each (N, hidden)

@@ -8,8 +8,8 @@ from .. import ops
 from ..ops.common import float_tensor, pair
 from ..tensor import Tensor
 from . import init
-from .layer import Parameter
 from .linear import Weighted, positive
+from .parameter import Parameter
 
 
 class _Convolution(Weighted):

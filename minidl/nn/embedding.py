@@ -7,8 +7,9 @@ from typing import Any
 from .. import ops
 from ..tensor import Tensor
 from . import init
-from .layer import Layer, Parameter
+from .layer import Layer
 from .linear import positive
+from .parameter import Parameter
 
 
 class Embedding(Layer):

@@ -14,9 +14,10 @@ from ..ops.common import warn
 from ..tensor import Tensor
 from .container import Identity
 from .fold_trace import Pairs, neighbours, traced, values_in
-from .layer import Layer, Parameter
+from .layer import Layer
 from .linear import Weighted
 from .norm import BatchNorm
+from .parameter import Parameter
 from .predict import model_input
 from .registry import replaced
 

@@ -1,4 +1,4 @@
-"""Layer and Parameter: what every layer can do. The layers themselves are in the other files."""
+"""Layer: what every layer can do. The layers themselves are in the other files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import hints
 from ..changes import writes
-from ..tensor import Tensor
 from .hooks import Hook, HookHandle
 from .mode import mode, observers
+from .parameter import Parameter
 from .registry import PLAIN, flatten, replaced
 from .state import fitting
 
@@ -25,35 +25,6 @@ if TYPE_CHECKING:
 Self = TypeVar("Self", bound="Layer")
 _OWN = frozenset(("_hooks", "_layers", "unregistered"))     # attributes that are no registry
 _set = object.__setattr__
-
-
-class Parameter(Tensor):
-    """A tensor that a layer learns: a leaf that requires a gradient.
-
-    >>> nn.Parameter([1., 2.])
-    Parameter([1., 2.])
-    """
-
-    constant: bool = False      # read-only, of a model that nn.fold made
-    learned: bool | None = None     # requires_grad before Layer.freeze, until Layer.unfreeze
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data, requires_grad)
-
-    def fix(self) -> None:
-        """Learn no more: no gradient, and nobody can write to the array, nor to that of a copy."""
-        self.requires_grad, self.grad, self.constant = False, None, True
-        self._expose()
-        self._set(self._values())
-
-    def _set(self, array: np.ndarray) -> None:
-        """Another array of the same shape, an array of the parameter's own."""
-        self._replace(array)
-        if self.constant:
-            array.flags.writeable = False
-
-    def __repr__(self) -> str:
-        return f"Parameter({np.array2string(self.data, separator=', ', prefix='Parameter(')})"
 
 
 class Layer:

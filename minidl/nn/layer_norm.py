@@ -10,8 +10,9 @@ from .. import ops
 from ..ops.common import float_tensor, not_negative
 from ..tensor import Tensor
 from . import init
-from .layer import Layer, Parameter
+from .layer import Layer
 from .linear import positive
+from .parameter import Parameter
 
 
 class _ExampleNorm(Layer):

@@ -8,7 +8,8 @@ from .. import ops
 from ..ops.common import float_tensor, whole
 from ..tensor import Tensor
 from . import init
-from .layer import Layer, Parameter
+from .layer import Layer
+from .parameter import Parameter
 
 
 class Weighted(Layer):

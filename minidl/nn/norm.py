@@ -14,9 +14,9 @@ from ..ops.common import float_tensor, real_number, warn, whole
 from ..ops.norm_parts import checked_mask, values_of_parts
 from ..tensor import Tensor
 from . import init
-from .layer import Parameter
 from .linear import positive
 from .mode import mode
+from .parameter import Parameter
 from .population import Tracking, check_momentum
 
 FEW = 8     # values a channel: statistics of fewer are too noisy to go without a word

@@ -14,8 +14,9 @@ import numpy as np
 from .. import ops
 from ..ops.common import real_number
 from ..tensor import Tensor
-from .layer import Layer, Parameter
+from .layer import Layer
 from .mode import mode
+from .parameter import Parameter
 
 Self = TypeVar("Self", bound="Tracking")
 OF_BATCH = "of the batch"

@@ -14,9 +14,9 @@ from .. import kernels, ops
 from ..ops.common import float_tensor, not_negative, real_number, whole
 from ..tensor import Tensor
 from . import init
-from .layer import Parameter
 from .layer_norm import _ExampleNorm
 from .linear import positive
+from .parameter import Parameter
 from .population import Tracking, check_momentum
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..ops.common import whole
 from ..tensor import Tensor
-from .layer import Layer, Parameter
+from .layer import Layer
 from .linear import Weighted
 from .mode import evaluation, observing
+from .parameter import Parameter
 from .predict import model_input
 
 

@@ -15,8 +15,9 @@ from .. import ops
 from ..ops.common import not_negative
 from ..ops.weight import norms
 from ..tensor import Tensor
-from .layer import Layer, Parameter
+from .layer import Layer
 from .linear import Weighted
+from .parameter import Parameter
 
 Target = TypeVar("Target", bound=Weighted)
 

@@ -1,0 +1,38 @@
+"""Parameter: what layers learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that a layer learns: a leaf that requires a gradient.
+
+    >>> nn.Parameter([1., 2.])
+    Parameter([1., 2.])
+    """
+
+    constant: bool = False      # read-only, of a model that nn.fold made
+    learned: bool | None = None     # requires_grad before Layer.freeze, until Layer.unfreeze
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad)
+
+    def fix(self) -> None:
+        """Learn no more: no gradient, and nobody can write to the array, nor to that of a copy."""
+        self.requires_grad, self.grad, self.constant = False, None, True
+        self._expose()
+        self._set(self._values())
+
+    def _set(self, array: np.ndarray) -> None:
+        """Another array of the same shape, an array of the parameter's own."""
+        self._replace(array)
+        if self.constant:
+            array.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return f"Parameter({np.array2string(self.data, separator=', ', prefix='Parameter(')})"
