@@ -28,11 +28,8 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
             outputs.append(output.data)
     if not outputs:
         raise ValueError(f"predict: x, a {type(x).__name__}, has no batch")
-    if len(outputs) > 1:
-        return np.concatenate(outputs)
-    shared = any(np.may_share_memory(outputs[0], part) for part in (x if isinstance(x, tuple)
-                 else (x,)) if isinstance(part, (np.ndarray, Tensor)))
-    return outputs[0].copy() if shared else outputs[0]
+    # A copy: a model may return its input, or a parameter, which are not for the caller to change.
+    return np.concatenate(outputs) if len(outputs) > 1 else outputs[0].copy()
 
 
 def model_input(model: Layer, x: Any) -> Tensor:

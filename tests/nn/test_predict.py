@@ -67,6 +67,28 @@ def test_several_inputs():
         Product().predict(())
 
 
+def test_results_are_nobody_elses():
+    class Constant(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(uniform(3, 2))
+
+        def forward(self, x):
+            return self.w.reshape(2, 3)
+
+    class Shared:
+        def __array__(self, dtype=None, copy=None):
+            return array
+
+    model, array = Constant(), uniform(7, 4)
+    before = model.w.data.copy()
+    model.predict(IMAGES)[...] = 9
+    np.testing.assert_array_equal(model.w.data, before)
+    for given in (array, md.Tensor(array), Shared()):
+        nn.Identity().predict(given)[...] = 9
+        np.testing.assert_array_equal(array, uniform(7, 4))
+
+
 def test_a_loader_is_left_where_it_was():
     loader = data.DataLoader(PAIRS, 2, transform=lambda images: images + 1)
     next(iter(loader))
