@@ -28,7 +28,7 @@ ULP = {"exp": 4, "log": 4, "tanh": 4, "sigmoid": 8, "sigmoid_backward": 8, "tanh
 # Sums of products: how many roundings stand behind a result besides those of the sum.
 MAGNITUDE = {"matmul": 4, "conv": 4, "conv_input_grad": 4, "conv_weight_grad": 4,
              "depthwise_input_grad": 4, "depthwise_weight_grad": 4, "embedding_backward": 4,
-             "sum": 4, "avg_pool": 4, "avg_pool_backward": 4, "global_avg_pool": 4,
+             "sum": 4, "mean": 4, "avg_pool": 4, "avg_pool_backward": 4, "global_avg_pool": 4,
              "global_avg_pool_backward": 4, "max_pool_backward": 4}
 # Units of rounding, relative to the largest value; others have 64.
 NORM = {"winograd_conv": 400, "winograd_input_grad": 400, "winograd_weight_grad": 1000,
