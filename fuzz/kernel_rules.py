@@ -104,7 +104,7 @@ class Rule:
         largest = float(np.abs(b[finite]).max(initial=0.0))
         bound = (NORM.get(self.name, 64) + own) * self.eps * largest + tiny
         if not self.wild:       # what is 0 because its parts cancel
-            bound += 4 * self.eps * self.largest
+            bound += 64 * self.eps * self.largest
         if moved is not None:
             far = np.abs(moved - b)
             bound += (64 + 4 * self.terms ** 0.5) * float(far[np.isfinite(far)].max(initial=0.0))
