@@ -128,6 +128,12 @@ def _reduce(k: Kernel) -> Args:
     return {"x": k.array(k.shape(3))}
 
 
+def _deviations(k: Kernel) -> Args:
+    a, r, b = k.shape(3)
+    return {"x": k.array([a, r, b]), "mean": k.array([a, b], dtype="float64"),
+            "factor": k.array([a, b], dtype="float64")}
+
+
 def _matmul(k: Kernel) -> Args:
     draw = k.draw
     m, n, depth = k.shape(3)
@@ -331,7 +337,8 @@ def _to_float(k: Kernel) -> Args:
 MAKERS: dict[str, Any] = {
     **dict.fromkeys(("exp", "log", "sqrt", "tanh", "sigmoid", "relu"), _unary),
     **dict.fromkeys(("absolute", "negative"), _numeric),
-    **dict.fromkeys(("relu_backward", "sigmoid_backward", "tanh_backward"), _two("dy", "y")),
+    "relu_backward": _two("dy", "y"),
+    **dict.fromkeys(("sigmoid_backward", "tanh_backward"), _two("dy", "x")),
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
                     _binary),
     **dict.fromkeys(("leaky_relu", "leaky_relu_backward"), _activation(slope=(0.01, 0.0, -2.0))),
@@ -340,7 +347,8 @@ MAKERS: dict[str, Any] = {
                     _activation(beta=(1.0, 0.5, 3.0), threshold=(20.0, 5.0))),
     **dict.fromkeys(("silu", "silu_backward"), _activation()),
     **dict.fromkeys(("gelu", "gelu_backward"), _activation(tanh=(False, True))),
-    **dict.fromkeys(("sum", "max", "min"), _reduce),
+    **dict.fromkeys(("sum", "mean", "max", "min", "moments"), _reduce),
+    "deviations": _deviations,
     **dict.fromkeys(("matmul", "matmul_panels"), _matmul),
     **dict.fromkeys(("conv", "conv_input_grad", "conv_weight_grad"), _conv),
     **dict.fromkeys(("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad",

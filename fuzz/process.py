@@ -48,7 +48,7 @@ class Worker:
         if self.process is None or self.process.poll() is not None:
             self._start()
         assert self.process is not None and self.process.stdin is not None
-        self.phase = "library"
+        self.phase, self.heard = "library", self._heard()
         try:
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
@@ -93,7 +93,7 @@ class Worker:
         while not (line := self._line(1.0)):        # it says so when it is ready
             if self.process.poll() is not None:
                 raise RuntimeError(f"the worker of {self.fuzzer} does not start:\n"
-                                   f"{self._last(4000)}")
+                                   f"{self._said_since(0)}")
         assert json.loads(line) == {"phase": "ready"}
 
     def _line(self, seconds: float) -> bytes:
@@ -124,7 +124,7 @@ class Worker:
 
     def _ended(self) -> Answer:
         assert self.process is not None
-        code, text = self.process.wait(), self._last(1500)
+        code, text = self.process.wait(), self._said_since(self.heard)
         self.stop()
         return {"fault": "crash", "where": "", "text": f"exit status {code}\n{text}"}
 
@@ -135,7 +135,11 @@ class Worker:
             return {"outcome": "slow reference"}
         return {"fault": "hang", "where": "", "text": f"no answer within {self.limit} s"}
 
-    def _last(self, count: int) -> str:
-        self.said.seek(0, os.SEEK_END)
-        self.said.seek(max(0, self.said.tell() - count))
-        return self.said.read().decode(errors="replace")
+    def _heard(self) -> int:
+        """How much the process has written to its standard error by now."""
+        return self.said.seek(0, os.SEEK_END)
+
+    def _said_since(self, place: int) -> str:
+        """The beginning of what it has written since: what a sanitizer or Python says first."""
+        self.said.seek(place)
+        return self.said.read(2500).decode(errors="replace")

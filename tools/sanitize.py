@@ -2,6 +2,7 @@
 
     python -m tools.sanitize                    both checks, all instruction sets
     python -m tools.sanitize --isa v4 v3 --jobs 2
+    python -m tools.sanitize --fuzz 10          instead, random cases of kernels for ten minutes
 
 A copy of the tree in build/sanitize is built with AddressSanitizer, UndefinedBehaviorSanitizer and
 Cython's bounds checks, so that the kernels in use stay. Its test files are run one by one on each
@@ -24,7 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TREE = ROOT / "build" / "sanitize"
 PASSED = ROOT / "build" / "sanitize.json"
-COPIED = ("minidl", "minidl_ext", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+COPIED = ("minidl", "minidl_ext", "tests", "fuzz", "setup.py", "pyproject.toml", "README.md",
+          "LICENSE")
 TESTED = ("tests/minidl_ext", "tests/kernels")
 
 # Left out of the undefined behaviour, for it is in headers that are not ours:
@@ -40,11 +42,16 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--isa", nargs="*", help="levels to run (all that this CPU supports)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--fuzz", type=float, metavar="MINUTES",
+                        help="run the fuzzer of kernels for so long on each level, no tests")
     parser.add_argument("words", nargs="*", help="only test files with one of these in the name")
     args = parser.parse_args()
     copy_tree()
     build(args.isa or ["all"])
     levels = args.isa or supported()
+    if args.fuzz is not None:
+        command = [sys.executable, "-m", "fuzz", "kernels", "--minutes", str(args.fuzz)]
+        return max(sandboxed(command, {"MINIDL_ISA": isa}, shown=True).returncode for isa in levels)
     files = [path for folder in TESTED for path in sorted((TREE / folder).glob("test_*.py"))
              if not args.words or any(word in path.name for word in args.words)]
     passed, sources, noting = noted(), digest(), threading.Lock()
@@ -80,7 +87,7 @@ def copy_tree() -> None:
             if not target.exists() or target.read_bytes() != source.read_bytes():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
-    for target in [path for name in COPIED[:3] for path in (TREE / name).rglob("*.p*")]:
+    for target in [path for name in COPIED[:4] for path in (TREE / name).rglob("*.p*")]:
         if target.is_file() and not (ROOT / target.relative_to(TREE)).exists():
             target.unlink()     # what is gone from the tree
 
@@ -107,15 +114,16 @@ def tested(isa: str, path: Path) -> subprocess.CompletedProcess[str]:
     return sandboxed(command, {"MINIDL_ISA": isa, "OMP_NUM_THREADS": "2"})
 
 
-def sandboxed(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def sandboxed(command: list[str], variables: dict[str, str], shown: bool = False
+              ) -> subprocess.CompletedProcess[str]:
     """Run in the copy with the sanitizers' libraries before all others."""
     libraries = [subprocess.run([os.environ.get("CC", "gcc"), f"-print-file-name={name}"],
                                 capture_output=True, text=True, check=True).stdout.strip()
                  for name in ("libasan.so", "libubsan.so")]
     environment = {**os.environ, "LD_PRELOAD": " ".join(libraries), "PYTHONPATH": str(TREE),
-                   "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1",
-                   **variables}
-    return subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True)
+                   "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+                   "UBSAN_OPTIONS": "print_stacktrace=1", **variables}
+    return subprocess.run(command, cwd=TREE, env=environment, capture_output=not shown, text=True)
 
 
 def digest() -> str:
