@@ -67,6 +67,12 @@ FUNCTIONS: dict[Any, tuple[Callable[..., Any], dict[str, str]]] = {
     np.size: (lambda x: x.size, {"a": "x"}),
 }
 
+# What older versions of NumPy do not tell of functions in C.
+SIGNATURES: dict[Any, Callable[..., Any]] = {
+    np.where: lambda condition, x=None, y=None: None,
+    np.concatenate: lambda arrays, axis=0, out=None, *, dtype=None, casting="same_kind": None,
+}
+
 
 def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
                 ) -> Any:
@@ -98,7 +104,7 @@ def apply_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]
 def _renamed(function: Any, names: dict[str, str], args: tuple[Any, ...], options: dict[str, Any]
              ) -> dict[str, Any] | None:
     """The arguments by our names; None if we do not have all of them."""
-    signature = inspect.signature(function)
+    signature = inspect.signature(SIGNATURES.get(function, function))
     given = dict(signature.bind(*args, **options).arguments)
     given.update(given.pop("kwargs", {}))       # of np.pad
     if function is np.where and len(given) != 3:
