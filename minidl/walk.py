@@ -190,16 +190,15 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     the outputs do not depend on gets zeros. Returns one array, or a tuple for a sequence. The graph
     is freed unless `retain_graph`.
 
-    ValueError if an input requires no gradient or a start does not fit, RuntimeError if an output
-    requires none or the graph has been used.
+    TypeError for what are no tensors, ValueError if an input requires no gradient or a start does
+    not fit, RuntimeError if an output requires none or the graph has been used.
 
     >>> x = md.tensor([1., 2.], requires_grad=True)
     >>> md.grad((x * x).sum(), x)
     array([2., 4.], dtype=float32)
     """
     one = isinstance(inputs, Tensor)
-    ins: Sequence[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    outs: Sequence[Tensor] = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    ins, outs = _listed(inputs, "inputs"), _listed(outputs, "outputs")
     if grad_outputs is None:
         starts: Sequence[Any] = [None] * len(outs)
     elif isinstance(outputs, Tensor) and not isinstance(grad_outputs, list | tuple):
@@ -222,6 +221,17 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
             found = leaves.get(t)
         results.append(np.zeros(t.shape, t.dtype) if found is None else found)
     return results[0] if one else tuple(results)
+
+
+def _listed(tensors: Any, name: str) -> list[Tensor]:
+    """A tensor, or tensors, as a list."""
+    members = [tensors] if isinstance(tensors, Tensor) else \
+        list(tensors) if isinstance(tensors, Iterable) else [tensors]
+    for t in members:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"grad: {name} must be a tensor or a sequence of tensors, got "
+                            f"{type(t).__name__}")
+    return members
 
 
 def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
