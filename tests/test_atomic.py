@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import signal
 import socket
 import stat
@@ -18,6 +17,7 @@ from minidl import atomic
 from minidl.atomic import replace_file
 from tests.harness import NOBODY, as_nobody, needs_root
 
+resource = pytest.importorskip("resource", reason="of POSIX")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
 
 
