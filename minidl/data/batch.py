@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import plain_array
+from ..arrays import plain_array
 from .dataset import ArrayDataset
 
 Transform = Callable[..., np.ndarray]

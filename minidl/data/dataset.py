@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import plain_array
+from ..arrays import plain_array
 
 
 class ArrayDataset:

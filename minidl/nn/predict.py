@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arrays import plain_array
 from ..ops.common import whole
-from ..tensor import Tensor, plain_array
+from ..tensor import Tensor
 from .layer import Layer
 from .mode import evaluation
 
