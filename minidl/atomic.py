@@ -128,7 +128,8 @@ def _lock(handle: int) -> None:
 
 
 def _remove_leftovers(folder: str, prefix: str) -> None:
-    """Remove the temporaries that nobody writes any more."""
+    """Remove the temporaries that nobody writes any more. (Windows unlinks no file that is open:
+    there they stay.)"""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         names = [name for name in os.listdir(folder) if name.startswith(prefix)]

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
+
+from .locks import lock
 
 if TYPE_CHECKING:
     from .autograd import Function
@@ -28,7 +29,7 @@ tick = itertools.count(1).__next__      # the clock: nodes and writes are ordere
 _last = 0                               # when the last write was
 # Held by who records a write: two threads would else find no record of one memory and make two, and
 # the earlier write could be noted as the last. (A thread may come again, through a finalizer.)
-_writing = threading.RLock()
+_writing = lock()
 
 
 class Written:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numbers
 import operator
-import threading
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,14 @@ import numpy as np
 
 from . import hints
 from .arrays import array_like, plain_array
+from .locks import lock
 from .storage import Storage
 
 if TYPE_CHECKING:
     from .autograd import Function
 
 
-_storing = threading.Lock()     # held for the moment in which a `.grad` is exchanged
+_storing = lock()     # held for the moment in which a `.grad` is exchanged
 
 
 class Tensor(Storage):

@@ -14,7 +14,7 @@
  *
  * When one thread is left, the others are ended (`omp_pause_resource_all`): if they wait in a loop,
  * as OMP_WAIT_POLICY=active or another library's setting may want it, they would take a CPU that
- * is needed. */
+ * is needed. A library that shares the runtime (PyTorch) gets new ones at its next region. */
 #ifndef MINIDL_TEAM_H
 #define MINIDL_TEAM_H
 

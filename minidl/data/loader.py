@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ import numpy as np
 
 from minidl import kernels
 from minidl.hints import takes_no_others, unexpected
+from minidl.locks import lock
 from minidl.tensor import Tensor
 
 from .batch import Transform, check_dataset, gather, takes_rng, transformed
 from .prefetch import prefetched
 
-_beginning = threading.Lock()   # of any loader's iteration: two threads must not begin one epoch
+_beginning = lock()     # of any loader's iteration: two threads must not begin one epoch
 
 
 class Dataset(Protocol):

@@ -112,7 +112,8 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient. ValueError or TypeError if an option in
-        `groups` is no longer what it may be; nothing is changed then.
+        `groups` is no longer what it may be, or a parameter's array is read-only; nothing is
+        changed then.
         """
         options = [[value for name, value in group.items() if name != "params"]
                    for group in self.groups]
@@ -120,8 +121,12 @@ class Optimizer:
             for group in self.groups:
                 self._check(group)
             self._checked = options
-        for group in self.groups:
-            ready = [p for p in group["params"] if p._grad is not None]
+        learning = [[p for p in group["params"] if p._grad is not None] for group in self.groups]
+        for p in itertools.chain(*learning):
+            if not p._values().flags.writeable:
+                raise ValueError(f"{type(self).__name__}: the array of a parameter of shape "
+                                 f"{p.shape} is read-only")
+        for group, ready in zip(self.groups, learning, strict=True):
             needed = self._needed(group)
             if needed:
                 for p in ready:

@@ -195,6 +195,19 @@ def test_a_parameter_in_read_only_memory_is_an_error(kind, backend):
 
 
 @every_kind
+def test_read_only_memory_in_a_later_group_changes_nothing(kind):
+    array = np.ones(3, np.float32)
+    array.flags.writeable = False
+    first, second = nn.Parameter(np.ones(3)), nn.Parameter(array)
+    optimizer = kind([{"params": [first]}, {"params": [second]}], lr=0.1)
+    for p in (first, second):
+        p.grad = np.ones(3, np.float32).astype(p.dtype)
+    with pytest.raises(ValueError, match=r"\(3,\) is read-only"):
+        optimizer.step()
+    assert (first.data == 1).all() and not optimizer.state
+
+
+@every_kind
 @pytest.mark.parametrize("cut", [lambda m: (m[:6], m[5:]), lambda m: (m, m), lambda m: (m[4:5], m),
                                  lambda m: (m[:3], m[6:], m[2:5])])
 def test_parameters_that_share_memory_are_refused(kind, cut):
