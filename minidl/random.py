@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 _SEED = 0x6D696E69646C      # until manual_seed is called
@@ -32,3 +34,13 @@ def generator() -> np.random.Generator:
         manual_seed(_SEED)
     assert _generator is not None
     return _generator
+
+
+def _after_fork_in_child() -> None:
+    """Another thread may have been drawing at the fork: it is not here to release the lock."""
+    if _generator is not None:
+        _generator.bit_generator.lock._at_fork_reinit()     # type: ignore[attr-defined]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -197,9 +197,10 @@ class Tensor(Storage):
         graph behind the tensor is freed unless `retain_graph`. RuntimeError if nothing behind
         it requires a gradient, the graph has been used, or an optimizer's step or
         `load_state_dict` has changed values that are needed; ValueError for a non-scalar without
-        `grad`. What NumPy writes meanwhile into an array of the graph (a leaf's `.data`, an array
-        that was an operand) is not seen: the gradient is then that of the new values. Indices,
-        masks, conditions, labels and class weights are copied at the call.
+        `grad`. What NumPy writes meanwhile into an array of the graph (a leaf's `.data`, a large
+        array that was an operand) is not seen: the gradient is then that of the new values.
+        Indices, masks, conditions, labels, class weights and operands of up to 64 KiB are copied
+        at the call.
         """
         walk.backward(self, grad, retain_graph)
 

@@ -131,18 +131,28 @@ def test_recurrent_weights(cell, norm):
         y.sum().backward()
 
 
-def test_buffers_are_seen():
-    class Scale(nn.Layer):
-        def __init__(self):
-            super().__init__()
-            self.factor = np.ones(3, np.float32)
+class Scale(nn.Layer):
+    def __init__(self, size):
+        super().__init__()
+        self.factor = np.ones(size, np.float32)
 
-        def forward(self, x):
-            return x * self.factor
+    def forward(self, x):
+        return x * self.factor
 
-    layer, x = Scale(), leaf(2, 3)
-    y = layer(x)
+
+def test_small_buffers_are_copied_at_the_call():
+    layer, x, norm = Scale(3), leaf(2, 3), nn.BatchNorm(3)
+    y = layer(x) / (norm.running_var + 1)
     layer.load_state_dict({"factor": np.full(3, 5, np.float32)})
+    norm(md.tensor(uniform(16, 3)))
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, np.full((2, 3), 0.5))
+
+
+def test_large_buffers_are_seen():
+    layer, x = Scale(20_000), leaf(2, 20_000)
+    y = layer(x)
+    layer.load_state_dict({"factor": np.full(20_000, 5, np.float32)})
     with refuses(RuntimeError, "Multiply", "load_state_dict"):
         y.sum().backward()
 

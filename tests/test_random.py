@@ -1,5 +1,7 @@
 """The generator behind everything random, and manual_seed."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,30 @@ def test_a_refused_seed_changes_nothing():
     with pytest.raises(ValueError):
         md.manual_seed(-1)
     np.testing.assert_array_equal(md.rand(3).data, right)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_draws_while_a_thread_of_the_parent_was_drawing():
+    code = """
+        import os, signal, threading
+        import minidl as md
+        from minidl import nn
+
+        def draw():
+            while True:
+                md.randn(20_000)
+
+        md.randn(1)     # no fork while NumPy's generators are imported
+        threading.Thread(target=draw, daemon=True).start()
+        for _ in range(10):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)        # ends the child, should it hang
+                nn.Dense(4, 4)
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        print("drawn")
+        os._exit(0)
+    """
+    done = python(code, "-W", "ignore")
+    assert "Error" not in done.stderr, done.stderr

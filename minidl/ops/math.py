@@ -22,9 +22,12 @@ from ..tensor import Tensor
 from .common import as_tensor, float_tensor
 from .reduce import sum_to
 
+SMALL = 1 << 16     # bytes of an array operand, up to which it is copied
+
 
 def operand(x: Any, other: Any, where: str) -> Any:
-    """A tensor or a Python number, ready for apply."""
+    """A tensor or a Python number, ready for apply. Small arrays are copied: the backward needs
+    them again."""
     if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
     if type(x) in (list, tuple):
@@ -37,7 +40,10 @@ def operand(x: Any, other: Any, where: str) -> Any:
         return float(x)
     if isinstance(x, complex):
         raise TypeError(f"{where}: complex numbers are not supported")
-    return as_tensor(x, where, "operand")
+    t = as_tensor(x, where, "operand")
+    if t._array is x and x.nbytes <= SMALL:     # a buffer, say, that its layer goes on to change
+        t = Tensor(x.copy())
+    return t
 
 
 def operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
