@@ -41,8 +41,9 @@ def operand(x: Any, other: Any, where: str) -> Any:
     if isinstance(x, complex):
         raise TypeError(f"{where}: complex numbers are not supported")
     t = as_tensor(x, where, "operand")
-    if t._array is x and x.nbytes <= SMALL:     # a buffer, say, that its layer goes on to change
-        t = Tensor(x.copy())
+    array = t._values()
+    if array is x and array.nbytes <= SMALL:    # a buffer, say, that its layer goes on to change
+        t = Tensor(array.copy())
     return t
 
 
