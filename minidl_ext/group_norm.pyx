@@ -168,7 +168,7 @@ def group_norm(x, gamma, beta, Py_ssize_t groups, eps, bint centre=True, int thr
     cdef int t
     set_shape(&s, a, groups, "group_norm")
     if not isinstance(eps, np.ndarray):
-        eps = np.full(groups, eps, np.float64)
+        eps = np.full(groups, <double>eps)
     e = typed_array(eps, "group_norm", "eps", 1, cnp.NPY_FLOAT64)
     has_length(e, groups, "group_norm", "eps")
     t = team(threads, 3.0 * s.n * s.positions * s.channels)

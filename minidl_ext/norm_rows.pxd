@@ -6,6 +6,7 @@ from cython cimport floating
 from minidl_ext.arguments cimport channel_blocks, same_shape, typed_array
 
 cdef extern from "norm_rows.h" nogil:
+    double centred(double squares, double off, double rows)
     void merge_stats(double* mean, double* m2, double count, const double* other_mean,
                      const double* other_m2, double other_count, Py_ssize_t channels)
     void merge_chunks(const double* partial, Py_ssize_t rows, Py_ssize_t chunk,

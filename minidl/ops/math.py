@@ -191,7 +191,7 @@ class Power(Binary):
         da = db = None
         if self.needs_grad[0]:
             with np.errstate(divide="ignore", invalid="ignore"):
-                slope = kernels.multiply(kernels.power(self.a, np.subtract(self.b, 1)), self.b)
+                slope = kernels.multiply(kernels.power(self.a, self.b - 1), self.b)
             # 0 * 0^-1 would be NaN, yet a^0 is constant.
             da = kernels.multiply(dy, np.where(np.equal(self.b, 0), slope.dtype.type(0), slope))
         if self.needs_grad[1]:
@@ -215,7 +215,7 @@ class _Extremum(Binary):
         return self.y
 
     def backward(self, dy: Any) -> Any:
-        won_a, won_b = (np.equal(v, self.y) | np.isnan(v) for v in (self.a, self.b))
+        won_a, won_b = (np.equal(v, self.y) | np.not_equal(v, v) for v in (self.a, self.b))
         half = np.where(won_a & won_b, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
         zero = dy.dtype.type(0)
         return self.reduced(np.where(won_a, half, zero), np.where(won_b, half, zero))
