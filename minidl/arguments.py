@@ -48,6 +48,12 @@ def flag(value: Any, where: str, name: str) -> bool:
     return bool(value)
 
 
+def check_flags(where: str, **values: Any) -> None:
+    """TypeError unless each is True or False."""
+    for name, value in values.items():
+        flag(value, where, name)
+
+
 def choice(value: Any, options: tuple[str | None, ...], where: str, name: str) -> Any:
     """The value, if it is one of the options; else a ValueError that lists them."""
     if not (value is None or isinstance(value, str)) or value not in options:

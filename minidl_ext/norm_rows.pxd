@@ -56,6 +56,17 @@ cdef extern from "norm_rows.h" nogil:
                          double* dgamma, double* dbeta, double* slope, double* offset)
 
 
+cdef enum:
+    BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
+    BLOCK_ROWS = 512            # at most: float sums of more of them lose digits
+
+
+cdef inline Py_ssize_t rows_of_block(Py_ssize_t channels, Py_ssize_t itemsize) noexcept nogil:
+    """Rows that are worked on at a time."""
+    cdef Py_ssize_t rows = BLOCK_BYTES // (channels * itemsize) if channels else BLOCK_ROWS
+    return max(<Py_ssize_t>16, min(rows, <Py_ssize_t>BLOCK_ROWS))
+
+
 cdef inline void channel_stats(const floating* x, Py_ssize_t rows, Py_ssize_t block,
                                Py_ssize_t channels, floating* work, double* mean, double* m2
                                ) noexcept nogil:

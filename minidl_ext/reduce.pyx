@@ -12,7 +12,7 @@ from libc.math cimport INFINITY
 
 from minidl_ext.arguments cimport apart, output, real_array, same_shape, typed_array
 from minidl_ext.lines cimport column_totals, line_squares, line_sum
-from minidl_ext.norm_rows cimport centred, channel_stats, merge_stats
+from minidl_ext.norm_rows cimport centred, channel_stats, merge_stats, rows_of_block
 from minidl_ext.runtime cimport new_array, new_like, product, scratch
 from minidl_ext.threads cimport team
 
@@ -23,7 +23,6 @@ cnp.import_array()
 cdef enum:
     CHUNK = 32768       # values of a chunk
     LEAST = 64          # rows of a chunk
-    BLOCK = 8192        # values that share a shift
 
 cdef enum Op:
     SUM, MEAN, MAX, MIN
@@ -134,7 +133,7 @@ cdef void chunk_moments(const floating* x, Py_ssize_t rows, Py_ssize_t b, floati
     """Mean and sum of squared deviations of rows of b values."""
     cdef double shift, off
     if b > 1:
-        channel_stats(x, rows, BLOCK // b if b < BLOCK // 16 else 16, b, work, mean, m2)
+        channel_stats(x, rows, rows_of_block(b, sizeof(floating)), b, work, mean, m2)
     else:           # deviations from about the mean: nearly all that the second term takes is 0
         shift = line_sum(x, rows) / rows
         m2[0] = line_squares(x, rows, shift, &off)

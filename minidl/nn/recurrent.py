@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, ops
-from ..arguments import choice
+from ..arguments import check_flags, choice
 from ..ops.common import float_tensor, origin_of_float64, same_float, whole
 from ..tensor import Tensor
 from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
@@ -36,6 +36,7 @@ class _Recurrent(Layer):
             where, in_features=in_features, hidden=hidden, num_layers=num_layers,
             max_steps=max_steps)
         dropout = probability(dropout, where, "dropout")
+        check_flags(where, bias=bias, bidirectional=bidirectional)
         choice(norm, (None, "layer", "batch"), where, "norm")
         directions = 2 if bidirectional else 1
         whole(num_layers, where, "num_layers", 1, MOST_LAYERS)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import renamed
 from ..arrays import plain_array
 from ..autograd import Deferred, Function, computed
 from ..tensor import Tensor
@@ -54,7 +55,10 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
         if not isinstance(a, Tensor) and not isinstance(b, Tensor):
             a = as_tensor(a, name)
     check_broadcast(name, a, b)
-    return function.apply(a, b)
+    try:
+        return function.apply(a, b)
+    except OverflowError as error:      # NumPy's: a number that the other's dtype does not hold
+        raise renamed(name, error) from None
 
 
 def _weak(x: Any, other: Any) -> Any:
@@ -196,7 +200,7 @@ class Power(Binary):
             da = kernels.multiply(dy, np.where(np.equal(self.b, 0), slope.dtype.type(0), slope))
         if self.needs_grad[1]:
             with np.errstate(divide="ignore", invalid="ignore"):
-                slope = self.y * np.log(self.a)
+                slope = self.y * np.log(float(self.a) if type(self.a) is int else self.a)
             flat = np.equal(self.a, 0) & np.greater_equal(self.b, 0)
             db = kernels.multiply(dy, np.where(flat, slope.dtype.type(0), slope))
         return self.reduced(da, db)

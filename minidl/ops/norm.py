@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import flag
 from ..autograd import Function, GradSum, computed
 from ..tensor import Tensor
 from .common import float_tensor, not_negative, real_number, same_float, whole
@@ -192,6 +193,8 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
            eps: float, momentum: float | None, least: int) -> None:
     """`least`: values that a channel needs in training."""
     shape, dtype = x.shape, x.dtype
+    if training is not True:
+        flag(training, "batch_norm", "training")
     if len(shape) < 2:
         raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
                          f"got shape {shape}")

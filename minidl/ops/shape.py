@@ -197,6 +197,8 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     (1, 3, 1)
     """
     t = as_tensor(x, "expand_dims")
+    if axis is None:
+        raise TypeError("expand_dims: axis must be an int or a tuple of ints, got None")
     count = len(axis) if isinstance(axis, tuple | list) else 1
     places = normalize_axes(axis, t.ndim + count, "expand_dims")
     sizes = iter(t.shape)
@@ -410,6 +412,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
                          f"{t.ndim} axes") from None
     if any(before < 0 or after < 0 for before, after in widths):
         raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
+    if mode != "constant" and any(sum(w) and not n for n, w in zip(t.shape, widths, strict=True)):
+        raise ValueError(f"pad: mode {mode!r} has nothing to repeat in shape {t.shape}")
     kernels.check_shape("pad", tuple([n + sum(w) for n, w in zip(t.shape, widths, strict=True)]),
                         t.dtype)
     return Pad.apply(t, pad_width=tuple(widths), mode=mode, value=constant_values)
