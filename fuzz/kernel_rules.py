@@ -72,7 +72,7 @@ class Rule:
         if self.name in PRIVATE:
             return
         compare.check_shapes(got, want)
-        if self.name not in WILD and self.wild or self.absurd and self.name not in EXACT:
+        if (self.name not in WILD and self.wild) or (self.absurd and self.name not in EXACT):
             return
         if isinstance(got, tuple) and self.case["args"].get("stats") is True:   # of the y given
             want = (want[0], *batch_stats(got[0].astype(np.float64)))

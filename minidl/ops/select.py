@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import dtype_of
+from ..arguments import dtype_of, renamed
 from ..autograd import Function
 from ..tensor import Tensor
 from .common import as_tensor
@@ -99,7 +99,10 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
         raise ValueError("clip: give at least one of a_min and a_max")
     check_broadcast("clip", x, low)
     check_broadcast("clip", x, high)
-    return Clip.apply(x, low, high)
+    try:
+        return Clip.apply(x, low, high)
+    except OverflowError as error:      # NumPy's: a bound that x's dtype does not hold
+        raise renamed("clip", error) from None
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
