@@ -50,12 +50,12 @@ CALLS: dict[str, dict[str, Any]] = {
     **{f"md.{name}": call(X) for name in (
         "tanh", "sigmoid", "relu", "silu", "negative", "exp", "log", "sqrt", "abs", "logsumexp",
         "zeros_like", "ones_like", "rand_like", "randn_like", "tensor", "flatten", "transpose")},
-    **{f"md.{name}": call(X, **AXIS) for name in ("sum", "mean", "max", "min", "argmax", "argmin",
-                                                  "any", "all")},
+    **{f"md.{name}": call(X, **AXIS) for name in (
+        "sum", "mean", "max", "min", "argmax", "argmin", "any", "all")},
     **{f"md.{name}": call(X, ddof=1, **AXIS) for name in ("var", "std")},
     **{f"md.{name}": call(X, t(4, 6)) for name in ("add", "subtract", "multiply", "divide", "power",
-                                                   "remainder", "floor_divide", "maximum",
-                                                   "minimum")},
+                                                   "maximum", "minimum", "floor_divide",
+                                                   "remainder")},
     **{f"md.{name}": call(X, axis=0) for name in ("softmax", "log_softmax", "flip")},
     **{f"md.{name}": call(tuple_of(3, 4), dtype=F, requires_grad=True)
        for name in ("zeros", "ones")},

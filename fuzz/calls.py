@@ -124,6 +124,9 @@ OTHER_NAMES = {
     "LayerNorm": ("layer_norm",), "RMSNorm": ("rms_norm",), "GroupNorm": ("group_norm",),
     "InstanceNorm": ("instance_norm",), "FilterResponseNorm": ("filter_response_norm",),
     "TLU": ("tlu",), "Parameter": ("Tensor", "tensor"), "Tensor": ("tensor",),
+    "Sequential": ("layer ",), "LayerList": ("layer ",),    # which of them, and its own words
+    **{name: (f"{name.lower()}_update",)                    # in a step: the update's own words
+       for name in ("SGD", "Adam", "RMSprop", "Adagrad", "LARS")}, "AdamW": ("adam_update",),
     "use_backend": ("backend",), "ArrayDataset": ("images", "labels"),
     "DataLoader": ("dataset", "batch_size", "seed", "prefetch", "transform"),
 }
@@ -139,7 +142,8 @@ def _used(result: Any, inputs: Any) -> Any:
         return used
     if tensors := _tensors(result):
         repr(tensors)
-        sums = [tensor.sum() for tensor in tensors if tensor.requires_grad]
+        sums = [tensor.sum() for tensor in tensors if tensor.requires_grad
+                and tensor.dtype in (np.float32, np.float64)]       # others have no sum
         if sums:
             sum(sums[1:], sums[0]).backward()
     elif isinstance(result, optim.Optimizer):

@@ -47,11 +47,13 @@ def _value(draw: Draw, depth: int, top: bool = False) -> Value:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether b is a, arrays bit by bit; NumPy's scalars become Python's numbers."""
+    """Whether b is a, arrays bit by bit; NumPy's scalars become Python's numbers, and float16, as
+    the documentation of `load` says, float32."""
     if isinstance(a, np.ndarray):
         if not isinstance(b, np.ndarray) or a.shape != b.shape:
             return False
-        return a.dtype.newbyteorder("=") == b.dtype and np.array_equal(a, b, equal_nan=True)
+        dtype = np.dtype(np.float32) if a.dtype == np.float16 else a.dtype.newbyteorder("=")
+        return dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
     if isinstance(a, np.generic):
         a = a.item()
     if isinstance(a, float):

@@ -288,8 +288,8 @@ def _cross_entropy(k: Kernel) -> Args:
     m, classes = k.shape(2, least=1)
     args = {"logits": k.array([m, classes])}
     if k.name.endswith("_backward"):
-        args = {"dlosses": k.array([m]),
-                "probabilities": k.array([m, classes], values="uniform")}
+        # Rows of probabilities sum to 1; of others the twins may make what they like.
+        args = {"dlosses": k.array([m]), "probabilities": k.array([m, classes], values="shares")}
     args["labels"] = k.draw.array([m], "int64", low=k.draw.pick(0, -1), high=classes - 1)
     return args | k.maybe(0.4, weight=k.array([classes], values="uniform"), smoothing=0.1)
 

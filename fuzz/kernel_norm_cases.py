@@ -6,8 +6,10 @@ Args = dict[str, Any]
 
 
 def factors(k: Any, channels: int) -> Any:
-    """Factors of a normalization: whatever they are, both sides must compute the same."""
-    return k.array([5, channels], values="positive")
+    """Factors of a normalization: whatever they are, both sides must compute the same, as long as
+    mean_lo is what a mean loses by rounding. Of one that is not, the backward takes a large part
+    from a sum that has been rounded: what comes out is good to no bound."""
+    return k.array([5, channels], values="factors")
 
 
 def _stats(k: Any) -> Args:

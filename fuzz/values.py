@@ -160,6 +160,13 @@ def _spread(x: np.ndarray, rng: np.random.Generator, kind: str, dtype: np.dtype)
         return rng.random(x.shape)
     if kind == "positive":
         return np.abs(x) + 0.1
+    if kind == "shares":        # probabilities along the last axis
+        shares = np.exp(x)
+        return shares / shares.sum(axis=-1, keepdims=True) if x.ndim else shares
+    if kind == "factors":       # of a normalization; the last row is mean_lo
+        factors = np.abs(x) + 0.1
+        factors[4:] *= np.finfo(dtype).eps
+        return factors
     if kind == "whole":
         return np.round(2 * x)
     if kind == "offset":

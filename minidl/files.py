@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import path_of
 from .atomic import replace_file, status
 from .ops.common import warn
 from .tensor import Tensor
@@ -55,7 +56,7 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
-    path = Path(path)
+    path = path_of(path, "save")
     arrays: dict[str, np.ndarray] = {}
     tree = _describe(state, "", arrays, ())
     flat = isinstance(state, dict) and tree["dict"] == {k: {"array": k} for k in state}
@@ -84,7 +85,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = path_of(path, "load")
     if status(path) is None:
         raise FileNotFoundError(errno.ENOENT, "load: there is no such file", os.fspath(path))
     with open(path, "rb"):      # the package would not name a file that must not be read

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 from . import kernels
+from .arguments import choice
 from .cpus import MAX_THREADS, default_threads
 
 
@@ -62,10 +63,7 @@ def set_precision(precision: str) -> None:
     >>> md.set_precision("default")
     """
     global _precision
-    if precision not in ("default", "high"):
-        raise ValueError(f'set_precision: precision must be "default" or "high", '
-                         f'got {precision!r}')
-    _precision = precision
+    _precision = choice(precision, ("default", "high"), "set_precision", "precision")
 
 
 def get_precision() -> str:

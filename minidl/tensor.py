@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import hints
+from .arguments import flag
 from .arrays import array_like, plain_array
 from .locks import lock
 from .storage import Storage
@@ -65,8 +66,8 @@ class Tensor(Storage):
         self._slot = 0
         self._exposed = True
         self._requires_grad = False
-        if requires_grad:
-            self.requires_grad = True
+        if requires_grad is not False:
+            self.requires_grad = requires_grad
 
     # ------------------------------------------------------------------------------- the array
 
@@ -159,12 +160,13 @@ class Tensor(Storage):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        value = flag(value, "Tensor", "requires_grad")
         if self._node is not None and not value:
             raise RuntimeError("requires_grad: only a leaf's can be switched off; use detach()")
         if value and self.dtype not in (np.float32, np.float64):
             raise TypeError(f"requires_grad: only float32 and float64 tensors can have "
                             f"gradients, this one is {self.dtype}")
-        self._requires_grad = bool(value)
+        self._requires_grad = value
 
     @property
     def grad(self) -> np.ndarray | None:

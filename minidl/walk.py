@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import changes, kernels
+from .arguments import listed
 from .autograd import Deferred, Function, GradSum, computed
 from .tensor import Tensor
 
@@ -198,13 +199,13 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     array([2., 4.], dtype=float32)
     """
     one = isinstance(inputs, Tensor)
-    ins, outs = _listed(inputs, "inputs"), _listed(outputs, "outputs")
+    ins, outs = _tensors(inputs, "inputs"), _tensors(outputs, "outputs")
     if grad_outputs is None:
         starts: Sequence[Any] = [None] * len(outs)
     elif isinstance(outputs, Tensor) and not isinstance(grad_outputs, list | tuple):
         starts = [grad_outputs]
     else:
-        starts = list(grad_outputs)
+        starts = listed(grad_outputs, "grad", "grad_outputs", "a list of gradients")
     if len(starts) != len(outs):
         raise ValueError(f"grad: {len(outs)} outputs but {len(starts)} grad_outputs")
     for t in ins:
@@ -223,14 +224,13 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     return results[0] if one else tuple(results)
 
 
-def _listed(tensors: Any, name: str) -> list[Tensor]:
-    """A tensor, or tensors, as a list."""
-    members = [tensors] if isinstance(tensors, Tensor) else \
-        list(tensors) if isinstance(tensors, Iterable) else [tensors]
+def _tensors(given: Any, name: str) -> Sequence[Tensor]:
+    """A tensor, or a sequence of them, as a list."""
+    members = [given] if isinstance(given, Tensor) else listed(
+        given, "grad", name, "a tensor or a list of tensors")
     for t in members:
         if not isinstance(t, Tensor):
-            raise TypeError(f"grad: {name} must be a tensor or a sequence of tensors, got "
-                            f"{type(t).__name__}")
+            raise TypeError(f"grad: {name} must be tensors, got {type(t).__name__}")
     return members
 
 
@@ -246,7 +246,11 @@ def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
         return np.ones(output.shape, output.dtype)
     values = grad.data if isinstance(grad, Tensor) else grad
     # Backwards only read it; but a leaf keeps it, and keeps nothing that others hold.
-    start = np.array(values, output.dtype, copy=True if output._node is None else None)
+    try:
+        start = np.array(values, output.dtype, copy=True if output._node is None else None)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where}: the gradient must be an array, got a "
+                        f"{type(grad).__name__}: {error}") from None
     if start.shape != output.shape:
         raise ValueError(f"{where}: the gradient has shape {start.shape}, "
                          f"the tensor {output.shape}")

@@ -16,17 +16,13 @@ from minidl_ext.arguments cimport has_length, real_array, row_or_null, same_dtyp
     typed_array
 from minidl_ext.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_sums_f32, backward_sums_f64, channel_stats, group_backward_rows_f32, \
-    group_backward_rows_f64
+    group_backward_rows_f64, rows_of_block
 from minidl_ext.runtime cimport new_array, new_like, product, scratch
 from minidl_ext.threads cimport team
 
 import numpy as np
 
 cnp.import_array()
-
-cdef enum:
-    BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
-
 
 cdef struct Shape:
     Py_ssize_t n, positions, channels, groups, width    # width: channels of a group
@@ -152,7 +148,7 @@ cdef int set_shape(Shape* s, cnp.ndarray x, Py_ssize_t groups, str where) except
     if s.positions < 1:
         raise ValueError(f"{where}: images of x {np.shape(x)} are empty")
     s.groups, s.width = groups, s.channels // groups
-    s.block = max(<Py_ssize_t>16, BLOCK_BYTES // (s.channels * x.itemsize))
+    s.block = rows_of_block(s.channels, x.itemsize)
     return 0
 
 
@@ -168,7 +164,7 @@ def group_norm(x, gamma, beta, Py_ssize_t groups, eps, bint centre=True, int thr
     cdef int t
     set_shape(&s, a, groups, "group_norm")
     if not isinstance(eps, np.ndarray):
-        eps = np.full(groups, eps, np.float64)
+        eps = np.full(groups, <double>eps)
     e = typed_array(eps, "group_norm", "eps", 1, cnp.NPY_FLOAT64)
     has_length(e, groups, "group_norm", "eps")
     t = team(threads, 3.0 * s.n * s.positions * s.channels)

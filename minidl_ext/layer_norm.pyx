@@ -8,7 +8,7 @@ added in order: the bits do not depend on the number of threads. Formulas are in
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
-from libc.math cimport sqrt
+from libc.math cimport INFINITY, sqrt
 
 from minidl_ext.arguments cimport has_length, real_array, row_or_null, same_dtype, same_shape, \
     typed_array
@@ -36,7 +36,8 @@ cdef void forward_row(const floating* x, const floating* gamma, const floating* 
     if centre:          # the first mean is good to the roundings of a sum only
         off /= n
         mean[0] += off
-        squares -= off * off
+        if squares < INFINITY:      # inf - inf would be NaN
+            squares -= off * off
     high = <floating>mean[0]
     rstd[0] = 1 / sqrt((squares if squares > 0 or squares != squares else 0) + eps)
     scale, low = <floating>rstd[0], <floating>((mean[0] - high) * rstd[0])

@@ -3,9 +3,9 @@
 cimport numpy as cnp
 
 from minidl_ext.arguments cimport apart, output_like, real_array, same_dtype, same_shape
+from minidl_ext.norm_rows cimport rows_of_block
 
 cdef enum:
-    BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
     CHUNKS = 64                 # for the sums: fixed, so that threads do not matter; more where
     CHUNK_BLOCKS = 16           # a chunk would have more than these blocks
     # Results of this size are written past the caches: too large for what a few cores share.
@@ -25,7 +25,7 @@ cdef inline Rows layout(cnp.ndarray x):
     cdef Py_ssize_t blocks
     s.channels = x.shape[x.ndim - 1]
     s.rows = cnp.PyArray_SIZE(x) // s.channels if s.channels else 0
-    s.block = max(<Py_ssize_t>16, BLOCK_BYTES // (s.channels * x.itemsize if s.channels else 1))
+    s.block = rows_of_block(s.channels, x.itemsize)
     blocks = max(<Py_ssize_t>1, (s.rows + s.block - 1) // s.block)
     s.chunk = s.block * min(<Py_ssize_t>CHUNK_BLOCKS, (blocks + CHUNKS - 1) // CHUNKS)
     s.chunks = max(<Py_ssize_t>1, (s.rows + s.chunk - 1) // s.chunk)

@@ -8,6 +8,7 @@
  */
 #ifndef MINIDL_NORM_ROWS_H
 #define MINIDL_NORM_ROWS_H
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -29,6 +30,12 @@ enum { THROUGH_NONE, THROUGH_CHANNEL, THROUGH_GROUP };
 #define MAX_COLUMNS (VECTOR_BYTES == 64 ? 4 : 2)
 #define WIDE ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #define NARROW ((ptrdiff_t)(16 / sizeof(REAL)))
+
+/* The sum of squared deviations from the mean, from that of squared deviations from something else
+ * and the sum of these. Squares beyond the range stay infinite: inf - inf would be NaN. */
+static inline double centred(double squares, double off, double rows) {
+    return squares < INFINITY ? squares - off * (off / rows) : squares;
+}
 
 /* Statistics of `count` and of `other_count` values as those of their union, channel by channel
  * (Chan, Golub & LeVeque 1979). */

@@ -6,6 +6,7 @@ from cython cimport floating
 from minidl_ext.arguments cimport channel_blocks, same_shape, typed_array
 
 cdef extern from "norm_rows.h" nogil:
+    double centred(double squares, double off, double rows)
     void merge_stats(double* mean, double* m2, double count, const double* other_mean,
                      const double* other_m2, double other_count, Py_ssize_t channels)
     void merge_chunks(const double* partial, Py_ssize_t rows, Py_ssize_t chunk,
@@ -53,6 +54,17 @@ cdef extern from "norm_rows.h" nogil:
                          float* dgamma, float* dbeta, float* slope, float* offset)
     void finish_sums_f64(const double* sums, double m, Py_ssize_t channels, const double* factors,
                          double* dgamma, double* dbeta, double* slope, double* offset)
+
+
+cdef enum:
+    BLOCK_BYTES = 32 * 1024     # of x, worked on at a time
+    BLOCK_ROWS = 512            # at most: float sums of more of them lose digits
+
+
+cdef inline Py_ssize_t rows_of_block(Py_ssize_t channels, Py_ssize_t itemsize) noexcept nogil:
+    """Rows that are worked on at a time."""
+    cdef Py_ssize_t rows = BLOCK_BYTES // (channels * itemsize) if channels else BLOCK_ROWS
+    return max(<Py_ssize_t>16, min(rows, <Py_ssize_t>BLOCK_ROWS))
 
 
 cdef inline void channel_stats(const floating* x, Py_ssize_t rows, Py_ssize_t block,

@@ -88,7 +88,7 @@ static void NAME(finish_stats)(const REAL *x, ptrdiff_t rows, ptrdiff_t channels
     for (ptrdiff_t c = 0; c < channels; c++) {
         const double off = mean[c], squares = m2[c];
         mean[c] = shift[c] + off / rows;
-        m2[c] = squares - off * off / rows;
+        m2[c] = centred(squares, off, (double)rows);
         /* Squares that overflowed, or are so small that they lost digits. */
         if (sizeof(REAL) == 4 && !(squares > 1e-30 && squares < 1e38))
             NAME(exact_channel)(x + c, rows, channels, &mean[c], &m2[c]);

@@ -77,6 +77,11 @@ cdef cnp.ndarray cut(str where, tuple names, list lists, Py_ssize_t* count, int*
     return table
 
 
+cdef inline floating decayed(floating g, floating decay, floating p) noexcept nogil:
+    """g + decay * p. Without decay an infinite p does not touch g: 0 * inf would be NaN."""
+    return g + decay * p if decay != 0 else g
+
+
 cdef void sgd_piece(floating* p, const floating* g, floating* v, Py_ssize_t n, Step* s
                     ) noexcept nogil:
     cdef floating lr = <floating>s.lr, momentum = <floating>s.momentum
@@ -84,15 +89,15 @@ cdef void sgd_piece(floating* p, const floating* g, floating* v, Py_ssize_t n, S
     cdef Py_ssize_t i
     if not s.has_velocity:
         for i in range(n):
-            p[i] -= lr * (g[i] + decay * p[i])
+            p[i] -= lr * decayed(g[i], decay, p[i])
     elif s.nesterov:
         for i in range(n):
-            d = g[i] + decay * p[i]
+            d = decayed(g[i], decay, p[i])
             v[i] = momentum * v[i] + d
             p[i] -= lr * (d + momentum * v[i])
     else:
         for i in range(n):
-            v[i] = momentum * v[i] + (g[i] + decay * p[i])
+            v[i] = momentum * v[i] + decayed(g[i], decay, p[i])
             p[i] -= lr * v[i]
 
 
@@ -113,7 +118,7 @@ cdef void adam_piece(floating* p, const floating* g, floating* m, floating* v, P
     cdef Py_ssize_t i
     for i in range(n):
         p[i] *= shrink
-        d = g[i] + decay * p[i]
+        d = decayed(g[i], decay, p[i])
         m[i] += new1 * (d - m[i])
         v[i] = keep2 * v[i] + new2 * d * d
         p[i] -= rate * m[i] / (root(v[i]) * scale + eps)
@@ -126,7 +131,7 @@ cdef void rmsprop_piece(floating* p, const floating* g, floating* s, floating* m
     cdef floating new = <floating>(1 - o.alpha), d, square
     cdef Py_ssize_t i
     for i in range(n):
-        d = g[i] + decay * p[i]
+        d = decayed(g[i], decay, p[i])
         s[i] = keep * s[i] + new * d * d
         square = s[i]
         if o.centered:
@@ -146,7 +151,7 @@ cdef void adagrad_piece(floating* p, const floating* g, floating* s, Py_ssize_t 
     cdef floating lr = <floating>o.lr, eps = <floating>o.eps, decay = <floating>o.weight_decay, d
     cdef Py_ssize_t i
     for i in range(n):
-        d = g[i] + decay * p[i]
+        d = decayed(g[i], decay, p[i])
         s[i] += d * d
         p[i] -= lr * d / (root(s[i]) + eps)
 
@@ -157,7 +162,7 @@ cdef void lars_piece(floating* p, const floating* g, floating* v, Py_ssize_t n, 
     cdef floating rate = <floating>local_rate, decay = <floating>weight_decay, d
     cdef Py_ssize_t i
     for i in range(n):
-        d = rate * (g[i] + decay * p[i])
+        d = rate * decayed(g[i], decay, p[i])
         if o.has_velocity:
             v[i] = momentum * v[i] + d
             d = v[i]

@@ -12,7 +12,7 @@ from libc.math cimport INFINITY
 
 from minidl_ext.arguments cimport apart, output, real_array, same_shape, typed_array
 from minidl_ext.lines cimport column_totals, line_squares, line_sum
-from minidl_ext.norm_rows cimport channel_stats, merge_stats
+from minidl_ext.norm_rows cimport centred, channel_stats, merge_stats, rows_of_block
 from minidl_ext.runtime cimport new_array, new_like, product, scratch
 from minidl_ext.threads cimport team
 
@@ -23,7 +23,6 @@ cnp.import_array()
 cdef enum:
     CHUNK = 32768       # values of a chunk
     LEAST = 64          # rows of a chunk
-    BLOCK = 8192        # values that share a shift
 
 cdef enum Op:
     SUM, MEAN, MAX, MIN
@@ -88,7 +87,7 @@ cdef reduce_kernel(Op op, str name, object x, object out, int threads):
     cdef Py_ssize_t chunk = chunk_rows(b), chunks
     cdef cnp.npy_intp dims[2]
     cdef int t = team(threads, <double>a * r * b)
-    if op > MEAN and r == 0 and a * b > 0:
+    if op > MEAN and r == 0:
         raise ValueError(f"{name}: nothing to reduce in shape {np.shape(x)}")
     dims[0], dims[1] = a, b
     y = output(out, name, 2, dims, cnp.PyArray_TYPE(v))
@@ -134,12 +133,12 @@ cdef void chunk_moments(const floating* x, Py_ssize_t rows, Py_ssize_t b, floati
     """Mean and sum of squared deviations of rows of b values."""
     cdef double shift, off
     if b > 1:
-        channel_stats(x, rows, BLOCK // b if b < BLOCK // 16 else 16, b, work, mean, m2)
+        channel_stats(x, rows, rows_of_block(b, sizeof(floating)), b, work, mean, m2)
     else:           # deviations from about the mean: nearly all that the second term takes is 0
         shift = line_sum(x, rows) / rows
         m2[0] = line_squares(x, rows, shift, &off)
         mean[0] = shift + off / rows
-        m2[0] -= off * off / rows
+        m2[0] = centred(m2[0], off, rows)
 
 
 cdef void moments_all(const floating* x, double* mean, double* m2, double* partial,

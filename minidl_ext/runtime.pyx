@@ -147,7 +147,10 @@ cdef int set_dims(object shape, str where, cnp.npy_intp* dims) except -1:
     if len(shape) > MAX_AXES:
         raise ValueError(f"{where}: at most {MAX_AXES} axes, got {len(shape)}")
     for size in shape:
-        n = operator.index(size)
+        try:
+            n = operator.index(size)
+        except TypeError:
+            raise TypeError(f"{where}: a shape is made of ints, got {shape!r}") from None
         if n < 0:
             raise ValueError(f"{where}: negative size in shape {tuple(shape)}")
         if n > PY_SSIZE_T_MAX:
@@ -161,11 +164,17 @@ def check_shape(str where, shape, dtype=np.float32):
     """Refuse a shape (int, tuple or list) of which there can be no array: ValueError for a
     negative size, MemoryError for more than memory. For arrays that come from NumPy."""
     cdef cnp.npy_intp dims[MAX_AXES]
-    cdef int ndim = set_dims(shape, where, dims)
+    cdef int ndim = set_dims(shape, where, dims), i
+    cdef size_t nbytes = np.dtype(dtype).itemsize
     try:
-        bytes_of(ndim, dims, np.dtype(dtype).itemsize)
+        bytes_of(ndim, dims, nbytes)
     except MemoryError as error:
         raise MemoryError(f"{where}: {error}") from None
+    for i in range(ndim):       # NumPy counts so, also where an axis of size 0 leaves no value
+        if dims[i]:
+            nbytes = mdl_product(nbytes, <size_t>dims[i])
+    if nbytes > MDL_MOST:
+        raise MemoryError(f"{where}: NumPy has no array of shape {shape}")
 
 
 # ------------------------------------------------------------------------------------- pool

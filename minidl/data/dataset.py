@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import listed
 from ..arrays import plain_array
 
 
@@ -46,12 +47,13 @@ class ArrayDataset:
         self.images = _numbers("images", images)
         self.labels = None if labels is None else _numbers("labels", labels)
         self.more = tuple([_numbers(f"array {i}", array) for i, array in enumerate(more, 2)])
-        self.classes = None if classes is None else tuple(classes)
+        self.classes = None if classes is None else tuple(listed(
+            classes, "ArrayDataset", "classes", "a list of names"))
         for array in self.arrays[1:]:
             if len(array) != len(self.images):
                 name = "labels" if array is self.labels else "all arrays"
                 raise ValueError(
-                    f"images and {name} must have the same length, "
+                    f"ArrayDataset: images and {name} must have the same length, "
                     f"not {len(self.images)} and {len(array)}"
                 )
 
@@ -86,6 +88,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
+    name = f"ArrayDataset: {name}"
     try:
         array = plain_array(values)
     except ValueError as error:

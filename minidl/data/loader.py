@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minidl import kernels
+from minidl.arguments import flag
 from minidl.hints import takes_no_others, unexpected
 from minidl.locks import lock
 from minidl.tensor import Tensor
@@ -94,16 +95,16 @@ class DataLoader:
             raise unexpected("DataLoader", other)
         check_dataset(dataset)
         if transform is not None and not callable(transform):
-            raise TypeError(f"transform must be callable or None, not {transform!r}")
+            raise TypeError(f"DataLoader: transform must be callable or None, not {transform!r}")
         if seed is None:
             from minidl.random import generator
 
             seed = int(generator().integers(2**63))
         self.dataset = dataset
         self.batch_size = _whole("batch_size", batch_size, 1)
-        self.shuffle = _flag("shuffle", shuffle)
+        self.shuffle = flag(shuffle, "DataLoader", "shuffle")
         self.transform = transform
-        self.drop_last = _flag("drop_last", drop_last)
+        self.drop_last = flag(drop_last, "DataLoader", "drop_last")
         self.seed = _whole("seed", seed, 0, 2**64 - 1)
         self.prefetch = _whole("prefetch", prefetch, 0)
         self._wants_rng = transform is not None and takes_rng(transform)
@@ -194,12 +195,6 @@ def _rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
 
 
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-    return bool(value)
-
-
 def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     """An integer of any kind (Python's, NumPy's, a 0-d array) in a range."""
     expected = f"at least {least}" if most is None else f"from {least} to {most}"
@@ -208,7 +203,7 @@ def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer {expected}, not {value!r}")
+        raise TypeError(f"DataLoader: {name} must be an integer {expected}, not {value!r}")
     if number < least or (most is not None and number > most):
-        raise ValueError(f"{name} must be {expected}, not {value!r}")
+        raise ValueError(f"DataLoader: {name} must be {expected}, not {value!r}")
     return number

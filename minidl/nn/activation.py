@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..arguments import choice
 from ..ops.common import real_number
 from ..tensor import Tensor
 from .layer import Layer
@@ -51,9 +52,7 @@ class GELU(Layer):
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f'GELU: approximate must be "none" or "tanh", got {approximate!r}')
-        self.approximate = approximate
+        self.approximate = choice(approximate, ("none", "tanh"), "GELU", "approximate")
 
     def forward(self, x: Any) -> Tensor:
         return ops.gelu(x, self.approximate)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import listed
 from .layer import Layer
 
 
@@ -24,7 +25,7 @@ class LayerList(Layer):
     def __init__(self, layers: Iterable[Layer] = ()) -> None:
         super().__init__()
         self._layers: list[Layer] = []
-        for layer in layers:
+        for layer in listed(layers, type(self).__name__, "layers", "a list of layers"):
             self.append(layer)
 
     def append(self, layer: Layer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..arguments import check_flags
 from ..ops.common import float_tensor, pair
 from ..tensor import Tensor
 from . import init
@@ -21,6 +22,7 @@ class _Convolution(Weighted):
         where = type(self).__name__
         in_channels, out_channels, groups = positive(
             where, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_flags(where, bias=bias)
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"{where}: in_channels {in_channels} and out_channels {out_channels} "
                              f"must divide into groups {groups}")

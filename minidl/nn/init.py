@@ -10,21 +10,35 @@ shape that does not fit memory.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
+from ..arguments import named
 from ..random import generator
 
 
+def _sizes(shape: Sequence[int], dtype: Any = np.uint8) -> tuple[int, ...]:
+    """The shape as ints, if there can be an array of it."""
+    try:
+        sizes = tuple([operator.index(n) for n in shape])
+    except TypeError:
+        raise TypeError(f"shape must be a list of ints, got {shape!r}") from None
+    kernels.check_shape("shape", sizes, dtype)
+    return sizes
+
+
+@named
 def fans(shape: Sequence[int], groups: int = 1) -> tuple[int, int]:
     """(fan-in, fan-out) of weights (..., in, out); of a vector, its length for both.
 
     >>> nn.init.fans((3, 3, 16, 32))
     (144, 288)
     """
+    shape = _sizes(shape)
     if len(shape) == 0:
         return 1, 1
     if len(shape) == 1:
@@ -34,14 +48,12 @@ def fans(shape: Sequence[int], groups: int = 1) -> tuple[int, int]:
 
 
 def _normal(shape: Sequence[int], std: float, dtype: Any) -> np.ndarray:
-    kernels.check_shape("init", shape, dtype)
-    return generator().standard_normal(tuple(shape), dtype=np.dtype(dtype)) * np.dtype(
+    return generator().standard_normal(_sizes(shape, dtype), dtype=np.dtype(dtype)) * np.dtype(
         dtype).type(std)
 
 
 def _uniform(shape: Sequence[int], bound: float, dtype: Any) -> np.ndarray:
-    kernels.check_shape("init", shape, dtype)
-    return (generator().random(tuple(shape), dtype=np.dtype(dtype)) * 2 - 1) * np.dtype(
+    return (generator().random(_sizes(shape, dtype), dtype=np.dtype(dtype)) * 2 - 1) * np.dtype(
         dtype).type(bound)
 
 
@@ -49,6 +61,7 @@ def _std(variance_times_fan: float, fan: float) -> float:
     return math.sqrt(variance_times_fan / fan) if fan else 0.0
 
 
+@named
 def normal(shape: Sequence[int], std: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
     """Normal with mean 0 and standard deviation `std`.
 
@@ -58,6 +71,7 @@ def normal(shape: Sequence[int], std: float = 1.0, dtype: Any = np.float32) -> n
     return _normal(shape, std, dtype)
 
 
+@named
 def uniform(shape: Sequence[int], bound: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
     """Uniform between -bound and bound.
 
@@ -67,6 +81,7 @@ def uniform(shape: Sequence[int], bound: float = 1.0, dtype: Any = np.float32) -
     return _uniform(shape, bound, dtype)
 
 
+@named
 def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Normal with variance 2 / fan-in (He et al. 2015): for layers before a ReLU.
 
@@ -76,6 +91,7 @@ def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     return _normal(shape, _std(2, fans(shape)[0]), dtype)
 
 
+@named
 def he_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Uniform with variance 2 / fan-in (He et al. 2015).
 
@@ -85,6 +101,7 @@ def he_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     return _uniform(shape, _std(6, fans(shape)[0]), dtype)
 
 
+@named
 def xavier_normal(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1) -> np.ndarray:
     """Normal with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010).
 
@@ -94,6 +111,7 @@ def xavier_normal(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1
     return _normal(shape, _std(2, sum(fans(shape, groups))), dtype)
 
 
+@named
 def xavier_uniform(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1) -> np.ndarray:
     """Uniform with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010).
 
@@ -103,6 +121,7 @@ def xavier_uniform(shape: Sequence[int], dtype: Any = np.float32, groups: int = 
     return _uniform(shape, _std(6, sum(fans(shape, groups))), dtype)
 
 
+@named
 def lecun_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Normal with variance 1 / fan-in (LeCun et al. 1998).
 
@@ -112,6 +131,7 @@ def lecun_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     return _normal(shape, _std(1, fans(shape)[0]), dtype)
 
 
+@named
 def lecun_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Uniform with variance 1 / fan-in (LeCun et al. 1998).
 
@@ -121,6 +141,7 @@ def lecun_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     return _uniform(shape, _std(3, fans(shape)[0]), dtype)
 
 
+@named
 def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0) -> np.ndarray:
     """Orthonormal columns (or rows, if there are more columns), times gain (Saxe et al. 2014).
 
@@ -134,22 +155,22 @@ def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0)
     """
     if np.dtype(dtype).kind != "f":
         raise TypeError(f"orthogonal: dtype must be a float, got {np.dtype(dtype)}")
+    shape = _sizes(shape, np.float64)
     if len(shape) < 2:
-        raise ValueError(f"orthogonal: needs at least two axes, got shape {tuple(shape)}")
-    kernels.check_shape("init", shape, np.float64)
+        raise ValueError(f"orthogonal: needs at least two axes, got shape {shape}")
     rows, cols = math.prod(shape[:-1]), shape[-1]
     tall = generator().standard_normal((max(rows, cols), min(rows, cols)))
     q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diag(r))         # so that the distribution is uniform (Mezzadri 2007)
     q = q if rows >= cols else q.T
-    return np.ascontiguousarray(gain * q.reshape(tuple(shape)), dtype=dtype)
+    return np.ascontiguousarray(gain * q.reshape(shape), dtype=dtype)
 
 
+@named
 def constant(shape: Sequence[int], value: float = 0.0, dtype: Any = np.float32) -> np.ndarray:
     """The same value everywhere.
 
     >>> nn.init.constant((3,), 1.0)
     array([1., 1., 1.], dtype=float32)
     """
-    kernels.check_shape("init", shape, dtype)
-    return np.full(tuple(shape), value, dtype)
+    return np.full(_sizes(shape, dtype), value, dtype)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .. import hints
+from ..arguments import dtype_of
 from ..changes import writes
 from .hooks import Hook, HookHandle
 from .mode import mode, observers
@@ -264,7 +265,7 @@ class Layer:
         """Convert all floating parameters and buffers, in place; returns the layer. TypeError for
         another dtype than float32 and float64.
         """
-        dtype = np.dtype(dtype)
+        dtype = dtype_of(dtype, "astype")
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"astype: layers are float32 or float64, got {dtype}")
 

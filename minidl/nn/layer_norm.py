@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..arguments import check_flags
 from ..ops.common import float_tensor, not_negative
 from ..tensor import Tensor
 from . import init
@@ -24,6 +25,7 @@ class _ExampleNorm(Layer):
         super().__init__()
         where = type(self).__name__
         (features,) = positive(where, features=features)
+        check_flags(where, affine=affine)
         eps = not_negative(eps, where, "eps")
         self.features = features
         self.eps: Any = eps
@@ -138,6 +140,7 @@ class FilterResponseNorm(_ExampleNorm):
     """
 
     def __init__(self, features: int, eps: float | None = None, learn_eps: bool = False) -> None:
+        check_flags("FilterResponseNorm", learn_eps=learn_eps)
         start = (1e-4 if learn_eps else 1e-6) if eps is None else eps
         super().__init__(features, start, affine=True)
         self.learn_eps = learn_eps

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..arguments import check_flags
 from ..ops.common import float_tensor, whole
 from ..tensor import Tensor
 from . import init
@@ -40,6 +41,7 @@ class Dense(Weighted):
         super().__init__()
         in_features, out_features = positive("Dense", in_features=in_features,
                                              out_features=out_features)
+        check_flags("Dense", bias=bias)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(init.he_normal((in_features, out_features)))
         self.bias = Parameter(init.constant((out_features,))) if bias else None

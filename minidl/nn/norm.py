@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..arguments import check_flags
 from ..ops.common import float_tensor, real_number, warn, whole
 from ..ops.norm_parts import checked_mask, values_of_parts
 from ..tensor import Tensor
@@ -125,6 +126,7 @@ class BatchNorm(Tracking):
         if not 0 <= real_number(eps, "BatchNorm", "eps") < math.inf:
             raise ValueError(f"BatchNorm: eps must be >= 0 and finite, got {eps!r}")
         check_momentum(momentum, "BatchNorm")
+        check_flags("BatchNorm", affine=affine, track_stats=track_stats, unbiased=unbiased)
         if ghost_batch is not None:
             (ghost_batch,) = positive("BatchNorm", ghost_batch=ghost_batch)
         self.renorm = _renorm(renorm)

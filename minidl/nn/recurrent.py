@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, ops
+from ..arguments import check_flags, choice
 from ..ops.common import float_tensor, origin_of_float64, same_float, whole
 from ..tensor import Tensor
 from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
@@ -35,8 +36,8 @@ class _Recurrent(Layer):
             where, in_features=in_features, hidden=hidden, num_layers=num_layers,
             max_steps=max_steps)
         dropout = probability(dropout, where, "dropout")
-        if norm not in (None, "layer", "batch"):
-            raise ValueError(f'{where}: norm must be None, "layer" or "batch", got {norm!r}')
+        check_flags(where, bias=bias, bidirectional=bidirectional)
+        choice(norm, (None, "layer", "batch"), where, "norm")
         directions = 2 if bidirectional else 1
         whole(num_layers, where, "num_layers", 1, MOST_LAYERS)
         kernels.check_shape(where, (num_layers * directions, hidden, hidden))   # at least
@@ -149,9 +150,7 @@ class RNN(_Recurrent):
     def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
                  dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
                  max_steps: int = 128, nonlinearity: str = "tanh") -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f'RNN: nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = choice(nonlinearity, ("tanh", "relu"), "RNN", "nonlinearity")
         super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
                          max_steps)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, ops
+from ..arguments import check_flags
 from ..ops.common import float_tensor, not_negative, real_number, whole
 from ..tensor import Tensor
 from . import init
@@ -57,6 +58,7 @@ class StepNorm(Tracking):
         gamma_init = real_number(gamma_init, "StepNorm", "gamma_init")
         eps = not_negative(eps, "StepNorm", "eps")
         check_momentum(momentum, "StepNorm")
+        check_flags("StepNorm", shift=shift)
         kernels.check_shape("StepNorm", (max_steps, features))
         self.features, self.max_steps, self.eps = features, max_steps, eps
         self.momentum = momentum

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import choice
 from ..autograd import Deferred, Function, GradSum, computed
 from ..tensor import Tensor
 from .common import float_tensor, real_number
@@ -200,6 +201,5 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     >>> md.gelu(md.tensor([0., 1000.]))
     tensor([   0., 1000.])
     """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
+    choice(approximate, ("none", "tanh"), "gelu", "approximate")
     return GELU.apply(float_tensor(x, "gelu"), tanh=approximate == "tanh")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import choice
 from ..arrays import array_like, plain_array
 from ..tensor import Tensor
 
@@ -86,9 +87,7 @@ def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
     """The losses themselves ("none"), their sum or their mean."""
     from .reduce import mean, sum
 
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'{where}: reduction must be "mean", "sum" or "none", '
-                         f'got {reduction!r}')
+    choice(reduction, ("mean", "sum", "none"), where, "reduction")
     return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)
 
 

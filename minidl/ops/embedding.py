@@ -45,6 +45,7 @@ def embedding(ids: Any, weight: Any) -> Tensor:
     if outside.any():
         raise ValueError(f"embedding: id {numbers[outside][0]} is outside the table's rows, "
                          f"0..{weight.shape[0] - 1}")
+    kernels.check_shape("embedding", (*numbers.shape, weight.shape[1]), weight.dtype)
     return Embedding.apply(weight, ids=numbers)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import flag
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes
@@ -90,4 +91,5 @@ def all(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tenso
 def _reduced(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
     axes = normalize_axes(axis, t.ndim, where)
+    flag(keepdims, where, "keepdims")
     return Tensor(np.asarray(function(t._values(), axis=axes, keepdims=keepdims)))

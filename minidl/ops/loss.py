@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import choice
 from ..autograd import Function
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
@@ -236,6 +237,7 @@ def _class_weight(weight: Any, x: Tensor, where: str) -> np.ndarray | None:
 def _over_labels(losses: Tensor, indices: np.ndarray, weight: np.ndarray | None,
                  shape: tuple[int, ...], reduction: str, where: str) -> Tensor:
     """The losses in the labels' shape, their sum, or their mean by the weights of the labels."""
+    choice(reduction, ("mean", "sum", "none"), where, "reduction")
     if reduction != "mean" or (weight is None and not (indices < 0).any()):
         return reduced(reshape(losses, shape) if reduction == "none" else losses, reduction,
                        where)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import renamed
 from ..arrays import plain_array
 from ..autograd import Deferred, Function, computed
 from ..tensor import Tensor
@@ -61,7 +62,10 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
         if not isinstance(a, Tensor) and not isinstance(b, Tensor):
             a = as_tensor(a, name)
     check_broadcast(name, a, b)
-    return function.apply(a, b)
+    try:
+        return function.apply(a, b)
+    except OverflowError as error:      # NumPy's: a number that the other's dtype does not hold
+        raise renamed(name, error) from None
 
 
 def _weak(x: Any, other: Any) -> Any:
@@ -198,12 +202,12 @@ class Power(Binary):
         da = db = None
         if self.needs_grad[0]:
             with np.errstate(divide="ignore", invalid="ignore"):
-                slope = kernels.multiply(kernels.power(self.a, np.subtract(self.b, 1)), self.b)
+                slope = kernels.multiply(kernels.power(self.a, self.b - 1), self.b)
             # 0 * 0^-1 would be NaN, yet a^0 is constant.
             da = kernels.multiply(dy, np.where(np.equal(self.b, 0), slope.dtype.type(0), slope))
         if self.needs_grad[1]:
             with np.errstate(divide="ignore", invalid="ignore"):
-                slope = self.y * np.log(self.a)
+                slope = self.y * np.log(float(self.a) if type(self.a) is int else self.a)
             flat = np.equal(self.a, 0) & np.greater_equal(self.b, 0)
             db = kernels.multiply(dy, np.where(flat, slope.dtype.type(0), slope))
         return self.reduced(da, db)
@@ -222,7 +226,7 @@ class _Extremum(Binary):
         return self.y
 
     def backward(self, dy: Any) -> Any:
-        won_a, won_b = (np.equal(v, self.y) | np.isnan(v) for v in (self.a, self.b))
+        won_a, won_b = (np.equal(v, self.y) | np.not_equal(v, v) for v in (self.a, self.b))
         half = np.where(won_a & won_b, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
         zero = dy.dtype.type(0)
         return self.reduced(np.where(won_a, half, zero), np.where(won_b, half, zero))

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import flag
 from ..autograd import Function, GradSum, computed
 from ..tensor import Tensor
-from .common import float_tensor, same_float, whole
+from .common import float_tensor, not_negative, real_number, same_float, whole
 from .fusion import (
     ConvOutput,
     MaskedGrad,
@@ -143,7 +144,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
     if ghost_batch is not None:
         ghost_batch = whole(ghost_batch, "batch_norm", "ghost_batch", 1)
-    _check(x, gamma, beta, running_mean, running_var, training, eps, 2 if mask is None else 0)
+    _check(x, gamma, beta, running_mean, running_var, training, eps, momentum,
+           2 if mask is None else 0)
     running = RunningStats(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
     if training and (renorm is not None or momentum is None or num_batches is not None):
         _check_running(running)
@@ -188,9 +190,11 @@ def _check_running(running: RunningStats) -> None:
 
 def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
            running_mean: np.ndarray | None, running_var: np.ndarray | None, training: bool,
-           eps: float, least: int) -> None:
+           eps: float, momentum: float | None, least: int) -> None:
     """`least`: values that a channel needs in training."""
     shape, dtype = x.shape, x.dtype
+    if training is not True:
+        flag(training, "batch_norm", "training")
     if len(shape) < 2:
         raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
                          f"got shape {shape}")
@@ -216,8 +220,10 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
             raise _wrong_length(name, stat, x)
         if training and not stat.flags.writeable:
             raise ValueError(f"batch_norm: {name} is read-only, but training updates it in place")
-    if not eps >= 0:
-        raise ValueError(f"batch_norm: eps must be >= 0, got {eps!r}")
+    if type(eps) is not float or not eps >= 0:
+        not_negative(eps, "batch_norm", "eps")
+    if momentum is not None and type(momentum) is not float:
+        real_number(momentum, "batch_norm", "momentum")
     values = x.size // shape[-1] if shape[-1] else 0
     if training and values < least:
         raise ValueError(

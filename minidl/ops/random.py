@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import flag
 from ..autograd import Function
 from ..random import generator
 from ..tensor import Tensor
@@ -43,6 +44,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     if not 0.0 <= real_number(p, "dropout", "p") <= 1.0:
         raise ValueError(f"dropout: p must be in [0, 1], got {p!r}")
     x = float_tensor(x, "dropout")
+    if training is not True:
+        flag(training, "dropout", "training")
     if not training or p == 0:
         return x
     return Dropout.apply(x, p=float(p), key=int(generator().integers(2**63)))

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import flag
 from ..autograd import Deferred, Function
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
-from .common import as_tensor, normalize_axes
+from .common import as_tensor, normalize_axes, real_number
 
 max_of = max        # the built-in, whose name the operation takes
 
@@ -199,6 +200,8 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tenso
         raise unexpected("sum", other)
     t = as_tensor(x, "sum")
     axes = normalize_axes(axis, t.ndim, "sum")
+    if keepdims is not False:
+        flag(keepdims, "sum", "keepdims")
     if t.dtype.kind != "f":
         return Tensor(np.asarray(np.sum(t._values(), axis=axes, keepdims=keepdims)))
     return Sum.apply(t, axes=axes, keepdims=keepdims)
@@ -217,6 +220,8 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tens
         raise unexpected("mean", other)
     t = as_tensor(x, "mean")
     axes = normalize_axes(axis, t.ndim, "mean")
+    if keepdims is not False:
+        flag(keepdims, "mean", "keepdims")
     if t.dtype.kind != "f":
         return Tensor(np.asarray(np.mean(t._values(), axis=axes, keepdims=keepdims)))
     return Mean.apply(t, axes=axes, keepdims=keepdims)
@@ -240,6 +245,8 @@ def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, k
               ) -> Tensor:
     t = as_tensor(x, where)
     axes = normalize_axes(axis, t.ndim, where)
+    flag(keepdims, where, "keepdims")
+    real_number(ddof, where, "ddof")
     if t.dtype.kind != "f":
         of_integers = np.var if function is Var else np.std
         return Tensor(np.asarray(of_integers(t._values(), axis=axes, ddof=ddof,
@@ -289,6 +296,7 @@ def min(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tenso
 def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, name)
     axes = normalize_axes(axis, t.ndim, name)
+    flag(keepdims, name, "keepdims")
     if math.prod(t.shape[a] for a in axes) == 0:
         raise ValueError(f"{name}: no values to reduce in shape {t.shape} over axis {axis}")
     if t.dtype.kind != "f":
@@ -299,7 +307,8 @@ def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: b
 
 def _place(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
-    if axis is not None and not isinstance(axis, int | np.integer):
+    flag(keepdims, where, "keepdims")
+    if isinstance(axis, bool) or not (axis is None or isinstance(axis, int | np.integer)):
         raise TypeError(f"{where}: axis must be an int or None, got {axis!r}")
     if axis is not None:
         normalize_axes(axis, t.ndim, where)

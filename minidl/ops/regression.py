@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,8 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
 def _pair(x: Any, target: Any, where: str) -> tuple[Tensor, Tensor]:
     x = float_tensor(x, where)
     if isinstance(target, list | tuple):
-        target = np.asarray(target)         # of which x's dtype is made, without a detour
+        with contextlib.suppress(ValueError):   # as_tensor says what is wrong with it
+            target = np.asarray(target)         # of which x's dtype is made, without a detour
     target = as_tensor(target, where, "target")
     if x.shape != target.shape:
         raise ValueError(f"{where}: x and target must have one shape, got {x.shape} and "

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import dtype_of, renamed
 from ..autograd import Function
 from ..tensor import Tensor
 from .common import as_tensor
@@ -98,7 +99,10 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
         raise ValueError("clip: give at least one of a_min and a_max")
     check_broadcast("clip", x, low)
     check_broadcast("clip", x, high)
-    return Clip.apply(x, low, high)
+    try:
+        return Clip.apply(x, low, high)
+    except OverflowError as error:      # NumPy's: a bound that x's dtype does not hold
+        raise renamed("clip", error) from None
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
@@ -110,7 +114,7 @@ def astype(x: Any, dtype: Any) -> Tensor:
     tensor([0., 1., 2.])
     """
     t = as_tensor(x, "astype")
-    dtype = np.dtype(dtype)
+    dtype = dtype_of(dtype, "astype")
     if dtype.kind not in "fiub":
         raise TypeError(f"astype: dtype must be of numbers, got {dtype}")
     return t if t.dtype == dtype else Cast.apply(t, dtype=dtype)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import choice, renamed
 from ..autograd import Function
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
@@ -159,9 +160,9 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
     t = as_tensor(x, "reshape")
     if shape is not None:
         dims = (shape,) if not dims else (*dims, shape)
-    if len(dims) == 1 and isinstance(dims[0], list | tuple | np.ndarray):
-        dims = tuple(dims[0])
     try:
+        if len(dims) == 1 and isinstance(dims[0], list | tuple | np.ndarray):
+            dims = tuple(dims[0])
         dims = tuple([operator.index(n) for n in dims])
         return Reshape.apply(t, shape=dims)
     except TypeError:
@@ -196,6 +197,8 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     (1, 3, 1)
     """
     t = as_tensor(x, "expand_dims")
+    if axis is None:
+        raise TypeError("expand_dims: axis must be an int or a tuple of ints, got None")
     count = len(axis) if isinstance(axis, tuple | list) else 1
     places = normalize_axes(axis, t.ndim + count, "expand_dims")
     sizes = iter(t.shape)
@@ -230,14 +233,16 @@ def transpose(x: Any, *order: Any, axes: Any = None) -> Tensor:
     """
     t = as_tensor(x, "transpose")
     axes = order if axes is None else (axes,)
-    if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list | np.ndarray)):
-        axes = () if axes[0] is None else tuple(axes[0])
+    try:
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list | np.ndarray)):
+            axes = () if axes[0] is None else tuple(axes[0])
+        places = tuple([a + t.ndim if a < 0 else a for a in map(operator.index, axes)])
+    except TypeError:
+        raise TypeError(f"transpose: axes must be ints, got {axes}") from None
     if not axes:
         places = tuple(range(t.ndim))[::-1]
-    else:
-        places = tuple([a + t.ndim if a < 0 else a for a in map(operator.index, axes)])
-        if sorted(places) != list(range(t.ndim)):
-            raise ValueError(f"transpose: axes {axes} are not an order of {t.ndim} axes")
+    elif sorted(places) != list(range(t.ndim)):
+        raise ValueError(f"transpose: axes {axes} are not an order of {t.ndim} axes")
     return Transpose.apply(t, axes=places)
 
 
@@ -249,9 +254,11 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
             [1., 2.]])
     """
     t = as_tensor(x, "broadcast_to")
-    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     try:
+        shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         return BroadcastTo.apply(t, shape=shape)
+    except TypeError:
+        raise TypeError(f"broadcast_to: shape must be ints, got {shape!r}") from None
     except (ValueError, OverflowError):
         raise ValueError(f"broadcast_to: shape {t.shape} does not broadcast to "
                          f"{shape}") from None
@@ -267,8 +274,12 @@ def getitem(x: Any, index: Any) -> Tensor:
     >>> x[:, 0], x[x > 2]
     (tensor([1., 3.]), tensor([3., 4.]))
     """
-    own = tuple(map(_own_index, index)) if isinstance(index, tuple) else _own_index(index)
-    return GetItem.apply(as_tensor(x, "getitem"), index=own)
+    t = as_tensor(x, "getitem")
+    try:
+        own = tuple(map(_own_index, index)) if isinstance(index, tuple) else _own_index(index)
+        return GetItem.apply(t, index=own)
+    except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy's
+        raise renamed("getitem", error) from None
 
 
 def _own_index(i: Any) -> Any:
@@ -387,8 +398,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     tensor([1., 2., 3., 2., 1.])
     """
     t = as_tensor(x, "pad")
-    if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise ValueError(f"pad: mode must be constant, edge, reflect or wrap, got {mode!r}")
+    choice(mode, ("constant", "edge", "reflect", "wrap"), "pad", "mode")
     try:
         given = np.asarray(pad_width)
         if given.dtype.kind == "f":
@@ -402,6 +412,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
                          f"{t.ndim} axes") from None
     if any(before < 0 or after < 0 for before, after in widths):
         raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
+    if mode != "constant" and any(sum(w) and not n for n, w in zip(t.shape, widths, strict=True)):
+        raise ValueError(f"pad: mode {mode!r} has nothing to repeat in shape {t.shape}")
     kernels.check_shape("pad", tuple([n + sum(w) for n, w in zip(t.shape, widths, strict=True)]),
                         t.dtype)
     return Pad.apply(t, pad_width=tuple(widths), mode=mode, value=constant_values)

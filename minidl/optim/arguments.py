@@ -12,7 +12,7 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
-import numpy as np
+from .. import arguments
 
 Check = Callable[[str, str, Any], Any]
 MOST = 2**53        # of what is counted: up to here every whole number is a float, too
@@ -68,9 +68,7 @@ def not_negative_int(where: str, name: str, value: Any) -> int:
 
 
 def flag(where: str, name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
-        raise TypeError(f"{where}: {name} must be True or False, got {value!r}")
-    return bool(value)
+    return arguments.flag(value, where, name)
 
 
 def each(check: Check) -> Check:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import listed
 from ..nn.layer import Layer
 from ..tensor import Tensor
 from .optimizer import _gradient
@@ -43,7 +44,8 @@ def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, e
     if isinstance(params, Layer):
         params = params.parameters()
     unique = {}         # a parameter given twice is one
-    for p in [params] if isinstance(params, Tensor) else params:
+    for p in [params] if isinstance(params, Tensor) else listed(
+            params, "clip_grad_norm", "params", "a layer or a list of tensors"):
         if not isinstance(p, Tensor):
             raise TypeError(f"clip_grad_norm: params must be tensors, got {type(p).__name__}")
         if p._grad is not None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from .. import hints
+from .. import arguments, hints
 from ..changes import writes
 from ..nn.layer import Layer
 from ..nn.state import StateError
 from ..tensor import Tensor
 from .arguments import flag, not_negative, not_negative_int
+
+MEMBERS = "a list of parameters, or of groups"
 
 
 class Optimizer:
@@ -41,7 +43,8 @@ class Optimizer:
         if isinstance(params, Layer):
             raise TypeError(f"{where}: params must be parameters, got a layer: give it "
                             f"layer.parameters()")
-        listed = [params] if isinstance(params, Tensor | dict) else list(params)
+        listed = [params] if isinstance(params, Tensor | dict) else arguments.listed(
+            params, where, "params", MEMBERS)
         if not listed:
             raise ValueError(f"{where}: params is empty")
         if not isinstance(listed[0], dict):
@@ -57,7 +60,8 @@ class Optimizer:
                 raise ValueError(f"{where}: unknown option {sorted(unknown)[0]!r} in a group; "
                                  f"options are {', '.join(defaults)}")
             members = given["params"]
-            members = [members] if isinstance(members, Tensor) else list(members)
+            members = [members] if isinstance(members, Tensor) else arguments.listed(
+                members, where, "params", MEMBERS)
             for p in members:
                 if not isinstance(p, Tensor):
                     raise TypeError(f"{where}: params must be tensors, got {type(p).__name__}")

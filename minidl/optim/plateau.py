@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+from ..arguments import choice
 from ..nn.state import StateError
 from .arguments import each, not_negative, not_negative_int, shrinking
 from .optimizer import Optimizer
@@ -14,9 +15,7 @@ from .schedule import optimizer_of, readable
 
 
 def _mode(where: str, name: str, value: Any) -> str:
-    if value not in ("min", "max"):
-        raise ValueError(f'{where}: {name} must be "min" or "max", got {value!r}')
-    return value
+    return choice(value, ("min", "max"), where, name)
 
 
 def _best(where: str, name: str, value: Any) -> float:

@@ -83,3 +83,23 @@ def test_no_values_no_statistics(shape):
 def test_a_scalar_has_no_channels():
     with pytest.raises(ValueError, match="batch_stats: x needs a channel axis"):
         native.batch_stats(np.array(1.0))
+
+
+@pytest.mark.parametrize("rows", (3, 5000))
+def test_a_variance_beyond_the_range_is_infinite(rows):
+    x = values(rows, 2, dtype=np.float64)
+    x[1, 0] = -np.finfo(np.float64).max
+    _, var = native.batch_stats(x)
+    assert var[0] == np.inf and np.isfinite(var[1])
+
+
+@pytest.mark.parametrize("channels", (1, 2, 3))
+def test_many_equal_rows_of_few_channels(channels):
+    """Their roundings all go one way: sums in float must be short."""
+    x = np.full((41_000, channels), 0.1, np.float32)
+    x[::2] = -0.2
+    _, var = native.batch_stats(x)
+    np.testing.assert_allclose(var, exact_stats(x)[1], rtol=1e-6)
+    factors = np.ones((5, channels), np.float32) * [[0], [1], [0], [1], [0]]
+    dbeta = native.batch_norm_backward(np.full_like(x, 0.1), x, factors.astype(np.float32))[2]
+    np.testing.assert_allclose(dbeta, 41_000 * np.float64(np.float32(0.1)), rtol=2e-6)

@@ -137,3 +137,8 @@ def test_bad_arrays():
             native.group_norm(**forward | {"groups": groups})
     with pytest.raises(ValueError, match="group_norm: images of x"):
         native.group_norm(values(2, 0, 4), None, None, 2, 1e-5)
+
+
+def test_eps_is_a_real_number():
+    with pytest.raises(TypeError):
+        native.group_norm(values(1, 2, 4), None, None, 2, 1j)

@@ -110,3 +110,12 @@ def test_bad_arrays():
     refuses(native.layer_norm_backward, backward, "dy", {"more rows": lambda a: np.vstack([a, a])})
     with pytest.raises(ValueError, match="layer_norm: rows of x"):
         native.layer_norm(values(3, 0), None, None, 1e-5)
+
+
+def test_a_variance_beyond_the_range_is_infinite():
+    """Not NaN: the row becomes beta, as its formula says."""
+    x, beta = values(2, 12, dtype=np.float64), values(12, dtype=np.float64)
+    x[0, 3] = -np.finfo(np.float64).max
+    y, _, rstd = native.layer_norm(x, None, beta, 1e-5)
+    assert rstd[0] == 0 and np.array_equal(y[0], beta)
+    assert np.isfinite(y).all()

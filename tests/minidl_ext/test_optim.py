@@ -344,3 +344,13 @@ def test_arrays_that_overlap(name, key, other, offset):
 def test_bad_steps(step):
     with pytest.raises((TypeError, ValueError), match=r"step|integer|float"):
         native.adam_update(**{**small("adam_update"), "step": step})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_without_weight_decay_an_infinite_parameter_stays(name):
+    """As that of a mask is, -inf, whose gradient is 0: 0 * inf does not come into it."""
+    p, g = np.array([-np.inf, 1.0]), np.array([0.0, 0.5])
+    states = {state: [np.zeros(2)] for state in STATES[name]}
+    getattr(native, name)([p], [g], **states, **NUMBERS[name])
+    assert p[0] == -np.inf and p[1] < 1
+    assert all(np.isfinite(arrays[0]).all() for arrays in states.values())

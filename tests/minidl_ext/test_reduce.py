@@ -85,10 +85,12 @@ def test_empty_arrays(shape):
         identical(native.min(x), twin.min(x))
 
 
+@pytest.mark.parametrize("shape", ((3, 0, 2), (0, 0, 0)))
 @pytest.mark.parametrize("name", ("max", "min"))
-def test_nothing_to_reduce(name):
-    with pytest.raises(ValueError, match=rf"{name}: nothing to reduce in shape \(3, 0, 2\)"):
-        getattr(native, name)(np.ones((3, 0, 2), np.float32))
+def test_nothing_to_reduce(name, shape):
+    with pytest.raises(ValueError, match=f"{name}: nothing to reduce in shape") as caught:
+        getattr(native, name)(np.ones(shape, np.float32))
+    assert str(shape) in str(caught.value)
 
 
 @FLOATS

@@ -144,7 +144,7 @@ test_errors = errors_of([
     (lambda: md.split(X, 0), ValueError, "split: axis 0 of size 2", "0 equal parts"),
     (lambda: md.split(X, 1, axis=2), ValueError, "split: axis 2 is out of range for 2 axes"),
     (lambda: md.flip(X, 2), ValueError, "flip: axis 2 is out of range for 2 axes"),
-    (lambda: md.pad(X, 1, "mirror"), ValueError, "pad: mode must be constant, edge", "'mirror'"),
+    (lambda: md.pad(X, 1, "mirror"), ValueError, 'mode must be "constant", "edge"', "'mirror'"),
     (lambda: md.pad(X, ((1, 1),) * 3), ValueError, "pad: pad_width", "for 2 axes"),
     (lambda: md.pad(X, -1), ValueError, "pad: pad_width must not be negative", "-1"),
     (lambda: md.pad(X, "text"), ValueError, "pad: pad_width 'text'"),
