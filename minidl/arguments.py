@@ -6,7 +6,6 @@ import functools
 import numbers
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,12 +77,13 @@ def listed(values: Iterable[Any], where: str, name: str, members: str) -> list[A
         raise TypeError(f"{where}: {name} must be {members}, got {values!r}") from None
 
 
-def path_of(path: Any, where: str) -> Path:
-    """A path; a TypeError for what is none, a ValueError for one that no file can have."""
+def path_of(path: Any, where: str) -> str:
+    """A path as text; a TypeError for what is none, a ValueError for one that no file can have."""
     try:
-        given = Path(path)
+        given = os.fsdecode(path)
     except TypeError:
-        raise TypeError(f"{where}: path must be a str or a path, got {path!r}") from None
-    if "\0" in os.fspath(given):
+        raise TypeError(f"{where}: path must be a str or a path, got a {type(path).__name__}"
+                        ) from None
+    if "\0" in given:
         raise ValueError(f"{where}: path has a null character in it, got {path!r}")
     return given

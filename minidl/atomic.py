@@ -54,6 +54,8 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     old = status(path)
+    if os.fsdecode(path).endswith(os.sep):      # as `open` does; realpath would drop it
+        raise IsADirectoryError(errno.EISDIR, "expected a file, not a folder", os.fspath(path))
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     if not os.path.isdir(folder):

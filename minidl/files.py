@@ -8,9 +8,7 @@ in which arrays are named. How a file is replaced is in `atomic`.
 from __future__ import annotations
 
 import errno
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +51,8 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     ...     md.load(folder + "/state.safetensors")
     {'weight': array([1., 1.]), 'epoch': 3}
     """
+    import json
+
     from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
@@ -83,15 +83,17 @@ def load(path: str | os.PathLike[str]) -> Any:
     ...     md.save(folder + "/dense.safetensors", layer.state_dict())
     ...     layer.load_state_dict(md.load(folder + "/dense.safetensors"))
     """
+    import json
+
     from safetensors import SafetensorError, safe_open
 
     path = path_of(path, "load")
     if status(path) is None:
-        raise FileNotFoundError(errno.ENOENT, "load: there is no such file", os.fspath(path))
+        raise FileNotFoundError(errno.ENOENT, "load: there is no such file", path)
     with open(path, "rb"):      # the package would not name a file that must not be read
         pass
     try:
-        with safe_open(str(path), framework="np") as file:
+        with safe_open(path, framework="np") as file:
             dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name, dtype in dtypes.items()
@@ -202,13 +204,15 @@ def _rebuild(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     raise ValueError(f"unknown kind of value {kind!r}")
 
 
-def _bfloat16_arrays(path: Path) -> dict[str, np.ndarray]:
+def _bfloat16_arrays(path: str) -> dict[str, np.ndarray]:
     """The arrays of bfloat16 in a file, as float32, of which bfloat16 is the upper half."""
     from safetensors import deserialize
 
+    with open(path, "rb") as file:
+        content = file.read()
     return {name: (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16)
             .view(np.float32).reshape(entry["shape"])
-            for name, entry in deserialize(path.read_bytes()) if entry["dtype"] == "BF16"}
+            for name, entry in deserialize(content) if entry["dtype"] == "BF16"}
 
 
 def _dtype_name(code: str) -> str:

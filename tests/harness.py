@@ -295,7 +295,7 @@ def as_nobody(folder, code):
     start = f"""
 import os, sys
 import minidl as md
-import pooch, safetensors.numpy     # from places that only the superuser may read, perhaps
+import json, pooch, safetensors.numpy   # from places that only the superuser may read, perhaps
 from minidl import atomic
 os.chdir(sys.argv[1])
 os.setgroups([])

@@ -383,3 +383,10 @@ def test_a_folder_that_can_be_written_but_not_read(common):
     place.chmod(0o300)
     as_nobody(common, "atomic.replace_file('place/file', 'new')")
     assert (place / "file").read_text() == "new"
+
+
+def test_a_path_of_a_folder_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError) as caught:
+        atomic.replace_file(f"{tmp_path}/new/", b"")
+    assert caught.value.filename == f"{tmp_path}/new/"
+    assert os.listdir(tmp_path) == []
