@@ -128,4 +128,4 @@ def test_choices_lists_and_paths(tmp_path):
     with refuses(ValueError, 'f: x must be "a", "b" or None, got 3'):
         choice(3, ("a", "b", None), "f", "x")
     assert listed((1, 2), "f", "x", "numbers") == [1, 2]
-    assert path_of(tmp_path, "f") == tmp_path
+    assert path_of(tmp_path, "f") == str(tmp_path)
