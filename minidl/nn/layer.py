@@ -16,7 +16,7 @@ from ..changes import writes
 from .hooks import Hook, HookHandle
 from .mode import mode, observers
 from .parameter import Parameter
-from .registry import PLAIN, flatten, replaced
+from .registry import PLAIN, flatten, replaced, told_apart
 from .state import fitting
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Layer:
             elif name.startswith("_"):
                 yield from flatten(f"{type(self).__name__}.{name}", name, value,
                                    (Parameter, Layer))
-            elif isinstance(value, np.ndarray):
+            elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
                 yield name, value
             else:
                 yield from flatten(f"{type(self).__name__}.{name}", name, value,
@@ -156,9 +156,10 @@ class Layer:
                 yield from value._walk(f"{prefix}{name}.", seen)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(name, parameter) of all parameters inside, each parameter once."""
+        """(name, parameter) of all parameters inside, each parameter once. ValueError, as from
+        `state_dict`, where two would have one name: in {1: a, "1": b}."""
         seen = set()
-        for name, value in self._walk():
+        for name, value in told_apart(self, self._walk()):
             if isinstance(value, Parameter) and id(value) not in seen:
                 seen.add(id(value))
                 yield name, value
@@ -169,7 +170,7 @@ class Layer:
 
     def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
         """(name, array) of all buffers inside, such as running statistics."""
-        for name, value in self._walk():
+        for name, value in told_apart(self, self._walk()):
             if not isinstance(value, Parameter):
                 yield name, value
 
@@ -179,7 +180,7 @@ class Layer:
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """(name, layer) of this layer (named "") and all inside it, each once."""
-        return self._named_layers(prefix, set())
+        yield from told_apart(self, self._named_layers(prefix, set()))
 
     def _named_layers(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
         seen.add(id(self))
@@ -313,7 +314,7 @@ class Layer:
 
     def _memory(self) -> Iterator[tuple[str, str, np.ndarray]]:
         """(name, kind, array) of each parameter and buffer."""
-        for name, value in self._walk():
+        for name, value in told_apart(self, self._walk()):
             if isinstance(value, Parameter):
                 yield name, "parameter", value.data
             else:
