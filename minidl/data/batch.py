@@ -78,9 +78,8 @@ def _stacked(dataset: Any, rows: Sequence[int]) -> tuple[list[np.ndarray], bool]
     for i, row in enumerate(rows):
         item = dataset[row]
         if i == 0:
-            alone, count = not isinstance(item, (tuple, list)), 1
-            if not alone:
-                count = len(item)
+            alone = not isinstance(item, (tuple, list))
+            count = 1 if alone else len(item)
         if alone:
             item = (item,)
         if not isinstance(item, (tuple, list)) or len(item) != count or not item:
