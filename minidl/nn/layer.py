@@ -16,7 +16,7 @@ from ..changes import writes
 from .hooks import Hook, HookHandle
 from .mode import mode, observers
 from .parameter import Parameter
-from .registry import PLAIN, flatten, replaced, told_apart
+from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, told_apart
 from .state import fitting
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Layer:
     first name.
 
     An array, number or plain tensor assigned over a parameter is a TypeError: it would no longer
-    learn. `training` is True or False; `predict` and others set it for their own thread only.
+    learn. So is an array or plain tensor over a child, a plain tensor over a buffer, and a layer
+    or parameter as an attribute of the class, which all its layers would share. `training` is True or False; `predict` and others set it for their own thread only.
 
     >>> class Net(nn.Layer):
     ...     def __init__(self, parent=None):
@@ -68,14 +69,14 @@ class Layer:
         if isinstance(cls.__dict__.get("training"), bool):
             raise TypeError(f"class {cls.__name__}: training is set for a layer, not for a class: "
                             f"write self.training = {cls.__dict__['training']} in __init__")
+        for name, value in cls.__dict__.items():
+            refuse_of_class(cls.__name__, name, value, (Parameter, Layer))
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = self.__dict__.get(name)
-        if (held is not None and isinstance(held, Parameter) and value is not None
+        if (type(held) not in PLAIN and type(held) is not type(value)
                 and not isinstance(value, (Parameter, Layer))):
-            raise TypeError(f"{type(self).__name__}.{name} is a Parameter, and a "
-                            f"{type(value).__name__} in its place would not learn: write "
-                            f"{name}.data = ... for new values, or {name} = nn.Parameter(...)")
+            refuse_over(f"{type(self).__name__}.{name}", held, value)
         _set(self, name, value)
 
     @cached_property

@@ -26,7 +26,8 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
             if not isinstance(output, Tensor):
                 raise TypeError(f"predict: {type(model).__name__} returns a "
                                 f"{type(output).__name__}, not a tensor")
-            # A copy: a model may return its input, which the next batch may overwrite, or a parameter.
+            # A copy: a model may return a parameter, or its input, which the next batch may
+            # overwrite.
             outputs.append(np.array(output.data))
     if not outputs:
         raise ValueError(f"predict: x, a {type(x).__name__}, has no batch")

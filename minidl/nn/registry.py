@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..tensor import Tensor
+from .parameter import Parameter
+
 if TYPE_CHECKING:
     from .layer import Layer
 
@@ -22,10 +25,10 @@ def flatten(where: str, name: str, value: Any, kinds: tuple[type, ...],
 
     `around` holds the ids of the containers that the value is in.
     """
-    if isinstance(value, np.ndarray) and value.dtype.hasobject:
-        if any(isinstance(v, kinds) and not isinstance(v, np.ndarray) for v in value.flat):
-            raise TypeError(f"{where} is a NumPy array of layers or parameters, in which they "
-                            f"would not be found: use a list")
+    if (isinstance(value, np.ndarray) and value.dtype.hasobject
+            and any(isinstance(v, kinds) and not isinstance(v, np.ndarray) for v in value.flat)):
+        raise TypeError(f"{where} is a NumPy array of layers or parameters, in which they would "
+                        f"not be found: use a list")
     if isinstance(value, kinds):
         yield name, value
     elif isinstance(value, (list, tuple, deque, dict)):
@@ -57,6 +60,34 @@ def replaced(value: Any, f: Callable[[Any], Any], around: tuple[int, ...] = ()) 
     else:
         return f(value)
     return value
+
+
+def refuse_over(where: str, held: Any, value: Any) -> None:
+    """TypeError where an attribute would silently cease to be a part: what is neither a parameter
+    nor a layer, over one that is held."""
+    from .layer import Layer
+
+    array = isinstance(value, (np.ndarray, Tensor))
+    name, given = where.rpartition(".")[2], type(value).__name__
+    if isinstance(held, Parameter) and value is not None:
+        raise TypeError(f"{where} is a Parameter, and a {given} in its place would not learn: "
+                        f"write {name}.data = ... for new values, or {name} = nn.Parameter(...)")
+    if isinstance(held, Layer) and array:
+        raise TypeError(f"{where} is a layer ({type(held).__name__}), whose parameters would get "
+                        f"lost with a {given} in its place: set {name} to None first, if that is "
+                        f"meant")
+    if isinstance(held, np.ndarray) and isinstance(value, Tensor) and not name.startswith("_"):
+        raise TypeError(f"{where} is a buffer, and a Tensor in its place would not be saved: "
+                        f"write {name}[...] = ... for new values, or give an array "
+                        f"(tensor.data.copy())")
+
+
+def refuse_of_class(cls: str, name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    """TypeError for a layer or parameter that is an attribute of a class."""
+    for _, part in flatten(f"{cls}.{name}", name, value, kinds):
+        raise TypeError(f"class {cls}: {name} holds a {type(part).__name__} as an attribute of "
+                        f"the class, which is no part of its layers: write self.{name} = ... in "
+                        f"__init__")
 
 
 def told_apart(layer: Layer, named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
