@@ -42,7 +42,8 @@ class Layer:
 
     An array, number or plain tensor assigned over a parameter is a TypeError: it would no longer
     learn. So is an array or plain tensor over a child, a plain tensor over a buffer, and a layer
-    or parameter as an attribute of the class, which all its layers would share. `training` is True or False; `predict` and others set it for their own thread only.
+    or parameter as an attribute of the class, which would be part of none of its layers.
+    `training` is True or False; `predict` and others set it for their own thread only.
 
     >>> class Net(nn.Layer):
     ...     def __init__(self, parent=None):

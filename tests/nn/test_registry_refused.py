@@ -1,5 +1,8 @@
 """What a layer refuses to hold, since it would get lost: names twice, and parts in wrong places."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,6 @@ import minidl as md
 from minidl import nn
 from tests.harness import refuses
 from tests.nn.test_registry import Everything, parameter
-
 
 # Names that collide
 
@@ -117,3 +119,31 @@ def test_other_attributes_of_a_class():
         table = np.zeros(2)
 
     assert Net().state_dict() == {}
+
+
+# Parameters
+
+class Tagged(nn.Parameter):
+    """A subclass, which may have attributes of its own."""
+
+
+def test_a_parameter_has_no_attributes_but_its_own():
+    p = parameter(2)
+    with pytest.raises(AttributeError, match="require_grad"):
+        p.require_grad = False
+    p.requires_grad = False
+    tagged = Tagged([1.0])
+    tagged.tag = "a"
+    for twin in (copy.copy(tagged), copy.deepcopy(tagged), pickle.loads(pickle.dumps(tagged))):
+        assert type(twin) is Tagged and twin.tag == "a" and twin.learned is None
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy,
+                                    lambda p: pickle.loads(pickle.dumps(p))])
+def test_copies_of_a_parameter_keep_what_it_is(copied):
+    layer = nn.Dense(2, 2).freeze()
+    twin = copied(layer.weight)
+    assert twin.learned is True and not twin.requires_grad and not twin.constant
+    layer.bias.fix()
+    twin = copied(layer.bias)
+    assert twin.constant and not twin.data.flags.writeable
