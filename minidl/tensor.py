@@ -376,7 +376,8 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
     t = cls.__new__(cls)
     Tensor.__init__(t, array, requires_grad)
     if attributes:
-        t.__dict__.update(attributes)
+        for name, value in attributes.items():
+            setattr(t, name, value)
         if attributes.get("constant"):      # see Parameter.fix: copies of arrays forget it
             t._values().flags.writeable = False
     return t

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..arrays import plain_array
 from .dataset import ArrayDataset
 
@@ -43,18 +44,17 @@ def arrays_of(dataset: Any) -> tuple[np.ndarray, ...]:
     return ()
 
 
-def gather(dataset: Any, rows: np.ndarray) -> tuple[list[np.ndarray], bool]:
+def gather(dataset: Any, rows: range | np.ndarray) -> tuple[list[np.ndarray], bool]:
     """The arrays of some items, copied since a transform may change them: images, then labels and
-    what else there is; and whether the images are alone."""
+    what else there is; and whether the images are alone. MemoryError for more than there is."""
     if arrays := arrays_of(dataset):
-        columns = [array[rows] for array in arrays]
+        for array in arrays:
+            _check_memory(len(rows), array)
+        columns = [array[rows] if isinstance(rows, np.ndarray)
+                   else np.array(array[rows.start:rows.stop]) for array in arrays]
         alone = len(columns) == 1
     else:
-        numbers = rows.tolist()
-        items = [dataset[row] for row in numbers]
-        alone = not isinstance(items[0], (tuple, list))
-        columns = [_stacked(column, numbers, part) for part, column in
-                   enumerate([items] if alone else _columns(items, numbers))]
+        columns, alone = _stacked(dataset, rows.tolist() if isinstance(rows, np.ndarray) else rows)
     # Indexing may give another order of axes, and files another order of bytes.
     columns = [np.ascontiguousarray(a, a.dtype.newbyteorder("=")).reshape(a.shape)
                for a in columns]
@@ -62,38 +62,66 @@ def gather(dataset: Any, rows: np.ndarray) -> tuple[list[np.ndarray], bool]:
                            for a in columns[1:]], alone
 
 
-def _columns(items: Sequence[Any], rows: Sequence[int]) -> list[Sequence[Any]]:
-    """What stands in each place of items (image, label, ...)."""
-    first = items[0]
-    for item, row in zip(items, rows, strict=True):
-        if not isinstance(item, (tuple, list)) or len(item) != len(first) or not item:
+def _check_memory(count: int, like: np.ndarray) -> None:
+    """MemoryError at once for a batch that cannot be, rather than after a long while."""
+    kernels.check_shape("DataLoader: a batch", (count, *like.shape[1:]), like.dtype)
+
+
+def _stacked(dataset: Any, rows: Sequence[int]) -> tuple[list[np.ndarray], bool]:
+    """The arrays of items that have to be asked for, and whether they are images alone.
+
+    Each is copied as it comes: a data set may fill one array of its own for every item.
+    """
+    columns: list[np.ndarray] = []
+    images: np.dtype | None = None
+    alone, count = False, 0
+    for i, row in enumerate(rows):
+        item = dataset[row]
+        if i == 0:
+            alone = not isinstance(item, (tuple, list))
+            count = 1 if alone else len(item)
+        if alone:
+            item = (item,)
+        if not isinstance(item, (tuple, list)) or len(item) != count or not item:
             raise TypeError(f"dataset[{row}] must be a tuple (image, label, ...) of "
-                            f"{max(len(first), 1)} as dataset[{rows[0]}], not {_described(item)}")
-    return list(zip(*items, strict=True))
+                            f"{max(count, 1)} as dataset[{rows[0]}], not {_described(item)}")
+        for part, value in enumerate(item):
+            array = _part(value, row, part)
+            if i == 0:
+                _check_memory(len(rows), array[None])
+                columns.append(np.empty((len(rows), *array.shape), array.dtype))
+                images = columns[0].dtype
+            column = columns[part]
+            if array.shape != column.shape[1:]:
+                raise ValueError(f"{_what(part)}dataset[{row}] has the shape {array.shape}, that "
+                                 f"of dataset[{rows[0]}] {column.shape[1:]}: those of one batch "
+                                 f"must have one shape; resize, crop or pad them in the data set")
+            if array.dtype != column.dtype:
+                if part == 0 and (array.dtype == np.uint8) != (images == np.uint8):
+                    raise TypeError(f"{_what(part)}dataset[{row}] is {array.dtype}, that of "
+                                    f"dataset[{rows[0]}] {images}: only uint8 images are divided "
+                                    f"by 255, so those of one data set must be all uint8 or none")
+                common = np.result_type(array.dtype, column.dtype)
+                if common != column.dtype:
+                    column = columns[part] = column.astype(common)
+            column[i] = array
+    return columns, alone
 
 
-def _stacked(values: Sequence[Any], rows: Sequence[int], part: int) -> np.ndarray:
-    """One array of the values in one place of several items."""
-    what = "the image of " if part == 0 else f"part {part} of "
-    arrays: list[np.ndarray] = []
-    for value, row in zip(values, rows, strict=True):
-        try:
-            array = plain_array(value)
-        except ValueError as error:
-            raise ValueError(f"{what}dataset[{row}] is no array: {error}") from None
-        if array.dtype.kind not in ("biuf" if part == 0 else "biufUS"):
-            raise TypeError(f"dataset[{row}] must be an image, or a tuple (image, label, ...), of "
-                            f"numbers; {what}it is {_described(value)}")
-        if arrays and array.shape != arrays[0].shape:
-            raise ValueError(f"{what}dataset[{row}] has the shape {array.shape}, that of "
-                             f"dataset[{rows[0]}] {arrays[0].shape}: those of one batch must have "
-                             f"one shape; resize, crop or pad them in the data set")
-        if part == 0 and arrays and (array.dtype == np.uint8) != (arrays[0].dtype == np.uint8):
-            raise TypeError(f"{what}dataset[{row}] is {array.dtype}, that of dataset[{rows[0]}] "
-                            f"{arrays[0].dtype}: only uint8 images are divided by 255, so those of "
-                            f"one data set must be all uint8 or none")
-        arrays.append(array)
-    return np.stack(arrays)
+def _what(part: int) -> str:
+    return "the image of " if part == 0 else f"part {part} of "
+
+
+def _part(value: Any, row: int, part: int) -> np.ndarray:
+    """What stands in one place of an item, as an array."""
+    try:
+        array = plain_array(value)
+    except ValueError as error:
+        raise ValueError(f"{_what(part)}dataset[{row}] is no array: {error}") from None
+    if array.dtype.kind not in ("biuf" if part == 0 else "biufUS"):
+        raise TypeError(f"dataset[{row}] must be an image, or a tuple (image, label, ...), of "
+                        f"numbers; {_what(part)}it is {_described(value)}")
+    return array
 
 
 def _described(value: Any) -> str:

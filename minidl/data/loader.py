@@ -163,7 +163,10 @@ class DataLoader:
 
     def _iterate(self, seed: int, position: _Position) -> Iterator[Any]:
         count = len(self.dataset)
-        order = _rng(seed, position.epoch).permutation(count) if self.shuffle else np.arange(count)
+        order: range | np.ndarray = range(count)
+        if self.shuffle:
+            kernels.check_shape("DataLoader: the order", (count,), np.int64)
+            order = _rng(seed, position.epoch).permutation(count)
         make = partial(self._batch, seed, position.epoch, order)
         numbers = range(position.batches, len(self))
         with closing(prefetched(make, numbers, self.prefetch)) as batches:
@@ -172,7 +175,7 @@ class DataLoader:
                 yield batch
         position.epoch, position.batches, position.begun = position.epoch + 1, 0, False
 
-    def _batch(self, seed: int, epoch: int, order: np.ndarray, number: int) -> Any:
+    def _batch(self, seed: int, epoch: int, order: range | np.ndarray, number: int) -> Any:
         """Batch `number` of an epoch; runs in the thread, so it changes nothing of the loader."""
         start = number * self.batch_size
         (images, *rest), alone = gather(self.dataset, order[start : start + self.batch_size])

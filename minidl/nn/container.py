@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..arguments import listed
+from ..arrays import array_like, plain_array
+from ..tensor import Tensor
 from .layer import Layer
 
 
@@ -54,8 +57,9 @@ class LayerList(Layer):
 class Sequential(LayerList):
     """Layers applied one after another: given one by one, or as one list.
 
-    A function of one tensor may stand among them: it becomes a `Lambda`. An error of a layer says
-    which: "layer 2, Dense: ...". TypeError for what is neither.
+    A function of one tensor may stand among them: it becomes a `Lambda`. An array of numbers
+    becomes a tensor first. An error of a layer says which: "layer 2, Dense: ...". TypeError for
+    what is neither.
 
     >>> model = nn.Sequential(nn.Dense(4, 3), md.relu, nn.Dense(3, 2))
     >>> model(md.zeros(8, 4)).shape
@@ -77,6 +81,8 @@ class Sequential(LayerList):
         super().append(layer)               # type: ignore[arg-type]
 
     def forward(self, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            x = _wrapped(x)
         for i, layer in enumerate(self._layers):
             try:
                 x = layer(x)
@@ -84,6 +90,14 @@ class Sequential(LayerList):
                 _name_layer(error, f"layer {i}, {type(layer).__name__}")
                 raise
         return x
+
+
+def _wrapped(x: Any) -> Any:
+    """Arrays of numbers as tensors; all else as it is, since a first layer may take anything."""
+    if isinstance(x, Tensor) or not array_like(x):
+        return x
+    array = plain_array(x)
+    return Tensor(array) if array.dtype.kind in "fiub" else x
 
 
 def _name_layer(error: Exception, name: str) -> None:
@@ -105,8 +119,9 @@ def _named(value: Any) -> str:
 class Lambda(Layer):
     """y = function(x), a function of tensors as a layer; it is pickled if the function can be.
 
-    A function learns nothing: what it calls is no part of the layer. TypeError for what is no
-    function, and for a method of a layer, whose parameters would get lost.
+    A function learns nothing: what it calls is no part of the layer. Arrays of numbers that it is
+    called with become tensors first. TypeError for what is no function, and for a method of a
+    layer or a functools.partial of one, whose parameters would get lost.
 
     >>> nn.Lambda(md.exp)(md.tensor([0.]))
     tensor([1.])
@@ -116,15 +131,20 @@ class Lambda(Layer):
         super().__init__()
         if not callable(function) or isinstance(function, (type, Layer)):
             raise TypeError(f"Lambda: needs a function, got {_named(function)}")
-        owner = getattr(function, "__self__", None)
+        inner = function
+        while isinstance(inner, partial):
+            inner = inner.func
+        owner = inner if isinstance(inner, Layer) else getattr(inner, "__self__", None)
         if isinstance(owner, Layer):
-            raise TypeError(f"Lambda: {function.__name__} is a method of the layer "
-                            f"{type(owner).__name__}, whose parameters would not be found: give "
-                            f"the layer itself")
+            what = "a functools.partial of" if inner is owner else f"{inner.__name__}, a method of"
+            raise TypeError(f"Lambda: got {what} the layer {type(owner).__name__}, whose "
+                            f"parameters would not be found: give the layer itself"
+                            + (", or write a Layer whose forward calls it with the arguments"
+                               if inner is not function else ""))
         self.function = function
 
     def forward(self, *inputs: Any) -> Any:
-        return self.function(*inputs)
+        return self.function(*[x if isinstance(x, Tensor) else _wrapped(x) for x in inputs])
 
     def extra_repr(self) -> str:
         function = getattr(self.function, "func", self.function)     # of a functools.partial
@@ -139,4 +159,4 @@ class Identity(Layer):
     """
 
     def forward(self, x: Any, mask: Any = None) -> Any:
-        return x
+        return x if isinstance(x, Tensor) else _wrapped(x)

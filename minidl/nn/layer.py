@@ -17,7 +17,7 @@ from ..changes import writes
 from .hooks import Hook, HookHandle
 from .mode import mode, observers
 from .parameter import Parameter
-from .registry import PLAIN, flatten, replaced
+from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, told_apart
 from .state import fitting
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class Layer:
     first name.
 
     An array, number or plain tensor assigned over a parameter is a TypeError: it would no longer
-    learn. `training` is True or False; `predict` and others set it for their own thread only.
+    learn. So is an array or plain tensor over a child, a plain tensor over a buffer, and a layer
+    or parameter as an attribute of the class, which would be part of none of its layers.
+    `training` is True or False; `predict` and others set it for their own thread only.
 
     >>> class Net(nn.Layer):
     ...     def __init__(self, parent=None):
@@ -69,14 +71,14 @@ class Layer:
         if isinstance(cls.__dict__.get("training"), bool):
             raise TypeError(f"class {cls.__name__}: training is set for a layer, not for a class: "
                             f"write self.training = {cls.__dict__['training']} in __init__")
+        for name, value in cls.__dict__.items():
+            refuse_of_class(cls.__name__, name, value, (Parameter, Layer))
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = self.__dict__.get(name)
-        if (held is not None and isinstance(held, Parameter) and value is not None
+        if (type(held) not in PLAIN and type(held) is not type(value)
                 and not isinstance(value, (Parameter, Layer))):
-            raise TypeError(f"{type(self).__name__}.{name} is a Parameter, and a "
-                            f"{type(value).__name__} in its place would not learn: write "
-                            f"{name}.data = ... for new values, or {name} = nn.Parameter(...)")
+            refuse_over(f"{type(self).__name__}.{name}", held, value)
         _set(self, name, value)
 
     @cached_property
@@ -140,7 +142,7 @@ class Layer:
             elif name.startswith("_"):
                 yield from flatten(f"{type(self).__name__}.{name}", name, value,
                                    (Parameter, Layer))
-            elif isinstance(value, np.ndarray):
+            elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
                 yield name, value
             else:
                 yield from flatten(f"{type(self).__name__}.{name}", name, value,
@@ -157,9 +159,10 @@ class Layer:
                 yield from value._walk(f"{prefix}{name}.", seen)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(name, parameter) of all parameters inside, each parameter once."""
+        """(name, parameter) of all parameters inside, each parameter once. ValueError, as from
+        `state_dict`, where two would have one name: in {1: a, "1": b}."""
         seen = set()
-        for name, value in self._walk():
+        for name, value in told_apart(self, self._walk()):
             if isinstance(value, Parameter) and id(value) not in seen:
                 seen.add(id(value))
                 yield name, value
@@ -170,7 +173,7 @@ class Layer:
 
     def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
         """(name, array) of all buffers inside, such as running statistics."""
-        for name, value in self._walk():
+        for name, value in told_apart(self, self._walk()):
             if not isinstance(value, Parameter):
                 yield name, value
 
@@ -180,7 +183,7 @@ class Layer:
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """(name, layer) of this layer (named "") and all inside it, each once."""
-        return self._named_layers(prefix, set())
+        yield from told_apart(self, self._named_layers(prefix, set()))
 
     def _named_layers(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
         seen.add(id(self))
@@ -314,7 +317,7 @@ class Layer:
 
     def _memory(self) -> Iterator[tuple[str, str, np.ndarray]]:
         """(name, kind, array) of each parameter and buffer."""
-        for name, value in self._walk():
+        for name, value in told_apart(self, self._walk()):
             if isinstance(value, Parameter):
                 yield name, "parameter", value.data
             else:

@@ -12,15 +12,29 @@ from ..tensor import Tensor
 class Parameter(Tensor):
     """A tensor that a layer learns: a leaf that requires a gradient.
 
+    Like a tensor it has no other attributes than its own, so that a misspelt one is an error; a
+    subclass may have more.
+
     >>> nn.Parameter([1., 2.])
     Parameter([1., 2.])
     """
 
-    constant: bool = False      # read-only, of a model that nn.fold made
-    learned: bool | None = None     # requires_grad before Layer.freeze, until Layer.unfreeze
+    __slots__ = ("constant", "learned")
+
+    constant: bool          # read-only, of a model that nn.fold made
+    learned: bool | None    # requires_grad before Layer.freeze, until Layer.unfreeze
+
+    def __new__(cls, *args: Any, **options: Any) -> Parameter:
+        p = super().__new__(cls)
+        p.constant, p.learned = False, None
+        return p
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (*given, attributes) = super().__reduce__()
+        return rebuild, (*given, {**attributes, "constant": self.constant, "learned": self.learned})
 
     def fix(self) -> None:
         """Learn no more: no gradient, and nobody can write to the array, nor to that of a copy."""

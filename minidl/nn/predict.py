@@ -26,11 +26,12 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
             if not isinstance(output, Tensor):
                 raise TypeError(f"predict: {type(model).__name__} returns a "
                                 f"{type(output).__name__}, not a tensor")
-            outputs.append(output.data)
+            # A copy: a model may return a parameter, or its input, which the next batch may
+            # overwrite.
+            outputs.append(np.array(output.data))
     if not outputs:
         raise ValueError(f"predict: x, a {type(x).__name__}, has no batch")
-    # A copy: a model may return its input, or a parameter, which are not for the caller to change.
-    return np.concatenate(outputs) if len(outputs) > 1 else outputs[0].copy()
+    return np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
 
 
 def model_input(model: Layer, x: Any) -> Tensor:

@@ -54,6 +54,9 @@ class _Recurrent(Layer):
     def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
         x = self._sequences(x)
         states = self._states(state, x)
+        examples, steps, _ = x.shape
+        if examples == 0:
+            x = x[:, :1]        # no step computes anything, whatever their number
         directions = 2 if self.bidirectional else 1
         x = ops.transpose(x, (1, 0, 2))             # time first, as the cells want it
         for layer in range(self.num_layers):
@@ -65,7 +68,10 @@ class _Recurrent(Layer):
                 outputs.append(output)
             x = outputs[0] if directions == 1 else ops.concatenate(outputs, axis=2)
         last = tuple([ops.stack(part) for part in zip(*states, strict=True)])
-        return ops.transpose(x, (1, 0, 2)), last if len(last) > 1 else last[0]
+        x = ops.transpose(x, (1, 0, 2))
+        if examples == 0:
+            x = ops.reshape(x, (0, steps, x.shape[2]))
+        return x, last if len(last) > 1 else last[0]
 
     def _sequences(self, x: Any) -> Tensor:
         """x, if it is what the layer takes."""

@@ -3,41 +3,124 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from .parameter import Parameter
+
+if TYPE_CHECKING:
+    from .layer import Layer
 
 PLAIN = frozenset((int, float, bool, str, type(None)))      # types of attributes that hold nothing
 
 
-def flatten(where: str, name: str, value: Any, kinds: tuple[type, ...]
-            ) -> Iterator[tuple[str, Any]]:
+def flatten(where: str, name: str, value: Any, kinds: tuple[type, ...],
+            around: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
     """(dotted name, object) of the objects of some kinds in a value, and in lists, tuples and
-    dicts of them. TypeError for a set of them, which has no order and so no names."""
+    dicts of them; one that holds itself is not entered again. TypeError for a set of them, which
+    has no order and so no names, and for layers in a NumPy array.
+
+    `around` holds the ids of the containers that the value is in.
+    """
+    if (isinstance(value, np.ndarray) and value.dtype.hasobject
+            and any(isinstance(v, kinds) and not isinstance(v, np.ndarray) for v in value.flat)):
+        raise TypeError(f"{where} is a NumPy array of layers or parameters, in which they would "
+                        f"not be found: use a list")
     if isinstance(value, kinds):
         yield name, value
-    elif isinstance(value, (list, tuple, deque)):
-        for i, item in enumerate(value):
+    elif isinstance(value, (list, tuple, deque, dict)):
+        if id(value) in around:
+            return
+        around = (*around, id(value))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             if type(item) not in PLAIN:
-                yield from flatten(where, f"{name}.{i}", item, kinds)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from flatten(where, f"{name}.{key}", item, kinds)
+                yield from flatten(where, f"{name}.{key}", item, kinds, around)
     elif isinstance(value, (set, frozenset)) and any(isinstance(v, kinds) for v in value):
         raise TypeError(f"{where} is a set of layers or parameters, which has no order: use a list")
 
 
-def replaced(value: Any, f: Callable[[Any], Any]) -> Any:
+def replaced(value: Any, f: Callable[[Any], Any], around: tuple[int, ...] = ()) -> Any:
     """f(value); of lists, tuples and dicts, as `flatten` looks into them, f of what is inside."""
+    if id(value) in around:
+        return value
+    inner = (*around, id(value))
     if isinstance(value, (list, deque)):
         for i, item in enumerate(value):
-            value[i] = replaced(item, f)
+            value[i] = replaced(item, f, inner)
     elif isinstance(value, dict):
         for key in value:
-            value[key] = replaced(value[key], f)
+            value[key] = replaced(value[key], f, inner)
     elif isinstance(value, tuple):
-        items = [replaced(item, f) for item in value]
+        items = [replaced(item, f, inner) for item in value]
         if any(new is not old for new, old in zip(items, value, strict=True)):
             return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     else:
         return f(value)
     return value
+
+
+def refuse_over(where: str, held: Any, value: Any) -> None:
+    """TypeError where an attribute would silently cease to be a part: what is neither a parameter
+    nor a layer, over one that is held."""
+    from .layer import Layer
+
+    array = isinstance(value, (np.ndarray, Tensor))
+    name, given = where.rpartition(".")[2], type(value).__name__
+    if isinstance(held, Parameter) and value is not None:
+        raise TypeError(f"{where} is a Parameter, and a {given} in its place would not learn: "
+                        f"write {name}.data = ... for new values, or {name} = nn.Parameter(...)")
+    if isinstance(held, Layer) and array:
+        raise TypeError(f"{where} is a layer ({type(held).__name__}), whose parameters would get "
+                        f"lost with a {given} in its place: set {name} to None first, if that is "
+                        f"meant")
+    if isinstance(held, np.ndarray) and isinstance(value, Tensor) and not name.startswith("_"):
+        raise TypeError(f"{where} is a buffer, and a Tensor in its place would not be saved: "
+                        f"write {name}[...] = ... for new values, or give an array "
+                        f"(tensor.data.copy())")
+
+
+def refuse_of_class(cls: str, name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    """TypeError for a layer or parameter that is an attribute of a class."""
+    for _, part in flatten(f"{cls}.{name}", name, value, kinds):
+        raise TypeError(f"class {cls}: {name} holds a {type(part).__name__} as an attribute of "
+                        f"the class, which is no part of its layers: write self.{name} = ... in "
+                        f"__init__")
+
+
+def told_apart(layer: Layer, named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """What a walk through a layer names; ValueError where one name stands for two objects, of
+    which a file would hold one only."""
+    known: dict[str, Any] = {}
+    for name, value in named:
+        if known.setdefault(name, value) is not value:
+            places = [_place(layer, found, type(layer).__name__, set())
+                      for found in (known[name], value)]
+            raise ValueError(f"{type(layer).__name__}: {places[0]} and {places[1]} would both be "
+                             f"named {name!r}, and a state would hold only one of them: rename one")
+        yield name, value
+
+
+def _place(held: Any, wanted: Any, place: str, seen: set[int]) -> str | None:
+    """Where an object stands in a layer, as one would write it in Python."""
+    if held is wanted:
+        return place
+    if type(held) in PLAIN or id(held) in seen:
+        return None
+    seen.add(id(held))
+    inside: Iterable[tuple[str, Any]] = ()
+    if isinstance(held, dict):
+        inside = [(f"[{key!r}]", item) for key, item in held.items()]
+    elif isinstance(held, (list, tuple, deque)):
+        inside = [(f"[{i}]", item) for i, item in enumerate(held)]
+    elif hasattr(held, "named_parameters"):
+        inside = [("" if name == "_layers" else
+                   f".{name}" if name.isidentifier() else f".__dict__[{name!r}]", item)
+                  for name, item in held.__dict__.items() if name != "unregistered"]
+    for step, item in inside:
+        found = _place(item, wanted, place + step, seen)
+        if found is not None:
+            return found
+    return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..tensor import Tensor
+from .registry import told_apart
 
 if TYPE_CHECKING:
     from .layer import Layer
@@ -31,7 +32,7 @@ def fitting(layer: Layer, state: Any, strict: bool) -> dict[str, np.ndarray]:
     if not isinstance(state, Mapping):
         raise TypeError(f"{where}: state must be a dict of arrays, "
                         f"got {type(state).__name__}")
-    own = dict(layer._walk())
+    own = dict(told_apart(layer, layer._walk()))
     given = {}
     for name, value in state.items():
         try:

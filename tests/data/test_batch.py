@@ -91,6 +91,56 @@ def test_the_item_that_is_named_is_that_of_the_data_set():
         list(DataLoader(list(zip(images, range(9), strict=True)), 4))
 
 
+@pytest.mark.parametrize("values, dtype", [([1, 2.5], np.float32), ([2.5, 1], np.float32),
+                                           (["a", "long"], "U4"), (["long", "a"], "U4")])
+def test_parts_of_several_dtypes_have_a_common_one(values, dtype):
+    items = [(np.zeros(1, np.float32), np.array(v, np.float32) if v == 2.5 else
+              np.array(v, np.int8) if v == 1 else v) for v in values]
+    labels = first(items)[1]
+    assert labels.dtype == dtype and labels.tolist() == values
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("alone", [False, True])
+def test_items_that_fill_one_array_again_and_again(shuffle, alone):
+    class Reused:
+        image, label = np.zeros((2, 2), np.float32), np.zeros((), int)
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            self.image[...] = self.label[...] = index
+            return self.image if alone else (self.image, self.label)
+
+    batch = first(Reused(), shuffle=shuffle)
+    images, labels = (batch, None) if alone else batch
+    assert sorted(images.data[:, 0, 0].tolist()) == list(range(5))
+    if labels is not None:
+        assert labels.tolist() == images.data[:, 1, 1].tolist()
+
+
+def test_a_batch_beyond_memory():
+    huge = np.broadcast_to(np.float32(0), (10**9, 10**6))
+
+    class Items:
+        def __len__(self):
+            return 10**9
+
+        def __getitem__(self, index):
+            return huge[0]
+
+    for dataset in (ArrayDataset(huge), Items()):
+        with pytest.raises(MemoryError, match="DataLoader: a batch"):
+            first(dataset, 10**9)
+
+
+def test_a_batch_in_order_is_a_copy():
+    images = np.ones((3, 2), np.float32)
+    first(ArrayDataset(images)).data[...] = 2
+    assert (images == 1).all()
+
+
 # Transforms that keep what they return
 
 class Keeping:

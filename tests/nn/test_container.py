@@ -114,8 +114,13 @@ def test_functions_among_layers():
 
 def test_functions_that_would_lose_parameters():
     layer = nn.Dense(2, 2)
-    with refuses(TypeError, "forward", "method of the layer Dense", "give the layer itself"):
+    with refuses(TypeError, "forward", "a method of the layer Dense", "give the layer itself"):
         nn.Sequential(layer.forward)
+    for wrapped in (functools.partial(layer), functools.partial(functools.partial(layer), 1)):
+        with refuses(TypeError, "partial of the layer Dense", "give the layer itself", "forward"):
+            nn.Sequential(wrapped)
+    with refuses(TypeError, "forward, a method of the layer Dense", "give the layer itself"):
+        nn.Lambda(functools.partial(layer.forward))
     for stranger in (nn.ReLU, layer, 3):
         with refuses(TypeError, "Lambda: needs a function"):
             nn.Lambda(stranger)
@@ -124,3 +129,28 @@ def test_functions_that_would_lose_parameters():
 def test_errors_of_a_function_name_its_place():
     with refuses(ValueError, "layer 1, Lambda: "):
         nn.Sequential(nn.Dense(2, 2), lambda x: x.reshape(7))(uniform(1, 2))
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Sequential(lambda x: x.exp()),
+                                  lambda: nn.Lambda(lambda x: x.exp()),
+                                  lambda: nn.Sequential(nn.Identity(), lambda x: x.exp())])
+def test_functions_get_tensors(make):
+    x = uniform(2, 3)
+    np.testing.assert_allclose(make()(x).data, np.exp(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [nn.Sequential, nn.Identity, lambda: nn.Lambda(lambda x: x)])
+def test_arrays_become_tensors_and_all_else_is_left(make):
+    layer = make()
+    for array in (uniform(2), np.arange(3), np.float64(2)):
+        y = layer(array)
+        assert isinstance(y, md.Tensor) and y.dtype == array.dtype
+        np.testing.assert_array_equal(y.data, array)
+    for other in ((md.ones(2), None), "text", np.array(["text"]), {"a": 1}):
+        assert layer(other) is other
+
+
+def test_a_function_of_several_arrays():
+    a, b = uniform(2, 3), uniform(2, 3, seed=1)
+    y = nn.Lambda(lambda a, b: a.exp() + b.exp())(a, b)
+    np.testing.assert_allclose(y.data, np.exp(a) + np.exp(b), rtol=1e-5)

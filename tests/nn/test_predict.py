@@ -130,3 +130,41 @@ def test_the_result_is_the_callers_own():
     nn.Identity().predict(x)[...] = 9
     nn.Identity().predict(md.tensor(x))[...] = 9
     np.testing.assert_array_equal(x, before)
+
+
+VIEWS = {"identity": nn.Identity, "empty": nn.Sequential, "flatten": nn.Flatten,
+         "reshape": lambda: nn.Lambda(lambda x: md.reshape(x, (-1, 2)))}
+
+
+@pytest.mark.parametrize("make", VIEWS.values(), ids=VIEWS)
+def test_batches_that_are_overwritten(make):
+    def batches():
+        buffer = np.zeros((2, 2), np.float32)
+        for i in range(3):
+            buffer[...] = i
+            yield buffer
+
+    np.testing.assert_array_equal(make().predict(batches()), np.repeat([0, 1, 2], 2)[:, None]
+                                  * np.ones(2))
+
+
+@pytest.mark.parametrize("make", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("given", [lambda x: x, lambda x: data.ArrayDataset(x),
+                                   lambda x: iter([x]), lambda x: [(row, 0) for row in x]],
+                         ids=["array", "data set", "batches", "items"])
+def test_results_share_no_memory(make, given):
+    x = uniform(3, 2)
+    assert not np.shares_memory(make().predict(given(x)), x)
+
+
+def test_an_array_that_a_model_fills_again():
+    class Counting(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.count = np.zeros(1, np.float32)
+
+        def forward(self, x):
+            self.count += 1
+            return md.Tensor(self.count)
+
+    assert Counting().predict(np.zeros((3, 1)), 1).tolist() == [1, 2, 3]

@@ -589,3 +589,21 @@ def test_batch_statistics_of_recurrent_layers():
     assert np.abs(rnn(x)[0].data - expected).max() > 1e-3
     for name, value in rnn.state_dict().items():
         np.testing.assert_array_equal(value, state[name])
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("options", [{}, {"norm": "layer"},
+                                     {"num_layers": 2, "bidirectional": True}], ids=str)
+@pytest.mark.parametrize("steps", [1, 3, 2**40])
+def test_an_empty_batch_has_no_steps_to_compute(kind, options, steps):
+    layer = kind(3, 4, **options)
+    x = md.Tensor(np.zeros((0, steps, 3), np.float32), requires_grad=True)
+    y, state = layer(x)
+    directions = 2 if layer.bidirectional else 1
+    assert y.shape == (0, steps, 4 * directions)
+    for part in state if isinstance(state, tuple) else (state,):
+        assert part.shape == (layer.num_layers * directions, 0, 4)
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    for name, p in layer.named_parameters():
+        assert p.grad is not None and not p.grad.any(), name

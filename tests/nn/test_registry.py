@@ -276,7 +276,7 @@ def test_nothing_else_takes_the_place_of_a_parameter(value):
     with pytest.raises(TypeError, match=r"nn\.Parameter"):
         model._private = value
     assert model.weight is before
-    model.scale = value             # no parameter: anything may stand there
+    model.nothing = value           # no part: anything may stand there
     model.weight = None
     model.weight = value
     model.weight = parameter(2)
