@@ -10,6 +10,7 @@ ValueError where shapes do not broadcast, TypeError for what is not real numbers
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from typing import Any
 
@@ -64,9 +65,10 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
 def _weak(x: Any, other: Any) -> Any:
     """A list; but one of Python numbers beside a float tensor has that tensor's dtype."""
     if isinstance(other, Tensor) and other.dtype.kind == "f":
-        typed = plain_array(x)
-        if typed.dtype == np.float32:
-            return np.asarray(x, dtype=np.result_type(typed, other.dtype))
+        with contextlib.suppress(ValueError):       # as_tensor says what is wrong with it
+            typed = plain_array(x)
+            if typed.dtype == np.float32:
+                return np.asarray(x, dtype=np.result_type(typed, other.dtype))
     return x
 
 
