@@ -119,7 +119,7 @@ class Rule:
 
     def _near_the_end(self, values: Any) -> Any:
         if values is None or self.name in ULP:
-            return False
+            return np.False_
         return ~(np.abs(values) < float(np.finfo(self.dtype).max) / 64)
 
     def _references(self) -> list[list[np.ndarray]]:
