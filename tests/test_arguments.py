@@ -44,7 +44,7 @@ REFUSED = {
     "argmax": (lambda: md.argmax(X, axis=True), TypeError),
     "var": (lambda: md.var(X, ddof={0}), TypeError),
     "any": (lambda: md.any(X, keepdims=2), TypeError),
-    "add": (lambda: md.tensor(np.ones(2, np.uint8)) + 256, ValueError),
+    "add": (lambda: md.tensor(np.ones(2, np.uint8)) + 256, OverflowError),
     "power": (lambda: X ** [[0], [0, 0]], TypeError),
     "one_hot": (lambda: md.one_hot(np.zeros((2**31, 0), int), 2**30), MemoryError),
     "dropout": (lambda: md.dropout(X, training=NONE), TypeError),
@@ -71,6 +71,7 @@ REFUSED = {
     "SGD, nesterov": (lambda: optim.SGD([X], 0.1, 0.9, NONE), TypeError),
     "clip_grad_norm": (lambda: optim.clip_grad_norm(0, 1.0), TypeError),
     "DataLoader": (lambda: data.DataLoader([1], drop_last=2), TypeError),
+    "dataset": (lambda: data.DataLoader(md.tensor(1.0)), TypeError),
     "ArrayDataset": (lambda: data.ArrayDataset([1], [1], classes=0), TypeError),
 }
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..arguments import renamed
 from ..arrays import plain_array
 from ..autograd import Deferred, Function, computed
 from ..tensor import Tensor
@@ -59,7 +58,7 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
     try:
         return function.apply(a, b)
     except OverflowError as error:      # NumPy's: a number that the other's dtype does not hold
-        raise renamed(name, error) from None
+        raise OverflowError(f"{name}: {error}") from None
 
 
 def _weak(x: Any, other: Any) -> Any:
