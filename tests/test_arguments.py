@@ -60,6 +60,7 @@ REFUSED = {
     "save": (lambda: md.save(0, {}), TypeError),
     "load": (lambda: md.load("a\0"), ValueError),
     "Conv": (lambda: nn.Conv(1, 1, 1, bias=NONE), TypeError),
+    "Conv, size": (lambda: nn.Conv(1, 1, np.array(1.5)), ValueError),
     "Dense": (lambda: nn.Dense(1, 1, bias="yes"), TypeError),
     "BatchNorm": (lambda: nn.BatchNorm(1, affine=NONE), TypeError),
     "InstanceNorm": (lambda: nn.InstanceNorm(1, affine=NONE), TypeError),
