@@ -40,6 +40,7 @@ NORM = {"winograd_conv": 400, "winograd_input_grad": 400, "winograd_weight_grad"
 # overflow, and nothing is right.
 WILD = {*EXACT, *ULP, *MAGNITUDE, "gelu", "gelu_backward", "silu_backward", "softmax",
         "log_softmax", "cross_entropy", "batch_stats", "layer_norm", "group_norm"}
+STATISTICS = ("batch_stats", "layer_norm", "group_norm")
 # Packed in an order of their own.
 PRIVATE = ("matmul_panels", "winograd_weights")
 
@@ -55,6 +56,10 @@ class Rule:
         self.dtype = min(floats, key=lambda d: d.itemsize, default=np.dtype(np.float64))
         self.wild = any(f"'{values}'" in repr(case["args"])
                         for values in ("special", "tiny", "huge", "denormal", "mixed"))
+        # Where a mean leaves the range on its way, it may be infinite or NaN.
+        self.beyond = self.name in STATISTICS and any(
+            not np.isfinite(np.abs(a[np.isfinite(a)], dtype=np.float64).sum())
+            for a in arrays if a.dtype.kind == "f")
         # A number of this size, for a share or an eps, leaves nothing of what it is added to.
         self.absurd = any(isinstance(v, int | float) and abs(v) >= 2**31
                           for name, v in case["args"].items() if name not in ("key", "step"))
@@ -73,6 +78,8 @@ class Rule:
             return
         compare.check_shapes(got, want)
         if (self.name not in WILD and self.wild) or (self.absurd and self.name not in EXACT):
+            return
+        if self.beyond:
             return
         if isinstance(got, tuple) and self.case["args"].get("stats") is True:   # of the y given
             want = (want[0], *batch_stats(got[0].astype(np.float64)))
@@ -119,7 +126,7 @@ class Rule:
 
     def _near_the_end(self, values: Any) -> Any:
         if values is None or self.name in ULP:
-            return False
+            return np.False_
         return ~(np.abs(values) < float(np.finfo(self.dtype).max) / 64)
 
     def _references(self) -> list[list[np.ndarray]]:

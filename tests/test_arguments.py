@@ -44,7 +44,8 @@ REFUSED = {
     "argmax": (lambda: md.argmax(X, axis=True), TypeError),
     "var": (lambda: md.var(X, ddof={0}), TypeError),
     "any": (lambda: md.any(X, keepdims=2), TypeError),
-    "add": (lambda: md.tensor(np.ones(2, np.uint8)) + 256, ValueError),
+    "add": (lambda: md.tensor(np.ones(2, np.uint8)) + 256, OverflowError),
+    "power": (lambda: X ** [[0], [0, 0]], TypeError),
     "one_hot": (lambda: md.one_hot(np.zeros((2**31, 0), int), 2**30), MemoryError),
     "dropout": (lambda: md.dropout(X, training=NONE), TypeError),
     "gelu": (lambda: md.gelu(X, approximate=NONE), ValueError),
@@ -59,6 +60,7 @@ REFUSED = {
     "save": (lambda: md.save(0, {}), TypeError),
     "load": (lambda: md.load("a\0"), ValueError),
     "Conv": (lambda: nn.Conv(1, 1, 1, bias=NONE), TypeError),
+    "Conv, size": (lambda: nn.Conv(1, 1, np.array(1.5)), ValueError),
     "Dense": (lambda: nn.Dense(1, 1, bias="yes"), TypeError),
     "BatchNorm": (lambda: nn.BatchNorm(1, affine=NONE), TypeError),
     "InstanceNorm": (lambda: nn.InstanceNorm(1, affine=NONE), TypeError),
@@ -70,6 +72,7 @@ REFUSED = {
     "SGD, nesterov": (lambda: optim.SGD([X], 0.1, 0.9, NONE), TypeError),
     "clip_grad_norm": (lambda: optim.clip_grad_norm(0, 1.0), TypeError),
     "DataLoader": (lambda: data.DataLoader([1], drop_last=2), TypeError),
+    "dataset": (lambda: data.DataLoader(md.tensor(1.0)), TypeError),
     "ArrayDataset": (lambda: data.ArrayDataset([1], [1], classes=0), TypeError),
 }
 

@@ -20,7 +20,7 @@ def check_dataset(dataset: Any) -> None:
     """TypeError for what is no data set, ValueError for one whose arrays disagree with it."""
     if isinstance(dataset, (np.ndarray, tuple, str, bytes, Mapping)) or not (
         hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
-    ):
+    ) or getattr(dataset, "ndim", 1) == 0:
         raise TypeError(
             "dataset must have a length and items (image, label); got a "
             f"{type(dataset).__name__} (for arrays: ArrayDataset(images, labels))"

@@ -154,8 +154,8 @@ def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
         a, b = value
         if type(a) is int and type(b) is int and least <= a <= MOST and least <= b <= MOST:
             return value
-    values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
     try:
+        values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
         values = tuple(operator.index(v) for v in values)
     except TypeError:
         values = ()

@@ -10,13 +10,13 @@ ValueError where shapes do not broadcast, TypeError for what is not real numbers
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..arguments import renamed
 from ..arrays import plain_array
 from ..autograd import Deferred, Function, computed
 from ..tensor import Tensor
@@ -65,15 +65,16 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
     try:
         return function.apply(a, b)
     except OverflowError as error:      # NumPy's: a number that the other's dtype does not hold
-        raise renamed(name, error) from None
+        raise OverflowError(f"{name}: {error}") from None
 
 
 def _weak(x: Any, other: Any) -> Any:
     """A list; but one of Python numbers beside a float tensor has that tensor's dtype."""
     if isinstance(other, Tensor) and other.dtype.kind == "f":
-        typed = plain_array(x)
-        if typed.dtype == np.float32:
-            return np.asarray(x, dtype=np.result_type(typed, other.dtype))
+        with contextlib.suppress(ValueError):       # as_tensor says what is wrong with it
+            typed = plain_array(x)
+            if typed.dtype == np.float32:
+                return np.asarray(x, dtype=np.result_type(typed, other.dtype))
     return x
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import dtype_of, renamed
+from ..arguments import dtype_of
 from ..autograd import Function
 from ..tensor import Tensor
 from .common import as_tensor
@@ -102,7 +102,7 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     try:
         return Clip.apply(x, low, high)
     except OverflowError as error:      # NumPy's: a bound that x's dtype does not hold
-        raise renamed("clip", error) from None
+        raise OverflowError(f"clip: {error}") from None
 
 
 def astype(x: Any, dtype: Any) -> Tensor:

@@ -402,11 +402,13 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     try:
         given = np.asarray(pad_width)
         if given.dtype.kind == "f":
-            raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
+            raise TypeError
         if given.dtype.kind not in "iubO":      # O: integers beyond 64 bits
             raise ValueError
         widths = np.broadcast_to(given, (t.ndim, 2)).tolist()
         widths = [(operator.index(before), operator.index(after)) for before, after in widths]
+    except TypeError:
+        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}") from None
     except ValueError:
         raise ValueError(f"pad: pad_width {pad_width!r} does not give (before, after) for "
                          f"{t.ndim} axes") from None

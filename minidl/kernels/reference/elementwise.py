@@ -71,4 +71,7 @@ def minimum(a, b, out=None, threads=0):
 
 
 def power(a, b, out=None, threads=0):
+    if type(b) is float and b == 0.5 and np.ndim(a):
+        # Of an exponent that does not vary NumPy makes a square root, which of -inf is NaN.
+        b = np.full(np.shape(a), b, a.dtype if a.dtype.kind == "f" else np.float64)
     return np.power(a, b, out=out)
