@@ -25,6 +25,7 @@ from .create import (
 )
 from .einsum import einsum
 from .embedding import embedding, one_hot
+from .indexing import getitem
 from .layer_norm import (
     filter_response_norm,
     group_norm,
@@ -63,7 +64,6 @@ from .shape import (
     expand_dims,
     flatten,
     flip,
-    getitem,
     pad,
     reshape,
     split,

@@ -12,10 +12,11 @@ import numpy as np
 from .. import kernels
 from ..tensor import Tensor
 from .common import as_tensor, same_float
+from .indexing import getitem
 from .linalg import matmul
 from .math import multiply
 from .reduce import sum as sum_of
-from .shape import getitem, reshape, transpose
+from .shape import reshape, transpose
 
 
 def einsum(subscripts: str, *operands: Any) -> Tensor:

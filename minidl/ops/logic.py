@@ -13,7 +13,7 @@ from ..arguments import flag
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes
-from .math import check_broadcast, operands
+from .operands import check_broadcast, operands
 
 
 def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:

@@ -10,7 +10,7 @@ from ..arguments import dtype_of
 from ..autograd import Function
 from ..tensor import Tensor
 from .common import as_tensor
-from .math import Binary, check_broadcast, operand, operands
+from .operands import Binary, check_broadcast, operand, operands
 from .reduce import sum_to
 
 

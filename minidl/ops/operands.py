@@ -1,0 +1,77 @@
+"""Operands: what may stand on either side of an operation of two, as tensors or numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import numbers
+from typing import Any
+
+import numpy as np
+
+from ..arrays import plain_array
+from ..autograd import Function
+from ..tensor import Tensor
+from .common import as_tensor
+from .reduce import sum_to
+
+SMALL = 1 << 16     # bytes of an array operand, up to which it is copied
+
+
+def operand(x: Any, other: Any, where: str) -> Any:
+    """A tensor or a Python number, ready for apply. Small arrays are copied: the backward needs
+    them again."""
+    if isinstance(x, Tensor) or type(x) in (float, int, bool):
+        return x
+    if type(x) in (list, tuple):
+        x = _weak(x, other)
+    if isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "fiub":
+        if isinstance(other, Tensor) and other.dtype.kind != "f":
+            return Tensor(np.asarray(x))        # beside integers NumPy's scalars have their dtype
+        return {"f": float, "b": bool}.get(x.dtype.kind, int)(x)
+    if isinstance(x, numbers.Real):
+        return float(x)
+    if isinstance(x, complex):
+        raise TypeError(f"{where}: complex numbers are not supported")
+    t = as_tensor(x, where, "operand")
+    array = t._values()
+    if array is x and array.nbytes <= SMALL:    # a buffer, say, that its layer goes on to change
+        t = Tensor(array.copy())
+    return t
+
+
+def operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands as tensors or Python numbers, ready for apply."""
+    return (a if isinstance(a, Tensor) else operand(a, b, where),
+            b if isinstance(b, Tensor) else operand(b, a, where))
+
+
+def _weak(x: Any, other: Any) -> Any:
+    """A list; but one of Python numbers beside a float tensor has that tensor's dtype."""
+    if isinstance(other, Tensor) and other.dtype.kind == "f":
+        with contextlib.suppress(ValueError):       # as_tensor says what is wrong with it
+            typed = plain_array(x)
+            if typed.dtype == np.float32:
+                return np.asarray(x, dtype=np.result_type(typed, other.dtype))
+    return x
+
+
+def check_broadcast(where: str, a: Any, b: Any) -> None:
+    """ValueError unless the shapes of two operands broadcast."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape != b.shape:
+        try:
+            np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            raise ValueError(f"{where}: shapes {a.shape} and {b.shape} do not broadcast") from None
+
+
+class Binary(Function):
+    """Base of a function of two operands: remembers their shapes for the way back."""
+
+    def shapes(self, a: Any, b: Any) -> None:
+        self.shape_a = np.shape(a)
+        self.shape_b = np.shape(b)
+
+    def reduced(self, da: Any, db: Any) -> tuple[Any, Any]:
+        """Gradients summed to the operands' shapes; None where none is wanted."""
+        return (sum_to(da, self.shape_a) if self.needs_grad[0] else None,
+                sum_to(db, self.shape_b) if self.needs_grad[1] else None)
