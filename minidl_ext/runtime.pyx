@@ -165,15 +165,15 @@ def check_shape(str where, shape, dtype=np.float32):
     negative size, MemoryError for more than memory. For arrays that come from NumPy."""
     cdef cnp.npy_intp dims[MAX_AXES]
     cdef int ndim = set_dims(shape, where, dims), i
-    cdef size_t nbytes = np.dtype(dtype).itemsize
+    cdef double nbytes = np.dtype(dtype).itemsize
     try:
-        bytes_of(ndim, dims, nbytes)
+        bytes_of(ndim, dims, <size_t>nbytes)
     except MemoryError as error:
         raise MemoryError(f"{where}: {error}") from None
     for i in range(ndim):       # NumPy counts so, also where an axis of size 0 leaves no value
         if dims[i]:
-            nbytes = mdl_product(nbytes, <size_t>dims[i])
-    if nbytes > MDL_MOST:
+            nbytes *= dims[i]
+    if nbytes >= 2.0**63:
         raise MemoryError(f"{where}: NumPy has no array of shape {shape}")
 
 
