@@ -22,6 +22,7 @@ from libc.stdlib cimport abort
 cimport cython
 cimport numpy as cnp
 
+import math
 import operator
 
 import numpy as np
@@ -170,10 +171,9 @@ def check_shape(str where, shape, dtype=np.float32):
         bytes_of(ndim, dims, nbytes)
     except MemoryError as error:
         raise MemoryError(f"{where}: {error}") from None
-    for i in range(ndim):       # NumPy counts so, also where an axis of size 0 leaves no value
-        if dims[i]:
-            nbytes = mdl_product(nbytes, <size_t>dims[i])
-    if nbytes > MDL_MOST:
+    # NumPy leaves axes of size 0 out when it counts, and has no array of more bytes even then.
+    sizes = [dims[i] for i in range(ndim)]
+    if 0 in sizes and math.prod(filter(None, sizes), start=nbytes) > PY_SSIZE_T_MAX:
         raise MemoryError(f"{where}: NumPy has no array of shape {shape}")
 
 
