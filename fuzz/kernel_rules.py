@@ -56,9 +56,9 @@ class Rule:
         self.dtype = min(floats, key=lambda d: d.itemsize, default=np.dtype(np.float64))
         self.wild = any(f"'{values}'" in repr(case["args"])
                         for values in ("special", "tiny", "huge", "denormal", "mixed"))
-        # Where a mean leaves the range on its way, it may be infinite or NaN.
+        # Where a mean or what deviates from it leaves the range, results are infinite or NaN.
         self.beyond = self.name in STATISTICS and any(
-            not np.isfinite(np.abs(a[np.isfinite(a)], dtype=np.float64).sum())
+            not np.isfinite(np.abs(a[np.isfinite(a)]).sum(dtype=a.dtype))
             for a in arrays if a.dtype.kind == "f")
         # A number of this size, for a share or an eps, leaves nothing of what it is added to.
         self.absurd = any(isinstance(v, int | float) and abs(v) >= 2**31

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,8 @@ class Worker:
         assert self.process is not None
         code, text = self.process.wait(), self._said_since(self.heard)
         self.stop()
+        if code == -signal.SIGTERM:     # no program sends it to itself
+            return {"outcome": "ended from outside"}
         return {"fault": "crash", "where": "", "text": f"exit status {code}\n{text}"}
 
     def _hung(self) -> Answer:

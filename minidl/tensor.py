@@ -56,7 +56,10 @@ class Tensor(Storage):
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             data = data.data
-        array = np.require(plain_array(data), requirements=("C", "A"))
+        try:
+            array = np.require(plain_array(data), requirements=("C", "A"))
+        except ValueError as error:     # lists of different lengths
+            raise ValueError(f"Tensor: {error}") from None
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:

@@ -12,6 +12,7 @@ X = md.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 NONE = np.zeros(0)                                  # an array has no truth
 REFUSED = {
     "tensor": (lambda: md.tensor(2**64), TypeError),
+    "Tensor": (lambda: md.Tensor([[1.0], [2.0, 3.0]]), ValueError),
     "tensor, dtype": (lambda: md.tensor(1, dtype="a word"), TypeError),
     "zeros": (lambda: md.zeros({0}), TypeError),
     "ones": (lambda: md.ones(requires_grad=NONE), TypeError),
