@@ -74,7 +74,8 @@ def listed(values: Iterable[Any], where: str, name: str, members: str) -> list[A
     try:
         return list(values)
     except TypeError:
-        raise TypeError(f"{where}: {name} must be {members}, got {values!r}") from None
+        raise TypeError(f"{where}: {name} must be {members}, got {type(values).__name__} "
+                        f"{values!r}") from None
 
 
 def path_of(path: Any, where: str) -> str:
