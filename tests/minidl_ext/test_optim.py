@@ -263,6 +263,12 @@ def test_square_sum_of_bad_arrays(bad):
         native.square_sum([values(3), bad])
 
 
+@pytest.mark.parametrize("grads", ({"a": 0}, {0: values(3)}, values(3), "ab", None, 3))
+def test_square_sum_of_no_list(grads):
+    with pytest.raises(TypeError, match="square_sum: grads must be a list of arrays"):
+        native.square_sum(grads)
+
+
 # ------------------------------------------------------------------------------ bad arguments
 
 def refused(name, arguments, *words):
