@@ -34,7 +34,7 @@ cdef struct Step:
 
 cdef cnp.ndarray cut(str where, tuple names, list lists, Py_ssize_t* count, int* typenum):
     """All arrays of a group as pieces, checked: one dtype, equal shapes, states writable."""
-    cdef Py_ssize_t n, i, k, j, total = 0, first, size, at = 0
+    cdef Py_ssize_t n = 0, i, k, j, total = 0, first, size, at = 0
     cdef cnp.ndarray a, p
     cdef list arrays = []
     cdef cnp.ndarray table
@@ -44,9 +44,9 @@ cdef cnp.ndarray cut(str where, tuple names, list lists, Py_ssize_t* count, int*
         if not isinstance(lists[k], (list, tuple)):
             raise TypeError(f"{where}: {names[k]} must be a list of arrays, got "
                             f"{type(lists[k]).__name__}")
-    n = len(lists[0])
-    for k in range(len(lists)):
-        if len(lists[k]) != n:
+        if k == 0:
+            n = len(lists[0])
+        elif len(lists[k]) != n:
             raise ValueError(f"{where}: {n} {names[0]} but {len(lists[k])} {names[k]}")
     for i in range(n):
         p = real_array(lists[0][i], where, names[0], -1)
