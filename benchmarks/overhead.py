@@ -23,7 +23,7 @@ import numpy as np
 
 import minidl as md
 from minidl import kernels
-from minidl.autograd import Function
+from minidl.graph import Function
 
 from . import arguments, machine, minidl_cases, report, workloads
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .tensor import Tensor  # isort: skip  (first: the rest builds on it)
 from . import data, models, nn, ops, optim
-from .autograd import Function
+from .graph import Function
 from .central_differences import gradcheck
 from .files import load, save
 from .grad_mode import no_grad
@@ -22,7 +22,7 @@ from .settings import (
     set_precision,
     show_versions,
 )
-from .walk import grad
+from .backward import grad
 
 if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
     from . import hints

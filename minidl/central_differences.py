@@ -9,7 +9,7 @@ import numpy as np
 
 from .grad_mode import no_grad
 from .tensor import Tensor
-from .walk import grad
+from .backward import grad
 
 
 def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, eps: float = 1e-6,

@@ -22,7 +22,7 @@ from numpy.lib.array_utils import byte_bounds
 from .locks import lock
 
 if TYPE_CHECKING:
-    from .autograd import Function
+    from .graph import Function
     from .tensor import Tensor
 
 tick = itertools.count(1).__next__      # the clock: nodes and writes are ordered by it

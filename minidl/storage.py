@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .autograd import Deferred
+    from .lazy import Deferred
     from .changes import Written
 
 

@@ -1,7 +1,7 @@
 """Tensor: an array, and how it came to be.
 
 A tensor holds a C-contiguous NumPy array (or one that is still to be computed, see
-`autograd.Deferred`) and a link to the `Function` that made it. Its operators and methods are
+`lazy.Deferred`) and a link to the `Function` that made it. Its operators and methods are
 the functions of `ops`; nothing is computed here.
 """
 
@@ -22,7 +22,7 @@ from .locks import lock
 from .storage import Storage
 
 if TYPE_CHECKING:
-    from .autograd import Function
+    from .graph import Function
 
 
 _storing = lock()     # held for the moment in which a `.grad` is exchanged
@@ -207,7 +207,7 @@ class Tensor(Storage):
         Indices, masks, conditions, labels, class weights and operands of up to 64 KiB are copied
         at the call.
         """
-        walk.backward(self, grad, retain_graph)
+        backward.backward(self, grad, retain_graph)
 
     def retain_grad(self) -> None:
         """Keep this tensor's gradient in `.grad` too, though it is not a leaf. RuntimeError if it
@@ -387,6 +387,6 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
 
 
 # Last, since both build on Tensor: a tensor's methods only name what they do.
-from . import ops, walk  # noqa: E402
+from . import backward, ops  # noqa: E402
 from .ops import numpy_functions  # noqa: E402
 from .ops.numpy_functions import UFUNCS  # noqa: E402

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..grad_mode import recording
 from ..tensor import Tensor
-from ..walk import reachable
+from ..backward import reachable
 from .container import Identity, Sequential
 from .conv import Conv, ConvTranspose
 from .layer import Layer

@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import choice
-from ..autograd import Deferred, Function, GradSum, computed
+from ..graph import Function
+from ..lazy import Deferred, GradSum, computed
 from ..tensor import Tensor
 from .common import float_tensor, real_number
 from .fusion import MaskedGrad, NormOutput, OutputGrad

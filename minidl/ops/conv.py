@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function, computed
+from ..graph import Function
+from ..lazy import Deferred, computed
 from ..settings import get_precision
 from ..tensor import Tensor
 from .common import float_tensor, pair, same_float, whole

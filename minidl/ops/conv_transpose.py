@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Function
+from ..graph import Function
 from ..tensor import Tensor
 from .common import MOST, pair
 from .conv import checked_operands

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, GradSum, computed
+from ..lazy import Deferred, GradSum, computed
 
 PAIR = (2, 2)
 

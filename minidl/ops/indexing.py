@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import renamed
-from ..autograd import Function
+from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor
 

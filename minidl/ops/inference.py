@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred
+from ..lazy import Deferred
 from .fusion import Pending
 
 # By the id of a weight: the weight, for whose life it is kept; the backend; what that made of it.

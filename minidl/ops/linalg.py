@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Function
+from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor, same_float
 from .shape import broadcast_to, expand_dims, reshape, squeeze

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import choice
-from ..autograd import Function
+from ..graph import Function
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, reduced, warn

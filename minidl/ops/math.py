@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function, computed
+from ..graph import Function
+from ..lazy import Deferred, computed
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor
 from .operands import Binary, check_broadcast, operands

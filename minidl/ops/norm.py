@@ -13,7 +13,8 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import flag
-from ..autograd import Function, GradSum, computed
+from ..graph import Function
+from ..lazy import GradSum, computed
 from ..tensor import Tensor
 from .common import float_tensor, not_negative, real_number, same_float, whole
 from .fusion import (

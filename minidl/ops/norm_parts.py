@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import computed
+from ..lazy import computed
 from ..tensor import Tensor
 from .fusion import NormOutput
 from .norm import BatchNorm

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import plain_array
-from ..autograd import Function
+from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor
 from .reduce import sum_to

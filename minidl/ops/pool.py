@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Deferred, Function
+from ..graph import Function
+from ..lazy import Deferred
 from ..tensor import Tensor
 from .common import float_tensor, pair
 from .fusion import PooledGrad

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import flag
-from ..autograd import Function
+from ..graph import Function
 from ..random import generator
 from ..tensor import Tensor
 from .common import float_tensor, real_number

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Function
+from ..graph import Function
 from ..tensor import Tensor
 
 

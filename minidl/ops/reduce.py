@@ -13,7 +13,8 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import flag
-from ..autograd import Deferred, Function
+from ..graph import Function
+from ..lazy import Deferred
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes, real_number

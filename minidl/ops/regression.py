@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Function
+from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, real_number, reduced
 from .math import Weighted, multiply, subtract

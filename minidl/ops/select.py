@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import dtype_of
-from ..autograd import Function
+from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor
 from .operands import Binary, check_broadcast, operand, operands

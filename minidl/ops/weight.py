@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Function
+from ..graph import Function
 from ..tensor import Tensor
 from .common import float_tensor, not_negative, same_float
 

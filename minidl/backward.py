@@ -14,7 +14,8 @@ import numpy as np
 
 from . import changes, kernels
 from .arguments import listed
-from .autograd import Deferred, Function, GradSum, computed
+from .graph import Function
+from .lazy import Deferred, GradSum, computed
 from .tensor import Tensor
 
 Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
