@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from .tensor import Tensor  # isort: skip  (first: the rest builds on it)
 from . import data, models, nn, ops, optim
-from .graph import Function
+from .backward import grad
 from .central_differences import gradcheck
 from .files import load, save
 from .grad_mode import no_grad
+from .graph import Function
 from .kernels import use_backend
 from .ops import *  # noqa: F403
 from .random import manual_seed
@@ -22,7 +23,6 @@ from .settings import (
     set_precision,
     show_versions,
 )
-from .backward import grad
 
 if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
     from . import hints

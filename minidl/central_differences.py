@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .backward import grad
 from .grad_mode import no_grad
 from .tensor import Tensor
-from .backward import grad
 
 
 def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, eps: float = 1e-6,

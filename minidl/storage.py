@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .lazy import Deferred
     from .changes import Written
+    from .lazy import Deferred
 
 
 class Storage:

@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..backward import reachable
 from ..grad_mode import recording
 from ..tensor import Tensor
-from ..backward import reachable
 from .container import Identity, Sequential
 from .conv import Conv, ConvTranspose
 from .layer import Layer

@@ -14,8 +14,8 @@ import numpy as np
 from .. import kernels
 from ..arguments import flag
 from ..graph import Function
-from ..lazy import Deferred
 from ..hints import takes_no_others, unexpected
+from ..lazy import Deferred
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes, real_number
 
