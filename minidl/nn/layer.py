@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from reprlib import recursive_repr
@@ -254,15 +255,21 @@ class Layer:
 
     def zero_grad(self) -> None:
         """Forget all gradients (`.grad` becomes None)."""
-        self._zero_grad(set())
-
-    def _zero_grad(self, seen: set[int]) -> None:
-        seen.add(id(self))
-        for _, value in self._items():
-            if isinstance(value, Parameter):
-                value._grad = None
-            elif isinstance(value, Layer) and id(value) not in seen:
-                value._zero_grad(seen)
+        # Not by way of `_items`, which checks and names: this is every step's.
+        seen = {id(self)}
+        stack: list[Any] = [self]
+        while stack:
+            holder = stack.pop()
+            if isinstance(holder, Layer):
+                holder = {**holder.__dict__, "_hooks": None, "unregistered": None}
+            for value in list(holder.values()) if isinstance(holder, dict) else holder:
+                if type(value) in PLAIN:
+                    continue
+                if isinstance(value, Parameter):
+                    value._grad = None
+                elif isinstance(value, (Layer, list, tuple, dict, deque)) and id(value) not in seen:
+                    seen.add(id(value))
+                    stack.append(value)
 
     def astype(self: Self, dtype: Any) -> Self:
         """Convert all floating parameters and buffers, in place; returns the layer. TypeError for

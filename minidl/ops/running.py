@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from .common import real_number
 
 Correction = tuple[np.ndarray, np.ndarray]      # r and d, float64 (C,)
@@ -79,7 +80,15 @@ class RunningStats:
         if self.num_batches is not None:
             self.num_batches += 1
         if self.mean is not None:
-            self.mean[...] = (1 - weight) * self.mean + weight * mean
+            _move(self.mean, mean, 1 - weight, weight)
         if self.var is not None:
             factor = count / (count - 1) if self.unbiased else 1.0
-            self.var[...] = (1 - weight) * self.var + weight * factor * var
+            _move(self.var, var, 1 - weight, weight * factor)
+
+
+def _move(running: np.ndarray, batch: np.ndarray, keep: float, weight: float) -> None:
+    """running becomes keep running + weight batch, in place, whatever array of floats it is."""
+    if running.dtype.char in "fd" and running.flags.carray:
+        kernels.running_average(running, batch, keep, weight)
+    else:
+        running[...] = keep * running + weight * batch
