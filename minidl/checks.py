@@ -54,8 +54,8 @@ def whole(value: Any, where: str, name: str, least: int = -MOST, most: float = M
 
 
 def _range(least: int, most: float, given: int) -> str:
-    """What `whole` expects, in words; of the largest size only if that is the point."""
-    if most < MOST or given > most:
+    """What `whole` expects, in words; of the largest size or count only if that is the point."""
+    if most < MOST_COUNT or given > most:
         return f"an int from {least} to {most}"
     return "an int" if least == -MOST else f"an int >= {least}"
 
@@ -171,15 +171,15 @@ def axes(value: Any, where: str, name: str, ndim: int) -> tuple[int, ...]:
         raise TypeError(message(where, name, "an int or a tuple of ints", value)) from None
     found = sorted([_in_range(a, where, name, ndim) for a in given])
     if len(set(found)) < len(found):
-        raise ValueError(message(where, name, "different axes", value))
+        raise ValueError(message(where, name, "a tuple of different axes", value))
     return tuple(found)
 
 
 def _in_range(number: int, where: str, name: str, ndim: int) -> int:
     if -ndim <= number < ndim:
         return number % ndim
-    expected = f"an int from {-ndim} to {ndim - 1}, for {ndim} axes" if ndim else \
-        "() or None, for there are no axes"
+    expected = (f"an int from {-ndim} to {ndim - 1} for {ndim} ax{'i' if ndim == 1 else 'e'}s"
+                if ndim else "() or None where there are no axes")
     raise ValueError(message(where, name, expected, number))
 
 

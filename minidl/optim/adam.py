@@ -32,7 +32,8 @@ class Adam(Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps,
+        super().__init__(params, {"lr": lr, "betas": tuple(betas) if isinstance(betas, list)
+                                  else betas, "eps": eps,
                                   "weight_decay": weight_decay})
 
     def _check(self, group: dict[str, Any]) -> None:
