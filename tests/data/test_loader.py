@@ -451,7 +451,7 @@ KEYS = ("seed", "epoch", "position")
             "DataLoader: position must be an int from 0 to 3, got 4",
         ),
         (dict(zip(KEYS, (0, -1, 0), strict=True)), ValueError, "epoch must be"),
-        (dict(zip(KEYS, (0.5, 0, 0), strict=True)), TypeError, "DataLoader: seed must be an int >= 0, got"),
+        (dict(zip(KEYS, (0.5, 0, 0), strict=True)), TypeError, "seed must be an int >= 0, got"),
     ],
 )
 def test_bad_state_changes_nothing(state, error, message):
@@ -478,8 +478,8 @@ def test_bad_state_changes_nothing(state, error, message):
         ({"prefetch": "2"}, TypeError, "prefetch must be an int >= 0, got '2'"),
         ({"seed": -1}, ValueError, "seed must be an int >= 0, got -1"),
         ({"seed": 2**64}, ValueError, "seed must be an int from 0 to 18446744073709551615, got"),
-        ({"seed": 1.5}, TypeError, "DataLoader: seed must be an int >= 0, got"),
-        ({"transform": 3}, TypeError, "DataLoader: transform must be a function of images, or None, got 3"),
+        ({"seed": 1.5}, TypeError, "seed must be an int >= 0, got"),
+        ({"transform": 3}, TypeError, "transform must be a function of images, or None, got 3"),
     ],
 )
 def test_arguments(arguments, error, message):

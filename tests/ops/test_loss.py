@@ -134,7 +134,7 @@ X = md.zeros(3, 4)
 
 test_errors = errors_of([
     (lambda: md.softmax(md.tensor(1.0)), ValueError, "softmax: needs at least one axis"),
-    (lambda: md.softmax(X, 2), ValueError, "softmax: axis must be an int from -2 to 1 for 2", "got 2"),
+    (lambda: md.softmax(X, 2), ValueError, "softmax: axis must be", "from -2 to 1", "got 2"),
     (lambda: md.log_softmax(X, -3), ValueError, "log_softmax: axis must be an int from", "got -3"),
     (lambda: md.softmax(md.tensor([1, 2])), TypeError, "softmax: x must be float32", "int64"),
     (lambda: md.cross_entropy(X, [0, 1]), ValueError, "cross_entropy: labels must have shape (3,)",
