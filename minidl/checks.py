@@ -212,7 +212,7 @@ def choice(value: Any, where: str, name: str, options: tuple[str | None, ...]) -
     """One of some words; None if it is one of the options."""
     word = isinstance(value, str)
     if (word or value is None) and value in options:
-        return value
+        return value if value is None else str(value)
     *others, last = [f'"{option}"' if option else "None" for option in options]
     expected = f"{', '.join(others)} or {last}"
     raise (ValueError if word else TypeError)(message(where, name, expected, value))

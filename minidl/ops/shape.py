@@ -7,7 +7,6 @@ axes and shapes that do not fit.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -136,9 +135,8 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
     t = as_tensor(x, "reshape")
     if shape is not None:
         dims = (shape,) if not dims else (*dims, shape)
-    if len(dims) == 1 and isinstance(dims[0], list | tuple | np.ndarray):
-        dims = dims[0]
-    dims = checks.ints(dims, "reshape", "shape")
+    given = dims[0] if len(dims) == 1 and isinstance(dims[0], list | tuple | np.ndarray) else dims
+    dims = checks.ints(given, "reshape", "shape")
     try:
         return Reshape.apply(t, shape=dims)
     except (ValueError, OverflowError):
@@ -324,17 +322,13 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     checks.choice(mode, "pad", "mode", ("constant", "edge", "reflect", "wrap"))
     try:
         given = np.asarray(pad_width)
-        if given.dtype.kind == "f":
-            raise TypeError
-        if given.dtype.kind not in "iubO":      # O: integers beyond 64 bits
-            raise ValueError
         widths = np.broadcast_to(given, (t.ndim, 2)).tolist()
-        widths = [(operator.index(before), operator.index(after)) for before, after in widths]
-    except TypeError:
-        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}") from None
     except ValueError:
         raise ValueError(f"pad: pad_width {pad_width!r} does not give (before, after) for "
                          f"{t.ndim} axes") from None
+    if given.dtype.kind not in "iuO":       # O: integers beyond 64 bits
+        raise TypeError(checks.message("pad", "pad_width", "ints", pad_width))
+    widths = [checks.ints(pair, "pad", "pad_width") for pair in widths]
     if any(before < 0 or after < 0 for before, after in widths):
         raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
     if mode != "constant" and any(sum(w) and not n for n, w in zip(t.shape, widths, strict=True)):
