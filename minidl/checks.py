@@ -10,7 +10,7 @@ wherever a number or a size is. The message reads
 
     function: argument must be <what is expected>, got <what was given>
 
-with a fix after it where there is one. Nothing has been changed when an error is raised.
+with a fix after it where there is one.
 
 This module knows NumPy and nothing of tensors; `ops.common` makes tensors of arguments.
 """

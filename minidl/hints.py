@@ -196,10 +196,13 @@ class Explained:
             return super().__new__(cls)
 
 
+_signature = functools.lru_cache(256)(inspect.signature)    # layers are made by the dozen
+
+
 def _wrong(where: str, function: Any, args: tuple[Any, ...], options: dict[str, Any]
            ) -> TypeError | None:
     """The error of a call with arguments that a function does not take; None if it takes them."""
-    signature = inspect.signature(function)
+    signature = _signature(function)
     try:
         signature.bind(*args, **options)
         return None
