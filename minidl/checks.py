@@ -122,6 +122,8 @@ def _interval(least: float, most: float, above: float | None, below: float | Non
 
 def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
     """An int or a pair of ints as a pair, each from `least` to `MOST_OF_PAIR`."""
+    if type(value) is int and least <= value <= MOST_OF_PAIR:
+        return value, value
     if type(value) is tuple and len(value) == 2:        # what a layer has checked before
         a, b = value
         if (type(a) is int and type(b) is int and least <= a <= MOST_OF_PAIR
