@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
-from ..graph import Function
 from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor
+from .operation import Operation
 from .reduce import sum_to
 
 MOST_EMPTY_PARTS = 65536        # into which `split` cuts an axis of size 0
 
 
-class Reshape(Function):
+class Reshape(Operation):
     """y = x in another shape (the same memory);  dx = dy in x's."""
 
     returns_view = True
@@ -35,7 +35,7 @@ class Reshape(Function):
         return dy.reshape(self.shape)
 
 
-class Transpose(Function):
+class Transpose(Operation):
     """y = x with its axes in another order;  dx = dy with them put back."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -46,7 +46,7 @@ class Transpose(Function):
         return _copied(dy.transpose(np.argsort(self.axes)))
 
 
-class BroadcastTo(Function):
+class BroadcastTo(Operation):
     """y = x repeated to a shape;  dx = dy summed over the repeats."""
 
     def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -57,7 +57,7 @@ class BroadcastTo(Function):
         return sum_to(dy, self.shape)
 
 
-class Concatenate(Function):
+class Concatenate(Operation):
     """y = the tensors one after another along an axis;  each dx = its part of dy."""
 
     def forward(self, *arrays: np.ndarray, axis: int) -> np.ndarray:
@@ -69,7 +69,7 @@ class Concatenate(Function):
         return tuple(np.split(dy, self.ends, self.axis))
 
 
-class Split(Function):
+class Split(Operation):
     """y_k = parts of x along an axis;  dx = the dy_k one after another."""
 
     def forward(self, x: np.ndarray, ends: list[int], axis: int) -> tuple[np.ndarray, ...]:
@@ -84,7 +84,7 @@ class Split(Function):
         return dx
 
 
-class Flip(Function):
+class Flip(Operation):
     """y = x in reverse order along axes;  dx = dy likewise."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -95,7 +95,7 @@ class Flip(Function):
         return _copied(np.flip(dy, self.axes))
 
 
-class Pad(Function):
+class Pad(Operation):
     """y = x with a border;  dx = the gradient of every place that a value was copied to."""
 
     def forward(self, x: np.ndarray, pad_width: Any, mode: str, value: float) -> np.ndarray:
