@@ -18,7 +18,7 @@ from minidl_ext.affinity import cpus as affinity
 from minidl_ext.runtime import check_shape, empty, empty_cache, pool_bytes
 from minidl_ext.threads import after_fork_in_child, get_num_threads, set_num_threads
 
-from ..arguments import choice
+from .. import checks
 
 if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
     from .reference.activation import *  # noqa: F403
@@ -106,7 +106,7 @@ def use_backend(name: str) -> Iterator[None]:
     """
     global _backend
     packages = {"native": "minidl_ext", "numpy": f"{__name__}.reference"}
-    choice(name, ("native", "numpy"), "use_backend", "name")
+    checks.choice(name, "use_backend", "name", ("native", "numpy"))
     before = _backend
     _bind(packages[name])
     _backend = name

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .. import hints
-from ..arguments import dtype_of
+from .. import checks, hints
 from ..changes import writes
 from .hooks import Hook, HookHandle
 from .mode import mode, observers
@@ -29,7 +28,7 @@ _OWN = frozenset(("_hooks", "_layers", "unregistered"))     # attributes that ar
 _set = object.__setattr__
 
 
-class Layer:
+class Layer(hints.Explained):
     """The base of all layers and models.
 
     A subclass makes its parts in `__init__` and computes in `forward`. Its attributes are the
@@ -98,10 +97,7 @@ class Layer:
     @training.setter
     def training(self, value: Any) -> None:
         if value is not True and value is not False:
-            if not isinstance(value, (int, np.bool_)):
-                raise TypeError(f"{type(self).__name__}: training must be True or False, "
-                                f"got {value!r}")
-            value = bool(value)
+            value = checks.flag(value, type(self).__name__, "training")
         modes = mode.modes
         if modes is None:
             self.__dict__["training"] = value
@@ -195,8 +191,7 @@ class Layer:
 
     def apply(self: Self, f: Callable[[Layer], Any]) -> Self:
         """Call f with every layer inside, the inner ones first, and with this one; each once."""
-        if not callable(f):
-            raise TypeError(f"apply: f must be a function of a layer, got {type(f).__name__}")
+        checks.function(f, "apply", "f", "a function of a layer")
         self._apply(f, set())
         return self
 
@@ -275,7 +270,7 @@ class Layer:
         """Convert all floating parameters and buffers, in place; returns the layer. TypeError for
         another dtype than float32 and float64.
         """
-        dtype = dtype_of(dtype, "astype")
+        dtype = checks.dtype(dtype, "astype")
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"astype: layers are float32 or float64, got {dtype}")
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from .common import real_number
+from .. import checks, kernels
 
 Correction = tuple[np.ndarray, np.ndarray]      # r and d, float64 (C,)
 Limits = tuple[float, float] | Callable[[int], tuple[float, float]]     # r_max and d_max
@@ -34,10 +33,8 @@ def check_limits(limits: Any) -> None:
         raise TypeError(f"batch_norm: renorm must be (r_max, d_max) or a function that gives "
                         f"them, got {limits!r}")
     r_max, d_max = limits
-    if not (real_number(r_max, "batch_norm", "r_max of renorm") >= 1
-            and real_number(d_max, "batch_norm", "d_max of renorm") >= 0):
-        raise ValueError(f"batch_norm: renorm must be (r_max, d_max) with r_max >= 1 and "
-                         f"d_max >= 0, got {limits!r}")
+    checks.real(r_max, "batch_norm", "r_max of renorm", 1)
+    checks.real(d_max, "batch_norm", "d_max of renorm", 0)
 
 
 class RunningStats:
