@@ -17,14 +17,10 @@ import numpy as np
 
 from . import checks, hints
 from .arrays import array_like, plain_array
-from .locks import lock
 from .storage import OPEN, Storage
 
 if TYPE_CHECKING:
     from .graph import Function
-
-
-_storing = lock()     # held for the moment in which a `.grad` is exchanged
 
 
 class Tensor(Storage):
@@ -182,16 +178,6 @@ class Tensor(Storage):
                 raise ValueError(f"grad: the tensor is {self.dtype} {self.shape}, "
                                  f"the gradient {value.dtype} {value.shape}")
         self._grad = value
-
-    def _store_grad(self, g: np.ndarray) -> None:
-        """Add a gradient. The sum is a new array: one taken from `.grad` never changes."""
-        while True:
-            before = self._grad
-            total = g if before is None else np.add(before, g)
-            with _storing:      # where another thread has added one meanwhile, add to the new sum
-                if self._grad is before:
-                    self._grad = total
-                    return
 
     def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
         """Compute gradients of this tensor, and add them to the `.grad` of every leaf behind it.

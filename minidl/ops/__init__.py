@@ -6,6 +6,7 @@ layers.
 """
 
 from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from .batch_norm import batch_norm
 from .conv import conv
 from .conv_transpose import conv_transpose
 from .create import (
@@ -52,7 +53,6 @@ from .math import (
     sqrt,
     subtract,
 )
-from .norm import batch_norm
 from .pool import avg_pool, global_avg_pool, max_pool
 from .random import dropout
 from .reduce import argmax, argmin, max, mean, min, std, sum, var
