@@ -11,6 +11,7 @@ import numpy as np
 from . import kernels
 from .arguments import choice
 from .cpus import MAX_THREADS, default_threads
+from .version import __version__
 
 
 def set_num_threads(n: int) -> None:
@@ -85,8 +86,6 @@ def show_versions() -> None:
     >>> md.show_versions()  # doctest: +ELLIPSIS
     minidl    ...
     """
-    from . import __version__
-
     print(f"minidl    {__version__}")
     print(f"python    {sys.version.split()[0]} ({platform.system()} {platform.machine()})")
     print(f"numpy     {np.__version__}")

@@ -9,6 +9,8 @@ import numpy as np
 
 from .. import kernels
 from ..arrays import plain_array
+from ..data.batch import arrays_of
+from ..data.loader import DataLoader
 from ..ops.common import whole
 from ..tensor import Tensor
 from .layer import Layer
@@ -53,9 +55,6 @@ def first_of(batch: Any) -> Any:
 
 def _batches(x: Any, size: int) -> Iterator[tuple[Any, ...]]:
     """The model's inputs, batch by batch."""
-    from ..data.batch import arrays_of
-    from ..data.loader import DataLoader
-
     if isinstance(x, DataLoader):
         yield from ((first_of(batch),) for batch in _in_order(x))
     elif isinstance(x, tuple):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import choice
 from ..arrays import array_like, plain_array
 from ..tensor import Tensor
 
@@ -81,14 +80,6 @@ def origin_of_float64(tensors: dict[str, Tensor | None]) -> str:
         t = next((x for x in inputs if x.dtype == np.float64), None)
     return (f" ({name} is float64, as NumPy's arrays are unless told otherwise, and as everything "
             f"is that is computed with one)")
-
-
-def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
-    """The losses themselves ("none"), their sum or their mean."""
-    from .reduce import mean, sum
-
-    choice(reduction, ("mean", "sum", "none"), where, "reduction")
-    return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)
 
 
 def real_number(value: Any, where: str, name: str) -> float:

@@ -11,9 +11,9 @@ from ..arguments import choice
 from ..graph import Function
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, reduced, warn
+from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, warn
 from .math import Weighted, multiply, negative
-from .reduce import reduced_shape
+from .reduce import reduced, reduced_shape
 from .reduce import sum as sum_of
 from .shape import reshape, transpose
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..arguments import flag
+from ..arguments import choice, flag
 from ..graph import Function
 from ..hints import takes_no_others, unexpected
 from ..lazy import Deferred
@@ -342,3 +342,9 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False, **other: Any
     if other:
         raise unexpected("argmin", other)
     return _place(np.argmin, "argmin", x, axis, keepdims)
+
+
+def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
+    """The losses themselves ("none"), their sum or their mean."""
+    choice(reduction, ("mean", "sum", "none"), where, "reduction")
+    return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)

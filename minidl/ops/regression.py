@@ -10,10 +10,10 @@ import numpy as np
 from .. import kernels
 from ..graph import Function
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, real_number, reduced
+from .common import as_tensor, float_tensor, real_number
 from .math import Weighted, multiply, subtract
 from .math import abs as absolute
-from .reduce import sum_to
+from .reduce import reduced, sum_to
 
 
 class Huber(Function):
