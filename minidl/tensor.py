@@ -49,8 +49,6 @@ class Tensor(Storage, Methods):
 
     __slots__ = ("_grad", "_node", "_requires_grad", "_slot")
 
-    __hash__ = object.__hash__  # `==` compares elements; tensors are told apart by identity
-
     _grad: np.ndarray | None
     _node: Function | None          # what computed it; None for a leaf
     _slot: int                      # which of the node's outputs it is
