@@ -6,6 +6,7 @@
 
 from typing import TYPE_CHECKING
 
+from .tensor import Tensor  # isort: skip  (before ops, whose function `tensor` takes the name)
 from . import data, models, nn, ops, optim
 from .backward import grad
 from .central_differences import gradcheck
@@ -23,7 +24,6 @@ from .settings import (
     set_precision,
     show_versions,
 )
-from .tensor import Tensor
 from .version import __version__ as __version__
 
 if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name

@@ -22,7 +22,7 @@ from .storage import Storage
 
 if TYPE_CHECKING:
     from .graph import Function
-    from .ops.methods import Methods
+    from .ops.methods import Methods  # which that module puts on the class
 else:
     Methods = object
 

@@ -22,7 +22,7 @@ from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, to
 from .state import fitting
 
 if TYPE_CHECKING:
-    from .methods import Methods
+    from .methods import Methods  # which that module puts on the class
 else:
     Methods = object
 
