@@ -1,7 +1,7 @@
 """Tensor: an array, and how it came to be.
 
 A tensor holds a C-contiguous NumPy array (or one that is still to be computed, see
-`lazy.Deferred`) and a link to the `Function` that made it. Nothing is computed here: operators
+`lazy.Lazy`) and a link to the `Function` that made it. Nothing is computed here: operators
 and methods that compute come from `ops.methods`, which puts them on the class.
 """
 
@@ -18,7 +18,7 @@ from . import hints
 from .arguments import flag
 from .arrays import plain_array
 from .locks import lock
-from .storage import Storage
+from .storage import OPEN, Storage
 
 if TYPE_CHECKING:
     from .graph import Function
@@ -65,10 +65,9 @@ class Tensor(Storage, Methods):
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
             raise TypeError(f"Tensor: needs numbers (float, integer or bool), got {array.dtype}")
-        self._array = array
-        self._deferred = self._grad = self._node = self._watchers = self._written = None
-        self._slot = 0
-        self._exposed = True
+        self._array, self._shape, self._dtype = array, array.shape, array.dtype
+        self._lazy = self._grad = self._node = self._written = None
+        self._slot, self._access = 0, OPEN
         self._requires_grad = False
         if requires_grad is not False:
             self.requires_grad = requires_grad
@@ -141,7 +140,7 @@ class Tensor(Storage, Methods):
         if self._node is not None:
             raise TypeError("a tensor inside a graph cannot be copied or pickled; "
                             "detach() it first")
-        self._expose()      # a shallow copy shares the array
+        self._open()        # a shallow copy shares the array
         return _rebuild, (type(self), self._values(), self._requires_grad,
                           self.__dict__ if hasattr(self, "__dict__") else {})
 
@@ -195,7 +194,7 @@ class Tensor(Storage, Methods):
         if self._node is not None:
             if self._node._inputs is None:
                 raise RuntimeError("retain_grad: backward has already used this graph")
-            self._node.__dict__.setdefault("_retained", {})[self._slot] = weakref.ref(self)
+            self._node._retained = {**(self._node._retained or {}), self._slot: weakref.ref(self)}
 
     def detach(self) -> Tensor:
         """A tensor of the same values (shared memory), outside the graph."""

@@ -276,7 +276,6 @@ class Layer(Methods):
             return value.astype(dtype) if floats else value
 
         for p in self.parameters():
-            p._expose()
             p._set(p._values().astype(dtype))
             p._grad = None
         for _, layer in self.named_layers():

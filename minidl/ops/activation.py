@@ -11,14 +11,13 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import choice
-from ..graph import Function
-from ..lazy import Deferred, GradSum, computed
+from ..lazy import Lazy, computed
 from ..tensor import Tensor
 from .common import float_tensor, real_number
-from .fusion import MaskedGrad, NormOutput, OutputGrad
+from .operation import Operation, PostOperation
 
 
-class Tanh(Function):
+class Tanh(Operation):
     """y = tanh(x);  dx = (1 - y^2) dy, from x: a y that is rounded to 1 would give 0."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -29,7 +28,7 @@ class Tanh(Function):
         return kernels.tanh_backward(dy, self.x)
 
 
-class Sigmoid(Function):
+class Sigmoid(Operation):
     """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy, from x: a y that is rounded to 1 would give 0."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -40,32 +39,24 @@ class Sigmoid(Function):
         return kernels.sigmoid_backward(dy, self.x)
 
 
-class ReLU(Function):
-    """y = max(x, 0);  dx = dy where y > 0, else 0. Takes over a normalization still to be
-    computed: then its own gradient is deferred too, and masked in the normalization's pass."""
+class ReLU(PostOperation):
+    """y = max(x, 0);  dx = dy where y > 0, else 0."""
 
-    takes_deferred = True
-    takes_deferred_grads = True
     y: Any
 
-    def forward(self, x: Any) -> Any:
-        if isinstance(x, Deferred):
-            self.y = x.with_relu()
-            if self.y is not None:
-                return self.y
-            x = x.compute()
+    def forward(self, x: np.ndarray) -> np.ndarray:
         self.y = kernels.relu(x)
         return self.y
 
-    def backward(self, dy: Any) -> Any:
-        if isinstance(dy, OutputGrad) and dy.output is self.y:
-            return dy.behind_relu()
-        if isinstance(self.y, NormOutput):
-            return MaskedGrad(dy if isinstance(dy, GradSum) else computed(dy), self.y)
-        return kernels.relu_backward(computed(dy), computed(self.y))
+    def extend(self, x: Lazy) -> Lazy | None:
+        self.y = self.lazy = x.then(relu=True)
+        return self.lazy
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.relu_backward(dy, computed(self.y))
 
 
-class LeakyReLU(Function):
+class LeakyReLU(Operation):
     """y = x where x > 0, else slope x;  dx = dy, or slope dy."""
 
     def forward(self, x: np.ndarray, slope: float) -> np.ndarray:
@@ -76,7 +67,7 @@ class LeakyReLU(Function):
         return kernels.leaky_relu_backward(dy, self.x, self.slope)
 
 
-class ELU(Function):
+class ELU(Operation):
     """y = x where x > 0, else alpha (exp(x) - 1);  dx = dy, or alpha exp(x) dy."""
 
     def forward(self, x: np.ndarray, alpha: float) -> np.ndarray:
@@ -87,7 +78,7 @@ class ELU(Function):
         return kernels.elu_backward(dy, self.x, self.alpha)
 
 
-class Softplus(Function):
+class Softplus(Operation):
     """y = log(1 + exp(beta x)) / beta;  dx = dy / (1 + exp(-beta x))."""
 
     def forward(self, x: np.ndarray, beta: float, threshold: float) -> np.ndarray:
@@ -98,7 +89,7 @@ class Softplus(Function):
         return kernels.softplus_backward(dy, self.x, *self.options)
 
 
-class SiLU(Function):
+class SiLU(Operation):
     """y = x s with s = 1 / (1 + exp(-x));  dx = s (1 + x (1 - s)) dy."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -109,7 +100,7 @@ class SiLU(Function):
         return kernels.silu_backward(dy, self.x)
 
 
-class GELU(Function):
+class GELU(Operation):
     """y = x P(x), P the normal distribution function;  dx = (P(x) + x P'(x)) dy."""
 
     def forward(self, x: np.ndarray, tanh: bool) -> np.ndarray:

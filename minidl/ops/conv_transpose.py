@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..graph import Function
 from ..tensor import Tensor
 from .common import MOST, pair
 from .conv import checked_operands
+from .operation import Operation
 
 
-class ConvTranspose(Function):
+class ConvTranspose(Operation):
     """y = the input gradient that a convolution with the weights turned (in and out exchanged)
     has for dy = x. Its own gradients are that convolution and its weight gradient:
     dx = conv(dy, turned),  dturned = conv_weight_grad(dy, x),  db = sum(dy).

@@ -15,6 +15,7 @@ from .. import kernels
 from ..arguments import named
 from ..arrays import plain_array
 from ..random import generator
+from ..storage import FRESH
 from ..tensor import Tensor
 
 Shape = int | Sequence[int]
@@ -23,7 +24,7 @@ Shape = int | Sequence[int]
 def _unshared(array: np.ndarray, requires_grad: bool) -> Tensor:
     """A tensor around an array that nobody else holds."""
     t = Tensor(array, requires_grad)
-    t._exposed = False
+    t._access = FRESH
     return t
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, whole
+from .operation import Operation
 
 
-class Embedding(Function):
+class Embedding(Operation):
     """y = weight[ids];  dweight = for each row the sum of the dy of its places."""
 
     def forward(self, weight: np.ndarray, ids: np.ndarray) -> np.ndarray:

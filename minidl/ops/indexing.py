@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from ..arguments import renamed
-from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor
+from .operation import Operation
 
 
-class GetItem(Function):
+class GetItem(Operation):
     """y = x[index];  dx = 0 with dy added at index (places indexed twice get both)."""
 
     def forward(self, x: np.ndarray, index: Any) -> np.ndarray:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..graph import Function
 from ..tensor import Tensor
 from .common import float_tensor, not_negative, same_float, whole
+from .operation import Operation
 from .reduce import sum_to
 
 
-class LayerNorm(Function):
+class LayerNorm(Operation):
     """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over the last axis;
     without `centre` mean is 0 and var the mean square.
 
@@ -42,7 +42,7 @@ class LayerNorm(Function):
                 dbeta if self.needs_grad[2] else None)
 
 
-class GroupNorm(Function):
+class GroupNorm(Operation):
     """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over an image's positions and
     the channels of a group; without `centre` mean is 0 and var the mean square. Gradients as
     LayerNorm's, with means over the same values."""
@@ -84,7 +84,7 @@ class FilterResponseNorm(GroupNorm):
         return dx, dgamma, dbeta, deps.astype(dy.dtype)
 
 
-class TLU(Function):
+class TLU(Operation):
     """y = max(x, tau);  dx = dy where x > tau, dtau = sum(dy) elsewhere."""
 
     def forward(self, x: np.ndarray, tau: np.ndarray) -> np.ndarray:

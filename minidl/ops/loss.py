@@ -13,12 +13,13 @@ from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, warn
 from .math import Weighted, multiply, negative
+from .operation import Operation
 from .reduce import reduced, reduced_shape
 from .reduce import sum as sum_of
 from .shape import reshape, transpose
 
 
-class _RowFunction(Function):
+class _RowFunction(Operation):
     """Base of functions of rows: x as a matrix whose rows are the last axis."""
 
     kernel = ""
@@ -44,7 +45,7 @@ class LogSoftmax(_RowFunction):
     kernel = "log_softmax"
 
 
-class LogSumExp(Function):
+class LogSumExp(Operation):
     """y = log(sum(exp(x))) over axes;  dx = softmax(x) dy, which is NaN where x is +inf, or y is
     -inf or NaN: there it has no value."""
 
@@ -66,7 +67,7 @@ class LogSumExp(Function):
         return softmax * dy.reshape(self.top.shape)
 
 
-class Gather(Function):
+class Gather(Operation):
     """y = x[row, label] of rows, 0 where the label is negative;  dx = dy there, 0 elsewhere."""
 
     def forward(self, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -82,7 +83,7 @@ class Gather(Function):
         return dx
 
 
-class CrossEntropy(Function):
+class CrossEntropy(Operation):
     """Losses -log softmax(x)[label] of rows, forward and backward fused.
 
     dx = dloss (softmax(x) - onehot(label)), with class weights and smoothing in the target.

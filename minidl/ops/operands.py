@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays import plain_array
-from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor
+from .operation import Operation
 from .reduce import sum_to
 
 SMALL = 1 << 16     # bytes of an array operand, up to which it is copied
@@ -64,7 +64,7 @@ def check_broadcast(where: str, a: Any, b: Any) -> None:
             raise ValueError(f"{where}: shapes {a.shape} and {b.shape} do not broadcast") from None
 
 
-class Binary(Function):
+class Binary(Operation):
     """Base of a function of two operands: remembers their shapes for the way back."""
 
     def shapes(self, a: Any, b: Any) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import flag
-from ..graph import Function
 from ..random import generator
 from ..tensor import Tensor
 from .common import float_tensor, real_number
+from .operation import Operation
 
 
-class Dropout(Function):
+class Dropout(Operation):
     """y = x / (1 - p) with probability 1 - p, else 0;  dx = dy with the same mask and scale.
 
     The mask is a function of a key and the position, so it is made again, not kept.

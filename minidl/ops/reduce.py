@@ -13,11 +13,10 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import choice, flag
-from ..graph import Function
 from ..hints import takes_no_others, unexpected
-from ..lazy import Deferred
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes, real_number
+from .operation import Operation
 
 max_of = max        # the built-in, whose name the operation takes
 
@@ -48,14 +47,12 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """The gradient of a broadcast: g summed over the axes along which `shape` was repeated."""
     if g is None or g.shape == shape:
         return g
-    if isinstance(g, Deferred):
-        g = g.compute()
     extra = g.ndim - len(shape)
     axes = tuple(a for a in range(g.ndim) if a < extra or shape[a - extra] != g.shape[a])
     return kernels.sum(middle(g, axes)).reshape(shape)
 
 
-class Sum(Function):
+class Sum(Operation):
     """y = sum of x over axes;  dx = dy, repeated."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
@@ -85,7 +82,7 @@ class Mean(Sum):
         return super().backward(np.divide(dy, dy.dtype.type(max_of(self.count, 1))))
 
 
-class Var(Function):
+class Var(Operation):
     """y = sum((x - mean)^2) / (count - ddof);  dx = 2 (x - mean) dy / (count - ddof).
 
     The derivative of the mean cancels, since the deviations sum to zero. Mean, deviations and
@@ -155,7 +152,7 @@ def _unfolded(x: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> n
     return np.ascontiguousarray(moved.transpose(np.argsort(order)))
 
 
-class _Extreme(Function):
+class _Extreme(Operation):
     """y = largest (smallest) of x over axes;  dx = dy, shared equally by the places that win."""
 
     kernel = ""

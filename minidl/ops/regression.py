@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, real_number
 from .math import Weighted, multiply, subtract
 from .math import abs as absolute
+from .operation import Operation
 from .reduce import reduced, sum_to
 
 
-class Huber(Function):
+class Huber(Operation):
     """y = d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2);  dd = d limited to
     [-delta, delta], times dy (Huber 1964)."""
 
@@ -30,7 +30,7 @@ class Huber(Function):
         return kernels.multiply(dy, self.limited)
 
 
-class BinaryCrossEntropy(Function):
+class BinaryCrossEntropy(Operation):
     """y = p t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)), p the weight of t;
 
         dx = ((1 - t) s(x) - p t s(-x)) dy,  s(x) = 1 / (1 + exp(-x)),

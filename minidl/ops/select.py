@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..arguments import dtype_of
-from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor
 from .operands import Binary, check_broadcast, operand, operands
+from .operation import Operation
 from .reduce import sum_to
 
 
@@ -27,7 +27,7 @@ class Where(Binary):
         return self.reduced(np.where(self.condition, dy, zero), np.where(self.condition, zero, dy))
 
 
-class Clip(Function):
+class Clip(Operation):
     """y = x limited to [low, high];  dx = dy inside (bounds included), dlow = dy where x is
     below, dhigh = dy where x (or low) is above."""
 
@@ -47,7 +47,7 @@ class Clip(Function):
                                                       strict=True)])
 
 
-class Cast(Function):
+class Cast(Operation):
     """y = x in another dtype;  dx = dy in x's."""
 
     def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:

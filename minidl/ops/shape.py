@@ -15,16 +15,16 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import choice
-from ..graph import Function
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
 from .common import as_tensor, normalize_axes, one_axis
+from .operation import Operation
 from .reduce import sum_to
 
 MOST_EMPTY_PARTS = 65536        # into which `split` cuts an axis of size 0
 
 
-class Reshape(Function):
+class Reshape(Operation):
     """y = x in another shape (the same memory);  dx = dy in x's."""
 
     returns_view = True
@@ -37,7 +37,7 @@ class Reshape(Function):
         return dy.reshape(self.shape)
 
 
-class Transpose(Function):
+class Transpose(Operation):
     """y = x with its axes in another order;  dx = dy with them put back."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -48,7 +48,7 @@ class Transpose(Function):
         return _copied(dy.transpose(np.argsort(self.axes)))
 
 
-class BroadcastTo(Function):
+class BroadcastTo(Operation):
     """y = x repeated to a shape;  dx = dy summed over the repeats."""
 
     def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -59,7 +59,7 @@ class BroadcastTo(Function):
         return sum_to(dy, self.shape)
 
 
-class Concatenate(Function):
+class Concatenate(Operation):
     """y = the tensors one after another along an axis;  each dx = its part of dy."""
 
     def forward(self, *arrays: np.ndarray, axis: int) -> np.ndarray:
@@ -71,7 +71,7 @@ class Concatenate(Function):
         return tuple(np.split(dy, self.ends, self.axis))
 
 
-class Split(Function):
+class Split(Operation):
     """y_k = parts of x along an axis;  dx = the dy_k one after another."""
 
     def forward(self, x: np.ndarray, ends: list[int], axis: int) -> tuple[np.ndarray, ...]:
@@ -86,7 +86,7 @@ class Split(Function):
         return dx
 
 
-class Flip(Function):
+class Flip(Operation):
     """y = x in reverse order along axes;  dx = dy likewise."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -97,7 +97,7 @@ class Flip(Function):
         return _copied(np.flip(dy, self.axes))
 
 
-class Pad(Function):
+class Pad(Operation):
     """y = x with a border;  dx = the gradient of every place that a value was copied to."""
 
     def forward(self, x: np.ndarray, pad_width: Any, mode: str, value: float) -> np.ndarray:

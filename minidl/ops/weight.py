@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..graph import Function
 from ..tensor import Tensor
 from .common import float_tensor, not_negative, same_float
+from .operation import Operation
 
 
-class WeightNorm(Function):
+class WeightNorm(Operation):
     """w = gain v / n,  n = ||v|| of each output.
 
         dgain = sum(dw v) / n,  dv = gain / n (dw - v dgain / n)
@@ -40,7 +40,7 @@ class WeightNorm(Function):
         return dv, dgain.astype(dw.dtype)
 
 
-class WeightStandardization(Function):
+class WeightStandardization(Operation):
     """w = (v - mean) / sqrt(var + eps), over the M weights of each output.
 
         dv = (dw - mean(dw) - w mean(dw w)) / sqrt(var + eps)

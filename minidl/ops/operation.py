@@ -1,0 +1,42 @@
+"""The kinds of minidl's own operations: Functions that the engine trusts, producers of a Lazy, and
+the post-operations that extend its epilogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import Function
+from ..lazy import Epilogue, Lazy
+
+
+class Operation(Function):
+    """A Function that writes to nothing it was given, and keeps no result for itself; what its
+    backward returns fits the inputs."""
+
+    trusted = True
+
+
+class Producer(Operation):
+    """An operation whose result is a Lazy, of its first input."""
+
+    begins_chain = True
+    read_later = (0,)
+
+    def epilogue_backward(self, dy: Any, also: np.ndarray | None, epilogue: Epilogue
+                          ) -> tuple[Any, ...]:
+        """The gradients of the inputs, and of the residual if there is one, for the gradient
+        dy + also of the result behind its epilogue."""
+        raise NotImplementedError
+
+
+class PostOperation(Operation):
+    """An operation that extends the epilogue of a Lazy: `extend` sets and returns `self.lazy`."""
+
+    lazy: Lazy | None = None
+
+    def chain_backward(self, dy: Any, also: np.ndarray | None) -> tuple[Any, ...]:
+        producer, lazy = self._chain[0], self.lazy
+        assert isinstance(producer, Producer) and lazy is not None
+        return producer.epilogue_backward(dy, also, lazy.epilogue)
