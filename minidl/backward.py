@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import changes, kernels
-from .arguments import listed
+from . import changes, checks, kernels
 from .graph import Function
 from .lazy import Lazy, computed
 from .tensor import Tensor
@@ -250,7 +249,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     elif isinstance(outputs, Tensor) and not isinstance(grad_outputs, list | tuple):
         starts = [grad_outputs]
     else:
-        starts = listed(grad_outputs, "grad", "grad_outputs", "a list of gradients")
+        starts = checks.members(grad_outputs, "grad", "grad_outputs", "a list of gradients")
     if len(starts) != len(outs):
         raise ValueError(f"grad: {len(outs)} outputs but {len(starts)} grad_outputs")
     for t in ins:
@@ -265,7 +264,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
 
 def _tensors(given: Any, name: str) -> Sequence[Tensor]:
     """A tensor, or a sequence of them, as a list."""
-    members = [given] if isinstance(given, Tensor) else listed(
+    members = [given] if isinstance(given, Tensor) else checks.members(
         given, "grad", name, "a tensor or a list of tensors")
     for t in members:
         if not isinstance(t, Tensor):

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import hints
-from .arguments import flag
+from . import checks, hints
 from .arrays import plain_array
 from .locks import lock
 from .storage import OPEN, Storage
@@ -153,7 +152,7 @@ class Tensor(Storage, Methods):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        value = flag(value, "Tensor", "requires_grad")
+        value = checks.flag(value, "Tensor", "requires_grad")
         if self._node is not None and not value:
             raise RuntimeError("requires_grad: only a leaf's can be switched off; use detach()")
         if value and self.dtype not in (np.float32, np.float64):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOUSE = (
     ("minidl_ext",),
     ("minidl.version", "minidl.hints", "minidl.locks", "minidl.arrays", "minidl.atomic",
-     "minidl.arguments", "minidl.grad_mode", "minidl.random"),
+     "minidl.checks", "minidl.grad_mode", "minidl.random"),
     ("minidl.kernels",),
     ("minidl.cpus", "minidl.settings"),
     ("minidl.storage", "minidl.changes", "minidl.lazy", "minidl.tensor"),

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import choice
+from .. import checks, kernels
 from ..lazy import Lazy, computed
 from ..tensor import Tensor
-from .common import float_tensor, real_number
+from .common import float_tensor
 from .operation import Operation, PostOperation
 
 
@@ -147,7 +146,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     >>> md.leaky_relu(md.tensor([-2., 0., 3.]), slope=0.5)
     tensor([-1.,  0.,  3.])
     """
-    return LeakyReLU.apply(float_tensor(x, "leaky_relu"), slope=real_number(slope, "leaky_relu",
+    return LeakyReLU.apply(float_tensor(x, "leaky_relu"), slope=checks.real(slope, "leaky_relu",
                                                                         "slope"))
 
 
@@ -157,7 +156,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> md.elu(md.tensor([-1000., 0., 3.]))
     tensor([-1.,  0.,  3.])
     """
-    return ELU.apply(float_tensor(x, "elu"), alpha=real_number(alpha, "elu", "alpha"))
+    return ELU.apply(float_tensor(x, "elu"), alpha=checks.real(alpha, "elu", "alpha"))
 
 
 def softplus(x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
@@ -168,11 +167,9 @@ def softplus(x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
     >>> md.softplus(md.tensor([-1000., 0., 1000.])).data.round(4)
     array([0.000e+00, 6.931e-01, 1.000e+03], dtype=float32)
     """
-    beta = real_number(beta, "softplus", "beta")
-    if not beta > 0:
-        raise ValueError(f"softplus: beta must be > 0, got {beta!r}")
+    beta = checks.real(beta, "softplus", "beta", above=0)
     return Softplus.apply(float_tensor(x, "softplus"), beta=beta,
-                          threshold=real_number(threshold, "softplus", "threshold"))
+                          threshold=checks.real(threshold, "softplus", "threshold"))
 
 
 def silu(x: Any) -> Tensor:
@@ -187,11 +184,11 @@ def silu(x: Any) -> Tensor:
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x times the share of a normal distribution below x (Hendrycks & Gimpel 2016).
 
-    `approximate="tanh"`: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Any other value than
-    "none" and "tanh" is a ValueError.
+    `approximate="tanh"`: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. ValueError for another
+    word than "none" and "tanh".
 
     >>> md.gelu(md.tensor([0., 1000.]))
     tensor([   0., 1000.])
     """
-    choice(approximate, ("none", "tanh"), "gelu", "approximate")
+    checks.choice(approximate, "gelu", "approximate", ("none", "tanh"))
     return GELU.apply(float_tensor(x, "gelu"), tanh=approximate == "tanh")

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..lazy import NOTHING, Epilogue, Lazy, computed
 from ..settings import get_precision
 from ..tensor import Tensor
-from .common import float_tensor, pair, same_float, whole
+from .common import float_tensor, same_float
 from .inference import read_only, winograd_weights
 from .norm import BatchNorm
 from .operation import Producer
@@ -213,7 +213,7 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
     """
     x, weight, b, groups = checked_operands("conv", x, weight, bias, groups)
     images, (kh, kw) = x.shape, weight.shape[:2]
-    s, d = pair(stride, "conv", "stride", 1), pair(dilation, "conv", "dilation", 1)
+    s, d = checks.pair(stride, "conv", "stride", 1), checks.pair(dilation, "conv", "dilation", 1)
     p = resolve_padding(padding, images[1:3], (kh, kw), s, d)
     for name, size, (before, after), extent in (
             ("height", images[1], p[0], d[0] * (kh - 1) + 1),
@@ -239,7 +239,7 @@ def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any
                          f"got shape {filters}")
     if 0 in filters:
         raise ValueError(f"{where}: weight has an empty axis: {filters}")
-    groups = whole(groups, where, "groups", 1)
+    groups = checks.size(groups, where, "groups")
     ci, co = filters[2:]
     if images[3] != ci * groups:
         raise ValueError(f"{where}: x has {images[3]} channels, but weight {filters} with "
@@ -265,5 +265,5 @@ def resolve_padding(padding: Any, size: tuple[int, ...], kernel: tuple[int, int]
             total = max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
             result.append((total // 2, total - total // 2))
         return result[0], result[1]
-    ph, pw = pair(padding, "conv", "padding", 0)
+    ph, pw = checks.pair(padding, "conv", "padding", 0)
     return (ph, ph), (pw, pw)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, whole
+from .common import as_tensor, float_tensor
 from .operation import Operation
 
 
@@ -52,15 +52,15 @@ def embedding(ids: Any, weight: Any) -> Tensor:
 def one_hot(indices: Any, depth: int) -> Tensor:
     """float32 (..., depth): 1 at each of indices (...), integers in 0 .. depth - 1; 0 elsewhere.
 
-    TypeError unless indices are integers, ValueError if one is outside or depth is not an int
-    >= 1.
+    TypeError unless indices and depth are integers, ValueError if an index is outside or depth is
+    below 1.
 
     >>> md.one_hot([2, 0], 3)
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
     numbers = index_array(indices, "one_hot", "indices")
-    depth = whole(depth, "one_hot", "depth", 1)
+    depth = checks.size(depth, "one_hot", "depth")
     outside = (numbers < 0) | (numbers >= depth)
     if outside.any():
         raise ValueError(f"one_hot: index {numbers[outside][0]} is outside 0..{depth - 1}")

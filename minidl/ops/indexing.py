@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import renamed
+from .. import checks
 from ..tensor import Tensor
 from .common import as_tensor
 from .operation import Operation
@@ -43,7 +43,7 @@ def getitem(x: Any, index: Any) -> Tensor:
         own = tuple(map(_own_index, index)) if isinstance(index, tuple) else _own_index(index)
         return GetItem.apply(t, index=own)
     except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy's
-        raise renamed("getitem", error) from None
+        raise checks.renamed(error, "getitem") from None
 
 
 def _own_index(i: Any) -> Any:

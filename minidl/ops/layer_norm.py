@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..tensor import Tensor
-from .common import float_tensor, not_negative, same_float, whole
+from .common import float_tensor, same_float
 from .operation import Operation
 from .reduce import sum_to
 
@@ -140,7 +140,7 @@ def group_norm(x: Any, groups: int, gamma: Any, beta: Any, eps: float = 1e-5) ->
     tensor([[[-1.,  1., -1.,  1.]]])
     """
     x, gamma, beta, eps = _checked("group_norm", x, gamma, beta, eps, 2)
-    groups = whole(groups, "group_norm", "groups", 1)
+    groups = checks.size(groups, "group_norm", "groups")
     if x.shape[-1] % groups:
         raise ValueError(f"group_norm: {x.shape[-1]} channels do not divide into {groups} groups")
     return GroupNorm.apply(x, gamma, beta, groups=groups, eps=eps, centre=True)
@@ -227,4 +227,4 @@ def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int
         if value is not None and value.shape != x.shape[-1:]:
             raise ValueError(f"{where}: {name} must have shape ({x.shape[-1]},) for x {x.shape}, "
                              f"got {value.shape}")
-    return x, gamma, beta, not_negative(eps, where, "eps")
+    return x, gamma, beta, checks.not_negative(eps, where, "eps")

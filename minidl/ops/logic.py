@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import flag
-from ..hints import takes_no_others, unexpected
+from .. import checks
+from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor, normalize_axes
+from .common import as_tensor
 from .operands import check_broadcast, operands
 
 
@@ -63,33 +63,29 @@ def floor_divide(a: Any, b: Any) -> Tensor:
         return compare(np.floor_divide, a, b)
 
 
-@takes_no_others
-def any(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether any value over axis (None: all axes; an int or a tuple of ints) is not 0; NaN is not.
 
     >>> md.any(md.tensor([[0., 1.], [0., 0.]]), axis=1)
     tensor([ True, False], dtype=bool)
     """
-    if other:
-        raise unexpected("any", other)
     return _reduced(np.any, "any", x, axis, keepdims)
 
 
-@takes_no_others
-def all(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether all values over axis (None: all axes; an int or a tuple of ints) are not 0; NaN is
     not.
 
     >>> md.all(md.tensor([[0., 1.], [2., 1.]]), axis=1)
     tensor([False,  True], dtype=bool)
     """
-    if other:
-        raise unexpected("all", other)
     return _reduced(np.all, "all", x, axis, keepdims)
 
 
 def _reduced(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
-    axes = normalize_axes(axis, t.ndim, where)
-    flag(keepdims, where, "keepdims")
+    axes = checks.axes(axis, where, "axis", t.ndim)
+    checks.flag(keepdims, where, "keepdims")
     return Tensor(np.asarray(function(t._values(), axis=axes, keepdims=keepdims)))

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import choice
+from .. import checks, kernels
 from ..graph import Function
-from ..hints import takes_no_others, unexpected
+from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, normalize_axes, one_axis, real_number, warn
-from .math import Weighted, multiply, negative
+from .common import as_tensor, float_tensor, warn
+from .math import MultiplyOrZero, multiply, negative
 from .operation import Operation
 from .reduce import reduced, reduced_shape
 from .reduce import sum as sum_of
@@ -107,41 +106,37 @@ def _along(function: type[Function], where: str, x: Any, axis: int) -> Tensor:
     t = float_tensor(x, where)
     if t.ndim == 0:
         raise ValueError(f"{where}: needs at least one axis")
-    a = one_axis(axis, t.ndim, where)
+    a = checks.axis(axis, where, "axis", t.ndim)
     if a == t.ndim - 1:
         return function.apply(t)
     order = [*(k for k in range(t.ndim) if k != a), a]
     return transpose(function.apply(transpose(t, order)), list(np.argsort(order)))
 
 
-@takes_no_others
-def softmax(x: Any, axis: int = -1, **other: Any) -> Tensor:
+@for_newcomers
+def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along an axis, without overflow. ValueError if there is no such axis.
 
     >>> md.softmax(md.tensor([[0., 0.], [0., 1000.]]))
     tensor([[0.5, 0.5],
             [0. , 1. ]])
     """
-    if other:
-        raise unexpected("softmax", other)
     return _along(Softmax, "softmax", x, axis)
 
 
-@takes_no_others
-def log_softmax(x: Any, axis: int = -1, **other: Any) -> Tensor:
+@for_newcomers
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """log(softmax(x)) = x - log(sum(exp(x))) along an axis, without overflow. ValueError if there
     is no such axis.
 
     >>> md.log_softmax(md.tensor([0., 1000.]))
     tensor([-1000.,     0.])
     """
-    if other:
-        raise unexpected("log_softmax", other)
     return _along(LogSoftmax, "log_softmax", x, axis)
 
 
-@takes_no_others
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
     -inf for no values. ValueError if there is no such axis.
 
@@ -151,10 +146,9 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) ->
     >>> round(md.logsumexp(md.tensor([1000., 1000.])).item(), 3)
     1000.693
     """
-    if other:
-        raise unexpected("logsumexp", other)
     t = float_tensor(x, "logsumexp")
-    return LogSumExp.apply(t, axes=normalize_axes(axis, t.ndim, "logsumexp"), keepdims=keepdims)
+    return LogSumExp.apply(t, axes=checks.axes(axis, "logsumexp", "axis", t.ndim),
+                           keepdims=checks.flag(keepdims, "logsumexp", "keepdims"))
 
 
 def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
@@ -184,9 +178,7 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
     x = float_tensor(logits, "cross_entropy", "logits")
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"cross_entropy: logits must be (..., classes), got shape {x.shape}")
-    if not 0.0 <= real_number(label_smoothing, "cross_entropy", "label_smoothing") <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], "
-                         f"got {label_smoothing!r}")
+    label_smoothing = checks.fraction(label_smoothing, "cross_entropy", "label_smoothing")
     classes = x.shape[-1]
     w = _class_weight(weight, x, "cross_entropy")
     target = as_tensor(labels, "cross_entropy", "labels")
@@ -197,7 +189,7 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
         return _distribution(x, target, w, label_smoothing, reduction)
     indices = class_indices(target, x.shape, ignore_index, "cross_entropy")
     losses = CrossEntropy.apply(reshape(x, (-1, classes)) if x.ndim != 2 else x, labels=indices,
-                                weight=w, smoothing=float(label_smoothing))
+                                weight=w, smoothing=label_smoothing)
     return _over_labels(losses, indices, w, x.shape[:-1], reduction, "cross_entropy")
 
 
@@ -221,7 +213,7 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
                             "nll_loss")
     losses = negative(Gather.apply(reshape(x, (-1, x.shape[-1])), labels=indices))
     if w is not None:
-        losses = Weighted.apply(losses, np.where(indices >= 0, w[indices], w.dtype.type(0)))
+        losses = MultiplyOrZero.apply(losses, np.where(indices >= 0, w[indices], w.dtype.type(0)))
     return _over_labels(losses, indices, w, x.shape[:-1], reduction, "nll_loss")
 
 
@@ -238,7 +230,7 @@ def _class_weight(weight: Any, x: Tensor, where: str) -> np.ndarray | None:
 def _over_labels(losses: Tensor, indices: np.ndarray, weight: np.ndarray | None,
                  shape: tuple[int, ...], reduction: str, where: str) -> Tensor:
     """The losses in the labels' shape, their sum, or their mean by the weights of the labels."""
-    choice(reduction, ("mean", "sum", "none"), where, "reduction")
+    checks.choice(reduction, where, "reduction", ("mean", "sum", "none"))
     if reduction != "mean" or (weight is None and not (indices < 0).any()):
         return reduced(reshape(losses, shape) if reduction == "none" else losses, reduction,
                        where)
@@ -257,8 +249,8 @@ def class_indices(labels: Tensor, shape: tuple[int, ...], ignore_index: int | No
         raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
                          f"got {labels.shape}")
     flat = labels._values().reshape(-1).astype(np.int64)
-    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
-        raise TypeError(f"{where}: ignore_index must be an int, got {ignore_index!r}")
+    if ignore_index is not None:
+        ignore_index = checks.whole(ignore_index, where, "ignore_index")
     ignored = flat == ignore_index if ignore_index is not None else None
     wrong = (flat < 0) | (flat >= shape[-1])
     if ignored is not None:
@@ -284,7 +276,7 @@ def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothin
         target = target * (1 - smoothing) + smoothing / x.shape[-1]
     if weight is not None:
         target = multiply(target, weight)
-    losses = negative(sum_of(Weighted.apply(log_softmax(x), target), axis=-1))
+    losses = negative(sum_of(MultiplyOrZero.apply(log_softmax(x), target), axis=-1))
     return reduced(losses, reduction, "cross_entropy")
 
 

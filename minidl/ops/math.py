@@ -82,7 +82,7 @@ class Multiply(Binary):
                             kernels.multiply(dy, self.a) if self.needs_grad[1] else None)
 
 
-class Weighted(Multiply):
+class MultiplyOrZero(Multiply):
     """y = a b, but 0 where the weight b is 0, whatever a: what counts nothing may be impossible,
     with a logarithm of -inf. Gradients as Multiply's."""
 

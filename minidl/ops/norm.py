@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import flag
+from .. import checks, kernels
 from ..lazy import NOTHING, Epilogue, Lazy, computed
 from ..tensor import Tensor
-from .common import float_tensor, not_negative, real_number, same_float, whole
+from .common import float_tensor, same_float
 from .operation import Producer
 from .running import Correction, Limits, RunningStats, check_limits, corrected, uncorrected
 
@@ -146,7 +145,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")
     beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
     if ghost_batch is not None:
-        ghost_batch = whole(ghost_batch, "batch_norm", "ghost_batch", 1)
+        ghost_batch = checks.size(ghost_batch, "batch_norm", "ghost_batch")
     _check(x, gamma, beta, running_mean, running_var, training, eps, momentum,
            2 if mask is None else 0)
     running = RunningStats(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
@@ -194,7 +193,7 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
     """`least`: values that a channel needs in training."""
     shape, dtype = x.shape, x.dtype
     if training is not True:
-        flag(training, "batch_norm", "training")
+        checks.flag(training, "batch_norm", "training")
     if len(shape) < 2:
         raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
                          f"got shape {shape}")
@@ -221,9 +220,9 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
         if training and not stat.flags.writeable:
             raise ValueError(f"batch_norm: {name} is read-only, but training updates it in place")
     if type(eps) is not float or not eps >= 0:
-        not_negative(eps, "batch_norm", "eps")
+        checks.not_negative(eps, "batch_norm", "eps")
     if momentum is not None and type(momentum) is not float:
-        real_number(momentum, "batch_norm", "momentum")
+        checks.real(momentum, "batch_norm", "momentum")
     values = x.size // shape[-1] if shape[-1] else 0
     if training and values < least:
         raise ValueError(

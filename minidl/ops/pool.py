@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..graph import Function
 from ..lazy import Lazy
 from ..tensor import Tensor
-from .common import float_tensor, pair
+from .common import float_tensor
 from .operation import Operation, PostOperation
 
 SIDE_BY_SIDE = {"window": (2, 2), "stride": (2, 2), "padding": (0, 0)}    # what an epilogue pools
@@ -98,9 +98,9 @@ def _pool(function: type[Function], where: str, x: Any, window: Any, stride: Any
     x = float_tensor(x, where)
     if x.ndim != 4:
         raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {x.shape}")
-    k = pair(window, where, "window", 1)
-    s = k if stride is None else pair(stride, where, "stride", 1)
-    p = pair(padding, where, "padding", 0)
+    k = checks.pair(window, where, "window", 1)
+    s = k if stride is None else checks.pair(stride, where, "stride", 1)
+    p = checks.pair(padding, where, "padding", 0)
     if 0 in x.shape[1:3]:
         raise ValueError(f"{where}: images must have rows and columns, got shape {x.shape}")
     if 2 * p[0] > k[0] or 2 * p[1] > k[1]:

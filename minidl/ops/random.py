@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import flag
+from .. import checks, kernels
 from ..random import generator
 from ..tensor import Tensor
-from .common import float_tensor, real_number
+from .common import float_tensor
 from .operation import Operation
 
 
@@ -41,11 +40,10 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     >>> np.unique(md.dropout(md.ones(1000), 0.5))
     array([0., 2.], dtype=float32)
     """
-    if not 0.0 <= real_number(p, "dropout", "p") <= 1.0:
-        raise ValueError(f"dropout: p must be in [0, 1], got {p!r}")
+    p = checks.fraction(p, "dropout", "p")
     x = float_tensor(x, "dropout")
     if training is not True:
-        flag(training, "dropout", "training")
+        checks.flag(training, "dropout", "training")
     if not training or p == 0:
         return x
-    return Dropout.apply(x, p=float(p), key=int(generator().integers(2**63)))
+    return Dropout.apply(x, p=p, key=int(generator().integers(2**63)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import dtype_of
+from .. import checks
 from ..tensor import Tensor
 from .common import as_tensor
 from .operands import Binary, check_broadcast, operand, operands
@@ -114,7 +114,7 @@ def astype(x: Any, dtype: Any) -> Tensor:
     tensor([0., 1., 2.])
     """
     t = as_tensor(x, "astype")
-    dtype = dtype_of(dtype, "astype")
+    dtype = checks.dtype(dtype, "astype")
     if dtype.kind not in "fiub":
         raise TypeError(f"astype: dtype must be of numbers, got {dtype}")
     return t if t.dtype == dtype else Cast.apply(t, dtype=dtype)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..tensor import Tensor
-from .common import float_tensor, not_negative, same_float
+from .common import float_tensor, same_float
 from .operation import Operation
 
 
@@ -101,7 +101,7 @@ def weight_standardization(v: Any, eps: float = 1e-5) -> Tensor:
             [ 1.,  1.]])
     """
     v = _weights("weight_standardization", v, 2)
-    eps = not_negative(eps, "weight_standardization", "eps")
+    eps = checks.not_negative(eps, "weight_standardization", "eps")
     return WeightStandardization.apply(v, eps=eps)
 
 
