@@ -73,15 +73,6 @@ from .shape import (
 )
 from .weight import weight_norm, weight_standardization
 
-# Operations of one tensor, which are its methods too.
-METHODS = frozenset([
-    "abs", "all", "any", "argmax", "argmin", "avg_pool", "broadcast_to", "clip", "dropout", "elu",
-    "exp", "expand_dims", "flatten", "flip", "gelu", "global_avg_pool", "leaky_relu", "log",
-    "log_softmax", "logsumexp", "max", "max_pool", "maximum", "mean", "min", "minimum", "one_hot",
-    "pad", "relu", "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze", "std",
-    "sum", "tanh", "var",
-])
-
 __all__ = [
     "abs", "accuracy", "add", "all", "any", "arange", "argmax", "argmin", "astype", "avg_pool",
     "batch_norm", "binary_cross_entropy_with_logits", "bitwise", "broadcast_to", "clip", "compare",
