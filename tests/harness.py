@@ -266,6 +266,11 @@ def refuses(error, *words):
         assert word in str(info.value)
 
 
+def read_only():
+    """NumPy refuses what is written inside."""
+    return pytest.raises(ValueError, match="read-only")
+
+
 def in_bounded_memory(code, *arguments, megabytes):
     """Run `code` in a process that may take so many megabytes more than after its imports.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import checks, kernels
 from ..lazy import NOTHING, Epilogue, Lazy, computed
+from ..storage import RESULT
 from ..tensor import Tensor
 from .common import float_tensor, same_float
 from .operation import Producer
@@ -156,7 +157,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
 
         return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
     correction = None
-    summed = x._node.statistics if x._node is not None else None
+    # Unless another array has been assigned to x.data.
+    summed = x._node.statistics if x._node is not None and x._access == RESULT else None
     if training:
         mean, var = summed or kernels.batch_stats(x._values())
         correction = running.correction(mean, var)
