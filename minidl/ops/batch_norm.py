@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..storage import RESULT
 from ..tensor import Tensor
 from .common import float_tensor, same_float
 from .norm import BatchNorm
@@ -74,7 +75,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     if mask is not None or (training and ghost_batch is not None and ghost_batch < len(x)):
         return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
     correction = None
-    summed = x._node.statistics if x._node is not None else None
+    # Unless another array has been assigned to x.data.
+    summed = x._node.statistics if x._node is not None and x._access == RESULT else None
     if training:
         mean, var = summed or kernels.batch_stats(x._values())
         correction = running.correction(mean, var)
