@@ -19,6 +19,8 @@ from .lazy import Lazy
 from .storage import FRESH, LENT, OPEN, RESULT
 from .tensor import Tensor
 
+_new = object.__new__
+
 
 class Function:
     """A differentiable operation; subclass it to write a new one.
@@ -59,10 +61,15 @@ class Function:
     begins_chain = False            # it can compute the gradients of a chain
     statistics: tuple[np.ndarray, np.ndarray] | None = None     # of its output, if it has them
 
+    _shares = True                  # users may hold, and write to, what its outputs are in
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     # Called in place of forward where one input is a Lazy; returns None if it must be computed.
     extend: Callable[..., Any] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._shares = cls.returns_view or not cls.trusted
 
     def chain_backward(self, dy: Any, also: np.ndarray | None) -> tuple[Any, ...]:
         """The gradients of what all operations of a chain, which ends here, have read from
@@ -80,13 +87,13 @@ class Function:
         recording = is_recording()
         arrays: list[Any] = []
         kept: list[Tensor | None] = []      # the inputs that need a gradient
+        needs: list[bool] = []
         lazy: Tensor | None = None
-        if cls.returns_view or not cls.trusted:
+        if cls._shares:
             for x in inputs:
                 if isinstance(x, Tensor):
                     x._open()
         for x in inputs:
-            wanted = None
             if isinstance(x, Tensor):
                 array: Any = x._array
                 if array is None:
@@ -95,13 +102,16 @@ class Function:
                         array = x._values()
                     else:
                         lazy = x
+                arrays.append(array)
                 if recording and x._requires_grad:
-                    wanted = x
+                    kept.append(x)
+                    needs.append(True)
+                    continue
             else:
-                array = np.asarray(x, order="C") if isinstance(x, np.ndarray) else x
-            arrays.append(array)
-            kept.append(wanted)
-        node.needs_grad = needs = tuple([x is not None for x in kept])
+                arrays.append(np.asarray(x, order="C") if isinstance(x, np.ndarray) else x)
+            kept.append(None)
+            needs.append(False)
+        node.needs_grad = tuple(needs)
         result = None
         if lazy is not None:
             result = node.extend(*arrays, **options)    # type: ignore[misc]
@@ -113,33 +123,40 @@ class Function:
                     node._chain = (*before._chain, before)
         if result is None:
             result = node.forward(*arrays, **options)
-        if type(result) is tuple:
-            made = tuple([_output(r, node, inputs) for r in result])
-        else:
-            made = (_output(result, node, inputs),)
-        if True in needs:
+        recorded = True in needs
+        if recorded:
             node._order = tick()
             node._inputs = tuple(kept)
             node._retained = None
+        if type(result) is not tuple:
+            t = _output(result, node, inputs)
+            if recorded:
+                node._outputs = ((t._shape, t._dtype),)
+                if t._dtype.kind == "f":
+                    t._requires_grad = True
+                    t._node = node
+            return t
+        made = tuple([_output(r, node, inputs) for r in result])
+        if recorded:
             node._outputs = tuple([(t._shape, t._dtype) for t in made])
             for slot, t in enumerate(made):
                 if t._dtype.kind == "f":
                     t._requires_grad = True
                     t._node = node
                     t._slot = slot
-        return made if type(result) is tuple else made[0]
+        return made
 
 
 def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:
     """A tensor around what forward returned."""
-    t = Tensor.__new__(Tensor)
+    t = _new(Tensor)
     t._grad = t._lazy = t._node = t._written = None
     t._requires_grad = False
     t._slot, t._access = 0, RESULT
     if type(result) is np.ndarray:
         if not result.flags.c_contiguous:
             result = np.asarray(result, order="C")
-        if node.returns_view or not node.trusted:
+        if node._shares:
             result, t._access = _shared(result, node, inputs)
         t._array, t._shape, t._dtype = result, result.shape, result.dtype
     elif type(result) is Lazy:

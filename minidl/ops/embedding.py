@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import checks, kernels
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor
+from .common import as_tensor, constant, float_tensor
 from .operation import Operation
 
 
@@ -67,7 +67,7 @@ def one_hot(indices: Any, depth: int) -> Tensor:
     kernels.check_shape("one_hot", (*numbers.shape, depth))
     y = np.zeros((*numbers.shape, depth), np.float32)
     np.put_along_axis(y, numbers[..., None], 1, axis=-1)
-    return Tensor(y)
+    return constant(y)
 
 
 def index_array(indices: Any, where: str, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from .. import checks
 from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor
+from .common import as_tensor, constant
 from .operands import check_broadcast, operands
 
 
@@ -26,8 +26,8 @@ def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
     where = relation.__name__
     a, b = operands(where, a, b)
     check_broadcast(where, a, b)
-    return Tensor(np.asarray(relation(a._values() if isinstance(a, Tensor) else a,
-                                      b._values() if isinstance(b, Tensor) else b)))
+    return constant(relation(a._values() if isinstance(a, Tensor) else a,
+                             b._values() if isinstance(b, Tensor) else b))
 
 
 def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
@@ -47,7 +47,7 @@ def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
             raise TypeError(f"{name}: operands must be booleans or integers, got {dtype}; "
                             f"comparisons make booleans: (x > 0) & (x < 1)")
     if operation.nin == 1:
-        return Tensor(np.asarray(operation(as_tensor(a, name)._values())))
+        return constant(operation(as_tensor(a, name)._values()))
     return compare(operation, a, b)
 
 
@@ -88,4 +88,4 @@ def _reduced(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Te
     t = as_tensor(x, where)
     axes = checks.axes(axis, where, "axis", t.ndim)
     checks.flag(keepdims, where, "keepdims")
-    return Tensor(np.asarray(function(t._values(), axis=axes, keepdims=keepdims)))
+    return constant(function(t._values(), axis=axes, keepdims=keepdims))

@@ -14,7 +14,7 @@ import numpy as np
 from .. import checks, kernels
 from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor
+from .common import as_tensor, constant
 from .operation import Operation
 
 max_of = max        # the built-in, whose name the operation takes
@@ -198,7 +198,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     if keepdims is not False:
         checks.flag(keepdims, "sum", "keepdims")
     if t.dtype.kind != "f":
-        return Tensor(np.asarray(np.sum(t._values(), axis=axes, keepdims=keepdims)))
+        return constant(np.sum(t._values(), axis=axes, keepdims=keepdims))
     return Sum.apply(t, axes=axes, keepdims=keepdims)
 
 
@@ -216,7 +216,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     if keepdims is not False:
         checks.flag(keepdims, "mean", "keepdims")
     if t.dtype.kind != "f":
-        return Tensor(np.asarray(np.mean(t._values(), axis=axes, keepdims=keepdims)))
+        return constant(np.mean(t._values(), axis=axes, keepdims=keepdims))
     return Mean.apply(t, axes=axes, keepdims=keepdims)
 
 
@@ -240,8 +240,7 @@ def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, k
     checks.real(ddof, where, "ddof")
     if t.dtype.kind != "f":
         of_integers = np.var if function is Var else np.std
-        return Tensor(np.asarray(of_integers(t._values(), axis=axes, ddof=ddof,
-                                             keepdims=keepdims)))
+        return constant(of_integers(t._values(), axis=axes, ddof=ddof, keepdims=keepdims))
     return function.apply(t, axes=axes, ddof=ddof, keepdims=keepdims)
 
 
@@ -286,7 +285,7 @@ def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: b
         raise ValueError(f"{name}: no values to reduce in shape {t.shape} over axis {axis}")
     if t.dtype.kind != "f":
         reduction = np.max if function is Max else np.min
-        return Tensor(np.asarray(reduction(t._values(), axis=axes, keepdims=keepdims)))
+        return constant(reduction(t._values(), axis=axes, keepdims=keepdims))
     return function.apply(t, axes=axes, keepdims=keepdims)
 
 
@@ -297,7 +296,7 @@ def _place(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tens
         axis = checks.axis(axis, where, "axis", t.ndim)
     if t.size == 0 and (axis is None or t.shape[axis] == 0):
         raise ValueError(f"{where}: no values to compare in shape {t.shape}")
-    return Tensor(np.asarray(function(t._values(), axis, keepdims=keepdims)))
+    return constant(function(t._values(), axis, keepdims=keepdims))
 
 
 @for_newcomers

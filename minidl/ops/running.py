@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
+from .. import checks, kernels
 
 Correction = tuple[np.ndarray, np.ndarray]      # r and d, float64 (C,)
 Limits = tuple[float, float] | Callable[[int], tuple[float, float]]     # r_max and d_max
@@ -69,15 +69,24 @@ class RunningStats:
 
     def update(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
         """Take in the statistics of a batch of `count` values a channel."""
-        if self.momentum is not None:
-            weight = self.momentum
-        else:
-            assert self.num_batches is not None
-            weight = 1.0 / (int(self.num_batches) + 1)
-        if self.num_batches is not None:
-            self.num_batches += 1
+        weight = self.momentum
+        batches = self.num_batches
+        if weight is None:
+            assert batches is not None
+            weight = 1.0 / (int(batches) + 1)
+        factor = count / (count - 1) if self.unbiased else 1.0
+        if _plain(self.mean) and _plain(self.var) and (
+                batches is None or (batches.dtype == np.int64 and batches.flags.carray)):
+            kernels.running_update(self.mean, self.var, batches, mean, var, weight, factor)
+            return
+        if batches is not None:
+            batches += 1
         if self.mean is not None:
             self.mean[...] = (1 - weight) * self.mean + weight * mean
         if self.var is not None:
-            factor = count / (count - 1) if self.unbiased else 1.0
             self.var[...] = (1 - weight) * self.var + weight * factor * var
+
+
+def _plain(running: np.ndarray | None) -> bool:
+    """Whether it is an array that kernels take."""
+    return running is not None and running.dtype.char in "fd" and running.flags.carray
