@@ -9,6 +9,8 @@ import numpy as np
 
 from .. import checks, kernels
 from ..arrays import plain_array
+from ..data.batch import arrays_of
+from ..data.loader import DataLoader
 from ..tensor import Tensor
 from .layer import Layer
 from .mode import evaluation
@@ -52,9 +54,6 @@ def first_of(batch: Any) -> Any:
 
 def _batches(x: Any, size: int) -> Iterator[tuple[Any, ...]]:
     """The model's inputs, batch by batch."""
-    from ..data.batch import arrays_of
-    from ..data.loader import DataLoader
-
     if isinstance(x, DataLoader):
         yield from ((first_of(batch),) for batch in _in_order(x))
     elif isinstance(x, tuple):
