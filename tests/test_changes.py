@@ -66,7 +66,7 @@ NEEDS = {
     "batch_norm": (lambda x, w: md.batch_norm(x, w[0], w[1], training=True), "x"),
     "layer_norm": (lambda x, w: md.layer_norm(x, None, None), "x"),
     "group_norm": (lambda x, w: md.group_norm(x, 1, None, None), "x"),
-    "norm and relu": (lambda x, w: md.relu(md.batch_norm(x, None, None, training=True) + w), "xw"),
+    "norm and relu": (lambda x, w: md.relu(md.batch_norm(x, None, None, training=True) + w), "x"),
     "norm in parts": (lambda x, w: md.batch_norm(x, None, None, training=True, ghost_batch=2), "x"),
     "weight_norm": (lambda x, w: md.weight_norm(x, md.ones(3)), "x"),
     "einsum": (lambda x, w: md.einsum("ij,jk->ik", x, w[:3]), ""),
