@@ -168,7 +168,7 @@ def _total(g: Any) -> np.ndarray:
     return computed(g)
 
 
-def _checked(node: Function, inputs: tuple[Tensor | None, ...], results: Any) -> tuple[Any, ...]:
+def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> tuple[Any, ...]:
     """What a user's backward has returned, as arrays that fit its inputs; of leaves as copies,
     since it may keep what it returns."""
     if not isinstance(results, tuple):
@@ -177,7 +177,7 @@ def _checked(node: Function, inputs: tuple[Tensor | None, ...], results: Any) ->
     if len(results) != len(inputs):
         raise RuntimeError(f"{type(node).__name__}.backward returned {len(results)} gradients "
                            f"for {len(inputs)} inputs")
-    arrays = []
+    arrays: list[np.ndarray | None] = []
     for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
         if t is None or g is None:
             arrays.append(None)
