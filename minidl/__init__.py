@@ -23,6 +23,8 @@ from .settings import (
     set_precision,
     show_versions,
 )
+from .traced import Graph, Node, Value
+from .tracing import trace
 
 if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
     from . import hints
@@ -32,7 +34,7 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
 __version__ = "0.1.0"
 
 __all__ = [
-    "Function", "Tensor", "data", "empty_cache", "get_num_threads", "grad", "gradcheck", "load",
-    "manual_seed", "models", "nn", "no_grad", "ops", "optim", "save", "set_num_threads",
-    "set_precision", "show_versions", "use_backend", *ops.__all__,
+    "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
+    "grad", "gradcheck", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "save",
+    "set_num_threads", "set_precision", "show_versions", "trace", "use_backend", *ops.__all__,
 ]

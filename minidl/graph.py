@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from .changes import tick
 from .grad_mode import is_recording
 from .lazy import Deferred
 from .tensor import Tensor
+from .tracers import tracers
 
 
 class Function:
@@ -111,6 +113,8 @@ class Function:
         for t in made:
             if t._deferred is not None and t._deferred.reads:
                 _watch(t, inputs, arrays)
+        if tracers and (tracer := tracers.get(get_ident())) is not None:
+            tracer.operation(cls, inputs, options, made)
         return made if several else made[0]
 
 

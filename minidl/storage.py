@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .tracers import reads, tracers
+
 if TYPE_CHECKING:
     from .changes import Written
     from .lazy import Deferred
@@ -27,7 +29,7 @@ class Storage:
     def data(self) -> np.ndarray:
         """The values as a NumPy array (not a copy). May be assigned: same shape and dtype."""
         self._expose()
-        return self._values()
+        return self._taken()
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -44,6 +46,12 @@ class Storage:
 
     def _values(self) -> np.ndarray:
         return self._compute() if self._array is None else self._array
+
+    def _taken(self) -> np.ndarray:
+        """The values for Python, outside of what operations see: a tracer is told."""
+        if tracers:
+            reads(self)
+        return self._values()
 
     def _compute(self) -> np.ndarray:
         """Compute the deferred array now. (Another thread may do so meanwhile: `_array` is set

@@ -97,7 +97,7 @@ class Tensor(Storage):
         """
         if self.size != 1:
             raise ValueError(f"item: needs a tensor with one element, got shape {self.shape}")
-        return self._values().item()
+        return self._taken().item()
 
     def __float__(self) -> float:
         return float(self.item())
@@ -151,7 +151,7 @@ class Tensor(Storage):
             raise TypeError("a tensor inside a graph cannot be copied or pickled; "
                             "detach() it first")
         self._expose()      # a shallow copy shares the array
-        return _rebuild, (type(self), self._values(), self._requires_grad,
+        return _rebuild, (type(self), self._taken(), self._requires_grad,
                           self.__dict__ if hasattr(self, "__dict__") else {})
 
     # ---------------------------------------------------------------------------- the gradient
@@ -222,7 +222,7 @@ class Tensor(Storage):
 
     def detach(self) -> Tensor:
         """A tensor of the same values (shared memory), outside the graph."""
-        return Tensor(self.data)
+        return ops.shape.detach(self)
 
     # ------------------------------------------------------------------- operators and methods
 

@@ -14,8 +14,9 @@ import numpy as np
 from .. import hints
 from ..arguments import dtype_of
 from ..changes import writes
-from .hooks import Hook, HookHandle
-from .mode import mode, observers
+from ..tracers import tracers
+from .hooks import Hook, HookHandle, after_hooks
+from .mode import mode
 from .parameter import Parameter
 from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, told_apart
 from .state import fitting
@@ -112,18 +113,10 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if tracers and (tracer := tracers.get(get_ident())) is not None:
+            return tracer.call(self, inputs, options)
         output = self.forward(*inputs, **options)
-        hooks = self.__dict__.get("_hooks")
-        if hooks:
-            for hook in list(hooks.values()):
-                replaced = hook(self, inputs, output)
-                if replaced is not None:
-                    output = replaced
-        if observers:
-            observer = observers.get(get_ident())
-            if observer is not None:
-                observer(self, inputs, output)
-        return output
+        return after_hooks(self, inputs, output) if self.__dict__.get("_hooks") else output
 
     if not TYPE_CHECKING:
         def __getattr__(self, name):

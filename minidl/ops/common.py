@@ -12,9 +12,28 @@ import numpy as np
 
 from ..arguments import choice
 from ..arrays import array_like, plain_array
+from ..grad_mode import no_grad
+from ..graph import Function
 from ..tensor import Tensor
 
 MOST = 2**31 - 1        # of windows, strides, dilations and paddings, as kernels take them
+
+
+class NoGradient(Function):
+    """Base of operations through which no gradient goes, also where they make floats."""
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        with no_grad():
+            return super().apply(*inputs, **options)
+
+
+class Copy(NoGradient):
+    """y = x in memory of its own and in a dtype: for values that a backward needs again, and that
+    the user who gave them may change before."""
+
+    def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return np.array(x, dtype, order="C")
 
 
 def warn(message: str) -> None:

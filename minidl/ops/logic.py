@@ -10,10 +10,47 @@ from typing import Any
 import numpy as np
 
 from ..arguments import flag
+from ..graph import Function
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
-from .common import as_tensor, normalize_axes
+from .common import NoGradient, as_tensor, normalize_axes
 from .operands import check_broadcast, operands
+
+
+class Compare(NoGradient):
+    """y = relation(a, b), a NumPy function of two operands."""
+
+    def forward(self, a: Any, b: Any, relation: np.ufunc) -> np.ndarray:
+        return np.asarray(relation(a, b))
+
+
+class Bitwise(NoGradient):
+    """y = operation(a), or operation(a, b): a NumPy function of booleans or bits."""
+
+    def forward(self, *operands: Any, operation: np.ufunc) -> np.ndarray:
+        return np.asarray(operation(*operands))
+
+
+class FloorDivide(NoGradient):
+    """y = floor(a / b), constant between its steps."""
+
+    def forward(self, a: Any, b: Any) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.floor_divide(a, b))
+
+
+class AnyOf(Function):
+    """y = whether any value over axes is not 0."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        return np.asarray(np.any(x, axis=axes, keepdims=keepdims))
+
+
+class AllOf(Function):
+    """y = whether all values over axes are not 0."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        return np.asarray(np.all(x, axis=axes, keepdims=keepdims))
 
 
 def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
@@ -23,11 +60,7 @@ def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
     >>> md.compare(np.less, md.tensor([1., 2.]), 1.5)
     tensor([ True, False], dtype=bool)
     """
-    where = relation.__name__
-    a, b = operands(where, a, b)
-    check_broadcast(where, a, b)
-    return Tensor(np.asarray(relation(a._values() if isinstance(a, Tensor) else a,
-                                      b._values() if isinstance(b, Tensor) else b)))
+    return Compare.apply(*_operands(relation.__name__, a, b), relation=relation)
 
 
 def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
@@ -47,8 +80,8 @@ def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
             raise TypeError(f"{name}: operands must be booleans or integers, got {dtype}; "
                             f"comparisons make booleans: (x > 0) & (x < 1)")
     if operation.nin == 1:
-        return Tensor(np.asarray(operation(as_tensor(a, name)._values())))
-    return compare(operation, a, b)
+        return Bitwise.apply(as_tensor(a, name), operation=operation)
+    return Bitwise.apply(*_operands(name, a, b), operation=operation)
 
 
 def floor_divide(a: Any, b: Any) -> Tensor:
@@ -59,8 +92,14 @@ def floor_divide(a: Any, b: Any) -> Tensor:
     >>> md.floor_divide(md.tensor([7., -7.]), 2)
     tensor([ 3., -4.])
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return compare(np.floor_divide, a, b)
+    return FloorDivide.apply(*_operands("floor_divide", a, b))
+
+
+def _operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands that broadcast, ready for apply."""
+    a, b = operands(where, a, b)
+    check_broadcast(where, a, b)
+    return a, b
 
 
 @takes_no_others
@@ -72,7 +111,7 @@ def any(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tenso
     """
     if other:
         raise unexpected("any", other)
-    return _reduced(np.any, "any", x, axis, keepdims)
+    return _reduced(AnyOf, "any", x, axis, keepdims)
 
 
 @takes_no_others
@@ -85,11 +124,11 @@ def all(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tenso
     """
     if other:
         raise unexpected("all", other)
-    return _reduced(np.all, "all", x, axis, keepdims)
+    return _reduced(AllOf, "all", x, axis, keepdims)
 
 
-def _reduced(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+def _reduced(function: type[Function], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
     axes = normalize_axes(axis, t.ndim, where)
     flag(keepdims, where, "keepdims")
-    return Tensor(np.asarray(function(t._values(), axis=axes, keepdims=keepdims)))
+    return function.apply(t, axes=axes, keepdims=keepdims)

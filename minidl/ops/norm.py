@@ -51,6 +51,7 @@ class BatchNorm(Function):
         self.defers_gradient = isinstance(x, ConvOutput)
         self.x = x = computed(x)
         self.training, self.correction = training, correction
+        mean, var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
         if correction is not None:
             gamma, beta = corrected(gamma, beta, correction, x.dtype)
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
@@ -61,7 +62,8 @@ class BatchNorm(Function):
         if self.correction is not None:
             dgamma = uncorrected(dgamma, dbeta, self.correction)
         return (dx if self.needs_grad[0] else None,
-                dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None)
+                dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None,
+                *(None,) * (len(self.needs_grad) - 3))      # given statistics, and a mask
 
     def _gradients(self, dy: Any) -> tuple[Any, ...]:
         if not isinstance(dy, OutputGrad) or dy.output.factors is not self.factors:
@@ -154,18 +156,15 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
         from .norm_parts import batch_norm_in_parts  # which builds on this module
 
         return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
-    correction = None
-    if training:
-        source = x._deferred
-        if isinstance(source, ConvOutput):
-            mean, var = source.mean, source.var
-        else:
-            mean, var = kernels.batch_stats(x._values())
-        correction = running.correction(mean, var)
-        running.update(mean, var, x.size // x.shape[-1])
+    if not training:
+        return BatchNorm.apply(x, gamma, beta, running_mean, running_var, eps=eps, training=False)
+    source = x._deferred
+    if isinstance(source, ConvOutput):
+        mean, var = source.mean, source.var
     else:
-        assert running_mean is not None and running_var is not None
-        mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
+        mean, var = kernels.batch_stats(x._values())
+    correction = running.correction(mean, var)
+    running.update(mean, var, x.size // x.shape[-1])
     return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training,
                            correction=correction)
 

@@ -59,6 +59,8 @@ class Sum(Function):
     """y = sum of x over axes;  dx = dy, repeated."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return np.asarray(np.sum(x, axis=axes, keepdims=keepdims))
         self.shape = x.shape
         self.kept = reduced_shape(x.shape, axes, True)
         return kernels.sum(middle(x, axes)).reshape(reduced_shape(x.shape, axes, keepdims))
@@ -71,6 +73,8 @@ class Mean(Sum):
     """y = mean of x over axes;  dx = dy / count, repeated."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return np.asarray(np.mean(x, axis=axes, keepdims=keepdims))
         self.shape = x.shape
         self.kept = reduced_shape(x.shape, axes, True)
         x = middle(x, axes)
@@ -92,8 +96,12 @@ class Var(Function):
     their squares are in double: float32 would round the mean, and lose squares below 1e-38.
     """
 
+    of_integers: Any = staticmethod(np.var)
+
     def forward(self, x: np.ndarray, axes: tuple[int, ...], ddof: float, keepdims: bool
                 ) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return np.asarray(self.of_integers(x, axis=axes, ddof=ddof, keepdims=keepdims))
         self.shape, self.axes, self.x = x.shape, axes, middle(x, axes)
         self.freedom = np.float64(max_of(self.x.shape[1] - ddof, 0))    # 0: as NumPy, no bound
         self.mean, m2, self.exponent = _moments(self.x)
@@ -118,6 +126,8 @@ class Var(Function):
 
 class Std(Var):
     """y = sqrt(var);  dx = (x - mean) dy / (y (count - ddof)), 0 where y is 0."""
+
+    of_integers = staticmethod(np.std)
 
     def finish(self, variance: np.ndarray) -> np.ndarray:
         self.y = np.ldexp(np.sqrt(variance), self.exponent)
@@ -161,6 +171,8 @@ class _Extreme(Function):
     kernel = ""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return np.asarray(getattr(np, self.kernel)(x, axis=axes, keepdims=keepdims))
         self.x, self.axes = x, axes
         self.kept = reduced_shape(x.shape, axes, True)
         y = getattr(kernels, self.kernel)(middle(x, axes))
@@ -180,6 +192,20 @@ class Max(_Extreme):
 
 class Min(_Extreme):
     kernel = "min"
+
+
+class ArgMax(Function):
+    """y = the place of the first largest value along an axis."""
+
+    def forward(self, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
+        return np.asarray(np.argmax(x, axis, keepdims=keepdims))
+
+
+class ArgMin(Function):
+    """y = the place of the first smallest value along an axis."""
+
+    def forward(self, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
+        return np.asarray(np.argmin(x, axis, keepdims=keepdims))
 
 
 def _repeat(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -203,8 +229,6 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tenso
     axes = normalize_axes(axis, t.ndim, "sum")
     if keepdims is not False:
         flag(keepdims, "sum", "keepdims")
-    if t.dtype.kind != "f":
-        return Tensor(np.asarray(np.sum(t._values(), axis=axes, keepdims=keepdims)))
     return Sum.apply(t, axes=axes, keepdims=keepdims)
 
 
@@ -223,8 +247,6 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tens
     axes = normalize_axes(axis, t.ndim, "mean")
     if keepdims is not False:
         flag(keepdims, "mean", "keepdims")
-    if t.dtype.kind != "f":
-        return Tensor(np.asarray(np.mean(t._values(), axis=axes, keepdims=keepdims)))
     return Mean.apply(t, axes=axes, keepdims=keepdims)
 
 
@@ -248,10 +270,6 @@ def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, k
     axes = normalize_axes(axis, t.ndim, where)
     flag(keepdims, where, "keepdims")
     real_number(ddof, where, "ddof")
-    if t.dtype.kind != "f":
-        of_integers = np.var if function is Var else np.std
-        return Tensor(np.asarray(of_integers(t._values(), axis=axes, ddof=ddof,
-                                             keepdims=keepdims)))
     return function.apply(t, axes=axes, ddof=ddof, keepdims=keepdims)
 
 
@@ -300,13 +318,10 @@ def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: b
     flag(keepdims, name, "keepdims")
     if math.prod(t.shape[a] for a in axes) == 0:
         raise ValueError(f"{name}: no values to reduce in shape {t.shape} over axis {axis}")
-    if t.dtype.kind != "f":
-        reduction = np.max if function is Max else np.min
-        return Tensor(np.asarray(reduction(t._values(), axis=axes, keepdims=keepdims)))
     return function.apply(t, axes=axes, keepdims=keepdims)
 
 
-def _place(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+def _place(function: type[Function], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
     flag(keepdims, where, "keepdims")
     if isinstance(axis, bool) or not (axis is None or isinstance(axis, int | np.integer)):
@@ -315,7 +330,7 @@ def _place(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tens
         normalize_axes(axis, t.ndim, where)
     if t.size == 0 and (axis is None or t.shape[axis] == 0):
         raise ValueError(f"{where}: no values to compare in shape {t.shape}")
-    return Tensor(np.asarray(function(t._values(), axis, keepdims=keepdims)))
+    return function.apply(t, axis=axis, keepdims=keepdims)
 
 
 @takes_no_others
@@ -328,7 +343,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False, **other: Any
     """
     if other:
         raise unexpected("argmax", other)
-    return _place(np.argmax, "argmax", x, axis, keepdims)
+    return _place(ArgMax, "argmax", x, axis, keepdims)
 
 
 @takes_no_others
@@ -341,4 +356,4 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False, **other: Any
     """
     if other:
         raise unexpected("argmin", other)
-    return _place(np.argmin, "argmin", x, axis, keepdims)
+    return _place(ArgMin, "argmin", x, axis, keepdims)

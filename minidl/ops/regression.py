@@ -10,7 +10,7 @@ import numpy as np
 from .. import kernels
 from ..graph import Function
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, real_number, reduced
+from .common import Copy, as_tensor, float_tensor, real_number, reduced
 from .math import Weighted, multiply, subtract
 from .math import abs as absolute
 from .reduce import sum_to
@@ -124,7 +124,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
     where = "binary_cross_entropy_with_logits"
     x, target = _pair(x, target, where)
     if not target.requires_grad:
-        target = Tensor(np.array(target._values()))     # a copy: the backward needs it again
+        target = Copy.apply(target, dtype=x.dtype)
     factor = None if pos_weight is None else _broadcasts(pos_weight, x, where, "pos_weight")
     losses = BinaryCrossEntropy.apply(x, target, factor)
     if weight is not None:
@@ -151,7 +151,7 @@ def _difference(x: Any, target: Any, where: str) -> Tensor:
 def _broadcasts(value: Any, x: Tensor, where: str, name: str) -> Tensor:
     t = as_tensor(value, where, name)
     if not t.requires_grad:
-        t = Tensor(np.array(t._values(), x.dtype))      # a copy: the backward needs it again
+        t = Copy.apply(t, dtype=x.dtype)
     t = t.astype(x.dtype)
     try:
         fits = np.broadcast_shapes(t.shape, x.shape) == x.shape

@@ -18,7 +18,7 @@ from ..arguments import choice
 from ..graph import Function
 from ..hints import takes_no_others, unexpected
 from ..tensor import Tensor
-from .common import as_tensor, normalize_axes, one_axis
+from .common import NoGradient, as_tensor, normalize_axes, one_axis
 from .reduce import sum_to
 
 MOST_EMPTY_PARTS = 65536        # into which `split` cuts an axis of size 0
@@ -35,6 +35,15 @@ class Reshape(Function):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         return dy.reshape(self.shape)
+
+
+class Detach(NoGradient):
+    """y = x (the same memory), outside the graph."""
+
+    returns_view = True
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x
 
 
 class Transpose(Function):
@@ -146,6 +155,11 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
         raise TypeError(f"reshape: shape must be ints, got {dims}") from None
     except (ValueError, OverflowError):
         raise ValueError(f"reshape: shape {t.shape} does not fit into {dims}") from None
+
+
+def detach(x: Tensor) -> Tensor:
+    """What `Tensor.detach` gives."""
+    return Detach.apply(x)
 
 
 @takes_no_others
