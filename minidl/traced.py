@@ -5,7 +5,7 @@ looks like as text and in Graphviz's language. How it comes to be is in `tracing
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,6 +134,17 @@ class Graph:
         """The nodes that take a value, in order, each once."""
         return value.consumers
 
+    def used_only_by(self, value: Value, nodes: Collection[Node]) -> bool:
+        """Whether nothing uses a value but some of these nodes: no other one, and it is neither
+        returned nor read by Python."""
+        return (value not in self.reads and value not in values_of(self.outputs)
+                and all(node in nodes for node in value.consumers))
+
+    def held(self) -> tuple[Value, ...]:
+        """The parameters and constants that the graph takes, and those that Python has read."""
+        found = (*self.parameters.values(), *self.constants.values(), *self.reads)
+        return tuple([value for value in dict.fromkeys(found) if value.array is not None])
+
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
 
@@ -177,8 +188,8 @@ def text_of(graph: Graph) -> str:
     rows = [(value.name, type_of(value), "", "") for value in graph.inputs]
     rows += [row_of(node) for node in graph.nodes]
     widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths) if width),
-                        row[3]]).rstrip() for row in rows]
+    lines = ["  ".join([*(row[k].ljust(widths[k]) for k in range(3) if widths[k]), row[3]]).rstrip()
+             for row in rows]
     return "\n".join([*lines, f"return {_text(graph.outputs)}"])
 
 

@@ -29,6 +29,9 @@ class Tracer(Protocol):
     def read(self, tensor: Any) -> None:
         """Python has taken the values of a tensor."""
 
+    def copied(self, tensor: Any, array: Any) -> None:
+        """A tensor has been made of a copy of an array, and stands for that."""
+
 
 tracers: dict[int, Tracer] = {}     # by thread
 
@@ -38,6 +41,13 @@ def reads(tensor: Storage) -> None:
     tracer = tracers.get(get_ident())
     if tracer is not None:
         tracer.read(tensor)
+
+
+def copied(tensor: Storage, array: Any) -> None:
+    """Tell the thread's tracer, if there is one, of which array a tensor holds a copy."""
+    tracer = tracers.get(get_ident())
+    if tracer is not None:
+        tracer.copied(tensor, array)
 
 
 @contextlib.contextmanager

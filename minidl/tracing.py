@@ -125,6 +125,9 @@ class _Tracer:
             if value.kind != "constant":
                 self.taken[value] = None
 
+    def copied(self, tensor: Tensor, array: np.ndarray) -> None:
+        self.know(tensor, self.value(array))
+
     # -------------------------------------------------------------------------------- the values
 
     def know(self, x: Tensor | np.ndarray, value: Value) -> None:
@@ -203,6 +206,8 @@ class _Tracer:
 
     def part_name(self, x: Any) -> str | None:
         """The name of a parameter or buffer, or of a row of one."""
+        if isinstance(x, Tensor) and not isinstance(x, Parameter):
+            x = x._array        # that of a buffer, say
         found = self.parts.get(id(x))
         if found is not None and found[1] is x:
             return found[0]

@@ -11,7 +11,6 @@ from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor
 
-
 ARRAY = "array"     # stands in an index for an array, which is an input of its own
 
 
