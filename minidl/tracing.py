@@ -58,7 +58,7 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
     tracer = _Tracer()
     if isinstance(f, Layer):
         tracer.name_parts(f, "")
-    arguments = [tracer.argument(f, x) for x in examples]
+    arguments = [tracer.argument(f if isinstance(f, Layer) else Layer(), x) for x in examples]
     with no_grad() if training else evaluation(), following(tracer):
         result = f(*arguments)
         if isinstance(result, GeneratorType):
@@ -149,17 +149,17 @@ class _Tracer:
         self.know(x, value)
         return value
 
-    def argument(self, f: Any, x: Any) -> Any:
-        """An example as f takes it; its tensors are inputs of the graph."""
+    def argument(self, model: Layer, x: Any) -> Any:
+        """An example as the model takes it; its tensors are inputs of the graph."""
         if isinstance(x, dict):
-            return {key: self.argument(f, item) for key, item in x.items()}
+            return {key: self.argument(model, item) for key, item in x.items()}
         if isinstance(x, tuple) or (isinstance(x, list) and any(
                 isinstance(item, (Tensor, np.ndarray, tuple, dict)) for item in x)):
-            items = [self.argument(f, item) for item in x]
+            items = [self.argument(model, item) for item in x]
             return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
         if not isinstance(x, (Tensor, np.ndarray, list)):
             return x
-        tensor = model_input(f, x)
+        tensor = model_input(model, x)
         value = Value(self.unused(f"input_{len(self.inputs)}"), "input", tensor)
         self.know(tensor, value)
         self.inputs.append(value)
