@@ -151,7 +151,7 @@ def test_every_layer_is_in_the_table():
 A, B = images(3, 4), images(3, 4)
 MASK, ROW = np.array([[True, False, True, False]] * 3), np.array([2, 0, 1])
 FUNCTIONS = {
-    "comparisons": (lambda x, y: (x == y, x != y, x < y, x <= y, x > 0, 1 >= y), A, B),
+    "comparisons": (lambda x, y: (x == y, x != y, x < y, x <= y, x > 0, y <= 1), A, B),
     "logic": (lambda x, y: (((x > 0) & (y > 0)) | ~(x > y)) ^ (x < 0), A, B),
     "shifts": (lambda k: (k << 1, k >> 1, k & 1, 2 | k), ROW),
     "any and all": (lambda x: (md.any(x > 0, axis=0), md.all(x, keepdims=True)), A),
