@@ -23,8 +23,8 @@ class Value:
     `name` is unique in the graph: that of a parameter or buffer is its dotted name. `kind` is
     "input", "parameter", "constant" (a buffer too) or "result". `shape` and `dtype` are those of
     the example's run. `producer` is the node that made it, None unless it is a result; `consumers`
-    are the nodes that take it, each once. `array` holds the values of parameters and constants, as
-    they are now, and is None otherwise.
+    are the nodes that take it, each once. `array` holds the values of parameters and buffers, as
+    they are now, and of other constants, and is None otherwise.
 
     >>> graph = md.trace(lambda x: md.exp(x) * 2, np.ones(3, np.float32))
     >>> value = graph.nodes[0].outputs[0]

@@ -22,6 +22,7 @@ from .nn.layer import Layer
 from .nn.mode import evaluation
 from .nn.parameter import Parameter
 from .nn.predict import model_input
+from .ops.operands import SMALL
 from .tensor import Tensor
 from .traced import Call, Graph, Node, Value
 from .tracers import following
@@ -56,9 +57,12 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
         raise TypeError(f"trace: f must be a layer or a function, got {type(f).__name__}")
     flag(training, "trace", "training")
     tracer = _Tracer()
-    if isinstance(f, Layer):
-        tracer.name_parts(f, "")
-    arguments = [tracer.argument(f if isinstance(f, Layer) else Layer(), x) for x in examples]
+    model = f if isinstance(f, Layer) else getattr(f, "__self__", None)     # of a method of one
+    if isinstance(model, Layer):
+        tracer.name_parts(model, "")
+    else:
+        model = Layer()
+    arguments = [tracer.argument(model, x) for x in examples]
     with no_grad() if training else evaluation(), following(tracer):
         result = f(*arguments)
         if isinstance(result, GeneratorType):
@@ -126,7 +130,8 @@ class _Tracer:
                 self.taken[value] = None
 
     def copied(self, tensor: Tensor, array: np.ndarray) -> None:
-        self.know(tensor, self.value(array))
+        if self.part_name(array):       # other arrays may be written to before they are used again
+            self.know(tensor, self.value(array))
 
     # -------------------------------------------------------------------------------- the values
 
@@ -141,9 +146,15 @@ class _Tracer:
             return found[1]
         kind = "parameter" if isinstance(x, Parameter) else "constant"
         name = self.part_name(x)
+        if name is None and isinstance(x, np.ndarray):
+            return Value(self.unused(kind), kind, x.copy())     # it may be filled anew for each use
         value = self.named.get(name) if name else None
         if value is None:
-            value = Value(name or self.unused(kind), kind, x)
+            held = x
+            if name is None and kind == "constant" and x._array is not None and (
+                    x._array.nbytes <= SMALL):
+                held = x._array.copy()      # around a user's array, perhaps
+            value = Value(name or self.unused(kind), kind, held)
             if name:
                 self.named[name] = value
         self.know(x, value)

@@ -369,6 +369,25 @@ def test_layers_that_a_function_calls_are_named_by_their_class():
     assert [node.layer for node in again] == ["Dense", "Dense", "Dense_1", "Dense_1"]
 
 
+def test_a_method_of_a_layer_has_its_names():
+    net = Net().astype(np.float64)
+    graph = md.trace(net.forward, np.zeros((1, 4, 4, 1), np.uint8))
+    assert [node.layer for node in graph][:4] == ["conv", "bn", "", ""]
+    assert "conv.weight" in graph.parameters and graph.inputs[0].dtype == np.float64
+
+
+def test_arrays_that_are_filled_anew_are_constants_of_their_own():
+    x, buffer, places = images(1, 3), np.zeros(3, np.float32), np.zeros(1, np.int64)
+
+    def f(x):
+        total = 0.0
+        for k in range(3):
+            buffer[...], places[...] = k, k
+            total = total + x * buffer + x[:, places] + md.cross_entropy(x, places)
+        return total
+    same(replayed(md.trace(f, images(1, 3)), x), f(md.Tensor(x)).data)
+
+
 def test_names_are_never_used_twice():
     net = Net()
     net.matmul, net.input = nn.Parameter(images(2)), nn.Parameter(images(2))
