@@ -220,7 +220,7 @@ def values_of(x: Any) -> Iterator[Value]:
     """The Values in a structure."""
     if isinstance(x, Value):
         yield x
-    elif isinstance(x, (list, tuple, set, dict)):
+    elif isinstance(x, (list, tuple, frozenset, dict)):
         for item in x.values() if isinstance(x, dict) else x:
             yield from values_of(item)
 

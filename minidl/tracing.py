@@ -146,18 +146,14 @@ class _Tracer:
             return found[1]
         kind = "parameter" if isinstance(x, Parameter) else "constant"
         name = self.part_name(x)
-        if name is None and isinstance(x, np.ndarray):
-            return Value(self.unused(kind), kind, x.copy())     # it may be filled anew for each use
         value = self.named.get(name) if name else None
         if value is None:
-            held = x
-            if name is None and kind == "constant" and x._array is not None and (
-                    x._array.nbytes <= SMALL):
-                held = x._array.copy()      # around a user's array, perhaps
+            held = x if name or kind == "parameter" else _as_it_is(x)
             value = Value(name or self.unused(kind), kind, held)
             if name:
                 self.named[name] = value
-        self.know(x, value)
+        if name or isinstance(x, Tensor):       # another array may be filled anew for its next use
+            self.know(x, value)
         return value
 
     def argument(self, model: Layer, x: Any) -> Any:
@@ -200,7 +196,7 @@ class _Tracer:
             made = [self.values_in(item, inside, seen) for item in within]
             if not isinstance(within, list):
                 made = type(x)(*made) if hasattr(x, "_fields") else (
-                    set(made) if isinstance(within, (set, frozenset)) else tuple(made))
+                    frozenset(made) if isinstance(within, (set, frozenset)) else tuple(made))
         seen[id(x)] = made
         return made
 
@@ -224,10 +220,12 @@ class _Tracer:
             return found[0]
         base = getattr(x, "base", None)
         found = self.parts.get(id(base))
-        if found is None or found[1] is not base or x.shape != base.shape[1:]:
+        if (found is None or found[1] is not base or base.ndim == 0 or x.dtype != base.dtype
+                or (x.shape, x.strides) != (base.shape[1:], base.strides[1:])):
             return None
         start = x.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-        return f"{found[0]}[{start // base.strides[0]}]"
+        row = next((k for k in range(len(base)) if k * base.strides[0] == start), None)
+        return None if row is None else f"{found[0]}[{row}]"
 
     def unused(self, name: str) -> str:
         """The name, or one with a number where that is taken."""
@@ -246,3 +244,12 @@ def _attributes(x: Any) -> Any:
     if dataclasses.is_dataclass(x):
         return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
     return getattr(x, "__dict__", None) or x
+
+
+def _as_it_is(x: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """A constant that nobody writes to: a copy of an array, or of a tensor that is neither large
+    nor still to be computed."""
+    if isinstance(x, np.ndarray):
+        return x.copy()
+    array = x._array
+    return x if array is None or array.nbytes > SMALL else array.copy()

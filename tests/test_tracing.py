@@ -400,9 +400,11 @@ def test_names_are_never_used_twice():
 def test_buffers_have_their_names_also_in_rows_and_copies():
     net = nn.Layer()
     net.table, net.shift = images(3, 4), images(4)
-    net.forward = lambda x: x * net.table[1] + net.table[1] - net.shift
-    graph = md.trace(net, images(2, 4))
-    assert list(graph.constants) == ["table[1]", "shift"]
+    net.count = np.ones((), np.float32)
+    net.forward = lambda x: ((x * net.table[1] + net.table[1] - net.shift) * net.table[:, :1]
+                             + net.table.T[:, 0].copy() + net.count[...])
+    graph = md.trace(net, images(3, 4)[:1])
+    assert list(graph.constants) == ["table[1]", "shift", "constant", "constant_1"]
     assert graph.constants["shift"].array is net.shift
     assert len(graph.constants["table[1]"].consumers) == 2
 
