@@ -3,184 +3,227 @@
 The walk calls the `backward` of each node once, in the reverse of the order in which nodes were
 made, which is a topological order because inputs are older than what is computed from them. What
 it sums belongs to the walk, not to the nodes, so that threads can walk over one graph at a time.
+
+Where one pass over memory has done the work of several operations (see `lazy`), their gradients
+are one call too, `chain_backward`; but only if each tensor between them has one consumer, so that
+what reaches it is known, and nobody has asked for its gradient. Otherwise each is on its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from . import changes, kernels
-from .arguments import listed
+from . import changes, checks, kernels
 from .graph import Function
-from .lazy import Deferred, GradSum, computed
+from .lazy import Lazy, computed
 from .tensor import Tensor
 
 Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
+Uses = dict[Function, int]                  # how many operations read the outputs of a node
 
 USED = ("backward: the graph behind this tensor has been used by an earlier backward, which frees "
         "it; pass retain_graph=True there to use it twice")
 
 
-class _Sum:
-    """What has come so far for the outputs of a node, or for a leaf."""
-
-    __slots__ = ("grads", "owned")
-
-    def __init__(self, outputs: int) -> None:
-        self.grads: list[Any] = [None] * outputs
-        self.owned: set[int] = set()        # the slots whose sums were made here
-
-
-# By the node, or by the leaf (tensors are told apart by identity).
-Sums = dict[Any, _Sum]
-
-
-def _walk(nodes: list[Function], outputs: Sequence[Tensor], output_grads: Sequence[np.ndarray],
-          retain_graph: bool, wanted: Iterable[Tensor]) -> tuple[dict[Tensor, Any], Captured]:
-    """Propagate gradients from outputs through the nodes behind them, oldest first; return
-    those of leaves and of wanted other tensors.
-
-    A node's gradients are complete when it is its turn, since all that use it are younger. Its
-    saved arrays are freed as soon as its backward has run.
+def reachable(outputs: Sequence[Tensor]) -> Uses:
+    """The nodes behind the outputs, and how often each is read: by another node, or as an output.
     """
-    changes.check(nodes)
-    sums: Sums = {}
-    captured: Captured = {
-        (id(t._node), t._slot): None for t in wanted if t._node is not None}
-    for t, g in zip(outputs, output_grads, strict=True):
-        _accumulate(t, g, sums)
-    while nodes:
-        node = nodes.pop()
-        # Taken away by whoever frees the node: another thread may be on the way to it too.
-        inputs = node._inputs if retain_graph else node.__dict__.pop("_inputs", None)
+    uses: Uses = {}
+    stack: list[Function] = []
+    found: Sequence[Tensor | None] = outputs
+    while True:
+        for t in found:
+            if t is not None:
+                node = t._node
+                if node is not None:
+                    if node in uses:
+                        uses[node] += 1
+                    else:
+                        uses[node] = 1
+                        stack.append(node)
+        if not stack:
+            return uses
+        inputs = stack.pop()._inputs
         if inputs is None:
             raise RuntimeError(USED)
-        total = sums.pop(node, None)
-        if total is not None:
+        found = inputs
+
+
+def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph: bool,
+          wanted: Iterable[Tensor] | None = None
+          ) -> tuple[dict[Tensor, np.ndarray], list[tuple[Tensor, np.ndarray]]]:
+    """Propagate gradients from outputs through the nodes behind them; return those of leaves, and
+    of the wanted other tensors, which are those whose gradient is retained if it is None.
+
+    A node's gradients are complete when it is its turn, since all that use it are younger. What it
+    has kept is freed as soon as its backward has run.
+    """
+    uses = reachable(outputs)
+    nodes = sorted(uses, key=attrgetter("_order"))
+    changes.check(nodes)
+    if wanted is None:
+        wanted = [t for node in nodes if node._retained is not None
+                  for ref in node._retained.values() if (t := ref()) is not None]
+    captured: Captured = {(id(t._node), t._slot): None for t in wanted if t._node is not None}
+    slots: dict[Function, list[Any]] = {}
+    leaves: dict[Tensor, Any] = {}
+    for t, g in zip(outputs, starts, strict=True):
+        _accumulate(t, g, slots, leaves)
+    while nodes:
+        node = nodes.pop()
+        inputs = node._inputs
+        grads = slots.pop(node, None)
+        if grads is not None:
+            if captured:
+                _capture(node, grads, captured)
             try:
-                _step(node, inputs, _complete(node, total, captured), sums)
+                chain = node._chain
+                if chain and _alone(chain, uses, captured):
+                    inputs = _outside(chain, node)
+                    given = grads[0] if type(grads[0]) is tuple else (grads[0], None)
+                    results = node.chain_backward(*given)
+                else:
+                    given = _complete(node, grads)
+                    results = node.backward(*given)
+                if inputs is None:
+                    raise RuntimeError(USED)
+                _hand_on(node, inputs, results, given, slots, leaves)
             except Exception as error:
-                if _freed(node, inputs):
+                if node._inputs is None and inputs is not None:
                     raise RuntimeError(
                         "backward: another thread's backward has freed the graph meanwhile; pass "
                         "retain_graph=True there") from error
                 raise
         if not retain_graph:
+            node._inputs = None
             node.__dict__.clear()
-    return {t: computed(total.grads[0]) for t, total in sums.items()}, captured
+    for t, g in leaves.items():
+        if type(g) is tuple:
+            leaves[t] = _total(g)
+    return leaves, [(t, g) for t in wanted
+                    if t._node is not None
+                    and (g := captured[id(t._node), t._slot]) is not None]
 
 
-def reachable(outputs: Sequence[Tensor]) -> list[Function]:
-    """The nodes behind the outputs, oldest first."""
-    stack = list(dict.fromkeys(t._node for t in outputs if t._node is not None))
-    seen = set(stack)
-    nodes = []
-    while stack:
-        node = stack.pop()
-        nodes.append(node)
+def _alone(chain: tuple[Function, ...], uses: Uses, captured: Captured) -> bool:
+    """Whether nothing but the chain itself reads, or asks for the gradients of, what is in it."""
+    for node in chain:
+        if uses.get(node) != 1 or (captured and (id(node), 0) in captured):
+            return False
+    return True
+
+
+def _outside(chain: tuple[Function, ...], last: Function) -> tuple[Tensor | None, ...]:
+    """The inputs of the operations of a chain that come from outside of it."""
+    inside: Function | None = None
+    found: list[Tensor | None] = []
+    for node in (*chain, last):
         inputs = node._inputs
         if inputs is None:
             raise RuntimeError(USED)
-        for t in inputs:
-            if t is not None and t._node is not None and t._node not in seen:
-                seen.add(t._node)
-                stack.append(t._node)
-    nodes.sort(key=lambda node: node._order)
-    return nodes
+        found += [t for t in inputs if inside is None or t is None or t._node is not inside]
+        inside = node
+    return tuple(found)
 
 
-def _complete(node: Function, total: _Sum, captured: Captured) -> list[Any]:
-    """The gradients of a node's outputs, ready for its backward."""
-    grads = total.grads
-    if captured:
-        for slot in range(len(grads)):
-            if (id(node), slot) in captured and grads[slot] is not None:
-                grads[slot] = computed(grads[slot])
-                captured[id(node), slot] = grads[slot].copy()
+def _capture(node: Function, grads: list[Any], captured: Captured) -> None:
+    """Keep copies of the gradients of a node's outputs that were asked for."""
     for slot, g in enumerate(grads):
-        if g is None:
-            shape, dtype = node._outputs[slot]
-            grads[slot] = np.zeros(shape, dtype)
-        elif isinstance(g, Deferred) and not node.takes_deferred_grads:
-            grads[slot] = g.compute()
+        if g is not None and (id(node), slot) in captured:
+            grads[slot] = _total(g)
+            captured[id(node), slot] = grads[slot].copy()
+
+
+def _complete(node: Function, grads: list[Any]) -> list[Any]:
+    """The gradients of a node's outputs, ready for its backward."""
+    for slot, g in enumerate(grads):
+        if type(g) is not np.ndarray:
+            if g is None:
+                shape, dtype = node._outputs[slot]
+                grads[slot] = np.zeros(shape, dtype)
+            elif type(g) is tuple or not node.takes_lazy_grads:
+                grads[slot] = _total(g)
     return grads
 
 
-def _step(node: Function, inputs: tuple[Tensor | None, ...], grads: list[Any], sums: Sums) -> None:
-    """Run one node's backward and hand its results to its inputs."""
-    results = node.backward(*grads)
-    if not isinstance(results, tuple):
-        several = isinstance(results, list) and len(inputs) > 1
+def _total(g: Any) -> np.ndarray:
+    """A gradient, or the sum of the two that have come, as an array."""
+    if type(g) is tuple:
+        return kernels.add(*g)
+    return computed(g)
+
+
+def _hand_on(node: Function, inputs: tuple[Tensor | None, ...], results: Any,
+             given: Sequence[Any], slots: dict[Function, list[Any]],
+             leaves: dict[Tensor, Any]) -> None:
+    """Hand the results of a node's backward to its inputs."""
+    if type(results) is not tuple:
+        several = isinstance(results, (tuple, list)) and len(inputs) > 1
         results = tuple(results) if several else (results,)
+    if not node.trusted:
+        results = _checked(node, inputs, results)
+    for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
+        if t is not None and g is not None:
+            # What a leaf keeps nobody else may hold.
+            if t._node is None and (not node.trusted or _held(g, given, results[:k])):
+                g = computed(g).copy()
+            _accumulate(t, g, slots, leaves)
+
+
+def _checked(node: Function, inputs: tuple[Tensor | None, ...], results: tuple[Any, ...]
+             ) -> tuple[Any, ...]:
+    """What a user's backward has returned, as arrays that fit its inputs."""
     if len(results) != len(inputs):
         raise RuntimeError(f"{type(node).__name__}.backward returned {len(results)} gradients "
                            f"for {len(inputs)} inputs")
-    for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
-        if t is None or g is None:
-            continue
-        if not isinstance(g, (np.ndarray, Deferred)):
-            g = np.asarray(g)
-        if g.shape != t.shape:
+    arrays = tuple([None if t is None or g is None else np.asarray(g)
+                    for t, g in zip(inputs, results, strict=True)])
+    for k, (t, g) in enumerate(zip(inputs, arrays, strict=True)):
+        if t is not None and g is not None and g.shape != t._shape:
             raise RuntimeError(f"{type(node).__name__}.backward returned a gradient of shape "
-                               f"{g.shape} for input {k} of shape {t.shape}")
-        # What a leaf keeps nobody else may hold; a user's function may keep what it returns.
-        if t._node is None and (not node._ours or _shared(g, grads, results[:k])):
-            g = computed(g).copy()
-        _accumulate(t, g, sums)
+                               f"{g.shape} for input {k} of shape {t._shape}")
+    return arrays
 
 
-def _freed(node: Function, inputs: tuple[Tensor | None, ...]) -> bool:
-    """Whether another walk has freed a node, or one that it gets its inputs from."""
-    return "_order" not in node.__dict__ or any(
-        t is not None and t._node is not None and t._node._inputs is None for t in inputs)
-
-
-def _shared(g: Any, grads: list[Any], earlier: tuple[Any, ...]) -> bool:
+def _held(g: Any, given: Sequence[Any], earlier: tuple[Any, ...]) -> bool:
     """Whether a gradient is, or may share memory with, an array that someone else holds."""
-    for others in (grads, earlier):
+    for others in (given, earlier):
         for other in others:
             if g is other:
                 return True
-    return not isinstance(g, Deferred) and isinstance(g.base, np.ndarray)
+    return type(g) is np.ndarray and isinstance(g.base, np.ndarray)
 
 
-def _accumulate(t: Tensor, g: Any, sums: Sums) -> None:
-    """Add a gradient to what has come for t. In place only into sums made here."""
-    if isinstance(g, np.ndarray) and (g.dtype is not t.dtype or not g.flags.c_contiguous):
-        g = np.asarray(g, t.dtype, order="C")
-    node, slot = t._node, t._slot
-    key: Any = t if node is None else node
-    total = sums.get(key)
-    if total is None:
-        total = sums[key] = _Sum(1 if node is None else len(node._outputs))
-    before = total.grads[slot]
-    if before is None:
-        total.grads[slot] = g
-    elif slot in total.owned:
-        kernels.add(before, computed(g), out=before)
-    elif isinstance(before, GradSum):
-        total.grads[slot] = kernels.add(before.compute(), computed(g))
-        total.owned.add(slot)
-    else:
-        total.grads[slot] = GradSum(computed(before), computed(g))
+def _accumulate(t: Tensor, g: Any, slots: dict[Function, list[Any]], leaves: dict[Tensor, Any]
+                ) -> None:
+    """Add a gradient to what has come for t. Two are kept apart, for a backward that can add while
+    it reads; a third is added to their sum."""
+    if type(g) is not Lazy and (type(g) is not np.ndarray or g.dtype is not t._dtype
+                                or not g.flags.c_contiguous):
+        g = np.asarray(g, t._dtype, order="C")
+    node = t._node
+    if node is None:
+        before = leaves.get(t)
+        leaves[t] = g if before is None else (
+            _total(before) if type(before) is tuple else computed(before), computed(g))
+        return
+    found = slots.get(node)
+    if found is None:
+        slots[node] = found = [None] * len(node._outputs)
+    before = found[t._slot]
+    found[t._slot] = g if before is None else (
+        _total(before) if type(before) is tuple else computed(before), computed(g))
 
 
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
     """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
-    start = _start_grad(output, grad, "backward")
-    nodes = reachable([output])
-    retained = [t for node in nodes if "_retained" in node.__dict__
-                for ref in node._retained.values() if (t := ref()) is not None]
-    leaves, captured = _walk(nodes, [output], [start], retain_graph, retained)
-    for t in retained:
-        g = captured[id(t._node), t._slot]
-        if g is not None:
-            t._store_grad(g)
-    for leaf, g in leaves.items():
-        leaf._store_grad(g)
+    leaves, retained = _walk([output], [_start_grad(output, grad, "backward")], retain_graph)
+    for t, g in (*retained, *leaves.items()):
+        t._store_grad(g)
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
@@ -206,28 +249,22 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     elif isinstance(outputs, Tensor) and not isinstance(grad_outputs, list | tuple):
         starts = [grad_outputs]
     else:
-        starts = listed(grad_outputs, "grad", "grad_outputs", "a list of gradients")
+        starts = checks.members(grad_outputs, "grad", "grad_outputs", "a list of gradients")
     if len(starts) != len(outs):
         raise ValueError(f"grad: {len(outs)} outputs but {len(starts)} grad_outputs")
     for t in ins:
         if not t._requires_grad:
             raise ValueError("grad: an input does not require a gradient")
     begin = [_start_grad(t, g, "grad") for t, g in zip(outs, starts, strict=True)]
-    leaves, captured = _walk(reachable(outs), outs, begin, retain_graph, ins)
-    results = []
-    for t in ins:
-        found: Any = None
-        if t._node is not None:
-            found = captured.get((id(t._node), t._slot))
-        else:
-            found = leaves.get(t)
-        results.append(np.zeros(t.shape, t.dtype) if found is None else found)
+    leaves, captured = _walk(outs, begin, retain_graph, ins)
+    found = {**leaves, **dict(captured)}
+    results = [found[t] if t in found else np.zeros(t.shape, t.dtype) for t in ins]
     return results[0] if one else tuple(results)
 
 
 def _tensors(given: Any, name: str) -> Sequence[Tensor]:
     """A tensor, or a sequence of them, as a list."""
-    members = [given] if isinstance(given, Tensor) else listed(
+    members = [given] if isinstance(given, Tensor) else checks.members(
         given, "grad", name, "a tensor or a list of tensors")
     for t in members:
         if not isinstance(t, Tensor):

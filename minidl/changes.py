@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from .lazy import Lazy
 from .locks import lock
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def writes(by: str, leaves: Iterable[Tensor], buffers: Iterable[np.ndarray] = ()
 
 
 def _record_of(x: Tensor) -> Written:
-    x._expose()         # what is still to be computed from its array is computed before
+    x._open()           # a Lazy that will read it keeps the array of before
     record = x._written = _record(x._values())
     return record
 
@@ -94,8 +95,7 @@ def check(nodes: list[Function]) -> None:
         if node._order > _last:
             return
         later = [record for record in recent if record.last[0] > node._order]
-        kept = {name: v for name, v in list(node.__dict__.items()) if not name.startswith("_")}
-        for array in _arrays(kept, set()):
+        for array in _arrays(dict(node.__dict__), set()):
             start, end = byte_bounds(array)
             for record in later:
                 first, after = record.bounds
@@ -123,7 +123,9 @@ def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:
     elif isinstance(value, functools.partial):
         inside = (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, Tensor):
-        inside = (value._array, value._deferred)
+        inside = (value._array, value._lazy)
+    elif isinstance(value, Lazy):
+        inside = (value.run, value.source, value.epilogue)
     elif type(value).__module__.startswith("minidl."):
         inside = vars(value).values() if hasattr(value, "__dict__") else ()
     if id(value) in seen:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import path_of
+from . import checks
 from .atomic import replace_file, status
 from .ops.common import warn
 from .tensor import Tensor
@@ -56,7 +56,7 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
-    path = path_of(path, "save")
+    path = checks.path(path, "save")
     arrays: dict[str, np.ndarray] = {}
     tree = _describe(state, "", arrays, ())
     flat = isinstance(state, dict) and tree["dict"] == {k: {"array": k} for k in state}
@@ -87,7 +87,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     from safetensors import SafetensorError, safe_open
 
-    path = path_of(path, "load")
+    path = checks.path(path, "load")
     if status(path) is None:
         raise FileNotFoundError(errno.ENOENT, "load: there is no such file", path)
     with open(path, "rb"):      # the package would not name a file that must not be read

@@ -1,24 +1,24 @@
 """The graph: Function, and what its `apply` records.
 
 A `Function` instance is a node of the graph. `apply` runs its `forward` on arrays and links it
-to those inputs that need a gradient. The way back is in `backward`, `no_grad` in `grad_mode`. What
-tensors can do lives in `tensor`, the operations in `ops`.
+to those inputs that need a gradient. The way back is in `backward`, `no_grad` in `grad_mode`, and
+results that wait for the next operation in `lazy`. The operations themselves are in `ops`.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
-from threading import get_ident
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .changes import tick
 from .grad_mode import is_recording
-from .lazy import Deferred
+from .lazy import Lazy
+from .storage import FRESH, LENT, OPEN, RESULT
 from .tensor import Tensor
-from .tracers import tracers
+from .tracers import applied, tracers
 
 
 class Function:
@@ -41,23 +41,39 @@ class Function:
     tensor([9.])
     """
 
-    _inputs: tuple[Tensor | None, ...] | None = None    # None: a backward has freed the node
-    needs_grad: tuple[bool, ...] = ()
-    _order: int = 0     # a freed node: it is found out when it is its turn
+    # What the engine knows of a node. What its operation keeps is in __dict__, and freed apart.
+    __slots__ = ("__dict__", "__weakref__", "_chain", "_inputs", "_order", "_outputs", "_retained",
+                 "needs_grad")
+
+    needs_grad: tuple[bool, ...]
+    _order: int                                 # by the clock of `changes`
+    _inputs: tuple[Tensor | None, ...] | None   # that need a gradient; None: freed by a backward
     _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
-    _retained: dict[int, weakref.ref[Tensor]]
+    _retained: dict[int, weakref.ref[Tensor]] | None
+    # The nodes whose work this one's pass has done as well, the first of them a Lazy's producer.
+    _chain: tuple[Function, ...]
 
-    takes_deferred = False         # forward understands a Deferred array (one at most)
-    takes_deferred_grads = False   # backward understands Deferred gradients
-    returns_view = False           # the output shares memory with an input
-    _ours = False                  # defined in minidl: keeps the promise not to write to inputs
+    trusted = False                 # keeps the promise not to write, and to return what it says
+    returns_view = False            # the output shares memory with an input
+    read_later: tuple[int, ...] = ()    # the inputs that a Lazy result will be computed from
+    takes_lazy_grads = False        # backward reads a gradient that is still to be computed
+    begins_chain = False            # it can compute the gradients of a chain
+    statistics: tuple[np.ndarray, np.ndarray] | None = None     # of its output, if it has them
 
+    _shares = True                  # users may hold, and write to, what its outputs are in
     forward: Callable[..., Any]
     backward: Callable[..., Any]
+    # Called in place of forward where one input is a Lazy; returns None if it must be computed.
+    extend: Callable[..., Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._ours = cls.__module__.startswith("minidl.")
+        cls._shares = cls.returns_view or not cls.trusted
+
+    def chain_backward(self, dy: Any, also: np.ndarray | None) -> tuple[Any, ...]:
+        """The gradients of what all operations of a chain, which ends here, have read from
+        outside of it, in their order, for the gradient dy + also of its output."""
+        raise NotImplementedError
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
@@ -66,99 +82,106 @@ class Function:
         Returns a Tensor, or a tuple of them. Numbers and None reach `forward` as they are.
         """
         node = cls()
+        node._chain = ()
         recording = is_recording()
-        takes_deferred = cls.takes_deferred
-        taken: Tensor | None = None
         arrays: list[Any] = []
         kept: list[Tensor | None] = []      # the inputs that need a gradient
-        for x in inputs:
-            a: Any = x
-            wanted = None
-            if isinstance(x, Tensor):
-                a = x._array
-                if a is None:
-                    if takes_deferred:      # one: others are computed, and watched as arrays
-                        a, taken, takes_deferred = x._pending(), x, False
-                    else:
-                        a = x._compute()
-                if not cls._ours:
-                    x._expose()
-                if recording and x._requires_grad:
-                    wanted = x
-            elif isinstance(x, np.ndarray):
-                a = np.asarray(x, order="C")
-            arrays.append(a)
-            kept.append(wanted)
-        node.needs_grad = needs = tuple([x is not None for x in kept])
-        result = node.forward(*arrays, **options)
-        if taken is not None:
-            taken._adopt()
-        several = isinstance(result, tuple)
-        made = tuple([_output(r, cls) for r in result]) if several else (_output(result, cls),)
-        if cls.returns_view:
+        needs: list[bool] = []
+        lazy: Tensor | None = None
+        if cls._shares:
             for x in inputs:
                 if isinstance(x, Tensor):
-                    x._expose()
-            for t in made:
-                t._exposed = True
+                    x._open()
+        for x in inputs:
+            if isinstance(x, Tensor):
+                array: Any = x._array
+                if array is None:
+                    array = x._lazy
+                    if array is None or lazy is not None or cls.extend is None:
+                        array = x._values()
+                    else:
+                        lazy = x
+                arrays.append(array)
+                if recording and x._requires_grad:
+                    kept.append(x)
+                    needs.append(True)
+                    continue
+            else:
+                arrays.append(np.asarray(x, order="C") if isinstance(x, np.ndarray) else x)
+            kept.append(None)
+            needs.append(False)
+        node.needs_grad = tuple(needs)
+        result = None
+        if lazy is not None:
+            result = node.extend(*arrays, **options)    # type: ignore[misc]
+            if result is None:
+                arrays = [lazy._values() if type(a) is Lazy else a for a in arrays]
+            else:
+                before = lazy._node
+                if before is not None and (before._chain or before.begins_chain):
+                    node._chain = (*before._chain, before)
+        if result is None:
+            result = node.forward(*arrays, **options)
+        if type(result) is tuple:
+            made = tuple([_output(r, node, inputs) for r in result])
+            if True in needs:
+                node._record(kept, made)
+            if tracers:
+                applied(cls, inputs, options, made)
+            return made
+        t = _output(result, node, inputs)
         if True in needs:
-            node._order = tick()
-            node._inputs = tuple(kept)
-            node._outputs = tuple([(t.shape, t.dtype) for t in made])
-            for slot, t in enumerate(made):
-                if t.dtype.kind == "f":
-                    t._requires_grad = True
-                    t._node = node
-                    t._slot = slot
-        for t in made:
-            if t._deferred is not None and t._deferred.reads:
-                _watch(t, inputs, arrays)
-        if tracers and (tracer := tracers.get(get_ident())) is not None:
-            tracer.operation(cls, inputs, options, made)
-        return made if several else made[0]
+            node._record(kept, (t,))
+        if tracers:
+            applied(cls, inputs, options, (t,))
+        return t
+
+    def _record(self, kept: list[Tensor | None], made: tuple[Tensor, ...]) -> None:
+        """Link the node to its inputs, and its outputs to the node."""
+        self._order = tick()
+        self._inputs = tuple(kept)
+        self._retained = None
+        self._outputs = tuple([(t._shape, t._dtype) for t in made])
+        for slot, t in enumerate(made):
+            if t._dtype.kind == "f":
+                t._requires_grad = True
+                t._node = self
+                t._slot = slot
 
 
-def _output(result: Any, cls: type[Function]) -> Tensor:
+def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:
     """A tensor around what forward returned."""
     t = Tensor.__new__(Tensor)
-    t._node = t._watchers = t._deferred = t._array = t._grad = t._written = None
+    t._grad = t._lazy = t._node = t._written = None
     t._requires_grad = False
-    t._slot = 0
-    t._exposed = not cls._ours
-    if isinstance(result, np.ndarray):
-        t._array = result if result.flags.c_contiguous else np.asarray(result, order="C")
-    elif isinstance(result, Deferred):
-        t._deferred = result
-    elif isinstance(result, (np.generic, int, float)):
-        t._array = np.asarray(result)
+    t._slot, t._access = 0, RESULT
+    if type(result) is np.ndarray:
+        if not result.flags.c_contiguous:
+            result = np.asarray(result, order="C")
+        if node._shares:
+            result, t._access = _shared(result, node, inputs)
+        t._array, t._shape, t._dtype = result, result.shape, result.dtype
+    elif type(result) is Lazy:
+        t._array, t._lazy, t._shape, t._dtype = None, result, result.shape, result.dtype
+        for k in node.read_later:
+            x = inputs[k]
+            if not isinstance(x, Tensor) or x._access == OPEN:
+                t._values()
+            elif x._access == FRESH:
+                x._access = LENT
+    elif isinstance(result, (np.ndarray, np.generic, int, float)):
+        return _output(np.asarray(result, order="C"), node, inputs)
     else:
-        raise TypeError(f"{cls.__name__}.forward must return an array or a tuple of arrays, "
+        raise TypeError(f"{type(node).__name__}.forward must return an array or a tuple of arrays, "
                         f"got {type(result).__name__}")
     return t
 
 
-def _watch(t: Tensor, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
-    """Have the sources of a deferred tensor compute it before a user can write to them."""
-    deferred = cast(Deferred, t._deferred)
-    sources = list(deferred.sources)
-    for x, a in zip(inputs, arrays, strict=True):
-        if isinstance(x, Tensor):
-            if isinstance(a, Deferred):
-                sources.extend(a.sources)
-                a = a.held()
-            for read in deferred.reads:
-                if a is read:
-                    sources.append(weakref.ref(x))
-                    break
-    deferred.sources = tuple(sources)
-    watcher = weakref.ref(t)
-    for ref in sources:
-        source = ref()
-        if source is not None:
-            if source._exposed:
-                t._compute()
-                return
-            watchers = source._watchers = source._watchers or []
-            watchers.append(watcher)
-            if len(watchers) % 64 == 0:     # a tensor that is read again and again
-                watchers[:] = [w for w in watchers if w() is not None]
+def _shared(result: np.ndarray, node: Function, inputs: tuple[Any, ...]) -> tuple[np.ndarray, int]:
+    """What stands for an array that users can write to in another way: a view of a leaf, or what a
+    function of theirs has returned and may keep. Nobody writes to it through the tensor."""
+    if node.trusted and all(isinstance(x, Tensor) and x._access == RESULT for x in inputs):
+        return result, RESULT
+    view = result.view()
+    view.flags.writeable = False
+    return view, OPEN

@@ -1,15 +1,16 @@
 """What names of PyTorch and Keras are called here: for the errors of those who come from there.
 
 Nothing in this file runs unless a name is wrong: `__getattr__` of a module, tensor, layer or
-optimizer is asked for what is not there, and arguments of other names end in a function's last
-parameter, `**other`.
+optimizer is asked for what is not there, and a call with arguments of other names has failed.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,6 +129,18 @@ ARGUMENTS = {
     "pin_memory": f"leave it out: {ONE_DEVICE}", "pin_memory_device": f"leave it out: {ONE_DEVICE}",
     "sampler": "shuffle=True, or a data set of some items: ArrayDataset(*dataset[rows])",
     "batch_sampler": "batch_size, shuffle and drop_last", "generator": "seed",
+    "units": "out_features", "filters": "out_channels", "strides": "stride", "pool_size": "window",
+    "inplace": "leave it out: tensors are not changed in place", "num_features": "features",
+    "num_channels": "features", "normalized_shape": "features", "num_groups": "groups",
+    "num_embeddings": "rows", "embedding_dim": "features", "input_dim": "rows", "output_dim":
+    "features", "input_size": "in_features", "hidden_size": "hidden", "batch_first":
+    "leave it out: sequences are (N, T, features)", "use_bias": "bias", "rate": "p",
+    "negative_slope": "slope", "alpha": "slope", "epsilon": "eps", "track_running_stats":
+    "track_stats", "padding_mode": "leave it out: md.pad pads in other ways", "device":
+    f"leave it out: {ONE_DEVICE}", "dtype": "leave it out: layer.astype converts", "learning_rate":
+    "lr", "beta_1": "betas", "beta_2": "betas", "T_max": "steps", "eta_min": "min_lr",
+    "total_steps": "steps", "max_learning_rate": "max_lr", "amsgrad": "leave it out",
+    "foreach": "leave it out", "fused": "leave it out: steps always are",
 }
 
 
@@ -152,19 +165,57 @@ def attribute(x: Any, name: str, names: dict[str, str]) -> Any:
     return object.__getattribute__(x, name)     # once more, for the error of its own
 
 
-def unexpected(where: str, other: dict[str, Any]) -> TypeError:
-    """The error of a function that has no such argument."""
-    name = next(iter(other))
-    return TypeError(f"{where}() got an unexpected keyword argument {name!r}"
-                     f"{_instead(ARGUMENTS, name)}")
+def for_newcomers(function: F) -> F:
+    """The function, but where an argument has a name that it does not know, the error says what
+    the argument is called here. Nothing is looked at unless the call fails."""
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except TypeError as error:
+            inside = error.__traceback__
+            of_call = inside is not None and inside.tb_next is None     # not of what it did
+            wrong = _wrong(function.__name__, function, args, options) if of_call else None
+            if wrong is None:
+                raise
+        raise wrong
+
+    return call  # type: ignore[return-value]
 
 
-def takes_no_others(function: F) -> F:
-    """For a function whose `**other` is there for `unexpected` alone: its signature without it."""
-    signature = inspect.signature(function)
-    function.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD])
-    return function
+class Explained:
+    """A base of classes: where a call has arguments that `__init__` does not take, the error names
+    the class that was called, and what it takes."""
+
+    if not TYPE_CHECKING:
+        def __new__(cls, *args, **options):
+            if args or options:     # copies and pickles have none
+                wrong = _wrong(cls.__name__, cls.__init__, (cls, *args), options)
+                if wrong is not None:
+                    raise wrong
+            return super().__new__(cls)
+
+
+_signature = functools.lru_cache(256)(inspect.signature)    # layers are made by the dozen
+
+
+def _wrong(where: str, function: Any, args: tuple[Any, ...], options: dict[str, Any]
+           ) -> TypeError | None:
+    """The error of a call with arguments that a function does not take; None if it takes them."""
+    signature = _signature(function)
+    try:
+        signature.bind(*args, **options)
+        return None
+    except TypeError as error:
+        what = str(error)
+    names = [name for name in signature.parameters if name != "self"]
+    unknown = next((name for name in options if name not in names), None)
+    hint = ARGUMENTS.get(unknown or "", "")
+    if unknown is not None:
+        what = f"got an unexpected keyword argument {unknown!r}"
+        if hint.startswith("leave it out") or re.split(r"\W", hint)[0] in names:
+            return TypeError(f"{where}() {what}; here: {hint}")
+    return TypeError(f"{where}() {what}; it takes {', '.join(names) or 'no arguments'}")
 
 
 def _instead(names: dict[str, str], name: str) -> str:

@@ -1,64 +1,78 @@
-"""Arrays that are still to be computed."""
+"""Lazy and Epilogue: results that the next operation may finish.
+
+`relu(bn(x) + shortcut)` is three operations and one pass over memory. `batch_norm` does not return
+an array but a `Lazy`: how to compute it, given an `Epilogue`. `+` and `relu` are post-operations:
+each returns the same Lazy with a larger epilogue. Whoever needs the values calls `compute`.
+
+What a Lazy reads nobody can write to: results are read-only, and where an input is a user's own
+array, `Function.apply` computes at once. Backward, the walk calls one `chain_backward` for all
+operations that one pass has computed, unless someone wants a value in between: see `backward`.
+"""
 
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import kernels
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
+class Epilogue(NamedTuple):
+    """What happens to each value of a result before it is written to memory, in this order."""
+
+    residual: np.ndarray | None = None      # an array of the same shape, which is added
+    relu: bool = False
+    pool: bool = False                      # the largest value of 2x2 windows side by side
 
 
-class Deferred:
-    """An array that is computed on first use, so that the next operation can take it over.
+NOTHING = Epilogue()
 
-    `forward` may return one instead of an array, and `backward` may return one as a gradient.
-    `compute` gives the array and may be called again. `reads` are the arrays it will be computed
-    from: the tensors that hold them have it computed before anyone can write to them (what nobody
-    can write to need not be among them).
+
+class Lazy:
+    """An array that is computed on first use by `run(epilogue)`.
+
+    `source` is what a kernel takes that computes the values itself while it reads them (None where
+    no kernel can), `pools` says whether `run` can pool.
     """
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    reads: tuple[np.ndarray, ...] = ()
-    adopted = True      # by the tensor that held it: computing it again would cost something
-    sources: tuple[weakref.ref[Tensor], ...] = ()
+    __slots__ = ("__weakref__", "_made", "dtype", "epilogue", "pools", "run", "shape", "source")
+
+    def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
+                 dtype: np.dtype, source: Any = None, pools: bool = False,
+                 epilogue: Epilogue = NOTHING) -> None:
+        self.run, self.shape, self.dtype = run, shape, dtype
+        self.source, self.pools, self.epilogue = source, pools, epilogue
+        self._made: weakref.ref[np.ndarray] | None = None
 
     def compute(self) -> np.ndarray:
-        raise NotImplementedError
+        """The array; the same one as long as anyone holds it."""
+        array = self._made() if self._made is not None else None
+        if array is None:
+            array = self.run(self.epilogue)
+            self._made = weakref.ref(array)
+        return array
 
-    def held(self) -> np.ndarray | None:
-        """The array, if it has been computed and someone still holds it."""
-        return None
-
-    def plus(self, other: np.ndarray) -> Deferred | None:
-        """This array plus another in the same pass, or None where that cannot be."""
-        return None
-
-    def with_relu(self) -> Deferred | None:
-        """The ReLU of this array in the same pass, or None where that cannot be."""
-        return None
-
-    def pooled(self, window: Any, stride: Any, padding: Any) -> np.ndarray | None:
-        """The max-pool of this array in the same pass, or None where that cannot be."""
-        return None
+    def then(self, residual: np.ndarray | None = None, relu: bool = False, pool: bool = False
+             ) -> Lazy | None:
+        """This result with one more post-operation, or None where one pass cannot do it: then, and
+        where the values have been computed already, the array is there for everyone."""
+        done = self.epilogue
+        if done.pool or (pool and not (self.pools and done.residual is None)) or (
+                self._made is not None and self._made() is not None):
+            return None
+        shape = self.shape
+        if residual is None:
+            residual = done.residual
+        elif (done.relu or done.residual is not None or residual.shape != shape
+                or residual.dtype != self.dtype):
+            return None
+        if pool:
+            shape = (shape[0], shape[1] // 2, shape[2] // 2, shape[3])
+        return Lazy(self.run, shape, self.dtype, self.source, self.pools,
+                    Epilogue(residual, done.relu or relu, pool))
 
 
 def computed(x: Any) -> Any:
     """x, or the array that it stands for."""
-    return x.compute() if isinstance(x, Deferred) else x
-
-
-class GradSum(Deferred):
-    """The sum of two gradients of one tensor, for an operation that can add while it reads."""
-
-    def __init__(self, a: np.ndarray, b: np.ndarray) -> None:
-        self.a, self.b = a, b
-        self.shape, self.dtype = a.shape, a.dtype
-
-    def compute(self) -> np.ndarray:
-        return np.asarray(kernels.add(self.a, self.b))
+    return x.compute() if type(x) is Lazy else x

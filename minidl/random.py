@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
+
+from . import checks
 
 _SEED = 0x6D696E69646C      # until manual_seed is called
 _generator: np.random.Generator | None = None     # made on first use: numpy.random loads slowly
@@ -14,7 +17,7 @@ def manual_seed(seed: int) -> None:
     """Start the generator (Philox, Salmon et al. 2011) anew: everything drawn after this is a
     function of `seed`.
 
-    ValueError unless `seed` is an integer >= 0.
+    TypeError unless `seed` is an integer, ValueError if it is negative.
 
     >>> md.manual_seed(0)
     >>> a = md.rand(3)
@@ -23,9 +26,8 @@ def manual_seed(seed: int) -> None:
     True
     """
     global _generator
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"manual_seed: seed must be an integer >= 0, got {seed!r}")
-    _generator = np.random.Generator(np.random.Philox(int(seed)))
+    seed = checks.whole(seed, "manual_seed", "seed", 0, math.inf)
+    _generator = np.random.Generator(np.random.Philox(seed))
 
 
 def generator() -> np.random.Generator:

@@ -8,8 +8,7 @@ import sys
 
 import numpy as np
 
-from . import kernels
-from .arguments import choice
+from . import checks, kernels
 from .cpus import MAX_THREADS, default_threads
 
 
@@ -26,11 +25,7 @@ def set_num_threads(n: int) -> None:
     2
     >>> md.set_num_threads(before)
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
-    if not 1 <= n <= MAX_THREADS:
-        raise ValueError(f"set_num_threads: n must be between 1 and {MAX_THREADS}, got {n}")
-    kernels.set_num_threads(int(n))
+    kernels.set_num_threads(checks.whole(n, "set_num_threads", "n", 1, MAX_THREADS))
 
 
 def get_num_threads() -> int:
@@ -63,7 +58,7 @@ def set_precision(precision: str) -> None:
     >>> md.set_precision("default")
     """
     global _precision
-    _precision = choice(precision, ("default", "high"), "set_precision", "precision")
+    _precision = checks.choice(precision, "set_precision", "precision", ("default", "high"))
 
 
 def get_precision() -> str:

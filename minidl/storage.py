@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,41 +11,87 @@ from .tracers import reads, tracers
 
 if TYPE_CHECKING:
     from .changes import Written
-    from .lazy import Deferred
+    from .lazy import Lazy
+
+
+# Who can write to a tensor's memory.
+RESULT = 0      # nobody: an operation made it
+FRESH = 1       # nobody yet: a leaf whose array no user has asked for
+LENT = 2        # as FRESH, and a Lazy will read it
+OPEN = 3        # a user, through this tensor or in another way
 
 
 class Storage:
-    """The part of a tensor that holds its values; see `Tensor`."""
+    """The part of a tensor that holds its values; see `Tensor`.
 
-    __slots__ = ("__weakref__", "_array", "_deferred", "_exposed", "_watchers", "_written")
+    A leaf's array is its user's to write to, a result's array is read-only. So a Lazy may read a
+    result at any time; a leaf that it is still going to read is copied when a user asks for it.
+    """
+
+    __slots__ = ("__weakref__", "_access", "_array", "_dtype", "_lazy", "_shape", "_written")
 
     _array: np.ndarray | None
-    _deferred: Deferred | None      # in place of _array until that is computed
-    _exposed: bool                  # whether a user may hold the array, and write to it
-    _watchers: list[weakref.ref[Any]] | None    # deferred tensors that will read _array
+    _lazy: Lazy | None              # in place of _array until that is computed
+    _access: int                    # RESULT, FRESH, LENT or OPEN
     _written: Written | None        # that minidl has written to _array; see `changes`
+    _shape: tuple[int, ...]
+    _dtype: np.dtype
+
+    if TYPE_CHECKING:
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+
+        @property
+        def dtype(self) -> np.dtype: ...
+    else:       # attrgetter is the quickest property there is
+        shape = property(attrgetter("_shape"), doc="The lengths of the axes.")
+        dtype = property(attrgetter("_dtype"), doc="The NumPy dtype of the values.")
 
     @property
     def data(self) -> np.ndarray:
-        """The values as a NumPy array (not a copy). May be assigned: same shape and dtype."""
-        self._expose()
+        """The values as a NumPy array (not a copy), read-only unless the tensor is a leaf: what an
+        operation made is not written to, `md.tensor(y)` copies it. May be assigned: same shape and
+        dtype."""
+        if self._access != OPEN:
+            self._open()
         return self._taken()
 
     @data.setter
     def data(self, value: Any) -> None:
         value = value.data if isinstance(value, Storage) else np.asarray(value)
-        if value.shape != self.shape or value.dtype != self.dtype:
-            raise ValueError(f"data: the tensor is {self.dtype} {self.shape}, "
+        if value.shape != self._shape or value.dtype != self._dtype:
+            raise ValueError(f"data: the tensor is {self._dtype} {self._shape}, "
                              f"the new value {value.dtype} {value.shape}")
-        self._expose()
         self._replace(np.require(value, requirements=("C", "A")))
 
     def _replace(self, array: np.ndarray) -> None:
         """Another array in place of this one."""
-        self._array, self._deferred, self._written = array, None, None
+        self._array, self._lazy, self._written, self._access = array, None, None, OPEN
+        self._shape, self._dtype = array.shape, array.dtype
+
+    def _open(self) -> None:
+        """From now on a user may hold the array."""
+        array = self._values()
+        if self._access == RESULT:
+            array.flags.writeable = False
+            return
+        if self._access == LENT:
+            self._array = array.copy()
+        self._access = OPEN
 
     def _values(self) -> np.ndarray:
-        return self._compute() if self._array is None else self._array
+        """The array, computed now if it has not been. (Another thread may do so meanwhile: `_array`
+        is set before `_lazy` is cleared, and each is read once.)"""
+        array = self._array
+        if array is None:
+            lazy = self._lazy
+            if lazy is not None:
+                self._array = array = lazy.compute()
+                self._lazy = None
+            else:
+                array = self._array
+            assert array is not None
+        return array
 
     def _taken(self) -> np.ndarray:
         """The values for Python, outside of what operations see: a tracer is told."""
@@ -53,58 +99,15 @@ class Storage:
             reads(self)
         return self._values()
 
-    def _compute(self) -> np.ndarray:
-        """Compute the deferred array now. (Another thread may do so meanwhile: `_array` is set
-        before `_deferred` is cleared, and each is read once.)"""
-        deferred = self._deferred
-        if deferred is not None:
-            self._array = deferred.compute()
-            self._deferred = None
-        assert self._array is not None
-        return self._array
-
-    def _pending(self) -> Deferred | np.ndarray:
-        """The array as it is, computed or not."""
-        deferred = self._deferred
-        return deferred if deferred is not None else self._values()
-
-    def _adopt(self) -> None:
-        """Keep the array, if whoever took the deferred one has computed it."""
-        deferred = self._deferred
-        if deferred is not None and deferred.adopted:
-            array = deferred.held()
-            if array is not None:
-                self._array, self._deferred = array, None
-
-    def _expose(self) -> None:
-        """From now on a user may write to the array: compute what was still to be read from it."""
-        if not self._exposed:
-            self._exposed = True
-            watchers, self._watchers = self._watchers, None
-            for ref in watchers or ():
-                watcher = ref()
-                if watcher is not None and watcher._array is None:
-                    watcher._compute()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths of the axes."""
-        return (self._deferred or self._array).shape  # type: ignore[union-attr]
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The NumPy dtype of the values."""
-        return (self._deferred or self._array).dtype  # type: ignore[union-attr]
-
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.shape)
+        return len(self._shape)
 
     @property
     def size(self) -> int:
         """The number of values."""
         size = 1
-        for n in self.shape:
+        for n in self._shape:
             size *= n
         return size

@@ -1,7 +1,7 @@
 """Tensor: an array, and how it came to be.
 
 A tensor holds a C-contiguous NumPy array (or one that is still to be computed, see
-`lazy.Deferred`) and a link to the `Function` that made it. Its operators and methods are
+`lazy.Lazy`) and a link to the `Function` that made it. Its operators and methods are
 the functions of `ops`; nothing is computed here.
 """
 
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import hints
-from .arguments import flag
+from . import checks, hints
 from .arrays import array_like, plain_array
 from .locks import lock
-from .storage import Storage
+from .storage import OPEN, Storage
 
 if TYPE_CHECKING:
     from .graph import Function
@@ -64,10 +63,9 @@ class Tensor(Storage):
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
             raise TypeError(f"Tensor: needs numbers (float, integer or bool), got {array.dtype}")
-        self._array = array
-        self._deferred = self._grad = self._node = self._watchers = self._written = None
-        self._slot = 0
-        self._exposed = True
+        self._array, self._shape, self._dtype = array, array.shape, array.dtype
+        self._lazy = self._grad = self._node = self._written = None
+        self._slot, self._access = 0, OPEN
         self._requires_grad = False
         if requires_grad is not False:
             self.requires_grad = requires_grad
@@ -150,7 +148,7 @@ class Tensor(Storage):
         if self._node is not None:
             raise TypeError("a tensor inside a graph cannot be copied or pickled; "
                             "detach() it first")
-        self._expose()      # a shallow copy shares the array
+        self._open()        # a shallow copy shares the array
         return _rebuild, (type(self), self._taken(), self._requires_grad,
                           self.__dict__ if hasattr(self, "__dict__") else {})
 
@@ -163,7 +161,7 @@ class Tensor(Storage):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        value = flag(value, "Tensor", "requires_grad")
+        value = checks.flag(value, "Tensor", "requires_grad")
         if self._node is not None and not value:
             raise RuntimeError("requires_grad: only a leaf's can be switched off; use detach()")
         if value and self.dtype not in (np.float32, np.float64):
@@ -218,7 +216,7 @@ class Tensor(Storage):
         if self._node is not None:
             if self._node._inputs is None:
                 raise RuntimeError("retain_grad: backward has already used this graph")
-            self._node.__dict__.setdefault("_retained", {})[self._slot] = weakref.ref(self)
+            self._node._retained = {**(self._node._retained or {}), self._slot: weakref.ref(self)}
 
     def detach(self) -> Tensor:
         """A tensor of the same values (shared memory), outside the graph."""

@@ -36,6 +36,14 @@ class Tracer(Protocol):
 tracers: dict[int, Tracer] = {}     # by thread
 
 
+def applied(function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
+            outputs: tuple[Any, ...]) -> None:
+    """Tell the thread's tracer, if there is one, that a Function has been applied."""
+    tracer = tracers.get(get_ident())
+    if tracer is not None:
+        tracer.operation(function, inputs, options, outputs)
+
+
 def reads(tensor: Storage) -> None:
     """Tell the thread's tracer, if there is one, that Python takes the values of a tensor."""
     tracer = tracers.get(get_ident())

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import flag
+from . import checks
 from .grad_mode import no_grad
 from .graph import Function
 from .nn.hooks import after_hooks
@@ -55,7 +55,7 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
     """
     if not callable(f):
         raise TypeError(f"trace: f must be a layer or a function, got {type(f).__name__}")
-    flag(training, "trace", "training")
+    checks.flag(training, "trace", "training")
     tracer = _Tracer()
     model = f if isinstance(f, Layer) else getattr(f, "__self__", None)     # of a method of one
     if isinstance(model, Layer):

@@ -113,6 +113,27 @@ def batch_norm_factors(mean, var, gamma, beta, double eps, dtype):
     return factors
 
 
+cdef void average(floating* running, const double* batch, double keep, double weight, Py_ssize_t n
+                  ) noexcept nogil:
+    cdef Py_ssize_t c
+    cdef floating share = <floating>keep
+    for c in range(n):
+        running[c] = <floating>(share * running[c] + weight * batch[c])
+
+
+def running_average(running, batch, double keep, double weight):
+    """running (C,) becomes keep running + weight batch, for batch (C,) of float64."""
+    cdef cnp.ndarray r = real_array(running, "running_average", "running", 1)
+    cdef cnp.ndarray b = typed_array(batch, "running_average", "batch", 1, cnp.NPY_FLOAT64)
+    has_length(b, r.shape[0], "running_average", "batch")
+    if not cnp.PyArray_ISWRITEABLE(r):
+        raise ValueError("running_average: running is read-only")
+    if cnp.PyArray_TYPE(r) == cnp.NPY_FLOAT32:
+        average(<float*>r.data, <double*>b.data, keep, weight, r.shape[0])
+    else:
+        average(<double*>r.data, <double*>b.data, keep, weight, r.shape[0])
+
+
 cdef void apply_block(const floating* x, const floating* shortcut, int relu, floating* y,
                       const floating* factors, Rows* s, Py_ssize_t q) noexcept nogil:
     cdef Py_ssize_t first = q * s.block, at = first * s.channels

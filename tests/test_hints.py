@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import inspect
 import pickle
 import re
 
@@ -47,13 +48,52 @@ FUNCTIONS = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "any
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_arguments(name):
     given = [X, X] if name in ("stack", "concatenate") else X
-    with refuses(TypeError, f"{name}() got an unexpected keyword argument 'dim'; here: axis"):
-        getattr(md, name)(given, dim=0)
-    with refuses(TypeError, f"{name}() got an unexpected keyword argument 'nonsense'"):
-        getattr(md, name)(given, nonsense=0)
-    if name in md.ops.METHODS:
-        with refuses(TypeError, f"{name}()", "'keepdim'; here: keepdims"):
-            getattr(X, name)(keepdim=True)
+    takes = list(inspect.signature(getattr(md, name)).parameters)
+    for wrong, right in (("dim", "axis"), ("keepdim", "keepdims"), ("nonsense", "sense")):
+        text = f"{name}() got an unexpected keyword argument {wrong!r}; " + (
+            f"here: {right}" if right in takes else f"it takes {', '.join(takes)}")
+        with refuses(TypeError, text):
+            getattr(md, name)(given, **{wrong: 0})
+        if name in md.ops.METHODS:
+            with refuses(TypeError, text):
+                getattr(X, name)(**{wrong: 0})
+
+
+class Net(nn.Layer):
+    """A layer of a user's, whose mistake is in what it calls."""
+
+    def __init__(self, units):
+        super().__init__(units)
+
+
+test_calls_of_classes = errors_of([
+    (lambda: nn.Dense(units=3), TypeError, "Dense() got", "'units'; here: out_features"),
+    (lambda: nn.Dense(3, unit=3), TypeError, "'unit'; it takes in_features, out_features, bias"),
+    (lambda: nn.Dense(3, 4, True, None), TypeError, "Dense() too many", "it takes in_features"),
+    (lambda: nn.Dense(3), TypeError, "Dense() missing a required argument: 'out_features'; it"),
+    (lambda: nn.ReLU(inplace=True), TypeError, "ReLU()", "'inplace'; here: leave it out"),
+    (lambda: nn.ReLU(True), TypeError, "ReLU() too many positional", "it takes no arguments"),
+    (lambda: nn.MaxPool(pool_size=2), TypeError, "MaxPool()", "'pool_size'; here: window"),
+    (lambda: nn.LSTM(input_size=2, hidden_size=3), TypeError, "LSTM()", "here: in_features"),
+    (lambda: optim.SGD([X], learning_rate=0.1), TypeError, "SGD()", "'learning_rate'; here: lr"),
+    (lambda: optim.AdamW([X], beta_1=0.9), TypeError, "AdamW()", "'beta_1'; here: betas"),
+    (lambda: optim.CosineLR(None, T_max=9), TypeError, "CosineLR()", "'T_max'; here: steps"),
+    (lambda: optim.ReduceOnPlateau(None, eps=1), TypeError, "ReduceOnPlateau()", "it takes opt"),
+    (lambda: Net(), TypeError, "Net.__init__()", "'units'"),
+    (lambda: Net(3), TypeError, "Layer.__init__()"),
+])
+
+
+def test_errors_from_within_stay_as_they_are():
+    error = TypeError("of what the function did")
+
+    @hints.for_newcomers
+    def outer(x, axis=None):
+        raise error
+
+    with pytest.raises(TypeError) as caught:
+        outer(1, axis=2)
+    assert caught.value is error
 
 
 TABLES = {"TENSOR": X, "FUNCTIONS": md, "LAYERS": nn, "OPTIMIZERS": optim, "DATA": data,

@@ -20,11 +20,11 @@ def test_exactly_as_many_threads_as_asked_for(n):
 
 
 test_errors = errors_of([
-    *((lambda n=n: md.set_num_threads(n), ValueError, "set_num_threads: n must be between 1 and",
+    *((lambda n=n: md.set_num_threads(n), ValueError, "set_num_threads: n must be an int from 1 to",
        str(n)) for n in (0, -1, 1025, -2**31)),
-    *((lambda n=n: md.set_num_threads(n), TypeError, "set_num_threads: n must be an integer",
+    *((lambda n=n: md.set_num_threads(n), TypeError, "set_num_threads: n must be an int from 1 to",
        repr(n)) for n in (2.0, "2", None, True, [2])),
-    *((lambda n=n: md.set_num_threads(n), ValueError, "set_num_threads: n must be between")
+    *((lambda n=n: md.set_num_threads(n), ValueError, "set_num_threads: n must be an int from 1")
       for n in (2**40, -(2**70))),
 ])
 

@@ -22,15 +22,15 @@ def check_dataset(dataset: Any) -> None:
         hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
     ) or getattr(dataset, "ndim", 1) == 0:
         raise TypeError(
-            "dataset must have a length and items (image, label); got a "
+            "DataLoader: dataset must have a length and items (image, label); got a "
             f"{type(dataset).__name__} (for arrays: ArrayDataset(images, labels))"
         )
     for i, array in enumerate(arrays_of(dataset)):
         if array.shape[:1] != (len(dataset),):
             name = ("images", "labels")[i] if i < 2 else f"arrays[{i}]"
             raise ValueError(
-                f"dataset.{name} must have a first axis of len(dataset) = {len(dataset)}; "
-                f"its shape is {array.shape}"
+                f"DataLoader: dataset.{name} must have a first axis of len(dataset) = "
+                f"{len(dataset)}; its shape is {array.shape}"
             )
 
 

@@ -11,13 +11,13 @@ import os
 
 import numpy as np
 
+from .. import checks
 from .dataset import ArrayDataset, describe
 from .store import (
     DataFileError,
     Download,
     Match,
     Official,
-    check_split,
     compare_with_official,
     first_file,
     locate,
@@ -88,7 +88,7 @@ class CIFAR10(ArrayDataset):
     )
 
     def __init__(self, root: str | os.PathLike[str] | None = None, split: str = "train") -> None:
-        self.split = check_split(split)
+        self.split = checks.choice(split, type(self).__name__, "split", tuple(BATCHES))
         names = BATCHES[split]
         paths = locate("CIFAR-10", "cifar10", lambda f: _match(f, names), [DOWNLOAD], root)
         if os.path.basename(paths[0]).startswith(TAR):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import listed
+from .. import checks
 from ..arrays import plain_array
 
 
@@ -47,7 +47,7 @@ class ArrayDataset:
         self.images = _numbers("images", images)
         self.labels = None if labels is None else _numbers("labels", labels)
         self.more = tuple([_numbers(f"array {i}", array) for i, array in enumerate(more, 2)])
-        self.classes = None if classes is None else tuple(listed(
+        self.classes = None if classes is None else tuple(checks.members(
             classes, "ArrayDataset", "classes", "a list of names"))
         for array in self.arrays[1:]:
             if len(array) != len(self.images):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,15 +10,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minidl import kernels
-from minidl.arguments import flag
-from minidl.hints import takes_no_others, unexpected
+from minidl import checks, hints, kernels
 from minidl.locks import lock
 from minidl.tensor import Tensor
 
 from .batch import Transform, check_dataset, gather, takes_rng, transformed
 from .prefetch import prefetched
 
+MOST_SEED = 2**64 - 1        # and of epochs: together they are Philox's key
 _beginning = lock()     # of any loader's iteration: two threads must not begin one epoch
 
 
@@ -40,7 +38,7 @@ class _Position:
     begun: bool = False
 
 
-class DataLoader:
+class DataLoader(hints.Explained):
     """Iterates over batches `(images, labels)`: a tensor and an integer array.
 
     dataset:    an `ArrayDataset`, or anything with a length and items `dataset[i]`: (image, label),
@@ -79,7 +77,6 @@ class DataLoader:
     (1, 2, 2, 1) 1.0 [4]
     """
 
-    @takes_no_others
     def __init__(
         self,
         dataset: Dataset,
@@ -89,24 +86,21 @@ class DataLoader:
         drop_last: bool = False,
         seed: int | None = None,
         prefetch: int = 2,
-        **other: Any,
     ) -> None:
-        if other:
-            raise unexpected("DataLoader", other)
         check_dataset(dataset)
-        if transform is not None and not callable(transform):
-            raise TypeError(f"DataLoader: transform must be callable or None, not {transform!r}")
+        if transform is not None:
+            checks.function(transform, "DataLoader", "transform", "a function of images, or None")
         if seed is None:
             from minidl.random import generator
 
             seed = int(generator().integers(2**63))
         self.dataset = dataset
-        self.batch_size = _whole("batch_size", batch_size, 1)
-        self.shuffle = flag(shuffle, "DataLoader", "shuffle")
+        self.batch_size = checks.size(batch_size, "DataLoader", "batch_size")
+        self.shuffle = checks.flag(shuffle, "DataLoader", "shuffle")
         self.transform = transform
-        self.drop_last = flag(drop_last, "DataLoader", "drop_last")
-        self.seed = _whole("seed", seed, 0, 2**64 - 1)
-        self.prefetch = _whole("prefetch", prefetch, 0)
+        self.drop_last = checks.flag(drop_last, "DataLoader", "drop_last")
+        self.seed = checks.whole(seed, "DataLoader", "seed", 0, MOST_SEED)
+        self.prefetch = checks.whole(prefetch, "DataLoader", "prefetch", 0)
         self._wants_rng = transform is not None and takes_rng(transform)
         self._position = _Position(0, 0)
 
@@ -148,9 +142,9 @@ class DataLoader:
             raise ValueError(
                 f"the state of a loader has the keys seed, epoch, position; not {list(state)}"
             )
-        seed = _whole("seed", state["seed"], 0, 2**64 - 1)
-        epoch = _whole("epoch", state["epoch"], 0, 2**64 - 1)
-        position = _whole("position", state["position"], 0, len(self))
+        seed = checks.whole(state["seed"], "DataLoader", "seed", 0, MOST_SEED)
+        epoch = checks.whole(state["epoch"], "DataLoader", "epoch", 0, MOST_SEED)
+        position = checks.whole(state["position"], "DataLoader", "position", 0, len(self))
         self.seed = seed
         self._position = _Position(epoch, position)
 
@@ -196,17 +190,3 @@ def _rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
     """
     key = np.array([seed, epoch], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
-
-
-def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """An integer of any kind (Python's, NumPy's, a 0-d array) in a range."""
-    expected = f"at least {least}" if most is None else f"from {least} to {most}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise TypeError(f"DataLoader: {name} must be an integer {expected}, not {value!r}")
-    if number < least or (most is not None and number > most):
-        raise ValueError(f"DataLoader: {name} must be {expected}, not {value!r}")
-    return number

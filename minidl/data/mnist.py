@@ -15,13 +15,13 @@ import os
 
 import numpy as np
 
+from .. import checks
 from .dataset import ArrayDataset, describe
 from .store import (
     DataFileError,
     Download,
     Match,
     Official,
-    check_split,
     compare_with_official,
     first_file,
     locate,
@@ -46,7 +46,7 @@ class _IdxDataset(ArrayDataset):
     _official: dict[str, Official]  # by the files' names without .gz
 
     def __init__(self, root: str | os.PathLike[str] | None = None, split: str = "train") -> None:
-        self.split = check_split(split)
+        self.split = checks.choice(split, type(self).__name__, "split", tuple(PREFIX))
         names = [f"{PREFIX[split]}-{IMAGES}", f"{PREFIX[split]}-{LABELS}"]
         official = [self._official[name] for name in names]
         downloads = [

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, Any, NamedTuple
 
+from .. import checks
 from ..ops.common import warn
 
 PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "files")
@@ -64,13 +65,6 @@ class Match(NamedTuple):
     missing: list[str]
 
 
-def check_split(split: str) -> str:
-    """Return `split` if it is "train" or "test"; else ValueError."""
-    if split not in ("train", "test"):
-        raise ValueError(f'split must be "train" or "test", not {split!r}')
-    return split
-
-
 def locate(
     dataset: str,
     folder: str,
@@ -91,7 +85,7 @@ def locate(
     IsADirectoryError where there is something that cannot be read. A `root` that holds none of
     the files gives a warning, since the data then come from elsewhere.
     """
-    looked = _places_in_root(folder, root)
+    looked = _places_in_root(folder, None if root is None else checks.path(root, dataset, "root"))
     found = _search(dataset, match, looked)
     if found:
         return found
@@ -199,11 +193,11 @@ def _search(dataset: str, match: Callable[[str], Match], places: list[str]) -> l
     return []
 
 
-def _places_in_root(folder: str, root: str | os.PathLike[str] | None) -> list[str]:
+def _places_in_root(folder: str, root: str | None) -> list[str]:
     """The files of MNIST and Fashion-MNIST have the same names: the subfolder goes first."""
     if root is None:
         return []
-    root = os.path.expanduser(os.fspath(root))
+    root = os.path.expanduser(root)
     if not os.path.exists(root):
         raise FileNotFoundError(f"root must be an existing folder; there is no {root!r}")
     if not os.path.isdir(root):

@@ -18,7 +18,7 @@ from minidl_ext.affinity import cpus as affinity
 from minidl_ext.runtime import check_shape, empty, empty_cache, pool_bytes
 from minidl_ext.threads import after_fork_in_child, get_num_threads, set_num_threads
 
-from ..arguments import choice
+from .. import checks
 
 if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
     from .reference.activation import *  # noqa: F403
@@ -58,8 +58,9 @@ FAMILIES = {
                  "winograd_weight_grad"),
     "pool": ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward",
              "global_avg_pool", "global_avg_pool_backward"),
-    "norm": ("batch_stats", "batch_norm_factors", "batch_norm_apply", "batch_norm_backward",
-             "batch_norm_sums", "batch_norm_finish", "batch_norm_input_grad"),
+    "norm": ("batch_stats", "batch_norm_factors", "running_average", "batch_norm_apply",
+             "batch_norm_backward", "batch_norm_sums", "batch_norm_finish",
+             "batch_norm_input_grad"),
     "layer_norm": ("layer_norm", "layer_norm_backward"),
     "group_norm": ("group_norm", "group_norm_backward"),
     "norm_mask": ("masked_stats", "masked_norm_apply", "masked_norm_backward"),
@@ -105,7 +106,7 @@ def use_backend(name: str) -> Iterator[None]:
     """
     global _backend
     packages = {"native": "minidl_ext", "numpy": f"{__name__}.reference"}
-    choice(name, ("native", "numpy"), "use_backend", "name")
+    checks.choice(name, "use_backend", "name", ("native", "numpy"))
     before = _backend
     _bind(packages[name])
     _backend = name

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import nn, ops
-from ..nn.linear import positive
+from .. import checks, nn, ops
 from ..ops.common import warn
 from ..tensor import Tensor
 from .norms import Norm, Norms, norm_relu
@@ -29,7 +28,7 @@ class MLP(nn.Layer):
     def __init__(self, in_features: int = 784, hidden: int = 256, classes: int = 10,
                  norm: Norm = "batch", norm_position: str = "before") -> None:
         super().__init__()
-        positive("MLP", hidden=hidden)
+        hidden = checks.size(hidden, "MLP", "hidden")
         norms = Norms("MLP", norm, norm_position)
         if norm == "instance":
             warn('MLP: nothing is normalized with norm="instance", which averages over the '

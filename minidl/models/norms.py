@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .. import nn, ops
+from .. import checks, nn, ops
 from ..tensor import Tensor
 
 NAMES = ("batch", "layer", "group", "instance", "none")
@@ -36,9 +36,7 @@ class Norms:
         elif isinstance(norm, nn.Layer) or not callable(norm):
             raise TypeError(f"{model}: norm must be a name or a function of the number of "
                             f"features that makes a layer, got {type(norm).__name__}")
-        if position not in POSITIONS:
-            raise ValueError(f"{model}: norm_position must be {_listed(POSITIONS)}, "
-                             f"got {position!r}")
+        checks.choice(position, model, "norm_position", POSITIONS)
         self.model, self.norm, self.position = model, norm, position
 
     def normalized(self, kind: Callable[..., Made], *sizes: Any, relu: bool = True,

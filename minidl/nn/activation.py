@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from .. import ops
-from ..arguments import choice
-from ..ops.common import real_number
+from .. import checks, ops
 from ..tensor import Tensor
 from .layer import Layer
 
@@ -33,7 +29,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
-        self.slope = real_number(slope, "LeakyReLU", "slope")
+        self.slope = checks.real(slope, "LeakyReLU", "slope")
 
     def forward(self, x: Any) -> Tensor:
         return ops.leaky_relu(x, self.slope)
@@ -43,8 +39,8 @@ class LeakyReLU(Layer):
 
 
 class GELU(Layer):
-    """x times the share of a normal distribution below x; `approximate` "none" or "tanh", another
-    value is a ValueError.
+    """x times the share of a normal distribution below x; `approximate` "none" or "tanh",
+    another word is a ValueError.
 
     >>> nn.GELU()(md.tensor([0., 1000.]))
     tensor([   0., 1000.])
@@ -52,7 +48,7 @@ class GELU(Layer):
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
-        self.approximate = choice(approximate, ("none", "tanh"), "GELU", "approximate")
+        self.approximate = checks.choice(approximate, "GELU", "approximate", ("none", "tanh"))
 
     def forward(self, x: Any) -> Tensor:
         return ops.gelu(x, self.approximate)
@@ -103,9 +99,7 @@ class Softmax(Layer):
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
-        if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
-            raise TypeError(f"Softmax: axis must be an int, got {axis!r}")
-        self.axis = axis
+        self.axis = checks.whole(axis, "Softmax", "axis")
 
     def forward(self, x: Any) -> Tensor:
         return ops.softmax(x, self.axis)

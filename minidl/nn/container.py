@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import listed
+from .. import checks
 from ..arrays import array_like, plain_array
 from ..tensor import Tensor
 from .layer import Layer
@@ -28,7 +28,7 @@ class LayerList(Layer):
     def __init__(self, layers: Iterable[Layer] = ()) -> None:
         super().__init__()
         self._layers: list[Layer] = []
-        for layer in listed(layers, type(self).__name__, "layers", "a list of layers"):
+        for layer in checks.members(layers, type(self).__name__, "layers", "a list of layers"):
             self.append(layer)
 
     def append(self, layer: Layer) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
-from ..arguments import check_flags
-from ..ops.common import float_tensor, pair
+from .. import checks, ops
+from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
-from .linear import Weighted, positive
+from .linear import Weighted
 from .parameter import Parameter
 
 
@@ -20,18 +19,19 @@ class _Convolution(Weighted):
                  padding: Any, dilation: Any, groups: int, bias: bool) -> None:
         super().__init__()
         where = type(self).__name__
-        in_channels, out_channels, groups = positive(
-            where, in_channels=in_channels, out_channels=out_channels, groups=groups)
-        check_flags(where, bias=bias)
+        in_channels = checks.size(in_channels, where, "in_channels")
+        out_channels = checks.size(out_channels, where, "out_channels")
+        groups = checks.size(groups, where, "groups")
+        bias = checks.flag(bias, where, "bias")
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"{where}: in_channels {in_channels} and out_channels {out_channels} "
                              f"must divide into groups {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = pair(kernel_size, where, "kernel_size", 1)
-        self.stride = pair(stride, where, "stride", 1)
-        self.dilation = pair(dilation, where, "dilation", 1)
-        self.padding: Any = padding if isinstance(padding, str) else pair(padding, where,
-                                                                          "padding", 0)
+        self.kernel_size = checks.pair(kernel_size, where, "kernel_size", 1)
+        self.stride = checks.pair(stride, where, "stride", 1)
+        self.dilation = checks.pair(dilation, where, "dilation", 1)
+        self.padding: Any = (padding if isinstance(padding, str)
+                             else checks.pair(padding, where, "padding", 0))
         shape = (*self.kernel_size, in_channels // groups, out_channels)
         self.weight = Parameter(init.he_normal(shape))
         self.bias = Parameter(init.constant((out_channels,))) if bias else None
@@ -91,11 +91,10 @@ class ConvTranspose(_Convolution):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
                  padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True,
                  dilation: Any = 1) -> None:
-        if isinstance(padding, str):
-            raise ValueError(f"ConvTranspose: padding must be an int or a pair, got {padding!r}")
+        padding = checks.pair(padding, "ConvTranspose", "padding", 0)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
                          bias)
-        self.output_padding = pair(output_padding, "ConvTranspose", "output_padding", 0)
+        self.output_padding = checks.pair(output_padding, "ConvTranspose", "output_padding", 0)
         for extra, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True):
             if extra >= max(s, d):
                 raise ValueError(f"ConvTranspose: output_padding {self.output_padding} must be "

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
-from ..ops.common import real_number
+from .. import checks, ops
 from ..tensor import Tensor
 from .layer import Layer
 
@@ -20,18 +19,10 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        self.p = probability(p, "Dropout", "p")
+        self.p = checks.fraction(p, "Dropout", "p")
 
     def forward(self, x: Any) -> Tensor:
         return ops.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
         return f"p={self.p:g}"
-
-
-def probability(value: Any, where: str, name: str) -> float:
-    """A number from 0 to 1; TypeError for what is no number, ValueError for another one."""
-    number = real_number(value, where, name)
-    if not 0 <= number <= 1:
-        raise ValueError(f"{where}: {name} must be in [0, 1], got {value!r}")
-    return number

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
+from .. import checks, ops
 from ..tensor import Tensor
 from . import init
 from .layer import Layer
-from .linear import positive
 from .parameter import Parameter
 
 
@@ -24,9 +23,9 @@ class Embedding(Layer):
 
     def __init__(self, rows: int, features: int) -> None:
         super().__init__()
-        rows, features = positive("Embedding", rows=rows, features=features)
-        self.rows, self.features = rows, features
-        self.weight = Parameter(init.normal((rows, features)))
+        self.rows = checks.size(rows, "Embedding", "rows")
+        self.features = checks.size(features, "Embedding", "features")
+        self.weight = Parameter(init.normal((self.rows, self.features)))
 
     def forward(self, ids: Any) -> Tensor:
         return ops.embedding(ids, self.weight)

@@ -10,28 +10,23 @@ shape that does not fit memory.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import named
+from .. import checks, kernels
 from ..random import generator
 
 
 def _sizes(shape: Sequence[int], dtype: Any = np.uint8) -> tuple[int, ...]:
     """The shape as ints, if there can be an array of it."""
-    try:
-        sizes = tuple([operator.index(n) for n in shape])
-    except TypeError:
-        raise TypeError(f"shape must be a list of ints, got {shape!r}") from None
+    sizes = checks.ints(shape, "", "shape")
     kernels.check_shape("shape", sizes, dtype)
     return sizes
 
 
-@named
+@checks.named
 def fans(shape: Sequence[int], groups: int = 1) -> tuple[int, int]:
     """(fan-in, fan-out) of weights (..., in, out); of a vector, its length for both.
 
@@ -61,7 +56,7 @@ def _std(variance_times_fan: float, fan: float) -> float:
     return math.sqrt(variance_times_fan / fan) if fan else 0.0
 
 
-@named
+@checks.named
 def normal(shape: Sequence[int], std: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
     """Normal with mean 0 and standard deviation `std`.
 
@@ -71,7 +66,7 @@ def normal(shape: Sequence[int], std: float = 1.0, dtype: Any = np.float32) -> n
     return _normal(shape, std, dtype)
 
 
-@named
+@checks.named
 def uniform(shape: Sequence[int], bound: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
     """Uniform between -bound and bound.
 
@@ -81,7 +76,7 @@ def uniform(shape: Sequence[int], bound: float = 1.0, dtype: Any = np.float32) -
     return _uniform(shape, bound, dtype)
 
 
-@named
+@checks.named
 def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Normal with variance 2 / fan-in (He et al. 2015): for layers before a ReLU.
 
@@ -91,7 +86,7 @@ def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     return _normal(shape, _std(2, fans(shape)[0]), dtype)
 
 
-@named
+@checks.named
 def he_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Uniform with variance 2 / fan-in (He et al. 2015).
 
@@ -101,7 +96,7 @@ def he_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     return _uniform(shape, _std(6, fans(shape)[0]), dtype)
 
 
-@named
+@checks.named
 def xavier_normal(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1) -> np.ndarray:
     """Normal with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010).
 
@@ -111,7 +106,7 @@ def xavier_normal(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1
     return _normal(shape, _std(2, sum(fans(shape, groups))), dtype)
 
 
-@named
+@checks.named
 def xavier_uniform(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1) -> np.ndarray:
     """Uniform with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010).
 
@@ -121,7 +116,7 @@ def xavier_uniform(shape: Sequence[int], dtype: Any = np.float32, groups: int = 
     return _uniform(shape, _std(6, sum(fans(shape, groups))), dtype)
 
 
-@named
+@checks.named
 def lecun_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Normal with variance 1 / fan-in (LeCun et al. 1998).
 
@@ -131,7 +126,7 @@ def lecun_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     return _normal(shape, _std(1, fans(shape)[0]), dtype)
 
 
-@named
+@checks.named
 def lecun_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     """Uniform with variance 1 / fan-in (LeCun et al. 1998).
 
@@ -141,7 +136,7 @@ def lecun_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
     return _uniform(shape, _std(3, fans(shape)[0]), dtype)
 
 
-@named
+@checks.named
 def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0) -> np.ndarray:
     """Orthonormal columns (or rows, if there are more columns), times gain (Saxe et al. 2014).
 
@@ -166,7 +161,7 @@ def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0)
     return np.ascontiguousarray(gain * q.reshape(shape), dtype=dtype)
 
 
-@named
+@checks.named
 def constant(shape: Sequence[int], value: float = 0.0, dtype: Any = np.float32) -> np.ndarray:
     """The same value everywhere.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from reprlib import recursive_repr
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .. import hints
-from ..arguments import dtype_of
+from .. import checks, hints
 from ..changes import writes
 from ..tracers import tracers
 from .hooks import Hook, HookHandle, after_hooks
@@ -29,7 +29,7 @@ _OWN = frozenset(("_hooks", "_layers", "unregistered"))     # attributes that ar
 _set = object.__setattr__
 
 
-class Layer:
+class Layer(hints.Explained):
     """The base of all layers and models.
 
     A subclass makes its parts in `__init__` and computes in `forward`. Its attributes are the
@@ -98,10 +98,7 @@ class Layer:
     @training.setter
     def training(self, value: Any) -> None:
         if value is not True and value is not False:
-            if not isinstance(value, (int, np.bool_)):
-                raise TypeError(f"{type(self).__name__}: training must be True or False, "
-                                f"got {value!r}")
-            value = bool(value)
+            value = checks.flag(value, type(self).__name__, "training")
         modes = mode.modes
         if modes is None:
             self.__dict__["training"] = value
@@ -187,8 +184,7 @@ class Layer:
 
     def apply(self: Self, f: Callable[[Layer], Any]) -> Self:
         """Call f with every layer inside, the inner ones first, and with this one; each once."""
-        if not callable(f):
-            raise TypeError(f"apply: f must be a function of a layer, got {type(f).__name__}")
+        checks.function(f, "apply", "f", "a function of a layer")
         self._apply(f, set())
         return self
 
@@ -247,21 +243,27 @@ class Layer:
 
     def zero_grad(self) -> None:
         """Forget all gradients (`.grad` becomes None)."""
-        self._zero_grad(set())
-
-    def _zero_grad(self, seen: set[int]) -> None:
-        seen.add(id(self))
-        for _, value in self._items():
-            if isinstance(value, Parameter):
-                value._grad = None
-            elif isinstance(value, Layer) and id(value) not in seen:
-                value._zero_grad(seen)
+        # Not by way of `_items`, which checks and names: this is every step's.
+        seen = {id(self)}
+        stack: list[Any] = [self]
+        while stack:
+            holder = stack.pop()
+            if isinstance(holder, Layer):
+                holder = {**holder.__dict__, "_hooks": None, "unregistered": None}
+            for value in list(holder.values()) if isinstance(holder, dict) else holder:
+                if type(value) in PLAIN:
+                    continue
+                if isinstance(value, Parameter):
+                    value._grad = None
+                elif isinstance(value, (Layer, list, tuple, dict, deque)) and id(value) not in seen:
+                    seen.add(id(value))
+                    stack.append(value)
 
     def astype(self: Self, dtype: Any) -> Self:
         """Convert all floating parameters and buffers, in place; returns the layer. TypeError for
         another dtype than float32 and float64.
         """
-        dtype = dtype_of(dtype, "astype")
+        dtype = checks.dtype(dtype, "astype")
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"astype: layers are float32 or float64, got {dtype}")
 
@@ -270,7 +272,6 @@ class Layer:
             return value.astype(dtype) if floats else value
 
         for p in self.parameters():
-            p._expose()
             p._set(p._values().astype(dtype))
             p._grad = None
         for _, layer in self.named_layers():

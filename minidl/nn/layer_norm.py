@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
-from ..arguments import check_flags
-from ..ops.common import float_tensor, not_negative
+from .. import checks, ops
+from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
 from .layer import Layer
-from .linear import positive
 from .parameter import Parameter
 
 
@@ -24,11 +22,9 @@ class _ExampleNorm(Layer):
     def __init__(self, features: int, eps: float, affine: bool, shifts: bool = True) -> None:
         super().__init__()
         where = type(self).__name__
-        (features,) = positive(where, features=features)
-        check_flags(where, affine=affine)
-        eps = not_negative(eps, where, "eps")
-        self.features = features
-        self.eps: Any = eps
+        self.features = features = checks.size(features, where, "features")
+        self.eps: Any = checks.not_negative(eps, where, "eps")
+        affine = checks.flag(affine, where, "affine")
         self.gamma = Parameter(init.constant((features,), 1.0)) if affine else None
         if shifts:
             self.beta = Parameter(init.constant((features,), 0.0)) if affine else None
@@ -87,10 +83,10 @@ class GroupNorm(_ExampleNorm):
 
     def __init__(self, groups: int, features: int, eps: float = 1e-5) -> None:
         super().__init__(features, eps, affine=True)
-        (groups,) = positive("GroupNorm", groups=groups)
-        if features % groups:
-            raise ValueError(f"GroupNorm: {features} features do not divide into {groups} groups")
-        self.groups = groups
+        self.groups = checks.size(groups, "GroupNorm", "groups")
+        if self.features % self.groups:
+            raise ValueError(f"GroupNorm: {self.features} features do not divide into "
+                             f"{self.groups} groups")
 
     def forward(self, x: Any) -> Tensor:
         return ops.group_norm(self.checked(x), self.groups, self.gamma, self.beta, self.eps)
@@ -140,12 +136,12 @@ class FilterResponseNorm(_ExampleNorm):
     """
 
     def __init__(self, features: int, eps: float | None = None, learn_eps: bool = False) -> None:
-        check_flags("FilterResponseNorm", learn_eps=learn_eps)
+        learn_eps = checks.flag(learn_eps, "FilterResponseNorm", "learn_eps")
         start = (1e-4 if learn_eps else 1e-6) if eps is None else eps
         super().__init__(features, start, affine=True)
         self.learn_eps = learn_eps
         if learn_eps:
-            self.eps = Parameter(init.constant((features,), start))
+            self.eps = Parameter(init.constant((self.features,), start))
 
     def forward(self, x: Any) -> Tensor:
         return ops.filter_response_norm(self.checked(x), self.gamma, self.beta, self.eps)
@@ -170,9 +166,8 @@ class TLU(Layer):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        (features,) = positive("TLU", features=features)
-        self.features = features
-        self.tau = Parameter(init.constant((features,), 0.0))
+        self.features = checks.size(features, "TLU", "features")
+        self.tau = Parameter(init.constant((self.features,), 0.0))
 
     def forward(self, x: Any) -> Tensor:
         return ops.tlu(with_features(self, x, self.features), self.tau)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
-from ..arguments import check_flags
-from ..ops.common import float_tensor, whole
+from .. import checks, ops
+from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
 from .layer import Layer
@@ -39,12 +38,11 @@ class Dense(Weighted):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        in_features, out_features = positive("Dense", in_features=in_features,
-                                             out_features=out_features)
-        check_flags("Dense", bias=bias)
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(init.he_normal((in_features, out_features)))
-        self.bias = Parameter(init.constant((out_features,))) if bias else None
+        self.in_features = checks.size(in_features, "Dense", "in_features")
+        self.out_features = checks.size(out_features, "Dense", "out_features")
+        bias = checks.flag(bias, "Dense", "bias")
+        self.weight = Parameter(init.he_normal((self.in_features, self.out_features)))
+        self.bias = Parameter(init.constant((self.out_features,))) if bias else None
 
     def forward(self, x: Any) -> Tensor:
         x = float_tensor(x, "Dense")
@@ -57,8 +55,3 @@ class Dense(Weighted):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
-
-
-def positive(where: str, **sizes: int) -> list[int]:
-    """The given sizes as Python ints, each >= 1 (NumPy's small ones would overflow in products)."""
-    return [whole(size, where, name, 1) for name, size in sizes.items()]

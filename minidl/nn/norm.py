@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..arguments import check_flags
-from ..ops.common import float_tensor, real_number, warn, whole
+from .. import checks, ops
+from ..ops.common import float_tensor, warn
 from ..ops.norm_parts import checked_mask, values_of_parts
 from ..tensor import Tensor
 from . import init
-from .linear import positive
 from .mode import mode
 from .parameter import Parameter
-from .population import Tracking, check_momentum
+from .population import Tracking, checked_momentum
 
 FEW = 8     # values a channel: statistics of fewer are too noisy to go without a word
 
@@ -44,10 +41,9 @@ class Renorm:
 
     def __post_init__(self) -> None:
         for name, least in (("r_max", 1), ("d_max", 0)):
-            if not real_number(getattr(self, name), "Renorm", name) >= least:
-                raise ValueError(f"Renorm: {name} must be >= {least}, got {getattr(self, name)!r}")
+            checks.real(getattr(self, name), "Renorm", name, least)
         for name in ("warmup", "r_ramp", "d_ramp"):
-            whole(getattr(self, name), "Renorm", name, 0)
+            checks.whole(getattr(self, name), "Renorm", name, 0)
 
     def limits(self, batches: int) -> tuple[float, float]:
         """(r_max, d_max) of the next batch, after so many."""
@@ -122,20 +118,19 @@ class BatchNorm(Tracking):
                  renorm: Renorm | Mapping[str, Any] | bool | None = None, unbiased: bool = True,
                  gamma_init: float = 1.0) -> None:
         super().__init__()
-        (features,) = positive("BatchNorm", features=features)
-        if not 0 <= real_number(eps, "BatchNorm", "eps") < math.inf:
-            raise ValueError(f"BatchNorm: eps must be >= 0 and finite, got {eps!r}")
-        check_momentum(momentum, "BatchNorm")
-        check_flags("BatchNorm", affine=affine, track_stats=track_stats, unbiased=unbiased)
+        features = checks.size(features, "BatchNorm", "features")
+        eps = checks.not_negative(eps, "BatchNorm", "eps")
+        momentum = checked_momentum(momentum, "BatchNorm")
+        affine = checks.flag(affine, "BatchNorm", "affine")
+        track_stats = checks.flag(track_stats, "BatchNorm", "track_stats")
+        unbiased = checks.flag(unbiased, "BatchNorm", "unbiased")
         if ghost_batch is not None:
-            (ghost_batch,) = positive("BatchNorm", ghost_batch=ghost_batch)
+            ghost_batch = checks.size(ghost_batch, "BatchNorm", "ghost_batch")
         self.renorm = _renorm(renorm)
         if self.renorm is not None and not track_stats:
             raise ValueError("BatchNorm: renorm corrects by running statistics, which "
                              "track_stats=False switches off")
-        gamma_init = real_number(gamma_init, "BatchNorm", "gamma_init")
-        if not math.isfinite(gamma_init):
-            raise ValueError(f"BatchNorm: gamma_init must be finite, got {gamma_init!r}")
+        gamma_init = checks.real(gamma_init, "BatchNorm", "gamma_init", finite=True)
         self.features, self.eps, self.momentum = features, eps, momentum
         self.affine, self.track_stats = affine, track_stats
         self.ghost_batch, self.unbiased, self.gamma_init = ghost_batch, unbiased, gamma_init

@@ -39,7 +39,6 @@ class Parameter(Tensor):
     def fix(self) -> None:
         """Learn no more: no gradient, and nobody can write to the array, nor to that of a copy."""
         self.requires_grad, self.grad, self.constant = False, None, True
-        self._expose()
         self._set(self._values())
 
     def _set(self, array: np.ndarray) -> None:

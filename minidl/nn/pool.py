@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
-from ..ops.common import as_tensor, pair
+from .. import checks, ops
+from ..ops.common import as_tensor
 from ..tensor import Tensor
 from .layer import Layer
 
@@ -14,9 +14,9 @@ class _Pool(Layer):
     def __init__(self, window: Any, stride: Any = None, padding: Any = 0) -> None:
         super().__init__()
         where = type(self).__name__
-        self.window = pair(window, where, "window", 1)
-        self.stride = self.window if stride is None else pair(stride, where, "stride", 1)
-        self.padding = pair(padding, where, "padding", 0)
+        self.window = checks.pair(window, where, "window", 1)
+        self.stride = self.window if stride is None else checks.pair(stride, where, "stride", 1)
+        self.padding = checks.pair(padding, where, "padding", 0)
 
     def extra_repr(self) -> str:
         text = f"{self.window}"

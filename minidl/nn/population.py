@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import ops
-from ..ops.common import real_number
+from .. import checks, ops
 from ..tensor import Tensor
 from .layer import Layer
 from .mode import mode
@@ -37,7 +36,7 @@ class Tracking(Layer):
     def freeze_stats(self: Self, frozen: bool = True) -> Self:
         """Keep the running statistics as they are, and normalize with them in training too; with
         False let them move again. As `freeze()` it is a mode and no part of the state."""
-        self.stats_frozen = bool(frozen)
+        self.stats_frozen = checks.flag(frozen, "freeze_stats", "frozen")
         return self
 
     def _instead(self) -> list[Population] | str | None:
@@ -50,10 +49,9 @@ class Tracking(Layer):
         return ", statistics frozen" if self.stats_frozen or self.frozen else ""
 
 
-def check_momentum(momentum: float | None, where: str) -> None:
+def checked_momentum(momentum: Any, where: str) -> float | None:
     """A number from 0 to 1, or None."""
-    if momentum is not None and not 0 <= real_number(momentum, where, "momentum") <= 1:
-        raise ValueError(f"{where}: momentum must be in [0, 1] or None, got {momentum!r}")
+    return None if momentum is None else checks.fraction(momentum, where, "momentum")
 
 
 class Population:

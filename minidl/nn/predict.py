@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..arrays import plain_array
-from ..ops.common import whole
 from ..tensor import Tensor
 from .layer import Layer
 from .mode import evaluation
@@ -17,7 +16,7 @@ from .mode import evaluation
 
 def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
     """The outputs for all of x: see `Layer.predict`."""
-    batch_size = whole(batch_size, "predict", "batch_size", 1)
+    batch_size = checks.size(batch_size, "predict", "batch_size")
     outputs: list[np.ndarray] = []
     # Batches are made outside of the block: what makes them may well train another model.
     for batch in _batches(x, batch_size):

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import checks
 from ..changes import writes
-from ..ops.common import warn, whole
+from ..ops.common import warn
 from .layer import Layer
 from .mode import evaluation, statistics
 from .population import OF_BATCH, Population, Tracking
@@ -129,13 +130,11 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
     >>> report.gaps[0].values, report.gaps[0].large
     (4, False)
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"recalibrate: model must be a Layer, got {type(model).__name__}")
+    checks.instance(model, "recalibrate", "model", Layer, "a Layer")
     if batches is not None:
-        batches = whole(batches, "recalibrate", "batches", 1)
-    if run is not None and not callable(run):
-        raise TypeError(f"recalibrate: run must be a function of a batch, "
-                        f"got {type(run).__name__}")
+        batches = checks.size(batches, "recalibrate", "batches")
+    if run is not None:
+        checks.function(run, "recalibrate", "run", "a function of a batch")
     try:
         loader = iter(loader)
     except TypeError:
@@ -235,8 +234,7 @@ def batch_statistics(model: Layer) -> Iterator[None]:
     ...     bn(md.tensor([[10.], [30.]])).data.ravel()
     array([-1.,  1.], dtype=float32)
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"batch_statistics: model must be a Layer, got {type(model).__name__}")
+    checks.instance(model, "batch_statistics", "model", Layer, "a Layer")
     norms = [layer for _, layer in model.named_layers() if isinstance(layer, Tracking)]
     with statistics(((layer, OF_BATCH) for layer in norms), first=True):
         yield

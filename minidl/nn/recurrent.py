@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels, ops
-from ..arguments import check_flags, choice
-from ..ops.common import float_tensor, origin_of_float64, same_float, whole
+from .. import checks, kernels, ops
+from ..ops.common import float_tensor, origin_of_float64, same_float
 from ..tensor import Tensor
 from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
-from .dropout import probability
 from .layer import Layer
-from .linear import positive
 
 MOST_LAYERS = 4096
 
@@ -32,14 +29,15 @@ class _Recurrent(Layer):
                  max_steps: int = 128) -> None:
         super().__init__()
         where = type(self).__name__
-        in_features, hidden, num_layers, max_steps = positive(
-            where, in_features=in_features, hidden=hidden, num_layers=num_layers,
-            max_steps=max_steps)
-        dropout = probability(dropout, where, "dropout")
-        check_flags(where, bias=bias, bidirectional=bidirectional)
-        choice(norm, (None, "layer", "batch"), where, "norm")
+        in_features = checks.size(in_features, where, "in_features")
+        hidden = checks.size(hidden, where, "hidden")
+        num_layers = checks.whole(num_layers, where, "num_layers", 1, MOST_LAYERS)
+        max_steps = checks.size(max_steps, where, "max_steps")
+        dropout = checks.fraction(dropout, where, "dropout")
+        bias = checks.flag(bias, where, "bias")
+        bidirectional = checks.flag(bidirectional, where, "bidirectional")
+        checks.choice(norm, where, "norm", (None, "layer", "batch"))
         directions = 2 if bidirectional else 1
-        whole(num_layers, where, "num_layers", 1, MOST_LAYERS)
         kernels.check_shape(where, (num_layers * directions, hidden, hidden))   # at least
         self.in_features, self.hidden, self.num_layers = in_features, hidden, num_layers
         self.dropout, self.bidirectional = dropout, bidirectional
@@ -99,9 +97,11 @@ class _Recurrent(Layer):
         given: tuple[Any, ...] = (state,)
         if len(self.parts) > 1:
             if not isinstance(state, tuple | list) or len(state) != len(self.parts):
-                what = f"{len(state)} of them" if isinstance(state, tuple | list) \
-                    else type(state).__name__
-                raise ValueError(f"{where}: state must be a pair (h, c), got {what}")
+                if isinstance(state, tuple | list):
+                    raise ValueError(f"{where}: state must be a pair (h, c), got {len(state)} of "
+                                     f"them")
+                raise TypeError(f"{where}: state must be a pair (h, c), got "
+                                f"{type(state).__name__}")
             given = tuple(state)
         split = []
         for name, value in zip(self.parts, given, strict=True):
@@ -156,7 +156,7 @@ class RNN(_Recurrent):
     def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
                  dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
                  max_steps: int = 128, nonlinearity: str = "tanh") -> None:
-        self.nonlinearity = choice(nonlinearity, ("tanh", "relu"), "RNN", "nonlinearity")
+        self.nonlinearity = checks.choice(nonlinearity, "RNN", "nonlinearity", ("tanh", "relu"))
         super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
                          max_steps)
 

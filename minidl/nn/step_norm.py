@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels, ops
-from ..arguments import check_flags
-from ..ops.common import float_tensor, not_negative, real_number, whole
+from .. import checks, kernels, ops
+from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
 from .layer_norm import _ExampleNorm
-from .linear import positive
 from .parameter import Parameter
-from .population import Tracking, check_momentum
+from .population import Tracking, checked_momentum
 
 
 class StepNorm(Tracking):
@@ -54,11 +52,12 @@ class StepNorm(Tracking):
     def __init__(self, features: int, max_steps: int, gamma_init: float = 0.1,
                  shift: bool = False, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
         super().__init__()
-        features, max_steps = positive("StepNorm", features=features, max_steps=max_steps)
-        gamma_init = real_number(gamma_init, "StepNorm", "gamma_init")
-        eps = not_negative(eps, "StepNorm", "eps")
-        check_momentum(momentum, "StepNorm")
-        check_flags("StepNorm", shift=shift)
+        features = checks.size(features, "StepNorm", "features")
+        max_steps = checks.size(max_steps, "StepNorm", "max_steps")
+        gamma_init = checks.real(gamma_init, "StepNorm", "gamma_init", finite=True)
+        shift = checks.flag(shift, "StepNorm", "shift")
+        eps = checks.not_negative(eps, "StepNorm", "eps")
+        momentum = checked_momentum(momentum, "StepNorm")
         kernels.check_shape("StepNorm", (max_steps, features))
         self.features, self.max_steps, self.eps = features, max_steps, eps
         self.momentum = momentum
@@ -73,7 +72,7 @@ class StepNorm(Tracking):
         if x.ndim != 2 or x.shape[1] != self.features:
             raise ValueError(f"StepNorm expected (N, {self.features}), got {x.shape}")
         training = self.training and not self.frozen and not self.stats_frozen
-        row = min(whole(step, "StepNorm", "step", 0), self.max_steps - 1)
+        row = min(checks.whole(step, "StepNorm", "step", 0), self.max_steps - 1)
         instead = self._instead()
         if isinstance(instead, list):
             return instead[row].normalize(self, x)

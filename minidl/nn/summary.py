@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.common import whole
+from .. import checks
 from ..traced import Value, values_of
 from ..tracing import trace
 from .layer import Layer
@@ -47,7 +47,8 @@ def _shapes_of_zeros(model: Layer, input_shape: Any) -> dict[int, str]:
         isinstance(shape, (tuple, list)) for shape in input_shape)
     wanted = [tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
               for shape in (input_shape if several else [input_shape])]
-    sizes = [(2, *[whole(n, "summary", "input_shape", 0) for n in shape]) for shape in wanted]
+    sizes = [(2, *[checks.whole(n, "summary", "input_shape", 0) for n in shape])
+             for shape in wanted]
     what = (f"input_shape {tuple(wanted) if several else wanted[0]} (without the batch axis)")
     try:
         return _shapes(model, tuple([np.zeros(size, model._dtype()) for size in sizes]), what)

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import ops
-from ..ops.common import not_negative
+from .. import checks, ops
 from ..ops.weight import norms
 from ..tensor import Tensor
 from .layer import Layer
@@ -41,7 +40,7 @@ class WeightStandardization(Layer):
 
     def __init__(self, eps: float) -> None:
         super().__init__()
-        self.eps = not_negative(eps, "weight_standardization", "eps")
+        self.eps = checks.not_negative(eps, "weight_standardization", "eps")
 
     def forward(self, v: Any) -> Tensor:
         return ops.weight_standardization(v, self.eps)

@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import choice
-from ..graph import Function
-from ..lazy import Deferred, GradSum, computed
+from .. import checks, kernels
+from ..lazy import Lazy, computed
 from ..tensor import Tensor
-from .common import float_tensor, real_number
-from .fusion import MaskedGrad, NormOutput, OutputGrad
+from .common import float_tensor
+from .operation import Operation, PostOperation
 
 
-class Tanh(Function):
+class Tanh(Operation):
     """y = tanh(x);  dx = (1 - y^2) dy, from x: a y that is rounded to 1 would give 0."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -29,7 +27,7 @@ class Tanh(Function):
         return kernels.tanh_backward(dy, self.x)
 
 
-class Sigmoid(Function):
+class Sigmoid(Operation):
     """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy, from x: a y that is rounded to 1 would give 0."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -40,32 +38,24 @@ class Sigmoid(Function):
         return kernels.sigmoid_backward(dy, self.x)
 
 
-class ReLU(Function):
-    """y = max(x, 0);  dx = dy where y > 0, else 0. Takes over a normalization still to be
-    computed: then its own gradient is deferred too, and masked in the normalization's pass."""
+class ReLU(PostOperation):
+    """y = max(x, 0);  dx = dy where y > 0, else 0."""
 
-    takes_deferred = True
-    takes_deferred_grads = True
     y: Any
 
-    def forward(self, x: Any) -> Any:
-        if isinstance(x, Deferred):
-            self.y = x.with_relu()
-            if self.y is not None:
-                return self.y
-            x = x.compute()
+    def forward(self, x: np.ndarray) -> np.ndarray:
         self.y = kernels.relu(x)
         return self.y
 
-    def backward(self, dy: Any) -> Any:
-        if isinstance(dy, OutputGrad) and dy.output is self.y:
-            return dy.behind_relu()
-        if isinstance(self.y, NormOutput):
-            return MaskedGrad(dy if isinstance(dy, GradSum) else computed(dy), self.y)
-        return kernels.relu_backward(computed(dy), computed(self.y))
+    def extend(self, x: Lazy) -> Lazy | None:
+        self.y = self.lazy = x.then(relu=True)
+        return self.lazy
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return kernels.relu_backward(dy, computed(self.y))
 
 
-class LeakyReLU(Function):
+class LeakyReLU(Operation):
     """y = x where x > 0, else slope x;  dx = dy, or slope dy."""
 
     def forward(self, x: np.ndarray, slope: float) -> np.ndarray:
@@ -76,7 +66,7 @@ class LeakyReLU(Function):
         return kernels.leaky_relu_backward(dy, self.x, self.slope)
 
 
-class ELU(Function):
+class ELU(Operation):
     """y = x where x > 0, else alpha (exp(x) - 1);  dx = dy, or alpha exp(x) dy."""
 
     def forward(self, x: np.ndarray, alpha: float) -> np.ndarray:
@@ -87,7 +77,7 @@ class ELU(Function):
         return kernels.elu_backward(dy, self.x, self.alpha)
 
 
-class Softplus(Function):
+class Softplus(Operation):
     """y = log(1 + exp(beta x)) / beta;  dx = dy / (1 + exp(-beta x))."""
 
     def forward(self, x: np.ndarray, beta: float, threshold: float) -> np.ndarray:
@@ -98,7 +88,7 @@ class Softplus(Function):
         return kernels.softplus_backward(dy, self.x, *self.options)
 
 
-class SiLU(Function):
+class SiLU(Operation):
     """y = x s with s = 1 / (1 + exp(-x));  dx = s (1 + x (1 - s)) dy."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -109,7 +99,7 @@ class SiLU(Function):
         return kernels.silu_backward(dy, self.x)
 
 
-class GELU(Function):
+class GELU(Operation):
     """y = x P(x), P the normal distribution function;  dx = (P(x) + x P'(x)) dy."""
 
     def forward(self, x: np.ndarray, tanh: bool) -> np.ndarray:
@@ -156,7 +146,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     >>> md.leaky_relu(md.tensor([-2., 0., 3.]), slope=0.5)
     tensor([-1.,  0.,  3.])
     """
-    return LeakyReLU.apply(float_tensor(x, "leaky_relu"), slope=real_number(slope, "leaky_relu",
+    return LeakyReLU.apply(float_tensor(x, "leaky_relu"), slope=checks.real(slope, "leaky_relu",
                                                                         "slope"))
 
 
@@ -166,7 +156,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> md.elu(md.tensor([-1000., 0., 3.]))
     tensor([-1.,  0.,  3.])
     """
-    return ELU.apply(float_tensor(x, "elu"), alpha=real_number(alpha, "elu", "alpha"))
+    return ELU.apply(float_tensor(x, "elu"), alpha=checks.real(alpha, "elu", "alpha"))
 
 
 def softplus(x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
@@ -177,11 +167,9 @@ def softplus(x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
     >>> md.softplus(md.tensor([-1000., 0., 1000.])).data.round(4)
     array([0.000e+00, 6.931e-01, 1.000e+03], dtype=float32)
     """
-    beta = real_number(beta, "softplus", "beta")
-    if not beta > 0:
-        raise ValueError(f"softplus: beta must be > 0, got {beta!r}")
+    beta = checks.real(beta, "softplus", "beta", above=0)
     return Softplus.apply(float_tensor(x, "softplus"), beta=beta,
-                          threshold=real_number(threshold, "softplus", "threshold"))
+                          threshold=checks.real(threshold, "softplus", "threshold"))
 
 
 def silu(x: Any) -> Tensor:
@@ -196,11 +184,11 @@ def silu(x: Any) -> Tensor:
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x times the share of a normal distribution below x (Hendrycks & Gimpel 2016).
 
-    `approximate="tanh"`: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Any other value than
-    "none" and "tanh" is a ValueError.
+    `approximate="tanh"`: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. ValueError for another
+    word than "none" and "tanh".
 
     >>> md.gelu(md.tensor([0., 1000.]))
     tensor([   0., 1000.])
     """
-    choice(approximate, ("none", "tanh"), "gelu", "approximate")
+    checks.choice(approximate, "gelu", "approximate", ("none", "tanh"))
     return GELU.apply(float_tensor(x, "gelu"), tanh=approximate == "tanh")

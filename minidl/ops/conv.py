@@ -2,43 +2,81 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..graph import Function
-from ..lazy import Deferred, computed
+from .. import checks, kernels
+from ..lazy import NOTHING, Epilogue, Lazy, computed
 from ..settings import get_precision
 from ..tensor import Tensor
-from .common import float_tensor, pair, same_float, whole
-from .fusion import ConvOutput, NormGrad, NormOutput, SummedGrad
-from .inference import PendingConv, read_only, winograd_weights
+from .common import float_tensor, same_float
+from .inference import read_only, winograd_weights
+from .norm import BatchNorm
+from .operation import Producer
 
 IMAGE_VALUES = 128 * 1024       # 512 KB
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
-class Conv(Function):
+class Conv(Producer):
     """y[n,i,j,o] = b[o] + sum x[n, i s + k d - p, j s + l d - p, c] w[k,l,c,o].
 
     dx is the transposed convolution of dy with w; dw correlates x with dy; db = sum(dy).
-    1x1 and depthwise convolutions take over a normalization still to be computed: they read
-    through it, both ways (see `fusion`).
+    1x1 and depthwise convolutions read through a normalization that is still to be computed, in
+    both directions (`extend`, `chain_backward`).
     """
 
-    takes_deferred = True
-    takes_deferred_grads = True
-    x: Any                          # an array, or a NormOutput that the kernels read through
+    takes_lazy_grads = True
+    x: np.ndarray | None = None
     algorithm: str                  # "direct", "winograd" or "depthwise"
     geometry: tuple[Any, ...]       # what its kernels take
-    reader: tuple[str, tuple[Any, ...]]     # kernels that read through, and what they take
+    through: Lazy | None = None     # the normalization that it has read through
+    reader: tuple[str, tuple[Any, ...]]     # the kernels that do so, and what they take
 
-    def forward(self, x: Any, weight: np.ndarray, bias: np.ndarray | None,
+    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
                 stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
                 groups: int) -> Any:
+        self._choose(x, weight, stride, padding, dilation, groups)
+        self.x = x if self.needs_grad[1] else None
+        if True in self.needs_grad or not read_only(weight, bias):
+            return self._run(x, weight, bias, NOTHING)
+        shape = (x.shape[0], *(
+            (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
+            zip(x.shape[1:3], padding, dilation, weight.shape[:2], stride, strict=True)),
+            weight.shape[3])
+        return Lazy(partial(self._run, x, weight, bias, constant=True), shape, x.dtype)
+
+    def extend(self, x: Lazy, weight: np.ndarray, bias: np.ndarray | None,
+               stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
+               groups: int) -> Any:
+        if bias is not None or not reads_through(x):
+            return None
+        self._choose(x, weight, stride, padding, dilation, groups)
+        if pointwise_fits(x, weight, stride, padding, groups):
+            self.reader = "pointwise", ()
+        # One image of it has to stay in cache.
+        elif self.algorithm == "depthwise" and math.prod(x.shape[1:]) <= IMAGE_VALUES:
+            self.reader = "depthwise", self.geometry
+        else:
+            return None
+        self.through = x
+        values, factors = x.source
+        # A normalization in training is likely to follow, and needs the statistics of y.
+        stats = True in self.needs_grad
+        family, geometry = self.reader
+        y = getattr(kernels, f"{family}_conv")(values, weight, *geometry, factors=factors,
+                                               relu=x.epilogue.relu, stats=stats)
+        if stats:
+            y, mean, var = y
+            self.statistics = mean, var
+        return y
+
+    def _choose(self, x: np.ndarray | Lazy, weight: np.ndarray, stride: tuple[int, int],
+                padding: Padding, dilation: tuple[int, int], groups: int) -> None:
+        """The algorithm, and what its kernels take; and what all backwards need."""
         self.weight = weight if self.needs_grad[0] else None
         self.shape, self.window = x.shape, weight.shape[:2]
         if winograd_pays(x, weight, stride, dilation, groups):
@@ -47,68 +85,60 @@ class Conv(Function):
             self.algorithm, self.geometry = "depthwise", (stride, padding, dilation)
         else:
             self.algorithm, self.geometry = "direct", (stride, padding, dilation, groups)
-        if isinstance(x, NormOutput) and bias is None and reads_through(x):
-            if pointwise_fits(x, weight, stride, padding, groups):
-                return self._forward_through(x, weight, "pointwise", ())
-            # One image of it has to stay in cache.
-            if self.algorithm == "depthwise" and math.prod(x.shape[1:]) <= IMAGE_VALUES:
-                return self._forward_through(x, weight, "depthwise", self.geometry)
-        x = computed(x)
-        self.x = x if self.needs_grad[1] else None
-        if True in self.needs_grad or not read_only(weight, bias):
-            return self._run(x, weight, bias)
-        shape = (x.shape[0], *(
-            (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
-            zip(x.shape[1:3], padding, dilation, weight.shape[:2], stride, strict=True)),
-            weight.shape[3])
-        return PendingConv(x, shape, functools.partial(self._run, x, weight, bias, constant=True))
 
-    def _run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
-             shortcut: np.ndarray | None = None, rectify: bool = False, constant: bool = False
-             ) -> np.ndarray:
-        """The output, plus a shortcut, then a ReLU if asked; `constant`: nobody can write to the
-        weights."""
+    def _run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, epilogue: Epilogue,
+             constant: bool = False) -> np.ndarray:
+        """The output behind its epilogue; `constant`: nobody can write to the weights."""
+        residual, relu, _ = epilogue
         kernel: Any = kernels.conv
         if self.algorithm == "direct":
-            return kernel(x, weight, bias, *self.geometry, shortcut, rectify)
+            return kernel(x, weight, bias, *self.geometry, residual, relu)
         kernel = kernels.winograd_conv
         if self.algorithm == "winograd":
             transformed = winograd_weights(weight) if constant else None
-            return kernel(x, weight, *self.geometry, bias, shortcut, rectify, transformed)
+            return kernel(x, weight, *self.geometry, bias, residual, relu, transformed)
         kernel = kernels.depthwise_conv
-        return kernel(x, weight, *self.geometry, bias=bias, shortcut=shortcut, rectify=rectify)
-
-    def _forward_through(self, x: NormOutput, weight: np.ndarray, family: str,
-                         geometry: tuple[Any, ...]) -> Any:
-        """y; with its statistics where a normalization in training is likely to follow."""
-        self.x, self.reader = x, (family, geometry)
-        stats = True in self.needs_grad
-        y = getattr(kernels, f"{family}_conv")(x.x, weight, *geometry, factors=x.factors,
-                                               relu=x.relu, stats=stats)
-        return ConvOutput(*y) if stats else y
+        return kernel(x, weight, *self.geometry, bias=bias, shortcut=residual, rectify=relu)
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
-        if isinstance(self.x, NormOutput) and self.needs_grad[0] and self.needs_grad[1]:
-            return self._backward_through(dy, self.x)
+        if self.through is not None and self.needs_grad[0] and self.needs_grad[1]:
+            return (*self._backward_through(self.through, dy)[:2], None)
         dy = computed(dy)
         dx = dw = db = None
         if self.needs_grad[0]:
             dx = self._input_grad(dy)
         if self.needs_grad[1]:
-            dw = self._weight_grad(computed(self.x), dy)
+            x = self.x if self.through is None else self.through.compute()
+            assert x is not None
+            dw = self._weight_grad(x, dy)
         if self.needs_grad[2]:
             db = kernels.sum(dy.reshape(1, -1, dy.shape[-1])).reshape(-1)
         return dx, dw, db
 
-    def _backward_through(self, dy: Any, x: NormOutput) -> tuple[Any, ...]:
-        family, geometry = self.reader
+    def chain_backward(self, dy: Any, also: np.ndarray | None) -> tuple[Any, ...]:
+        """The gradients of the normalization that it has read through, then its own."""
+        norm, through = self._chain[0], self.through
+        assert isinstance(norm, BatchNorm) and through is not None
+        if also is not None:
+            dy = kernels.add(computed(dy), also)
+        if not self.needs_grad[1]:
+            dx, *own = self.backward(dy)
+            return (*norm.epilogue_backward(dx, None, through.epilogue), *own)
+        dx, dw, sums = self._backward_through(through, dy)
+        return (*norm.from_sums(dx, sums, through.epilogue.relu), dw, None)
+
+    def _backward_through(self, x: Lazy, dy: Any) -> tuple[Any, ...]:
+        """dx, dw, and the sums of dx that the normalization needs which x is. dy may itself be a
+        gradient that is still to pass through the normalization behind."""
         behind = None
-        if isinstance(dy, NormGrad):
-            dy, behind = dy.dy, (dy.x, dy.factors, dy.relu, dy.centre)
-        dx, dw, sums = getattr(kernels, f"{family}_backward")(
-            computed(dy), x.x, self.weight, *geometry, factors=x.factors, relu=x.relu,
+        if isinstance(dy, Lazy):
+            dy, *rest = dy.source
+            behind = tuple(rest)
+        values, factors = x.source
+        family, geometry = self.reader
+        return getattr(kernels, f"{family}_backward")(
+            dy, values, self.weight, *geometry, factors=factors, relu=x.epilogue.relu,
             behind=behind)
-        return SummedGrad(dx, x, sums), dw, None
 
     def _input_grad(self, dy: np.ndarray) -> np.ndarray:
         kernel: Any = {"direct": kernels.conv_input_grad, "winograd": kernels.winograd_input_grad,
@@ -123,7 +153,7 @@ class Conv(Function):
         return kernel(x, dy, self.window, *self.geometry)
 
 
-def winograd_pays(x: np.ndarray | Deferred, weight: np.ndarray, stride: tuple[int, int],
+def winograd_pays(x: np.ndarray | Lazy, weight: np.ndarray, stride: tuple[int, int],
                   dilation: tuple[int, int], groups: int) -> bool:
     """Whether a convolution, and its gradients, go by Winograd's F(4x4, 3x3) (Lavin & Gray 2016).
 
@@ -138,14 +168,14 @@ def winograd_pays(x: np.ndarray | Deferred, weight: np.ndarray, stride: tuple[in
             and x.shape[1] >= 4 and x.shape[2] >= 4 and get_precision() == "default")
 
 
-def depthwise_fits(x: np.ndarray | Deferred, weight: np.ndarray, groups: int) -> bool:
+def depthwise_fits(x: np.ndarray | Lazy, weight: np.ndarray, groups: int) -> bool:
     """Whether a convolution has a kernel for every channel that `kernels.depthwise_conv` takes."""
     kh, kw, _, channels = weight.shape
     return (x.dtype == np.float32 and groups == channels == x.shape[3] and channels % 16 == 0
             and kh * kw <= 64)
 
 
-def pointwise_fits(x: NormOutput, weight: np.ndarray, stride: tuple[int, int],
+def pointwise_fits(x: Lazy, weight: np.ndarray, stride: tuple[int, int],
                    padding: Padding, groups: int) -> bool:
     """Whether a convolution of a normalization is a product of pixels and weights that
     `kernels.pointwise_conv` takes; of an array, the direct kernel is as fast."""
@@ -154,9 +184,10 @@ def pointwise_fits(x: NormOutput, weight: np.ndarray, stride: tuple[int, int],
             and weight.shape[2] % 16 == 0 and weight.shape[3] % 16 == 0)
 
 
-def reads_through(x: NormOutput) -> bool:
-    """Whether kernels that normalize what they read can take a normalization over."""
-    return x.shortcut is None and not x.in_parts and x.shape[0] > 0
+def reads_through(x: Lazy) -> bool:
+    """Whether kernels that normalize what they read can read through a Lazy."""
+    return (x.source is not None and x.epilogue.residual is None and not x.epilogue.pool
+            and x.shape[0] > 0)
 
 
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
@@ -182,7 +213,7 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
     """
     x, weight, b, groups = checked_operands("conv", x, weight, bias, groups)
     images, (kh, kw) = x.shape, weight.shape[:2]
-    s, d = pair(stride, "conv", "stride", 1), pair(dilation, "conv", "dilation", 1)
+    s, d = checks.pair(stride, "conv", "stride", 1), checks.pair(dilation, "conv", "dilation", 1)
     p = resolve_padding(padding, images[1:3], (kh, kw), s, d)
     for name, size, (before, after), extent in (
             ("height", images[1], p[0], d[0] * (kh - 1) + 1),
@@ -208,7 +239,7 @@ def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any
                          f"got shape {filters}")
     if 0 in filters:
         raise ValueError(f"{where}: weight has an empty axis: {filters}")
-    groups = whole(groups, where, "groups", 1)
+    groups = checks.size(groups, where, "groups")
     ci, co = filters[2:]
     if images[3] != ci * groups:
         raise ValueError(f"{where}: x has {images[3]} channels, but weight {filters} with "
@@ -234,5 +265,5 @@ def resolve_padding(padding: Any, size: tuple[int, ...], kernel: tuple[int, int]
             total = max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
             result.append((total // 2, total - total // 2))
         return result[0], result[1]
-    ph, pw = pair(padding, "conv", "padding", 0)
+    ph, pw = checks.pair(padding, "conv", "padding", 0)
     return (ph, ph), (pw, pw)

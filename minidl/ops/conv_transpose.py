@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..graph import Function
+from .. import checks, kernels
 from ..tensor import Tensor
-from .common import MOST, pair
 from .conv import checked_operands
+from .operation import Operation
 
 
-class ConvTranspose(Function):
+class ConvTranspose(Operation):
     """y = the input gradient that a convolution with the weights turned (in and out exchanged)
     has for dy = x. Its own gradients are that convolution and its weight gradient:
     dx = conv(dy, turned),  dturned = conv_weight_grad(dy, x),  db = sum(dy).
@@ -91,8 +90,9 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
     """
     where = "conv_transpose"
     x, weight, b, groups = checked_operands(where, x, weight, bias, groups)
-    s, d = pair(stride, where, "stride", 1), pair(dilation, where, "dilation", 1)
-    p, extra = pair(padding, where, "padding", 0), pair(output_padding, where, "output_padding", 0)
+    s, d = checks.pair(stride, where, "stride", 1), checks.pair(dilation, where, "dilation", 1)
+    p = checks.pair(padding, where, "padding", 0)
+    extra = checks.pair(output_padding, where, "output_padding", 0)
     if x.shape[1] < 1 or x.shape[2] < 1:
         raise ValueError(f"{where}: images must have rows and columns, got shape {x.shape}")
     size = []
@@ -105,8 +105,9 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
     if min(size) < 1:
         raise ValueError(f"{where}: x {x.shape} with padding {p} gives an output of "
                          f"{size[0]} x {size[1]}")
-    if max(size) > MOST:
+    if max(size) > checks.MOST_OF_PAIR:
         raise ValueError(f"{where}: x {x.shape} with stride {s} and dilation {d} gives an output "
-                         f"of {size[0]} x {size[1]}; at most {MOST} is possible")
+                         f"of {size[0]} x {size[1]}; at most {checks.MOST_OF_PAIR} is "
+                             f"possible")
     return ConvTranspose.apply(x, weight, b, size=(size[0], size[1]), stride=s, padding=p,
                                dilation=d, groups=groups)

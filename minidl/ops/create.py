@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import named
+from .. import checks, kernels
 from ..arrays import plain_array
 from ..random import generator
+from ..storage import FRESH
 from ..tensor import Tensor
 
 Shape = int | Sequence[int]
@@ -23,11 +23,11 @@ Shape = int | Sequence[int]
 def _unshared(array: np.ndarray, requires_grad: bool) -> Tensor:
     """A tensor around an array that nobody else holds."""
     t = Tensor(array, requires_grad)
-    t._exposed = False
+    t._access = FRESH
     return t
 
 
-@named
+@checks.named
 def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of obj: a number, nested lists, an array or a tensor.
 
@@ -68,7 +68,7 @@ def _checked(where: str, shape: Any, dtype: Any) -> Any:
     return shape
 
 
-@named
+@checks.named
 def zeros(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
           ) -> Tensor:
     """Zeros of a shape: a tuple, perhaps with a dtype after it as in NumPy, or ints.
@@ -80,7 +80,7 @@ def zeros(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad:
     return _filled(np.zeros, "zeros", dims, shape, dtype, requires_grad)
 
 
-@named
+@checks.named
 def ones(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
          ) -> Tensor:
     """Ones of a shape: a tuple, perhaps with a dtype after it as in NumPy, or ints.
@@ -92,7 +92,7 @@ def ones(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: 
     return _filled(np.ones, "ones", dims, shape, dtype, requires_grad)
 
 
-@named
+@checks.named
 def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A shape filled with a value; the dtype is the value's (float32 for Python floats).
 
@@ -105,7 +105,7 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool =
     return _unshared(np.full(shape, fill_value, dtype), requires_grad)
 
 
-@named
+@checks.named
 def arange(*bounds: Any, start: Any = None, stop: Any = None, step: Any = None, dtype: Any = None,
            requires_grad: bool = False) -> Tensor:
     """start (0), stop, step (1), as numpy.arange: stop is left out. Integers give int64, float
@@ -123,7 +123,7 @@ def arange(*bounds: Any, start: Any = None, stop: Any = None, step: Any = None, 
     return _unshared(np.arange(*bounds, **named, dtype=dtype), requires_grad)
 
 
-@named
+@checks.named
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32,
         requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal of an n x m matrix (m defaults to n), or on the k-th above it.
@@ -136,7 +136,7 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32,
     return _unshared(np.eye(n, m, k, dtype=dtype), requires_grad)
 
 
-@named
+@checks.named
 def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1) from minidl's generator, of a shape (a tuple or ints).
 
@@ -151,7 +151,7 @@ def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
     return _unshared(np.asarray(generator().random(size, dtype=dtype)), requires_grad)
 
 
-@named
+@checks.named
 def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Normal numbers of mean 0 and variance 1 from minidl's generator, of a shape (a tuple or
     ints).
@@ -172,7 +172,7 @@ def _like(x: Any, dtype: Any) -> tuple[tuple[int, ...], Any]:
     return array.shape, array.dtype if dtype is None else dtype
 
 
-@named
+@checks.named
 def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of x's shape and dtype.
 
@@ -183,7 +183,7 @@ def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor
     return zeros(shape, dtype=dtype, requires_grad=requires_grad)
 
 
-@named
+@checks.named
 def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of x's shape and dtype.
 
@@ -194,7 +194,7 @@ def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     return ones(shape, dtype=dtype, requires_grad=requires_grad)
 
 
-@named
+@checks.named
 def full_like(x: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """x's shape and dtype, filled with a value, which is converted to that dtype.
 
@@ -205,7 +205,7 @@ def full_like(x: Any, value: Any, dtype: Any = None, requires_grad: bool = False
     return full(shape, value, dtype, requires_grad)
 
 
-@named
+@checks.named
 def rand_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1) of x's shape and dtype; TypeError unless that is float32 or
     float64.
@@ -217,7 +217,7 @@ def rand_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     return rand(shape, dtype=dtype, requires_grad=requires_grad)
 
 
-@named
+@checks.named
 def randn_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Standard normal numbers of x's shape and dtype; TypeError unless that is float32 or float64.
 

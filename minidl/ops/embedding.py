@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..graph import Function
+from .. import checks, kernels
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, whole
+from .common import as_tensor, float_tensor
+from .operation import Operation
 
 
-class Embedding(Function):
+class Embedding(Operation):
     """y = weight[ids];  dweight = for each row the sum of the dy of its places."""
 
     def forward(self, weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ class Embedding(Function):
                                           self.rows), None
 
 
-class OneHot(Function):
+class OneHot(Operation):
     """y = 1 at each of the indices, along a new last axis; 0 elsewhere."""
 
     def forward(self, indices: np.ndarray, depth: int) -> np.ndarray:
@@ -66,15 +66,15 @@ def embedding(ids: Any, weight: Any) -> Tensor:
 def one_hot(indices: Any, depth: int) -> Tensor:
     """float32 (..., depth): 1 at each of indices (...), integers in 0 .. depth - 1; 0 elsewhere.
 
-    TypeError unless indices are integers, ValueError if one is outside or depth is not an int
-    >= 1.
+    TypeError unless indices and depth are integers, ValueError if an index is outside or depth is
+    below 1.
 
     >>> md.one_hot([2, 0], 3)
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
     t = _integers(indices, "one_hot", "indices")
-    return OneHot.apply(t, depth=whole(depth, "one_hot", "depth", 1))
+    return OneHot.apply(t, depth=checks.size(depth, "one_hot", "depth"))
 
 
 def _integers(indices: Any, where: str, name: str) -> Tensor:

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import renamed
-from ..graph import Function
+from .. import checks
 from ..tensor import Tensor
 from .common import as_tensor
+from .operation import Operation
 
 ARRAY = "array"     # stands in an index for an array, which is an input of its own
 
 
-class GetItem(Function):
+class GetItem(Operation):
     """y = x[index];  dx = 0 with dy added at index (places indexed twice get both).
 
     Each ARRAY in the index stands for the next one of the arrays.
@@ -54,7 +54,7 @@ def getitem(x: Any, index: Any) -> Tensor:
             index = tuple([i if _basic(i) else ARRAY for i in parts])
         return GetItem.apply(t, *arrays, index=index)
     except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy's
-        raise renamed("getitem", error) from None
+        raise checks.renamed(error, "getitem") from None
 
 
 def _basic(i: Any) -> bool:

@@ -8,41 +8,14 @@ ReLU of a residual block; and what their kernels make of the weights is kept.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..lazy import Deferred
-from .fusion import Pending
 
 # By the id of a weight: the weight, for whose life it is kept; the backend; what that made of it.
 _transformed: dict[int, tuple[weakref.ref[np.ndarray], str, np.ndarray]] = {}
-
-
-class PendingConv(Pending):
-    """The output of a convolution; `run(shortcut, rectify)` computes it from x.
-
-    Once it is computed nothing takes it over: that would convolve again.
-    """
-
-    def __init__(self, x: np.ndarray, shape: tuple[int, ...], run: Callable[..., np.ndarray],
-                 shortcut: np.ndarray | None = None, relu: bool = False) -> None:
-        super().__init__(x, shape, shortcut, relu)
-        self.run = run
-
-    def _computed(self) -> np.ndarray:
-        return self.run(self.shortcut, self.relu)
-
-    def ending(self, shortcut: np.ndarray | None, relu: bool) -> PendingConv:
-        return PendingConv(self.x, self.shape, self.run, shortcut, relu)
-
-    def plus(self, other: np.ndarray) -> Deferred | None:
-        return None if self.held() is not None else super().plus(other)
-
-    def with_relu(self) -> Deferred | None:
-        return None if self.held() is not None else super().with_relu()
 
 
 def read_only(*arrays: Any) -> bool:

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..graph import Function
+from .. import checks, kernels
 from ..tensor import Tensor
-from .common import float_tensor, not_negative, same_float, whole
+from .common import float_tensor, same_float
+from .operation import Operation
 from .reduce import sum_to
 
 
-class LayerNorm(Function):
+class LayerNorm(Operation):
     """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over the last axis;
     without `centre` mean is 0 and var the mean square.
 
@@ -42,7 +42,7 @@ class LayerNorm(Function):
                 dbeta if self.needs_grad[2] else None)
 
 
-class GroupNorm(Function):
+class GroupNorm(Operation):
     """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over an image's positions and
     the channels of a group; without `centre` mean is 0 and var the mean square. Gradients as
     LayerNorm's, with means over the same values."""
@@ -84,7 +84,7 @@ class FilterResponseNorm(GroupNorm):
         return dx, dgamma, dbeta, deps.astype(dy.dtype)
 
 
-class TLU(Function):
+class TLU(Operation):
     """y = max(x, tau);  dx = dy where x > tau, dtau = sum(dy) elsewhere."""
 
     def forward(self, x: np.ndarray, tau: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ def group_norm(x: Any, groups: int, gamma: Any, beta: Any, eps: float = 1e-5) ->
     tensor([[[-1.,  1., -1.,  1.]]])
     """
     x, gamma, beta, eps = _checked("group_norm", x, gamma, beta, eps, 2)
-    groups = whole(groups, "group_norm", "groups", 1)
+    groups = checks.size(groups, "group_norm", "groups")
     if x.shape[-1] % groups:
         raise ValueError(f"group_norm: {x.shape[-1]} channels do not divide into {groups} groups")
     return GroupNorm.apply(x, gamma, beta, groups=groups, eps=eps, centre=True)
@@ -227,4 +227,4 @@ def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int
         if value is not None and value.shape != x.shape[-1:]:
             raise ValueError(f"{where}: {name} must have shape ({x.shape[-1]},) for x {x.shape}, "
                              f"got {value.shape}")
-    return x, gamma, beta, not_negative(eps, where, "eps")
+    return x, gamma, beta, checks.not_negative(eps, where, "eps")

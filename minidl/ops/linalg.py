@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..graph import Function
 from ..tensor import Tensor
 from .common import as_tensor, same_float
+from .operation import Operation
 from .shape import broadcast_to, expand_dims, reshape, squeeze
 
 
-class MatMul(Function):
+class MatMul(Operation):
     """y = a b, for matrices or equally long stacks of them;  da = dy b^T, db = a^T dy."""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:

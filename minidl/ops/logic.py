@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import flag
-from ..graph import Function
-from ..hints import takes_no_others, unexpected
+from .. import checks
+from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import NoGradient, as_tensor, normalize_axes
+from .common import as_tensor
 from .operands import check_broadcast, operands
+from .operation import NoGradient, Operation
 
 
 class Compare(NoGradient):
@@ -39,14 +39,14 @@ class FloorDivide(NoGradient):
             return np.asarray(np.floor_divide(a, b))
 
 
-class AnyOf(Function):
+class AnyOf(Operation):
     """y = whether any value over axes is not 0."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
         return np.asarray(np.any(x, axis=axes, keepdims=keepdims))
 
 
-class AllOf(Function):
+class AllOf(Operation):
     """y = whether all values over axes are not 0."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
@@ -102,33 +102,29 @@ def _operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
     return a, b
 
 
-@takes_no_others
-def any(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether any value over axis (None: all axes; an int or a tuple of ints) is not 0; NaN is not.
 
     >>> md.any(md.tensor([[0., 1.], [0., 0.]]), axis=1)
     tensor([ True, False], dtype=bool)
     """
-    if other:
-        raise unexpected("any", other)
     return _reduced(AnyOf, "any", x, axis, keepdims)
 
 
-@takes_no_others
-def all(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether all values over axis (None: all axes; an int or a tuple of ints) are not 0; NaN is
     not.
 
     >>> md.all(md.tensor([[0., 1.], [2., 1.]]), axis=1)
     tensor([False,  True], dtype=bool)
     """
-    if other:
-        raise unexpected("all", other)
     return _reduced(AllOf, "all", x, axis, keepdims)
 
 
-def _reduced(function: type[Function], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+def _reduced(function: type[Operation], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
-    axes = normalize_axes(axis, t.ndim, where)
-    flag(keepdims, where, "keepdims")
+    axes = checks.axes(axis, where, "axis", t.ndim)
+    checks.flag(keepdims, where, "keepdims")
     return function.apply(t, axes=axes, keepdims=keepdims)

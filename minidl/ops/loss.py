@@ -6,28 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import choice
+from .. import checks, kernels
 from ..graph import Function
-from ..hints import takes_no_others, unexpected
+from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import (
-    Copy,
-    as_tensor,
-    float_tensor,
-    normalize_axes,
-    one_axis,
-    real_number,
-    reduced,
-    warn,
-)
-from .math import Weighted, multiply, negative
-from .reduce import Mean, Sum, reduced_shape
+from .common import as_tensor, float_tensor, warn
+from .math import MultiplyOrZero, multiply, negative
+from .operation import Copy, Operation
+from .reduce import Mean, Sum, reduced, reduced_shape
 from .reduce import sum as sum_of
 from .shape import reshape, transpose
 
 
-class _RowFunction(Function):
+class _RowFunction(Operation):
     """Base of functions of rows: x as a matrix whose rows are the last axis."""
 
     kernel = ""
@@ -53,7 +44,7 @@ class LogSoftmax(_RowFunction):
     kernel = "log_softmax"
 
 
-class LogSumExp(Function):
+class LogSumExp(Operation):
     """y = log(sum(exp(x))) over axes;  dx = softmax(x) dy, which is NaN where x is +inf, or y is
     -inf or NaN: there it has no value."""
 
@@ -75,7 +66,7 @@ class LogSumExp(Function):
         return softmax * dy.reshape(self.top.shape)
 
 
-class Gather(Function):
+class Gather(Operation):
     """y = x[row, label] of rows, 0 where the label is ignored;  dx = dy there, 0 elsewhere."""
 
     def forward(self, x: np.ndarray, labels: np.ndarray, ignore_index: int | None) -> np.ndarray:
@@ -92,7 +83,7 @@ class Gather(Function):
         return dx, None
 
 
-class CrossEntropy(Function):
+class CrossEntropy(Operation):
     """Losses -log softmax(x)[label] of rows, forward and backward fused.
 
     dx = dloss (softmax(x) - onehot(label)), with class weights and smoothing in the target.
@@ -110,7 +101,7 @@ class CrossEntropy(Function):
         return dx, None, None
 
 
-class LabelWeights(Function):
+class LabelWeights(Operation):
     """y = the weight of each label's class, 0 where the label is ignored."""
 
     def forward(self, weight: np.ndarray, labels: np.ndarray, ignore_index: int | None
@@ -152,41 +143,37 @@ def _along(function: type[Function], where: str, x: Any, axis: int) -> Tensor:
     t = float_tensor(x, where)
     if t.ndim == 0:
         raise ValueError(f"{where}: needs at least one axis")
-    a = one_axis(axis, t.ndim, where)
+    a = checks.axis(axis, where, "axis", t.ndim)
     if a == t.ndim - 1:
         return function.apply(t)
     order = [*(k for k in range(t.ndim) if k != a), a]
     return transpose(function.apply(transpose(t, order)), list(np.argsort(order)))
 
 
-@takes_no_others
-def softmax(x: Any, axis: int = -1, **other: Any) -> Tensor:
+@for_newcomers
+def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along an axis, without overflow. ValueError if there is no such axis.
 
     >>> md.softmax(md.tensor([[0., 0.], [0., 1000.]]))
     tensor([[0.5, 0.5],
             [0. , 1. ]])
     """
-    if other:
-        raise unexpected("softmax", other)
     return _along(Softmax, "softmax", x, axis)
 
 
-@takes_no_others
-def log_softmax(x: Any, axis: int = -1, **other: Any) -> Tensor:
+@for_newcomers
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """log(softmax(x)) = x - log(sum(exp(x))) along an axis, without overflow. ValueError if there
     is no such axis.
 
     >>> md.log_softmax(md.tensor([0., 1000.]))
     tensor([-1000.,     0.])
     """
-    if other:
-        raise unexpected("log_softmax", other)
     return _along(LogSoftmax, "log_softmax", x, axis)
 
 
-@takes_no_others
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
     -inf for no values. ValueError if there is no such axis.
 
@@ -196,10 +183,9 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) ->
     >>> round(md.logsumexp(md.tensor([1000., 1000.])).item(), 3)
     1000.693
     """
-    if other:
-        raise unexpected("logsumexp", other)
     t = float_tensor(x, "logsumexp")
-    return LogSumExp.apply(t, axes=normalize_axes(axis, t.ndim, "logsumexp"), keepdims=keepdims)
+    return LogSumExp.apply(t, axes=checks.axes(axis, "logsumexp", "axis", t.ndim),
+                           keepdims=checks.flag(keepdims, "logsumexp", "keepdims"))
 
 
 def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
@@ -229,9 +215,7 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
     x = float_tensor(logits, "cross_entropy", "logits")
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"cross_entropy: logits must be (..., classes), got shape {x.shape}")
-    if not 0.0 <= real_number(label_smoothing, "cross_entropy", "label_smoothing") <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], "
-                         f"got {label_smoothing!r}")
+    label_smoothing = checks.fraction(label_smoothing, "cross_entropy", "label_smoothing")
     classes = x.shape[-1]
     w = _class_weight(weight, x, "cross_entropy")
     target = as_tensor(labels, "cross_entropy", "labels")
@@ -242,7 +226,7 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
         return _distribution(x, target, w, label_smoothing, reduction)
     _check_labels(target, x.shape, ignore_index, "cross_entropy")
     losses = CrossEntropy.apply(reshape(x, (-1, classes)) if x.ndim != 2 else x, target, w,
-                                smoothing=float(label_smoothing), ignore_index=ignore_index)
+                                smoothing=label_smoothing, ignore_index=ignore_index)
     return _over_labels(losses, target, w, reduction, ignore_index, "cross_entropy")
 
 
@@ -267,7 +251,8 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
     losses = negative(Gather.apply(reshape(x, (-1, x.shape[-1])), target,
                                    ignore_index=ignore_index))
     if w is not None:
-        losses = Weighted.apply(losses, LabelWeights.apply(w, target, ignore_index=ignore_index))
+        weights = LabelWeights.apply(w, target, ignore_index=ignore_index)
+        losses = MultiplyOrZero.apply(losses, weights)
     return _over_labels(losses, target, w, reduction, ignore_index, "nll_loss")
 
 
@@ -283,7 +268,7 @@ def _class_weight(weight: Any, x: Tensor, where: str) -> Tensor | None:
 def _over_labels(losses: Tensor, labels: Tensor, weight: Tensor | None, reduction: str,
                  ignore_index: int | None, where: str) -> Tensor:
     """The losses in the labels' shape, their sum, or their mean by the weights of the labels."""
-    choice(reduction, ("mean", "sum", "none"), where, "reduction")
+    checks.choice(reduction, where, "reduction", ("mean", "sum", "none"))
     if reduction != "mean" or (weight is None and ignore_index is None):
         return reduced(reshape(losses, labels.shape) if reduction == "none" else losses, reduction,
                        where)
@@ -299,8 +284,8 @@ def _check_labels(labels: Tensor, shape: tuple[int, ...], ignore_index: int | No
     if labels.shape != shape[:-1]:
         raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
                          f"got {labels.shape}")
-    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
-        raise TypeError(f"{where}: ignore_index must be an int, got {ignore_index!r}")
+    if ignore_index is not None:
+        checks.whole(ignore_index, where, "ignore_index")
 
 
 def class_indices(labels: np.ndarray, classes: int, ignore_index: int | None, where: str
@@ -333,7 +318,7 @@ def _distribution(x: Tensor, target: Tensor, weight: Tensor | None, smoothing: f
         target = target * (1 - smoothing) + smoothing / x.shape[-1]
     if weight is not None:
         target = multiply(target, weight)
-    losses = negative(sum_of(Weighted.apply(log_softmax(x), target), axis=-1))
+    losses = negative(sum_of(MultiplyOrZero.apply(log_softmax(x), target), axis=-1))
     return reduced(losses, reduction, "cross_entropy")
 
 

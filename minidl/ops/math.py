@@ -16,10 +16,11 @@ import numpy as np
 
 from .. import kernels
 from ..graph import Function
-from ..lazy import Deferred, computed
+from ..lazy import Lazy
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor
 from .operands import Binary, check_broadcast, operands
+from .operation import Operation, PostOperation
 
 
 def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
@@ -36,25 +37,23 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
         raise OverflowError(f"{name}: {error}") from None
 
 
-class Add(Binary):
-    """y = a + b;  da = dy, db = dy. Takes over a normalization that is still to be computed."""
+class Add(Binary, PostOperation):
+    """y = a + b;  da = dy, db = dy."""
 
-    takes_deferred = takes_deferred_grads = True
+    read_later = (0, 1)
 
     def forward(self, a: Any, b: Any) -> Any:
-        for one, other in ((a, b), (b, a)):
-            if isinstance(one, Deferred):
-                total = one.plus(other) if isinstance(other, np.ndarray) else None
-                if total is not None:
-                    self.shape_a = self.shape_b = one.shape
-                    return total
-        a, b = computed(a), computed(b)
         self.shapes(a, b)
         return kernels.add(a, b)
 
-    def backward(self, dy: Any) -> Any:
-        if isinstance(dy, Deferred) and not self.shape_a == self.shape_b == dy.shape:
-            dy = dy.compute()
+    def extend(self, a: Any, b: Any) -> Lazy | None:
+        lazy, other = (a, b) if isinstance(a, Lazy) else (b, a)
+        if isinstance(other, np.ndarray):
+            self.shape_a = self.shape_b = lazy.shape
+            self.lazy = lazy.then(residual=other)
+        return self.lazy
+
+    def backward(self, dy: np.ndarray) -> Any:
         return self.reduced(dy, dy)
 
 
@@ -83,7 +82,7 @@ class Multiply(Binary):
                             kernels.multiply(dy, self.a) if self.needs_grad[1] else None)
 
 
-class Weighted(Multiply):
+class MultiplyOrZero(Multiply):
     """y = a b, but 0 where the weight b is 0, whatever a: what counts nothing may be impossible,
     with a logarithm of -inf. Gradients as Multiply's."""
 
@@ -177,7 +176,7 @@ class Minimum(_Extremum):
     kernel = "minimum"
 
 
-class Negative(Function):
+class Negative(Operation):
     """y = -x;  dx = -dy."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -187,7 +186,7 @@ class Negative(Function):
         return kernels.negative(dy)
 
 
-class Exp(Function):
+class Exp(Operation):
     """y = exp(x);  dx = y dy."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -198,7 +197,7 @@ class Exp(Function):
         return kernels.multiply(dy, self.y)
 
 
-class Log(Function):
+class Log(Operation):
     """y = log(x);  dx = dy / x."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -209,7 +208,7 @@ class Log(Function):
         return kernels.divide(dy, self.x)
 
 
-class Sqrt(Function):
+class Sqrt(Operation):
     """y = sqrt(x);  dx = dy / (2 y)."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -220,7 +219,7 @@ class Sqrt(Function):
         return kernels.divide(kernels.multiply(dy, 0.5), self.y)
 
 
-class Abs(Function):
+class Abs(Operation):
     """y = |x|;  dx = sign(x) dy, 0 at 0."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:

@@ -1,35 +1,40 @@
 """Batch normalization (Ioffe & Szegedy 2015), over all axes but the last.
 
-The statistics are computed at the call; the output is a `NormOutput` (see `fusion`), which the
-next operation may take over. The backward recomputes the ReLU's mask and the normalized value from
-x and the per-channel factors; nothing else is kept. Virtual batches and masks: `norm_parts`.
+The statistics are computed at the call; the output is a `Lazy`, which a following sum, ReLU or
+max-pool may finish. The backward recomputes the ReLU's mask and the normalized value from x and the
+per-channel factors; nothing else is kept. Virtual batches and masks: `norm_parts`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import flag
-from ..graph import Function
-from ..lazy import GradSum, computed
+from .. import checks, kernels
+from ..lazy import NOTHING, Epilogue, Lazy, computed
 from ..tensor import Tensor
-from .common import float_tensor, not_negative, real_number, same_float, whole
-from .fusion import (
-    ConvOutput,
-    MaskedGrad,
-    NormGrad,
-    NormOutput,
-    OutputGrad,
-    PooledGrad,
-    SummedGrad,
-)
+from .common import float_tensor, same_float
+from .operation import Producer
 from .running import Correction, Limits, RunningStats, check_limits, corrected, uncorrected
 
 
-class BatchNorm(Function):
+def normalized(x: np.ndarray, factors: np.ndarray, epilogue: Epilogue) -> np.ndarray:
+    """y from x and the factors of its channels."""
+    residual, relu, pool = epilogue
+    if pool:
+        return kernels.batch_norm_pool(x, factors, relu)
+    return kernels.batch_norm_apply(x, factors, residual, relu)
+
+
+def input_grad(dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
+               centre: np.ndarray | None, epilogue: Epilogue = NOTHING) -> np.ndarray:
+    """dx from the gradient of y, after its ReLU; `centre` is of the statistics' gradient."""
+    return kernels.batch_norm_input_grad(dy, x, factors, relu, centre=centre)
+
+
+class BatchNorm(Producer):
     """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over M values a channel.
 
     With the statistics of the batch:
@@ -39,67 +44,63 @@ class BatchNorm(Function):
 
     A `correction` (r, d), constant in the backward, makes it gamma (xhat r + d) + beta (Ioffe
     2017): a normalization with gamma r and gamma d + beta, and dgamma = sum(dy (xhat r + d)).
+
+    Where the convolution before it has summed the statistics (`summed`), that can also read the
+    gradient through this normalization: dx is a Lazy then.
     """
 
-    takes_deferred = True
-    takes_deferred_grads = True
-
-    def forward(self, x: Any, gamma: np.ndarray | None, beta: np.ndarray | None,
+    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
                 mean: np.ndarray, var: np.ndarray, eps: float, training: bool,
-                correction: Correction | None = None) -> NormOutput:
-        # A convolution that summed the statistics can also read the gradient through here.
-        self.defers_gradient = isinstance(x, ConvOutput)
-        self.x = x = computed(x)
-        self.training, self.correction = training, correction
+                correction: Correction | None = None, summed: bool = False) -> Lazy:
+        self.x, self.training, self.correction, self.summed = x, training, correction, summed
         mean, var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
         if correction is not None:
             gamma, beta = corrected(gamma, beta, correction, x.dtype)
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
-        return NormOutput(x, self.factors)
+        return Lazy(partial(normalized, x, self.factors), x.shape, x.dtype,
+                    source=(x, self.factors), pools=x.dtype == np.float32 and x.shape[-1] % 16 == 0)
 
-    def backward(self, dy: Any) -> tuple[Any, ...]:
-        dx, dgamma, dbeta = self._gradients(dy)
-        if self.correction is not None:
-            dgamma = uncorrected(dgamma, dbeta, self.correction)
-        return (dx if self.needs_grad[0] else None,
-                dgamma if self.needs_grad[1] else None, dbeta if self.needs_grad[2] else None,
-                *(None,) * (len(self.needs_grad) - 3))      # given statistics, and a mask
+    def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
+        return self.epilogue_backward(dy, None, NOTHING)
 
-    def _gradients(self, dy: Any) -> tuple[Any, ...]:
-        if not isinstance(dy, OutputGrad) or dy.output.factors is not self.factors:
-            return self._backward(computed(dy))     # also that of another one's output
-        if isinstance(dy, PooledGrad):
-            return kernels.batch_norm_pool_backward(dy.dy, self.x, self.factors, self.training,
-                                                    relu=dy.output.relu)
-        if isinstance(dy, SummedGrad):
-            return self._backward(dy.array, dy.output.relu, dy.sums)
-        assert isinstance(dy, MaskedGrad)
-        if dy.array is not None:
-            return self._backward(dy.array)
-        shortcut = dy.output.shortcut
-        if shortcut is None:
-            return self._backward(computed(dy.dy), relu=True)
-        # A shortcut wants the masked gradient as well: written in the same pass.
-        one, two = (dy.dy.a, dy.dy.b) if isinstance(dy.dy, GradSum) else (dy.dy, None)
-        *gradients, dy.array = self._passes(one, True, shortcut, True, two)
-        return tuple(gradients)
-
-    def _passes(self, dy: np.ndarray, relu: bool, shortcut: np.ndarray | None = None,
-                masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:
-        return kernels.batch_norm_backward(dy, self.x, self.factors, self.training, relu,
-                                           shortcut, masked_out, also)
-
-    def _backward(self, dy: np.ndarray, relu: bool = False, sums: np.ndarray | None = None
-                  ) -> tuple[Any, ...]:
-        """dx, dgamma, dbeta from the gradient of the output, after a ReLU if `relu`."""
-        if sums is None:
-            if not self.defers_gradient:
-                return self._passes(dy, relu)[:3]
+    def epilogue_backward(self, dy: Any, also: np.ndarray | None, epilogue: Epilogue
+                          ) -> tuple[Any, ...]:
+        residual, relu, pool = epilogue
+        if residual is not None and relu:   # whose gradient, masked, is written in the same pass
+            *gradients, masked = self._passes(dy, True, residual, True, also)
+            return (*self._wanted(*gradients), masked)
+        if also is not None:
+            dy = kernels.add(dy, also)
+        if pool:
+            return self._wanted(*kernels.batch_norm_pool_backward(
+                dy, self.x, self.factors, self.training, relu=relu))
+        if self.summed:
             sums, _ = kernels.batch_norm_sums(dy, self.x, self.factors, relu=relu)
+            gradients = self.from_sums(dy, sums, relu)
+        else:
+            gradients = self._wanted(*self._passes(dy, relu)[:3])
+        return gradients if residual is None else (*gradients, dy)
+
+    def from_sums(self, dy: np.ndarray, sums: np.ndarray, relu: bool) -> tuple[Any, ...]:
+        """dx, dgamma, dbeta from the gradient of the output, after a ReLU if `relu`, and the sums
+        of it that `kernels.batch_norm_sums` gives."""
         dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
                                                           self.x.size // self.x.shape[-1])
-        dx = NormGrad(dy, self.x, self.factors, relu, centre if self.training else None)
-        return dx if self.defers_gradient else dx.compute(), dgamma, dbeta
+        source = dy, self.x, self.factors, relu, centre if self.training else None
+        dx = Lazy(partial(input_grad, *source), self.x.shape, self.x.dtype, source)
+        return self._wanted(dx if self.summed else computed(dx), dgamma, dbeta)
+
+    def _wanted(self, dx: Any, dgamma: np.ndarray, dbeta: np.ndarray) -> tuple[Any, ...]:
+        if self.correction is not None:
+            dgamma = uncorrected(dgamma, dbeta, self.correction)
+        x, gamma, beta, *given = self.needs_grad       # of statistics, and a mask, there is none
+        return (dx if x else None, dgamma if gamma else None, dbeta if beta else None,
+                *(None for _ in given))
+
+    def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,
+                masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:
+        return kernels.batch_norm_backward(dy, self.x, self.factors, self.training, relu,
+                                           residual, masked_out, also)
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
@@ -146,7 +147,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")
     beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
     if ghost_batch is not None:
-        ghost_batch = whole(ghost_batch, "batch_norm", "ghost_batch", 1)
+        ghost_batch = checks.size(ghost_batch, "batch_norm", "ghost_batch")
     _check(x, gamma, beta, running_mean, running_var, training, eps, momentum,
            2 if mask is None else 0)
     running = RunningStats(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
@@ -156,17 +157,15 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
         from .norm_parts import batch_norm_in_parts  # which builds on this module
 
         return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
-    if not training:
-        return BatchNorm.apply(x, gamma, beta, running_mean, running_var, eps=eps, training=False)
-    source = x._deferred
-    if isinstance(source, ConvOutput):
-        mean, var = source.mean, source.var
-    else:
-        mean, var = kernels.batch_stats(x._values())
+    summed = x._node.statistics if x._node is not None else None
+    if not training:        # given statistics are inputs: a trace names them
+        return BatchNorm.apply(x, gamma, beta, running_mean, running_var, eps=eps, training=False,
+                               **({} if summed is None else {"summed": True}))
+    mean, var = summed or kernels.batch_stats(x._values())
     correction = running.correction(mean, var)
     running.update(mean, var, x.size // x.shape[-1])
     return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training,
-                           correction=correction)
+                           correction=correction, summed=summed is not None)
 
 
 def _check_running(running: RunningStats) -> None:
@@ -194,7 +193,7 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
     """`least`: values that a channel needs in training."""
     shape, dtype = x.shape, x.dtype
     if training is not True:
-        flag(training, "batch_norm", "training")
+        checks.flag(training, "batch_norm", "training")
     if len(shape) < 2:
         raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
                          f"got shape {shape}")
@@ -221,9 +220,9 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
         if training and not stat.flags.writeable:
             raise ValueError(f"batch_norm: {name} is read-only, but training updates it in place")
     if type(eps) is not float or not eps >= 0:
-        not_negative(eps, "batch_norm", "eps")
+        checks.not_negative(eps, "batch_norm", "eps")
     if momentum is not None and type(momentum) is not float:
-        real_number(momentum, "batch_norm", "momentum")
+        checks.real(momentum, "batch_norm", "momentum")
     values = x.size // shape[-1] if shape[-1] else 0
     if training and values < least:
         raise ValueError(

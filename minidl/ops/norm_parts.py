@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..lazy import computed
+from ..lazy import Epilogue, Lazy
 from ..tensor import Tensor
-from .fusion import NormOutput
 from .norm import BatchNorm
 from .running import Correction, RunningStats, corrected, uncorrected
 
@@ -68,49 +68,44 @@ class Part:
         return dgamma, dbeta
 
 
-class PartedOutput(NormOutput):
-    """As its base; `factors` is the list of the parts."""
-
-    in_parts = True
-
-    def _computed(self) -> np.ndarray:
-        y = kernels.empty(self.shape, self.dtype)
-        for part in self.factors:
-            images = part.images
-            part.apply(self.x[images], None if self.shortcut is None else self.shortcut[images],
-                       self.relu, y[images])
-        return y
+def parts_normalized(x: np.ndarray, parts: list[Part], epilogue: Epilogue) -> np.ndarray:
+    """y, part by part."""
+    residual, relu, _ = epilogue
+    y = kernels.empty(x.shape, x.dtype)
+    for part in parts:
+        images = part.images
+        part.apply(x[images], None if residual is None else residual[images], relu, y[images])
+    return y
 
 
 class PartedBatchNorm(BatchNorm):
     """BatchNorm, part by part; gamma's and beta's gradients are sums over the parts. Without
     `parts` the batch is one, with the given statistics."""
 
-    def forward(self, x: Any, gamma: np.ndarray | None,     # type: ignore[override]
+    def forward(self, x: np.ndarray, gamma: np.ndarray | None,      # type: ignore[override]
                 beta: np.ndarray | None, mean: np.ndarray | None, var: np.ndarray | None,
                 mask: np.ndarray | None, eps: float, training: bool,
-                parts: list[Part] | None = None) -> NormOutput:
-        self.x = x = computed(x)
+                parts: list[Part] | None = None) -> Lazy:
         if parts is None:
             assert mean is not None and var is not None and mask is not None
             parts = parts_of(len(x), None, mask)
             for part in parts:
                 part.mean, part.var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
-        self.training, self.factors = training, parts
-        self.defers_gradient, self.correction = False, None     # the parts have their own
+        self.x, self.training, self.parts = x, training, parts
+        self.summed, self.correction = False, None      # the parts have their own corrections
         for part in parts:
             part.find_factors(gamma, beta, eps, x.dtype)
-        return PartedOutput(x, parts)
+        return Lazy(partial(parts_normalized, x, parts), x.shape, x.dtype)
 
-    def _passes(self, dy: np.ndarray, relu: bool, shortcut: np.ndarray | None = None,
+    def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,
                 masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:
         dx = kernels.empty(self.x.shape, self.x.dtype)
         masked = kernels.empty(self.x.shape, self.x.dtype) if masked_out else None
         sums = np.zeros((2, self.x.shape[-1]))
-        for part in self.factors:
+        for part in self.parts:
             i = part.images
             sums += part.backward(
-                dy[i], self.x[i], self.training, relu, None if shortcut is None else shortcut[i],
+                dy[i], self.x[i], self.training, relu, None if residual is None else residual[i],
                 None if masked is None else masked[i], None if also is None else also[i], dx[i])
         dgamma, dbeta = sums.astype(self.x.dtype)
         return dx, dgamma, dbeta, masked

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays import plain_array
-from ..graph import Function
 from ..tensor import Tensor
 from ..tracers import copied, tracers
 from .common import as_tensor
+from .operation import Operation
 from .reduce import sum_to
 
 SMALL = 1 << 16     # bytes of an array operand, up to which it is copied
@@ -67,7 +67,7 @@ def check_broadcast(where: str, a: Any, b: Any) -> None:
             raise ValueError(f"{where}: shapes {a.shape} and {b.shape} do not broadcast") from None
 
 
-class Binary(Function):
+class Binary(Operation):
     """Base of a function of two operands: remembers their shapes for the way back."""
 
     def shapes(self, a: Any, b: Any) -> None:

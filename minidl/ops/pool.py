@@ -10,39 +10,39 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..graph import Function
-from ..lazy import Deferred
+from ..lazy import Lazy
 from ..tensor import Tensor
-from .common import float_tensor, pair
-from .fusion import PooledGrad
+from .common import float_tensor
+from .operation import Operation, PostOperation
+
+SIDE_BY_SIDE = {"window": (2, 2), "stride": (2, 2), "padding": (0, 0)}    # what an epilogue pools
 
 
-class MaxPool(Function):
-    """y = the largest value of each window;  dx = dy at the places that won. Takes over a
-    normalization still to be computed: then its own gradient is deferred too."""
+class MaxPool(PostOperation):
+    """y = the largest value of each window;  dx = dy at the places that won."""
 
-    takes_deferred = True
-    source: Any = None          # the normalization
+    x: Lazy | None = None       # what a pass has pooled without noting the winners
 
-    def forward(self, x: Any, **geometry: Any) -> np.ndarray:
-        if isinstance(x, Deferred):
-            y = x.pooled(**geometry)
-            if y is not None:
-                self.source = x
-                return y
-            x = x.compute()
+    def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
         self.shape, self.geometry = x.shape, geometry
         y, self.argmax = kernels.max_pool(x, **geometry)
         return y
 
-    def backward(self, dy: np.ndarray) -> Any:
-        if self.source is not None:
-            return PooledGrad(dy, self.source)
+    def extend(self, x: Lazy, **geometry: Any) -> Lazy | None:
+        if geometry == SIDE_BY_SIDE:
+            self.x, self.lazy = x, x.then(pool=True)
+        return self.lazy
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        if self.lazy is not None:
+            assert self.x is not None
+            self.forward(self.x.compute(), **SIDE_BY_SIDE)
         return kernels.max_pool_backward(dy, self.argmax, self.shape, **self.geometry)
 
 
-class AvgPool(Function):
+class AvgPool(Operation):
     """y = the mean of each window;  dx = dy / window size, added over the windows."""
 
     def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
@@ -53,7 +53,7 @@ class AvgPool(Function):
         return kernels.avg_pool_backward(dy, self.shape, **self.geometry)
 
 
-class GlobalAvgPool(Function):
+class GlobalAvgPool(Operation):
     """y = the mean over all positions;  dx = dy / positions."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -98,9 +98,9 @@ def _pool(function: type[Function], where: str, x: Any, window: Any, stride: Any
     x = float_tensor(x, where)
     if x.ndim != 4:
         raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {x.shape}")
-    k = pair(window, where, "window", 1)
-    s = k if stride is None else pair(stride, where, "stride", 1)
-    p = pair(padding, where, "padding", 0)
+    k = checks.pair(window, where, "window", 1)
+    s = k if stride is None else checks.pair(stride, where, "stride", 1)
+    p = checks.pair(padding, where, "padding", 0)
     if 0 in x.shape[1:3]:
         raise ValueError(f"{where}: images must have rows and columns, got shape {x.shape}")
     if 2 * p[0] > k[0] or 2 * p[1] > k[1]:

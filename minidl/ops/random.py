@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import flag
-from ..graph import Function
+from .. import checks, kernels
 from ..random import generator
 from ..tensor import Tensor
-from .common import float_tensor, real_number
+from .common import float_tensor
+from .operation import Operation
 
 
-class Dropout(Function):
+class Dropout(Operation):
     """y = x / (1 - p) with probability 1 - p, else 0;  dx = dy with the same mask and scale.
 
     The mask is a function of a key and the position, so it is made again, not kept.
@@ -41,11 +40,10 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     >>> np.unique(md.dropout(md.ones(1000), 0.5))
     array([0., 2.], dtype=float32)
     """
-    if not 0.0 <= real_number(p, "dropout", "p") <= 1.0:
-        raise ValueError(f"dropout: p must be in [0, 1], got {p!r}")
+    p = checks.fraction(p, "dropout", "p")
     x = float_tensor(x, "dropout")
     if training is not True:
-        flag(training, "dropout", "training")
+        checks.flag(training, "dropout", "training")
     if not training or p == 0:
         return x
-    return Dropout.apply(x, p=float(p), key=int(generator().integers(2**63)))
+    return Dropout.apply(x, p=p, key=int(generator().integers(2**63)))

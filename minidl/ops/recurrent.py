@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..graph import Function
 from ..tensor import Tensor
+from .operation import Operation
 
 
-class LSTMCell(Function):
+class LSTMCell(Operation):
     """i, f, o = sigmoid(x + hidden), g = tanh(x + hidden), c' = f c + i g, h = o tanh(c'), or o
     itself without `squash`, where c' is normalized first.
 
@@ -36,7 +36,7 @@ class LSTMCell(Function):
         return dx, dx, dc
 
 
-class GRUCell(Function):
+class GRUCell(Operation):
     """r, z = sigmoid(x + hidden), n = tanh(x + r q) with q = hidden + bias, h' = (1 - z) n + z h.
 
         dn = dh' (1 - z) (1 - n^2),  dz = dh' (h - n) z (1 - z),  dr = dn q r (1 - r),

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import flag
-from ..graph import Function
-from ..hints import takes_no_others, unexpected
-from ..lazy import Deferred
+from .. import checks, kernels
+from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor, normalize_axes, real_number
+from .common import as_tensor
+from .operation import Operation
 
 max_of = max        # the built-in, whose name the operation takes
 
@@ -48,14 +46,12 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """The gradient of a broadcast: g summed over the axes along which `shape` was repeated."""
     if g is None or g.shape == shape:
         return g
-    if isinstance(g, Deferred):
-        g = g.compute()
     extra = g.ndim - len(shape)
     axes = tuple(a for a in range(g.ndim) if a < extra or shape[a - extra] != g.shape[a])
     return kernels.sum(middle(g, axes)).reshape(shape)
 
 
-class Sum(Function):
+class Sum(Operation):
     """y = sum of x over axes;  dx = dy, repeated."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
@@ -89,7 +85,7 @@ class Mean(Sum):
         return super().backward(np.divide(dy, dy.dtype.type(max_of(self.count, 1))))
 
 
-class Var(Function):
+class Var(Operation):
     """y = sum((x - mean)^2) / (count - ddof);  dx = 2 (x - mean) dy / (count - ddof).
 
     The derivative of the mean cancels, since the deviations sum to zero. Mean, deviations and
@@ -165,7 +161,7 @@ def _unfolded(x: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> n
     return np.ascontiguousarray(moved.transpose(np.argsort(order)))
 
 
-class _Extreme(Function):
+class _Extreme(Operation):
     """y = largest (smallest) of x over axes;  dx = dy, shared equally by the places that win."""
 
     kernel = ""
@@ -194,14 +190,14 @@ class Min(_Extreme):
     kernel = "min"
 
 
-class ArgMax(Function):
+class ArgMax(Operation):
     """y = the place of the first largest value along an axis."""
 
     def forward(self, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
         return np.asarray(np.argmax(x, axis, keepdims=keepdims))
 
 
-class ArgMin(Function):
+class ArgMin(Operation):
     """y = the place of the first smallest value along an axis."""
 
     def forward(self, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
@@ -214,8 +210,8 @@ def _repeat(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return y
 
 
-@takes_no_others
-def sum(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The sum over axis (None: all axes; an int or a tuple of ints). Floats keep their dtype,
     integers and bools give int64 (uint64 if unsigned).
 
@@ -223,17 +219,15 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tenso
     >>> md.sum(x), md.sum(x, axis=0)
     (tensor(10.), tensor([4., 6.]))
     """
-    if other:
-        raise unexpected("sum", other)
     t = as_tensor(x, "sum")
-    axes = normalize_axes(axis, t.ndim, "sum")
+    axes = checks.axes(axis, "sum", "axis", t.ndim)
     if keepdims is not False:
-        flag(keepdims, "sum", "keepdims")
+        checks.flag(keepdims, "sum", "keepdims")
     return Sum.apply(t, axes=axes, keepdims=keepdims)
 
 
-@takes_no_others
-def mean(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The mean over axis; NaN where nothing is averaged. Floats keep their dtype, integers give
     float64.
 
@@ -241,17 +235,15 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tens
     tensor([[1.5],
             [3.5]])
     """
-    if other:
-        raise unexpected("mean", other)
     t = as_tensor(x, "mean")
-    axes = normalize_axes(axis, t.ndim, "mean")
+    axes = checks.axes(axis, "mean", "axis", t.ndim)
     if keepdims is not False:
-        flag(keepdims, "mean", "keepdims")
+        checks.flag(keepdims, "mean", "keepdims")
     return Mean.apply(t, axes=axes, keepdims=keepdims)
 
 
-@takes_no_others
-def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """The variance over axis: sum((x - mean)^2) / (count - ddof), as NumPy's; ddof 0 gives the
     biased one. That of integers is float64.
 
@@ -259,101 +251,93 @@ def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **oth
     >>> md.var(x), md.var(x, ddof=1)
     (tensor(1.), tensor(2.))
     """
-    if other:
-        raise unexpected("var", other)
     return _variance(Var, "var", x, axis, ddof, keepdims)
 
 
 def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, keepdims: bool
               ) -> Tensor:
     t = as_tensor(x, where)
-    axes = normalize_axes(axis, t.ndim, where)
-    flag(keepdims, where, "keepdims")
-    real_number(ddof, where, "ddof")
+    axes = checks.axes(axis, where, "axis", t.ndim)
+    checks.flag(keepdims, where, "keepdims")
+    checks.real(ddof, where, "ddof")
     return function.apply(t, axes=axes, ddof=ddof, keepdims=keepdims)
 
 
-@takes_no_others
-def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """The square root of `var`: the standard deviation. Its gradient is 0 where all values are
     equal.
 
     >>> md.std(md.tensor([[1., 3.], [0., 4.]]), axis=1)
     tensor([1., 2.])
     """
-    if other:
-        raise unexpected("std", other)
     return _variance(Std, "std", x, axis, ddof, keepdims)
 
 
-@takes_no_others
-def max(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The largest value over axis; NaN wins; equal winners share the gradient. ValueError for no
     values.
 
     >>> md.max(md.tensor([[1., 3.], [0., 4.]]), axis=0)
     tensor([1., 4.])
     """
-    if other:
-        raise unexpected("max", other)
     return _extreme(Max, "max", x, axis, keepdims)
 
 
-@takes_no_others
-def min(x: Any, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The smallest value over axis; NaN wins; equal winners share the gradient. ValueError for no
     values.
 
     >>> md.min(md.tensor([[1., 3.], [0., 4.]]), axis=0)
     tensor([0., 3.])
     """
-    if other:
-        raise unexpected("min", other)
     return _extreme(Min, "min", x, axis, keepdims)
 
 
 def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, name)
-    axes = normalize_axes(axis, t.ndim, name)
-    flag(keepdims, name, "keepdims")
+    axes = checks.axes(axis, name, "axis", t.ndim)
+    checks.flag(keepdims, name, "keepdims")
     if math.prod(t.shape[a] for a in axes) == 0:
         raise ValueError(f"{name}: no values to reduce in shape {t.shape} over axis {axis}")
     return function.apply(t, axes=axes, keepdims=keepdims)
 
 
-def _place(function: type[Function], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+def _place(function: type[Operation], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
-    flag(keepdims, where, "keepdims")
-    if isinstance(axis, bool) or not (axis is None or isinstance(axis, int | np.integer)):
-        raise TypeError(f"{where}: axis must be an int or None, got {axis!r}")
+    checks.flag(keepdims, where, "keepdims")
     if axis is not None:
-        normalize_axes(axis, t.ndim, where)
+        axis = checks.axis(axis, where, "axis", t.ndim)
     if t.size == 0 and (axis is None or t.shape[axis] == 0):
         raise ValueError(f"{where}: no values to compare in shape {t.shape}")
     return function.apply(t, axis=axis, keepdims=keepdims)
 
 
-@takes_no_others
-def argmax(x: Any, axis: int | None = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The place of the (first) largest value, int64; of the flattened tensor for axis None, an int
     otherwise. ValueError for no values.
 
     >>> md.argmax(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([1, 0], dtype=int64)
     """
-    if other:
-        raise unexpected("argmax", other)
     return _place(ArgMax, "argmax", x, axis, keepdims)
 
 
-@takes_no_others
-def argmin(x: Any, axis: int | None = None, keepdims: bool = False, **other: Any) -> Tensor:
+@for_newcomers
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The place of the (first) smallest value, int64; of the flattened tensor for axis None, an int
     otherwise. ValueError for no values.
 
     >>> md.argmin(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([0, 1], dtype=int64)
     """
-    if other:
-        raise unexpected("argmin", other)
     return _place(ArgMin, "argmin", x, axis, keepdims)
+
+
+def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
+    """The losses themselves ("none"), their sum or their mean."""
+    checks.choice(reduction, where, "reduction", ("mean", "sum", "none"))
+    return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..graph import Function
+from .. import checks, kernels
 from ..tensor import Tensor
-from .common import Copy, as_tensor, float_tensor, real_number, reduced
-from .math import Weighted, multiply, subtract
+from .common import as_tensor, float_tensor
+from .math import MultiplyOrZero, multiply, subtract
 from .math import abs as absolute
-from .reduce import sum_to
+from .operation import Copy, Operation
+from .reduce import reduced, sum_to
 
 
-class Huber(Function):
+class Huber(Operation):
     """y = d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2);  dd = d limited to
     [-delta, delta], times dy (Huber 1964)."""
 
@@ -30,7 +30,7 @@ class Huber(Function):
         return kernels.multiply(dy, self.limited)
 
 
-class BinaryCrossEntropy(Function):
+class BinaryCrossEntropy(Operation):
     """y = p t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)), p the weight of t;
 
         dx = ((1 - t) s(x) - p t s(-x)) dy,  s(x) = 1 / (1 + exp(-x)),
@@ -103,10 +103,9 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0)
     >>> md.huber_loss(md.tensor([1., 2.]), md.tensor([0., 4.]), reduction="none")
     tensor([0.5, 1.5])
     """
-    if not real_number(delta, "huber_loss", "delta") > 0:
-        raise ValueError(f"huber_loss: delta must be > 0, got {delta!r}")
+    delta = checks.real(delta, "huber_loss", "delta", above=0)
     d = _difference(x, target, "huber_loss")
-    return reduced(Huber.apply(d, delta=float(delta)), reduction, "huber_loss")
+    return reduced(Huber.apply(d, delta=delta), reduction, "huber_loss")
 
 
 def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
@@ -128,7 +127,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
     factor = None if pos_weight is None else _broadcasts(pos_weight, x, where, "pos_weight")
     losses = BinaryCrossEntropy.apply(x, target, factor)
     if weight is not None:
-        losses = Weighted.apply(losses, _broadcasts(weight, x, where, "weight"))
+        losses = MultiplyOrZero.apply(losses, _broadcasts(weight, x, where, "weight"))
     return reduced(losses, reduction, where)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .common import real_number
+from .. import checks, kernels
 
 Correction = tuple[np.ndarray, np.ndarray]      # r and d, float64 (C,)
 Limits = tuple[float, float] | Callable[[int], tuple[float, float]]     # r_max and d_max
@@ -33,10 +33,8 @@ def check_limits(limits: Any) -> None:
         raise TypeError(f"batch_norm: renorm must be (r_max, d_max) or a function that gives "
                         f"them, got {limits!r}")
     r_max, d_max = limits
-    if not (real_number(r_max, "batch_norm", "r_max of renorm") >= 1
-            and real_number(d_max, "batch_norm", "d_max of renorm") >= 0):
-        raise ValueError(f"batch_norm: renorm must be (r_max, d_max) with r_max >= 1 and "
-                         f"d_max >= 0, got {limits!r}")
+    checks.real(r_max, "batch_norm", "r_max of renorm", 1)
+    checks.real(d_max, "batch_norm", "d_max of renorm", 0)
 
 
 class RunningStats:
@@ -79,7 +77,15 @@ class RunningStats:
         if self.num_batches is not None:
             self.num_batches += 1
         if self.mean is not None:
-            self.mean[...] = (1 - weight) * self.mean + weight * mean
+            _move(self.mean, mean, 1 - weight, weight)
         if self.var is not None:
             factor = count / (count - 1) if self.unbiased else 1.0
-            self.var[...] = (1 - weight) * self.var + weight * factor * var
+            _move(self.var, var, 1 - weight, weight * factor)
+
+
+def _move(running: np.ndarray, batch: np.ndarray, keep: float, weight: float) -> None:
+    """running becomes keep running + weight batch, in place, whatever array of floats it is."""
+    if running.dtype.char in "fd" and running.flags.carray:
+        kernels.running_average(running, batch, keep, weight)
+    else:
+        running[...] = keep * running + weight * batch

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import dtype_of
-from ..graph import Function
+from .. import checks
 from ..tensor import Tensor
 from .common import as_tensor
 from .operands import Binary, check_broadcast, operand, operands
+from .operation import Operation
 from .reduce import sum_to
 
 
@@ -28,7 +28,7 @@ class Where(Binary):
                              np.where(self.condition, zero, dy)), None
 
 
-class Clip(Function):
+class Clip(Operation):
     """y = x limited to [low, high];  dx = dy inside (bounds included), dlow = dy where x is
     below, dhigh = dy where x (or low) is above."""
 
@@ -48,7 +48,7 @@ class Clip(Function):
                                                       strict=True)])
 
 
-class Cast(Function):
+class Cast(Operation):
     """y = x in another dtype;  dx = dy in x's."""
 
     def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -115,7 +115,7 @@ def astype(x: Any, dtype: Any) -> Tensor:
     tensor([0., 1., 2.])
     """
     t = as_tensor(x, "astype")
-    dtype = dtype_of(dtype, "astype")
+    dtype = checks.dtype(dtype, "astype")
     if dtype.kind not in "fiub":
         raise TypeError(f"astype: dtype must be of numbers, got {dtype}")
     return t if t.dtype == dtype else Cast.apply(t, dtype=dtype)

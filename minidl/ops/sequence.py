@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..graph import Function
 from ..tensor import Tensor
+from .operation import Operation
 
 Arrays = tuple[np.ndarray, ...]
 
 
-class Sequence(Function):
+class Sequence(Operation):
     """h_t, ... = cell(x_t, q_t, ...) with q_t = h_{t-1} W, for x (T, N, gates * H); `reverse` goes
     from the last t to the first. Gives y (T, N, H), h of every step, and the last state.
 

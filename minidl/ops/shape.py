@@ -7,24 +7,22 @@ axes and shapes that do not fit.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import choice
-from ..graph import Function
-from ..hints import takes_no_others, unexpected
+from .. import checks, kernels
+from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import NoGradient, as_tensor, normalize_axes, one_axis
+from .common import as_tensor
+from .operation import NoGradient, Operation
 from .reduce import sum_to
 
 MOST_EMPTY_PARTS = 65536        # into which `split` cuts an axis of size 0
 
 
-class Reshape(Function):
+class Reshape(Operation):
     """y = x in another shape (the same memory);  dx = dy in x's."""
 
     returns_view = True
@@ -46,7 +44,7 @@ class Detach(NoGradient):
         return x
 
 
-class Transpose(Function):
+class Transpose(Operation):
     """y = x with its axes in another order;  dx = dy with them put back."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -57,7 +55,7 @@ class Transpose(Function):
         return _copied(dy.transpose(np.argsort(self.axes)))
 
 
-class BroadcastTo(Function):
+class BroadcastTo(Operation):
     """y = x repeated to a shape;  dx = dy summed over the repeats."""
 
     def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -68,7 +66,7 @@ class BroadcastTo(Function):
         return sum_to(dy, self.shape)
 
 
-class Concatenate(Function):
+class Concatenate(Operation):
     """y = the tensors one after another along an axis;  each dx = its part of dy."""
 
     def forward(self, *arrays: np.ndarray, axis: int) -> np.ndarray:
@@ -80,7 +78,7 @@ class Concatenate(Function):
         return tuple(np.split(dy, self.ends, self.axis))
 
 
-class Split(Function):
+class Split(Operation):
     """y_k = parts of x along an axis;  dx = the dy_k one after another."""
 
     def forward(self, x: np.ndarray, ends: list[int], axis: int) -> tuple[np.ndarray, ...]:
@@ -95,7 +93,7 @@ class Split(Function):
         return dx
 
 
-class Flip(Function):
+class Flip(Operation):
     """y = x in reverse order along axes;  dx = dy likewise."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -106,7 +104,7 @@ class Flip(Function):
         return _copied(np.flip(dy, self.axes))
 
 
-class Pad(Function):
+class Pad(Operation):
     """y = x with a border;  dx = the gradient of every place that a value was copied to."""
 
     def forward(self, x: np.ndarray, pad_width: Any, mode: str, value: float) -> np.ndarray:
@@ -146,13 +144,10 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
     t = as_tensor(x, "reshape")
     if shape is not None:
         dims = (shape,) if not dims else (*dims, shape)
+    given = dims[0] if len(dims) == 1 and isinstance(dims[0], list | tuple | np.ndarray) else dims
+    dims = checks.ints(given, "reshape", "shape")
     try:
-        if len(dims) == 1 and isinstance(dims[0], list | tuple | np.ndarray):
-            dims = tuple(dims[0])
-        dims = tuple([operator.index(n) for n in dims])
         return Reshape.apply(t, shape=dims)
-    except TypeError:
-        raise TypeError(f"reshape: shape must be ints, got {dims}") from None
     except (ValueError, OverflowError):
         raise ValueError(f"reshape: shape {t.shape} does not fit into {dims}") from None
 
@@ -162,19 +157,17 @@ def detach(x: Tensor) -> Tensor:
     return Detach.apply(x)
 
 
-@takes_no_others
-def flatten(x: Any, first_axis: int = 0, **other: Any) -> Tensor:
+@for_newcomers
+def flatten(x: Any, first_axis: int = 0) -> Tensor:
     """x with all axes from `first_axis` on made one: flatten(x, 1) keeps the batch axis.
 
     >>> md.flatten(md.zeros((8, 4, 4, 2)), 1).shape
     (8, 32)
     """
-    if other:
-        raise unexpected("flatten", other)
     t = as_tensor(x, "flatten")
     if t.ndim == 0:
         return reshape(t, (1,))
-    first = one_axis(first_axis, t.ndim, "flatten")
+    first = checks.axis(first_axis, "flatten", "first_axis", t.ndim)
     tail = 1
     for n in t.shape[first:]:
         tail *= n
@@ -191,25 +184,23 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     if axis is None:
         raise TypeError("expand_dims: axis must be an int or a tuple of ints, got None")
     count = len(axis) if isinstance(axis, tuple | list) else 1
-    places = normalize_axes(axis, t.ndim + count, "expand_dims")
+    places = checks.axes(axis, "expand_dims", "axis", t.ndim + count)
     sizes = iter(t.shape)
     return reshape(t, tuple([1 if a in places else next(sizes) for a in range(t.ndim + count)]))
 
 
-@takes_no_others
-def squeeze(x: Any, axis: Any = None, **other: Any) -> Tensor:
+@for_newcomers
+def squeeze(x: Any, axis: Any = None) -> Tensor:
     """x without its axes of size 1 (all, or the given ones). ValueError if a given one has another
     size.
 
     >>> md.squeeze(md.zeros((1, 3, 1))).shape
     (3,)
     """
-    if other:
-        raise unexpected("squeeze", other)
     t = as_tensor(x, "squeeze")
     if axis is None:
         return reshape(t, tuple([n for n in t.shape if n != 1]))
-    axes = normalize_axes(axis, t.ndim, "squeeze")
+    axes = checks.axes(axis, "squeeze", "axis", t.ndim)
     for a in axes:
         if t.shape[a] != 1:
             raise ValueError(f"squeeze: axis {a} has size {t.shape[a]}, not 1")
@@ -224,12 +215,10 @@ def transpose(x: Any, *order: Any, axes: Any = None) -> Tensor:
     """
     t = as_tensor(x, "transpose")
     axes = order if axes is None else (axes,)
-    try:
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list | np.ndarray)):
-            axes = () if axes[0] is None else tuple(axes[0])
-        places = tuple([a + t.ndim if a < 0 else a for a in map(operator.index, axes)])
-    except TypeError:
-        raise TypeError(f"transpose: axes must be ints, got {axes}") from None
+    if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list | np.ndarray)):
+        axes = () if axes[0] is None else axes[0]
+    axes = checks.ints(axes, "transpose", "axes")
+    places = tuple([a + t.ndim if a < 0 else a for a in axes])
     if not axes:
         places = tuple(range(t.ndim))[::-1]
     elif sorted(places) != list(range(t.ndim)):
@@ -245,11 +234,10 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
             [1., 2.]])
     """
     t = as_tensor(x, "broadcast_to")
+    shape = checks.ints((shape,) if isinstance(shape, int | np.integer) else shape,
+                        "broadcast_to", "shape")
     try:
-        shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         return BroadcastTo.apply(t, shape=shape)
-    except TypeError:
-        raise TypeError(f"broadcast_to: shape must be ints, got {shape!r}") from None
     except (ValueError, OverflowError):
         raise ValueError(f"broadcast_to: shape {t.shape} does not broadcast to "
                          f"{shape}") from None
@@ -257,29 +245,23 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
 
 def _listed(tensors: Any, where: str) -> list[Tensor]:
     """The tensors of a list, or of a tensor's first axis."""
-    try:
-        members = list(tensors)
-    except TypeError:
-        raise TypeError(f"{where}: tensors must be a list of tensors, "
-                        f"got {type(tensors).__name__}") from None
-    return [as_tensor(t, where, "tensors") for t in members]
+    return [as_tensor(t, where, "tensors")
+            for t in checks.members(tensors, where, "tensors", "a list of tensors")]
 
 
-@takes_no_others
-def concatenate(tensors: Sequence[Any], axis: int | None = 0, **other: Any) -> Tensor:
+@for_newcomers
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     """The tensors joined along an existing axis (None: flattened first).
 
     >>> md.concatenate([md.zeros((2, 3)), md.ones((1, 3))]).shape
     (3, 3)
     """
-    if other:
-        raise unexpected("concatenate", other)
     ts = _listed(tensors, "concatenate")
     if not ts:
         raise ValueError("concatenate: needs at least one tensor")
     if axis is None:
         ts, axis = [flatten(t) for t in ts], 0
-    a = one_axis(axis, ts[0].ndim, "concatenate")
+    a = checks.axis(axis, "concatenate", "axis", ts[0].ndim)
     for t in ts:
         if t.ndim != ts[0].ndim or any(
                 n != m for k, (n, m) in enumerate(zip(t.shape, ts[0].shape, strict=True))
@@ -289,37 +271,32 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0, **other: Any) -> T
     return Concatenate.apply(*ts, axis=a)
 
 
-@takes_no_others
-def stack(tensors: Sequence[Any], axis: int = 0, **other: Any) -> Tensor:
+@for_newcomers
+def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The tensors, all of one shape, joined along a new axis.
 
     >>> md.stack([md.tensor([1., 2.]), md.tensor([3., 4.])])
     tensor([[1., 2.],
             [3., 4.]])
     """
-    if other:
-        raise unexpected("stack", other)
     ts = _listed(tensors, "stack")
     if not ts:
         raise ValueError("stack: needs at least one tensor")
-    one_axis(axis, ts[0].ndim + 1, "stack")
+    checks.axis(axis, "stack", "axis", ts[0].ndim + 1)
     if len({t.shape for t in ts}) > 1:
         raise ValueError(f"stack: shapes differ: {[t.shape for t in ts]}")
     return concatenate([expand_dims(t, axis) for t in ts], axis)
 
 
-@takes_no_others
-def split(x: Any, sections: int | Sequence[int], axis: int = 0, **other: Any
-          ) -> tuple[Tensor, ...]:
+@for_newcomers
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
     """x cut along an axis: into that many equal parts, or before each of the given places.
 
     >>> md.split(md.arange(4), 2)
     (tensor([0, 1], dtype=int64), tensor([2, 3], dtype=int64))
     """
-    if other:
-        raise unexpected("split", other)
     t = as_tensor(x, "split")
-    a = one_axis(axis, t.ndim, "split")
+    a = checks.axis(axis, "split", "axis", t.ndim)
     if isinstance(sections, int | np.integer):
         # Nothing divides into any number of parts: not into more than a list should have.
         if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], MOST_EMPTY_PARTS):
@@ -328,25 +305,19 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0, **other: Any
         step = t.shape[a] // int(sections)
         ends = [step * k for k in range(1, int(sections))]
     else:
-        try:
-            ends = [operator.index(e) for e in sections]
-        except TypeError:
-            raise TypeError(f"split: sections must be an int or a list of ints, "
-                            f"got {sections!r}") from None
+        ends = list(checks.ints(sections, "split", "sections"))
     return Split.apply(t, ends=ends, axis=a)
 
 
-@takes_no_others
-def flip(x: Any, axis: Any = None, **other: Any) -> Tensor:
+@for_newcomers
+def flip(x: Any, axis: Any = None) -> Tensor:
     """x in reverse order along axis (all axes for None).
 
     >>> md.flip(md.tensor([1., 2., 3.]))
     tensor([3., 2., 1.])
     """
-    if other:
-        raise unexpected("flip", other)
     t = as_tensor(x, "flip")
-    return Flip.apply(t, axes=normalize_axes(axis, t.ndim, "flip"))
+    return Flip.apply(t, axes=checks.axes(axis, "flip", "axis", t.ndim))
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
@@ -362,20 +333,16 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     tensor([1., 2., 3., 2., 1.])
     """
     t = as_tensor(x, "pad")
-    choice(mode, ("constant", "edge", "reflect", "wrap"), "pad", "mode")
+    checks.choice(mode, "pad", "mode", ("constant", "edge", "reflect", "wrap"))
     try:
         given = np.asarray(pad_width)
-        if given.dtype.kind == "f":
-            raise TypeError
-        if given.dtype.kind not in "iubO":      # O: integers beyond 64 bits
-            raise ValueError
         widths = np.broadcast_to(given, (t.ndim, 2)).tolist()
-        widths = [(operator.index(before), operator.index(after)) for before, after in widths]
-    except TypeError:
-        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}") from None
     except ValueError:
         raise ValueError(f"pad: pad_width {pad_width!r} does not give (before, after) for "
                          f"{t.ndim} axes") from None
+    if given.dtype.kind not in "iuO":       # O: integers beyond 64 bits
+        raise TypeError(checks.message("pad", "pad_width", "ints", pad_width))
+    widths = [checks.ints(pair, "pad", "pad_width") for pair in widths]
     if any(before < 0 or after < 0 for before, after in widths):
         raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
     if mode != "constant" and any(sum(w) and not n for n, w in zip(t.shape, widths, strict=True)):

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..graph import Function
+from .. import checks, kernels
 from ..tensor import Tensor
-from .common import float_tensor, not_negative, same_float
+from .common import float_tensor, same_float
+from .operation import Operation
 
 
-class WeightNorm(Function):
+class WeightNorm(Operation):
     """w = gain v / n,  n = ||v|| of each output.
 
         dgain = sum(dw v) / n,  dv = gain / n (dw - v dgain / n)
@@ -40,7 +40,7 @@ class WeightNorm(Function):
         return dv, dgain.astype(dw.dtype)
 
 
-class WeightStandardization(Function):
+class WeightStandardization(Operation):
     """w = (v - mean) / sqrt(var + eps), over the M weights of each output.
 
         dv = (dw - mean(dw) - w mean(dw w)) / sqrt(var + eps)
@@ -101,7 +101,7 @@ def weight_standardization(v: Any, eps: float = 1e-5) -> Tensor:
             [ 1.,  1.]])
     """
     v = _weights("weight_standardization", v, 2)
-    eps = not_negative(eps, "weight_standardization", "eps")
+    eps = checks.not_negative(eps, "weight_standardization", "eps")
     return WeightStandardization.apply(v, eps=eps)
 
 

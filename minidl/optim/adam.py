@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..tensor import Tensor
 from .optimizer import Optimizer
 
@@ -33,19 +32,17 @@ class Adam(Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0) -> None:
-        if not isinstance(betas, list | tuple):
-            raise TypeError(f"{type(self).__name__}: betas must be two numbers in [0, 1), "
-                            f"got {betas!r}")
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps,
+        super().__init__(params, {"lr": lr, "betas": tuple(betas) if isinstance(betas, list)
+                                  else betas, "eps": eps,
                                   "weight_decay": weight_decay})
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        betas = group["betas"]
-        if not isinstance(betas, list | tuple) or len(betas) != 2 or not all(
-                isinstance(b, Real) and 0 <= float(b) < 1 for b in betas):
-            raise ValueError(f"{type(self).__name__}: betas must be two numbers in [0, 1), "
-                             f"got {betas!r}")
+        where, betas = type(self).__name__, group["betas"]
+        if len(checks.instance(betas, where, "betas", (list, tuple), "a pair of numbers")) != 2:
+            raise ValueError(checks.message(where, "betas", "a pair of numbers", betas))
+        for i, beta in enumerate(betas):
+            checks.real(beta, where, f"betas[{i}]", 0, below=1)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:

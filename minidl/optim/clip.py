@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Real
-from typing import Any
 
 import numpy as np
 
-from .. import kernels
-from ..arguments import listed
+from .. import checks, kernels
 from ..nn.layer import Layer
 from ..tensor import Tensor
 from .optimizer import _gradient
@@ -35,16 +32,13 @@ def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, e
     >>> p.grad.round(4)
     array([0.6, 0.8])
     """
-    numbers: dict[str, Any] = {"max_norm": max_norm, "eps": eps}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"clip_grad_norm: {name} must be a number, got {value!r}")
-        if not float(value) >= 0:
-            raise ValueError(f"clip_grad_norm: {name} must be >= 0, got {value!r}")
+    max_norm = checks.real(max_norm, "clip_grad_norm", "max_norm", 0)
+    eps = checks.real(eps, "clip_grad_norm", "eps", 0)
+    checks.flag(error_if_nonfinite, "clip_grad_norm", "error_if_nonfinite")
     if isinstance(params, Layer):
         params = params.parameters()
     unique = {}         # a parameter given twice is one
-    for p in [params] if isinstance(params, Tensor) else listed(
+    for p in [params] if isinstance(params, Tensor) else checks.members(
             params, "clip_grad_norm", "params", "a layer or a list of tensors"):
         if not isinstance(p, Tensor):
             raise TypeError(f"clip_grad_norm: params must be tensors, got {type(p).__name__}")

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from .. import arguments, hints
+from .. import checks, hints
 from ..changes import writes
 from ..nn.layer import Layer
 from ..nn.state import StateError
 from ..tensor import Tensor
-from .arguments import flag, not_negative, not_negative_int
 
 MEMBERS = "a list of parameters, or of groups"
 
 
-class Optimizer:
+class Optimizer(hints.Explained):
     """The base of optimizers.
 
     `params` is an iterable of parameters, or of dicts {"params": [...], option: value, ...} whose
@@ -43,7 +42,7 @@ class Optimizer:
         if isinstance(params, Layer):
             raise TypeError(f"{where}: params must be parameters, got a layer: give it "
                             f"layer.parameters()")
-        listed = [params] if isinstance(params, Tensor | dict) else arguments.listed(
+        listed = [params] if isinstance(params, Tensor | dict) else checks.members(
             params, where, "params", MEMBERS)
         if not listed:
             raise ValueError(f"{where}: params is empty")
@@ -60,7 +59,7 @@ class Optimizer:
                 raise ValueError(f"{where}: unknown option {sorted(unknown)[0]!r} in a group; "
                                  f"options are {', '.join(defaults)}")
             members = given["params"]
-            members = [members] if isinstance(members, Tensor) else arguments.listed(
+            members = [members] if isinstance(members, Tensor) else checks.members(
                 members, where, "params", MEMBERS)
             for p in members:
                 if not isinstance(p, Tensor):
@@ -86,10 +85,10 @@ class Optimizer:
         """Raise ValueError or TypeError if an option of the group is not what it must be."""
         for name in ("lr", "weight_decay", "eps", "momentum", "trust", "initial", "lr_decay"):
             if name in group:
-                not_negative(type(self).__name__, name, group[name])
+                checks.not_negative(group[name], type(self).__name__, name)
         for name in ("nesterov", "centered"):
             if name in group:
-                flag(type(self).__name__, name, group[name])
+                checks.flag(group[name], type(self).__name__, name)
 
     @property
     def lr(self) -> float:
@@ -100,7 +99,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        not_negative(type(self).__name__, "lr", value)
+        checks.not_negative(value, type(self).__name__, "lr")
         for group in self.groups:
             group["lr"] = value
 
@@ -221,7 +220,7 @@ class Optimizer:
                 raise StateError(f"state {sorted(values)} of parameter {number} is another "
                                  f"optimizer's")
             entry: dict[str, Any] = {
-                "step": not_negative_int("state", f"step of parameter {number}", values["step"])}
+                "step": checks.count(values["step"], "state", f"step of parameter {number}")}
             for name in names:
                 entry[name] = self._array(f"{name} of parameter {number}", name, values[name], p)
             new[p] = entry

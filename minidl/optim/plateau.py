@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Real
+from functools import partial
 from typing import Any
 
-from ..arguments import choice
+from .. import checks, hints
+from ..checks import Check, each, not_negative
 from ..nn.state import StateError
-from .arguments import each, not_negative, not_negative_int, shrinking
 from .optimizer import Optimizer
 from .schedule import optimizer_of, readable
 
 
-def _mode(where: str, name: str, value: Any) -> str:
-    return choice(value, ("min", "max"), where, name)
-
-
-def _best(where: str, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
-        raise ValueError(f"{where}: {name} must be a number, got {value!r}")
-    return float(value)
-
-
-class ReduceOnPlateau:
+class ReduceOnPlateau(hints.Explained):
     """lr = max(factor lr, min_lr) once more than `patience` steps in a row bring no better metric
     (PyTorch's ReduceLROnPlateau).
 
@@ -43,8 +33,10 @@ class ReduceOnPlateau:
     [1.0, 1.0, 1.0, 0.5, 0.5]
     """
 
-    checks = {"factor": shrinking, "patience": not_negative_int, "threshold": not_negative,
-              "mode": _mode, "min_lr": not_negative, "cooldown": not_negative_int}
+    checks: Mapping[str, Check] = {
+        "factor": partial(checks.real, above=0, below=1), "patience": checks.count,
+        "threshold": not_negative, "mode": partial(checks.choice, options=("min", "max")),
+        "min_lr": not_negative, "cooldown": checks.count}
 
     def __init__(self, optimizer: Optimizer, factor: float = 0.1, patience: int = 10,
                  threshold: float = 1e-4, mode: str = "min", min_lr: float = 0.0,
@@ -59,7 +51,7 @@ class ReduceOnPlateau:
         self.cooling = 0        # steps of the cooldown that are left
 
     def _checked(self, where: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: check(where, name, options[name]) for name, check in self.checks.items()}
+        return {name: check(options[name], where, name) for name, check in self.checks.items()}
 
     @property
     def lr(self) -> list[float]:
@@ -115,13 +107,13 @@ class ReduceOnPlateau:
         expected = {*self.checks, "best", "bad", "cooling", "lr"}
         if set(state) != expected:
             raise StateError(f"needs {sorted(expected)}, got {sorted(state)}")
-        lr = each(not_negative)("state", "lr", state["lr"])
+        lr = each(not_negative)(state["lr"], "state", "lr")
         if len(lr) != len(self.lr):
             raise StateError(f"lr must have {len(self.lr)} rates, got {len(lr)}")
         return {"options": self._checked("state", state),
-                "best": _best("state", "best", state["best"]),
-                "bad": not_negative_int("state", "bad", state["bad"]),
-                "cooling": not_negative_int("state", "cooling", state["cooling"]), "lr": lr}
+                "best": checks.real(state["best"], "state", "best"),
+                "bad": checks.count(state["bad"], "state", "bad"),
+                "cooling": checks.count(state["cooling"], "state", "cooling"), "lr": lr}
 
     def __repr__(self) -> str:
         options = "".join(f"{name}={value!r}, " for name, value in self.options.items())

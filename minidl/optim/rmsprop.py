@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import checks, kernels
 from ..tensor import Tensor
-from .arguments import not_negative
 from .optimizer import Optimizer
 
 
@@ -42,8 +41,7 @@ class RMSprop(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        if not not_negative("RMSprop", "alpha", group["alpha"]) < 1:
-            raise ValueError(f"RMSprop: alpha must be in [0, 1), got {group['alpha']!r}")
+        checks.real(group["alpha"], "RMSprop", "alpha", 0, below=1)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:

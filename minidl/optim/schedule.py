@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from .. import checks, hints
+from ..checks import Check, each, fraction, not_negative, positive
 from ..nn.state import StateError
-from .arguments import (
-    Check,
-    each,
-    fraction,
-    not_negative,
-    not_negative_int,
-    positive,
-    positive_int,
-)
 from .optimizer import Optimizer
 
+at_least_one = partial(checks.count, least=1)
 
-class Schedule:
+
+class Schedule(hints.Explained):
     """The base of schedules: `step()`, once an epoch or once a batch, sets the rate of each group.
 
     `base` holds the rates of the groups when the schedule is made, `count` the steps since; the
@@ -50,7 +46,7 @@ class Schedule:
         optimizer._first_rates = self.base, self.lr
 
     def _checked(self, where: str, options: dict[str, Any]) -> dict[str, Any]:
-        return {name: check(where, name, options[name]) for name, check in self.checks.items()}
+        return {name: check(options[name], where, name) for name, check in self.checks.items()}
 
     @property
     def lr(self) -> list[float]:
@@ -69,7 +65,7 @@ class Schedule:
         try:
             rates = self._rates(count)
             for rate in rates:
-                not_negative(where, "lr", rate)
+                not_negative(rate, where, "lr")
         except BaseException as error:
             self.count = before
             if isinstance(error, OverflowError):
@@ -109,10 +105,10 @@ class Schedule:
         expected = {"count", "base", *self.checks}
         if set(state) != expected:
             raise StateError(f"needs {sorted(expected)}, got {sorted(state)}")
-        base = each(not_negative)("state", "base", state["base"])
+        base = each(not_negative)(state["base"], "state", "base")
         if len(base) != len(self.base):
             raise StateError(f"base must have {len(self.base)} rates, got {len(base)}")
-        return {"count": not_negative_int("state", "count", state["count"]), "base": base,
+        return {"count": checks.count(state["count"], "state", "count"), "base": base,
                 "options": self._checked("state", {k: state[k] for k in self.checks})}
 
     def _take(self, new: dict[str, Any]) -> None:
@@ -125,9 +121,7 @@ class Schedule:
 
 def optimizer_of(where: str, value: Any) -> Optimizer:
     """value, if it is an optimizer; else a TypeError."""
-    if not isinstance(value, Optimizer):
-        raise TypeError(f"{where}: optimizer must be an optimizer, got {type(value).__name__}")
-    return value
+    return checks.instance(value, where, "optimizer", Optimizer, "an optimizer")
 
 
 def _base_rates(optimizer: Optimizer) -> list[float]:
@@ -166,7 +160,7 @@ class StepLR(Schedule):
     StepLR(step_size=2, gamma=0.5, count=4, lr=[0.25])
     """
 
-    checks = {"step_size": positive_int, "gamma": positive}
+    checks = {"step_size": at_least_one, "gamma": positive}
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         super().__init__(optimizer, step_size=step_size, gamma=gamma)
@@ -186,7 +180,7 @@ class CosineLR(Schedule):
     0.5
     """
 
-    checks = {"steps": positive_int, "min_lr": not_negative}
+    checks = {"steps": at_least_one, "min_lr": not_negative}
 
     def __init__(self, optimizer: Optimizer, steps: int, min_lr: float = 0.0) -> None:
         super().__init__(optimizer, steps=steps, min_lr=min_lr)
@@ -209,7 +203,7 @@ class WarmupLR(Schedule):
     [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     """
 
-    checks = {"steps": positive_int, "start": fraction}
+    checks = {"steps": at_least_one, "start": fraction}
 
     def __init__(self, optimizer: Optimizer, steps: int, start: float = 0.0) -> None:
         super().__init__(optimizer, steps=steps, start=start)
@@ -236,7 +230,7 @@ class OneCycleLR(Schedule):
     [0.04, 0.52, 1.0, 0.9505, 0.8117, 0.6113, 0.3887, 0.1883, 0.0495, 0.0]
     """
 
-    checks = {"max_lr": each(positive), "steps": positive_int, "warmup": fraction,
+    checks = {"max_lr": each(positive), "steps": at_least_one, "warmup": fraction,
               "start_div": positive, "final_div": positive}
 
     def __init__(self, optimizer: Optimizer, max_lr: float | list[float], steps: int,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from .. import checks
 from ..nn.state import StateError
-from .arguments import each, positive_int
-from .schedule import Schedule, readable
+from .schedule import Schedule, at_least_one, readable
 
 
 class SequenceLR(Schedule):
@@ -31,16 +31,16 @@ class SequenceLR(Schedule):
     [0.0, 0.5, 1.0, 0.5, 0.25]
     """
 
-    checks = {"milestones": each(positive_int)}
+    checks = {"milestones": checks.each(at_least_one)}
 
     def __init__(self, schedules: Iterable[Schedule], milestones: Sequence[int]) -> None:
-        self.schedules = list(schedules)
+        self.schedules = checks.members(schedules, "SequenceLR", "schedules",
+                                        "a list of schedules")
         if not self.schedules:
             raise ValueError("SequenceLR: schedules is empty")
         for schedule in self.schedules:
-            if not isinstance(schedule, Schedule):
-                raise TypeError(f"SequenceLR: schedules must be schedules whose step() takes no "
-                                f"arguments, got {type(schedule).__name__}")
+            checks.instance(schedule, "SequenceLR", "schedules", Schedule,
+                            "schedules whose step() takes no arguments")
         optimizer = self.schedules[0].optimizer
         if any(schedule.optimizer is not optimizer for schedule in self.schedules):
             raise ValueError("SequenceLR: schedules must be of one optimizer")

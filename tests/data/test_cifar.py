@@ -97,7 +97,7 @@ def test_interface(tmp_path):
 
 
 def test_split():
-    with pytest.raises(ValueError, match='split must be "train" or "test", not \'valid\''):
+    with pytest.raises(ValueError, match='CIFAR10: split must be "train" or "test", got \'valid\''):
         CIFAR10(split="valid")
 
 

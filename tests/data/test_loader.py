@@ -448,10 +448,10 @@ KEYS = ("seed", "epoch", "position")
         (
             dict(zip(KEYS, (0, 0, 4), strict=True)),
             ValueError,
-            "position must be from 0 to 3, not 4",
+            "DataLoader: position must be an int from 0 to 3, got 4",
         ),
         (dict(zip(KEYS, (0, -1, 0), strict=True)), ValueError, "epoch must be"),
-        (dict(zip(KEYS, (0.5, 0, 0), strict=True)), TypeError, "seed must be an integer"),
+        (dict(zip(KEYS, (0.5, 0, 0), strict=True)), TypeError, "seed must be an int >= 0, got"),
     ],
 )
 def test_bad_state_changes_nothing(state, error, message):
@@ -469,17 +469,17 @@ def test_bad_state_changes_nothing(state, error, message):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, not 0"),
-        ({"batch_size": -3}, ValueError, "batch_size must be at least 1, not -3"),
-        ({"batch_size": 2.0}, TypeError, r"batch_size must be an integer at least 1, not 2\.0"),
-        ({"batch_size": True}, TypeError, "batch_size must be an integer"),
-        ({"batch_size": None}, TypeError, "batch_size must be an integer"),
-        ({"prefetch": -1}, ValueError, "prefetch must be at least 0, not -1"),
-        ({"prefetch": "2"}, TypeError, "prefetch must be an integer at least 0, not '2'"),
-        ({"seed": -1}, ValueError, "seed must be from 0 to 18446744073709551615, not -1"),
-        ({"seed": 2**64}, ValueError, "seed must be from 0 to"),
-        ({"seed": 1.5}, TypeError, "seed must be an integer"),
-        ({"transform": 3}, TypeError, "transform must be callable or None, not 3"),
+        ({"batch_size": 0}, ValueError, "DataLoader: batch_size must be an int >= 1, got 0"),
+        ({"batch_size": -3}, ValueError, "batch_size must be an int >= 1, got -3"),
+        ({"batch_size": 2.0}, TypeError, r"batch_size must be an int >= 1, got 2\.0"),
+        ({"batch_size": True}, TypeError, "batch_size must be an int >= 1"),
+        ({"batch_size": None}, TypeError, "batch_size must be an int >= 1"),
+        ({"prefetch": -1}, ValueError, "prefetch must be an int >= 0, got -1"),
+        ({"prefetch": "2"}, TypeError, "prefetch must be an int >= 0, got '2'"),
+        ({"seed": -1}, ValueError, "seed must be an int >= 0, got -1"),
+        ({"seed": 2**64}, ValueError, "seed must be an int from 0 to 18446744073709551615, got"),
+        ({"seed": 1.5}, TypeError, "seed must be an int >= 0, got"),
+        ({"transform": 3}, TypeError, "transform must be a function of images, or None, got 3"),
     ],
 )
 def test_arguments(arguments, error, message):

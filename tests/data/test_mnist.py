@@ -107,7 +107,8 @@ def test_indexing(tmp_path):
 @pytest.mark.parametrize("split", ["valid", "Train", "", None, 0])
 @pytest.mark.parametrize("dataset", [MNIST, FashionMNIST])
 def test_split(dataset, split):
-    with pytest.raises(ValueError, match=r'split must be "train" or "test", not '):
+    error = ValueError if isinstance(split, str) else TypeError
+    with pytest.raises(error, match=r'MNIST: split must be "train" or "test", got '):
         dataset(split=split)
 
 

@@ -302,8 +302,8 @@ def test_errors(make):
         with refuses(ValueError, f"{name}: norm must be", repr(wrong), *choices):
             make(norm=wrong)
     for wrong in ("Before", "behind", None):
-        with refuses(ValueError, f"{name}: norm_position must be", repr(wrong), '"before"',
-                     '"after"'):
+        with refuses(TypeError if wrong is None else ValueError, f"{name}: norm_position must be",
+                     repr(wrong), '"before"', '"after"'):
             make(norm_position=wrong)
     for wrong, kind in ((None, "NoneType"), (8, "int"), (nn.BatchNorm(8), "BatchNorm")):
         with refuses(TypeError, f"{name}: norm must be", kind):

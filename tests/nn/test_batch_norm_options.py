@@ -277,11 +277,11 @@ def test_limits_of_renorm():
 
 
 @pytest.mark.parametrize("options, error, words", [
-    ({"ghost_batch": 0}, ValueError, "ghost_batch"), ({"ghost_batch": True}, ValueError, "ghost_b"),
-    ({"ghost_batch": 2.5}, ValueError, "ghost_batch"), ({"renorm": 3}, TypeError, "renorm must be"),
+    ({"ghost_batch": 0}, ValueError, "ghost_batch"), ({"ghost_batch": True}, TypeError, "ghost_b"),
+    ({"ghost_batch": 2.5}, TypeError, "ghost_batch"), ({"renorm": 3}, TypeError, "renorm must be"),
     ({"renorm": {"rmax": 3}}, ValueError, "renorm has no rmax"),
-    ({"renorm": {"r_max": 0.5}}, ValueError, "r_max must be >= 1"),
-    ({"renorm": {"d_max": -1}}, ValueError, "d_max must be >= 0"),
+    ({"renorm": {"r_max": 0.5}}, ValueError, "r_max must be a number >= 1"),
+    ({"renorm": {"d_max": -1}}, ValueError, "d_max must be a number >= 0"),
     ({"renorm": {"warmup": -1}}, ValueError, "warmup"),
     ({"renorm": {"r_max": np.nan}}, ValueError, "r_max"),
     ({"renorm": True, "track_stats": False}, ValueError, "track_stats=False"),

@@ -144,13 +144,14 @@ def test_predict_takes_tensors_and_arrays_of_any_order():
         np.testing.assert_array_equal(layer.predict(given), expected)
 
 
-@pytest.mark.parametrize("x, batch_size, words", [
-    ((2, 4), 0, ["batch_size", "0"]), ((2, 4), 2.5, ["batch_size", "2.5"]),
-    ((2, 4), True, ["batch_size"]), ((), 1, ["batch axis"]), ((2, 5), 1, ["Dense", "(1, 5)"]),
+@pytest.mark.parametrize("x, batch_size, error, words", [
+    ((2, 4), 0, ValueError, ["batch_size", "0"]), ((2, 4), 2.5, TypeError, ["batch_size", "2.5"]),
+    ((2, 4), True, TypeError, ["batch_size", "True"]), ((), 1, ValueError, ["batch axis"]),
+    ((2, 5), 1, ValueError, ["Dense", "(1, 5)"]),
 ])
-def test_predict_refuses(x, batch_size, words):
+def test_predict_refuses(x, batch_size, error, words):
     model = net()
-    with refuses(ValueError, *words):
+    with refuses(error, *words):
         model.predict(uniform(*x), batch_size)
     assert model.training
 

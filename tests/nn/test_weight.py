@@ -248,7 +248,7 @@ def test_a_refused_layer_is_as_before():
         with refuses(ValueError, *words):
             wrap(layer)
         assert layer.transform is None
-    with refuses(TypeError, "weight_standardization", "eps", "str"):
+    with refuses(TypeError, "weight_standardization", "eps", "'a'"):
         nn.weight_standardization(nn.Dense(4, 3), "a")
 
 

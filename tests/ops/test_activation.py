@@ -44,8 +44,8 @@ test_errors = errors_of([
     (lambda: md.gelu(md.ones(3), approximate="erf"), ValueError, "gelu", "approximate", "'erf'"),
     (lambda: md.softplus(md.ones(3), beta=0), ValueError, "softplus", "beta", "0"),
     (lambda: md.softplus(md.ones(3), beta=float("nan")), ValueError, "softplus", "beta", "nan"),
-    (lambda: md.leaky_relu(md.ones(3), slope="a"), TypeError, "leaky_relu", "slope", "str"),
-    (lambda: md.elu(md.ones(3), alpha=None), TypeError, "elu", "alpha", "NoneType"),
+    (lambda: md.leaky_relu(md.ones(3), slope="a"), TypeError, "leaky_relu", "slope", "'a'"),
+    (lambda: md.elu(md.ones(3), alpha=None), TypeError, "elu", "alpha", "None"),
     (lambda: md.silu([1, 2]), TypeError, "silu", "int64", "astype"),
     (lambda: md.gelu(None), TypeError, "gelu", "NoneType"),
 ])

@@ -30,7 +30,7 @@ test_errors = errors_of([
     (lambda: md.one_hot([-1], 3), ValueError, "one_hot", "-1"),
     (lambda: md.one_hot([1.0], 3), TypeError, "indices", "float32"),
     (lambda: md.one_hot([1], 0), ValueError, "depth", "0"),
-    (lambda: md.one_hot([1], 2.5), ValueError, "depth", "2.5"),
+    (lambda: md.one_hot([1], 2.5), TypeError, "depth", "2.5"),
 ])
 
 

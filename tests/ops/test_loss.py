@@ -134,8 +134,8 @@ X = md.zeros(3, 4)
 
 test_errors = errors_of([
     (lambda: md.softmax(md.tensor(1.0)), ValueError, "softmax: needs at least one axis"),
-    (lambda: md.softmax(X, 2), ValueError, "softmax: axis 2 is out of range for 2 axes"),
-    (lambda: md.log_softmax(X, -3), ValueError, "log_softmax: axis -3 is out of range"),
+    (lambda: md.softmax(X, 2), ValueError, "softmax: axis must be", "from -2 to 1", "got 2"),
+    (lambda: md.log_softmax(X, -3), ValueError, "log_softmax: axis must be an int from", "got -3"),
     (lambda: md.softmax(md.tensor([1, 2])), TypeError, "softmax: x must be float32", "int64"),
     (lambda: md.cross_entropy(X, [0, 1]), ValueError, "cross_entropy: labels must have shape (3,)",
      "(3, 4)", "got (2,)"),
@@ -156,7 +156,7 @@ test_errors = errors_of([
     (lambda: md.cross_entropy(X, [0, 1, 2], weight=np.ones(3)), ValueError,
      "cross_entropy: weight must have shape (4,)", "got (3,)"),
     (lambda: md.cross_entropy(X, [0, 1, 2], label_smoothing=1.5), ValueError,
-     "cross_entropy: label_smoothing must be in [0, 1]", "1.5"),
+     "cross_entropy: label_smoothing must be a number from 0 to 1", "1.5"),
     (lambda: md.cross_entropy(X, [0, 1, 2], label_smoothing=float("nan")), ValueError,
      "cross_entropy: label_smoothing"),
     (lambda: md.cross_entropy(X, [0, 1, 2], reduction="max"), ValueError,
@@ -167,7 +167,7 @@ test_errors = errors_of([
     (lambda: md.cross_entropy(X.astype(np.int64), [0, 1, 2]), TypeError,
      "cross_entropy: logits must be float32 or float64", "int64"),
     (lambda: md.cross_entropy(X, "text"), TypeError, "cross_entropy: labels must be", "str"),
-    (lambda: md.logsumexp(X, 2), ValueError, "logsumexp: axis 2 is out of range"),
+    (lambda: md.logsumexp(X, 2), ValueError, "logsumexp: axis must be an int from", "got 2"),
     (lambda: md.logsumexp([1, 2]), TypeError, "logsumexp: x must be float32", "int64"),
     (lambda: md.nll_loss(X, [0, 1]), ValueError, "nll_loss: labels must have shape (3,)", "(2,)"),
     (lambda: md.nll_loss(X, [0, 4, 1]), ValueError, "nll_loss: label 4 at 1 is outside 0..3"),

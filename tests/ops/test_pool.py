@@ -66,7 +66,7 @@ test_errors = errors_of([
          "(4, 5, 3)"),
         (lambda f=f: f(X, 0), ValueError, f"{name}: window must be", ">= 1", "got 0"),
         (lambda f=f: f(X, (2, 2, 2)), ValueError, f"{name}: window must be", "(2, 2, 2)"),
-        (lambda f=f: f(X, 1.5), ValueError, f"{name}: window must be", "1.5"),
+        (lambda f=f: f(X, 1.5), TypeError, f"{name}: window must be", "1.5"),
         (lambda f=f: f(X, 2, stride=0), ValueError, f"{name}: stride must be", "got 0"),
         (lambda f=f: f(X, 2, padding=-1), ValueError, f"{name}: padding must be", "got -1"),
         (lambda f=f: f(X, 3, padding=2), ValueError, f"{name}: padding 2 is more than half",

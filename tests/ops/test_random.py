@@ -7,10 +7,10 @@ import minidl as md
 from tests.harness import both_backends, both_floats, errors_of, threads, uniform
 
 test_errors = errors_of([
-    *((lambda p=p: md.dropout(md.zeros(3), p), ValueError, "dropout: p must be in [0, 1]", repr(p))
+    *((lambda p=p: md.dropout(md.zeros(3), p), ValueError, "dropout: p must be", repr(p))
       for p in (-0.1, 1.5, float("nan"))),
-    *((lambda p=p: md.dropout(md.zeros(3), p), TypeError, "dropout: p must be a number", kind)
-      for p, kind in (("half", "str"), (True, "bool"), (None, "NoneType"))),
+    *((lambda p=p: md.dropout(md.zeros(3), p), TypeError, "dropout: p must be a number", repr(p))
+      for p in ("half", True, None)),
     (lambda: md.dropout(md.tensor([1, 2])), TypeError, "dropout: x must be float32", "int64"),
     (lambda: md.dropout("text"), TypeError, "dropout: x must be a tensor", "str"),
 ])

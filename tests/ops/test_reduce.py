@@ -60,24 +60,26 @@ test_values, test_gradients, test_threads = checks_of([
 ])
 
 test_errors = errors_of([
-    *((lambda f=f: f(md.zeros(2, 3), axis=2), ValueError, f"{name}: axis 2 is out of range for 2")
+    *((lambda f=f: f(md.zeros(2, 3), axis=2), ValueError, f"{name}: axis must be",
+       "from -2 to 1", "got 2")
       for name, f, _ in FLOAT_REDUCTIONS),
-    *((lambda f=f: f(md.zeros(2, 3), axis=(0, -2)), ValueError, f"{name}: the same axis twice")
+    *((lambda f=f: f(md.zeros(2, 3), axis=(0, -2)), ValueError, f"{name}: axis must be",
+       "different axes")
       for name, f, _ in FLOAT_REDUCTIONS),
     *((lambda f=f: f(md.zeros(2, 3), axis=1.5), TypeError, f"{name}: axis must be an int", "1.5")
       for name, f, _ in FLOAT_REDUCTIONS),
     *((lambda f=f: f("text"), TypeError, f"{name}: x must be a tensor", "str")
       for name, f, _ in FLOAT_REDUCTIONS),
     (lambda: md.argmax(md.zeros(2, 3), (0, 1)), TypeError, "argmax: axis must be an int", "(0, 1)"),
-    (lambda: md.argmax(md.zeros(2, 3), 2), ValueError, "argmax: axis 2 is out of range"),
+    (lambda: md.argmax(md.zeros(2, 3), 2), ValueError, "argmax: axis must be an int from", "got 2"),
     (lambda: md.argmin(md.zeros(0)), ValueError, "argmin: no values to compare", "(0,)"),
     (lambda: md.argmin(md.zeros(2, 3), 0.5), TypeError, "argmin: axis must be an int", "0.5"),
     (lambda: md.max(md.zeros(0, 3)), ValueError, "max: no values to reduce", "(0, 3)", "None"),
     (lambda: md.min(md.zeros(2, 0), axis=1), ValueError, "min: no values", "(2, 0)", "axis 1"),
     (lambda: md.argmax("text"), TypeError, "argmax: x must be a tensor"),
     (lambda: md.argmin("text"), TypeError, "argmin: x must be a tensor"),
-    (lambda: md.argmax(md.zeros(2), axis=1), ValueError, "axis 1"),
-    (lambda: md.argmin(md.zeros(2), axis=1), ValueError, "axis 1"),
+    (lambda: md.argmax(md.zeros(2), axis=1), ValueError, "axis must be", "-1 to 0"),
+    (lambda: md.argmin(md.zeros(2), axis=1), ValueError, "axis must be", "-1 to 0"),
     (lambda: md.argmax(md.zeros(0)), ValueError, "no values to compare"),
 ])
 

@@ -53,7 +53,7 @@ test_errors = errors_of([
      "(1, 1, 3)", "fewer than 2"),
     (lambda: md.weight_standardization(V, -1), ValueError, "weight_standardization", "eps", "-1"),
     (lambda: md.weight_standardization(V, np.nan), ValueError, "weight_standardization", "eps"),
-    (lambda: md.weight_standardization(V, "a"), TypeError, "weight_standardization", "eps", "str"),
+    (lambda: md.weight_standardization(V, "a"), TypeError, "weight_standardization", "eps", "'a'"),
     (lambda: md.weight_standardization(np.ones((2, 3), int)), TypeError, "weight_standardization",
      "v", "int64"),
 ])

@@ -360,8 +360,12 @@ def test_a_state_that_does_not_fit_changes_nothing(make):
 
 
 def test_betas_that_are_no_numbers():
-    with refuses(ValueError, "Adam", "betas", "'a'"):
+    with refuses(TypeError, "Adam", "betas[0]", "'a'"):
         optim.Adam([parameter(2)], betas=("a", 0.9))
+    with refuses(ValueError, "Adam", "betas[1]", "< 1", "got 1"):
+        optim.Adam([parameter(2)], betas=(0.9, 1))
+    with refuses(ValueError, "Adam", "betas", "pair"):
+        optim.Adam([parameter(2)], betas=(0.9, 0.9, 0.9))
     with refuses(TypeError, "AdamW", "betas", "0.9"):
         optim.AdamW([parameter(2)], betas=0.9)
     with refuses(TypeError, "SGD", "lr", "'a'"):

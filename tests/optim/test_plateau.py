@@ -129,16 +129,16 @@ def test_repr():
 
 
 @pytest.mark.parametrize("options, error, words", [
-    ({"factor": 1.0}, ValueError, ["factor", "between 0 and 1", "1.0"]),
+    ({"factor": 1.0}, ValueError, ["factor", "> 0 and < 1", "1.0"]),
     ({"factor": 0}, ValueError, ["factor", "0"]),
     ({"factor": None}, TypeError, ["factor", "None"]),
     ({"patience": -1}, ValueError, ["patience", ">= 0", "-1"]),
-    ({"patience": 1.5}, TypeError, ["patience", "whole", "1.5"]),
+    ({"patience": 1.5}, TypeError, ["patience", "an int", "1.5"]),
     ({"threshold": -1e-4}, ValueError, ["threshold", "-0.0001"]),
     ({"mode": "most"}, ValueError, ["mode", '"min"', "'most'"]),
     ({"min_lr": -1}, ValueError, ["min_lr", "-1"]),
     ({"cooldown": -1}, ValueError, ["cooldown", "-1"]),
-    ({"optimizer": None}, TypeError, ["optimizer", "NoneType"]),
+    ({"optimizer": None}, TypeError, ["optimizer", "None"]),
 ], ids=str)
 def test_errors_name_the_argument(options, error, words):
     with refuses(error, "ReduceOnPlateau", *words):

@@ -239,9 +239,9 @@ def two(o):
 
 ERRORS = [
     ("StepLR", lambda o: optim.StepLR(o, 0), ValueError, ["step_size", ">= 1", "got 0"]),
-    ("StepLR", lambda o: optim.StepLR(o, 1.5), TypeError, ["step_size", "whole", "1.5"]),
+    ("StepLR", lambda o: optim.StepLR(o, 1.5), TypeError, ["step_size", "an int", "1.5"]),
     ("StepLR", lambda o: optim.StepLR(o, True), TypeError, ["step_size", "True"]),
-    ("StepLR", lambda o: optim.StepLR(o, 1, gamma=0), ValueError, ["gamma", "above 0", "0"]),
+    ("StepLR", lambda o: optim.StepLR(o, 1, gamma=0), ValueError, ["gamma", "> 0", "0"]),
     ("StepLR", lambda o: optim.StepLR(o, 1, gamma="a"), TypeError, ["gamma", "number", "'a'"]),
     ("StepLR", lambda o: optim.StepLR(o.groups, 1), TypeError, ["optimizer", "list"]),
     ("CosineLR", lambda o: optim.CosineLR(o, 0), ValueError, ["steps", "0"]),
@@ -259,7 +259,7 @@ ERRORS = [
     ("OneCycleLR", lambda o: optim.OneCycleLR(o, 1, 9, start_div=0), ValueError, ["start_div"]),
     ("OneCycleLR", lambda o: optim.OneCycleLR(o, 1, 9, final_div=math.inf), ValueError,
      ["final_div", "inf"]),
-    ("OneCycleLR", lambda o: optim.OneCycleLR(None, 1, 9), TypeError, ["optimizer", "NoneType"]),
+    ("OneCycleLR", lambda o: optim.OneCycleLR(None, 1, 9), TypeError, ["optimizer", "None"]),
     ("SequenceLR", lambda o: optim.SequenceLR([], []), ValueError, ["schedules", "empty"]),
     ("SequenceLR", lambda o: optim.SequenceLR(two(o), []), ValueError, ["milestones", "1", "[]"]),
     ("SequenceLR", lambda o: optim.SequenceLR(two(o), [1, 2]), ValueError, ["milestones"]),

@@ -29,6 +29,11 @@ def batch_norm_factors(mean, var, gamma, beta, eps, dtype):
     return np.stack([mean_hi, scale, shift, rstd, mean_lo]).astype(dtype)
 
 
+def running_average(running, batch, keep, weight):
+    """running (C,) becomes keep running + weight batch, for batch (C,) of float64."""
+    running[...] = keep * running + weight * batch
+
+
 def batch_norm_apply(x, factors, shortcut=None, relu=False, out=None, threads=0):
     """y = (x - mean_hi) * scale + shift, plus `shortcut`, then ReLU if asked."""
     y = _normalized(x, factors, shortcut)
