@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING
 
-from .tensor import Tensor  # isort: skip  (first: the rest builds on it)
+from .tensor import Tensor  # isort: skip  (before ops, whose function `tensor` takes the name)
 from . import data, models, nn, ops, optim
 from .backward import grad
 from .central_differences import gradcheck
@@ -15,6 +15,7 @@ from .grad_mode import no_grad
 from .graph import Function
 from .kernels import use_backend
 from .ops import *  # noqa: F403
+from .ops import methods  # noqa: F401  (puts them on Tensor)
 from .random import manual_seed
 from .settings import (
     empty_cache,
@@ -25,13 +26,12 @@ from .settings import (
 )
 from .traced import Graph, Node, Value
 from .tracing import trace
+from .version import __version__ as __version__
 
 if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
     from . import hints
 
     __getattr__ = hints.attributes_of(__name__, hints.FUNCTIONS)
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",

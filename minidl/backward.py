@@ -20,10 +20,13 @@ import numpy as np
 from . import changes, checks, kernels
 from .graph import Function
 from .lazy import Lazy, computed
+from .locks import lock
 from .tensor import Tensor
 
 Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
 Uses = dict[Function, int]                  # how many operations read the outputs of a node
+
+_storing = lock()     # held for the moment in which `.grad` is exchanged
 
 USED = ("backward: the graph behind this tensor has been used by an earlier backward, which frees "
         "it; pass retain_graph=True there to use it twice")
@@ -71,27 +74,32 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
     captured: Captured = {(id(t._node), t._slot): None for t in wanted if t._node is not None}
     slots: dict[Function, list[Any]] = {}
     leaves: dict[Tensor, Any] = {}
-    for t, g in zip(outputs, starts, strict=True):
-        _accumulate(t, g, slots, leaves)
+    _hand_on(outputs, starts, (), slots, leaves)
     while nodes:
         node = nodes.pop()
-        inputs = node._inputs
         grads = slots.pop(node, None)
         if grads is not None:
             if captured:
                 _capture(node, grads, captured)
+            inputs = node._inputs
+            chain = node._chain
             try:
-                chain = node._chain
                 if chain and _alone(chain, uses, captured):
                     inputs = _outside(chain, node)
-                    given = grads[0] if type(grads[0]) is tuple else (grads[0], None)
+                    given: Sequence[Any] = grads[0] if type(grads[0]) is tuple else (grads[0], None)
                     results = node.chain_backward(*given)
                 else:
-                    given = _complete(node, grads)
+                    given = grads
+                    if type(grads[0]) is not np.ndarray or len(grads) > 1:
+                        given = _complete(node, grads)
                     results = node.backward(*given)
                 if inputs is None:
                     raise RuntimeError(USED)
-                _hand_on(node, inputs, results, given, slots, leaves)
+                if not node.trusted:
+                    results = _checked(node, inputs, results)
+                elif type(results) is not tuple:
+                    results = (results,)
+                _hand_on(inputs, results, given, slots, leaves)
             except Exception as error:
                 if node._inputs is None and inputs is not None:
                     raise RuntimeError(
@@ -117,17 +125,22 @@ def _alone(chain: tuple[Function, ...], uses: Uses, captured: Captured) -> bool:
     return True
 
 
-def _outside(chain: tuple[Function, ...], last: Function) -> tuple[Tensor | None, ...]:
+def _outside(chain: tuple[Function, ...], last: Function) -> list[Tensor | None]:
     """The inputs of the operations of a chain that come from outside of it."""
-    inside: Function | None = None
-    found: list[Tensor | None] = []
-    for node in (*chain, last):
-        inputs = node._inputs
-        if inputs is None:
-            raise RuntimeError(USED)
-        found += [t for t in inputs if inside is None or t is None or t._node is not inside]
+    inside = chain[0]
+    found = list(_inputs(inside))
+    for node in (*chain[1:], last):
+        inputs = _inputs(node)
+        if len(inputs) > 1:
+            found += [t for t in inputs if t is None or t._node is not inside]
         inside = node
-    return tuple(found)
+    return found
+
+
+def _inputs(node: Function) -> tuple[Tensor | None, ...]:
+    if node._inputs is None:
+        raise RuntimeError(USED)
+    return node._inputs
 
 
 def _capture(node: Function, grads: list[Any], captured: Captured) -> None:
@@ -157,73 +170,97 @@ def _total(g: Any) -> np.ndarray:
     return computed(g)
 
 
-def _hand_on(node: Function, inputs: tuple[Tensor | None, ...], results: Any,
-             given: Sequence[Any], slots: dict[Function, list[Any]],
-             leaves: dict[Tensor, Any]) -> None:
-    """Hand the results of a node's backward to its inputs."""
-    if type(results) is not tuple:
-        several = isinstance(results, (tuple, list)) and len(inputs) > 1
+def _checked(node: Function, inputs: tuple[Tensor | None, ...], results: Any) -> tuple[Any, ...]:
+    """What a user's backward has returned, as arrays that fit its inputs; of leaves as copies,
+    since it may keep what it returns."""
+    if not isinstance(results, tuple):
+        several = isinstance(results, list) and len(inputs) > 1
         results = tuple(results) if several else (results,)
-    if not node.trusted:
-        results = _checked(node, inputs, results)
-    for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
-        if t is not None and g is not None:
-            # What a leaf keeps nobody else may hold.
-            if t._node is None and (not node.trusted or _held(g, given, results[:k])):
-                g = computed(g).copy()
-            _accumulate(t, g, slots, leaves)
-
-
-def _checked(node: Function, inputs: tuple[Tensor | None, ...], results: tuple[Any, ...]
-             ) -> tuple[Any, ...]:
-    """What a user's backward has returned, as arrays that fit its inputs."""
     if len(results) != len(inputs):
         raise RuntimeError(f"{type(node).__name__}.backward returned {len(results)} gradients "
                            f"for {len(inputs)} inputs")
-    arrays = tuple([None if t is None or g is None else np.asarray(g)
-                    for t, g in zip(inputs, results, strict=True)])
-    for k, (t, g) in enumerate(zip(inputs, arrays, strict=True)):
-        if t is not None and g is not None and g.shape != t._shape:
+    arrays = []
+    for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
+        if t is None or g is None:
+            arrays.append(None)
+            continue
+        array = np.array(g, t._dtype, order="C", copy=True if t._node is None else None)
+        if array.shape != t._shape:
             raise RuntimeError(f"{type(node).__name__}.backward returned a gradient of shape "
-                               f"{g.shape} for input {k} of shape {t._shape}")
-    return arrays
+                               f"{array.shape} for input {k} of shape {t._shape}")
+        arrays.append(array)
+    return tuple(arrays)
 
 
-def _held(g: Any, given: Sequence[Any], earlier: tuple[Any, ...]) -> bool:
-    """Whether a gradient is, or may share memory with, an array that someone else holds."""
-    for others in (given, earlier):
-        for other in others:
-            if g is other:
-                return True
-    return type(g) is np.ndarray and isinstance(g.base, np.ndarray)
+def _hand_on(inputs: Sequence[Tensor | None], results: Sequence[Any], given: Sequence[Any],
+             slots: dict[Function, list[Any]], leaves: dict[Tensor, Any]) -> None:
+    """Add gradients to what has come for inputs: of a leaf, or of an output of a node. Two are kept
+    apart, for a backward that can add while it reads; a third is added to their sum."""
+    for t, g in zip(inputs, results, strict=True):
+        if t is None or g is None:
+            continue
+        if type(g) is np.ndarray:
+            if g.dtype is not t._dtype or not g.flags.c_contiguous:
+                g = np.asarray(g, t._dtype, order="C")
+        elif type(g) is not Lazy:
+            g = np.asarray(g, t._dtype, order="C")
+        node = t._node
+        if node is None:
+            before = leaves.get(t)
+            if before is None:
+                leaves[t] = g.copy() if _held(g, given, results) else g
+            else:
+                leaves[t] = _pair(before, g)
+            continue
+        found = slots.get(node)
+        if found is None:
+            slots[node] = found = [None] * len(node._outputs)
+        before = found[t._slot]
+        found[t._slot] = g if before is None else _pair(before, g)
 
 
-def _accumulate(t: Tensor, g: Any, slots: dict[Function, list[Any]], leaves: dict[Tensor, Any]
-                ) -> None:
-    """Add a gradient to what has come for t. Two are kept apart, for a backward that can add while
-    it reads; a third is added to their sum."""
-    if type(g) is not Lazy and (type(g) is not np.ndarray or g.dtype is not t._dtype
-                                or not g.flags.c_contiguous):
-        g = np.asarray(g, t._dtype, order="C")
-    node = t._node
-    if node is None:
-        before = leaves.get(t)
-        leaves[t] = g if before is None else (
-            _total(before) if type(before) is tuple else computed(before), computed(g))
-        return
-    found = slots.get(node)
-    if found is None:
-        slots[node] = found = [None] * len(node._outputs)
-    before = found[t._slot]
-    found[t._slot] = g if before is None else (
-        _total(before) if type(before) is tuple else computed(before), computed(g))
+def _held(g: np.ndarray, given: Sequence[Any], results: Sequence[Any]) -> bool:
+    """Whether a gradient, which a leaf will keep, is or may share memory with an array that someone
+    else holds."""
+    if isinstance(g.base, np.ndarray):
+        return True
+    for other in given:
+        if other is g:
+            return True
+    times = 0
+    for other in results:
+        if other is g:
+            times += 1
+    return times > 1
+
+
+def _pair(before: Any, g: Any) -> tuple[np.ndarray, np.ndarray]:
+    return _total(before) if type(before) is tuple else computed(before), computed(g)
+
+
+def _store(found: Iterable[tuple[Tensor, np.ndarray]]) -> None:
+    """Add gradients to `.grad`. The sum is a new array: one taken from `.grad` never changes."""
+    more = []
+    with _storing:
+        for t, g in found:
+            if t._grad is None:
+                t._grad = g
+            else:
+                more.append((t, g))
+    for t, g in more:
+        while True:
+            before = t._grad
+            total = g if before is None else np.add(before, g)
+            with _storing:      # where another thread has added one meanwhile, add to the new sum
+                if t._grad is before:
+                    t._grad = total
+                    break
 
 
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
     """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
     leaves, retained = _walk([output], [_start_grad(output, grad, "backward")], retain_graph)
-    for t, g in (*retained, *leaves.items()):
-        t._store_grad(g)
+    _store([*retained, *leaves.items()])
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],

@@ -21,6 +21,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from .lazy import Lazy
 from .locks import lock
+from .storage import Storage
 
 if TYPE_CHECKING:
     from .graph import Function
@@ -109,8 +110,6 @@ def check(nodes: list[Function]) -> None:
 
 def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:
     """The arrays in what a node has kept."""
-    from .tensor import Tensor
-
     if isinstance(value, np.ndarray):
         if value.size:
             yield value
@@ -122,7 +121,7 @@ def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:
         inside = value
     elif isinstance(value, functools.partial):
         inside = (value.func, *value.args, *value.keywords.values())
-    elif isinstance(value, Tensor):
+    elif isinstance(value, Storage):
         inside = (value._array, value._lazy)
     elif isinstance(value, Lazy):
         inside = (value.run, value.source, value.epilogue)

@@ -20,6 +20,8 @@ from .storage import FRESH, LENT, OPEN, RESULT
 from .tensor import Tensor
 from .tracers import applied, tracers
 
+_new = object.__new__
+
 
 class Function:
     """A differentiable operation; subclass it to write a new one.
@@ -122,36 +124,37 @@ class Function:
                     node._chain = (*before._chain, before)
         if result is None:
             result = node.forward(*arrays, **options)
-        if type(result) is tuple:
-            made = tuple([_output(r, node, inputs) for r in result])
-            if True in needs:
-                node._record(kept, made)
+        recorded = True in needs
+        if recorded:
+            node._order = tick()
+            node._inputs = tuple(kept)
+            node._retained = None
+        if type(result) is not tuple:
+            t = _output(result, node, inputs)
+            if recorded:
+                node._outputs = ((t._shape, t._dtype),)
+                if t._dtype.kind == "f":
+                    t._requires_grad = True
+                    t._node = node
             if tracers:
-                applied(cls, inputs, options, made)
-            return made
-        t = _output(result, node, inputs)
-        if True in needs:
-            node._record(kept, (t,))
+                applied(cls, inputs, options, (t,))
+            return t
+        made = tuple([_output(r, node, inputs) for r in result])
+        if recorded:
+            node._outputs = tuple([(t._shape, t._dtype) for t in made])
+            for slot, t in enumerate(made):
+                if t._dtype.kind == "f":
+                    t._requires_grad = True
+                    t._node = node
+                    t._slot = slot
         if tracers:
-            applied(cls, inputs, options, (t,))
-        return t
-
-    def _record(self, kept: list[Tensor | None], made: tuple[Tensor, ...]) -> None:
-        """Link the node to its inputs, and its outputs to the node."""
-        self._order = tick()
-        self._inputs = tuple(kept)
-        self._retained = None
-        self._outputs = tuple([(t._shape, t._dtype) for t in made])
-        for slot, t in enumerate(made):
-            if t._dtype.kind == "f":
-                t._requires_grad = True
-                t._node = self
-                t._slot = slot
+            applied(cls, inputs, options, made)
+        return made
 
 
 def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:
     """A tensor around what forward returned."""
-    t = Tensor.__new__(Tensor)
+    t = _new(Tensor)
     t._grad = t._lazy = t._node = t._written = None
     t._requires_grad = False
     t._slot, t._access = 0, RESULT

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import checks, kernels
 from .cpus import MAX_THREADS, default_threads
+from .version import __version__
 
 
 def set_num_threads(n: int) -> None:
@@ -80,8 +81,6 @@ def show_versions() -> None:
     >>> md.show_versions()  # doctest: +ELLIPSIS
     minidl    ...
     """
-    from . import __version__
-
     print(f"minidl    {__version__}")
     print(f"python    {sys.version.split()[0]} ({platform.system()} {platform.machine()})")
     print(f"numpy     {np.__version__}")

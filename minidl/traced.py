@@ -60,7 +60,7 @@ class Node:
     >>> graph = md.trace(nn.Sequential(nn.Dense(2, 3), md.relu), np.ones((1, 2), np.float32))
     >>> node = graph.nodes[0]
     >>> node.operation, node.inputs, node.layer
-    ('MatMul', (input: float32 (1, 2), 0.weight: float32 (2, 3)), '0')
+    ('Linear', (input: float32 (1, 2), 0.weight: float32 (2, 3), 0.bias: float32 (3,)), '0')
     """
 
     def __init__(self, name: str, function: type[Function], inputs: tuple[Any, ...],
@@ -108,12 +108,11 @@ class Graph:
     >>> graph = md.trace(model, np.ones((4, 2), np.float32))
     >>> print(graph)
     input   float32 (4, 2)
-    matmul  float32 (4, 3)  0  MatMul(input, 0.weight)
-    add     float32 (4, 3)  0  Add(matmul, 0.bias)
-    relu    float32 (4, 3)  1  ReLU(add)
+    linear  float32 (4, 3)  0  Linear(input, 0.weight, 0.bias)
+    relu    float32 (4, 3)  1  ReLU(linear)
     return relu
     >>> [node.operation for node in graph], len(graph), list(graph.parameters)
-    (['MatMul', 'Add', 'ReLU'], 3, ['0.weight', '0.bias'])
+    (['Linear', 'ReLU'], 2, ['0.weight', '0.bias'])
     """
 
     def __init__(self, nodes: tuple[Node, ...], inputs: tuple[Value, ...], outputs: Any,

@@ -8,7 +8,7 @@ called by `Layer.__call__`, and of each value that goes from a tensor into Pytho
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,8 +23,9 @@ class Tracer(Protocol):
                   outputs: tuple[Any, ...]) -> None:
         """A Function has been applied to the inputs and has made these tensors."""
 
-    def call(self, layer: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Call a layer's forward, and its hooks, and return what they give."""
+    def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
+             options: dict[str, Any]) -> Any:
+        """A layer is called: return run(*inputs, **options)."""
 
     def read(self, tensor: Any) -> None:
         """Python has taken the values of a tensor."""

@@ -10,22 +10,30 @@ import dataclasses
 import weakref
 from collections.abc import Callable
 from types import FunctionType, GeneratorType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import checks
+from . import checks, kernels
+from .arrays import plain_array
 from .grad_mode import no_grad
 from .graph import Function
-from .nn.hooks import after_hooks
-from .nn.layer import Layer
-from .nn.mode import evaluation
-from .nn.parameter import Parameter
-from .nn.predict import model_input
+from .mode import evaluation
 from .ops.operands import SMALL
 from .tensor import Tensor
 from .traced import Call, Graph, Node, Value
 from .tracers import following
+
+if TYPE_CHECKING:
+    from .nn.layer import Layer
+
+
+def model_input(x: Any, dtype: np.dtype) -> Tensor:
+    """A batch of arrays or tensors as a model takes it: uint8 images divided by 255, in a dtype."""
+    batch = x.data if isinstance(x, Tensor) else np.asarray(plain_array(x), order="C")
+    if batch.dtype == np.uint8:
+        batch = kernels.to_float(batch).astype(dtype, copy=False)
+    return Tensor(batch)
 
 
 def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Graph:
@@ -57,12 +65,12 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
         raise TypeError(f"trace: f must be a layer or a function, got {type(f).__name__}")
     checks.flag(training, "trace", "training")
     tracer = _Tracer()
-    model = f if isinstance(f, Layer) else getattr(f, "__self__", None)     # of a method of one
-    if isinstance(model, Layer):
+    model: Any = getattr(f, "__self__", f)      # of a method of one
+    dtype = np.dtype(np.float32)
+    if _is_layer(model):
         tracer.name_parts(model, "")
-    else:
-        model = Layer()
-    arguments = [tracer.argument(model, x) for x in examples]
+        dtype = model._dtype()
+    arguments = [tracer.argument(x, dtype) for x in examples]
     with no_grad() if training else evaluation(), following(tracer):
         result = f(*arguments)
         if isinstance(result, GeneratorType):
@@ -85,6 +93,7 @@ class _Tracer:
         self.known: dict[int, tuple[weakref.ref[Any], Value]] = {}
         self.layers: dict[int, tuple[str, Layer]] = {}
         self.parts: dict[int, tuple[str, Any]] = {}     # parameters and buffers
+        self.parameters: set[str] = set()
         self.named: dict[str, Value] = {}       # of parts: every view of a row is another array
         self.names = {"return"}
 
@@ -108,7 +117,8 @@ class _Tracer:
             value.consumers.append(node)
         self.nodes.append(node)
 
-    def call(self, layer: Layer, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def call(self, layer: Layer, run: Callable[..., Any], inputs: tuple[Any, ...],
+             options: dict[str, Any]) -> Any:
         if id(layer) not in self.layers:
             self.name_parts(layer, self.unused(type(layer).__name__))
         call = Call(self.layers[id(layer)][0], layer, self.values_in(inputs),
@@ -117,14 +127,14 @@ class _Tracer:
         first = len(self.nodes)
         self.path.append(layer)
         try:
-            output = after_hooks(layer, inputs, layer.forward(*inputs, **options))
+            output = run(*inputs, **options)
         finally:
             self.path.pop()
         call.nodes, call.output = tuple(self.nodes[first:]), self.values_in(output)
         return output
 
     def read(self, tensor: Tensor) -> None:
-        if id(tensor) in self.known or isinstance(tensor, Parameter):
+        if id(tensor) in self.known or _learns(tensor) or self.part_name(tensor):
             value = self.value(tensor)
             if value.kind != "constant":
                 self.taken[value] = None
@@ -144,8 +154,8 @@ class _Tracer:
         found = self.known.get(id(x))
         if found is not None and found[0]() is x:
             return found[1]
-        kind = "parameter" if isinstance(x, Parameter) else "constant"
         name = self.part_name(x)
+        kind = "parameter" if _learns(x) or name in self.parameters else "constant"
         value = self.named.get(name) if name else None
         if value is None:
             held = x if name or kind == "parameter" else _as_it_is(x)
@@ -156,17 +166,18 @@ class _Tracer:
             self.know(x, value)
         return value
 
-    def argument(self, model: Layer, x: Any) -> Any:
-        """An example as the model takes it; its tensors are inputs of the graph."""
+    def argument(self, x: Any, dtype: np.dtype) -> Any:
+        """An example as f takes it, images of bytes in a dtype; its tensors are inputs of the
+        graph."""
         if isinstance(x, dict):
-            return {key: self.argument(model, item) for key, item in x.items()}
+            return {key: self.argument(item, dtype) for key, item in x.items()}
         if isinstance(x, tuple) or (isinstance(x, list) and any(
                 isinstance(item, (Tensor, np.ndarray, tuple, dict)) for item in x)):
-            items = [self.argument(model, item) for item in x]
+            items = [self.argument(item, dtype) for item in x]
             return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
         if not isinstance(x, (Tensor, np.ndarray, list)):
             return x
-        tensor = model_input(model, x)
+        tensor = model_input(x, dtype)
         value = Value(self.unused(f"input_{len(self.inputs)}"), "input", tensor)
         self.know(tensor, value)
         self.inputs.append(value)
@@ -207,17 +218,19 @@ class _Tracer:
         for inner, part in layer.named_layers(name):
             self.layers.setdefault(id(part), (inner, part))
         prefix = f"{name}." if name else ""
-        for inner, held in (*layer.named_parameters(), *layer.named_buffers()):
+        parameters = dict(layer.named_parameters())
+        self.parameters.update(prefix + inner for inner in parameters)
+        for inner, held in (*parameters.items(), *layer.named_buffers()):
             self.parts.setdefault(id(held), (prefix + inner, held))
             self.names.add(prefix + inner)
 
     def part_name(self, x: Any) -> str | None:
         """The name of a parameter or buffer, or of a row of one."""
-        if isinstance(x, Tensor) and not isinstance(x, Parameter):
-            x = x._array        # that of a buffer, say
         found = self.parts.get(id(x))
         if found is not None and found[1] is x:
             return found[0]
+        if isinstance(x, Tensor):
+            return self.part_name(x._array)         # that of a buffer, say
         base = getattr(x, "base", None)
         found = self.parts.get(id(base))
         if (found is None or found[1] is not base or base.ndim == 0 or x.dtype != base.dtype
@@ -237,9 +250,17 @@ class _Tracer:
         return made
 
 
+def _is_layer(x: Any) -> bool:
+    return hasattr(x, "named_layers") and not isinstance(x, type)
+
+
+def _learns(x: Tensor | np.ndarray) -> bool:
+    return isinstance(x, Tensor) and x._requires_grad and x._node is None
+
+
 def _attributes(x: Any) -> Any:
     """The attributes of an object that a function has returned, or x where it has none."""
-    if isinstance(x, (Layer, type, ModuleType, FunctionType)):
+    if isinstance(x, (type, ModuleType, FunctionType)) or _is_layer(x):
         return x
     if dataclasses.is_dataclass(x):
         return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}

@@ -104,11 +104,16 @@ cdef cnp.ndarray output_like(object out, str where, cnp.ndarray a):
     return output(out, where, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
 
 
+cdef bint overlap(cnp.ndarray a, cnp.ndarray b):
+    """Whether two arrays share memory."""
+    cdef char* p = <char*>cnp.PyArray_DATA(a)
+    cdef char* q = <char*>cnp.PyArray_DATA(b)
+    return p < q + cnp.PyArray_NBYTES(b) and q < p + cnp.PyArray_NBYTES(a)
+
+
 cdef int apart(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
     """`out` shares no memory with input `a`, which is read after `out` is written."""
-    cdef char* p = <char*>cnp.PyArray_DATA(out)
-    cdef char* q = <char*>cnp.PyArray_DATA(a)
-    if p < q + cnp.PyArray_NBYTES(a) and q < p + cnp.PyArray_NBYTES(out):
+    if overlap(out, a):
         raise ValueError(f"{where}: out overlaps {name} in memory")
     return 0
 

@@ -12,6 +12,7 @@ cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
+from libc.string cimport memset
 
 from minidl_ext.arguments cimport apart, has_length, output_like, real_array, same_dtype, \
     same_shape, typed_array
@@ -121,17 +122,34 @@ cdef void average(floating* running, const double* batch, double keep, double we
         running[c] = <floating>(share * running[c] + weight * batch[c])
 
 
-def running_average(running, batch, double keep, double weight):
-    """running (C,) becomes keep running + weight batch, for batch (C,) of float64."""
-    cdef cnp.ndarray r = real_array(running, "running_average", "running", 1)
-    cdef cnp.ndarray b = typed_array(batch, "running_average", "batch", 1, cnp.NPY_FLOAT64)
-    has_length(b, r.shape[0], "running_average", "batch")
+cdef int move(object running, object batch, double keep, double weight, str name) except -1:
+    cdef cnp.ndarray b = typed_array(batch, "running_update", "batch statistics", 1,
+                                     cnp.NPY_FLOAT64)
+    cdef cnp.ndarray r = real_array(running, "running_update", name, 1)
+    has_length(b, r.shape[0], "running_update", "batch statistics")
     if not cnp.PyArray_ISWRITEABLE(r):
-        raise ValueError("running_average: running is read-only")
+        raise ValueError(f"running_update: {name} is read-only")
     if cnp.PyArray_TYPE(r) == cnp.NPY_FLOAT32:
         average(<float*>r.data, <double*>b.data, keep, weight, r.shape[0])
     else:
         average(<double*>r.data, <double*>b.data, keep, weight, r.shape[0])
+    return 0
+
+
+def running_update(running_mean, running_var, num_batches, mean, var, double weight,
+                   double factor):
+    """running becomes (1 - weight) running + weight batch, in place, the batch's variance times
+    `factor`; mean and var (C,) are float64. num_batches () of int64, or None, counts one more."""
+    cdef cnp.ndarray counted
+    if num_batches is not None:
+        counted = num_batches
+        if (cnp.PyArray_TYPE(counted) != cnp.NPY_INT64 or cnp.PyArray_NDIM(counted) != 0
+                or not cnp.PyArray_ISCARRAY(counted)):
+            raise TypeError("running_update: num_batches must be a writable array () of int64")
+    move(running_mean, mean, 1 - weight, weight, "running_mean")
+    move(running_var, var, 1 - weight, weight * factor, "running_var")
+    if num_batches is not None:
+        (<cnp.int64_t*>counted.data)[0] += 1
 
 
 cdef void apply_block(const floating* x, const floating* shortcut, int relu, floating* y,
@@ -261,7 +279,7 @@ def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, masked_out=F
     partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
     dims[0], dims[1] = 2, s.channels
     sums = new_array(2, dims, cnp.NPY_FLOAT64)
-    sums[...] = 0
+    memset(sums.data, 0, cnp.PyArray_NBYTES(sums))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             all_sums(<float*>g.data, <float*>also_data, <float*>a.data, relu,

@@ -9,7 +9,7 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport sqrt
 
-from minidl_ext.arguments cimport apart, real_array, same_dtype, same_shape
+from minidl_ext.arguments cimport overlap, real_array, same_dtype, same_shape
 from minidl_ext.runtime cimport product, scratch
 from minidl_ext.threads cimport team
 
@@ -60,8 +60,9 @@ cdef cnp.ndarray cut(str where, tuple names, list lists, Py_ssize_t* count, int*
             if names[k] != "grads" and not cnp.PyArray_ISWRITEABLE(a):
                 raise ValueError(f"{where}: {names[k]}[{i}] is read-only")
             for j in range(k):
-                apart(<cnp.ndarray>arrays[i * len(lists) + j], a, where,
-                      f"{names[k]}[{i}] and {names[j]}[{i}]")
+                if overlap(<cnp.ndarray>arrays[i * len(lists) + j], a):
+                    raise ValueError(f"{where}: out overlaps {names[k]}[{i}] and {names[j]}[{i}] "
+                                     f"in memory")
             arrays.append(a)
         total += (cnp.PyArray_SIZE(p) + PIECE - 1) // PIECE
     table = scratch(product(total, sizeof(Piece)))

@@ -130,7 +130,8 @@ def errors_of(rows):
 # ----------------------------------------------------------------------------------- checks
 
 def check_values(case, dtype, backend):
-    """Our result is the oracle's, in shape, dtype and value; the inputs are as before."""
+    """Our result is the oracle's, in shape, dtype and value, and read-only; the inputs are as
+    before, and may be written to."""
     arrays, tensors = case.arrays(), case.tensors(dtype)
     with warnings.catch_warnings():     # of NumPy's, where it averages nothing
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -146,10 +147,12 @@ def check_values(case, dtype, backend):
             dtype if of_floats and right.dtype.kind == "f" else right.dtype)
         assert result.requires_grad == case.grad
         assert result.shape == right.shape
+        assert not (case.grad and value.flags.writeable)
         close(value, right, case.tolerance)
     for array, tensor in zip(arrays, tensors, strict=True):
         if isinstance(tensor, md.Tensor):
             np.testing.assert_array_equal(tensor.data, array)
+            assert tensor.data.flags.writeable
 
 
 def check_gradients(case, backend):
@@ -264,6 +267,11 @@ def refuses(error, *words):
         yield
     for word in words:
         assert word in str(info.value)
+
+
+def read_only():
+    """NumPy refuses what is written inside."""
+    return pytest.raises(ValueError, match="read-only")
 
 
 def in_bounded_memory(code, *arguments, megabytes):

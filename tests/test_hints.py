@@ -18,7 +18,8 @@ PAIRS = data.ArrayDataset(np.zeros((4, 2)), np.zeros(4))
 MODEL = nn.Dense(2, 2)
 
 test_errors = errors_of([
-    (lambda: X.view(2, 1), AttributeError, "a tensor has no attribute 'view'; here: reshape"),
+    (lambda: X.view(2, 1), AttributeError, "'Tensor' object has no attribute 'view'; here: ",
+     "reshape"),
     (lambda: X.permute(1, 0), AttributeError, "'permute'", "transpose"),
     (lambda: X.unsqueeze(0), AttributeError, "'unsqueeze'", "expand_dims"),
     (lambda: X.cpu(), AttributeError, "'cpu'", "x itself", "CPU"),
@@ -26,7 +27,7 @@ test_errors = errors_of([
     (lambda: X.float(), AttributeError, "'float'", "astype(np.float32)"),
     (lambda: X.norm(), AttributeError, "'norm'", "md.sqrt"),
     (lambda: X.dim(), AttributeError, "'dim'", "x.ndim"),
-    (lambda: X.nonsense, AttributeError, "a tensor has no attribute 'nonsense'"),
+    (lambda: X.nonsense, AttributeError, "'Tensor' object has no attribute 'nonsense'"),
     (lambda: md.cat([X, X]), AttributeError, "'cat'; here: md.concatenate"),
     (lambda: md.nonsense, AttributeError, "module 'minidl' has no attribute 'nonsense'"),
     (lambda: nn.Conv2d(1, 2, 3), AttributeError, "'minidl.nn'", "'Conv2d'", "nn.Conv", "last"),
@@ -54,7 +55,7 @@ def test_arguments(name):
             f"here: {right}" if right in takes else f"it takes {', '.join(takes)}")
         with refuses(TypeError, text):
             getattr(md, name)(given, **{wrong: 0})
-        if name in md.ops.METHODS:
+        if hasattr(X, name):
             with refuses(TypeError, text):
                 getattr(X, name)(**{wrong: 0})
 
@@ -117,6 +118,25 @@ def test_what_hints_name_exists(table):
             assert hasattr(place, name), text
         if re.fullmatch(r"\w+", text):
             assert hasattr(TABLES[table], text), text
+
+
+@pytest.mark.parametrize("table", ["TENSOR", "OF_LAYERS", "OF_OPTIMIZERS"])
+def test_names_of_others_are_not_listed(table):
+    assert not set(getattr(hints, table)) & set(dir(TABLES[table]))
+
+
+def test_a_layer_may_have_such_names():
+    class Mine(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.cpu, self.trainable = nn.Dense(1, 1), 3
+
+        def to(self, x):
+            return x
+
+    mine = Mine()
+    assert mine.to(2) == 2 and mine.trainable == 3 and mine.children() == [mine.cpu]
+    assert {"to", "cpu", "trainable"} < set(dir(mine)) and "cuda" not in dir(mine)
 
 
 def test_a_propertys_own_error_is_not_hidden():

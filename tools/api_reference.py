@@ -115,23 +115,30 @@ def entry(name: str, value: Any) -> str:
 
 def documented_members(cls: type) -> Iterator[str]:
     """A list item for each public method and property that has a docstring, of the class and of
-    bases that no other entry stands for."""
+    bases that no other entry stands for; functions that are methods too, by their names alone."""
     shown = {getattr(module, name) for module in map(importlib.import_module, NAMES_OF)
              for name in public_names(module)}
     above = [base for base in cls.__mro__[1:] if base in shown]
     bases = [base for base in cls.__mro__ if base is cls or (
         base.__module__.startswith("minidl.") and base.__name__[0] != "_"
         and not any(issubclass(other, base) for other in above))]
-    for name, member in [item for base in bases for item in vars(base).items()]:
-        function = getattr(cls, name)
+    members = [item for base in bases for item in vars(base).items()]
+    also = sorted(name for name, member in members if name[0] != "_" and inspect.isroutine(member)
+                  and member in shown)
+    for name, member in members:
+        function = getattr(cls, name, None)
         is_property = isinstance(member, (property, cached_property))
         if name[0] == "_" or not (is_property or inspect.isroutine(function)):
             continue
-        if function.__doc__:
+        if function.__doc__ and name not in also:
             call = name if is_property else name + signature(
                 function, bound=not isinstance(member, classmethod))
             body = markdown(function.__doc__)
             yield textwrap.indent(f"`.{call}`: {body}", "  ").replace("  ", "- ", 1)
+    if also:
+        names = ", ".join(f"`.{name}`" for name in also)
+        yield textwrap.fill(f"- Functions of these names are methods too: {names}.", WIDTH,
+                            subsequent_indent="  ")
 
 
 def signature(value: Any, bound: bool = False) -> str:

@@ -58,7 +58,7 @@ FAMILIES = {
                  "winograd_weight_grad"),
     "pool": ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward",
              "global_avg_pool", "global_avg_pool_backward"),
-    "norm": ("batch_stats", "batch_norm_factors", "running_average", "batch_norm_apply",
+    "norm": ("batch_stats", "batch_norm_factors", "running_update", "batch_norm_apply",
              "batch_norm_backward", "batch_norm_sums", "batch_norm_finish",
              "batch_norm_input_grad"),
     "layer_norm": ("layer_norm", "layer_norm_backward"),

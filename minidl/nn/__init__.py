@@ -6,7 +6,10 @@ in `minidl.ops`. Images are (N, H, W, C), features are the last axis.
 
 from typing import TYPE_CHECKING
 
-from . import init
+from . import (
+    init,
+    methods,  # noqa: F401  (puts them on Layer)
+)
 from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .container import Identity, Lambda, LayerList, Sequential
 from .conv import Conv, ConvTranspose

@@ -1,4 +1,5 @@
-"""Layer: what every layer can do. The layers themselves are in the other files."""
+"""Layer: what every layer can do. The layers themselves are in the other files, and so is what is
+done with whole models: `methods` puts `predict` and `summary` on the class."""
 
 from __future__ import annotations
 
@@ -14,22 +15,25 @@ import numpy as np
 
 from .. import checks, hints
 from ..changes import writes
+from ..mode import mode
 from ..tracers import tracers
 from .hooks import Hook, HookHandle, after_hooks
-from .mode import mode
 from .parameter import Parameter
 from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, told_apart
 from .state import fitting
 
 if TYPE_CHECKING:
-    from .fold import FoldReport
+    from .methods import Methods  # which that module puts on the class
+else:
+    Methods = object
 
 Self = TypeVar("Self", bound="Layer")
 _OWN = frozenset(("_hooks", "_layers", "unregistered"))     # attributes that are no registry
 _set = object.__setattr__
 
 
-class Layer(hints.Explained):
+@hints.with_names(hints.OF_LAYERS)
+class Layer(hints.Explained, Methods):
     """The base of all layers and models.
 
     A subclass makes its parts in `__init__` and computes in `forward`. Its attributes are the
@@ -62,7 +66,6 @@ class Layer(hints.Explained):
     """
 
     frozen: bool = False        # a class attribute, so that __init__ need not be called
-    fold_report: FoldReport     # of a copy that nn.fold made
 
     def __init__(self) -> None:
         pass
@@ -79,7 +82,7 @@ class Layer(hints.Explained):
         held = self.__dict__.get(name)
         if (type(held) not in PLAIN and type(held) is not type(value)
                 and not isinstance(value, (Parameter, Layer))):
-            refuse_over(f"{type(self).__name__}.{name}", held, value)
+            refuse_over(f"{type(self).__name__}.{name}", held, value, Layer)
         _set(self, name, value)
 
     @cached_property
@@ -111,13 +114,13 @@ class Layer(hints.Explained):
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if tracers and (tracer := tracers.get(get_ident())) is not None:
-            return tracer.call(self, inputs, options)
+            return tracer.call(self, self._run, inputs, options)
         output = self.forward(*inputs, **options)
         return after_hooks(self, inputs, output) if self.__dict__.get("_hooks") else output
 
-    if not TYPE_CHECKING:
-        def __getattr__(self, name):
-            return hints.attribute(self, name, hints.OF_LAYERS)
+    def _run(self, *inputs: Any, **options: Any) -> Any:
+        """What a call is but for the trace of it."""
+        return after_hooks(self, inputs, self.forward(*inputs, **options))
 
     # --------------------------------------------------------------------------- what is inside
 
@@ -327,45 +330,9 @@ class Layer(hints.Explained):
         hooks[handle] = hook
         return handle
 
-    def predict(self, x: Any, batch_size: int = 256) -> np.ndarray:
-        """Outputs for all of x, in eval mode, without a graph, batch by batch: a NumPy array.
-
-        x is an array or tensor whose first axis counts examples, or a tuple of several inputs of a
-        model; uint8 images are divided by 255, as a DataLoader does. Or it is a data set, a
-        DataLoader or any iterable of batches, of which the first entry, the images, goes in; the
-        outputs are in the order of the data set.
-
-        The mode holds for the calling thread alone: several threads may use one model at once.
-        ValueError for a loader that shuffles or leaves items out, or inputs of several lengths.
-        """
-        from .predict import predict
-
-        return predict(self, x, batch_size)
-
     def _dtype(self) -> np.dtype:
         """The dtype that the layer computes in: that of its first parameter."""
         return next((p.dtype for p in self.parameters()), np.dtype(np.float32))
-
-    def summary(self, input_shape: Any = None, example: Any = None) -> str:
-        """A table of the layers with their output shapes and parameters, for one example.
-
-        `input_shape` is that of one example, without the batch axis: (28, 28, 1); a tuple of such
-        tuples for a model of several inputs. Zeros of that shape go through the model, integers
-        where it refuses floats. `example` is a batch as the model takes it, an array or a tuple of
-        several inputs, of any dtype, for other models. Without both no output shapes are shown.
-        Of several outputs the first is shown.
-
-        >>> print(nn.Sequential(nn.Embedding(10, 4), nn.Flatten()).summary((7,)))
-        layer  kind       output  parameters
-        ------------------------------------
-        0      Embedding  (7, 4)          40
-        1      Flatten    (28,)            0
-        ------------------------------------
-        40 parameters, 40 of them trained
-        """
-        from .summary import summarize
-
-        return summarize(self, input_shape, example)
 
     def extra_repr(self) -> str:
         """What stands in the parentheses of a layer's repr; subclasses define it."""

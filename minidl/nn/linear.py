@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import checks, ops
+from .. import checks
 from ..ops.common import float_tensor
+from ..ops.linalg import linear
 from ..tensor import Tensor
 from . import init
 from .layer import Layer
@@ -50,8 +51,7 @@ class Dense(Weighted):
             hint = ": flatten the images first" if len(x.shape) > 2 else ""
             raise ValueError(f"Dense expected {self.in_features} features on the last axis, "
                              f"got {x.shape}{hint}")
-        y = ops.matmul(x, self.effective_weight())
-        return y if self.bias is None else ops.add(y, self.bias)
+        return linear(x, self.effective_weight(), self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

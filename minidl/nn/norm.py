@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import checks, ops
+from ..mode import mode
 from ..ops.common import float_tensor, warn
 from ..ops.norm_parts import checked_mask, values_of_parts
 from ..tensor import Tensor
 from . import init
-from .mode import mode
 from .parameter import Parameter
 from .population import Tracking, checked_momentum
 
@@ -142,7 +142,7 @@ class BatchNorm(Tracking):
 
     def forward(self, x: Any, mask: Any = None) -> Tensor:
         x = float_tensor(x, "BatchNorm")
-        if x.ndim < 2 or x.shape[-1] != self.features:
+        if len(x._shape) < 2 or x._shape[-1] != self.features:
             raise ValueError(f"BatchNorm expected (..., {self.features}) with at least two axes, "
                              f"got {x.shape}")
         if mask is not None:

@@ -62,17 +62,15 @@ def replaced(value: Any, f: Callable[[Any], Any], around: tuple[int, ...] = ()) 
     return value
 
 
-def refuse_over(where: str, held: Any, value: Any) -> None:
+def refuse_over(where: str, held: Any, value: Any, layer: type) -> None:
     """TypeError where an attribute would silently cease to be a part: what is neither a parameter
-    nor a layer, over one that is held."""
-    from .layer import Layer
-
+    nor a `layer` (the class), over one that is held."""
     array = isinstance(value, (np.ndarray, Tensor))
     name, given = where.rpartition(".")[2], type(value).__name__
     if isinstance(held, Parameter) and value is not None:
         raise TypeError(f"{where} is a Parameter, and a {given} in its place would not learn: "
                         f"write {name}.data = ... for new values, or {name} = nn.Parameter(...)")
-    if isinstance(held, Layer) and array:
+    if isinstance(held, layer) and array:
         raise TypeError(f"{where} is a layer ({type(held).__name__}), whose parameters would get "
                         f"lost with a {given} in its place: set {name} to None first, if that is "
                         f"meant")

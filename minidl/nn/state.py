@@ -66,15 +66,13 @@ def fitting(layer: Layer, state: Any, strict: bool) -> dict[str, np.ndarray]:
 
 def _by_first_names(layer: Layer, given: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """A state by the first names of layers: files may name a layer for each place it stands in."""
-    from .layer import Layer
-
     layers = list(layer.named_layers())
     first = {id(inner): name for name, inner in layers}
     others = {}
     for name, inner in layers:
         for attribute, child in inner._items():
             place = f"{name}.{attribute}" if name else attribute
-            if isinstance(child, Layer) and first[id(child)] != place:
+            if first.get(id(child), place) != place:     # a layer: those alone have a first name
                 others[place] = first[id(child)]
     found = {name: value for name, value in given.items() if name in own}
     for name, value in given.items():

@@ -6,6 +6,7 @@ layers.
 """
 
 from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from .batch_norm import batch_norm
 from .conv import conv
 from .conv_transpose import conv_transpose
 from .create import (
@@ -52,7 +53,6 @@ from .math import (
     sqrt,
     subtract,
 )
-from .norm import batch_norm
 from .pool import avg_pool, global_avg_pool, max_pool
 from .random import dropout
 from .reduce import argmax, argmin, max, mean, min, std, sum, var
@@ -72,15 +72,6 @@ from .shape import (
     transpose,
 )
 from .weight import weight_norm, weight_standardization
-
-# Operations of one tensor, which are its methods too.
-METHODS = frozenset([
-    "abs", "all", "any", "argmax", "argmin", "avg_pool", "broadcast_to", "clip", "dropout", "elu",
-    "exp", "expand_dims", "flatten", "flip", "gelu", "global_avg_pool", "leaky_relu", "log",
-    "log_softmax", "logsumexp", "max", "max_pool", "maximum", "mean", "min", "minimum", "one_hot",
-    "pad", "relu", "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze", "std",
-    "sum", "tanh", "var",
-])
 
 __all__ = [
     "abs", "accuracy", "add", "all", "any", "arange", "argmax", "argmin", "astype", "avg_pool",

@@ -44,7 +44,7 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
 def float_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     """x as a float32 or float64 tensor; anything else is a TypeError."""
     t = x if isinstance(x, Tensor) else as_tensor(x, where, name)
-    if t.dtype.char not in "fd":
+    if t._dtype.char not in "fd":
         hint = "images of bytes are divided by 255, x.astype(np.float32) / 255, as predict and " \
             "DataLoader do" if t.dtype == np.uint8 and t.ndim > 1 else "convert it with astype"
         raise TypeError(f"{where}: {name} must be float32 or float64, got {t.dtype}; {hint}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import checks, kernels
+from ..kernels.choose import Padding, conv_algorithm, reading_family
 from ..lazy import NOTHING, Epilogue, Lazy, computed
 from ..settings import get_precision
 from ..tensor import Tensor
@@ -16,9 +17,6 @@ from .common import float_tensor, same_float
 from .inference import read_only, winograd_weights
 from .norm import BatchNorm
 from .operation import Producer
-
-IMAGE_VALUES = 128 * 1024       # 512 KB
-Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Conv(Producer):
@@ -52,22 +50,18 @@ class Conv(Producer):
     def extend(self, x: Lazy, weight: np.ndarray, bias: np.ndarray | None,
                stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
                groups: int) -> Any:
-        if bias is not None or not reads_through(x):
+        if bias is not None or x.source is None or x.epilogue.residual is not None:
+            return None
+        family = reading_family(x.shape, x.dtype, weight.shape, stride, padding, groups)
+        if family is None or x.epilogue.pool:
             return None
         self._choose(x, weight, stride, padding, dilation, groups)
-        if pointwise_fits(x, weight, stride, padding, groups):
-            self.reader = "pointwise", ()
-        # One image of it has to stay in cache.
-        elif self.algorithm == "depthwise" and math.prod(x.shape[1:]) <= IMAGE_VALUES:
-            self.reader = "depthwise", self.geometry
-        else:
-            return None
         self.through = x
+        self.reader = family, self.geometry if family == "depthwise" else ()
         values, factors = x.source
         # A normalization in training is likely to follow, and needs the statistics of y.
         stats = True in self.needs_grad
-        family, geometry = self.reader
-        y = getattr(kernels, f"{family}_conv")(values, weight, *geometry, factors=factors,
+        y = getattr(kernels, f"{family}_conv")(values, weight, *self.reader[1], factors=factors,
                                                relu=x.epilogue.relu, stats=stats)
         if stats:
             y, mean, var = y
@@ -79,12 +73,11 @@ class Conv(Producer):
         """The algorithm, and what its kernels take; and what all backwards need."""
         self.weight = weight if self.needs_grad[0] else None
         self.shape, self.window = x.shape, weight.shape[:2]
-        if winograd_pays(x, weight, stride, dilation, groups):
-            self.algorithm, self.geometry = "winograd", (padding,)
-        elif depthwise_fits(x, weight, groups):
-            self.algorithm, self.geometry = "depthwise", (stride, padding, dilation)
-        else:
-            self.algorithm, self.geometry = "direct", (stride, padding, dilation, groups)
+        self.algorithm = conv_algorithm(x.shape, x.dtype, weight.shape, stride, dilation, groups,
+                                        get_precision())
+        self.geometry = ((stride, padding, dilation, groups) if self.algorithm == "direct" else
+                         (padding,) if self.algorithm == "winograd" else
+                         (stride, padding, dilation))
 
     def _run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, epilogue: Epilogue,
              constant: bool = False) -> np.ndarray:
@@ -153,43 +146,6 @@ class Conv(Producer):
         return kernel(x, dy, self.window, *self.geometry)
 
 
-def winograd_pays(x: np.ndarray | Lazy, weight: np.ndarray, stride: tuple[int, int],
-                  dilation: tuple[int, int], groups: int) -> bool:
-    """Whether a convolution, and its gradients, go by Winograd's F(4x4, 3x3) (Lavin & Gray 2016).
-
-    For float32, 3x3 kernels with stride and dilation 1, one group, and channels in multiples of
-    16: there it takes a third to two thirds of the direct kernel's time, with errors of a few
-    1e-6 of the largest value. Not for images of less than one tile of 4x4, where most of it
-    would be padding, and not with set_precision("high").
-    """
-    return (x.dtype == np.float32 and weight.shape[:2] == (3, 3) and groups == 1
-            and stride == (1, 1) and dilation == (1, 1)
-            and weight.shape[2] % 16 == 0 and weight.shape[3] % 16 == 0
-            and x.shape[1] >= 4 and x.shape[2] >= 4 and get_precision() == "default")
-
-
-def depthwise_fits(x: np.ndarray | Lazy, weight: np.ndarray, groups: int) -> bool:
-    """Whether a convolution has a kernel for every channel that `kernels.depthwise_conv` takes."""
-    kh, kw, _, channels = weight.shape
-    return (x.dtype == np.float32 and groups == channels == x.shape[3] and channels % 16 == 0
-            and kh * kw <= 64)
-
-
-def pointwise_fits(x: Lazy, weight: np.ndarray, stride: tuple[int, int],
-                   padding: Padding, groups: int) -> bool:
-    """Whether a convolution of a normalization is a product of pixels and weights that
-    `kernels.pointwise_conv` takes; of an array, the direct kernel is as fast."""
-    return (x.dtype == np.float32 and weight.shape[:2] == (1, 1)
-            and stride == (1, 1) and padding == ((0, 0), (0, 0)) and groups == 1
-            and weight.shape[2] % 16 == 0 and weight.shape[3] % 16 == 0)
-
-
-def reads_through(x: Lazy) -> bool:
-    """Whether kernels that normalize what they read can read through a Lazy."""
-    return (x.source is not None and x.epilogue.residual is None and not x.epilogue.pool
-            and x.shape[0] > 0)
-
-
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
          dilation: Any = 1, groups: int = 1) -> Tensor:
     """Convolve images x (N, H, W, C_in) with weight (KH, KW, C_in / groups, C_out), plus bias
@@ -212,21 +168,19 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
             [2., 2., 1.]])
     """
     x, weight, b, groups = checked_operands("conv", x, weight, bias, groups)
-    images, (kh, kw) = x.shape, weight.shape[:2]
-    s, d = checks.pair(stride, "conv", "stride", 1), checks.pair(dilation, "conv", "dilation", 1)
-    p = resolve_padding(padding, images[1:3], (kh, kw), s, d)
-    for name, size, (before, after), extent in (
-            ("height", images[1], p[0], d[0] * (kh - 1) + 1),
-            ("width", images[2], p[1], d[1] * (kw - 1) + 1)):
-        if size + before + after < extent:
-            raise ValueError(f"conv: the {name} of x {images} with padding {(before, after)} is "
-                             f"smaller than the kernel's {extent}")
+    s = checks.pair(stride, "conv", "stride", 1)
+    d = checks.pair(dilation, "conv", "dilation", 1)
+    if not isinstance(padding, str):
+        padding = checks.pair(padding, "conv", "padding", 0)
+    p = resolve_padding(padding, x._shape, weight._shape[:2], s, d)
     return Conv.apply(x, weight, b, stride=s, padding=p, dilation=d, groups=groups)
 
 
 def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any
                      ) -> tuple[Tensor, Tensor, Tensor | None, int]:
     """Images, weight and bias as tensors that fit each other, and groups as an int."""
+    if _fit(x, weight, bias, groups):
+        return x, weight, bias, groups
     x, weight = float_tensor(x, where), float_tensor(weight, where, "weight")
     b = None if bias is None else float_tensor(bias, where, "bias")
     if weight.dtype is not x.dtype or b is not None:
@@ -251,19 +205,39 @@ def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any
     return x, weight, b, groups
 
 
-def resolve_padding(padding: Any, size: tuple[int, ...], kernel: tuple[int, int],
-                    stride: tuple[int, int], dilation: tuple[int, int]) -> Padding:
-    """Padding as ((top, bottom), (left, right))."""
-    if isinstance(padding, str):
-        if padding == "valid":
-            return (0, 0), (0, 0)
-        if padding != "same":
-            raise ValueError(f'conv: padding must be an int, a pair, "same" or "valid", '
-                             f'got {padding!r}')
-        result = []
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-            total = max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
-            result.append((total // 2, total - total // 2))
-        return result[0], result[1]
-    ph, pw = checks.pair(padding, "conv", "padding", 0)
-    return (ph, ph), (pw, pw)
+def _fit(x: Any, weight: Any, bias: Any, groups: Any) -> bool:
+    """Whether operands are as they nearly always are; if not, what is wrong is found out."""
+    if not (isinstance(x, Tensor) and isinstance(weight, Tensor) and type(groups) is int):
+        return False
+    filters, dtype = weight._shape, weight._dtype
+    return (dtype.char in "fd" and x._dtype is dtype and len(x._shape) == len(filters) == 4
+            and 0 not in filters and groups > 0 and x._shape[3] == filters[2] * groups
+            and filters[3] % groups == 0
+            and (bias is None or (isinstance(bias, Tensor) and bias._dtype is dtype
+                                  and bias._shape == filters[3:])))
+
+
+@functools.lru_cache(1024)
+def resolve_padding(padding: str | tuple[int, int], images: tuple[int, ...],
+                    kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+                    ) -> Padding:
+    """Padding as ((top, bottom), (left, right)); ValueError where a kernel is larger than what it
+    makes of the images."""
+    extent = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    if padding == "same":
+        totals = [max(0, (-(-n // s) - 1) * s + e - n)
+                  for n, e, s in zip(images[1:3], extent, stride, strict=True)]
+        (top, bottom), (left, right) = [(t // 2, t - t // 2) for t in totals]
+    elif padding == "valid":
+        top = bottom = left = right = 0
+    elif isinstance(padding, str):
+        raise ValueError(f'conv: padding must be an int, a pair, "same" or "valid", '
+                         f'got {padding!r}')
+    else:
+        (top, left), (bottom, right) = padding, padding
+    for name, size, before, after, needed in (("height", images[1], top, bottom, extent[0]),
+                                              ("width", images[2], left, right, extent[1])):
+        if size + before + after < needed:
+            raise ValueError(f"conv: the {name} of x {images} with padding {(before, after)} is "
+                             f"smaller than the kernel's {needed}")
+    return (top, bottom), (left, right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,41 @@ class MatMul(Operation):
     def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         return (kernels.matmul(dy, self.b, transpose_b=True) if self.needs_grad[0] else None,
                 kernels.matmul(self.a, dy, transpose_a=True) if self.needs_grad[1] else None)
+
+
+class Linear(Operation):
+    """y = x w + b, for rows x (..., in);  dx = dy w^T, dw = x^T dy, db = sum of dy's rows."""
+
+    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+        self.shape, self.weight = x.shape, weight
+        self.rows = rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        y = kernels.matmul(rows, weight)
+        if bias is not None:
+            kernels.add(y, bias, out=y)
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[1])
+
+    def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
+        x, weight, bias = self.needs_grad
+        dx = dw = db = None
+        if dy.ndim != 2:
+            dy = dy.reshape(len(self.rows), dy.shape[-1])
+        if x:
+            dx = kernels.matmul(dy, self.weight, transpose_b=True)
+            if len(self.shape) != 2:
+                dx = dx.reshape(self.shape)
+        if weight:
+            dw = kernels.matmul(self.rows, dy, transpose_a=True)
+        if bias:
+            db = kernels.sum(dy[None])[0]
+        return dx, dw, db
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (..., in) times weight (in, out), plus bias (out,), in one operation, as `nn.Dense` has it.
+    ValueError for shapes that do not fit, TypeError for mixed dtypes."""
+    if weight._dtype is not x._dtype or (bias is not None and bias._dtype is not x._dtype):
+        same_float("linear", x=x, weight=weight, bias=bias)
+    return Linear.apply(x, weight, bias)
 
 
 def matmul(a: Any, b: Any) -> Tensor:

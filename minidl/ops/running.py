@@ -69,23 +69,24 @@ class RunningStats:
 
     def update(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
         """Take in the statistics of a batch of `count` values a channel."""
-        if self.momentum is not None:
-            weight = self.momentum
-        else:
-            assert self.num_batches is not None
-            weight = 1.0 / (int(self.num_batches) + 1)
-        if self.num_batches is not None:
-            self.num_batches += 1
+        weight = self.momentum
+        batches = self.num_batches
+        if weight is None:
+            assert batches is not None
+            weight = 1.0 / (int(batches) + 1)
+        factor = count / (count - 1) if self.unbiased else 1.0
+        if _plain(self.mean) and _plain(self.var) and (
+                batches is None or (batches.dtype == np.int64 and batches.flags.carray)):
+            kernels.running_update(self.mean, self.var, batches, mean, var, weight, factor)
+            return
+        if batches is not None:
+            batches += 1
         if self.mean is not None:
-            _move(self.mean, mean, 1 - weight, weight)
+            self.mean[...] = (1 - weight) * self.mean + weight * mean
         if self.var is not None:
-            factor = count / (count - 1) if self.unbiased else 1.0
-            _move(self.var, var, 1 - weight, weight * factor)
+            self.var[...] = (1 - weight) * self.var + weight * factor * var
 
 
-def _move(running: np.ndarray, batch: np.ndarray, keep: float, weight: float) -> None:
-    """running becomes keep running + weight batch, in place, whatever array of floats it is."""
-    if running.dtype.char in "fd" and running.flags.carray:
-        kernels.running_average(running, batch, keep, weight)
-    else:
-        running[...] = keep * running + weight * batch
+def _plain(running: np.ndarray | None) -> bool:
+    """Whether it is an array that kernels take."""
+    return running is not None and running.dtype.char in "fd" and running.flags.carray

@@ -36,7 +36,7 @@ class Reshape(Operation):
 
 
 class Detach(NoGradient):
-    """y = x (the same memory), outside the graph."""
+    """y = x (the same memory), outside the graph: what `Tensor.detach` is in a trace."""
 
     returns_view = True
 
@@ -150,11 +150,6 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
         return Reshape.apply(t, shape=dims)
     except (ValueError, OverflowError):
         raise ValueError(f"reshape: shape {t.shape} does not fit into {dims}") from None
-
-
-def detach(x: Tensor) -> Tensor:
-    """What `Tensor.detach` gives."""
-    return Detach.apply(x)
 
 
 @for_newcomers

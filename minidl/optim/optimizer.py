@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -18,6 +18,7 @@ from ..tensor import Tensor
 MEMBERS = "a list of parameters, or of groups"
 
 
+@hints.with_names(hints.OF_OPTIMIZERS)
 class Optimizer(hints.Explained):
     """The base of optimizers.
 
@@ -102,10 +103,6 @@ class Optimizer(hints.Explained):
         checks.not_negative(value, type(self).__name__, "lr")
         for group in self.groups:
             group["lr"] = value
-
-    if not TYPE_CHECKING:
-        def __getattr__(self, name):
-            return hints.attribute(self, name, hints.OF_OPTIMIZERS)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

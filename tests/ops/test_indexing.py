@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, basic_indices, integer_array_indices
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of, uniform
+from tests.harness import case, checks_of, errors_of, read_only, uniform
 
 ROWS = np.array([2, 0, 2])
 COLUMNS = np.array([[1, -1, 1]])
@@ -103,9 +103,14 @@ def test_a_comparison_as_index():
 def test_the_result_is_a_copy():
     x = md.tensor(uniform(3, 4))
     before = x.data.copy()
-    x[1].data[...] = 7
-    x[1:].data[...] = 7
+    for part in (x[1], x[1:]):
+        with read_only():
+            part.data[...] = 7
+        assert not np.shares_memory(part.data, x.data)
     np.testing.assert_array_equal(x.data, before)
+    taken = x[1:]
+    x.data[...] = 7
+    np.testing.assert_array_equal(taken.data, before[1:])
 
 
 def test_no_assignment_by_index():

@@ -1,4 +1,4 @@
-"""batch_norm: values, gradients, running statistics. When it is computed: test_deferred."""
+"""batch_norm: values, gradients, running statistics. When it is computed: test_lazy."""
 
 import numpy as np
 import pytest

@@ -105,7 +105,7 @@ def test_shapes_do_not_compute_what_waits():
     y = md.batch_norm(md.tensor(A) * 1, None, None, training=True)
     assert np.shape(y) == (3, 4)
     assert (np.ndim(y), np.size(y)) == (2, 12)
-    assert y._deferred is not None
+    assert y._lazy is not None
 
 
 def test_numpys_own_checks_take_tensors():

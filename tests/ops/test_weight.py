@@ -123,4 +123,4 @@ def test_the_result_is_an_array_at_once():
     """Kernels of convolutions read weights, never what is still to be computed."""
     v = md.tensor(uniform(1, 1, 16, 16), requires_grad=True)
     for w in (md.weight_standardization(v), md.weight_norm(v, md.ones(16))):
-        assert w._deferred is None
+        assert w._lazy is None

@@ -29,9 +29,13 @@ def batch_norm_factors(mean, var, gamma, beta, eps, dtype):
     return np.stack([mean_hi, scale, shift, rstd, mean_lo]).astype(dtype)
 
 
-def running_average(running, batch, keep, weight):
-    """running (C,) becomes keep running + weight batch, for batch (C,) of float64."""
-    running[...] = keep * running + weight * batch
+def running_update(running_mean, running_var, num_batches, mean, var, weight, factor):
+    """running becomes (1 - weight) running + weight batch, in place, the batch's variance times
+    `factor`; mean and var (C,) are float64. num_batches () of int64, or None, counts one more."""
+    if num_batches is not None:
+        num_batches += 1
+    running_mean[...] = (1 - weight) * running_mean + weight * mean
+    running_var[...] = (1 - weight) * running_var + weight * factor * var
 
 
 def batch_norm_apply(x, factors, shortcut=None, relu=False, out=None, threads=0):

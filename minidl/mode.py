@@ -13,10 +13,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..grad_mode import no_grad
+from .grad_mode import no_grad
 
 if TYPE_CHECKING:
-    from .layer import Layer
+    from .nn.layer import Layer
 
 
 class _Mode(threading.local):

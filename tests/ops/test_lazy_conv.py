@@ -1,6 +1,6 @@
 """Convolutions between normalizations take part in them: fewer passes, the same values.
 
-Who else uses what stands between, or writes to it: test_deferred_conv_uses.
+Who else uses what stands between, or writes to it: test_lazy_conv_uses.
 """
 
 import copy

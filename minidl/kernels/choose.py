@@ -1,0 +1,68 @@
+"""Which algorithm computes a convolution, by its shapes; measurements: docs/performance.md.
+
+Shapes are those of images (N, H, W, C_in) and weights (KH, KW, C_in / groups, C_out); padding is
+((top, bottom), (left, right)).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
+
+IMAGE_VALUES = 128 * 1024       # of an image that a depthwise kernel normalizes in cache: 512 KB
+
+
+@functools.lru_cache(1024)
+def conv_algorithm(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ...], stride: Pair,
+                   dilation: Pair, groups: int, precision: str) -> str:
+    """"winograd", "depthwise" or "direct", for the convolution and both of its gradients."""
+    if winograd_pays(shape, dtype, weight, stride, dilation, groups, precision):
+        return "winograd"
+    return "depthwise" if depthwise_fits(shape, dtype, weight, groups) else "direct"
+
+
+def winograd_pays(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ...], stride: Pair,
+                  dilation: Pair, groups: int, precision: str) -> bool:
+    """Whether a convolution goes by Winograd's F(4x4, 3x3) (Lavin & Gray 2016).
+
+    For float32, 3x3 kernels with stride and dilation 1, one group, and channels in multiples of
+    16: there it takes a third to two thirds of the direct kernel's time, with errors of a few
+    1e-6 of the largest value. Not for images of less than one tile of 4x4, where most of it
+    would be padding, and not with set_precision("high").
+    """
+    return (dtype == np.float32 and weight[:2] == (3, 3) and groups == 1
+            and stride == (1, 1) and dilation == (1, 1)
+            and weight[2] % 16 == 0 and weight[3] % 16 == 0
+            and shape[1] >= 4 and shape[2] >= 4 and precision == "default")
+
+
+def depthwise_fits(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ...], groups: int
+                   ) -> bool:
+    """Whether a convolution has a kernel for every channel that `kernels.depthwise_conv` takes."""
+    kh, kw, _, channels = weight
+    return (dtype == np.float32 and groups == channels == shape[3] and channels % 16 == 0
+            and kh * kw <= 64)
+
+
+def reading_family(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ...], stride: Pair,
+                   padding: Padding, groups: int) -> str | None:
+    """The family of kernels, "pointwise" or "depthwise", in which a convolution normalizes what it
+    reads; None where it is better to normalize before.
+
+    1x1 kernels are products of pixels and weights: of a normalized array the direct kernel is as
+    fast. A depthwise kernel needs one image in cache.
+    """
+    if shape[0] == 0:
+        return None
+    if (dtype == np.float32 and weight[:2] == (1, 1) and stride == (1, 1)
+            and padding == ((0, 0), (0, 0)) and groups == 1
+            and weight[2] % 16 == 0 and weight[3] % 16 == 0):
+        return "pointwise"
+    if depthwise_fits(shape, dtype, weight, groups) and math.prod(shape[1:]) <= IMAGE_VALUES:
+        return "depthwise"
+    return None

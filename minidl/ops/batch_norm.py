@@ -1,0 +1,173 @@
+"""batch_norm, the function that users call: checks, statistics, and the Function that computes it.
+
+Formulas and gradients are in `norm`, virtual batches and masks in `norm_parts`, the running
+statistics in `running`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import checks, kernels
+from ..storage import RESULT
+from ..tensor import Tensor
+from .common import float_tensor, same_float
+from .norm import BatchNorm
+from .norm_parts import batch_norm_in_parts
+from .running import Limits, RunningStats, check_limits
+
+
+def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
+               running_var: np.ndarray | None = None, training: bool = False,
+               momentum: float | None = 0.1, eps: float = 1e-5, *, mask: Any = None,
+               ghost_batch: int | None = None, unbiased: bool = True,
+               renorm: Limits | None = None,
+               num_batches: np.ndarray | None = None) -> Tensor:
+    """Normalize x (..., C) over all axes but the last (Ioffe & Szegedy 2015):
+
+        y = gamma (x - mean) / sqrt(var + eps) + beta
+
+    In training, with the mean and the biased variance of the batch, which also move the running
+    statistics (NumPy arrays (C,), updated in place, either may be None): running = (1 - momentum)
+    running + momentum batch, the variance times M / (M - 1) for M values a channel (unless
+    `unbiased` is False). Otherwise with the running statistics. gamma and beta (C,) may be None.
+    NaN stays in its channel. `num_batches`, an integer array (), counts the batches; with it
+    `momentum` may be None, the plain average of all batches so far.
+
+    `mask`, booleans (...): only positions where it is True count; elsewhere y is 0 and no gradient
+    reaches x, whatever x is there. A batch without any leaves the running statistics alone.
+    `ghost_batch`: in training each run of so many images (entries of the first axis; the last run
+    may be shorter) is a batch of its own (Hoffer et al. 2017). `renorm` = (r_max, d_max): in
+    training y = gamma (xhat r + d) + beta, with r and d (constants in the backward) that turn
+    batch statistics into running ones as far as these limits let them (Ioffe 2017); it may also be
+    a function that gives them for each batch, or virtual one, from `num_batches` before it.
+
+    ValueError for shapes that do not fit, if a channel has one value only in training, or no value,
+    and if running statistics are missing where they are needed; TypeError for mixed dtypes, and
+    a mask that is not boolean.
+
+    >>> x = md.tensor([[1., 10.], [3., 30.]])
+    >>> md.batch_norm(x, None, None, training=True, eps=0)
+    tensor([[-1., -1.],
+            [ 1.,  1.]])
+    >>> md.batch_norm(x, None, None, np.array([1., 10.]), np.array([4., 100.]), eps=0)
+    tensor([[0., 0.],
+            [1., 2.]])
+    >>> x = md.tensor([[1.], [3.], [np.nan]])
+    >>> md.batch_norm(x, None, None, training=True, eps=0, mask=[True, True, False]).data.ravel()
+    array([-1.,  1.,  0.], dtype=float32)
+    """
+    x = float_tensor(x, "batch_norm")
+    if gamma is not None:
+        gamma = float_tensor(gamma, "batch_norm", "gamma")
+    if beta is not None:
+        beta = float_tensor(beta, "batch_norm", "beta")
+    if ghost_batch is not None:
+        ghost_batch = checks.size(ghost_batch, "batch_norm", "ghost_batch")
+    running = RunningStats(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
+    if mask is not None or not _fits(x, gamma, beta, running, training):
+        _check(x, gamma, beta, running_mean, running_var, training, eps, momentum,
+               2 if mask is None else 0)
+        if training:
+            _check_running(running)
+    if mask is not None or (training and ghost_batch is not None and ghost_batch < len(x)):
+        return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
+    # Unless another array has been assigned to x.data.
+    summed = x._node.statistics if x._node is not None and x._access == RESULT else None
+    if not training:        # given statistics are inputs: a trace names them
+        return BatchNorm.apply(x, gamma, beta, running_mean, running_var, eps=eps, training=False,
+                               **({} if summed is None else {"summed": True}))
+    mean, var = summed or kernels.batch_stats(x._values())
+    correction = running.correction(mean, var)
+    running.update(mean, var, x.size // x.shape[-1])
+    return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training,
+                           correction=correction, summed=summed is not None)
+
+
+def _check_running(running: RunningStats) -> None:
+    """What renormalization and a plain average need."""
+    count = running.num_batches
+    if count is not None and not (isinstance(count, np.ndarray) and count.shape == ()
+                                  and count.dtype.kind in "iu"):
+        raise TypeError(f"batch_norm: num_batches must be a NumPy array () of an integer, which "
+                        f"training updates in place, got {type(count).__name__} of "
+                        f"{getattr(count, 'dtype', 'no dtype')} {getattr(count, 'shape', '')}")
+    if running.momentum is None and running.num_batches is None:
+        raise ValueError("batch_norm: momentum=None, the average of all batches, needs num_batches")
+    if running.renorm is not None:
+        if running.mean is None or running.var is None:
+            raise ValueError("batch_norm: renorm needs running_mean and running_var")
+        if not callable(running.renorm):
+            check_limits(running.renorm)
+        elif running.num_batches is None:
+            raise ValueError("batch_norm: a function as renorm needs num_batches")
+
+
+def _fits(x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: RunningStats,
+          training: bool) -> bool:
+    """Whether all is as it nearly always is; if not, `_check` finds out what is wrong, if anything.
+    """
+    shape, dtype, mean, var, eps = x._shape, x._dtype, running.mean, running.var, running.eps
+    channels, batches = shape[-1:], running.num_batches
+    return (len(shape) > 1 and running.renorm is None and (batches is None or (
+                type(batches) is np.ndarray and batches.shape == () and batches.dtype.kind == "i"))
+            and channels != (0,) and type(eps) is float and eps >= 0
+            and type(running.momentum) is float
+            and (gamma is None or (gamma._shape == channels and gamma._dtype is dtype))
+            and (beta is None or (beta._shape == channels and beta._dtype is dtype))
+            and type(mean) is type(var) is np.ndarray and mean.shape == var.shape == channels
+            and mean.dtype.char in "fd" and var.dtype.char in "fd"
+            and (training is False or (
+                training is True and mean.flags.writeable and var.flags.writeable
+                and x.size >= 2 * channels[0])))
+
+
+def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
+           running_mean: np.ndarray | None, running_var: np.ndarray | None, training: bool,
+           eps: float, momentum: float | None, least: int) -> None:
+    """`least`: values that a channel needs in training."""
+    shape, dtype = x.shape, x.dtype
+    if training is not True:
+        checks.flag(training, "batch_norm", "training")
+    if len(shape) < 2:
+        raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
+                         f"got shape {shape}")
+    channels = shape[-1:]
+    if channels == (0,) and least == 0:
+        raise ValueError(f"batch_norm: x {shape} has no channels for a mask to be of")
+    for name, value in (("gamma", gamma), ("beta", beta)):
+        if value is not None and (value.shape != channels or value.dtype is not dtype):
+            same_float("batch_norm", x=x, gamma=gamma, beta=beta)
+            if value.shape != channels:
+                raise _wrong_length(name, value, x)
+    for name, stat in (("running_mean", running_mean), ("running_var", running_var)):
+        if stat is None:
+            if not training:
+                raise ValueError(
+                    "batch_norm: running_mean and running_var are needed unless training")
+            continue
+        if not isinstance(stat, np.ndarray) or stat.dtype.kind != "f":
+            raise TypeError(f"batch_norm: {name} must be a NumPy array of floats, which training "
+                            f"updates in place, got {type(stat).__name__} of "
+                            f"{getattr(stat, 'dtype', 'no dtype')}")
+        if stat.shape != channels:
+            raise _wrong_length(name, stat, x)
+        if training and not stat.flags.writeable:
+            raise ValueError(f"batch_norm: {name} is read-only, but training updates it in place")
+    if type(eps) is not float or not eps >= 0:
+        checks.not_negative(eps, "batch_norm", "eps")
+    if momentum is not None and type(momentum) is not float:
+        checks.real(momentum, "batch_norm", "momentum")
+    values = x.size // shape[-1] if shape[-1] else 0
+    if training and values < least:
+        raise ValueError(
+            f"batch_norm: x of shape {shape} has {values} value(s) a channel; in training at "
+            f"least 2 are needed for a variance: use a larger batch (or drop_last=True in the "
+            f"loader), or normalize with running statistics, as after eval()")
+
+
+def _wrong_length(name: str, value: Any, x: Tensor) -> ValueError:
+    return ValueError(f"batch_norm: {name} must have shape ({x.shape[-1]},) for x "
+                      f"{x.shape}, got {value.shape}")
