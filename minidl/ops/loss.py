@@ -294,7 +294,7 @@ def class_indices(labels: np.ndarray, classes: int, ignore_index: int | None, wh
     is no class."""
     flat = labels.reshape(-1).astype(np.int64)
     ignored = flat == ignore_index if ignore_index is not None else None
-    wrong = (flat < 0) | (flat >= classes)
+    wrong = flat.view(np.uint64) >= classes     # negative ones are large as unsigned ones
     if ignored is not None:
         wrong &= ~ignored
     if wrong.any():
