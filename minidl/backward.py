@@ -81,7 +81,7 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
         if grads is not None:
             if captured:
                 _capture(node, grads, captured)
-            inputs = node._inputs
+            inputs: Sequence[Tensor | None] = _inputs(node)
             chain = node._chain
             try:
                 if chain and _alone(chain, uses, captured):
@@ -96,8 +96,6 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                         results = node.backward(*given)
                     else:
                         results = _checked(node, inputs, node.backward(*_read_only(given)))
-                if inputs is None:
-                    raise RuntimeError(USED)
                 if type(results) is not tuple:
                     results = (results,)
                 _hand_on(inputs, results, given, slots, leaves)
@@ -179,19 +177,16 @@ def _read_only(given: Sequence[np.ndarray]) -> list[np.ndarray]:
     return views
 
 
-def _checked(node: Function, inputs: tuple[Tensor | None, ...] | None, results: Any
-             ) -> tuple[Any, ...]:
+def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> tuple[Any, ...]:
     """What a user's backward has returned, as arrays that fit its inputs; of leaves as copies,
     since it may keep what it returns."""
-    if inputs is None:
-        raise RuntimeError(USED)
     if not isinstance(results, tuple):
         several = isinstance(results, list) and len(inputs) > 1
         results = tuple(results) if several else (results,)
     if len(results) != len(inputs):
         raise RuntimeError(f"{type(node).__name__}.backward returned {len(results)} gradients "
                            f"for {len(inputs)} inputs")
-    arrays = []
+    arrays: list[np.ndarray | None] = []
     for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
         if t is None or g is None:
             arrays.append(None)
