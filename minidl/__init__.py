@@ -24,6 +24,8 @@ from .settings import (
     set_precision,
     show_versions,
 )
+from .traced import Graph, Node, Value
+from .tracing import trace
 from .version import __version__ as __version__
 
 if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
@@ -32,7 +34,7 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
     __getattr__ = hints.attributes_of(__name__, hints.FUNCTIONS)
 
 __all__ = [
-    "Function", "Tensor", "data", "empty_cache", "get_num_threads", "grad", "gradcheck", "load",
-    "manual_seed", "models", "nn", "no_grad", "ops", "optim", "save", "set_num_threads",
-    "set_precision", "show_versions", "use_backend", *ops.__all__,
+    "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
+    "grad", "gradcheck", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "save",
+    "set_num_threads", "set_precision", "show_versions", "trace", "use_backend", *ops.__all__,
 ]

@@ -18,6 +18,7 @@ from .grad_mode import is_recording
 from .lazy import Lazy
 from .storage import FRESH, LENT, OPEN, RESULT
 from .tensor import Tensor
+from .tracers import applied, tracers
 
 _new = object.__new__
 
@@ -135,6 +136,8 @@ class Function:
                 if t._dtype.kind == "f":
                     t._requires_grad = True
                     t._node = node
+            if tracers:
+                applied(cls, inputs, options, (t,))
             return t
         made = tuple([_output(r, node, inputs) for r in result])
         if recorded:
@@ -144,6 +147,8 @@ class Function:
                     t._requires_grad = True
                     t._node = node
                     t._slot = slot
+        if tracers:
+            applied(cls, inputs, options, made)
         return made
 
 

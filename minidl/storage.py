@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .tracers import reads, tracers
+
 if TYPE_CHECKING:
     from .changes import Written
     from .lazy import Lazy
@@ -53,7 +55,7 @@ class Storage:
         dtype."""
         if self._access != OPEN:
             self._open()
-        return self._values()
+        return self._taken()
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -91,6 +93,12 @@ class Storage:
                 array = self._array
             assert array is not None
         return array
+
+    def _taken(self) -> np.ndarray:
+        """The values for Python, outside of what operations see: a tracer is told."""
+        if tracers:
+            reads(self)
+        return self._values()
 
     @property
     def ndim(self) -> int:

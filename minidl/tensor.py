@@ -82,7 +82,7 @@ class Tensor(Storage, Methods):
         """
         if self.size != 1:
             raise ValueError(f"item: needs a tensor with one element, got shape {self.shape}")
-        return self._values().item()
+        return self._taken().item()
 
     def __float__(self) -> float:
         return float(self.item())
@@ -136,7 +136,7 @@ class Tensor(Storage, Methods):
             raise TypeError("a tensor inside a graph cannot be copied or pickled; "
                             "detach() it first")
         self._open()        # a shallow copy shares the array
-        return _rebuild, (type(self), self._values(), self._requires_grad,
+        return _rebuild, (type(self), self._taken(), self._requires_grad,
                           self.__dict__ if hasattr(self, "__dict__") else {})
 
     # ---------------------------------------------------------------------------- the gradient
@@ -170,7 +170,6 @@ class Tensor(Storage, Methods):
                                  f"the gradient {value.dtype} {value.shape}")
         self._grad = value
 
-
     def retain_grad(self) -> None:
         """Keep this tensor's gradient in `.grad` too, though it is not a leaf. RuntimeError if it
         does not require one, or backward has used its graph.
@@ -181,10 +180,6 @@ class Tensor(Storage, Methods):
             if self._node._inputs is None:
                 raise RuntimeError("retain_grad: backward has already used this graph")
             self._node._retained = {**(self._node._retained or {}), self._slot: weakref.ref(self)}
-
-    def detach(self) -> Tensor:
-        """A tensor of the same values (shared memory), outside the graph."""
-        return Tensor(self.data)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("a tensor is not assigned by index: write to its .data array, "

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ..grad_mode import no_grad
 from ..ops.common import warn
-from ..tensor import Tensor
-from .container import Identity
-from .fold_trace import Pairs, neighbours, traced, values_in
+from ..traced import Call, Value
+from ..tracing import trace
+from .container import Identity, Sequential
+from .conv import Conv, ConvTranspose
 from .layer import Layer
-from .linear import Weighted
+from .linear import Dense, Weighted
 from .norm import BatchNorm
 from .parameter import Parameter
-from .predict import model_input
 from .registry import replaced
 
-# How far outputs for the example may move: of their maximum, and at least. Where the model runs in
-# float64 too that is done; rounding is then far below.
-TOLERANCE = {np.dtype(np.float32): (1e-4, 1e-7), np.dtype(np.float64): (1e-9, 1e-14)}
+INTO = (Dense, Conv, ConvTranspose)
 
 
 @dataclasses.dataclass
@@ -48,12 +46,9 @@ def fold(model: Layer, example: Any = None) -> Layer:
 
     Without `example` neighbours in `Sequential` are paired, also with an Identity between them, or
     in Sequentials inside one another; a `forward` method that calls layers of a Sequential one by
-    one would then see folded ones: give an example. With an example input, a batch as the model
-    takes it (a few real images are a good one; uint8 is divided by 255) or a tuple of several
-    inputs, the model is run to
-    see which layer feeds which, so that the layers of a `forward` method fold too, and again, in
-    float64 where it can be, to see that the outputs stay; a normalization for which they would not
-    is left alone. A run shows the branches that this example takes.
+    one would then see folded ones: give an example. An example input, a batch as `md.trace` takes
+    it or a tuple of several inputs, shows what feeds what, in the branches that it takes: layers of
+    a `forward` method fold too, and nothing does that is used elsewhere, also by NumPy.
 
     A BatchNorm whose place is taken becomes an Identity, weight normalization and standardization
     are folded along. The others are left alone, and so are layers with a forward hook or of a class
@@ -62,160 +57,143 @@ def fold(model: Layer, example: Any = None) -> Layer:
     The copy's parameters require no gradients and are read-only, so that convolutions can be
     computed together with the sum and the ReLU that follow, and keep what their kernels make of the
     weights (four times the memory of 3x3 weights). To keep a folded model, save the model itself
-    and fold it again, or save the copy's state and load it into another folded copy.
+    and fold it again, or save the copy's state and load it into another folded copy. ValueError for
+    a model in training mode: call eval() first.
 
-    ValueError for a model in training mode (call eval() first), and for an example that shows
-    nothing (empty, or with outputs that are not finite); RuntimeError if `forward` gives something
-    else each time.
-
-    >>> model = nn.Sequential(nn.Conv(1, 4, 3), nn.BatchNorm(4), nn.ReLU()).eval()
-    >>> nn.fold(model)
+    >>> nn.fold(nn.Sequential(nn.Dense(4, 3), nn.BatchNorm(3), nn.ReLU()).eval())[:2]
     Sequential(
-      (0): Conv(1, 4, kernel_size=(3, 3), bias=True)
+      (0): Dense(4, 3, bias=True)
       (1): Identity()
-      (2): ReLU()
     )
     """
     if not isinstance(model, Layer):
         raise TypeError(f"fold: model must be a Layer, got {type(model).__name__}")
-    training = [name or "model" for name, layer in model.named_layers() if layer.training]
-    if training:
-        raise ValueError(f"fold: model is in training mode (layer {training[0]}), where batch "
-                         f"normalization depends on the batch; call model.eval() first")
-    folded = copy.deepcopy(model)
-    if example is None:
-        pairs, left = neighbours(folded)
-    else:
-        inputs = _mapped(example if isinstance(example, tuple) else (example,),
-                         lambda x: model_input(folded, x))
-        pairs, left = traced(copy.deepcopy(folded), inputs)
-        pairs = _Check(folded, inputs).kept(pairs, left)
-    _apply(folded, pairs)
+    for name, layer in model.named_layers():
+        if layer.training:
+            raise ValueError(f"fold: model is in training mode (layer {name or 'model'}), where "
+                             f"normalization depends on the batch; call model.eval() first")
+    folded, report = copy.deepcopy(model), FoldReport([], {})
+    layers = dict(folded.named_layers())
+    feeding = _by_order(layers) if example is None else _by_trace(copy.deepcopy(folded), example)
+    for name, norm in [item for item in layers.items() if isinstance(item[1], BatchNorm)]:
+        unlike = _unlike(norm, BatchNorm)
+        found = f"it is {unlike}" if unlike else feeding(name)
+        if isinstance(found, str):
+            report.left[name] = found
+        else:
+            _fold_into([layers[into] for into in found], norm, folded)
+            report.folded += [(into, name) for into in found]
     for p in folded.parameters():
         p.fix()             # see ops.inference
-    folded.fold_report = FoldReport([(layer, norm) for norm, layers in pairs for layer in layers],
-                                    left)
-    if left:
-        reasons = "; ".join(f"{name or 'model'}: {reason}" for name, reason in left.items())
-        warn(f"fold: some normalizations were left alone: {reasons}")
+    folded.fold_report = report
+    if report.left:
+        warn("fold: some normalizations were left alone: " + "; ".join(
+            f"{name or 'model'}: {why}" for name, why in report.left.items()))
     return folded
 
 
-def _mapped(value: Any, f: Callable[[Any], Any]) -> Any:
-    """f of all arrays and tensors in an input; the rest as it is."""
-    if isinstance(value, dict):
-        return {key: _mapped(item, f) for key, item in value.items()}
-    if isinstance(value, tuple) or (isinstance(value, list) and any(
-            isinstance(item, (Tensor, np.ndarray, tuple, dict)) for item in value)):
-        return type(value)([_mapped(item, f) for item in value])
-    return f(value) if isinstance(value, (Tensor, np.ndarray, list)) else value
-
-
-# ---------------------------------------------------------------------------------- the change
-
-def _apply(model: Layer, pairs: Pairs) -> None:
-    """Fold, in this model."""
-    layers = dict(model.named_layers())
-    for norm, into in pairs:
-        for name in into:
-            _fold_into(layers[name], layers[norm])
-        _replace(model, layers[norm])
-
-
-def _fold_into(layer: Any, norm: Any) -> None:
-    """Give a layer the weight and the bias that include the normalization."""
-    assert isinstance(layer, Weighted) and isinstance(norm, BatchNorm)
-    with no_grad():
-        weight = np.asarray(layer.effective_weight().data, np.float64)
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = 1 / np.sqrt(norm.running_var.astype(np.float64) + norm.eps)
-    if norm.gamma is not None:
-        scale = norm.gamma.data * scale
-    bias = (0.0 if layer.bias is None else layer.bias.data) - norm.running_mean.astype(np.float64)
-    bias = bias * scale + (0.0 if norm.beta is None else norm.beta.data)
-    dtype = layer.weight.dtype
-    layer.weight = Parameter((weight * scale).astype(dtype))
-    layer.bias = Parameter(bias.astype(dtype))
-    layer.__dict__.pop("transform", None)
-
-
-def _replace(model: Layer, norm: Layer) -> None:
-    """Put an Identity in every place of a normalization."""
+def _fold_into(layers: list[Any], norm: Any, model: Layer) -> None:
+    """Give layers the weights and biases that include a normalization, and have an Identity in
+    every place of that."""
+    gamma = 1.0 if norm.gamma is None else norm.gamma.data
+    scale = gamma / np.sqrt(norm.running_var.astype(np.float64) + norm.eps)
+    mean = norm.running_mean.astype(np.float64)
+    for layer in layers:
+        weight = layer.effective_weight().data.astype(np.float64)
+        bias = (0.0 if layer.bias is None else layer.bias.data) - mean
+        bias = bias * scale + (0.0 if norm.beta is None else norm.beta.data)
+        dtype = layer.weight.dtype
+        layer.weight = Parameter((weight * scale).astype(dtype))
+        layer.bias = Parameter(bias.astype(dtype))
+        layer.__dict__.pop("transform", None)
     identity = Identity().eval()
     for _, layer in list(model.named_layers()):
         for name, value in layer.__dict__.items():
             layer.__dict__[name] = replaced(value, lambda v: identity if v is norm else v)
 
 
-# ----------------------------------------------------------------------------------- the check
+def _by_trace(model: Layer, example: Any) -> Callable[[str], list[str] | str]:
+    """Of a BatchNorm the layers that it folds into, or why it stays, by a trace of the model: all
+    that it ever normalizes must be their outputs, and nothing else may use these, nor a parameter.
+    """
+    graph = trace(model, *(example if isinstance(example, tuple) else (example,)))
+    calls: dict[str, list[Call]] = {}
+    for call in graph.calls:
+        calls.setdefault(call.name, []).append(call)
+    maker = {call.output: call for call in graph.calls
+             if isinstance(call.layer, INTO) and isinstance(call.output, Value)}
+    held = {id(value.array): value for value in graph.held()}
 
-class _Check:
-    """Whether a model, folded, still gives the same for an example. In float64 if the model runs
-    in it, in its own dtype if not."""
+    def found(name: str) -> list[str] | str:
+        if name not in calls:
+            return "the example does not reach it"
+        nodes = [node for call in calls[name] for node in call.nodes]
+        inputs = dict.fromkeys(node.inputs[0] for node in nodes)
+        if not maker.keys() >= inputs.keys():
+            return "what it normalizes is not the output of a Dense, Conv or ConvTranspose as it is"
+        into = {maker[x].name: _unlike(maker[x].layer, *INTO) for x in inputs}
+        if any(into.values()):
+            return f"it follows {' and '.join(filter(None, into.values()))}"
+        if any(node.operation != "BatchNorm" or node.options["training"] for node in nodes):
+            return "it is called with a mask, or in training mode"
+        if any(call.output not in inputs for made in into for call in calls[made]):
+            return "the layer before it is called several times, and not always before it"
+        for owner in (name, *into):
+            own = [held[id(array)] for _, _, array in calls[owner][0].layer._memory()
+                   if id(array) in held]
+            own += inputs if owner == name else ()
+            within = {node for call in calls[owner] for node in call.nodes}
+            if not all(graph.used_only_by(value, within) for value in own):
+                return ("the output of the layer before it, or a parameter of one of the two, is "
+                        "used elsewhere too, or in a way that the graph does not show")
+        return list(into)
 
-    def __init__(self, model: Layer, inputs: tuple[Any, ...]) -> None:
-        try:
-            self.model = copy.deepcopy(model).astype(np.float64)
-            self.inputs = _mapped(inputs, _doubled)
-            self.expected = self._outputs(self.model)
-        except Exception:       # constants of one dtype in forward, or what else it insists on
-            self.model, self.inputs = copy.deepcopy(model), inputs
-            self.expected = self._outputs(self.model)
-        if not any(a.size and (a.dtype.kind != "f" or np.isfinite(a).any())
-                   for a in self.expected):
-            raise ValueError("fold: example shows nothing: the model's output for it is empty, or "
-                             "has no finite number")
-        if not self._same(self._outputs(self.model)):
-            raise RuntimeError("fold: the model gives something else each time it is called with "
-                               "the example; fold needs a forward that is a function of its inputs")
-
-    def kept(self, pairs: Pairs, left: dict[str, str]) -> Pairs:
-        """The pairs that can be folded; the others go to `left`."""
-        if self._agrees(pairs):
-            return pairs
-        good: Pairs = []
-        for pair in pairs:
-            if self._agrees([*good, pair]):
-                good.append(pair)
-            else:
-                left[pair[0]] = ("the outputs would change: forward uses it, or what the layer "
-                                 "before it gives, in a way that the graph does not show")
-        return good
-
-    def _agrees(self, pairs: Pairs) -> bool:
-        trial = copy.deepcopy(self.model)
-        _apply(trial, pairs)
-        try:
-            return self._same(self._outputs(trial))
-        except Exception:       # whatever a forward does that misses the normalization
-            return False
-
-    def _outputs(self, model: Layer) -> list[np.ndarray]:
-        with no_grad():
-            found = values_in(model(*self.inputs))
-        arrays = [np.array(v.data if isinstance(v, Tensor) else v) for v in found]
-        odd = next((a for a in arrays if a.dtype.kind == "O"), None)
-        if odd is not None:
-            raise TypeError(f"fold: the model returns {odd!r:.60}, which cannot be compared")
-        return arrays
-
-    def _same(self, outputs: list[np.ndarray]) -> bool:
-        return len(outputs) == len(self.expected) and all(
-            map(_close, outputs, self.expected))
+    return found
 
 
-def _close(a: np.ndarray, b: np.ndarray) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.dtype not in TOLERANCE:
-        return bool(np.array_equal(a, b))
-    finite = np.isfinite(b)
-    relative, least = TOLERANCE[a.dtype]
-    limit = max(relative * float(np.abs(b[finite]).max(initial=0)), least)
-    return bool(np.array_equal(finite, np.isfinite(a))
-                and (np.abs(a[finite] - b[finite]) <= limit).all())
+def _by_order(layers: dict[str, Layer]) -> Callable[[str], list[str] | str]:
+    """As `_by_trace`, by the order of layers in Sequentials."""
+    names = {layer: name for name, layer in layers.items()}
+    places = Counter(child for layer in names for child in layer.children())
+    shared = {inner for layer in names if places[layer] > 1 for _, inner in layer.named_layers()}
+    before: dict[Layer, Layer | None] = {}
+    for sequence in names:      # the outer ones first
+        previous = None
+        for layer in _chain(sequence):
+            before.setdefault(layer, previous)
+            if _unlike(layer, Identity):
+                previous = layer
+
+    def found(name: str) -> list[str] | str:
+        if layers[name] not in before:
+            return "no Sequential says what feeds it (an example input would)"
+        layer = before[layers[name]]
+        if not shared.isdisjoint((layers[name], layer)):
+            return "it, or the layer before it, stands in several places"
+        unlike = _unlike(layer, *INTO)
+        return f"it follows {unlike}" if unlike or layer is None else [names[layer]]
+
+    return found
 
 
-def _doubled(value: Any) -> Any:
-    floats = isinstance(value, Tensor) and value.dtype.kind == "f"
-    return value.astype(np.float64) if floats else value
+def _chain(layer: Layer) -> Iterator[Layer]:
+    """The layers of a Sequential, and of those inside it, in order; none of another layer."""
+    for child in () if _unlike(layer, Sequential) else layer.children():
+        yield from [child] if _unlike(child, Sequential) else _chain(child)
+
+
+def _unlike(layer: Layer | None, *kinds: type[Layer]) -> str | None:
+    """What a layer is that does not just compute as one of these kinds."""
+    own: Any = type(layer)
+    weight = getattr(own, "effective_weight", Weighted.effective_weight)
+    if layer is None or not isinstance(layer, kinds):
+        return "no layer" if layer is None else f"a layer of class {own.__name__}"
+    if layer.__dict__.get("_hooks"):
+        return f"a {own.__name__} with a forward hook"
+    if isinstance(layer, BatchNorm) and not layer.track_stats:
+        return f"a {own.__name__} that takes the statistics of each batch"
+    if ("forward" in layer.__dict__ or own.__call__ is not Layer.__call__
+            or weight is not Weighted.effective_weight
+            or all(own.forward is not kind.forward for kind in kinds)):
+        return f"a {own.__name__} with a forward of its own"
+    return None

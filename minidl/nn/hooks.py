@@ -11,6 +11,15 @@ if TYPE_CHECKING:
 Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
 
 
+def after_hooks(layer: Layer, inputs: tuple[Any, ...], output: Any) -> Any:
+    """What a layer's hooks make of its output."""
+    for hook in list(layer.__dict__.get("_hooks", {}).values()):
+        replaced = hook(layer, inputs, output)
+        if replaced is not None:
+            output = replaced
+    return output
+
+
 class HookHandle:
     """What `register_forward_hook` returns."""
 

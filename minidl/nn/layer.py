@@ -15,8 +15,9 @@ import numpy as np
 
 from .. import checks, hints
 from ..changes import writes
-from .hooks import Hook, HookHandle
-from .mode import mode, observers
+from ..mode import mode
+from ..tracers import tracers
+from .hooks import Hook, HookHandle, after_hooks
 from .parameter import Parameter
 from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, told_apart
 from .state import fitting
@@ -112,18 +113,14 @@ class Layer(hints.Explained, Methods):
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if tracers and (tracer := tracers.get(get_ident())) is not None:
+            return tracer.call(self, self._run, inputs, options)
         output = self.forward(*inputs, **options)
-        hooks = self.__dict__.get("_hooks")
-        if hooks:
-            for hook in list(hooks.values()):
-                replaced = hook(self, inputs, output)
-                if replaced is not None:
-                    output = replaced
-        if observers:
-            observer = observers.get(get_ident())
-            if observer is not None:
-                observer(self, inputs, output)
-        return output
+        return after_hooks(self, inputs, output) if self.__dict__.get("_hooks") else output
+
+    def _run(self, *inputs: Any, **options: Any) -> Any:
+        """What a call is but for the trace of it."""
+        return after_hooks(self, inputs, self.forward(*inputs, **options))
 
     # --------------------------------------------------------------------------- what is inside
 

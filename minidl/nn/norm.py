@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import checks, ops
+from ..mode import mode
 from ..ops.common import float_tensor, warn
 from ..ops.norm_parts import checked_mask, values_of_parts
 from ..tensor import Tensor
 from . import init
-from .mode import mode
 from .parameter import Parameter
 from .population import Tracking, checked_momentum
 
@@ -149,13 +149,14 @@ class BatchNorm(Tracking):
             mask = checked_mask(mask, x)
         instead = self._instead() if mode.statistics else None
         if isinstance(instead, list):
-            return instead[0].normalize(self, x, mask)
+            return instead[0].normalize(self, x, None if mask is None else mask._values())
         training = self.training
         ghosts = self.ghost_batch if training else None
         training = training and not self.frozen and not self.stats_frozen
         if training and not self._warned and (
                 mask is not None or ghosts is not None or x.size < FEW * self.features):
-            self._look_at(values_of_parts(x.shape, mask, ghosts))
+            self._look_at(values_of_parts(x.shape, None if mask is None else mask._values(),
+                                          ghosts))
         if self.num_batches is None or instead is not None:
             y = ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask,
                                ghost_batch=ghosts)

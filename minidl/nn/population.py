@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import checks, ops
+from ..mode import mode
 from ..tensor import Tensor
 from .layer import Layer
-from .mode import mode
 from .parameter import Parameter
 
 Self = TypeVar("Self", bound="Tracking")

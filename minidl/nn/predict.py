@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, kernels
+from .. import checks
 from ..arrays import plain_array
 from ..data.batch import arrays_of
 from ..data.loader import DataLoader
+from ..mode import evaluation
 from ..tensor import Tensor
+from ..tracing import model_input
 from .layer import Layer
-from .mode import evaluation
 
 
 def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
@@ -23,7 +24,7 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
     # Batches are made outside of the block: what makes them may well train another model.
     for batch in _batches(x, batch_size):
         with evaluation():
-            output = model(*[model_input(model, part) for part in batch])
+            output = model(*[model_input(part, model._dtype()) for part in batch])
             if not isinstance(output, Tensor):
                 raise TypeError(f"predict: {type(model).__name__} returns a "
                                 f"{type(output).__name__}, not a tensor")
@@ -33,14 +34,6 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
     if not outputs:
         raise ValueError(f"predict: x, a {type(x).__name__}, has no batch")
     return np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
-
-
-def model_input(model: Layer, x: Any) -> Tensor:
-    """A batch of arrays or tensors as the model takes it: uint8 images divided by 255."""
-    batch = x.data if isinstance(x, Tensor) else np.asarray(plain_array(x), order="C")
-    if batch.dtype == np.uint8:
-        batch = kernels.to_float(batch).astype(model._dtype(), copy=False)
-    return Tensor(batch)
 
 
 def first_of(batch: Any) -> Any:

@@ -15,11 +15,12 @@ import numpy as np
 
 from .. import checks
 from ..changes import writes
+from ..mode import evaluation, statistics
 from ..ops.common import warn
+from ..tracing import model_input
 from .layer import Layer
-from .mode import evaluation, statistics
 from .population import OF_BATCH, Population, Tracking
-from .predict import first_of, model_input
+from .predict import first_of
 from .step_norm import StepNorm
 
 # Gaps that recalibrate warns of: of the means in standard deviations, of the variances as a factor;
@@ -199,7 +200,7 @@ def _measure(model: Layer, layers: list[Tracking], loader: Iterable[Any],
             if run is not None:
                 run(batch)
             else:
-                model(model_input(model, first_of(batch)))
+                model(model_input(first_of(batch), model._dtype()))
     if not drawn:
         raise ValueError("recalibrate: loader has no batch")
     return found

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import checks
-from ..tensor import Tensor
+from ..traced import Value, values_of
+from ..tracing import trace
 from .layer import Layer
 from .linear import Weighted
-from .mode import evaluation, observing
 from .parameter import Parameter
-from .predict import model_input
 
 
 def summarize(model: Layer, input_shape: Any = None, example: Any = None) -> str:
@@ -26,9 +24,7 @@ def summarize(model: Layer, input_shape: Any = None, example: Any = None) -> str
     if input_shape is not None:
         shapes = _shapes_of_zeros(model, input_shape)
     elif example is not None:
-        inputs = [model_input(model, x) for x in
-                  (example if isinstance(example, tuple) else (example,))]
-        shapes = _shapes(model, inputs, "example")
+        shapes = _shapes(model, example if isinstance(example, tuple) else (example,), "example")
     rows = [("layer", "kind", "output", "parameters")]
     for name, layer in layers[1:] or layers:
         own = sum(v.size for _, v in layer._items() if isinstance(v, Parameter))
@@ -55,40 +51,28 @@ def _shapes_of_zeros(model: Layer, input_shape: Any) -> dict[int, str]:
              for shape in wanted]
     what = (f"input_shape {tuple(wanted) if several else wanted[0]} (without the batch axis)")
     try:
-        return _shapes(model, [Tensor(np.zeros(size, model._dtype())) for size in sizes], what)
+        return _shapes(model, tuple([np.zeros(size, model._dtype()) for size in sizes]), what)
     except TypeError as error:
         try:        # numbers of rows of an Embedding
-            return _shapes(model, [Tensor(np.zeros(size, np.int64)) for size in sizes], what)
+            return _shapes(model, tuple([np.zeros(size, np.int64) for size in sizes]), what)
         except (TypeError, ValueError):
             raise error from None
 
 
-def _shapes(model: Layer, inputs: list[Tensor], what: str) -> dict[int, str]:
+def _shapes(model: Layer, inputs: tuple[Any, ...], what: str) -> dict[int, str]:
     """The output shape of each layer that is called, as text, by id."""
-    shapes: dict[int, str] = {}
-    examples = {len(x) for x in inputs if x.ndim}
-
-    def note(layer: Layer, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
-            shapes[id(layer)] = str(output.shape[1:])
-        else:
-            first = next(_tensors(output), None)
-            if first is not None and first.ndim and len(first) in examples:
-                shapes[id(layer)] = f"{first.shape[1:]}, ..."
-
     try:
-        with evaluation(), observing(note):
-            model(*inputs)
+        graph = trace(model, *inputs)
     except (ValueError, TypeError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"summary: {what} does not fit the model: {error}") from None
+    shapes: dict[int, str] = {}
+    examples = {value.shape[0] for value in graph.inputs if value.shape}
+    for call in graph.calls:
+        if isinstance(call.output, Value):
+            shapes[id(call.layer)] = str(call.output.shape[1:])
+        else:
+            first = next(values_of(call.output), None)
+            if first is not None and first.shape and first.shape[0] in examples:
+                shapes[id(call.layer)] = f"{first.shape[1:]}, ..."
     return shapes
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in tuples, lists and dicts of outputs."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)

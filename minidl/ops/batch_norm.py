@@ -74,16 +74,14 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
             _check_running(running)
     if mask is not None or (training and ghost_batch is not None and ghost_batch < len(x)):
         return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
-    correction = None
     # Unless another array has been assigned to x.data.
     summed = x._node.statistics if x._node is not None and x._access == RESULT else None
-    if training:
-        mean, var = summed or kernels.batch_stats(x._values())
-        correction = running.correction(mean, var)
-        running.update(mean, var, x.size // x.shape[-1])
-    else:
-        assert running_mean is not None and running_var is not None
-        mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
+    if not training:        # given statistics are inputs: a trace names them
+        return BatchNorm.apply(x, gamma, beta, running_mean, running_var, eps=eps, training=False,
+                               **({} if summed is None else {"summed": True}))
+    mean, var = summed or kernels.batch_stats(x._values())
+    correction = running.correction(mean, var)
+    running.update(mean, var, x.size // x.shape[-1])
     return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training,
                            correction=correction, summed=summed is not None)
 

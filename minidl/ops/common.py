@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..arrays import array_like, plain_array
-from ..storage import RESULT
 from ..tensor import Tensor
 
 
@@ -40,13 +39,6 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
             raise TypeError(f"{where}: {name} must be numbers, got {array.dtype}")
         return Tensor(array)
     raise TypeError(f"{where}: {name} must be a tensor or an array, got {type(x).__name__}")
-
-
-def constant(array: Any) -> Tensor:
-    """The result of an operation that has no gradient, read-only as all results are."""
-    t = Tensor(np.asarray(array))
-    t._access = RESULT
-    return t
 
 
 def float_tensor(x: Any, where: str, name: str = "x") -> Tensor:

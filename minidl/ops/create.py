@@ -41,7 +41,7 @@ def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     tensor([1, 2, 3], dtype=int64)
     """
     if isinstance(obj, Tensor):
-        obj = obj._values()
+        obj = obj._taken()
     array = plain_array(obj) if dtype is None else obj
     return _unshared(np.array(array, dtype=dtype, order="C"), requires_grad)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import checks, kernels
 from ..tensor import Tensor
-from .common import as_tensor, constant, float_tensor
+from .common import as_tensor, float_tensor
 from .operation import Operation
 
 
@@ -17,12 +17,32 @@ class Embedding(Operation):
 
     def forward(self, weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
         self.rows, self.columns = weight.shape
-        self.ids = ids.ravel()
+        numbers = _int64(ids)
+        outside = (numbers < 0) | (numbers >= self.rows)
+        if outside.any():
+            raise ValueError(f"embedding: id {numbers[outside][0]} is outside the table's rows, "
+                             f"0..{self.rows - 1}")
+        kernels.check_shape("embedding", (*ids.shape, self.columns), weight.dtype)
+        self.ids = numbers.ravel()
         return kernels.embedding(weight, self.ids).reshape(*ids.shape, self.columns)
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def backward(self, dy: np.ndarray) -> Any:
         return kernels.embedding_backward(dy.reshape(len(self.ids), self.columns), self.ids,
-                                          self.rows)
+                                          self.rows), None
+
+
+class OneHot(Operation):
+    """y = 1 at each of the indices, along a new last axis; 0 elsewhere."""
+
+    def forward(self, indices: np.ndarray, depth: int) -> np.ndarray:
+        numbers = _int64(indices)
+        outside = (numbers < 0) | (numbers >= depth)
+        if outside.any():
+            raise ValueError(f"one_hot: index {numbers[outside][0]} is outside 0..{depth - 1}")
+        kernels.check_shape("one_hot", (*numbers.shape, depth))
+        y = np.zeros((*numbers.shape, depth), np.float32)
+        np.put_along_axis(y, numbers[..., None], 1, axis=-1)
+        return y
 
 
 def embedding(ids: Any, weight: Any) -> Tensor:
@@ -40,13 +60,7 @@ def embedding(ids: Any, weight: Any) -> Tensor:
     weight = float_tensor(weight, "embedding", "weight")
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must be (rows, features), got {weight.shape}")
-    numbers = index_array(ids, "embedding", "ids")
-    outside = (numbers < 0) | (numbers >= weight.shape[0])
-    if outside.any():
-        raise ValueError(f"embedding: id {numbers[outside][0]} is outside the table's rows, "
-                         f"0..{weight.shape[0] - 1}")
-    kernels.check_shape("embedding", (*numbers.shape, weight.shape[1]), weight.dtype)
-    return Embedding.apply(weight, ids=numbers)
+    return Embedding.apply(weight, _integers(ids, "embedding", "ids"))
 
 
 def one_hot(indices: Any, depth: int) -> Tensor:
@@ -59,20 +73,18 @@ def one_hot(indices: Any, depth: int) -> Tensor:
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
-    numbers = index_array(indices, "one_hot", "indices")
-    depth = checks.size(depth, "one_hot", "depth")
-    outside = (numbers < 0) | (numbers >= depth)
-    if outside.any():
-        raise ValueError(f"one_hot: index {numbers[outside][0]} is outside 0..{depth - 1}")
-    kernels.check_shape("one_hot", (*numbers.shape, depth))
-    y = np.zeros((*numbers.shape, depth), np.float32)
-    np.put_along_axis(y, numbers[..., None], 1, axis=-1)
-    return constant(y)
+    t = _integers(indices, "one_hot", "indices")
+    return OneHot.apply(t, depth=checks.size(depth, "one_hot", "depth"))
 
 
-def index_array(indices: Any, where: str, name: str) -> np.ndarray:
-    """Integers as a contiguous int64 array of their own."""
+def _integers(indices: Any, where: str, name: str) -> Tensor:
+    """Indices as a tensor; an empty list is taken, whatever its dtype."""
     t = as_tensor(indices, where, name)
     if t.dtype.kind not in "iu" and t.size:
         raise TypeError(f"{where}: {name} must be integers, got {t.dtype}")
-    return np.array(t._values(), dtype=np.int64, order="C")
+    return t
+
+
+def _int64(indices: np.ndarray) -> np.ndarray:
+    """A copy, contiguous: the backward needs it again, and the user may write to theirs."""
+    return np.array(indices, dtype=np.int64, order="C")

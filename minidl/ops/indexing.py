@@ -11,21 +11,29 @@ from ..tensor import Tensor
 from .common import as_tensor
 from .operation import Operation
 
+ARRAY = "array"     # stands in an index for an array, which is an input of its own
+
 
 class GetItem(Operation):
-    """y = x[index];  dx = 0 with dy added at index (places indexed twice get both)."""
+    """y = x[index];  dx = 0 with dy added at index (places indexed twice get both).
 
-    def forward(self, x: np.ndarray, index: Any) -> np.ndarray:
-        self.index, self.shape = index, x.shape
+    Each ARRAY in the index stands for the next one of the arrays.
+    """
+
+    def forward(self, x: np.ndarray, *arrays: np.ndarray, index: Any) -> np.ndarray:
+        if arrays:      # copies: the backward needs them again, and the user may write to them
+            copies = map(np.array, arrays)
+            index = tuple([next(copies) if isinstance(i, str) else i for i in index])
+        self.index, self.shape, self.arrays = index, x.shape, len(arrays)
         return np.array(x[index], order="C")     # a copy: tensors share no memory unasked
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def backward(self, dy: np.ndarray) -> Any:
         dx = np.zeros(self.shape, dy.dtype)
-        if _basic(self.index):
+        if not self.arrays:
             dx[self.index] = dy
-        else:
-            np.add.at(dx, self.index, dy)
-        return dx
+            return dx
+        np.add.at(dx, self.index, dy)
+        return dx, *(None,) * self.arrays
 
 
 def getitem(x: Any, index: Any) -> Tensor:
@@ -40,23 +48,22 @@ def getitem(x: Any, index: Any) -> Tensor:
     """
     t = as_tensor(x, "getitem")
     try:
-        own = tuple(map(_own_index, index)) if isinstance(index, tuple) else _own_index(index)
-        return GetItem.apply(t, index=own)
+        parts = index if isinstance(index, tuple) else (index,)
+        arrays = [_array(i) for i in parts if not _basic(i)]
+        if arrays:
+            index = tuple([i if _basic(i) else ARRAY for i in parts])
+        return GetItem.apply(t, *arrays, index=index)
     except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy's
         raise checks.renamed(error, "getitem") from None
 
 
-def _own_index(i: Any) -> Any:
-    """An index that the caller cannot change any more: the backward needs it again."""
-    if i is None or i is Ellipsis or isinstance(i, int | slice | np.integer):
-        return i
+def _basic(i: Any) -> bool:
+    """Whether a part of an index is an int, a slice, None or ...: of these no place comes twice."""
+    return i is None or i is Ellipsis or isinstance(i, int | slice | np.integer)
+
+
+def _array(i: Any) -> Any:
+    """A part of an index that is an array, or a tensor."""
     if isinstance(i, list) and not i:
         return np.zeros(0, np.intp)
-    return np.array(i._values() if isinstance(i, Tensor) else np.asarray(i))
-
-
-def _basic(index: Any) -> bool:
-    """Whether an index is made of ints, slices, None and ... only: then no place comes twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(p is None or p is Ellipsis or isinstance(p, int | slice | np.integer)
-               for p in parts)
+    return i if isinstance(i, Tensor) else np.asarray(i)

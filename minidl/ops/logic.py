@@ -12,8 +12,45 @@ import numpy as np
 from .. import checks
 from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor, constant
+from .common import as_tensor
 from .operands import check_broadcast, operands
+from .operation import NoGradient, Operation
+
+
+class Compare(NoGradient):
+    """y = relation(a, b), a NumPy function of two operands."""
+
+    def forward(self, a: Any, b: Any, relation: np.ufunc) -> np.ndarray:
+        return np.asarray(relation(a, b))
+
+
+class Bitwise(NoGradient):
+    """y = operation(a), or operation(a, b): a NumPy function of booleans or bits."""
+
+    def forward(self, *operands: Any, operation: np.ufunc) -> np.ndarray:
+        return np.asarray(operation(*operands))
+
+
+class FloorDivide(NoGradient):
+    """y = floor(a / b), constant between its steps."""
+
+    def forward(self, a: Any, b: Any) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.floor_divide(a, b))
+
+
+class AnyOf(Operation):
+    """y = whether any value over axes is not 0."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        return np.asarray(np.any(x, axis=axes, keepdims=keepdims))
+
+
+class AllOf(Operation):
+    """y = whether all values over axes are not 0."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        return np.asarray(np.all(x, axis=axes, keepdims=keepdims))
 
 
 def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
@@ -23,11 +60,7 @@ def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
     >>> md.compare(np.less, md.tensor([1., 2.]), 1.5)
     tensor([ True, False], dtype=bool)
     """
-    where = relation.__name__
-    a, b = operands(where, a, b)
-    check_broadcast(where, a, b)
-    return constant(relation(a._values() if isinstance(a, Tensor) else a,
-                             b._values() if isinstance(b, Tensor) else b))
+    return Compare.apply(*_operands(relation.__name__, a, b), relation=relation)
 
 
 def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
@@ -47,8 +80,8 @@ def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
             raise TypeError(f"{name}: operands must be booleans or integers, got {dtype}; "
                             f"comparisons make booleans: (x > 0) & (x < 1)")
     if operation.nin == 1:
-        return constant(operation(as_tensor(a, name)._values()))
-    return compare(operation, a, b)
+        return Bitwise.apply(as_tensor(a, name), operation=operation)
+    return Bitwise.apply(*_operands(name, a, b), operation=operation)
 
 
 def floor_divide(a: Any, b: Any) -> Tensor:
@@ -59,8 +92,14 @@ def floor_divide(a: Any, b: Any) -> Tensor:
     >>> md.floor_divide(md.tensor([7., -7.]), 2)
     tensor([ 3., -4.])
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return compare(np.floor_divide, a, b)
+    return FloorDivide.apply(*_operands("floor_divide", a, b))
+
+
+def _operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands that broadcast, ready for apply."""
+    a, b = operands(where, a, b)
+    check_broadcast(where, a, b)
+    return a, b
 
 
 @for_newcomers
@@ -70,7 +109,7 @@ def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> md.any(md.tensor([[0., 1.], [0., 0.]]), axis=1)
     tensor([ True, False], dtype=bool)
     """
-    return _reduced(np.any, "any", x, axis, keepdims)
+    return _reduced(AnyOf, "any", x, axis, keepdims)
 
 
 @for_newcomers
@@ -81,11 +120,11 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> md.all(md.tensor([[0., 1.], [2., 1.]]), axis=1)
     tensor([False,  True], dtype=bool)
     """
-    return _reduced(np.all, "all", x, axis, keepdims)
+    return _reduced(AllOf, "all", x, axis, keepdims)
 
 
-def _reduced(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+def _reduced(function: type[Operation], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
     axes = checks.axes(axis, where, "axis", t.ndim)
     checks.flag(keepdims, where, "keepdims")
-    return constant(function(t._values(), axis=axes, keepdims=keepdims))
+    return function.apply(t, axes=axes, keepdims=keepdims)

@@ -12,8 +12,8 @@ from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, warn
 from .math import MultiplyOrZero, multiply, negative
-from .operation import Operation
-from .reduce import reduced, reduced_shape
+from .operation import Copy, Operation
+from .reduce import Mean, Sum, reduced, reduced_shape
 from .reduce import sum as sum_of
 from .shape import reshape, transpose
 
@@ -67,19 +67,20 @@ class LogSumExp(Operation):
 
 
 class Gather(Operation):
-    """y = x[row, label] of rows, 0 where the label is negative;  dx = dy there, 0 elsewhere."""
+    """y = x[row, label] of rows, 0 where the label is ignored;  dx = dy there, 0 elsewhere."""
 
-    def forward(self, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        self.shape, self.kept = x.shape, labels >= 0
-        self.place = (np.flatnonzero(self.kept), labels[self.kept])
-        y = np.zeros(len(labels), x.dtype)
+    def forward(self, x: np.ndarray, labels: np.ndarray, ignore_index: int | None) -> np.ndarray:
+        flat = class_indices(labels, x.shape[-1], ignore_index, "nll_loss")
+        self.shape, self.kept = x.shape, flat >= 0
+        self.place = (np.flatnonzero(self.kept), flat[self.kept])
+        y = np.zeros(len(flat), x.dtype)
         y[self.kept] = x[self.place]
         return y
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def backward(self, dy: np.ndarray) -> Any:
         dx = np.zeros(self.shape, dy.dtype)
         dx[self.place] = dy[self.kept]
-        return dx
+        return dx, None
 
 
 class CrossEntropy(Operation):
@@ -89,13 +90,49 @@ class CrossEntropy(Operation):
     """
 
     def forward(self, logits: np.ndarray, labels: np.ndarray, weight: np.ndarray | None,
-                smoothing: float) -> np.ndarray:
-        self.arguments = (labels, weight, smoothing)
+                smoothing: float, ignore_index: int | None) -> np.ndarray:
+        flat = class_indices(labels, logits.shape[-1], ignore_index, "cross_entropy")
+        self.arguments = (flat, weight, smoothing)
         losses, self.probabilities = kernels.cross_entropy(logits, *self.arguments)
         return losses
 
-    def backward(self, dlosses: np.ndarray) -> np.ndarray:
-        return kernels.cross_entropy_backward(dlosses, self.probabilities, *self.arguments)
+    def backward(self, dlosses: np.ndarray) -> Any:
+        dx = kernels.cross_entropy_backward(dlosses, self.probabilities, *self.arguments)
+        return dx, None, None
+
+
+class LabelWeights(Operation):
+    """y = the weight of each label's class, 0 where the label is ignored."""
+
+    def forward(self, weight: np.ndarray, labels: np.ndarray, ignore_index: int | None
+                ) -> np.ndarray:
+        indices = labels.reshape(-1).astype(np.int64)
+        if ignore_index is not None:
+            indices[indices == ignore_index] = -1
+        return np.where(indices >= 0, weight[indices], weight.dtype.type(0))
+
+
+class LabelMean(Mean):
+    """y = sum(losses) / total, the weights of all labels that are not ignored;
+    dlosses = dy / total, repeated."""
+
+    total: float | None = None      # None: all count the same, as in a plain mean
+
+    def forward(self, losses: np.ndarray, labels: np.ndarray,       # type: ignore[override]
+                weight: np.ndarray | None, ignore_index: int | None) -> np.ndarray:
+        counted = labels.reshape(-1).astype(np.int64)
+        if ignore_index is not None:
+            counted = counted[counted != ignore_index]
+        if weight is None and len(counted) == len(losses):
+            return super().forward(losses, (0,), False)
+        total = len(counted) if weight is None else weight[counted].sum()
+        self.total = float(losses.dtype.type(total))
+        return kernels.divide(Sum.forward(self, losses, (0,), False), self.total)
+
+    def backward(self, dy: np.ndarray) -> Any:
+        if self.total is None:
+            return super().backward(dy), None, None
+        return Sum.backward(self, kernels.divide(dy, self.total)), None, None
 
 
 def _rows(x: np.ndarray) -> np.ndarray:
@@ -187,10 +224,10 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
             raise ValueError("cross_entropy: ignore_index needs class indices, "
                              "labels are a distribution")
         return _distribution(x, target, w, label_smoothing, reduction)
-    indices = class_indices(target, x.shape, ignore_index, "cross_entropy")
-    losses = CrossEntropy.apply(reshape(x, (-1, classes)) if x.ndim != 2 else x, labels=indices,
-                                weight=w, smoothing=label_smoothing)
-    return _over_labels(losses, indices, w, x.shape[:-1], reduction, "cross_entropy")
+    _check_labels(target, x.shape, ignore_index, "cross_entropy")
+    losses = CrossEntropy.apply(reshape(x, (-1, classes)) if x.ndim != 2 else x, target, w,
+                                smoothing=label_smoothing, ignore_index=ignore_index)
+    return _over_labels(losses, target, w, reduction, ignore_index, "cross_entropy")
 
 
 def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
@@ -209,67 +246,72 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"nll_loss: log_probs must be (..., classes), got shape {x.shape}")
     w = _class_weight(weight, x, "nll_loss")
-    indices = class_indices(as_tensor(labels, "nll_loss", "labels"), x.shape, ignore_index,
-                            "nll_loss")
-    losses = negative(Gather.apply(reshape(x, (-1, x.shape[-1])), labels=indices))
+    target = as_tensor(labels, "nll_loss", "labels")
+    _check_labels(target, x.shape, ignore_index, "nll_loss")
+    losses = negative(Gather.apply(reshape(x, (-1, x.shape[-1])), target,
+                                   ignore_index=ignore_index))
     if w is not None:
-        losses = MultiplyOrZero.apply(losses, np.where(indices >= 0, w[indices], w.dtype.type(0)))
-    return _over_labels(losses, indices, w, x.shape[:-1], reduction, "nll_loss")
+        weights = LabelWeights.apply(w, target, ignore_index=ignore_index)
+        losses = MultiplyOrZero.apply(losses, weights)
+    return _over_labels(losses, target, w, reduction, ignore_index, "nll_loss")
 
 
-def _class_weight(weight: Any, x: Tensor, where: str) -> np.ndarray | None:
+def _class_weight(weight: Any, x: Tensor, where: str) -> Tensor | None:
     if weight is None:
         return None
-    values = as_tensor(weight, where, "weight")._values()
-    w = np.array(values, x.dtype, order="C")        # a copy: the backward needs it again
+    w = Copy.apply(as_tensor(weight, where, "weight"), dtype=x.dtype)
     if w.shape != x.shape[-1:]:
         raise ValueError(f"{where}: weight must have shape {x.shape[-1:]}, got {w.shape}")
     return w
 
 
-def _over_labels(losses: Tensor, indices: np.ndarray, weight: np.ndarray | None,
-                 shape: tuple[int, ...], reduction: str, where: str) -> Tensor:
+def _over_labels(losses: Tensor, labels: Tensor, weight: Tensor | None, reduction: str,
+                 ignore_index: int | None, where: str) -> Tensor:
     """The losses in the labels' shape, their sum, or their mean by the weights of the labels."""
     checks.choice(reduction, where, "reduction", ("mean", "sum", "none"))
-    if reduction != "mean" or (weight is None and not (indices < 0).any()):
-        return reduced(reshape(losses, shape) if reduction == "none" else losses, reduction,
+    if reduction != "mean" or (weight is None and ignore_index is None):
+        return reduced(reshape(losses, labels.shape) if reduction == "none" else losses, reduction,
                        where)
-    counted = indices[indices >= 0]
-    total = losses.dtype.type(len(counted) if weight is None else weight[counted].sum())
-    return sum_of(losses) / total
+    return LabelMean.apply(losses, labels, weight, ignore_index=ignore_index)
 
 
-def class_indices(labels: Tensor, shape: tuple[int, ...], ignore_index: int | None, where: str
-                  ) -> np.ndarray:
-    """Labels as a flat int64 array, checked; ignored ones are -1."""
+def _check_labels(labels: Tensor, shape: tuple[int, ...], ignore_index: int | None, where: str
+                  ) -> None:
+    """TypeError or ValueError unless labels are integers, one for each row of logits."""
     if labels.dtype.kind not in "iu":
         what = "integers or a distribution" if where == "cross_entropy" else "integers"
         raise TypeError(f"{where}: labels must be {what}, got {labels.dtype}")
     if labels.shape != shape[:-1]:
         raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
                          f"got {labels.shape}")
-    flat = labels._values().reshape(-1).astype(np.int64)
     if ignore_index is not None:
-        ignore_index = checks.whole(ignore_index, where, "ignore_index")
+        checks.whole(ignore_index, where, "ignore_index")
+
+
+def class_indices(labels: np.ndarray, classes: int, ignore_index: int | None, where: str
+                  ) -> np.ndarray:
+    """Labels as a flat int64 array of their own, those that are ignored -1; ValueError for one that
+    is no class."""
+    flat = labels.reshape(-1).astype(np.int64)
     ignored = flat == ignore_index if ignore_index is not None else None
-    wrong = (flat < 0) | (flat >= shape[-1])
+    wrong = flat.view(np.uint64) >= classes     # negative ones are large as unsigned ones
     if ignored is not None:
         wrong &= ~ignored
     if wrong.any():
         k = int(np.argmax(wrong))
-        raise ValueError(f"{where}: label {flat[k]} at {k} is outside 0..{shape[-1] - 1}")
+        raise ValueError(f"{where}: label {flat[k]} at {k} is outside 0..{classes - 1}")
     if ignored is not None:
         flat[ignored] = -1
     return flat
 
 
-def _distribution(x: Tensor, target: Tensor, weight: np.ndarray | None, smoothing: float,
+def _distribution(x: Tensor, target: Tensor, weight: Tensor | None, smoothing: float,
                   reduction: str) -> Tensor:
     if target.shape != x.shape:
         raise ValueError(f"cross_entropy: a distribution must have the shape of the logits "
                          f"{x.shape}, got {target.shape}")
     if not target.requires_grad:
-        target = Tensor(np.array(target._values(), x.dtype))    # a copy, as of indices
+        target = Copy.apply(target, dtype=x.dtype)
     target = target.astype(x.dtype)
     _check_distribution(target._values())
     if smoothing:
@@ -318,8 +360,9 @@ def accuracy(logits: Any, labels: Any) -> float:
                          f"got {scores.shape} and {target.shape}")
     if target.size == 0:
         return float("nan")
-    indices = class_indices(target, scores.shape, None, "accuracy")
-    rows = _rows(scores._values())
+    _check_labels(target, scores.shape, None, "accuracy")
+    indices = class_indices(target._taken(), scores.shape[-1], None, "accuracy")
+    rows = _rows(scores._taken())
     best = rows.argmax(axis=1)          # of a row with NaN: the place of the first
     hits = (best == indices) & ~np.isnan(rows[np.arange(len(rows)), best])
     return float(hits.mean())

@@ -14,8 +14,10 @@ import numpy as np
 from .. import backward, ops
 from ..arrays import array_like
 from ..tensor import Tensor
+from ..tracers import applied, tracers
 from . import numpy_functions
 from .numpy_functions import UFUNCS
+from .shape import Detach
 
 
 class Methods:
@@ -172,6 +174,14 @@ class Methods:
     def T(self) -> Tensor:
         """The tensor with its axes in reverse order."""
         return ops.transpose(self)
+
+    def detach(self: Any) -> Tensor:
+        """A tensor of the same values (shared memory), outside the graph."""
+        self._open()
+        same = Tensor(self._values())
+        if tracers:
+            applied(Detach, (self,), {}, (same,))
+        return same
 
     def backward(self: Any, grad: Any = None, retain_graph: bool = False) -> None:
         """Compute gradients of this tensor, and add them to the `.grad` of every leaf behind it.

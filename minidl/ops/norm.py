@@ -51,6 +51,7 @@ class BatchNorm(Producer):
                 mean: np.ndarray, var: np.ndarray, eps: float, training: bool,
                 correction: Correction | None = None, summed: bool = False) -> Lazy:
         self.x, self.training, self.correction, self.summed = x, training, correction, summed
+        mean, var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
         if correction is not None:
             gamma, beta = corrected(gamma, beta, correction, x.dtype)
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
@@ -92,8 +93,9 @@ class BatchNorm(Producer):
     def _wanted(self, dx: Any, dgamma: np.ndarray, dbeta: np.ndarray) -> tuple[Any, ...]:
         if self.correction is not None:
             dgamma = uncorrected(dgamma, dbeta, self.correction)
-        x, gamma, beta = self.needs_grad
-        return dx if x else None, dgamma if gamma else None, dbeta if beta else None
+        x, gamma, beta, *given = self.needs_grad       # of statistics, and a mask, there is none
+        return (dx if x else None, dgamma if gamma else None, dbeta if beta else None,
+                *(None for _ in given))
 
     def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,
                 masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:

@@ -79,10 +79,18 @@ def parts_normalized(x: np.ndarray, parts: list[Part], epilogue: Epilogue) -> np
 
 
 class PartedBatchNorm(BatchNorm):
-    """BatchNorm, part by part; gamma's and beta's gradients are sums over the parts."""
+    """BatchNorm, part by part; gamma's and beta's gradients are sums over the parts. Without
+    `parts` the batch is one, with the given statistics."""
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None,      # type: ignore[override]
-                beta: np.ndarray | None, parts: list[Part], eps: float, training: bool) -> Lazy:
+                beta: np.ndarray | None, mean: np.ndarray | None, var: np.ndarray | None,
+                mask: np.ndarray | None, eps: float, training: bool,
+                parts: list[Part] | None = None) -> Lazy:
+        if parts is None:
+            assert mean is not None and var is not None and mask is not None
+            parts = parts_of(len(x), None, mask)
+            for part in parts:
+                part.mean, part.var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
         self.x, self.training, self.parts = x, training, parts
         self.summed, self.correction = False, None      # the parts have their own corrections
         for part in parts:
@@ -107,31 +115,38 @@ def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, ru
                         training: bool, mask: Any, ghost_batch: int | None) -> Tensor:
     """`batch_norm` of virtual batches, or with a mask; see there."""
     if mask is not None:
-        mask = checked_mask(mask, x).copy()     # the caller may go on to write to it
+        mask = checked_mask(mask, x)
+    if not training:
+        return PartedBatchNorm.apply(x, gamma, beta, running.mean, running.var, mask,
+                                     eps=running.eps, training=False)
     values = x._values()
-    parts = [Part(first, after, mask) for first, after in
-             itertools.pairwise(starts(len(x), ghost_batch if training else None))]
-    if training:
-        for part in parts:
-            part.measure(values)
-        few = next((part for part in parts if part.count == 1), None)
-        if few is not None:
-            what, use = "the mask", "larger batches"
-            if len(parts) > 1:
-                what = f"the virtual batch of images {few.images.start}:{few.images.stop}"
-                use = "another ghost_batch, or larger batches"
-            raise ValueError(
-                f"batch_norm: {what} of x {x.shape} leaves 1 value a channel; in training at least "
-                f"2 are needed for a variance: use {use}, or normalize with running "
-                f"statistics, as after eval()")
+    parts = parts_of(len(x), ghost_batch, None if mask is None else mask._values())
     for part in parts:
-        if not training:
-            assert running.mean is not None and running.var is not None
-            part.mean, part.var = running.mean.astype(np.float64), running.var.astype(np.float64)
-        elif part.count:
+        part.measure(values)
+    few = next((part for part in parts if part.count == 1), None)
+    if few is not None:
+        what, use = "the mask", "larger batches"
+        if len(parts) > 1:
+            what = f"the virtual batch of images {few.images.start}:{few.images.stop}"
+            use = "another ghost_batch, or larger batches"
+        raise ValueError(
+            f"batch_norm: {what} of x {x.shape} leaves 1 value a channel; in training at least "
+            f"2 are needed for a variance: use {use}, or normalize with running "
+            f"statistics, as after eval()")
+    for part in parts:
+        if part.count:
             part.correction = running.correction(part.mean, part.var)
             running.update(part.mean, part.var, part.count)
-    return PartedBatchNorm.apply(x, gamma, beta, parts=parts, eps=running.eps, training=training)
+    return PartedBatchNorm.apply(x, gamma, beta, None, None, mask, eps=running.eps, training=True,
+                                 parts=parts)
+
+
+def parts_of(images: int, ghost_batch: int | None, mask: np.ndarray | None) -> list[Part]:
+    """The parts of a batch, each with its share of a copy of the mask, which the caller may go on
+    to write to."""
+    mask = None if mask is None else mask.copy()
+    return [Part(first, after, mask) for first, after in
+            itertools.pairwise(starts(images, ghost_batch))]
 
 
 def starts(images: int, ghost_batch: int | None) -> list[int]:
@@ -148,12 +163,12 @@ def values_of_parts(shape: tuple[int, ...], mask: np.ndarray | None, ghost_batch
     return [(b - a) * math.prod(shape[1:-1]) for a, b in bounds]
 
 
-def checked_mask(mask: Any, x: Tensor) -> np.ndarray:
-    """A boolean array for the positions of x (..., C)."""
-    array = np.asarray(mask.data if isinstance(mask, Tensor) else mask, order="C")
-    if array.dtype != np.bool_:
-        raise TypeError(f"batch_norm: mask must be booleans, got {array.dtype}")
-    if array.shape != x.shape[:-1]:
+def checked_mask(mask: Any, x: Tensor) -> Tensor:
+    """A boolean tensor for the positions of x (..., C)."""
+    given = mask if isinstance(mask, Tensor) else np.asarray(mask, order="C")
+    if given.dtype != np.bool_:
+        raise TypeError(f"batch_norm: mask must be booleans, got {given.dtype}")
+    if given.shape != x.shape[:-1]:
         raise ValueError(f"batch_norm: mask must have shape {x.shape[:-1]}, one boolean for each "
-                         f"position of x {x.shape}, got {array.shape}")
-    return array
+                         f"position of x {x.shape}, got {given.shape}")
+    return given if isinstance(given, Tensor) else Tensor(given)

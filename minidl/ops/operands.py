@@ -10,6 +10,7 @@ import numpy as np
 
 from ..arrays import plain_array
 from ..tensor import Tensor
+from ..tracers import copied, tracers
 from .common import as_tensor
 from .operation import Operation
 from .reduce import sum_to
@@ -36,6 +37,8 @@ def operand(x: Any, other: Any, where: str) -> Any:
     array = t._values()
     if array is x and array.nbytes <= SMALL:    # a buffer, say, that its layer goes on to change
         t = Tensor(array.copy())
+        if tracers:
+            copied(t, array)
     return t
 
 

@@ -1,5 +1,5 @@
-"""The kinds of minidl's own operations: Functions that the engine trusts, producers of a Lazy, and
-the post-operations that extend its epilogue."""
+"""The kinds of minidl's own operations: Functions that the engine trusts, producers of a Lazy, the
+post-operations that extend its epilogue, and what has no gradient."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..grad_mode import no_grad
 from ..graph import Function
 from ..lazy import Epilogue, Lazy
 
@@ -40,3 +41,20 @@ class PostOperation(Operation):
         producer, lazy = self._chain[0], self.lazy
         assert isinstance(producer, Producer) and lazy is not None
         return producer.epilogue_backward(dy, also, lazy.epilogue)
+
+
+class NoGradient(Operation):
+    """Base of operations through which no gradient goes, also where they make floats."""
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        with no_grad():
+            return super().apply(*inputs, **options)
+
+
+class Copy(NoGradient):
+    """y = x in memory of its own and in a dtype: for values that a backward needs again, and that
+    the user who gave them may change before."""
+
+    def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return np.array(x, dtype, order="C")

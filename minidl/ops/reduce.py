@@ -14,7 +14,7 @@ import numpy as np
 from .. import checks, kernels
 from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor, constant
+from .common import as_tensor
 from .operation import Operation
 
 max_of = max        # the built-in, whose name the operation takes
@@ -55,6 +55,8 @@ class Sum(Operation):
     """y = sum of x over axes;  dx = dy, repeated."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return np.asarray(np.sum(x, axis=axes, keepdims=keepdims))
         self.shape = x.shape
         self.kept = reduced_shape(x.shape, axes, True)
         return kernels.sum(middle(x, axes)).reshape(reduced_shape(x.shape, axes, keepdims))
@@ -67,6 +69,8 @@ class Mean(Sum):
     """y = mean of x over axes;  dx = dy / count, repeated."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return np.asarray(np.mean(x, axis=axes, keepdims=keepdims))
         self.shape = x.shape
         self.kept = reduced_shape(x.shape, axes, True)
         x = middle(x, axes)
@@ -88,8 +92,12 @@ class Var(Operation):
     their squares are in double: float32 would round the mean, and lose squares below 1e-38.
     """
 
+    of_integers: Any = staticmethod(np.var)
+
     def forward(self, x: np.ndarray, axes: tuple[int, ...], ddof: float, keepdims: bool
                 ) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return np.asarray(self.of_integers(x, axis=axes, ddof=ddof, keepdims=keepdims))
         self.shape, self.axes, self.x = x.shape, axes, middle(x, axes)
         self.freedom = np.float64(max_of(self.x.shape[1] - ddof, 0))    # 0: as NumPy, no bound
         self.mean, m2, self.exponent = _moments(self.x)
@@ -114,6 +122,8 @@ class Var(Operation):
 
 class Std(Var):
     """y = sqrt(var);  dx = (x - mean) dy / (y (count - ddof)), 0 where y is 0."""
+
+    of_integers = staticmethod(np.std)
 
     def finish(self, variance: np.ndarray) -> np.ndarray:
         self.y = np.ldexp(np.sqrt(variance), self.exponent)
@@ -157,6 +167,8 @@ class _Extreme(Operation):
     kernel = ""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return np.asarray(getattr(np, self.kernel)(x, axis=axes, keepdims=keepdims))
         self.x, self.axes = x, axes
         self.kept = reduced_shape(x.shape, axes, True)
         y = getattr(kernels, self.kernel)(middle(x, axes))
@@ -178,6 +190,20 @@ class Min(_Extreme):
     kernel = "min"
 
 
+class ArgMax(Operation):
+    """y = the place of the first largest value along an axis."""
+
+    def forward(self, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
+        return np.asarray(np.argmax(x, axis, keepdims=keepdims))
+
+
+class ArgMin(Operation):
+    """y = the place of the first smallest value along an axis."""
+
+    def forward(self, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
+        return np.asarray(np.argmin(x, axis, keepdims=keepdims))
+
+
 def _repeat(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     y = kernels.empty(shape, g.dtype)
     y[...] = g
@@ -197,8 +223,6 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     axes = checks.axes(axis, "sum", "axis", t.ndim)
     if keepdims is not False:
         checks.flag(keepdims, "sum", "keepdims")
-    if t.dtype.kind != "f":
-        return constant(np.sum(t._values(), axis=axes, keepdims=keepdims))
     return Sum.apply(t, axes=axes, keepdims=keepdims)
 
 
@@ -215,8 +239,6 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     axes = checks.axes(axis, "mean", "axis", t.ndim)
     if keepdims is not False:
         checks.flag(keepdims, "mean", "keepdims")
-    if t.dtype.kind != "f":
-        return constant(np.mean(t._values(), axis=axes, keepdims=keepdims))
     return Mean.apply(t, axes=axes, keepdims=keepdims)
 
 
@@ -238,9 +260,6 @@ def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, k
     axes = checks.axes(axis, where, "axis", t.ndim)
     checks.flag(keepdims, where, "keepdims")
     checks.real(ddof, where, "ddof")
-    if t.dtype.kind != "f":
-        of_integers = np.var if function is Var else np.std
-        return constant(of_integers(t._values(), axis=axes, ddof=ddof, keepdims=keepdims))
     return function.apply(t, axes=axes, ddof=ddof, keepdims=keepdims)
 
 
@@ -283,20 +302,17 @@ def _extreme(function: type[_Extreme], name: str, x: Any, axis: Any, keepdims: b
     checks.flag(keepdims, name, "keepdims")
     if math.prod(t.shape[a] for a in axes) == 0:
         raise ValueError(f"{name}: no values to reduce in shape {t.shape} over axis {axis}")
-    if t.dtype.kind != "f":
-        reduction = np.max if function is Max else np.min
-        return constant(reduction(t._values(), axis=axes, keepdims=keepdims))
     return function.apply(t, axes=axes, keepdims=keepdims)
 
 
-def _place(function: Any, where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+def _place(function: type[Operation], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
     checks.flag(keepdims, where, "keepdims")
     if axis is not None:
         axis = checks.axis(axis, where, "axis", t.ndim)
     if t.size == 0 and (axis is None or t.shape[axis] == 0):
         raise ValueError(f"{where}: no values to compare in shape {t.shape}")
-    return constant(function(t._values(), axis, keepdims=keepdims))
+    return function.apply(t, axis=axis, keepdims=keepdims)
 
 
 @for_newcomers
@@ -307,7 +323,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     >>> md.argmax(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([1, 0], dtype=int64)
     """
-    return _place(np.argmax, "argmax", x, axis, keepdims)
+    return _place(ArgMax, "argmax", x, axis, keepdims)
 
 
 @for_newcomers
@@ -318,7 +334,7 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     >>> md.argmin(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([0, 1], dtype=int64)
     """
-    return _place(np.argmin, "argmin", x, axis, keepdims)
+    return _place(ArgMin, "argmin", x, axis, keepdims)
 
 
 def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from .common import as_tensor, float_tensor
 from .math import MultiplyOrZero, multiply, subtract
 from .math import abs as absolute
-from .operation import Operation
+from .operation import Copy, Operation
 from .reduce import reduced, sum_to
 
 
@@ -123,7 +123,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
     where = "binary_cross_entropy_with_logits"
     x, target = _pair(x, target, where)
     if not target.requires_grad:
-        target = Tensor(np.array(target._values()))     # a copy: the backward needs it again
+        target = Copy.apply(target, dtype=x.dtype)
     factor = None if pos_weight is None else _broadcasts(pos_weight, x, where, "pos_weight")
     losses = BinaryCrossEntropy.apply(x, target, factor)
     if weight is not None:
@@ -150,7 +150,7 @@ def _difference(x: Any, target: Any, where: str) -> Tensor:
 def _broadcasts(value: Any, x: Tensor, where: str, name: str) -> Tensor:
     t = as_tensor(value, where, name)
     if not t.requires_grad:
-        t = Tensor(np.array(t._values(), x.dtype))      # a copy: the backward needs it again
+        t = Copy.apply(t, dtype=x.dtype)
     t = t.astype(x.dtype)
     try:
         fits = np.broadcast_shapes(t.shape, x.shape) == x.shape

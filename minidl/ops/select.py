@@ -19,12 +19,13 @@ class Where(Binary):
 
     def forward(self, a: Any, b: Any, condition: np.ndarray) -> np.ndarray:
         self.shapes(a, b)
-        self.condition = condition
-        return np.where(condition, a, b)
+        self.condition = np.array(condition, bool)      # a copy: the user may go on to write to it
+        return np.where(self.condition, a, b)
 
     def backward(self, dy: np.ndarray) -> Any:
         zero = dy.dtype.type(0)
-        return self.reduced(np.where(self.condition, dy, zero), np.where(self.condition, zero, dy))
+        return *self.reduced(np.where(self.condition, dy, zero),
+                             np.where(self.condition, zero, dy)), None
 
 
 class Clip(Operation):
@@ -65,7 +66,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     >>> md.where(x > 0, x, 0)
     tensor([0., 2.])
     """
-    mask = np.array(as_tensor(condition, "where", "condition")._values(), bool)
+    mask = as_tensor(condition, "where", "condition")
     a, b = operands("where", a, b)
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = as_tensor(a, "where")
@@ -75,7 +76,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     except ValueError:
         raise ValueError(f"where: shapes {mask.shape}, {shape_a} and {shape_b} "
                          f"do not broadcast") from None
-    return Where.apply(a, b, condition=mask)
+    return Where.apply(a, b, mask)
 
 
 def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None

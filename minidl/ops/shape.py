@@ -16,7 +16,7 @@ from .. import checks, kernels
 from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor
-from .operation import Operation
+from .operation import NoGradient, Operation
 from .reduce import sum_to
 
 MOST_EMPTY_PARTS = 65536        # into which `split` cuts an axis of size 0
@@ -33,6 +33,15 @@ class Reshape(Operation):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         return dy.reshape(self.shape)
+
+
+class Detach(NoGradient):
+    """y = x (the same memory), outside the graph: what `Tensor.detach` is in a trace."""
+
+    returns_view = True
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x
 
 
 class Transpose(Operation):

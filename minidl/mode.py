@@ -1,24 +1,22 @@
 """What a call sets for the thread that makes it, and for no other thread.
 
 A model may serve many threads at once, so what `predict`, `summary`, `recalibrate` and
-`batch_statistics` switch on for a while stands here and never in the layers: evaluation, statistics
-that take the place of running ones, and who is told of the calls of layers. A thread that is
-started inside such a block does not inherit it, as with `no_grad`.
+`batch_statistics` switch on for a while stands here and never in the layers: evaluation, and
+statistics that take the place of running ones. A thread that is started inside such a block does
+not inherit it, as with `no_grad`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..grad_mode import no_grad
+from .grad_mode import no_grad
 
 if TYPE_CHECKING:
-    from .layer import Layer
-
-Observer = Callable[["Layer", tuple[Any, ...], Any], None]
+    from .nn.layer import Layer
 
 
 class _Mode(threading.local):
@@ -33,9 +31,6 @@ class _Mode(threading.local):
 
 mode = _Mode()
 
-# By thread, in a dict that is nearly always empty: `Layer.__call__` asks it at every call.
-observers: dict[int, Observer] = {}
-
 
 @contextlib.contextmanager
 def evaluation() -> Iterator[None]:
@@ -49,22 +44,6 @@ def evaluation() -> Iterator[None]:
             yield
     finally:
         mode.modes = before
-
-
-@contextlib.contextmanager
-def observing(observer: Observer) -> Iterator[None]:
-    """Within the block `observer(layer, inputs, output)` is told of every call of a layer in this
-    thread, after the layer's hooks."""
-    thread = threading.get_ident()
-    before = observers.get(thread)
-    observers[thread] = observer
-    try:
-        yield
-    finally:
-        if before is None:
-            del observers[thread]
-        else:
-            observers[thread] = before
 
 
 @contextlib.contextmanager
