@@ -25,6 +25,11 @@ else:
     Methods = object
 
 
+# By their node and slot: the results whose gradient `retain_grad` has asked for.
+retained: weakref.WeakKeyDictionary[Function, dict[int, weakref.ref[Tensor]]] = (
+    weakref.WeakKeyDictionary())
+
+
 @hints.with_names(hints.TENSOR)
 class Tensor(Storage, Methods):
     """An array that remembers how it was computed.
@@ -181,7 +186,7 @@ class Tensor(Storage, Methods):
         if self._node is not None:
             if self._node._inputs is None:
                 raise RuntimeError("retain_grad: backward has already used this graph")
-            self._node._retained = {**(self._node._retained or {}), self._slot: weakref.ref(self)}
+            retained.setdefault(self._node, {})[self._slot] = weakref.ref(self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("a tensor is not assigned by index: write to its .data array, "

@@ -259,10 +259,10 @@ class Layer(hints.Explained, Methods):
                     continue
                 if isinstance(value, Parameter):
                     value._grad = None
-                elif isinstance(value, (Layer, list, tuple, dict, deque)) and id(value) not in seen:
-                    if kind is not tuple or not PLAIN.issuperset(map(type, value)):
-                        seen.add(id(value))
-                        stack.append(value)
+                elif (isinstance(value, (Layer, list, tuple, dict, deque)) and id(value) not in seen
+                        and not (isinstance(value, tuple) and PLAIN.issuperset(map(type, value)))):
+                    seen.add(id(value))
+                    stack.append(value)
 
     def astype(self: Self, dtype: Any) -> Self:
         """Convert all floating parameters and buffers, in place; returns the layer. TypeError for
