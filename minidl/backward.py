@@ -92,10 +92,11 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                     given = grads
                     if type(grads[0]) is not np.ndarray or len(grads) > 1:
                         given = _complete(node, grads)
-                    results = node.backward(*given)
-                if not node.trusted:
-                    results = _checked(node, inputs, results)
-                elif type(results) is not tuple:
+                    if node.trusted:
+                        results = node.backward(*given)
+                    else:
+                        results = _checked(node, inputs, node.backward(*_read_only(given)))
+                if type(results) is not tuple:
                     results = (results,)
                 _hand_on(inputs, results, given, slots, leaves)
             except Exception as error:
@@ -168,6 +169,14 @@ def _total(g: Any) -> np.ndarray:
     return computed(g)
 
 
+def _read_only(given: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Gradients for a user's backward, which cannot write to what others have been given too."""
+    views = [g.view() for g in given]
+    for g in views:
+        g.flags.writeable = False
+    return views
+
+
 def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> tuple[Any, ...]:
     """What a user's backward has returned, as arrays that fit its inputs; of leaves as copies,
     since it may keep what it returns."""
@@ -182,11 +191,14 @@ def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> t
         if t is None or g is None:
             arrays.append(None)
             continue
-        array = np.array(g, t._dtype, order="C", copy=True if t._node is None else None)
+        array = np.asarray(g)
         if array.shape != t._shape:
             raise RuntimeError(f"{type(node).__name__}.backward returned a gradient of shape "
                                f"{array.shape} for input {k} of shape {t._shape}")
-        arrays.append(array)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{type(node).__name__}.backward must return numbers, got "
+                            f"{array.dtype} for input {k}")
+        arrays.append(np.array(array, t._dtype, order="C", copy=True if t._node is None else None))
     return tuple(arrays)
 
 

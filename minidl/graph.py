@@ -129,7 +129,7 @@ class Function:
             node._order = tick()
             node._inputs = tuple(kept)
             node._retained = None
-        if type(result) is not tuple:
+        if not isinstance(result, tuple):
             t = _output(result, node, inputs)
             if recorded:
                 node._outputs = ((t._shape, t._dtype),)

@@ -52,10 +52,12 @@ class Tensor(Storage, Methods):
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             data = data.data
-        try:
-            array = np.require(plain_array(data), requirements=("C", "A"))
-        except ValueError as error:     # lists of different lengths
-            raise ValueError(f"Tensor: {error}") from None
+        array = data
+        if not (type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned):
+            try:
+                array = np.require(plain_array(data), requirements=("C", "A"))
+            except ValueError as error:     # lists of different lengths
+                raise ValueError(f"Tensor: {error}") from None
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
