@@ -62,7 +62,9 @@ MATH = ["-fno-math-errno", "-fno-trapping-math"]
 # Generated C is full of these: a variable private to threads counts as read before it is set.
 QUIET = ["-Wno-sign-compare", "-Wno-unused-function"]
 QUIET += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]
+ONE = f"{PACKAGE}/team_of_one.h"  # says why calls of GNU OpenMP go through it
 OPENMP = [  # (compiler flags, linker flags), the first that works
+    (["-fopenmp", "-include", ONE], ["-fopenmp", "-Wl,--wrap=GOMP_parallel"]),
     (["-fopenmp"], ["-fopenmp"]),
     (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang
 ]

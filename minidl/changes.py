@@ -125,8 +125,6 @@ def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:
         inside = (value._array, value._lazy)
     elif isinstance(value, Lazy):
         inside = (value.run, value.source, value.epilogue)
-    elif type(value).__module__.startswith("minidl."):
-        inside = vars(value).values() if hasattr(value, "__dict__") else ()
     if id(value) in seen:
         return
     seen.add(id(value))

@@ -130,7 +130,9 @@ class Optimizer(hints.Explained):
             needed = self._needed(group)
             if needed:
                 for p in ready:
-                    state = self.state.setdefault(p, {"step": 0})
+                    state = self.state.get(p)
+                    if state is None:
+                        state = self.state[p] = {"step": 0}
                     for name in needed:
                         if name not in state:
                             state[name] = np.full(p.shape, self._initial(group), p.dtype)

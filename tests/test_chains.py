@@ -1,0 +1,366 @@
+"""Chains: one pass backward for what one pass computed, if nobody else needs what is in between.
+
+Each program is run as it is and with every step computed at once; gradients are the same, whoever
+asks for what is inside.
+"""
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import minidl as md
+from tests.harness import close, kernels_run, uniform
+
+SHAPE = 3, 6, 4, 16
+
+
+class Steps:
+    """The steps of a program: leaves, and results by name in the order in which they are made."""
+
+    def __init__(self, fused=True, fixed=(), training=True):
+        self.fused, self.fixed, self.training = fused, fixed, training
+        self.leaves, self.made = {}, {}
+
+    def leaf(self, name, *shape, low=-1.0):
+        if name not in self.leaves:
+            values = uniform(*shape, seed=len(self.leaves), low=low)
+            self.leaves[name] = md.tensor(values, requires_grad=name not in self.fixed)
+        return self.leaves[name]
+
+    def images(self, name):
+        """What an operation has made of a leaf."""
+        return self.leaf(name, *SHAPE) * 1
+
+    def step(self, name, y):
+        self.made[f"{len(self.made)} {name}"] = y
+        if not self.fused:
+            y.data  # noqa: B018
+        return y
+
+    def bn(self, x):
+        k = len(self.leaves)
+        c = x.shape[-1]
+        gamma, beta = self.leaf(f"gamma{k}", c, low=0.5), self.leaf(f"beta{k}", c)
+        mean, var = uniform(c, seed=8), uniform(c, seed=9, low=0.5)
+        return self.step("bn", md.batch_norm(x, gamma, beta, mean, var, self.training))
+
+    def relu(self, x):
+        return self.step("relu", md.relu(x))
+
+    def add(self, a, b):
+        return self.step("add", a + b)
+
+    def pool(self, x):
+        return self.step("pool", md.max_pool(x, 2))
+
+    def conv(self, x):
+        k = len(self.leaves)
+        return self.step("conv", md.conv(x, self.leaf(f"w{k}", 1, 1, x.shape[-1], 32)))
+
+    def depthwise(self, x):
+        c = x.shape[-1]
+        w = self.leaf(f"w{len(self.leaves)}", 3, 3, 1, c)
+        return self.step("conv", md.conv(x, w, padding=1, groups=c))
+
+
+PROGRAMS = {
+    "bn": lambda m: m.bn(m.images("x")),
+    "bn relu": lambda m: m.relu(m.bn(m.images("x"))),
+    "bn relu relu": lambda m: m.relu(m.relu(m.bn(m.images("x")))),
+    "bn residual": lambda m: m.add(m.bn(m.images("x")), m.images("s")),
+    "residual bn": lambda m: m.add(m.images("s"), m.bn(m.images("x"))),
+    "bn residual relu": lambda m: m.relu(m.add(m.bn(m.images("x")), m.images("s"))),
+    "residual bn relu": lambda m: m.relu(m.add(m.images("s"), m.bn(m.images("x")))),
+    "bn bn relu": lambda m: m.relu(m.add(m.bn(m.images("x")), m.bn(m.images("s")))),
+    "the input as residual": lambda m: (lambda x: m.relu(m.add(m.bn(x), x)))(m.images("x")),
+    "bn relu residual": lambda m: m.add(m.relu(m.bn(m.images("x"))), m.images("s")),
+    "bn pool": lambda m: m.pool(m.bn(m.images("x"))),
+    "bn relu pool": lambda m: m.pool(m.relu(m.bn(m.images("x")))),
+    "bn conv": lambda m: m.conv(m.bn(m.images("x"))),
+    "bn relu conv": lambda m: m.conv(m.relu(m.bn(m.images("x")))),
+    "bn relu conv bn": lambda m: m.bn(m.conv(m.relu(m.bn(m.images("x"))))),
+    "bn relu depthwise": lambda m: m.depthwise(m.relu(m.bn(m.images("x")))),
+    "bn relu conv bn relu": lambda m: m.relu(m.bn(m.conv(m.relu(m.bn(m.images("x")))))),
+    "bn residual relu conv": lambda m: m.conv(m.relu(m.add(m.bn(m.images("x")), m.images("s")))),
+}
+every_program = pytest.mark.parametrize("name", PROGRAMS)
+PLACES = [(name, k) for name, program in PROGRAMS.items()
+          for k in range(len((lambda m, f: (f(m), m.made)[1])(Steps(), program)))]
+every_place = pytest.mark.parametrize(("name", "k"), PLACES)
+
+
+def run(name, fused=True, fixed=(), training=True):
+    m = Steps(fused, fixed, training)
+    y = PROGRAMS[name](m)
+    return m, y, uniform(*y.shape, seed=20)
+
+
+def gradients(m):
+    return {name: t.grad for name, t in m.leaves.items()}
+
+
+def agree(one, other):
+    assert one.keys() == other.keys()
+    for name, g in one.items():
+        assert (g is None) == (other[name] is None), name
+        if g is not None:
+            close(g, other[name], 6)
+
+
+def backward(name, **settings):
+    m, y, dy = run(name, **settings)
+    y.backward(dy)
+    return gradients(m)
+
+
+@every_program
+@pytest.mark.parametrize("training", (True, False))
+def test_chained_and_step_by_step(training, name):
+    agree(backward(name, training=training), backward(name, training=training, fused=False))
+
+
+# What runs on the way back where nobody else asks.
+KERNELS = ("batch_norm_backward", "batch_norm_sums", "batch_norm_input_grad", "relu_backward",
+           "batch_norm_pool_backward", "max_pool_backward", "pointwise_backward",
+           "depthwise_backward", "batch_norm_apply", "relu", "add")
+ONE_PASS = {
+    **{name: ["batch_norm_backward"] for name in (
+        "bn", "bn relu", "bn relu relu", "bn residual", "residual bn", "bn residual relu",
+        "residual bn relu", "bn relu residual")},
+    "bn bn relu": ["batch_norm_backward"] * 2,
+    "bn pool": ["batch_norm_pool_backward"], "bn relu pool": ["batch_norm_pool_backward"],
+    "bn conv": ["pointwise_backward"], "bn relu conv": ["pointwise_backward"],
+    "bn relu conv bn": ["batch_norm_sums", "pointwise_backward"],
+    "bn relu depthwise": ["depthwise_backward"],
+    "bn relu conv bn relu": ["batch_norm_sums", "pointwise_backward"],
+}
+
+
+@pytest.mark.parametrize("name", ONE_PASS)
+def test_one_pass(name, monkeypatch):
+    _, y, dy = run(name)
+    y.data  # noqa: B018
+    calls = kernels_run(monkeypatch, *KERNELS)
+    y.backward(dy)
+    after = ["batch_norm_input_grad"] if "conv" in name or "depthwise" in name else []
+    assert calls == ONE_PASS[name] + after
+
+
+@every_place
+@pytest.mark.parametrize("how", ("retain_grad", "md.grad"))
+def test_a_gradient_asked_for_inside(how, name, k):
+    found = []
+    for fused in (True, False):
+        m, y, dy = run(name, fused)
+        t = list(m.made.values())[k]
+        if how == "retain_grad":
+            t.retain_grad()
+            y.backward(dy)
+            found.append({**gradients(m), "inside": t.grad})
+        else:
+            wanted = [t, *m.leaves.values()]
+            found.append(dict(enumerate(md.grad(y, wanted, dy))))
+    agree(*found)
+    if how == "retain_grad":
+        agree({**backward(name), "inside": None}, {**found[0], "inside": None})
+
+
+def test_retained_by_a_tensor_that_is_gone():
+    """Then nobody asks."""
+    m, y, dy = run("bn relu")
+    for t in m.made.values():
+        t.retain_grad()
+    m.made.clear()
+    del t
+    y.backward(dy)
+    agree(gradients(m), backward("bn relu"))
+
+
+USES = {
+    "a product": lambda t: (t * t).sum(), "a relu": lambda t: (md.relu(t) * 3).sum(),
+    "a sum": lambda t: ((t + t) * t).sum(), "a pool": lambda t: (md.max_pool(t, 2) * 2).sum(),
+}
+
+
+@every_place
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("when", ("before", "after"))
+def test_a_second_consumer(when, use, name, k):
+    """Of what is inside, used before or after the next step."""
+    found = []
+    for fused in (True, False):
+        extra = []
+
+        class Used(Steps):
+            def step(self, name, y, extra=extra):
+                y = super().step(name, y)
+                if when == "before" and len(self.made) == k + 1:
+                    extra.append(USES[use](y))
+                return y
+
+        m = Used(fused)
+        y = PROGRAMS[name](m)
+        if when == "after":
+            extra.append(USES[use](list(m.made.values())[k]))
+        ((y * uniform(*y.shape, seed=20)).sum() + extra[0]).backward()
+        found.append(gradients(m))
+    agree(*found)
+
+
+@every_place
+def test_two_outputs_of_which_one_is_inside(name, k):
+    found = []
+    for fused in (True, False):
+        m, y, dy = run(name, fused)
+        t = list(m.made.values())[k]
+        wanted = list(m.leaves.values())
+        found.append(dict(enumerate(md.grad([y, t], wanted, [dy, uniform(*t.shape, seed=21)]))))
+    agree(*found)
+
+
+@every_place
+def test_backward_from_inside(name, k):
+    """Only what is before it gets a gradient; then the whole graph, kept, gives its own."""
+    found = []
+    for fused in (True, False):
+        m, y, dy = run(name, fused)
+        t = list(m.made.values())[k]
+        t.backward(uniform(*t.shape, seed=21), retain_graph=True)
+        inside = gradients(m)
+        for leaf in m.leaves.values():
+            leaf.grad = None
+        y.backward(dy)
+        found.append({f"inside {name}": g for name, g in inside.items()} | gradients(m))
+    agree(*found)
+
+
+FIXED = [(name, leaf) for name in PROGRAMS for leaf in run(name)[0].leaves]
+
+
+@pytest.mark.parametrize(("name", "fixed"), FIXED)
+@pytest.mark.parametrize("training", (True, False))
+def test_what_needs_no_gradient(training, name, fixed):
+    """x, the residual, a frozen gamma or beta, a weight: the others' gradients are as ever."""
+    one = backward(name, fixed=(fixed,), training=training)
+    agree(one, backward(name, fixed=(fixed,), training=training, fused=False))
+    assert one.pop(fixed) is None
+    agree(one, {key: g for key, g in backward(name, training=training).items() if key != fixed})
+
+
+@every_program
+def test_only_one_leaf_needs_a_gradient(name):
+    everything = backward(name)
+    for wanted in everything:
+        one = backward(name, fixed=[leaf for leaf in everything if leaf != wanted])
+        agree({wanted: one.pop(wanted)}, {wanted: everything[wanted]})
+        assert set(one.values()) <= {None}
+
+
+@every_program
+def test_the_graph_is_used_twice(name):
+    """The same bits each time, and none the third."""
+    m, y, dy = run(name)
+    y.backward(dy, retain_graph=True)
+    first = gradients(m)
+    y.backward(dy)
+    for key, g in gradients(m).items():
+        np.testing.assert_array_equal(g, 2 * first[key])
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        y.backward(dy)
+
+
+@every_place
+def test_a_graph_that_was_freed_from_inside(name, k):
+    """backward through a part frees it; the rest says so, and stores nothing."""
+    m, y, dy = run(name)
+    t = list(m.made.values())[k]
+    if t is y:
+        return
+    t.backward(uniform(*t.shape, seed=21))
+    before = gradients(m)
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        y.backward(dy)
+    for key, g in gradients(m).items():
+        assert g is before[key]
+
+
+@every_program
+def test_two_threads_over_one_graph(name):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        m, y, dy = run(name)
+        wanted = list(m.leaves.values())
+        right = md.grad(y, wanted, dy, retain_graph=True)
+        found, start = [], threading.Barrier(2)
+
+        def work():
+            start.wait()
+            found.extend(md.grad(y, wanted, dy, retain_graph=True) for _ in range(5))
+
+        workers = [threading.Thread(target=work) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(found) == 10
+    for grads in found:
+        for g, expected in zip(grads, right, strict=True):
+            np.testing.assert_array_equal(g, expected)
+
+
+@every_place
+def test_a_step_that_was_looked_at(name, k):
+    class Looked(Steps):
+        def step(self, name, y):
+            y = super().step(name, y)
+            if len(self.made) == k + 1:
+                repr(y)
+            return y
+
+    m = Looked()
+    y = PROGRAMS[name](m)
+    y.backward(uniform(*y.shape, seed=20))
+    agree(gradients(m), backward(name))
+
+
+@every_place
+def test_an_array_assigned_inside(name, k):
+    """What follows reads it; the gradient of a normalization is that of what it was computed from.
+    """
+    found = []
+    for fused in (True, False):
+        class Assigned(Steps):
+            def step(self, name, y):
+                y = super().step(name, y)
+                if len(self.made) == k + 1:
+                    y.data = uniform(*y.shape, seed=22)
+                return y
+
+        m = Assigned(fused)
+        y = PROGRAMS[name](m)
+        y.backward(uniform(*y.shape, seed=20))
+        found.append({**gradients(m), "y": y.data})
+    agree(*found)
+
+
+@every_place
+def test_part_of_it_without_a_graph(name, k):
+    """A step under no_grad cuts the graph: what is before it gets no gradient."""
+    found = []
+    for fused in (True, False):
+        class Cut(Steps):
+            def step(self, name, y):
+                y = super().step(name, y)
+                return y.detach() * 1 if len(self.made) == k + 1 else y
+
+        m = Cut(fused)
+        y = PROGRAMS[name](m)
+        if y.requires_grad:
+            y.backward(uniform(*y.shape, seed=20))
+        found.append({**gradients(m), "y": y.data})
+    agree(*found)

@@ -1,0 +1,117 @@
+"""Lazy: which post-operations it takes, in which order, and that it is computed once."""
+
+import gc
+import itertools
+
+import numpy as np
+import pytest
+
+from minidl.lazy import NOTHING, Epilogue, Lazy, computed
+from tests.harness import uniform
+
+VALUES, SHORTCUT = uniform(2, 5, 4, 3), uniform(2, 5, 4, 3, seed=1)
+
+
+def pooled(y):
+    return np.max([y[:, i:4:2, j:4:2] for i in (0, 1) for j in (0, 1)], axis=0)
+
+
+def finished(epilogue):
+    """What a producer of VALUES would write to memory."""
+    y = VALUES
+    if epilogue.residual is not None:
+        y = y + epilogue.residual
+    if epilogue.relu:
+        y = np.maximum(y, 0)
+    return pooled(y) if epilogue.pool else y * 1
+
+
+class Counted:
+    """A Lazy of VALUES, and the epilogues that it was computed with."""
+
+    def __init__(self, pools=True):
+        self.runs = []
+        self.lazy = Lazy(self.run, VALUES.shape, VALUES.dtype, ("source",), pools)
+
+    def run(self, epilogue):
+        self.runs.append(epilogue)
+        return finished(epilogue)
+
+
+POSTS = {"residual": {"residual": SHORTCUT}, "relu": {"relu": True}, "pool": {"pool": True}}
+NUMPYS = {"residual": lambda y: y + SHORTCUT, "relu": lambda y: np.maximum(y, 0), "pool": pooled}
+TAKEN = {(), ("residual",), ("relu",), ("pool",), ("residual", "relu"), ("relu", "relu"),
+         ("relu", "pool"), ("residual", "relu", "relu"), ("relu", "relu", "pool"),
+         ("relu", "relu", "relu")}
+
+
+@pytest.mark.parametrize("order", [
+    order for n in range(4) for order in itertools.product(POSTS, repeat=n)], ids=" ".join)
+def test_every_order_of_post_operations(order):
+    """One pass computes what it takes, and it refuses all that it would compute wrongly."""
+    made = Counted()
+    lazy, right = made.lazy, VALUES
+    for k, name in enumerate(order):
+        longer = lazy.then(**POSTS[name])
+        if order[:k + 1] not in TAKEN:
+            assert longer is None
+            return
+        lazy, right = longer, NUMPYS[name](right)
+    y = lazy.compute()
+    np.testing.assert_array_equal(y, right)
+    assert (lazy.shape, lazy.dtype) == (y.shape, y.dtype)
+    assert made.runs == [lazy.epilogue]
+
+
+def test_a_post_operation_leaves_what_it_extends_alone():
+    made = Counted()
+    longer = made.lazy.then(residual=SHORTCUT).then(relu=True)
+    assert made.lazy.epilogue == NOTHING == Epilogue(None, False, False)
+    assert longer.epilogue.residual is SHORTCUT
+    assert longer.epilogue.relu
+    assert longer.source == made.lazy.source
+    np.testing.assert_array_equal(made.lazy.compute(), VALUES)
+    np.testing.assert_array_equal(longer.compute(), np.maximum(VALUES + SHORTCUT, 0))
+
+
+@pytest.mark.parametrize("residual", (
+    SHORTCUT[:1], SHORTCUT[0], SHORTCUT[..., :1], SHORTCUT[None], SHORTCUT.astype(np.float64),
+    np.ones(VALUES.shape, np.int64)), ids=lambda r: f"{r.dtype} {r.shape}")
+def test_a_residual_of_another_shape_or_dtype_is_refused(residual):
+    assert Counted().lazy.then(residual=residual) is None
+
+
+def test_a_pool_is_refused_by_a_producer_that_has_none():
+    lazy = Counted(pools=False).lazy
+    assert lazy.then(pool=True) is None
+    assert lazy.then(relu=True).then(pool=True) is None
+
+
+def test_computed_once_while_someone_holds_the_array():
+    made = Counted()
+    y = made.lazy.compute()
+    assert made.lazy.compute() is y
+    assert computed(made.lazy) is y
+    assert len(made.runs) == 1
+
+
+def test_nothing_is_kept_alive():
+    """Who needs the values again, the backward of a ReLU for one, computes them again."""
+    made = Counted()
+    first = made.lazy.compute().copy()
+    gc.collect()
+    np.testing.assert_array_equal(made.lazy.compute(), first)
+    assert len(made.runs) == 2
+
+
+def test_what_is_computed_is_there_for_everyone():
+    made = Counted()
+    y = made.lazy.compute()
+    assert made.lazy.then(relu=True) is None
+    del y
+    assert made.lazy.then(relu=True) is not None
+
+
+def test_computed_of_what_is_none():
+    for x in (VALUES, None, 2.0):
+        assert computed(x) is x
