@@ -81,7 +81,7 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
         if grads is not None:
             if captured:
                 _capture(node, grads, captured)
-            inputs = node._inputs
+            inputs: Sequence[Tensor | None] = _inputs(node)
             chain = node._chain
             try:
                 if chain and _alone(chain, uses, captured):
@@ -93,15 +93,13 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                     if type(grads[0]) is not np.ndarray or len(grads) > 1:
                         given = _complete(node, grads)
                     results = node.backward(*given)
-                if inputs is None:
-                    raise RuntimeError(USED)
                 if not node.trusted:
                     results = _checked(node, inputs, results)
                 elif type(results) is not tuple:
                     results = (results,)
                 _hand_on(inputs, results, given, slots, leaves)
             except Exception as error:
-                if node._inputs is None and inputs is not None:
+                if node._inputs is None:
                     raise RuntimeError(
                         "backward: another thread's backward has freed the graph meanwhile; pass "
                         "retain_graph=True there") from error
@@ -170,7 +168,7 @@ def _total(g: Any) -> np.ndarray:
     return computed(g)
 
 
-def _checked(node: Function, inputs: tuple[Tensor | None, ...], results: Any) -> tuple[Any, ...]:
+def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> tuple[Any, ...]:
     """What a user's backward has returned, as arrays that fit its inputs; of leaves as copies,
     since it may keep what it returns."""
     if not isinstance(results, tuple):
@@ -179,7 +177,7 @@ def _checked(node: Function, inputs: tuple[Tensor | None, ...], results: Any) ->
     if len(results) != len(inputs):
         raise RuntimeError(f"{type(node).__name__}.backward returned {len(results)} gradients "
                            f"for {len(inputs)} inputs")
-    arrays = []
+    arrays: list[np.ndarray | None] = []
     for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
         if t is None or g is None:
             arrays.append(None)

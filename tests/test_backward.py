@@ -110,7 +110,8 @@ def test_an_error_within_a_freed_node_says_so():
             return x * 1
 
         def backward(self, dy):
-            self.__dict__.clear()       # as another thread's walk does
+            self._inputs = None         # as another thread's walk does
+            self.__dict__.clear()
             return dy * self.x
 
     y = Freed.apply(md.tensor([1.0], requires_grad=True))

@@ -67,8 +67,8 @@ class BatchNorm(Producer):
         if residual is None and also is None and not pool and not self.summed:
             return self._wanted(*self._passes(dy, relu)[:3])
         if residual is not None and relu:   # whose gradient, masked, is written in the same pass
-            *gradients, masked = self._passes(dy, True, residual, True, also)
-            return (*self._wanted(*gradients), masked)
+            dx, dgamma, dbeta, masked = self._passes(dy, True, residual, True, also)
+            return (*self._wanted(dx, dgamma, dbeta), masked)
         if also is not None:
             dy = kernels.add(dy, also)
         if pool:
