@@ -94,9 +94,11 @@ class BatchNorm(Producer):
     def _wanted(self, dx: Any, dgamma: np.ndarray, dbeta: np.ndarray) -> tuple[Any, ...]:
         if self.correction is not None:
             dgamma = uncorrected(dgamma, dbeta, self.correction)
-        x, gamma, beta, *given = self.needs_grad       # of statistics, and a mask, there is none
-        return (dx if x else None, dgamma if gamma else None, dbeta if beta else None,
-                *(None for _ in given))
+        needs = self.needs_grad
+        wanted = (dx if needs[0] else None, dgamma if needs[1] else None,
+                  dbeta if needs[2] else None)
+        # Of given statistics, and a mask, there is none.
+        return wanted if len(needs) == 3 else (*wanted, *(None,) * (len(needs) - 3))
 
     def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,
                 masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:
