@@ -122,34 +122,39 @@ cdef void average(floating* running, const double* batch, double keep, double we
         running[c] = <floating>(share * running[c] + weight * batch[c])
 
 
-cdef int move(object running, object batch, double keep, double weight, str name) except -1:
-    cdef cnp.ndarray b = typed_array(batch, "running_update", "batch statistics", 1,
-                                     cnp.NPY_FLOAT64)
+cdef cnp.ndarray averaged(object running, cnp.ndarray batch, str name):
+    """Running statistics that may move by those of a batch."""
     cdef cnp.ndarray r = real_array(running, "running_update", name, 1)
-    has_length(b, r.shape[0], "running_update", "batch statistics")
+    has_length(r, batch.shape[0], "running_update", name)
     if not cnp.PyArray_ISWRITEABLE(r):
         raise ValueError(f"running_update: {name} is read-only")
-    if cnp.PyArray_TYPE(r) == cnp.NPY_FLOAT32:
-        average(<float*>r.data, <double*>b.data, keep, weight, r.shape[0])
+    return r
+
+
+cdef void move(cnp.ndarray running, cnp.ndarray batch, double keep, double weight):
+    if cnp.PyArray_TYPE(running) == cnp.NPY_FLOAT32:
+        average(<float*>running.data, <double*>batch.data, keep, weight, batch.shape[0])
     else:
-        average(<double*>r.data, <double*>b.data, keep, weight, r.shape[0])
-    return 0
+        average(<double*>running.data, <double*>batch.data, keep, weight, batch.shape[0])
 
 
 def running_update(running_mean, running_var, num_batches, mean, var, double weight,
                    double factor):
     """running becomes (1 - weight) running + weight batch, in place, the batch's variance times
     `factor`; mean and var (C,) are float64. num_batches () of int64, or None, counts one more."""
-    cdef cnp.ndarray counted
+    cdef cnp.ndarray m = typed_array(mean, "running_update", "mean", 1, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray v = typed_array(var, "running_update", "var", 1, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray running_m = averaged(running_mean, m, "running_mean")
+    cdef cnp.ndarray running_v = averaged(running_var, v, "running_var"), counted
+    has_length(v, m.shape[0], "running_update", "var")
     if num_batches is not None:
-        counted = num_batches
-        if (cnp.PyArray_TYPE(counted) != cnp.NPY_INT64 or cnp.PyArray_NDIM(counted) != 0
-                or not cnp.PyArray_ISCARRAY(counted)):
+        if not (isinstance(num_batches, np.ndarray) and num_batches.ndim == 0
+                and num_batches.dtype == np.int64 and num_batches.flags.carray):
             raise TypeError("running_update: num_batches must be a writable array () of int64")
-    move(running_mean, mean, 1 - weight, weight, "running_mean")
-    move(running_var, var, 1 - weight, weight * factor, "running_var")
-    if num_batches is not None:
+        counted = num_batches
         (<cnp.int64_t*>counted.data)[0] += 1
+    move(running_m, m, 1 - weight, weight)
+    move(running_v, v, 1 - weight, weight * factor)
 
 
 cdef void apply_block(const floating* x, const floating* shortcut, int relu, floating* y,

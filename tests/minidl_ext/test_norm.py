@@ -62,6 +62,40 @@ def test_any_shape_is_the_twin(rows, channels, relu, with_shortcut, dtype):
 
 
 @FLOATS
+@pytest.mark.parametrize("counts", (True, False))
+def test_running_statistics_are_the_twins(dtype, counts):
+    mean, var = native.batch_stats(values(50, 37, dtype=dtype, seed=1))
+    results = []
+    for kernel in (native.running_update, twin.running_update):
+        running = values(37, dtype=dtype), np.abs(values(37, dtype=dtype, seed=2))
+        batches = np.array(3) if counts else None
+        assert kernel(*running, batches, mean, var, 0.1, 50 / 49) is None
+        assert batches is None or batches == 4
+        results.append(running)
+    for one, other in zip(*results, strict=True):
+        identical(one, other)
+
+
+@pytest.mark.parametrize("place, value", [
+    (0, np.zeros(4, np.float32)), (1, np.zeros(4)), (0, np.zeros((3, 1))), (1, np.zeros(6)[::2]),
+    (2, np.zeros((), np.int32)), (2, np.zeros(1, np.int64)), (3, np.zeros(3, np.float32)),
+    (4, np.zeros(4)), (0, None), (2, 3),
+])
+def test_running_statistics_that_do_not_fit_are_left_alone(place, value):
+    args = [np.ones(3), np.ones(3), np.array(0), np.zeros(3), np.zeros(3), 0.5, 1.0]
+    args[place] = value
+    before = [np.copy(a) for a in args]
+    with pytest.raises((TypeError, ValueError)):
+        native.running_update(*args)
+    frozen = np.ones(3)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        native.running_update(np.ones(3), frozen, None, np.zeros(3), np.zeros(3), 0.5, 1.0)
+    for a, b in zip(args, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@FLOATS
 @pytest.mark.parametrize("ratio", (0, 1e2, 1e4, 1e6))
 def test_digits_at_large_means(ratio, dtype):
     """The mean in two parts: y is right to 1e-6 of a standard deviation whatever the mean."""
