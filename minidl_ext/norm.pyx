@@ -148,10 +148,10 @@ def running_update(running_mean, running_var, num_batches, mean, var, double wei
     cdef cnp.ndarray running_v = averaged(running_var, v, "running_var"), counted
     has_length(v, m.shape[0], "running_update", "var")
     if num_batches is not None:
-        if not (isinstance(num_batches, np.ndarray) and num_batches.ndim == 0
-                and num_batches.dtype == np.int64 and num_batches.flags.carray):
-            raise TypeError("running_update: num_batches must be a writable array () of int64")
         counted = num_batches
+        if (cnp.PyArray_TYPE(counted) != cnp.NPY_INT64 or cnp.PyArray_NDIM(counted) != 0
+                or not cnp.PyArray_ISCARRAY(counted)):
+            raise TypeError("running_update: num_batches must be a writable array () of int64")
         (<cnp.int64_t*>counted.data)[0] += 1
     move(running_m, m, 1 - weight, weight)
     move(running_v, v, 1 - weight, weight * factor)
