@@ -36,11 +36,9 @@ class no_grad:
     False
     """
 
-    _records = False
-
     def __enter__(self) -> no_grad:
         _before.set((_recording.get(), _before.get()))
-        _recording.set(self._records)
+        _recording.set(False)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -115,7 +113,11 @@ class no_grad:
         return (yield from self._run(body))
 
 
-class recording(no_grad):
-    """Operations inside record a graph, within no_grad too."""
-
-    _records = True
+def without_graph(call: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
+                  ) -> Any:
+    """call(*inputs, **options) under no_grad, for less than a block of it costs."""
+    before = _recording.set(False)
+    try:
+        return call(*inputs, **options)
+    finally:
+        _recording.reset(before)

@@ -49,10 +49,13 @@ def getitem(x: Any, index: Any) -> Tensor:
     t = as_tensor(x, "getitem")
     try:
         parts = index if isinstance(index, tuple) else (index,)
+        for i in parts:
+            if not _basic(i):
+                break
+        else:
+            return GetItem.apply(t, index=index)
         arrays = [_array(i) for i in parts if not _basic(i)]
-        if arrays:
-            index = tuple([i if _basic(i) else ARRAY for i in parts])
-        return GetItem.apply(t, *arrays, index=index)
+        return GetItem.apply(t, *arrays, index=tuple([i if _basic(i) else ARRAY for i in parts]))
     except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy's
         raise checks.renamed(error, "getitem") from None
 

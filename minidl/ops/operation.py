@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..grad_mode import no_grad
+from ..grad_mode import without_graph
 from ..graph import Function
 from ..lazy import Epilogue, Lazy
 
@@ -48,8 +48,7 @@ class NoGradient(Operation):
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
-        with no_grad():
-            return super().apply(*inputs, **options)
+        return without_graph(super().apply, inputs, options)
 
 
 class Copy(NoGradient):
