@@ -21,11 +21,12 @@ from . import changes, checks, kernels
 from .graph import Function
 from .lazy import Lazy, computed
 from .locks import lock
-from .tensor import Tensor
+from .tensor import Tensor, retained
 
 Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
 Uses = dict[Function, int]                  # how many operations read the outputs of a node
 
+_age = attrgetter("_order")
 _storing = lock()     # held for the moment in which `.grad` is exchanged
 
 USED = ("backward: the graph behind this tensor has been used by an earlier backward, which frees "
@@ -66,11 +67,11 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
     has kept is freed as soon as its backward has run.
     """
     uses = reachable(outputs)
-    nodes = sorted(uses, key=attrgetter("_order"))
+    nodes = sorted(uses, key=_age)
     changes.check(nodes)
     if wanted is None:
-        wanted = [t for node in nodes if node._retained is not None
-                  for ref in node._retained.values() if (t := ref()) is not None]
+        wanted = [t for node, refs in retained.items() if node in uses
+                  for ref in refs.values() if (t := ref()) is not None] if retained else []
     captured: Captured = {(id(t._node), t._slot): None for t in wanted if t._node is not None}
     slots: dict[Function, list[Any]] = {}
     leaves: dict[Tensor, Any] = {}
@@ -92,10 +93,11 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                     given = grads
                     if type(grads[0]) is not np.ndarray or len(grads) > 1:
                         given = _complete(node, grads)
-                    results = node.backward(*given)
-                if not node.trusted:
-                    results = _checked(node, inputs, results)
-                elif type(results) is not tuple:
+                    if node.trusted:
+                        results = node.backward(*given)
+                    else:
+                        results = _checked(node, inputs, node.backward(*_read_only(given)))
+                if type(results) is not tuple:
                     results = (results,)
                 _hand_on(inputs, results, given, slots, leaves)
             except Exception as error:
@@ -168,6 +170,14 @@ def _total(g: Any) -> np.ndarray:
     return computed(g)
 
 
+def _read_only(given: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Gradients for a user's backward, which cannot write to what others have been given too."""
+    views = [g.view() for g in given]
+    for g in views:
+        g.flags.writeable = False
+    return views
+
+
 def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> tuple[Any, ...]:
     """What a user's backward has returned, as arrays that fit its inputs; of leaves as copies,
     since it may keep what it returns."""
@@ -182,11 +192,14 @@ def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> t
         if t is None or g is None:
             arrays.append(None)
             continue
-        array = np.array(g, t._dtype, order="C", copy=True if t._node is None else None)
+        array = np.asarray(g)
         if array.shape != t._shape:
             raise RuntimeError(f"{type(node).__name__}.backward returned a gradient of shape "
                                f"{array.shape} for input {k} of shape {t._shape}")
-        arrays.append(array)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{type(node).__name__}.backward must return numbers, got "
+                            f"{array.dtype} for input {k}")
+        arrays.append(np.array(array, t._dtype, order="C", copy=True if t._node is None else None))
     return tuple(arrays)
 
 

@@ -96,7 +96,7 @@ def check(nodes: list[Function]) -> None:
         if node._order > _last:
             return
         later = [record for record in recent if record.last[0] > node._order]
-        for array in _arrays(dict(node.__dict__), set()):
+        for array in _arrays(_kept(node), set()):
             start, end = byte_bounds(array)
             for record in later:
                 first, after = record.bounds
@@ -106,6 +106,17 @@ def check(nodes: list[Function]) -> None:
                         f"{record.shape}, that it was computed from, but {record.last[1]} has "
                         f"changed them since; call backward before that, or compute the forward "
                         f"again after it")
+
+
+def _kept(node: Function) -> dict[str, Any]:
+    """What an operation has kept for its backward; a user's may have slots for it."""
+    kept = dict(node.__dict__)
+    for cls in type(node).__mro__:
+        if cls.__module__ != "minidl.graph":
+            slots = cls.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                kept[name] = getattr(node, name, None)
+    return kept
 
 
 def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:

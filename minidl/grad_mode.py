@@ -111,13 +111,3 @@ class no_grad:
     @types.coroutine
     def _await(self, body: Any) -> Generator[Any, Any, Any]:
         return (yield from self._run(body))
-
-
-def without_graph(call: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
-                  ) -> Any:
-    """call(*inputs, **options) under no_grad, for less than a block of it costs."""
-    before = _recording.set(False)
-    try:
-        return call(*inputs, **options)
-    finally:
-        _recording.reset(before)

@@ -104,11 +104,11 @@ LEAF = md.tensor(X, requires_grad=True)
 
 
 @pytest.mark.parametrize("x, words", [
-    (md.tensor(X) * np.ones(3), ["a float64, b float32", "NumPy's arrays"]),
-    (X.astype(np.float64), ["a float64, b float32", "NumPy's arrays"]),
-    (LEAF * np.ones(3), ["a is float64 since Multiply", "float32 one"]),
-    (md.tanh(md.exp(LEAF + np.ones(3)) * 2), ["a is float64 since Add"]),
-    (md.relu(LEAF.astype(np.float64)), ["a is float64 since astype has made it so"]),
+    (md.tensor(X) * np.ones(3), ["x float64, weight float32", "NumPy's arrays"]),
+    (X.astype(np.float64), ["x float64, weight float32", "NumPy's arrays"]),
+    (LEAF * np.ones(3), ["x is float64 since Multiply", "float32 one"]),
+    (md.tanh(md.exp(LEAF + np.ones(3)) * 2), ["x is float64 since Add"]),
+    (md.relu(LEAF.astype(np.float64)), ["x is float64 since astype has made it so"]),
 ])
 def test_the_origin_of_float64_is_named(x, words):
     with refuses(TypeError, "mixed dtypes", *words):

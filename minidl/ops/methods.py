@@ -41,6 +41,9 @@ class Methods:
     __abs__ = ops.abs
     __getitem__ = ops.getitem
 
+    def __pos__(self: Any) -> Tensor:
+        return self
+
     def __rsub__(self, other: Any) -> Tensor:
         return ops.subtract(other, self)
 

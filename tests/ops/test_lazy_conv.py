@@ -4,7 +4,6 @@ Who else uses what stands between, or writes to it: test_lazy_conv_uses.
 """
 
 import copy
-import importlib
 from collections import Counter
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
+from minidl.kernels import choose
 from tests.harness import BACKENDS, kernels_run, uniform
 from tests.ops.blocks import (
     PROGRAMS,
@@ -203,8 +203,7 @@ def test_what_is_computed_step_by_step(name, calls):
 @pytest.mark.parametrize("spare", (0, -1))
 def test_images_that_do_not_stay_in_cache(spare, calls, monkeypatch):
     """A depthwise convolution normalizes whole images before it reads them; 1x1 takes bands."""
-    module = importlib.import_module("minidl.ops.conv")         # md.ops.conv is the function
-    monkeypatch.setattr(module, "IMAGE_VALUES", 7 * 6 * 16 + spare)
+    monkeypatch.setattr(choose, "IMAGE_VALUES", 7 * 6 * 16 + spare)
     got = train(PROGRAMS["separable"])
     counts = taken(calls)
     assert counts.get("depthwise_backward", 0) == (spare == 0)
