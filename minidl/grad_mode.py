@@ -36,11 +36,9 @@ class no_grad:
     False
     """
 
-    _records = False
-
     def __enter__(self) -> no_grad:
         _before.set((_recording.get(), _before.get()))
-        _recording.set(self._records)
+        _recording.set(False)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -113,9 +111,3 @@ class no_grad:
     @types.coroutine
     def _await(self, body: Any) -> Generator[Any, Any, Any]:
         return (yield from self._run(body))
-
-
-class recording(no_grad):
-    """Operations inside record a graph, within no_grad too."""
-
-    _records = True

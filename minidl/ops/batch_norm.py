@@ -77,8 +77,9 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     # Unless another array has been assigned to x.data.
     summed = x._node.statistics if x._node is not None and x._access == RESULT else None
     if not training:        # given statistics are inputs: a trace names them
-        return BatchNorm.apply(x, gamma, beta, running_mean, running_var, eps=eps, training=False,
-                               **({} if summed is None else {"summed": True}))
+        given = (x, gamma, beta, running_mean, running_var)
+        return (BatchNorm.apply(*given, eps=eps, training=False) if summed is None else
+                BatchNorm.apply(*given, eps=eps, training=False, summed=True))
     mean, var = summed or kernels.batch_stats(x._values())
     correction = None if renorm is None else running.correction(mean, var)
     running.update(mean, var, x.size // x._shape[-1], plain)
