@@ -21,11 +21,12 @@ from . import changes, checks, kernels
 from .graph import Function
 from .lazy import Lazy, computed
 from .locks import lock
-from .tensor import Tensor
+from .tensor import Tensor, retained
 
 Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
 Uses = dict[Function, int]                  # how many operations read the outputs of a node
 
+_age = attrgetter("_order")
 _storing = lock()     # held for the moment in which `.grad` is exchanged
 
 USED = ("backward: the graph behind this tensor has been used by an earlier backward, which frees "
@@ -66,11 +67,11 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
     has kept is freed as soon as its backward has run.
     """
     uses = reachable(outputs)
-    nodes = sorted(uses, key=attrgetter("_order"))
+    nodes = sorted(uses, key=_age)
     changes.check(nodes)
     if wanted is None:
-        wanted = [t for node in nodes if node._retained is not None
-                  for ref in node._retained.values() if (t := ref()) is not None]
+        wanted = [t for node, refs in retained.items() if node in uses
+                  for ref in refs.values() if (t := ref()) is not None] if retained else []
     captured: Captured = {(id(t._node), t._slot): None for t in wanted if t._node is not None}
     slots: dict[Function, list[Any]] = {}
     leaves: dict[Tensor, Any] = {}

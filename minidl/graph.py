@@ -7,7 +7,6 @@ results that wait for the next operation in `lazy`. The operations themselves ar
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -44,14 +43,12 @@ class Function:
     """
 
     # What the engine knows of a node. What its operation keeps is in __dict__, and freed apart.
-    __slots__ = ("__dict__", "__weakref__", "_chain", "_inputs", "_order", "_outputs", "_retained",
-                 "needs_grad")
+    __slots__ = ("__dict__", "__weakref__", "_chain", "_inputs", "_order", "_outputs", "needs_grad")
 
     needs_grad: tuple[bool, ...]
     _order: int                                 # by the clock of `changes`
     _inputs: tuple[Tensor | None, ...] | None   # that need a gradient; None: freed by a backward
     _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
-    _retained: dict[int, weakref.ref[Tensor]] | None
     # The nodes whose work this one's pass has done as well, the first of them a Lazy's producer.
     _chain: tuple[Function, ...]
 
@@ -128,7 +125,6 @@ class Function:
         if recorded:
             node._order = tick()
             node._inputs = tuple(kept)
-            node._retained = None
         if not isinstance(result, tuple):
             t = _output(result, node, inputs)
             if recorded:

@@ -25,6 +25,11 @@ else:
     Methods = object
 
 
+# By their node and slot: the results whose gradient `retain_grad` has asked for.
+retained: weakref.WeakKeyDictionary[Function, dict[int, weakref.ref[Tensor]]] = (
+    weakref.WeakKeyDictionary())
+
+
 @hints.with_names(hints.TENSOR)
 class Tensor(Storage, Methods):
     """An array that remembers how it was computed.
@@ -52,10 +57,12 @@ class Tensor(Storage, Methods):
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             data = data.data
-        try:
-            array = np.require(plain_array(data), requirements=("C", "A"))
-        except ValueError as error:     # lists of different lengths
-            raise ValueError(f"Tensor: {error}") from None
+        array = data
+        if not (type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned):
+            try:
+                array = np.require(plain_array(data), requirements=("C", "A"))
+            except ValueError as error:     # lists of different lengths
+                raise ValueError(f"Tensor: {error}") from None
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
@@ -179,7 +186,7 @@ class Tensor(Storage, Methods):
         if self._node is not None:
             if self._node._inputs is None:
                 raise RuntimeError("retain_grad: backward has already used this graph")
-            self._node._retained = {**(self._node._retained or {}), self._slot: weakref.ref(self)}
+            retained.setdefault(self._node, {})[self._slot] = weakref.ref(self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("a tensor is not assigned by index: write to its .data array, "

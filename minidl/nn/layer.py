@@ -250,15 +250,17 @@ class Layer(hints.Explained, Methods):
         seen = {id(self)}
         stack: list[Any] = [self]
         while stack:
-            holder = stack.pop()
-            if isinstance(holder, Layer):
-                holder = {**holder.__dict__, "_hooks": None, "unregistered": None}
-            for value in list(holder.values()) if isinstance(holder, dict) else holder:
-                if type(value) in PLAIN:
+            held = stack.pop()
+            if isinstance(held, Layer):
+                held = list(held.__dict__.values())
+            for value in list(held.values()) if isinstance(held, dict) else held:
+                kind = type(value)
+                if kind in PLAIN or kind is np.ndarray:
                     continue
                 if isinstance(value, Parameter):
                     value._grad = None
-                elif isinstance(value, (Layer, list, tuple, dict, deque)) and id(value) not in seen:
+                elif (isinstance(value, (Layer, list, tuple, dict, deque)) and id(value) not in seen
+                        and not (isinstance(value, tuple) and PLAIN.issuperset(map(type, value)))):
                     seen.add(id(value))
                     stack.append(value)
 

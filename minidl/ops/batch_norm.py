@@ -6,6 +6,7 @@ statistics in `running`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,14 +61,13 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     array([-1.,  1.,  0.], dtype=float32)
     """
     x = float_tensor(x, "batch_norm")
-    if gamma is not None:
-        gamma = float_tensor(gamma, "batch_norm", "gamma")
-    if beta is not None:
-        beta = float_tensor(beta, "batch_norm", "beta")
     if ghost_batch is not None:
         ghost_batch = checks.size(ghost_batch, "batch_norm", "ghost_batch")
     running = RunningStats(running_mean, running_var, num_batches, momentum, unbiased, renorm, eps)
-    if mask is not None or not _fits(x, gamma, beta, running, training):
+    plain = mask is None and _fits(x, gamma, beta, running, training)
+    if not plain:
+        gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")
+        beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
         _check(x, gamma, beta, running_mean, running_var, training, eps, momentum,
                2 if mask is None else 0)
         if training:
@@ -80,8 +80,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
         return BatchNorm.apply(x, gamma, beta, running_mean, running_var, eps=eps, training=False,
                                **({} if summed is None else {"summed": True}))
     mean, var = summed or kernels.batch_stats(x._values())
-    correction = running.correction(mean, var)
-    running.update(mean, var, x.size // x.shape[-1])
+    correction = None if renorm is None else running.correction(mean, var)
+    running.update(mean, var, x.size // x._shape[-1], plain)
     return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training,
                            correction=correction, summed=summed is not None)
 
@@ -105,23 +105,24 @@ def _check_running(running: RunningStats) -> None:
             raise ValueError("batch_norm: a function as renorm needs num_batches")
 
 
-def _fits(x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: RunningStats,
-          training: bool) -> bool:
+def _fits(x: Tensor, gamma: Any, beta: Any, running: RunningStats, training: Any) -> bool:
     """Whether all is as it nearly always is; if not, `_check` finds out what is wrong, if anything.
     """
-    shape, dtype, mean, var, eps = x._shape, x._dtype, running.mean, running.var, running.eps
+    shape, dtype, mean, var = x._shape, x._dtype, running.mean, running.var
     channels, batches = shape[-1:], running.num_batches
-    return (len(shape) > 1 and running.renorm is None and (batches is None or (
-                type(batches) is np.ndarray and batches.shape == () and batches.dtype.kind == "i"))
-            and channels != (0,) and type(eps) is float and eps >= 0
-            and type(running.momentum) is float
-            and (gamma is None or (gamma._shape == channels and gamma._dtype is dtype))
-            and (beta is None or (beta._shape == channels and beta._dtype is dtype))
+    return (len(shape) > 1 and channels != (0,) and running.renorm is None
+            and type(running.eps) is float and running.eps >= 0 and type(running.momentum) is float
+            and (gamma is None or (isinstance(gamma, Tensor) and gamma._shape == channels
+                                   and gamma._dtype is dtype))
+            and (beta is None or (isinstance(beta, Tensor) and beta._shape == channels
+                                  and beta._dtype is dtype))
             and type(mean) is type(var) is np.ndarray and mean.shape == var.shape == channels
             and mean.dtype.char in "fd" and var.dtype.char in "fd"
             and (training is False or (
-                training is True and mean.flags.writeable and var.flags.writeable
-                and x.size >= 2 * channels[0])))
+                training is True and mean.flags.carray and var.flags.carray
+                and math.prod(shape) >= 2 * channels[0]
+                and (batches is None or (type(batches) is np.ndarray and batches.ndim == 0
+                                         and batches.dtype == np.int64 and batches.flags.carray)))))
 
 
 def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,

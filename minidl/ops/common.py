@@ -41,6 +41,12 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     raise TypeError(f"{where}: {name} must be a tensor or an array, got {type(x).__name__}")
 
 
+def outside(numbers: np.ndarray, count: int) -> np.ndarray:
+    """Where int64 numbers are not in 0 .. count - 1: the negative ones are large as unsigned ones.
+    """
+    return numbers.view(np.uint64) >= count
+
+
 def float_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     """x as a float32 or float64 tensor; anything else is a TypeError."""
     t = x if isinstance(x, Tensor) else as_tensor(x, where, name)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import checks, kernels
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor
+from .common import as_tensor, float_tensor, outside
 from .operation import Operation
 
 
@@ -18,9 +18,9 @@ class Embedding(Operation):
     def forward(self, weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
         self.rows, self.columns = weight.shape
         numbers = _int64(ids)
-        outside = (numbers < 0) | (numbers >= self.rows)
-        if outside.any():
-            raise ValueError(f"embedding: id {numbers[outside][0]} is outside the table's rows, "
+        wrong = outside(numbers, self.rows)
+        if wrong.any():
+            raise ValueError(f"embedding: id {numbers[wrong][0]} is outside the table's rows, "
                              f"0..{self.rows - 1}")
         kernels.check_shape("embedding", (*ids.shape, self.columns), weight.dtype)
         self.ids = numbers.ravel()
@@ -36,9 +36,9 @@ class OneHot(Operation):
 
     def forward(self, indices: np.ndarray, depth: int) -> np.ndarray:
         numbers = _int64(indices)
-        outside = (numbers < 0) | (numbers >= depth)
-        if outside.any():
-            raise ValueError(f"one_hot: index {numbers[outside][0]} is outside 0..{depth - 1}")
+        wrong = outside(numbers, depth)
+        if wrong.any():
+            raise ValueError(f"one_hot: index {numbers[wrong][0]} is outside 0..{depth - 1}")
         kernels.check_shape("one_hot", (*numbers.shape, depth))
         y = np.zeros((*numbers.shape, depth), np.float32)
         np.put_along_axis(y, numbers[..., None], 1, axis=-1)

@@ -12,6 +12,7 @@ from .common import as_tensor
 from .operation import Operation
 
 ARRAY = "array"     # stands in an index for an array, which is an input of its own
+BASIC = (int, np.integer, slice, type(None), type(Ellipsis))    # of these no place comes twice
 
 
 class GetItem(Operation):
@@ -49,17 +50,12 @@ def getitem(x: Any, index: Any) -> Tensor:
     t = as_tensor(x, "getitem")
     try:
         parts = index if isinstance(index, tuple) else (index,)
-        arrays = [_array(i) for i in parts if not _basic(i)]
+        arrays = [_array(i) for i in parts if not isinstance(i, BASIC)]
         if arrays:
-            index = tuple([i if _basic(i) else ARRAY for i in parts])
+            index = tuple([i if isinstance(i, BASIC) else ARRAY for i in parts])
         return GetItem.apply(t, *arrays, index=index)
     except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy's
         raise checks.renamed(error, "getitem") from None
-
-
-def _basic(i: Any) -> bool:
-    """Whether a part of an index is an int, a slice, None or ...: of these no place comes twice."""
-    return i is None or i is Ellipsis or isinstance(i, int | slice | np.integer)
 
 
 def _array(i: Any) -> Any:

@@ -10,7 +10,7 @@ from .. import checks, kernels
 from ..graph import Function
 from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor, float_tensor, warn
+from .common import as_tensor, float_tensor, outside, warn
 from .math import MultiplyOrZero, multiply, negative
 from .operation import Copy, Operation
 from .reduce import Mean, Sum, reduced, reduced_shape
@@ -294,7 +294,7 @@ def class_indices(labels: np.ndarray, classes: int, ignore_index: int | None, wh
     is no class."""
     flat = labels.reshape(-1).astype(np.int64)
     ignored = flat == ignore_index if ignore_index is not None else None
-    wrong = flat.view(np.uint64) >= classes     # negative ones are large as unsigned ones
+    wrong = outside(flat, classes)
     if ignored is not None:
         wrong &= ~ignored
     if wrong.any():

@@ -41,7 +41,7 @@ class Methods:
     __abs__ = ops.abs
     __getitem__ = ops.getitem
 
-    def __pos__(self) -> Tensor:
+    def __pos__(self: Any) -> Tensor:
         return self
 
     def __rsub__(self, other: Any) -> Tensor:

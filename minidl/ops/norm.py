@@ -51,7 +51,8 @@ class BatchNorm(Producer):
                 mean: np.ndarray, var: np.ndarray, eps: float, training: bool,
                 correction: Correction | None = None, summed: bool = False) -> Lazy:
         self.x, self.training, self.correction, self.summed = x, training, correction, summed
-        mean, var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
+        if not training:
+            mean, var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
         if correction is not None:
             gamma, beta = corrected(gamma, beta, correction, x.dtype)
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)

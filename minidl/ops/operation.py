@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..grad_mode import no_grad
 from ..graph import Function
 from ..lazy import Epilogue, Lazy
+from ..tensor import Tensor
 
 
 class Operation(Function):
@@ -44,12 +44,14 @@ class PostOperation(Operation):
 
 
 class NoGradient(Operation):
-    """Base of operations through which no gradient goes, also where they make floats."""
+    """An operation of one result through which no gradient goes, also where that is of floats."""
 
     @classmethod
-    def apply(cls, *inputs: Any, **options: Any) -> Any:
-        with no_grad():
-            return super().apply(*inputs, **options)
+    def apply(cls, *inputs: Any, **options: Any) -> Tensor:
+        y: Tensor = super().apply(*inputs, **options)
+        if y._requires_grad:
+            y._requires_grad, y._node = False, None
+        return y
 
 
 class Copy(NoGradient):

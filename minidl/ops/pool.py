@@ -6,6 +6,7 @@ larger than the padded image, or a padding more than half of the window.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -96,18 +97,25 @@ def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tenso
 def _pool(function: type[Function], where: str, x: Any, window: Any, stride: Any, padding: Any
           ) -> Tensor:
     x = float_tensor(x, where)
-    if x.ndim != 4:
-        raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {x.shape}")
     k = checks.pair(window, where, "window", 1)
     s = k if stride is None else checks.pair(stride, where, "stride", 1)
     p = checks.pair(padding, where, "padding", 0)
-    if 0 in x.shape[1:3]:
-        raise ValueError(f"{where}: images must have rows and columns, got shape {x.shape}")
-    if 2 * p[0] > k[0] or 2 * p[1] > k[1]:
-        raise ValueError(f"{where}: padding {padding!r} is more than half of window {window!r}")
-    if x.shape[1] + 2 * p[0] < k[0] or x.shape[2] + 2 * p[1] < k[1]:
-        raise ValueError(f"{where}: window {k} is larger than the padded images of {x.shape}")
+    _check_fit(where, x._shape, k, p)
     return function.apply(x, window=k, stride=s, padding=p)
+
+
+@functools.lru_cache(1024)
+def _check_fit(where: str, shape: tuple[int, ...], window: tuple[int, int],
+               padding: tuple[int, int]) -> None:
+    """ValueError unless there are images on which the windows fit."""
+    if len(shape) != 4:
+        raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {shape}")
+    if 0 in shape[1:3]:
+        raise ValueError(f"{where}: images must have rows and columns, got shape {shape}")
+    if 2 * padding[0] > window[0] or 2 * padding[1] > window[1]:
+        raise ValueError(f"{where}: padding {padding} is more than half of window {window}")
+    if shape[1] + 2 * padding[0] < window[0] or shape[2] + 2 * padding[1] < window[1]:
+        raise ValueError(f"{where}: window {window} is larger than the padded images of {shape}")
 
 
 def global_avg_pool(x: Any) -> Tensor:

@@ -37,6 +37,8 @@ def middle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool
                   ) -> tuple[int, ...]:
+    if len(axes) == len(shape):
+        return (1,) * len(shape) if keepdims else ()
     if keepdims:
         return tuple([1 if a in axes else n for a, n in enumerate(shape)])
     return tuple([n for a, n in enumerate(shape) if a not in axes])
@@ -340,4 +342,7 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
     """The losses themselves ("none"), their sum or their mean."""
     checks.choice(reduction, where, "reduction", ("mean", "sum", "none"))
-    return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)
+    if reduction == "none":
+        return losses
+    return (Sum if reduction == "sum" else Mean).apply(
+        losses, axes=tuple(range(losses.ndim)), keepdims=False)

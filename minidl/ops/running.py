@@ -67,16 +67,16 @@ class RunningStats:
             r, d = np.sqrt(var + self.eps) / sigma, (mean - self.mean) / sigma
         return np.clip(r, 1 / r_max, r_max), np.clip(d, -d_max, d_max)
 
-    def update(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
-        """Take in the statistics of a batch of `count` values a channel."""
+    def update(self, mean: np.ndarray, var: np.ndarray, count: int, plain: bool = False) -> None:
+        """Take in the statistics of a batch of `count` values a channel; `plain` says that all are
+        arrays which the kernel takes."""
         weight = self.momentum
         batches = self.num_batches
         if weight is None:
             assert batches is not None
             weight = 1.0 / (int(batches) + 1)
         factor = count / (count - 1) if self.unbiased else 1.0
-        if _plain(self.mean) and _plain(self.var) and (
-                batches is None or (batches.dtype == np.int64 and batches.flags.carray)):
+        if plain:
             kernels.running_update(self.mean, self.var, batches, mean, var, weight, factor)
             return
         if batches is not None:
@@ -85,8 +85,3 @@ class RunningStats:
             self.mean[...] = (1 - weight) * self.mean + weight * mean
         if self.var is not None:
             self.var[...] = (1 - weight) * self.var + weight * factor * var
-
-
-def _plain(running: np.ndarray | None) -> bool:
-    """Whether it is an array that kernels take."""
-    return running is not None and running.dtype.char in "fd" and running.flags.carray

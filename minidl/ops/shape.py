@@ -7,6 +7,7 @@ axes and shapes that do not fit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -163,10 +164,8 @@ def flatten(x: Any, first_axis: int = 0) -> Tensor:
     if t.ndim == 0:
         return reshape(t, (1,))
     first = checks.axis(first_axis, "flatten", "first_axis", t.ndim)
-    tail = 1
-    for n in t.shape[first:]:
-        tail *= n
-    return reshape(t, (*t.shape[:first], tail))
+    shape = t._shape
+    return Reshape.apply(t, shape=(*shape[:first], math.prod(shape[first:])))
 
 
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:

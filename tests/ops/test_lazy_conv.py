@@ -11,6 +11,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
+from minidl.kernels import choose
 from tests.harness import BACKENDS, kernels_run, uniform
 from tests.ops.blocks import (
     PROGRAMS,
@@ -202,7 +203,7 @@ def test_what_is_computed_step_by_step(name, calls):
 @pytest.mark.parametrize("spare", (0, -1))
 def test_images_that_do_not_stay_in_cache(spare, calls, monkeypatch):
     """A depthwise convolution normalizes whole images before it reads them; 1x1 takes bands."""
-    monkeypatch.setattr(md.kernels.choose, "IMAGE_VALUES", 7 * 6 * 16 + spare)
+    monkeypatch.setattr(choose, "IMAGE_VALUES", 7 * 6 * 16 + spare)
     got = train(PROGRAMS["separable"])
     counts = taken(calls)
     assert counts.get("depthwise_backward", 0) == (spare == 0)
