@@ -26,6 +26,15 @@ def _factors(k: Any) -> Args:
             "eps": k.draw.pick(1e-5, 1e-3, 0.0), "dtype": {"dtype_of": k.dtype}}
 
 
+def _running(k: Any) -> Args:
+    c = k.draw.size(300, 1)
+    counted = k.draw.array([], "int64", "normal") if k.draw.chance(0.5) else None
+    return {"running_mean": k.array([c]), "running_var": k.array([c], values="positive"),
+            "num_batches": counted, "mean": k.array([c], dtype="float64"),
+            "var": k.array([c], dtype="float64", values="positive"),
+            "weight": k.draw.pick(0.1, 1.0, 0.0), "factor": k.draw.pick(1.0, 1.25)}
+
+
 def _apply(k: Any) -> Args:
     shape = k.shape(k.draw.whole(2, 4), least=1)
     return {"x": k.array(shape), "factors": factors(k, shape[-1]),
@@ -117,6 +126,7 @@ def _group_norm(k: Any) -> Args:
 NORMS: dict[str, Any] = {
     "batch_stats": _stats,
     "batch_norm_factors": _factors,
+    "running_update": _running,
     "batch_norm_apply": _apply,
     **dict.fromkeys(("batch_norm_sums", "batch_norm_backward", "batch_norm_input_grad"), _backward),
     "batch_norm_finish": _finish,
