@@ -22,7 +22,7 @@ from .watch import Fault, Watch, place_of
 
 FAMILY = {name: family for family, names in FAMILIES.items() for name in names}
 # Kernels that change arguments, and those that need nothing changed to be refused.
-UPDATES = FAMILIES["optim"][:-1]
+UPDATES = (*FAMILIES["optim"][:-1], "running_update")
 WITH_OUT = frozenset(
     ["exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu", "relu_backward",
      "sigmoid_backward", "tanh_backward", "add", "subtract", "multiply", "divide", "maximum",
