@@ -28,11 +28,11 @@ def _factors(k: Any) -> Args:
 
 def _running(k: Any) -> Args:
     c = k.draw.size(300, 1)
-    batches = k.array([], dtype="int64") if k.draw.chance(0.5) else None
+    counted = k.draw.array([], "int64", "normal") if k.draw.chance(0.5) else None
     return {"running_mean": k.array([c]), "running_var": k.array([c], values="positive"),
-            "num_batches": batches, "mean": k.array([c], dtype="float64"),
+            "num_batches": counted, "mean": k.array([c], dtype="float64"),
             "var": k.array([c], dtype="float64", values="positive"),
-            "weight": k.draw.pick(0.1, 0.0, 1.0, 1 / 3), "factor": k.draw.pick(1.0, 1.001)}
+            "weight": k.draw.pick(0.1, 1.0, 0.0), "factor": k.draw.pick(1.0, 1.25)}
 
 
 def _apply(k: Any) -> Args:
