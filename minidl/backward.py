@@ -70,8 +70,8 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
     nodes = sorted(uses, key=_age)
     changes.check(nodes)
     if wanted is None:
-        wanted = [t for node, refs in retained.items() if node in uses
-                  for ref in refs.values() if (t := ref()) is not None] if retained else []
+        wanted = [t for node in nodes for ref in list(retained.get(node, {}).values())
+                  if (t := ref()) is not None] if retained else []
     captured: Captured = {(id(t._node), t._slot): None for t in wanted if t._node is not None}
     slots: dict[Function, list[Any]] = {}
     leaves: dict[Tensor, Any] = {}

@@ -30,8 +30,8 @@ class Function:
     returns a tuple of one gradient (or None) per input of `apply`, numbers and None among them,
     each of that input's shape; for a single input the gradient alone. `self.needs_grad` says which
     inputs want one; names that begin with an underscore are the engine's. Neither may write to an
-    array it was given; a class that says so, `trusted = True`, and returns arrays of its own that fit,
-    is not checked.
+    array it was given; a class that says so, `trusted = True`, and returns arrays of its own that
+    fit, is not checked.
 
     >>> class Square(md.Function):
     ...     def forward(self, x):
