@@ -297,7 +297,8 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     elif isinstance(outputs, Tensor) and not isinstance(grad_outputs, list | tuple):
         starts = [grad_outputs]
     else:
-        starts = checks.members(grad_outputs, "grad", "grad_outputs", "a list of gradients")
+        starts = list(checks.members(grad_outputs, "grad", "grad_outputs",
+                                     "a list of gradients"))
     if len(starts) != len(outs):
         raise ValueError(f"grad: {len(outs)} outputs but {len(starts)} grad_outputs")
     for t in ins:
@@ -312,11 +313,12 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
 
 def _tensors(given: Any, name: str) -> Sequence[Tensor]:
     """A tensor, or a sequence of them, as a list."""
-    members = [given] if isinstance(given, Tensor) else checks.members(
-        given, "grad", name, "a tensor or a list of tensors")
-    for t in members:
+    members = []
+    for t in [given] if isinstance(given, Tensor) else checks.members(
+            given, "grad", name, "a tensor or a list of tensors"):
         if not isinstance(t, Tensor):
             raise TypeError(f"grad: {name} must be tensors, got {type(t).__name__}")
+        members.append(t)
     return members
 
 

@@ -22,7 +22,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -235,10 +235,11 @@ def function(value: Any, where: str, name: str, expected: str) -> Any:
     return value
 
 
-def members(values: Iterable[Any], where: str, name: str, expected: str) -> list[Any]:
-    """What an iterable gives, as a list; `expected` describes it."""
+def members(values: Iterable[Any], where: str, name: str, expected: str) -> Iterator[Any]:
+    """What an iterable gives; `expected` describes it. One after another, so that who finds the
+    first row of an array where a tensor should be does not make the other millions."""
     try:
-        return list(values)
+        return iter(values)
     except TypeError:
         raise TypeError(message(where, name, expected, values)) from None
 

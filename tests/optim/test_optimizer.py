@@ -1,6 +1,7 @@
 """What optimizers share: parameter groups, options, state and errors."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -129,6 +130,11 @@ ERRORS = [
     (lambda kind: kind([{"params": p}, {"params": [q, p]}], lr=0.1), ValueError, ["twice"]),
     (lambda kind: kind([p * 2], lr=0.1), ValueError, ["leaf"]),
     (lambda kind: kind([np.ones(2)], lr=0.1), TypeError, ["tensors", "ndarray"]),
+    (lambda kind: kind(np.ones((2, 3)), lr=0.1), TypeError, ["tensors", "ndarray"]),
+    (lambda kind: kind([{"params": np.ones(2)}], lr=0.1), TypeError, ["tensors", "float64"]),
+    (lambda kind: kind(3, lr=0.1), TypeError, ["a list of parameters, or of groups", "3"]),
+    (lambda kind: kind([{"params": 3}], lr=0.1), TypeError, ["a list of tensors", "3"]),
+    (lambda kind: kind(itertools.count(), lr=0.1), TypeError, ["tensors", "int"]),
     (lambda kind: kind(nn.Dense(2, 2).named_parameters(), lr=0.1), TypeError, ["tuple"]),
     (lambda kind: kind([{"weights": [p]}], lr=0.1), TypeError, ['"params"']),
     (lambda kind: kind([{"params": [p]}, q], lr=0.1), TypeError, ['"params"']),
