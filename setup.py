@@ -66,8 +66,8 @@ OPENMP = [  # (compiler flags, linker flags), the first that works
     (["-fopenmp"], ["-fopenmp"]),
     (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang
 ]
-# For kernels, where it works: `team_of_one.h` says why. The baseline modules must not ask for OpenMP,
-# which reads its settings when it is loaded; the package makes them first.
+# For kernels, where it works: `team_of_one.h` says why. Baseline modules must not ask for OpenMP,
+# which reads its settings when it is loaded: the package makes them first.
 TEAM_OF_ONE = (["-include", f"{PACKAGE}/team_of_one.h"], ["-Wl,--wrap=GOMP_parallel"])
 OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
