@@ -62,12 +62,13 @@ MATH = ["-fno-math-errno", "-fno-trapping-math"]
 # Generated C is full of these: a variable private to threads counts as read before it is set.
 QUIET = ["-Wno-sign-compare", "-Wno-unused-function"]
 QUIET += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]
-ONE = f"{PACKAGE}/team_of_one.h"  # says why calls of GNU OpenMP go through it
 OPENMP = [  # (compiler flags, linker flags), the first that works
-    (["-fopenmp", "-include", ONE], ["-fopenmp", "-Wl,--wrap=GOMP_parallel"]),
     (["-fopenmp"], ["-fopenmp"]),
     (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang
 ]
+# For kernels, where it works: `team_of_one.h` says why. Baseline modules must not ask for OpenMP,
+# which reads its settings when it is loaded: the package makes them first.
+TEAM_OF_ONE = (["-include", f"{PACKAGE}/team_of_one.h"], ["-Wl,--wrap=GOMP_parallel"])
 OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 DIRECTIVES = {"language_level": 3, "cdivision": True, "embedsignature": False}
@@ -126,6 +127,10 @@ class Toolchain:
                 say(f"NOTICE: this compiler is too old for the level {level}")
         works = (pair for pair in OPENMP if self.accepts(pair[0], OPENMP_PROGRAM, pair[1]))
         self.openmp = next(works, ([], []))
+        self.kernels = self.openmp
+        with_one = tuple(a + b for a, b in zip(self.openmp, TEAM_OF_ONE, strict=True))
+        if any(self.openmp) and self.accepts(with_one[0], OPENMP_PROGRAM, with_one[1]):
+            self.kernels = with_one
         if not any(self.openmp):
             say("NOTICE: this compiler has no OpenMP; the kernels will use a single thread")
 
@@ -231,7 +236,7 @@ class build_ext(_build_ext):
     def compilation(self, ext):
         """The C compiler's part: one module compiled and linked for one level."""
         library, source = self.library(ext), self.cache / "c" / f"{ext.stem}.c"
-        openmp, link = self.tools.openmp
+        openmp, link = self.tools.kernels if ext.level else self.tools.openmp
         contract = self.tools.contract[FUSED.get(ext.stem, "off")]
         flags = [*OPTIMIZE, *self.tools.common, *contract, *self.tools.levels[ext.level], *openmp]
 

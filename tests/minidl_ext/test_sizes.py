@@ -136,6 +136,8 @@ case("batch_norm_factors", f"{D}, None, None, 0.1, np.float32", "(5, 0)")
 case("batch_norm_apply", "z(2**60, 0), z(5, 0)", EMPTY)
 case("batch_norm_backward", "z(2**60, 0), z(2**60, 0), z(5, 0)", f"{EMPTY}, (0,), (0,), None")
 case("batch_norm_sums", "z(2**60, 0), z(2**60, 0), z(5, 0)", "(2, 0), None")
+case("running_update", "np.zeros(0), np.zeros(0), None, np.zeros(0), np.zeros(0), 0.5, 1e300",
+     "None")
 case("batch_norm_finish", "np.zeros((2, 0)), z(5, 0), 1e30", "(0,), (0,), (2, 0)")
 case("batch_norm_input_grad", "z(2**60, 0), z(2**60, 0), z(5, 0)", EMPTY)
 case("masked_stats", "z(2**60, 0), np.zeros(0, bool)", "(0,), (0,), 0")
