@@ -53,6 +53,8 @@ class Rule:
         self.name, self.twin, self.case = name, twin, case
         arrays = arrays_in(values_of(case["args"]))
         self.terms = max((a.size for a in arrays), default=1)   # that a value may be a sum of
+        # Their roundings go one way or the other, but those of equal terms go one way.
+        self.rounded = self.terms if "'equal'" in repr(case["args"]) else self.terms ** 0.5
         floats = [a.dtype for a in arrays if a.dtype.kind == "f"]
         self.dtype = min(floats, key=lambda d: d.itemsize, default=np.dtype(np.float64))
         self.wild = any(f"'{values}'" in repr(case["args"])
@@ -116,7 +118,7 @@ class Rule:
         if self.name in MAGNITUDE:
             if magnitude is None:
                 return 0.0
-            return (MAGNITUDE[self.name] + self.terms ** 0.5 + own) * self.eps * magnitude + tiny
+            return (MAGNITUDE[self.name] + self.rounded + own) * self.eps * magnitude + tiny
         finite = np.isfinite(b)
         largest = float(np.abs(b[finite]).max(initial=0.0))
         bound = (NORM.get(self.name, 64) + own) * self.eps * largest + tiny

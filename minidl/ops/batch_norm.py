@@ -121,6 +121,7 @@ def _fits(x: Tensor, gamma: Any, beta: Any, running: RunningStats, training: Any
             and mean.dtype.char in "fd" and var.dtype.char in "fd"
             and (training is False or (
                 training is True and mean.flags.carray and var.flags.carray
+                and mean.dtype.isnative and var.dtype.isnative
                 and math.prod(shape) >= 2 * channels[0]
                 and (batches is None or (type(batches) is np.ndarray and batches.ndim == 0
                                          and batches.dtype == np.int64 and batches.flags.carray)))))

@@ -129,6 +129,16 @@ def test_running_statistics_over_several_steps(momentum, dtype, backend):
         close(var, right_var)
 
 
+@pytest.mark.parametrize("how", [lambda a: a.astype(">f4"), lambda a: np.repeat(a, 2)[::2]],
+                         ids=["byte order", "strides"])
+def test_running_statistics_of_any_memory(how):
+    x, plain = uniform(8, 3), [np.zeros(3, np.float32), np.ones(3, np.float32)]
+    others = [how(a) for a in plain]
+    for stats in (plain, others):
+        md.batch_norm(x, None, None, *stats, training=True)
+    np.testing.assert_allclose(others, plain, rtol=1e-6)
+
+
 def test_either_running_statistic_may_be_missing():
     x = md.tensor(uniform(6, 3))
     mean, var = np.zeros(3, np.float32), np.ones(3, np.float32)
