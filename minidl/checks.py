@@ -4,7 +4,7 @@ Every check takes (value, where, name, and what else it asks), `where` being the
 that the user has called and `name` the argument, and returns the value as plain Python has it.
 
 The policy, here and wherever minidl checks something itself: a wrong type is a TypeError, a wrong
-value a ValueError. A bool is no number, NaN is none that an argument may be, and a flag is True or
+value a ValueError. A bool is no number, NaN is not accepted as one, and a flag is True or
 False (0 and 1 stand for them), so that anything else is a wrong type. NumPy's scalars are welcome
 wherever a number or a size is. The message reads
 

@@ -40,13 +40,13 @@ def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
 class Add(Binary, PostOperation):
     """y = a + b;  da = dy, db = dy."""
 
-    read_later = (0, 1)
+    _read_later = (0, 1)
 
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes(a, b)
         return kernels.add(a, b)
 
-    def extend(self, a: Any, b: Any) -> Lazy | None:
+    def _extend(self, a: Any, b: Any) -> Lazy | None:
         lazy, other = (a, b) if isinstance(a, Lazy) else (b, a)
         if isinstance(other, np.ndarray):
             self.shape_a = self.shape_b = lazy.shape

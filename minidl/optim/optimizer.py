@@ -62,6 +62,9 @@ class Optimizer(hints.Explained):
                 if p._node is not None:
                     raise ValueError(f"{where}: a parameter must be a leaf, not the result of an "
                                      f"operation")
+                if p._requires_grad and not p.data.flags.writeable:
+                    raise ValueError(f"{where}: the array of a parameter of shape {p.shape} is "
+                                     f"read-only; nn.Parameter(p) is a copy that learns")
                 if id(p) in seen:
                     raise ValueError(f"{where}: the same parameter is given twice")
                 seen.add(id(p))
@@ -117,7 +120,7 @@ class Optimizer(hints.Explained):
             self._checked = options
         learning = [[p for p in group["params"] if p._grad is not None] for group in self.groups]
         for p in itertools.chain(*learning):
-            if not p._values().flags.writeable:
+            if not p.data.flags.writeable:
                 raise ValueError(f"{type(self).__name__}: the array of a parameter of shape "
                                  f"{p.shape} is read-only")
         for group, ready in zip(self.groups, learning, strict=True):
