@@ -59,10 +59,12 @@ class Reader:
         """The inputs and labels of a batch. ValueError for one that has not enough entries."""
         dtype = self.model._dtype()
         given, labels, alone = self._split(batch)
+        inputs: tuple[Tensor, ...] = ()
+        named: dict[str, Tensor] = {}
         if isinstance(given, Mapping):
-            inputs, named = (), {name: _input(x, dtype) for name, x in given.items()}
+            named = {name: _input(x, dtype) for name, x in given.items()}
         else:
-            inputs, named = tuple([_input(x, dtype) for x in given]), {}
+            inputs = tuple([_input(x, dtype) for x in given])
         first = next((x for x in (*inputs, *named.values())), None)
         if first is None:
             raise ValueError("a batch has no input for the model: its first entry is empty")

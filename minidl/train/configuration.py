@@ -37,7 +37,7 @@ def describe_loader(loader: Any) -> dict[str, str]:
     for name in ("batch_size", "shuffle", "drop_last"):
         if hasattr(loader, name):
             found[name] = _text(getattr(loader, name))
-    dataset = getattr(loader, "dataset", None)
+    dataset: Any = getattr(loader, "dataset", None)
     if hasattr(dataset, "__len__"):
         found["items"] = _text(len(dataset))
     return found

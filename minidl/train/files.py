@@ -29,7 +29,7 @@ class Damaged(ValueError):
 
 
 def write(path: str, state: dict[str, Any]) -> None:
-    """Write the state of a training, whole or not at all. OSError that names a disk that is full."""
+    """Write the state of a training, whole or not at all. OSError names a disk that is full."""
     with _naming_a_full_disk(path):
         save(path, {"format": FORMAT, "minidl": __version__, "sum": _sum(state), "state": state})
 

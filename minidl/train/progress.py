@@ -13,7 +13,7 @@ def bar(batches: Iterable[Any], total: int | None, done: int, epoch: int, epochs
     if not (wanted and sys.stderr.isatty()):
         yield from batches
         return
-    from tqdm import tqdm   # it loads slowly
+    from tqdm import tqdm  # it loads slowly
 
     with tqdm(batches, desc=f"epoch {epoch}/{epochs}", total=total, initial=done,
               unit=" batches", leave=False, file=sys.stderr) as shown:

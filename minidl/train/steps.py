@@ -59,7 +59,7 @@ class Steps:
 
     @property
     def marked(self) -> dict[str, Any] | None:
-        """Buffers, random state and place before a step that is not complete; None between steps."""
+        """Buffers, random state and place before a step that is begun; None between steps."""
         if not self.batches:
             return None
         names = [name for name, _ in self._buffers]
