@@ -147,6 +147,7 @@ def signature(value: Any, bound: bool = False) -> str:
     found = inspect.signature(value)
     parameters = [p.replace(annotation=p.empty) for p in found.parameters.values()][bound:]
     text = str(found.replace(parameters=parameters, return_annotation=found.empty))
+    text = re.sub(r"<function (\w+) at 0x\w+>", r"md.\1", text)     # a default
     return re.sub(r"<class 'numpy\.(\w+)'>", r"np.\1", text)
 
 

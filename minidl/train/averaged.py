@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
+from .. import kernels
 from ..changes import writes
 from ..nn.layer import Layer
 from ..nn.population import Tracking
@@ -18,11 +19,12 @@ BATCHES = 16        # of training, from which the statistics of BatchNorm are ta
 class Averaged:
     """A copy of a model whose weights are averages of the model's over the steps:
 
-        average = d average + (1 - d) weight, with d = min(decay, (1 + t) / (10 + t)) at step t.
+        average += (1 - decay) / (1 - decay^t) (weight - average) at step t.
 
-    The smaller d of the first steps lets the average forget the random weights of the start (the
-    rule of TensorFlow's ExponentialMovingAverage). Averaged weights were never trained with, so the
-    running statistics of BatchNorm are not theirs: `recalibrate` measures them anew.
+    That is the mean of the weights after each step, the i-th of which weighs decay^(t - i): those
+    of the start, before any step, do not count (Kingma & Ba 2015). Averaged weights were never
+    trained with, so the running statistics of BatchNorm are not theirs: `recalibrate` measures them
+    anew.
     """
 
     def __init__(self, model: Layer, decay: float) -> None:
@@ -30,18 +32,20 @@ class Averaged:
         self.decay = decay
         self.steps = 0
         self.stale = False      # whether the weights have changed since the recalibration
-        self._pairs = list(zip(self.model.parameters(), model.parameters(), strict=True))
+        self._averages, self._weights = ([p for p in m.parameters() if not p.constant]
+                                         for m in (self.model, model))
         self._buffers = [(own, of_model) for (_, own), (_, of_model) in
                          zip(self.model.named_buffers(), model.named_buffers(), strict=True)]
 
     def update(self) -> None:
         """Take in the model's weights, after a step of the optimizer."""
         self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        writes("an average of weights", [average for average, _ in self._pairs])
-        for average, weight in self._pairs:
-            array = average._values()
-            array += (1 - decay) * (weight._values() - array)
+        share = (1 - self.decay) / (1 - self.decay ** self.steps)
+        writes("an average of weights", self._averages)
+        # average + share (weight - average), as an update whose gradient is the weight and whose
+        # decay is -1.
+        kernels.sgd_update([p._values() for p in self._averages],
+                           [p._values() for p in self._weights], None, -share, weight_decay=-1.0)
         self.stale = True
 
     def recalibrate(self, batches: Iterable[Any]) -> None:

@@ -37,6 +37,8 @@ def describe_loader(loader: Any) -> dict[str, str]:
     for name in ("batch_size", "shuffle", "drop_last"):
         if hasattr(loader, name):
             found[name] = _text(getattr(loader, name))
+    if getattr(loader, "sampler", None) is not None:
+        found["sampler"] = getattr(loader.sampler, "__name__", type(loader.sampler).__name__)
     dataset: Any = getattr(loader, "dataset", None)
     if hasattr(dataset, "__len__"):
         found["items"] = _text(len(dataset))
@@ -55,6 +57,9 @@ def _optimizer(trainer: Trainer) -> dict[str, Any]:
     optimizer = trainer.optimizer
     rates = [group["lr"] for group in optimizer.groups]
     found: dict[str, Any] = {"class": type(optimizer).__name__}
+    inner: Any = getattr(optimizer, "optimizer", None)      # of one around another
+    if inner is not None:
+        found["around"] = type(inner).__name__
     for i, group in enumerate(optimizer.groups):
         rate = getattr(trainer.schedule, "base", rates)[i]
         options = {name: _text(value) for name, value in group.items()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from .. import checks
-from ..data.batch import takes_rng, transformed
 from ..mode import evaluation
 from ..nn.layer import Layer
 from ..tensor import Tensor
@@ -47,9 +47,29 @@ def views_of(tta: Any) -> list[View]:
         checks.choice(tta, "evaluate", "tta", ("flip", None))
         return [_mirrored]
     checks.function(tta, "evaluate", "tta", '"flip", a transform of images, or a list of these')
-    if not takes_rng(tta):
-        return [lambda images, number: transformed(tta, images)]
-    return [lambda images, number: transformed(tta, images, np.random.default_rng(number))]
+    draws = _takes_rng(tta)
+
+    def view(images: np.ndarray, number: int) -> np.ndarray:
+        rng = [np.random.default_rng(number)] if draws else []
+        result = tta(images, *rng)
+        if not isinstance(result, np.ndarray) or len(result) != len(images):
+            raise TypeError(f"evaluate: tta must return as many images as it got, {len(images)}, "
+                            f"in an array; got {checks.shown(result)}")
+        return np.ascontiguousarray(result, images.dtype)
+
+    return [view]
+
+
+def _takes_rng(transform: Callable[..., Any]) -> bool:
+    """As for a loader: those of minidl draw, and functions that have a second parameter for it."""
+    if hasattr(transform, "apply_batch"):
+        return True
+    try:
+        second = list(inspect.signature(transform).parameters.values())[1:2]
+    except ValueError:      # of what is compiled
+        return False
+    return any(p.name == "rng" or (p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD)
+               for p in second)
 
 
 def _mirrored(images: np.ndarray, number: int) -> np.ndarray:

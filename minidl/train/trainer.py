@@ -37,7 +37,9 @@ class Trainer(hints.Explained):
     optimizer:  of the model's parameters
     loss:       a function of (outputs, labels) that returns a tensor of one number: for classes,
                 several labels, numbers, labels of pixels. One with a parameter `batch` gets the
-                whole batch as well. Class weights: `functools.partial(md.cross_entropy, weight=w)`
+                whole batch as well. Class weights: `functools.partial(md.cross_entropy,
+                weight=data.class_weights(labels))`; or even classes out in the loader, by
+                `sampler=data.balanced(labels)`
     schedule:   of the learning rate: stepped after every step of the optimizer, but
                 `ReduceOnPlateau` after every epoch, with `valid_loss`
     clip:       the largest norm that the gradients together may have; None: any
@@ -92,7 +94,8 @@ class Trainer(hints.Explained):
         if schedule is not None and not callable(getattr(schedule, "step", None)):
             raise TypeError(checks.message(where, "schedule", "a schedule with step(), or None",
                                            schedule))
-        if getattr(schedule, "optimizer", optimizer) is not optimizer:
+        of = getattr(schedule, "optimizer", optimizer)
+        if getattr(of, "groups", optimizer.groups) is not optimizer.groups:
             raise ValueError("Trainer: schedule must be of the trainer's optimizer, and is of "
                              "another one")
         self.clip = None if clip is None else checks.real(clip, where, "clip", above=0)

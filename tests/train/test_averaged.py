@@ -23,15 +23,16 @@ class Keep:
 @pytest.mark.parametrize("decay", [0.0, 0.3, 0.999])
 def test_the_formula(decay):
     keep, model = Keep(), network()
-    expected = [p.data.astype(np.float64) for p in model.parameters()]
+    expected = [0.0] * len(model.parameters())
     t = trainer(model, ema=decay, callbacks=[keep])
     t.fit(loader(), epochs=3)
     for step, weights in enumerate(keep.weights, 1):
-        d = min(decay, (1 + step) / (10 + step))
-        expected = [d * a + (1 - d) * w for a, w in zip(expected, weights, strict=True)]
+        expected = [total + decay ** (15 - step) * w.astype(np.float64)
+                    for total, w in zip(expected, weights, strict=True)]
     assert len(keep.weights) == 15
-    for average, value in zip(t.averaged.parameters(), expected, strict=True):
-        np.testing.assert_allclose(average.data, value, rtol=1e-5, atol=1e-6)
+    shares = sum(decay ** (15 - step) for step in range(1, 16))
+    for average, total in zip(t.averaged.parameters(), expected, strict=True):
+        np.testing.assert_allclose(average.data, total / shares, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("valid", [None, pairs(16, seed=8)], ids=["without", "with validation"])
