@@ -55,13 +55,12 @@ def _array(x: Any) -> str:
 
 def _optimizer(trainer: Trainer) -> dict[str, Any]:
     optimizer = trainer.optimizer
-    rates = [group["lr"] for group in optimizer.groups]
     found: dict[str, Any] = {"class": type(optimizer).__name__}
     inner: Any = getattr(optimizer, "optimizer", None)      # of one around another
     if inner is not None:
         found["around"] = type(inner).__name__
     for i, group in enumerate(optimizer.groups):
-        rate = getattr(trainer.schedule, "base", rates)[i]
+        rate = getattr(trainer.schedule, "base", trainer._first_rates)[i]
         options = {name: _text(value) for name, value in group.items()
                    if name not in ("params", "lr")}
         found[f"group {i}"] = {"parameters": _text(len(group["params"])), **options}

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -143,6 +141,8 @@ def _naming_a_full_disk(path: str) -> Iterator[None]:
         folder = os.path.dirname(os.path.abspath(path))
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
+        import shutil
+
         free = shutil.disk_usage(folder).free / 1e6
         raise OSError(error.errno, f"the disk of {folder} is full ({free:,.1f} MB are free): the "
                                    f"checkpoint is not written, the ones before it are kept",
@@ -151,6 +151,8 @@ def _naming_a_full_disk(path: str) -> Iterator[None]:
 
 def _sum(value: Any) -> str:
     """SHA-256 over a state: all arrays, numbers, texts, and how they are nested."""
+    import hashlib  # it loads slowly
+
     found = hashlib.sha256()
     _feed(found, value)
     return found.hexdigest()

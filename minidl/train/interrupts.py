@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Iterator
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 class Interrupts:
@@ -23,6 +23,9 @@ class Interrupts:
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
+        import signal  # they load slowly
+        import threading
+
         if (threading.current_thread() is threading.main_thread()
                 and signal.getsignal(signal.SIGINT) is signal.default_int_handler):
             self._before = signal.signal(signal.SIGINT, self._handle)
@@ -30,6 +33,8 @@ class Interrupts:
 
     def __exit__(self, *error: object) -> None:
         if self._before is not None:
+            import signal
+
             signal.signal(signal.SIGINT, self._before)
             self._before = None
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -43,6 +40,9 @@ class CSVLogger(_Logger):
     """
 
     def _text(self, history: dict[str, list[float]]) -> str:
+        import csv  # they load slowly
+        import io
+
         epochs = len(history["loss"])
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
@@ -62,6 +62,8 @@ class JSONLogger(_Logger):
     """
 
     def _text(self, history: dict[str, list[float]]) -> str:
+        import json
+
         known = {name: [value if math.isfinite(value) else None for value in column]
                  for name, column in history.items()}
         return json.dumps(known, indent=1) + "\n"

@@ -113,6 +113,12 @@ def _classes(outputs: np.ndarray, labels: np.ndarray
     return (scores, classes) if counted.all() else (scores[counted], classes[counted])
 
 
+def _distributions(scores: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether labels are distributions over classes, as mixed images have them."""
+    return (labels.shape == scores.shape and labels.ndim > 1 and labels.shape[-1] > 1
+            and bool((labels >= 0).all()) and np.allclose(labels.sum(axis=-1), 1, atol=1e-3))
+
+
 def _accuracy(task: str | None, outputs: Any, labels: Any, count: int
               ) -> tuple[float, float] | None:
     """The share of labels that are found: each pixel's, and each of several, is one."""
@@ -125,7 +131,7 @@ def _accuracy(task: str | None, outputs: Any, labels: Any, count: int
         if given.shape != scores.shape:
             return None
         return float(np.count_nonzero((scores > 0) == (given > 0.5))), given.size
-    if task is None and given.dtype.kind == "f":
+    if task is None and given.dtype.kind == "f" and not _distributions(scores, given):
         return None
     rows = _classes(scores, given)
     if rows is None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 
-def bar(batches: Iterable[Any], total: int | None, done: int, epoch: int, epochs: int, wanted: bool
-        ) -> Generator[Any]:
-    """The batches of an epoch, with a bar over them on a terminal."""
+def bar(batches: Iterable[Any], total: int | None, done: int, title: str,
+        figures: Callable[[], str], wanted: bool) -> Generator[Any]:
+    """The batches of an epoch, with a bar over them on a terminal, and figures beside it."""
     if not (wanted and sys.stderr.isatty()):
         yield from batches
         return
     from tqdm import tqdm  # it loads slowly
 
-    with tqdm(batches, desc=f"epoch {epoch}/{epochs}", total=total, initial=done,
-              unit=" batches", leave=False, file=sys.stderr) as shown:
-        yield from shown
+    with tqdm(batches, desc=title, total=total, initial=done, unit=" batches", leave=False,
+              file=sys.stderr) as shown:
+        for batch in shown:
+            yield batch
+            shown.set_postfix_str(figures(), refresh=False)
 
 
 def line(history: dict[str, list[float]], epoch: int, epochs: int) -> str:

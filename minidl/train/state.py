@@ -10,6 +10,7 @@ from ..nn.state import StateError
 from ..random import generator
 from . import callbacks as hooks
 from . import files
+from .averaged import Averaged
 from .checkpoint import Checkpoint
 from .configuration import check_same, describe, describe_loader
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 def configuration(trainer: Trainer) -> dict[str, Any]:
     """The description of a training, as it is when it begins."""
-    return {**describe(trainer), "loader": describe_loader(trainer.loader)}
+    described = describe(trainer)
+    return described if trainer.loader is None else {
+        **described, "loader": describe_loader(trainer.loader)}
 
 
 def of_loader(loader: Any) -> Any:
@@ -61,7 +64,12 @@ def load_state(trainer: Trainer, state: Any, where: str) -> None:
     if not isinstance(state, dict) or "configuration" not in state:
         raise StateError(f"{where} is none of a training")
     own = trainer._configuration or configuration(trainer)
-    check_same(state["configuration"], own, where)
+    saved = state["configuration"]
+    if trainer.loader is None and isinstance(saved, dict):      # not in fit
+        saved = {name: value for name, value in saved.items() if name != "loader"}
+    check_same(saved, own, where)
+    if trainer.ema is not None and trainer._averaged is None:
+        trainer._averaged = Averaged(trainer.model, trainer.ema)
     before = state_of(trainer)
     try:
         _take(trainer, state)

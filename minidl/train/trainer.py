@@ -119,6 +119,7 @@ class Trainer(hints.Explained):
         self.epochs = 0
         self.resumed = False
         self._averaged: Averaged | None = None
+        self._first_rates = self._last_rates = self._rates()
         self._start()
 
     def _start(self) -> None:
@@ -126,7 +127,7 @@ class Trainer(hints.Explained):
         self.history: dict[str, list[float]] = {}
         self.epoch = self.batch = self.step = 0
         self.stop = False
-        self._averaged = None if self.ema is None else Averaged(self.model, self.ema)
+        self._averaged = None
         self._totals = Totals()
         self._loader_state: Any = None
         self._seconds = 0.0         # of the current epoch, before the newest start
@@ -137,7 +138,7 @@ class Trainer(hints.Explained):
 
     @property
     def averaged(self) -> Layer | None:
-        """The model of averaged weights; None without `ema`."""
+        """The model of averaged weights; None without `ema`, and before `fit`."""
         return None if self._averaged is None else self._averaged.model
 
     @property
@@ -177,6 +178,10 @@ class Trainer(hints.Explained):
             raise ValueError("fit: a schedule that looks at valid_loss needs valid=")
         self.loader, self.valid = loader, valid
         self._start()
+        if self.ema is not None:
+            self._averaged = Averaged(self.model, self.ema)
+        if self._rates() != self._last_rates:       # set since the last training by someone else
+            self._first_rates = self._rates()
         self._configuration = states.configuration(self)
         self.resumed = resume is not None and states.resume(self, resume)
         self.model.train()
@@ -194,6 +199,8 @@ class Trainer(hints.Explained):
                 if isinstance(error, KeyboardInterrupt):
                     hooks.call(self.callbacks, "on_interrupt", self)
                 raise
+            finally:
+                self._last_rates = self._rates()
         return self.history
 
     def _run_epoch(self, interrupts: Interrupts) -> None:
@@ -204,8 +211,9 @@ class Trainer(hints.Explained):
                 self._totals, self._seconds = Totals(), 0.0
                 hooks.call(self.callbacks, "on_epoch_begin", self)
         total = len(self.loader) if hasattr(self.loader, "__len__") else None
-        with closing(bar(self._batches(), total, self.batch, self.epoch + 1, self.epochs,
-                         self.progress)) as batches:    # closed too when the loop ends early
+        with closing(bar(       # closed too when the loop ends early
+                self._batches(), total, self.batch, f"epoch {self.epoch + 1}/{self.epochs}",
+                self._figures, self.progress)) as batches:
             for batch in batches:
                 with interrupts.held():
                     self._train_on(batch)
@@ -261,6 +269,13 @@ class Trainer(hints.Explained):
         self._loader_state = states.of_loader(self.loader)
         hooks.call(self.callbacks, "on_epoch_end", self)
         say(line(self.history, self.epoch, self.epochs), self.progress)
+
+    def _figures(self) -> str:
+        """The means of the current epoch so far, as the bar shows them."""
+        return ", ".join(f"{name} {mean:.4f}" for name, mean in self._totals.means().items())
+
+    def _rates(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.groups]
 
     def _elapsed(self) -> float:
         """Seconds of the current epoch, those before a resumption included."""

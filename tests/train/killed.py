@@ -26,7 +26,7 @@ def model():
                          nn.Flatten(), nn.Dropout(0.3), nn.Dense(13 * 13 * 8, 10))
 
 
-def training(folder, resume="auto", epochs=3, **options):
+def training(folder, resume="auto", epochs=3, valid=None, **options):
     """Train on a part of MNIST; returns the trainer."""
     digits = data.MNIST(split="test")
     images, labels = digits.images[:330], digits.labels[:330]
@@ -39,8 +39,8 @@ def training(folder, resume="auto", epochs=3, **options):
     trainer = train.Trainer(net, optimizer, **given)
     batches = data.DataLoader(data.ArrayDataset(images, labels), 20, shuffle=True,
                               transform=shifted, seed=5)
-    trainer.fit(batches, valid=(digits.images[400:500], digits.labels[400:500]), epochs=epochs,
-                resume=resume)
+    valid = valid or (digits.images[400:500], digits.labels[400:500])
+    trainer.fit(batches, valid=valid, epochs=epochs, resume=resume)
     return trainer
 
 

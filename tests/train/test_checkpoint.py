@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import nn, optim, train
+from minidl import data, nn, optim, train
 from minidl.nn.state import StateError
 from minidl.train import files
 from tests.harness import ROOT
@@ -124,6 +124,39 @@ def test_a_signal_waits_for_the_end_of_the_step(tmp_path, whole):
         killed.training(tmp_path, callbacks=[Signals(), train.Checkpoint(tmp_path)])
     assert seen == [6] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert killed.result(killed.training(tmp_path)) == whole
+
+
+def test_interrupted_while_validating(tmp_path, whole):
+    class Late:
+        """A data set whose second epoch of validation is interrupted."""
+
+        left = 1
+
+        def __iter__(self):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return iter([(images[400:500], labels[400:500])])
+
+    digits = data.MNIST(split="test")
+    images, labels = digits.images, digits.labels
+    with pytest.raises(KeyboardInterrupt):
+        killed.training(tmp_path, valid=Late())
+    assert files.newest(str(tmp_path))[1]["epoch"] == 1
+    assert killed.result(killed.training(tmp_path)) == whole
+
+
+def test_a_rate_that_a_callback_set_is_no_other_configuration(tmp_path):
+    class Halves:
+        def on_epoch_end(self, trainer):
+            trainer.optimizer.lr /= 2
+
+    t = trainer(callbacks=[Halves(), train.Checkpoint(tmp_path)])
+    t.fit(loader(), epochs=2)
+    assert t.fit(loader(), epochs=3, resume="auto")["lr"] == [0.1, 0.05, 0.025]
+    t.optimizer.lr = 1.0        # but what the user sets is
+    with pytest.raises(StateError, match=r"lr: 0\.1 in the checkpoint, 1\.0 here"):
+        t.fit(loader(), epochs=4, resume="auto")
 
 
 def test_every_so_many_steps(tmp_path):
@@ -371,7 +404,6 @@ def test_saving_by_hand(tmp_path):
     t.fit(loader(), epochs=1)
     md.save(tmp_path / "state.safetensors", t.state_dict())
     again = trainer()
-    again.loader = loader()
     again.load_state_dict(md.load(tmp_path / "state.safetensors"))
     assert same_bits(t.model, again.model) and again.history == t.history
 

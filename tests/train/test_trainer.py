@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -124,6 +125,19 @@ def test_several_labels():
     assert history["accuracy"][-1] > 0.95 > history["accuracy"][0]
 
 
+@pytest.mark.parametrize("loss", [md.cross_entropy, lambda a, b: md.cross_entropy(a, b)],
+                         ids=["known", "of one's own"])
+def test_distributions_as_labels(loss):
+    labels = np.eye(3, dtype=np.float32)[pairs().labels] * 0.9 + 1 / 30
+    history = fitted(labels, 3, loss=loss)
+    assert history["accuracy"][-1] > 0.8
+
+
+def test_a_loss_of_ones_own_for_numbers_has_no_accuracy():
+    history = fitted(pairs().images[:, :2] * 2, 2, loss=lambda a, b: md.mse_loss(a, b))
+    assert set(history) == {"loss", "lr", "seconds"}
+
+
 def test_numbers_have_errors_and_no_accuracy():
     x = pairs(40).images
     history = fitted((x[:, :1] * 2 + 1).astype(np.float64), 1, loss=md.mse_loss,
@@ -193,9 +207,17 @@ def test_a_line_an_epoch_where_stderr_is_no_terminal(capsys):
 
 
 def test_a_bar_on_a_terminal(capsys, monkeypatch):
+    class Slow:
+        """Long enough for the bar to be drawn again."""
+
+        def on_batch_end(self, trainer):
+            time.sleep(0.11)
+
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    trainer(progress=True).fit(loader(), epochs=1)
-    assert "0/5" in capsys.readouterr().err
+    trainer(progress=True, callbacks=[Slow()]).fit(loader(), epochs=1)
+    shown = capsys.readouterr().err
+    assert "epoch 1/1:" in shown and "/5 [" in shown and ", loss " in shown
+    assert shown.splitlines()[-1].strip().startswith("epoch 1/1  loss")
 
 
 # --------------------------------------------------------------------------------------- errors
