@@ -29,13 +29,12 @@ class Averaged:
 
     def __init__(self, model: Layer, decay: float) -> None:
         self.model = copy.deepcopy(model)
+        self._trained = model
         self.decay = decay
         self.steps = 0
         self.stale = False      # whether the weights have changed since the recalibration
         self._averages, self._weights = ([p for p in m.parameters() if not p.constant]
                                          for m in (self.model, model))
-        self._buffers = [(own, of_model) for (_, own), (_, of_model) in
-                         zip(self.model.named_buffers(), model.named_buffers(), strict=True)]
 
     def update(self) -> None:
         """Take in the model's weights, after a step of the optimizer."""
@@ -53,9 +52,10 @@ class Averaged:
         buffers are the model's."""
         if not self.stale:
             return
-        writes("an average of weights", (), [own for own, _ in self._buffers])
-        for own, of_model in self._buffers:
-            own[...] = of_model
+        buffers = dict(self.model.named_buffers())
+        writes("an average of weights", (), buffers.values())
+        for name, array in self._trained.named_buffers():
+            buffers[name][...] = array
         if any(isinstance(layer, Tracking) and layer.running_mean is not None
                and not layer.frozen and not layer.stats_frozen
                for _, layer in self.model.named_layers()):

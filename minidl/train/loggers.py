@@ -43,13 +43,11 @@ class CSVLogger(_Logger):
         import csv  # they load slowly
         import io
 
-        epochs = len(history["loss"])
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["epoch", *history])
-        for i in range(epochs):     # a column that began later has its values at the end
-            writer.writerow([i + 1, *(column[i - epochs] if i - epochs >= -len(column) else ""
-                                      for column in history.values())])
+        for epoch, row in enumerate(zip(*history.values(), strict=True), 1):
+            writer.writerow([epoch, *row])
         return file.getvalue()
 
 

@@ -26,7 +26,7 @@ def line(history: dict[str, list[float]], epoch: int, epochs: int) -> str:
     """An epoch's figures: epoch 3/10  loss 0.1234  accuracy 0.9567  lr 0.1  12.3 s."""
     parts = [f"epoch {epoch:>{len(str(epochs))}}/{epochs}"]
     for name, column in history.items():
-        if len(column) == epoch and name not in ("lr", "seconds"):
+        if name not in ("lr", "seconds"):
             parts.append(f"{name} {column[-1]:.4f}")
     parts += [f"lr {history['lr'][-1]:.3g}", f"{history['seconds'][-1]:.1f} s"]
     return "  ".join(parts)

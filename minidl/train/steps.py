@@ -30,15 +30,19 @@ class Steps:
         self.batches = 0            # whose gradients are summed, and not yet used
         self._first = 0             # items of the first of them
         self._weight = 0.0          # of them all, the first one's being 1
-        self._buffers = list(trainer.model.named_buffers())
-        self._copies = [array.copy() for _, array in self._buffers]
+        self._buffers: dict[str, np.ndarray] = {}   # copies
         self._random: Any = None
         self._place: Any = None
 
     def mark(self) -> None:
         """Remember all that a step changes before its end."""
-        for (_, array), copy in zip(self._buffers, self._copies, strict=True):
-            np.copyto(copy, array)
+        # By name, and all of them: a layer may put another array in the place of one.
+        for name, array in self.trainer.model.named_buffers():
+            copy = self._buffers.get(name)
+            if copy is None or copy.shape != array.shape or copy.dtype != array.dtype:
+                self._buffers[name] = array.copy()
+            else:
+                np.copyto(copy, array)
         self._random = generator().bit_generator.state
         self._place = self.trainer._place()
 
@@ -52,9 +56,10 @@ class Steps:
         self._zero_grad()
 
     def _restore(self) -> None:
-        writes("Trainer", (), [array for _, array in self._buffers])
-        for (_, array), copy in zip(self._buffers, self._copies, strict=True):
-            array[...] = copy
+        buffers = dict(self.trainer.model.named_buffers())
+        writes("Trainer", (), buffers.values())
+        for name, array in buffers.items():
+            array[...] = self._buffers[name]
         generator().bit_generator.state = self._random
 
     @property
@@ -62,9 +67,7 @@ class Steps:
         """Buffers, random state and place before a step that is begun; None between steps."""
         if not self.batches:
             return None
-        names = [name for name, _ in self._buffers]
-        return {"buffers": dict(zip(names, self._copies, strict=True)), "random": self._random,
-                "place": self._place}
+        return {"buffers": self._buffers, "random": self._random, "place": self._place}
 
     def _zero_grad(self) -> None:
         self.trainer.model.zero_grad()

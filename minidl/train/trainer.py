@@ -6,6 +6,7 @@ What a step is stands in `steps`, what a batch means in `batches`, what a checkp
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -257,8 +258,9 @@ class Trainer(hints.Explained):
     def _close_epoch(self, found: dict[str, float]) -> None:
         entries = {**self._totals.means(), **found, "lr": self._rate,
                    "seconds": self._elapsed()}
-        for name, value in entries.items():
-            self.history.setdefault(name, []).append(value)
+        for name in {**self.history, **entries}:    # NaN where an epoch had no such figure
+            column = self.history.setdefault(name, [math.nan] * self.epoch)
+            column.append(entries.get(name, math.nan))
         if self._wants_metric:
             name = "valid_loss"
             if getattr(self.schedule, "options", {}).get("mode") == "max":

@@ -80,6 +80,25 @@ def test_data_is_named(part, text):
         t.fit(data.DataLoader(data.ArrayDataset(*arrays), 8))
 
 
+class Counts(nn.Layer):
+    """A layer that puts a new array in the place of its buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = np.zeros(2)
+
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return x
+
+
+def test_buffers_that_a_layer_replaces_are_taken_back():
+    model = nn.Sequential(nn.Dense(6, 3), Counts(), Log(6))
+    with pytest.raises(FloatingPointError):
+        trainer(model, accumulate=2).fit(loader(), epochs=2)
+    assert model[1].calls.tolist() == [5.0, 5.0]     # in the middle of a step of two batches
+
+
 class Root(nn.Layer):
     """Its output is finite and its gradient infinite where x is 0."""
 

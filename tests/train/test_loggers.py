@@ -57,9 +57,10 @@ def test_a_resumed_training_has_every_epoch_once(tmp_path, logger):
 def test_a_column_that_began_later(tmp_path):
     path = tmp_path / "log.csv"
     trainer(callbacks=[train.Checkpoint(tmp_path)]).fit(loader(), epochs=2)
-    trainer(callbacks=[train.Checkpoint(tmp_path), train.CSVLogger(path)]).fit(
+    history = trainer(callbacks=[train.Checkpoint(tmp_path), train.CSVLogger(path)]).fit(
         loader(), valid=pairs(8), epochs=3, resume="auto")
-    assert [row["valid_loss"] == "" for row in rows(path)] == [True, True, False]
+    assert {len(column) for column in history.values()} == {3}
+    assert [row["valid_loss"] == "nan" for row in rows(path)] == [True, True, False]
 
 
 def test_a_path_that_is_none():
