@@ -22,7 +22,7 @@ HOOKS = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_f
 def checked(callbacks: Iterable[Any]) -> list[Any]:
     """The callbacks in the order in which they are called: those that save come last, so that they
     save what the others have made of the same moment."""
-    found = checks.members(callbacks, "Trainer", "callbacks", "a list of callbacks")
+    found = list(checks.members(callbacks, "Trainer", "callbacks", "a list of callbacks"))
     for callback in found:
         if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
             raise TypeError(checks.message(

@@ -171,20 +171,12 @@ class Trainer(hints.Explained):
         StateError (a ValueError) says where a checkpoint is of another model or configuration;
         a warning names one that is damaged.
         """
-        check_loader(loader, "fit", "loader")
-        self.epochs = checks.count(epochs, "fit", "epochs")
-        if valid is not None:
-            evaluated(valid, "fit", "valid")
-        elif self._wants_metric:
-            raise ValueError("fit: a schedule that looks at valid_loss needs valid=")
-        self.loader, self.valid = loader, valid
-        self._start()
-        if self.ema is not None:
-            self._averaged = Averaged(self.model, self.ema)
-        if self._rates() != self._last_rates:       # set since the last training by someone else
-            self._first_rates = self._rates()
-        self._configuration = states.configuration(self)
-        self.resumed = resume is not None and states.resume(self, resume)
+        before = dict(self.__dict__)
+        try:
+            self._begin(loader, valid, epochs, resume)
+        except BaseException:
+            self.__dict__.update(before)
+            raise
         self.model.train()
         self._steps = Steps(self)
         with Interrupts() as interrupts:
@@ -203,6 +195,23 @@ class Trainer(hints.Explained):
             finally:
                 self._last_rates = self._rates()
         return self.history
+
+    def _begin(self, loader: Any, valid: Any, epochs: int, resume: Any) -> None:
+        """Check what `fit` is given, and become the training that it asks for."""
+        check_loader(loader, "fit", "loader")
+        self.epochs = checks.count(epochs, "fit", "epochs")
+        if valid is not None:
+            evaluated(valid, "fit", "valid")
+        elif self._wants_metric:
+            raise ValueError("fit: a schedule that looks at valid_loss needs valid=")
+        self.loader, self.valid = loader, valid
+        self._start()
+        if self.ema is not None:
+            self._averaged = Averaged(self.model, self.ema)
+        if self._rates() != self._last_rates:       # set since the last training by someone else
+            self._first_rates = self._rates()
+        self._configuration = states.configuration(self)
+        self.resumed = resume is not None and states.resume(self, resume)
 
     def _run_epoch(self, interrupts: Interrupts) -> None:
         assert self._steps is not None

@@ -333,6 +333,14 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, change, text
     assert all(np.array_equal(before[name], after[name]) for name in before) and t.step == 0
 
 
+def test_an_error_at_the_start_leaves_the_training_before_it(tmp_path):
+    t = trainer()
+    history = t.fit(loader(), epochs=2)
+    with pytest.raises(FileNotFoundError):
+        t.fit(loader(), epochs=5, resume=tmp_path / "none")
+    assert (t.epoch, t.step, t.epochs) == (2, 10, 2) and t.history is history
+
+
 def test_a_state_that_fails_halfway_changes_nothing(tmp_path):
     t = trainer(callbacks=[train.Checkpoint(tmp_path)])
     t.fit(loader())
