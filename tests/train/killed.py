@@ -8,6 +8,7 @@ It prints the hash of the final weights, the averaged ones included.
 import sys
 
 import numpy as np
+import pytest
 
 import minidl as md
 from minidl import data, nn, optim, train
@@ -51,6 +52,39 @@ def result(trainer):
     velocity = {number: values["velocity"]
                 for number, values in trainer.optimizer.state_dict()["state"].items()}
     return digest(trainer.model.state_dict(), trainer.averaged.state_dict(), velocity, figures)
+
+
+class Ends:
+    """Raises an error after some batches."""
+
+    def __init__(self, batches, error=KeyboardInterrupt):
+        self.left, self.error = batches, error
+
+    def on_batch_end(self, trainer):
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+
+
+def ended(folder, batches, error=KeyboardInterrupt, every="epoch"):
+    """A training whose callback raises an error after some batches."""
+    with pytest.raises(error):
+        training(folder, callbacks=[
+            train.EarlyStopping(patience=50), Ends(batches, error),
+            train.Checkpoint(folder, every=every)])
+
+
+def damaged(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "cut":
+        content = content[:len(content) // 2]
+    elif how == "empty":
+        content = b""
+    elif how == "one bit":
+        content[-100] ^= 4
+    else:
+        content = b"nonsense" * 100
+    path.write_bytes(content)
 
 
 if __name__ == "__main__":
