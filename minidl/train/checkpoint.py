@@ -77,10 +77,12 @@ class Checkpoint(hints.Explained):
         return os.path.join(self.folder, files.BEST)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        if trainer.resumed:
-            self._saved = _place(trainer)
-        else:
-            self._saved, self._monitor = None, Monitor(self.monitor, self._mode, "Checkpoint")
+        # What is in the folder belongs to this training only if that is where it comes from.
+        folder = os.path.dirname(trainer.resumed_from) if trainer.resumed_from else None
+        own = folder is not None and os.path.realpath(folder) == os.path.realpath(self.folder)
+        self._saved = _place(trainer) if own else None
+        if not trainer.resumed:
+            self._monitor = Monitor(self.monitor, self._mode, "Checkpoint")
 
     def on_batch_end(self, trainer: Trainer) -> None:
         if (isinstance(self.every, int) and trainer.step % self.every == 0

@@ -56,11 +56,12 @@ def names(keep: int) -> list[str]:
 
 
 def existing(folder: str) -> list[str]:
-    """The paths of a folder's checkpoints, the newest first."""
+    """The paths of a folder's checkpoints, the newest first; after all others one that was complete
+    when its process was killed, before it got its name."""
     older = [name for name in (os.listdir(folder) if os.path.isdir(folder) else ())
              if name.startswith("last-") and name[5:-12].isdigit()
              and name.endswith(".safetensors")]
-    ordered = [LAST, *sorted(older, key=lambda name: int(name[5:-12]))]
+    ordered = [LAST, *sorted(older, key=lambda name: int(name[5:-12])), _NEW]
     return [path for name in ordered if os.path.exists(path := os.path.join(folder, name))]
 
 

@@ -99,9 +99,10 @@ def _take(trainer: Trainer, state: dict[str, Any]) -> None:
     generator().bit_generator.state = state["random"]       # the last: it cannot fail halfway
 
 
-def resume(trainer: Trainer, given: Any) -> bool:
-    """Go on from a checkpoint; False if "auto" finds none. FileNotFoundError for a path that does
-    not exist, ValueError for "auto" without a `Checkpoint` and for files that are all damaged."""
+def resume(trainer: Trainer, given: Any) -> str | None:
+    """Go on from a checkpoint; its path, None if "auto" finds none. FileNotFoundError for a path
+    that does not exist, ValueError for "auto" without a `Checkpoint` and for files that are all
+    damaged."""
     if given == "auto":
         folder = next((callback.folder for callback in trainer.callbacks
                        if isinstance(callback, Checkpoint)), None)
@@ -110,7 +111,7 @@ def resume(trainer: Trainer, given: Any) -> bool:
                              'whose folder it looks into')
         found = files.newest(folder)
         if found is None:
-            return False
+            return None
     else:
         path = checks.path(given, "fit", "resume")
         found = files.newest(path) if os.path.isdir(path) else (path, files.read(path))
@@ -118,4 +119,4 @@ def resume(trainer: Trainer, given: Any) -> bool:
             raise FileNotFoundError(f"fit: there is no checkpoint in {path}")
     path, state = found
     load_state(trainer, state, f"fit: {path}")
-    return True
+    return path

@@ -118,7 +118,7 @@ class Trainer(hints.Explained):
         self.loader: Any = None
         self.valid: Any = None
         self.epochs = 0
-        self.resumed = False
+        self.resumed_from: str | None = None
         self._averaged: Averaged | None = None
         self._first_rates = self._last_rates = self._rates()
         self._start()
@@ -141,6 +141,11 @@ class Trainer(hints.Explained):
     def averaged(self) -> Layer | None:
         """The model of averaged weights; None without `ema`, and before `fit`."""
         return None if self._averaged is None else self._averaged.model
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the training goes on from a checkpoint; `resumed_from` is its path."""
+        return self.resumed_from is not None
 
     @property
     def between_steps(self) -> bool:
@@ -211,7 +216,7 @@ class Trainer(hints.Explained):
         if self._rates() != self._last_rates:       # set since the last training by someone else
             self._first_rates = self._rates()
         self._configuration = states.configuration(self)
-        self.resumed = resume is not None and states.resume(self, resume)
+        self.resumed_from = None if resume is None else states.resume(self, resume)
 
     def _run_epoch(self, interrupts: Interrupts) -> None:
         assert self._steps is not None

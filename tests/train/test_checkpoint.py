@@ -36,6 +36,37 @@ def test_a_new_training_replaces_the_files_of_another(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
 
 
+def test_one_that_comes_from_elsewhere_replaces_them_too(tmp_path):
+    trainer(callbacks=[train.Checkpoint(tmp_path / "a")]).fit(loader(), epochs=2)
+    trainer(callbacks=[train.Checkpoint(tmp_path / "b")]).fit(loader(), epochs=5)
+    t = trainer(callbacks=[train.Checkpoint(tmp_path / "b")])
+    t.fit(loader(), epochs=3, resume=tmp_path / "a")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["last.safetensors"]
+    assert files.read(str(tmp_path / "b" / "last.safetensors"))["step"] == 15
+
+
+def test_a_kill_before_the_new_file_has_its_name(tmp_path, monkeypatch):
+    """Where the last one is damaged and only two are kept, the new one is the only good file."""
+    trainer(callbacks=[train.Checkpoint(tmp_path, keep=2)]).fit(loader(), epochs=2)
+    damaged(tmp_path / "last.safetensors", "cut")
+
+    def killed(path, other):
+        if path.endswith("new.safetensors"):
+            raise SystemExit
+        replace(path, other)
+
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", killed)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="damaged"), pytest.raises(SystemExit):
+            trainer(callbacks=[train.Checkpoint(tmp_path, keep=2)]).fit(
+                loader(), epochs=3, resume="auto")
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match="damaged"):
+        path, state = files.newest(str(tmp_path))
+    assert path == str(tmp_path / "new.safetensors") and state["epoch"] == 3
+
+
 def test_the_best_model_is_kept(tmp_path):
     model = network()
     values = iter([3.0, 1.0, 1.0, 2.0])
