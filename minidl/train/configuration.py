@@ -37,8 +37,9 @@ def describe_loader(loader: Any) -> dict[str, str]:
     for name in ("batch_size", "shuffle", "drop_last"):
         if hasattr(loader, name):
             found[name] = _text(getattr(loader, name))
-    if getattr(loader, "sampler", None) is not None:
-        found["sampler"] = getattr(loader.sampler, "__name__", type(loader.sampler).__name__)
+    for name in ("transform", "sampler"):
+        if getattr(loader, name, None) is not None:
+            found[name] = _function(getattr(loader, name))
     dataset: Any = getattr(loader, "dataset", None)
     if hasattr(dataset, "__len__"):
         found["items"] = _text(len(dataset))
@@ -80,11 +81,15 @@ def _schedule(schedule: Any) -> dict[str, Any]:
 
 
 def _function(f: Any) -> str:
-    """The name of a loss; of a `functools.partial` with its arguments."""
+    """The name of a function; of a `functools.partial` with its arguments, of an object what it
+    shows of itself."""
     if isinstance(f, functools.partial):
         given = [*map(_text, f.args), *(f"{name}={_text(v)}" for name, v in f.keywords.items())]
         return f"{_function(f.func)}({', '.join(given)})"
-    return getattr(f, "__name__", type(f).__name__)
+    name = getattr(f, "__name__", None)
+    if name is None:
+        name = repr(f) if " at 0x" not in repr(f) else type(f).__name__
+    return name
 
 
 def _text(value: Any) -> str:

@@ -119,6 +119,8 @@ def other(change):
         kind = optim.LARS
     elif change == "batch_size":
         batches = loader(batch_size=4)
+    elif change == "transform":
+        batches = loader(transform=np.negative)
     elif change == "items":
         batches = loader(48)
     else:
@@ -132,6 +134,7 @@ def other(change):
     ("rate", r"optimizer group 0 lr: 0\.1 in the checkpoint, 0\.2 here"),
     ("optimizer", "optimizer class: SGD in the checkpoint, LARS here"),
     ("batch_size", "loader batch_size: 8 in the checkpoint, 4 here"),
+    ("transform", "loader transform: nothing in the checkpoint, negative here"),
     ("items", "loader items: 40 in the checkpoint, 48 here"),
     ("loss", "loss: cross_entropy in the checkpoint, mse_loss here"),
     ("accumulate", "trainer accumulate: 1 in the checkpoint, 2 here"),
