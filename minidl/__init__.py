@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING
 
 from .tensor import Tensor  # isort: skip  (before ops, whose function `tensor` takes the name)
-from . import data, models, nn, ops, optim
+from . import data, models, nn, ops, optim, train
 from .backward import grad
 from .central_differences import gradcheck
 from .files import load, save
@@ -36,5 +36,6 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
 __all__ = [
     "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
     "grad", "gradcheck", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "save",
-    "set_num_threads", "set_precision", "show_versions", "trace", "use_backend", *ops.__all__,
+    "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
+    *ops.__all__,
 ]

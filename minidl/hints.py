@@ -132,7 +132,6 @@ ARGUMENTS = {
     "worker_init_fn": "seed: batches do not depend on threads", "timeout": "leave it out",
     "collate_fn": "transform, a function of the images of a batch; items are stacked as they are",
     "pin_memory": f"leave it out: {ONE_DEVICE}", "pin_memory_device": f"leave it out: {ONE_DEVICE}",
-    "sampler": "shuffle=True, or a data set of some items: ArrayDataset(*dataset[rows])",
     "batch_sampler": "batch_size, shuffle and drop_last", "generator": "seed",
     "units": "out_features", "filters": "out_channels", "strides": "stride", "pool_size": "window",
     "inplace": "leave it out: tensors are not changed in place", "num_features": "features",

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, models, nn, optim
+from minidl import data, models, nn, optim, train
 
-NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "np": np}
-PUBLIC = (md, nn, nn.init, optim, data, models)
+NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "np": np,
+             "train": train}
+PUBLIC = (md, nn, nn.init, optim, data, models, train)
 
 
 def modules():

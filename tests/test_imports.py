@@ -25,6 +25,7 @@ HOUSE = (
     ("minidl.nn",),
     ("minidl.optim",),
     ("minidl.models",),
+    ("minidl.train",),
     ("minidl",),
 )
 

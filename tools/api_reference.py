@@ -23,7 +23,8 @@ WIDTH = 96
 # (module, prefix of its names, whether its names are grouped by the files that define them)
 MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", "nn.", True),
            ("minidl.nn.init", "nn.init.", False), ("minidl.optim", "optim.", False),
-           ("minidl.data", "data.", False), ("minidl.models", "models.", False))
+           ("minidl.data", "data.", False), ("minidl.models", "models.", False),
+           ("minidl.train", "train.", False))
 
 NAMES_OF = [name for name, _, _ in MODULES]
 
@@ -35,7 +36,7 @@ Written by `make docs` from the docstrings; the examples run in the tests, which
 ```python
 import numpy as np
 import minidl as md
-from minidl import data, nn, optim
+from minidl import data, nn, optim, train
 ```
 
 How it all fits together: [design.md](design.md).
@@ -146,6 +147,7 @@ def signature(value: Any, bound: bool = False) -> str:
     found = inspect.signature(value)
     parameters = [p.replace(annotation=p.empty) for p in found.parameters.values()][bound:]
     text = str(found.replace(parameters=parameters, return_annotation=found.empty))
+    text = re.sub(r"<function (\w+) at 0x\w+>", r"md.\1", text)     # a default
     return re.sub(r"<class 'numpy\.(\w+)'>", r"np.\1", text)
 
 

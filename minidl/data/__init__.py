@@ -12,6 +12,7 @@ origin. A damaged file raises `DataFileError`.
 
 from typing import TYPE_CHECKING
 
+from .balanced import balanced, class_weights
 from .cifar import CIFAR10
 from .dataset import ArrayDataset
 from .loader import DataLoader
@@ -23,4 +24,5 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
 
     __getattr__ = hints.attributes_of(__name__, hints.DATA)
 
-__all__ = ["CIFAR10", "MNIST", "ArrayDataset", "DataFileError", "DataLoader", "FashionMNIST"]
+__all__ = ["CIFAR10", "MNIST", "ArrayDataset", "DataFileError", "DataLoader", "FashionMNIST",
+           "balanced", "class_weights"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +52,8 @@ class DataLoader(hints.Explained):
     drop_last:  leave out a last batch that is not full
     seed:       0 to 2**64 - 1; None draws one from the generator of `md.manual_seed`
     prefetch:   batches that a thread prepares while the caller works; 0 for none, without thread
+    sampler:    `sampler(rng)` gives the items of an epoch in its order, as many as the data set
+                has, some perhaps several times: `data.balanced`. It takes the place of `shuffle`
 
     uint8 images become float32 in [0, 1] (divided by 255); others keep their dtype, whatever the
     transform computes in. Integer labels become int64; float ones pass unchanged. Batches have the
@@ -86,6 +88,7 @@ class DataLoader(hints.Explained):
         drop_last: bool = False,
         seed: int | None = None,
         prefetch: int = 2,
+        sampler: Callable[[np.random.Generator], Any] | None = None,
     ) -> None:
         check_dataset(dataset)
         if transform is not None:
@@ -101,6 +104,12 @@ class DataLoader(hints.Explained):
         self.drop_last = checks.flag(drop_last, "DataLoader", "drop_last")
         self.seed = checks.whole(seed, "DataLoader", "seed", 0, MOST_SEED)
         self.prefetch = checks.whole(prefetch, "DataLoader", "prefetch", 0)
+        self.sampler = sampler
+        if sampler is not None:
+            checks.function(sampler, "DataLoader", "sampler", "a function of a generator, or None")
+            if self.shuffle:
+                raise ValueError("DataLoader: sampler and shuffle=True are two orders: leave "
+                                 "shuffle out, a sampler may shuffle by itself")
         self._wants_rng = transform is not None and takes_rng(transform)
         self._position = _Position(0, 0)
 
@@ -161,6 +170,8 @@ class DataLoader(hints.Explained):
         if self.shuffle:
             kernels.check_shape("DataLoader: the order", (count,), np.int64)
             order = _rng(seed, position.epoch).permutation(count)
+        if self.sampler is not None:
+            order = _sampled(self.sampler(_rng(seed, position.epoch)), count)
         make = partial(self._batch, seed, position.epoch, order)
         numbers = range(position.batches, len(self))
         with closing(prefetched(make, numbers, self.prefetch)) as batches:
@@ -180,6 +191,17 @@ class DataLoader(hints.Explained):
             rng = [_rng(seed, epoch, 1 + number)] if self._wants_rng else []
             images = transformed(self.transform, images, *rng)
         return Tensor(images) if alone else (Tensor(images), *rest)
+
+
+def _sampled(given: Any, count: int) -> np.ndarray:
+    """What a sampler has given, checked."""
+    order = np.asarray(given)
+    if order.dtype.kind not in "iu":
+        raise TypeError(f"DataLoader: sampler must return items by number, got {order.dtype}")
+    if order.shape != (count,) or (count and not 0 <= order.min() <= order.max() < count):
+        raise ValueError(f"DataLoader: sampler must return {count} numbers from 0 to {count - 1}, "
+                         f"as many as the data set has items; got {checks.shown(given)}")
+    return order
 
 
 def _rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:

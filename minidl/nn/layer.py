@@ -337,7 +337,7 @@ class Layer(hints.Explained, Methods):
 
     def _dtype(self) -> np.dtype:
         """The dtype that the layer computes in: that of its first parameter."""
-        return next((p.dtype for p in self.parameters()), np.dtype(np.float32))
+        return next((p.dtype for _, p in self.named_parameters()), np.dtype(np.float32))
 
     def extra_repr(self) -> str:
         """What stands in the parentheses of a layer's repr; subclasses define it."""

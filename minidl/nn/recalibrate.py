@@ -97,7 +97,7 @@ class Recalibration:
 
 
 def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
-                run: Callable[[Any], Any] | None = None) -> Recalibration:
+                run: Callable[[Any], Any] | None = None, quiet: bool = False) -> Recalibration:
     """Give every BatchNorm the mean and variance of all values that it sees in `loader`, in place
     of running averages: Precise BN (Wu & Johnson 2021, section 3).
 
@@ -118,9 +118,9 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
     changed and others not, and one that trains it moves the same statistics.
 
     Returns a report: how far the running statistics were off, layer by layer; its `restore()` takes
-    the change back. A warning names the layers where the gap was large. ValueError if there is no
-    layer to recalibrate, no batch, a first one of one value a channel, or a statistic that is not
-    finite; then nothing is changed.
+    the change back. A warning, unless `quiet`, names the layers where the gap was large. ValueError
+    if there is no layer to recalibrate, no batch, a first one of one value a channel, or a
+    statistic that is not finite; then nothing is changed.
 
     >>> bn = nn.BatchNorm(1)
     >>> bn.running_mean[...] = 19.
@@ -132,6 +132,7 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
     (4, False)
     """
     checks.instance(model, "recalibrate", "model", Layer, "a Layer")
+    quiet = checks.flag(quiet, "recalibrate", "quiet")
     if batches is not None:
         batches = checks.size(batches, "recalibrate", "batches")
     if run is not None:
@@ -163,7 +164,7 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
     report = Recalibration([_gap(name, layer, found[id(layer)]) for name, layer in named.values()],
                            layers)
     large = [gap.layer for gap in report.gaps if gap.values and gap.large]
-    if large:       # before anything is changed: a warning may be made an error
+    if large and not quiet:     # before anything is changed: a warning may be made an error
         warn(f"recalibrate: the running statistics of {', '.join(large)} were far from those of "
              f"the data; print the report for how far")
     for _, layer in named.values():

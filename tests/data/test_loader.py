@@ -513,7 +513,7 @@ def test_repr():
 
 @pytest.mark.parametrize("name, word", [
     ("num_workers", "prefetch"), ("collate_fn", "transform"), ("pin_memory", "leave it out"),
-    ("sampler", "shuffle=True"), ("generator", "seed"), ("shufle", ""),
+    ("batch_sampler", "batch_size"), ("generator", "seed"), ("shufle", ""),
 ])
 def test_arguments_of_other_loaders(name, word):
     with pytest.raises(TypeError, match=f"unexpected keyword argument {name!r}.*{word}"):

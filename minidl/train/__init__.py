@@ -1,0 +1,19 @@
+"""Training: a `Trainer` around model, optimizer and loader, and what is called while it works.
+
+>>> pairs = data.ArrayDataset(np.eye(4, dtype=np.float32), np.arange(4))
+>>> loader = data.DataLoader(pairs, batch_size=2, shuffle=True)
+>>> model = nn.Dense(4, 4)
+>>> trainer = train.Trainer(model, optim.SGD(model.parameters(), lr=1.0), progress=False)
+>>> history = trainer.fit(loader, epochs=20)
+>>> history["accuracy"][-1]
+1.0
+"""
+
+from .callbacks import EarlyStopping
+from .checkpoint import Checkpoint
+from .finder import LearningRateFinder
+from .loggers import CSVLogger, JSONLogger, TensorBoard
+from .trainer import Trainer
+
+__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "LearningRateFinder",
+           "TensorBoard", "Trainer"]

@@ -1,0 +1,172 @@
+"""What a trainer makes of a batch: the inputs of the model, the labels of the loss, how many items.
+
+The rule, for whatever structure a loader gives:
+
+- An array or tensor alone is the input, and the label too (an autoencoder's).
+- Of a tuple or list the first entry is the input and the second the labels. Where the model's
+  `forward` has several parameters without a default, as many entries are its inputs, and the labels
+  come after them. Where the first entry is itself a tuple or a dict, it holds all inputs, by
+  position or by name.
+- Of a dict, "image" or "images" is the input, else the entries that are called as the parameters
+  of `forward`, else the first; "label" or "labels" are the labels, else the first entry left.
+
+What else there is goes to nobody, unless the loss has a parameter named `batch`: it gets the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..data.dataset import ArrayDataset
+from ..data.loader import DataLoader
+from ..nn.layer import Layer
+from ..tensor import Tensor
+from ..tracing import model_input
+
+BATCH_SIZE = 256        # of data sets that are evaluated without a loader
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A batch, taken apart."""
+
+    inputs: tuple[Any, ...]
+    named: dict[str, Any]       # inputs by the names of forward's parameters
+    labels: Any
+    count: int                  # items
+    batch: Any                  # as the loader gave it
+
+    def __iter__(self) -> Iterator[Any]:
+        """All inputs."""
+        yield from self.inputs
+        yield from self.named.values()
+
+
+class Reader:
+    """Takes batches apart for a model, in the dtype that it computes in."""
+
+    def __init__(self, model: Layer) -> None:
+        self.model = model
+        self.names = _required(model.forward)
+
+    def __call__(self, batch: Any) -> Example:
+        """The inputs and labels of a batch. ValueError for one that has not enough entries."""
+        dtype = self.model._dtype()
+        given, labels, alone = self._split(batch)
+        inputs: tuple[Tensor, ...] = ()
+        named: dict[str, Tensor] = {}
+        if isinstance(given, Mapping):
+            named = {name: _input(x, dtype) for name, x in given.items()}
+        else:
+            inputs = tuple([_input(x, dtype) for x in given])
+        first = next((x for x in (*inputs, *named.values())), None)
+        if first is None:
+            raise ValueError("a batch has no input for the model: its first entry is empty")
+        return Example(inputs, named, first if alone else _labels(labels, dtype),
+                       first.shape[0] if first.shape else 1, batch)
+
+    def _split(self, batch: Any) -> tuple[Any, Any, bool]:
+        """(inputs as a tuple or dict, labels, whether the input is alone and so its own label)."""
+        if isinstance(batch, Mapping):
+            return self._split_dict(batch)
+        if not isinstance(batch, (tuple, list)):
+            return (batch,), None, True
+        if not batch:
+            raise ValueError("a loader's batch is an empty list or tuple")
+        several = isinstance(batch[0], (tuple, list, Mapping))
+        count = 1 if several else max(len(self.names), 1)
+        if len(batch) == 1 == count and not several:
+            return (batch[0],), None, True
+        if len(batch) <= count:
+            raise ValueError(f"a batch of {len(batch)} entries has no labels left after the "
+                             f"{count} input(s) of {type(self.model).__name__}")
+        return batch[0] if several else batch[:count], batch[count], False
+
+    def _split_dict(self, batch: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+        if not batch:
+            raise ValueError("a loader's batch is an empty dict")
+        keys = [key for key in ("image", "images") if key in batch][:1]
+        if not keys or len(self.names) > 1:
+            named = [name for name in self.names if name in batch]
+            keys = named if named and len(named) == len(self.names) else keys or [next(iter(batch))]
+        rest = [key for key in ("label", "labels", *batch) if key in batch and key not in keys]
+        given = batch[keys[0]]
+        if len(keys) > 1 or not isinstance(given, (tuple, list, Mapping)):
+            given = tuple([batch[key] for key in keys])
+        return given, batch[rest[0]] if rest else None, not rest
+
+
+def _required(forward: Callable[..., Any]) -> list[str]:
+    """The names of the parameters of `forward` that have no default."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        parameters = inspect.signature(forward).parameters.values()
+    except ValueError:      # of what is compiled
+        return []
+    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+
+
+def _input(x: Any, dtype: np.dtype) -> Tensor:
+    """An input as the model takes it: floats in the model's dtype, uint8 divided by 255."""
+    batch = model_input(x, dtype)
+    return batch if batch.dtype.kind != "f" or batch.dtype == dtype else batch.astype(dtype)
+
+
+def _labels(labels: Any, dtype: np.dtype) -> Any:
+    """Labels as the loss takes them: floats in the model's dtype, whatever else as it is."""
+    if isinstance(labels, (tuple, list, Mapping, str)) or not hasattr(labels, "__array__"):
+        return labels
+    array = labels if isinstance(labels, (Tensor, np.ndarray)) else np.asarray(labels)
+    return array.astype(dtype) if array.dtype.kind == "f" and array.dtype != dtype else array
+
+
+def takes_batch(loss: Callable[..., Any]) -> bool:
+    """Whether a loss has a parameter named `batch`, which asks for the whole of it."""
+    try:
+        return "batch" in inspect.signature(loss).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def check_loader(loader: Any, where: str, name: str) -> Any:
+    """The loader, if it gives batches again and again; TypeError if not."""
+    expected = "a DataLoader, or another iterable of batches"
+    if isinstance(loader, (str, bytes, np.ndarray, Tensor, Mapping)):
+        raise TypeError(checks.message(where, name, expected, loader))
+    if is_dataset(loader) or isinstance(loader, tuple):
+        raise TypeError(f"{where}: {name} must be {expected}, got a {type(loader).__name__}: "
+                        f"write data.DataLoader({name}, batch_size=128, shuffle=True)")
+    if not hasattr(loader, "__iter__"):
+        raise TypeError(checks.message(where, name, expected, loader))
+    if hasattr(loader, "__next__"):
+        raise TypeError(f"{where}: {name} must be {expected}, got a {type(loader).__name__}, which "
+                        f"gives its batches only once: make a list of them, or a class with "
+                        f"__iter__")
+    return loader
+
+
+def is_dataset(x: Any) -> bool:
+    """Whether something holds items by number, and is no iterable of batches."""
+    return isinstance(x, ArrayDataset) or (
+        hasattr(x, "__getitem__") and hasattr(x, "__len__") and not hasattr(x, "__iter__"))
+
+
+def evaluated(x: Any, where: str, name: str) -> Iterable[Any]:
+    """The batches of what is to be evaluated: a loader's once, without disturbing its epochs; those
+    of a data set, or of a tuple of arrays (images, labels)."""
+    if isinstance(x, tuple):
+        x = ArrayDataset(*x)
+    if is_dataset(x):
+        x = DataLoader(x, BATCH_SIZE, seed=0)
+    return once(check_loader(x, where, name))
+
+
+def once(loader: Any) -> Iterable[Any]:
+    """A pass over a loader that is no part of its epochs, where it can tell them apart."""
+    return loader.once() if hasattr(loader, "once") else loader

@@ -1,0 +1,135 @@
+"""Steps of the optimizer: gradients of one batch or of several, the guard, clipping.
+
+Whatever happens in the middle of a step, an exception or a stop by the guard, `rollback` gives
+model, random numbers and counts back what they were before it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..changes import writes
+from ..optim.clip import clip_grad_norm
+from ..random import generator
+from ..tensor import Tensor
+from . import guard
+from .batches import Example
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Steps:
+    """The steps of one call of `fit`."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.batches = 0            # whose gradients are summed, and not yet used
+        self._first = 0             # items of the first of them
+        self._weight = 0.0          # of them all, the first one's being 1
+        self._buffers: dict[str, np.ndarray] = {}   # copies
+        self._random: Any = None
+        self._place: Any = None
+
+    def mark(self) -> None:
+        """Remember all that a step changes before its end."""
+        # By name, and all of them: a layer may put another array in the place of one.
+        for name, array in self.trainer.model.named_buffers():
+            copy = self._buffers.get(name)
+            if copy is None or copy.shape != array.shape or copy.dtype != array.dtype:
+                self._buffers[name] = array.copy()
+            else:
+                np.copyto(copy, array)
+        self._random = generator().bit_generator.state
+        self._place = self.trainer._place()
+
+    def rollback(self) -> None:
+        """Take back what has been done since the last step."""
+        if self._place is None:
+            return
+        self._restore()
+        self.trainer._take_place(self._place)
+        self.batches, self._place = 0, None
+        self._zero_grad()
+
+    def _restore(self) -> None:
+        buffers = dict(self.trainer.model.named_buffers())
+        writes("Trainer", (), buffers.values())
+        for name, array in buffers.items():
+            array[...] = self._buffers[name]
+        generator().bit_generator.state = self._random
+
+    @property
+    def marked(self) -> dict[str, Any] | None:
+        """Buffers, random state and place before a step that is begun; None between steps."""
+        if not self.batches:
+            return None
+        return {"buffers": self._buffers, "random": self._random, "place": self._place}
+
+    def _zero_grad(self) -> None:
+        self.trainer.model.zero_grad()
+        self.trainer.optimizer.zero_grad()
+
+    def gradients(self, example: Example) -> None:
+        """Add the gradients of a batch, and take note of its loss and metrics."""
+        trainer = self.trainer
+        if not self.batches:
+            self.mark()
+            self._zero_grad()
+        outputs = trainer.model(*example.inputs, **example.named)
+        loss = trainer._loss(outputs, example)
+        value = loss.item()
+        if not math.isfinite(value):
+            self._stop(f"the loss is {value}", example)
+        trainer._note(trainer._totals, value, outputs, example)
+        weight = 1.0
+        if trainer.reduction == "mean":
+            self._first = self._first if self.batches else example.count
+            weight = example.count / self._first if self._first else 1.0
+        self._weight = self._weight + weight if self.batches else weight
+        (loss if weight == 1 else loss * weight).backward()
+        self.batches += 1
+
+    def take(self, example: Example | None = None) -> None:
+        """A step with the gradients that there are: those of one large batch."""
+        trainer = self.trainer
+        parameters = [p for group in trainer.optimizer.groups for p in group["params"]]
+        if trainer.reduction == "mean" and self._weight != 1:
+            for p in parameters:
+                if p._grad is not None:
+                    p._grad = p._grad / p.dtype.type(self._weight)
+        try:
+            clip_grad_norm(parameters, math.inf if trainer.clip is None else trainer.clip,
+                           error_if_nonfinite=True)
+        except ValueError:
+            self._stop(f"gradients are not finite: {guard.bad_gradients(trainer.model)}", example)
+        trainer.optimizer.step()
+        trainer._stepped()
+        self.batches, self._place = 0, None
+
+    def _stop(self, what: str, example: Example | None) -> None:
+        """FloatingPointError, with all as it was before the step."""
+        trainer = self.trainer
+        where = f"epoch {trainer.epoch + 1}, batch {trainer.batch + 1}"
+        if example is not None and what.startswith("the loss"):
+            self._restore()     # the same batch statistics and dropout once more
+            model = trainer.model
+            what += "; " + guard.why(
+                model, example, example.labels,
+                lambda: trainer._loss(model(*example.inputs, **example.named), example))
+        self.rollback()
+        raise FloatingPointError(f"fit stopped in {where}: {what}. The parameters are as they "
+                                 f"were before this step.")
+
+
+def one_number(loss: Any) -> Tensor:
+    """A loss, if it is one number. TypeError or ValueError if not."""
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"Trainer: loss must return a tensor, got a {type(loss).__name__}")
+    if loss.size != 1:
+        raise ValueError(f"Trainer: loss must return one number, got a tensor of shape "
+                         f'{loss.shape}: use reduction="mean" or .mean()')
+    return loss
