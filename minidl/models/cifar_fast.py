@@ -116,9 +116,10 @@ class CifarFast(Network):
         if x.ndim != 4 or x.shape[3] != channels or min(x.shape[:3]) < 1 or min(x.shape[1:3]) < 2:
             raise ValueError(f"whiten: images must be (N, H, W, {channels}), of at least 2 x 2 "
                              f"pixels, got {x.shape}")
-        values, vectors = np.linalg.eigh(second_moment(x))
-        if not np.isfinite(values).all():
+        moment = second_moment(x)
+        if not np.isfinite(moment).all():
             raise ValueError("whiten: images must be finite, got infinity or NaN")
+        values, vectors = np.linalg.eigh(moment)
         vectors = vectors / np.sqrt(np.maximum(values, 0) + eps)
         vectors = vectors[:, ::-1]
         # An eigenvector's sign is arbitrary: its largest entry is positive, on any machine.
