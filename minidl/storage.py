@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # Who can write to a tensor's memory.
-RESULT = 0      # nobody: an operation made it
+RESULT = 0      # nobody: one of minidl's operations made it, in memory of its own
 FRESH = 1       # nobody yet: a leaf whose array no user has asked for
 LENT = 2        # as FRESH, and a Lazy will read it
 OPEN = 3        # a user, through this tensor or in another way

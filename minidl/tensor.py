@@ -120,6 +120,8 @@ class Tensor(Storage, Methods):
     def __index__(self) -> int:
         if self.size != 1:
             raise TypeError(f"only a tensor with one element is an index, got shape {self.shape}")
+        if self.dtype.kind == "b":      # of which item() makes a bool, Python's 0 or 1
+            raise TypeError("a bool tensor is no index")
         return operator.index(self.item())  # type: ignore[arg-type]
 
     def __len__(self) -> int:

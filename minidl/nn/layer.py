@@ -20,7 +20,7 @@ from ..tracers import tracers
 from .hooks import Hook, HookHandle, after_hooks
 from .parameter import Parameter
 from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, told_apart
-from .state import fitting
+from .state import apart_from, fitting
 
 if TYPE_CHECKING:
     from .methods import Methods  # which that module puts on the class
@@ -301,7 +301,7 @@ class Layer(hints.Explained, Methods):
         that match are loaded) and those of another shape or kind of dtype. Values are converted
         to the layer's dtype. A layer that stands in several places may be named by any of them.
         """
-        given = fitting(self, state, strict)
+        given = apart_from(self, fitting(self, state, strict))
         for name, value in self._walk():
             if name not in given:
                 continue

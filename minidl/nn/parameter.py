@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..storage import RESULT
 from ..tensor import Tensor
 
 
@@ -30,6 +31,8 @@ class Parameter(Tensor):
         return p
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        if isinstance(data, Tensor) and data._access == RESULT:     # which is read-only
+            data = data.data.copy()
         super().__init__(data, requires_grad)
 
     def __reduce__(self) -> tuple[Any, ...]:

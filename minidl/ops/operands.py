@@ -67,6 +67,12 @@ def check_broadcast(where: str, a: Any, b: Any) -> None:
             raise ValueError(f"{where}: shapes {a.shape} and {b.shape} do not broadcast") from None
 
 
+def overflow(where: str, error: OverflowError) -> OverflowError:
+    """NumPy's error of a number that the dtype of the other operand does not hold, with the name
+    of the function that the user has called."""
+    return OverflowError(f"{where}: {error}")
+
+
 class Binary(Operation):
     """Base of a function of two operands: remembers their shapes for the way back."""
 

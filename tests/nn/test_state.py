@@ -177,3 +177,11 @@ def test_copies_are_equal_and_independent(copied):
         p.data[...] = 0
     twin.train()(uniform(8, 4))
     assert_state(model, state)
+
+
+def test_a_state_of_the_layer_itself():
+    model = nn.Sequential(nn.Dense(2, 2, bias=False), nn.Dense(2, 2, bias=False))
+    one, other = (layer.weight.data.copy() for layer in model)
+    model.load_state_dict({"0.weight": model[1].weight, "1.weight": model[0].weight})
+    np.testing.assert_array_equal(model[0].weight.data, other)
+    np.testing.assert_array_equal(model[1].weight.data, one)
