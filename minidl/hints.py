@@ -112,7 +112,8 @@ OPTIMIZERS = {
     "optim.RMSprop", "CosineAnnealingLR": "optim.CosineLR", "MultiStepLR": "optim.StepLR",
     "LinearLR": "optim.WarmupLR", "ReduceLROnPlateau": "optim.ReduceOnPlateau", "SequentialLR":
     "optim.SequenceLR", "clip_grad_norm_": "optim.clip_grad_norm", "schedules":
-    "minidl.optim itself: optim.StepLR, optim.CosineLR ...",
+    "minidl.optim itself: optim.StepLR, optim.CosineLR ...", "AveragedModel": "optim.EMA",
+    "swa_utils": "optim.EMA",
 }
 DATA = {
     "Dataset": "any object with len and dataset[i] -> (image, label)", "TensorDataset":

@@ -11,7 +11,7 @@ import pytest
 import minidl as md
 from minidl import data, models, nn, optim
 
-NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "models": models, "np": np}
+NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "np": np}
 PUBLIC = (md, nn, nn.init, optim, data, models)
 
 

@@ -63,6 +63,7 @@ def save(path: str | os.PathLike[str], model: Layer, classes: Iterable[str | int
     classes as the model does not have, and a preprocessing that is none.
 
     >>> import tempfile
+    >>> from minidl import models
     >>> model = models.create("mlp", classes=2, input_shape=(4, 4, 1))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     models.save(folder + "/model.safetensors", model, ["cross", "circle"], epoch=3)
@@ -102,6 +103,7 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
     numbers is left as it is.
 
     >>> import tempfile
+    >>> from minidl import models
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     models.save(folder + "/model.safetensors", models.create("mlp"))
     ...     saved = models.load(folder + "/model.safetensors")

@@ -25,6 +25,7 @@ class Saved:
 
     One can be made without a file: `Saved(model, classes, preprocess)` predicts in the same way.
 
+    >>> from minidl import models
     >>> saved = models.Saved(models.create("mlp", classes=2), ["cat", "dog"])
     >>> [[(name, p) for name, p in best if p > 1] for best in saved.predict(np.zeros((3, 784)))]
     [[], [], []]
@@ -57,6 +58,7 @@ class Saved:
         ValueError for arrays of another shape, outputs that are not finite, and a model whose
         outputs are not (N, classes); TypeError for what is neither pictures nor paths.
 
+        >>> from minidl import models
         >>> saved = models.Saved(models.create("mlp", classes=2, input_shape=(2, 2, 1)))
         >>> [(best, second)] = saved.predict(np.zeros((2, 2, 1), np.uint8), top=2)
         >>> best[1] + second[1]

@@ -99,7 +99,8 @@ def test_it_takes_the_place_of_its_optimizer():
 
 def test_parameters_without_gradient_are_left_alone():
     moving, still = parameters()[:2]
-    still.data.flags.writeable = False
+    still.requires_grad = False
+    still.data.flags.writeable = False      # as those of a folded model are
     start = still.data.copy()
     optimizer = optim.Lookahead(optim.SGD([moving, still], lr=0.1), k=2)
     take(optimizer, [moving], range(4))
