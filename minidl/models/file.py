@@ -17,6 +17,7 @@ Nothing in it is executed. A class that is not of the registry is only imported 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -146,8 +147,8 @@ def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
         raise ValueError(f"save: the class {cls.__qualname__} stands inside a function, from where "
                          f"nobody can import it: put it into a module")
     config = getattr(model, "config", None)
-    if config is None:
-        if _takes_nothing(cls):
+    if not callable(config):
+        if len(inspect.signature(cls.__init__).parameters) == 1:    # self
             return {"class": place}, {}
         raise TypeError(f"save: {cls.__name__} does not say how to make it again: give its class "
                         f"a method config() that returns the arguments of {cls.__name__}(...) as a "
@@ -157,12 +158,6 @@ def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
         raise TypeError(f"save: {cls.__name__}.config() must return a dict of arguments, got "
                         f"{checks.shown(options)}")
     return {"class": place}, _plain(options, "options")
-
-
-def _takes_nothing(cls: type) -> bool:
-    import inspect
-
-    return len(inspect.signature(cls.__init__).parameters) <= 1     # type: ignore[misc]
 
 
 def _plain(value: Any, name: str, depth: int = 0) -> Any:

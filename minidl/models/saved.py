@@ -43,7 +43,7 @@ class Saved:
         the likeliest first. `predict(paths)[0][0]` is the best class of the first, and how
         probable the model takes it to be.
 
-        Pictures are a path or a list of paths, read by Pillow (the extra `images`) as `ImageFolder`
+        Pictures are a path, a list or an iterator of paths, read by Pillow (the extra `images`) as `ImageFolder`
         does: turned as EXIF says, on white where they are transparent, scaled and cropped to the
         size of `preprocess`, or of the model's `input_shape` where that says none. Or they are an
         array (H, W, C) or (N, H, W, C), a list of arrays of one shape, or rows (N, ...) for a model
@@ -86,16 +86,12 @@ class Saved:
 
     def _batches(self, given: Any) -> Iterator[np.ndarray]:
         """What the model gets, batch by batch."""
-        if isinstance(given, str | os.PathLike):
-            given = [given]
-        if isinstance(given, list | tuple) and given and all(
-                isinstance(path, str | os.PathLike) for path in given):
+        paths = _paths(given)
+        if paths is not None:
             size, channels = self._picture_size()
-            for start in range(0, len(given), BATCH):
-                read = [_picture(path, size, channels) for path in given[start:start + BATCH]]
+            for start in range(0, len(paths), BATCH):
+                read = [_picture(path, size, channels) for path in paths[start:start + BATCH]]
                 yield self._normalized(_stacked(read))
-        elif isinstance(given, list | tuple) and not given:
-            return
         else:
             images = self._images(given)
             for start in range(0, len(images), BATCH):
@@ -210,6 +206,20 @@ def softmax(outputs: np.ndarray) -> np.ndarray:
     """exp(x) / sum(exp(x)) of each row, in double."""
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _paths(given: Any) -> list[Any] | None:
+    """The paths in what was given: one, a list, an array or another column of them."""
+    if isinstance(given, str | os.PathLike):
+        return [given]
+    if isinstance(given, Iterator):     # folder.glob("*.png")
+        given = list(given)
+    elif not isinstance(given, list | tuple | Tensor) and array_like(given):
+        array = np.asarray(given)
+        given = array.tolist() if array.dtype.kind in "OU" and array.ndim == 1 else None
+    if isinstance(given, list | tuple) and all(isinstance(p, str | os.PathLike) for p in given):
+        return list(given)
+    return None
 
 
 def _picture(path: Any, size: Any, channels: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clip import clip_grad_norm
+from .combined import Combined
 from .ema import EMA
 from .groups import groups
 from .lars import LARS
@@ -23,6 +24,6 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
 
     __getattr__ = hints.attributes_of(__name__, hints.OPTIMIZERS)
 
-__all__ = ["EMA", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "CosineLR", "Lookahead", "Muon",
-           "OneCycleLR", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule", "SequenceLR",
-           "StepLR", "WarmupLR", "clip_grad_norm", "groups"]
+__all__ = ["EMA", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "Combined", "CosineLR", "Lookahead",
+           "Muon", "OneCycleLR", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule",
+           "SequenceLR", "StepLR", "WarmupLR", "clip_grad_norm", "groups"]

@@ -27,9 +27,9 @@ class EMA:
 
     Averages, in the dtypes of the parameters, go into the model for the time of a `with` block. The
     running statistics of BatchNorm are not averaged, and belong to other weights: call
-    `nn.recalibrate(model, loader)` in the block. Parameters that are constants of a folded model
-    have no average. TypeError unless model is a layer, ValueError for a decay that is not from 0 to
-    below 1.
+    `nn.recalibrate(model, loader)` in the block. Parameters that are read-only, as those of a
+    folded model are, have no average. TypeError unless model is a layer, ValueError for a decay
+    that is not from 0 to below 1.
 
     >>> model = nn.Dense(1, 1)
     >>> ema = optim.EMA(model, decay=0.5)
@@ -52,7 +52,8 @@ class EMA:
         self._inside = False
 
     def _learned(self) -> dict[str, Parameter]:
-        return {name: p for name, p in self.model.named_parameters() if not p.constant}
+        return {name: p for name, p in self.model.named_parameters()
+                if p._values().flags.writeable}
 
     def update(self) -> None:
         """Take in the parameters as they are now. RuntimeError inside of `averaged()`; nothing is

@@ -17,15 +17,15 @@ def groups(model: Layer, weight_decay: float = 0) -> list[dict[str, Any]]:
 
     Of the second kind is what has one axis or none, and what is called bias, gamma or beta: decay
     would pull the scale of a normalization to 0, where the layer is dead, and biases are too few to
-    overfit (He et al. 2019). The groups may go to two optimizers: `optim.Muon`, which takes
-    matrices alone, and another one. TypeError unless model is a layer, ValueError for a decay below
-    0.
+    overfit (He et al. 2019). The groups may go to two optimizers, such as `Muon`, which takes
+    matrices alone, and another one. TypeError unless model is a layer, ValueError for a decay
+    below 0.
 
     >>> model = nn.Sequential(nn.Dense(4, 8, bias=False), nn.BatchNorm(8), nn.Dense(8, 2))
     >>> weights, others = optim.groups(model, weight_decay=0.01)
     >>> [p.shape for p in weights["params"]], [p.shape for p in others["params"]]
     ([(4, 8), (8, 2)], [(8,), (8,), (2,)])
-    >>> optimizers = optim.Muon(weights, lr=0.02), optim.SGD(others, lr=0.1, momentum=0.9)
+    >>> optimizer = optim.Combined(optim.Muon(weights, lr=0.02), optim.SGD(others, lr=0.1))
     """
     checks.instance(model, "groups", "model", Layer, "a layer")
     decay = checks.not_negative(weight_decay, "groups", "weight_decay")

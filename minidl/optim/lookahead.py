@@ -53,15 +53,13 @@ class Lookahead(Optimizer):
     def _params(self) -> list[Tensor]:
         return [p for group in self.groups for p in group["params"]]
 
-    def step(self) -> None:
-        """A step of the optimizer inside, and every k-th time one of the slow weights. Errors are
-        those of the optimizer; nothing is changed then.
-        """
-        before = self.slow
-        if before is None:
-            before = [p._values().copy() for p in self._params()]
-        self.optimizer.step()
-        self.slow = before
+    def _ready(self) -> Any:
+        return self.optimizer._ready()
+
+    def _apply(self, learning: Any) -> None:
+        if self.slow is None:
+            self.slow = [p._values().copy() for p in self._params()]
+        self.optimizer._apply(learning)
         self.count += 1
         if self.count % self.k == 0:
             self._pull()

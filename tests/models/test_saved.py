@@ -145,7 +145,9 @@ ERRORS = [
     (lambda s: s.predict(None), TypeError, ["images_or_paths must be", "None"]),
     (lambda s: s.predict({"a": 1}), TypeError, ["images_or_paths must be"]),
     (lambda s: s.predict(np.zeros((2, 6, 6, 3), int)), TypeError, ["uint8", "int64"]),
-    (lambda s: s.predict(np.array(["a"])), TypeError, ["uint8"]),
+    (lambda s: s.predict(np.array([b"a"])), TypeError, ["uint8"]),
+    (lambda s: s.predict(["a.png", np.zeros((6, 6, 3))]), ValueError, ["one shape"]),
+    (lambda s: s.predict(iter([1, 2])), TypeError, ["images_or_paths must be"]),
     (lambda s: s.predict([np.zeros((6, 6, 3)), np.zeros((5, 6, 3))]), ValueError, ["one shape"]),
     (lambda s: s.predict(np.zeros(3)), ValueError, ["(H, W, C)", "(3,)"]),
     (lambda s: s.predict(np.zeros((2, 7, 6, 3))), ValueError, ["6 x 6", "7 x 6"]),
@@ -193,6 +195,9 @@ def test_pictures_are_read(tmp_path):
     same(saved.predict(paths), right)
     same(saved.predict(tuple(map(str, paths))), right)
     same(saved.predict(paths[2]), right[2:3])
+    same(saved.predict(np.array(list(map(str, paths)))), right)
+    same(saved.predict(np.array(paths, object)), right)
+    same(saved.predict(path for path in paths), right)
     same(saved.predict([Image.open(path) for path in paths]), right)
 
 
