@@ -43,12 +43,12 @@ class Saved:
         the likeliest first. `predict(paths)[0][0]` is the best class of the first, and how
         probable the model takes it to be.
 
-        Pictures are a path, a list or an iterator of paths, read by Pillow (the extra `images`) as `ImageFolder`
-        does: turned as EXIF says, on white where they are transparent, scaled and cropped to the
-        size of `preprocess`, or of the model's `input_shape` where that says none. Or they are an
-        array (H, W, C) or (N, H, W, C), a list of arrays of one shape, or rows (N, ...) for a model
-        of something else: bytes, which are divided by 255, or floats from 0 to 1. All are
-        normalized by `mean` and `std` of `preprocess`.
+        Pictures are a path, or a list or an iterator of paths, read by Pillow (the extra `images`)
+        as `ImageFolder` does: turned as EXIF says, on white where they are transparent, scaled and
+        cropped to the size of `preprocess`, or of the model's `input_shape` where that says none.
+        Or they are an array (H, W, C) or (N, H, W, C), a list of arrays of one shape, or rows
+        (N, ...) for a model of something else: bytes, which are divided by 255, or floats from 0
+        to 1. All are normalized by `mean` and `std` of `preprocess`.
 
         Classes are names, or numbers if the file has no names; fewer than `top` if there are no
         more. Probabilities are a softmax of the outputs, in double precision. Any number of threads

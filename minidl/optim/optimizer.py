@@ -225,7 +225,8 @@ class Optimizer(hints.Explained):
                                  f"optimizer's")
             entry: dict[str, Any] = {
                 "step": checks.count(values["step"], "state", f"step of parameter {number}")}
-            for name in sorted(names):      # in one order, so that equal states make equal files
+            # In the order of a step, so that a training that was resumed writes equal files.
+            for name in filter(names.__contains__, self.state_names):
                 entry[name] = self._array(f"{name} of parameter {number}", name, values[name], p)
             new[p] = entry
         return options, new
