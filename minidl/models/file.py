@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -72,6 +71,8 @@ def save(path: str | os.PathLike[str], model: Layer, classes: Iterable[str | int
     >>> saved.classes, saved.info
     (['cross', 'circle'], {'epoch': 3})
     """
+    import json
+
     path = checks.path(path, "save")
     checks.instance(model, "save", "model", Layer, "a layer")
     made_by, options = _origin(model)
@@ -111,6 +112,8 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
     >>> saved.predict(np.zeros((2, 28, 28, 1), np.uint8))[0][0][1] >= 0.1
     True
     """
+    import json
+
     path = checks.path(path, "load")
     trust = checks.flag(trust, "load", "trust")
     arrays, metadata = read_arrays(path)

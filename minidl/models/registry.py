@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from .. import checks
@@ -64,6 +63,8 @@ def class_of(name: Any, where: str) -> type[Network]:
         raise TypeError(checks.message(where, "name", "the name of a model", name))
     if name in MODELS:
         return MODELS[name]
+    import difflib
+
     plain = {_letters(known): known for known in MODELS}
     close = [plain[found] for found in difflib.get_close_matches(_letters(name), plain)]
     hint = f", did you mean {' or '.join(close)}" if close else ""
