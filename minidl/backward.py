@@ -270,8 +270,9 @@ def _store(found: Iterable[tuple[Tensor, np.ndarray]]) -> None:
 
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
     """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
-    leaves, retained = _walk([output], [_start_grad(output, grad, "backward")], retain_graph)
-    _store([*retained, *leaves.items()])
+    checks.flag(retain_graph, "backward", "retain_graph")
+    leaves, others = _walk([output], [_start_grad(output, grad, "backward")], retain_graph)
+    _store([*others, *leaves.items()])
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
@@ -290,6 +291,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     >>> md.grad((x * x).sum(), x)
     array([2., 4.], dtype=float32)
     """
+    checks.flag(retain_graph, "grad", "retain_graph")
     one = isinstance(inputs, Tensor)
     ins, outs = _tensors(inputs, "inputs"), _tensors(outputs, "outputs")
     if grad_outputs is None:
@@ -339,6 +341,9 @@ def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
         return np.ones(output.shape, output.dtype)
     values = grad.data if isinstance(grad, Tensor) else grad
     # Backwards only read it; but a leaf keeps it, and keeps nothing that others hold.
+    if np.asarray(values).dtype.kind not in "fiub":
+        raise TypeError(f"{where}: the gradient must be real numbers, got "
+                        f"{np.asarray(values).dtype}")
     try:
         start = np.array(values, output.dtype, copy=True if output._node is None else None)
     except (TypeError, ValueError) as error:

@@ -111,6 +111,8 @@ class Function:
             kept.append(None)
             needs.append(False)
         node.needs_grad = tuple(needs)
+        if not cls.trusted:
+            arrays = [_read_only(a) if isinstance(a, np.ndarray) else a for a in arrays]
         result = None
         if lazy is not None:
             result = node._extend(*arrays, **options)    # type: ignore[misc]
@@ -147,6 +149,13 @@ class Function:
         if tracers:
             applied(cls, inputs, options, made)
         return made
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view for a user's forward, which cannot write to what others read."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:

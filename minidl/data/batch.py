@@ -147,7 +147,7 @@ def transformed(transform: Transform, images: np.ndarray, *rng: np.random.Genera
     dtype = images.dtype if images.dtype.kind == "f" else result.dtype
     new = np.empty(0)[:]    # which nobody else holds
     held = any(a > b for a, b in zip(_references(result), _references(new), strict=True))
-    if held and not np.may_share_memory(result, images):
+    if not result.flags.writeable or (held and not np.may_share_memory(result, images)):
         return np.array(result, dtype, order="C")
     return np.ascontiguousarray(result, dtype)
 

@@ -16,6 +16,7 @@ import numpy as np
 from .. import checks, hints
 from ..changes import writes
 from ..mode import mode
+from ..storage import writable
 from ..tracers import tracers
 from .hooks import Hook, HookHandle, after_hooks
 from .parameter import Parameter
@@ -83,6 +84,8 @@ class Layer(hints.Explained, Methods):
         if (type(held) not in PLAIN and type(held) is not type(value)
                 and not isinstance(value, (Parameter, Layer))):
             refuse_over(f"{type(self).__name__}.{name}", held, value, Layer)
+        if type(value) is np.ndarray:       # a buffer, which training or a loaded state may change
+            value = writable(value)
         _set(self, name, value)
 
     @cached_property

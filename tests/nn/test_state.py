@@ -185,3 +185,10 @@ def test_a_state_of_the_layer_itself():
     model.load_state_dict({"0.weight": model[1].weight, "1.weight": model[0].weight})
     np.testing.assert_array_equal(model[0].weight.data, other)
     np.testing.assert_array_equal(model[1].weight.data, one)
+
+
+def test_buffers_made_of_results_are_the_layers_own():
+    layer = nn.BatchNorm(3)
+    layer.running_mean = (md.ones(3) * 2).data
+    layer(md.tensor(uniform(8, 3)))
+    layer.load_state_dict(layer.state_dict())

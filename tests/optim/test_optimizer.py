@@ -379,13 +379,24 @@ def test_betas_that_are_no_numbers():
 
 
 def test_what_cannot_be_written_to_is_refused_at_once():
-    result = md.tensor(np.ones(2, np.float32)) * 0.5
-    result.requires_grad = True
     frozen = nn.Parameter(np.ones(2, np.float32))
     frozen.data.flags.writeable = False
-    for p in (result, frozen):
-        with refuses(ValueError, "SGD", "(2,)", "read-only", "nn.Parameter(p) is a copy"):
-            optim.SGD([p], lr=0.1)
+    with refuses(ValueError, "SGD", "(2,)", "read-only", "nn.Parameter(p) is a copy"):
+        optim.SGD([frozen], lr=0.1)
+    optim.SGD([nn.Parameter(frozen)], lr=0.1)
+
+
+def test_what_was_made_without_a_graph_and_then_learns():
+    p = md.tensor(np.ones(2, np.float32)) * 0.5
+    p.requires_grad = True
+    q = nn.Parameter(np.zeros(2, np.float32))
+    q.data = (p * 2).data
+    for x in (p, q):
+        x.grad = md.ones(2) * 0.5
+        x.grad *= 2
+        optim.SGD([x], lr=0.25).step()
+    close(p.data, np.full(2, 0.25, np.float32))
+    close(q.data, np.full(2, 0.75, np.float32))
 
 
 def test_parameters_made_of_results_learn():
