@@ -147,6 +147,7 @@ ARGUMENTS = {
     "lr", "beta_1": "betas", "beta_2": "betas", "T_max": "steps", "eta_min": "min_lr",
     "total_steps": "steps", "max_learning_rate": "max_lr", "amsgrad": "leave it out",
     "foreach": "leave it out", "fused": "leave it out: steps always are",
+    "num_classes": "classes", "ns_steps": "steps",
 }
 
 

@@ -59,8 +59,8 @@ def save(path: str | os.PathLike[str], model: Layer, classes: Iterable[str | int
     The file is written whole or not at all, as by `md.save`, whose errors of the system it raises.
     The model is built again first, so that what could not be loaded is not written. TypeError for a
     model without `config()`, or whose options, classes, preprocessing or info are not plain
-    values; ValueError for options that make another model, a class inside a function, as many
-    classes as the model does not have, and a preprocessing that is none.
+    values; ValueError for options that make another model, a class inside a function, another
+    number of classes than the model has, and a preprocessing that cannot be.
 
     >>> import tempfile
     >>> from minidl import models
@@ -81,11 +81,11 @@ def save(path: str | os.PathLike[str], model: Layer, classes: Iterable[str | int
     listed = [_plain(name, "classes") for name in checks.members(classes, "save", "classes",
                                                                  "a list of names")]
     _check_classes("save", listed, options)
+    prepared = checked_preprocess(preprocess, "save")
+    _check_channels(model, prepared)
     description = {
         "format": FORMAT, "model": made_by, "options": options, "dtype": model._dtype().name,
-        "classes": listed,
-        "preprocess": _plain(checked_preprocess(preprocess, "save"), "preprocess"),
-        "info": _plain(info, "info")}
+        "classes": listed, "preprocess": prepared, "info": _plain(info, "info")}
     state = {name: np.ascontiguousarray(value).reshape(value.shape)
              for name, value in model.state_dict().items()}
     _check_made_again(model, json.loads(json.dumps(description)), state)
@@ -109,8 +109,8 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     models.save(folder + "/model.safetensors", models.create("mlp"))
     ...     saved = models.load(folder + "/model.safetensors")
-    >>> saved.predict(np.zeros((2, 28, 28, 1), np.uint8))[0][0][1] >= 0.1
-    True
+    >>> saved.predict(np.zeros((2, 28, 28, 1), np.uint8))      # a class and its probability
+    [[(0, 0.1)], [(0, 0.1)]]
     """
     import json
 
@@ -196,6 +196,15 @@ def _check_classes(where: str, classes: list[Any], options: dict[str, Any]) -> N
     if classes and isinstance(count, int) and count != len(classes):
         raise ValueError(f"{where}: classes must be {count} names, as many as the model has "
                          f"classes, got {len(classes)}")
+
+
+def _check_channels(model: Layer, preprocess: dict[str, Any] | None) -> None:
+    """ValueError for pictures of other channels than the model takes."""
+    given = (preprocess or {}).get("channels")
+    shape = model.input_shape if isinstance(model, Network) else ()
+    if given is not None and len(shape) == 3 and given != shape[2]:
+        raise ValueError(f"save: preprocess channels must be {shape[2]}, as the model's "
+                         f"input_shape {shape} has, got {given}")
 
 
 def _check_made_again(model: Layer, description: dict[str, Any], state: dict[str, np.ndarray]

@@ -27,8 +27,8 @@ class Saved:
 
     >>> from minidl import models
     >>> saved = models.Saved(models.create("mlp", classes=2), ["cat", "dog"])
-    >>> [[(name, p) for name, p in best if p > 1] for best in saved.predict(np.zeros((3, 784)))]
-    [[], [], []]
+    >>> saved.predict(np.zeros((28, 28, 1), np.uint8), top=2)
+    [[('cat', 0.5), ('dog', 0.5)]]
     """
 
     def __init__(self, model: Layer, classes: Any = (), preprocess: Mapping[str, Any] | None = None,

@@ -206,6 +206,8 @@ WRONG = [
     (lambda p: models.save(p, trained(), preprocess={"size": 0}), ValueError, ["size", "0"]),
     (lambda p: models.save(p, trained(), preprocess={"channels": 2}), ValueError,
      ["channels must be 1 or 3", "2"]),
+    (lambda p: models.save(p, trained(), preprocess={"channels": 3}), ValueError,
+     ["channels must be 1", "(28, 28, 1)", "got 3"]),
     (lambda p: models.save(p, trained(), preprocess={"std": [1, 0, 1]}), ValueError,
      ["std must be", "> 0"]),
     (lambda p: models.save(p, trained(), preprocess={"mean": "0"}), TypeError, ["mean must be"]),

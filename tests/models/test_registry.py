@@ -62,5 +62,7 @@ def test_what_is_no_name():
 
 
 def test_unknown_options():
+    with refuses(TypeError, "LeNet()", "num_classes", "here: classes"):
+        models.create("lenet", num_classes=3)
     with refuses(TypeError, "LeNet()", "'hidden'", "classes, norm, norm_position, input_shape"):
         models.create("lenet", hidden=3)
