@@ -16,8 +16,8 @@ class Combined(Optimizer):
     `Trainer`, a checkpoint. Filters may so learn by `Muon` and all else by `SGD`.
 
     `groups` are theirs, in order; setting `lr` sets the rate of all. A step is a step of each;
-    where one of them refuses it, none is taken. TypeError for what is no optimizer, ValueError for
-    none at all, or a parameter that two of them have.
+    where one of them refuses it, none is taken. TypeError for no optimizers, or what is none;
+    ValueError for a parameter that two of them have.
 
     >>> weights, others = optim.groups(nn.Sequential(nn.Dense(4, 8), nn.Dense(8, 2)))
     >>> optimizer = optim.Combined(optim.Muon(weights, lr=0.02), optim.SGD(others, lr=0.1))
@@ -29,7 +29,7 @@ class Combined(Optimizer):
 
     def __init__(self, *optimizers: Optimizer) -> None:
         if not optimizers:
-            raise ValueError("Combined: needs at least one optimizer")
+            raise TypeError("Combined: needs at least one optimizer")
         self.optimizers = [checks.instance(given, "Combined", "optimizers", Optimizer, "optimizers")
                            for given in optimizers]
         self.groups = [group for optimizer in optimizers for group in optimizer.groups]

@@ -99,7 +99,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
 
 def test_errors():
     params = parameters()
-    with refuses(ValueError, "Combined: needs at least one"):
+    with refuses(TypeError, "Combined: needs at least one"):
         optim.Combined()
     with refuses(TypeError, "Combined: optimizers must be optimizers"):
         optim.Combined(parts(params))
