@@ -51,22 +51,11 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     ...     md.load(folder + "/state.safetensors")
     {'weight': array([1., 1.]), 'epoch': 3}
     """
-    import json
-
-    from safetensors import SafetensorError
-    from safetensors.numpy import save as to_bytes
-
     path = checks.path(path, "save")
     arrays: dict[str, np.ndarray] = {}
     tree = _describe(state, "", arrays, ())
     flat = isinstance(state, dict) and tree["dict"] == {k: {"array": k} for k in state}
-    try:
-        content = to_bytes(arrays, None if flat else {_KEY: json.dumps(tree)})
-        if int.from_bytes(content[:8], "little") > _MAX_HEADER:
-            raise ValueError("header too large")    # as newer versions of the package say
-    except (SafetensorError, ValueError) as error:     # ValueError: an int of 5,000 digits
-        raise ValueError(f"save: this state does not fit a safetensors file: {error}") from None
-    replace_file(path, content)
+    write_arrays(path, arrays, {} if flat else {_KEY: tree})
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -85,9 +74,41 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     import json
 
+    path = checks.path(path, "load")
+    arrays, metadata = read_arrays(path)
+    if _KEY not in metadata:
+        return arrays
+    try:
+        return _rebuild(json.loads(metadata[_KEY]), arrays)
+    except RecursionError:
+        raise ValueError(f"load: the metadata of {path} is nested too deep to be read") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise damaged(path, error) from None
+
+
+def write_arrays(path: str, arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
+    """Write a safetensors file of contiguous arrays, whole or not at all; each entry of `metadata`
+    is written as JSON. Errors as of `save`."""
+    import json
+
+    from safetensors import SafetensorError
+    from safetensors.numpy import save as to_bytes
+
+    try:
+        texts = {name: json.dumps(value) for name, value in metadata.items()}
+        content = to_bytes(arrays, texts or None)
+        if int.from_bytes(content[:8], "little") > _MAX_HEADER:
+            raise ValueError("header too large")    # as newer versions of the package say
+    except (SafetensorError, ValueError) as error:     # ValueError: an int of 5,000 digits
+        raise ValueError(f"save: this state does not fit a safetensors file: {error}") from None
+    replace_file(path, content)
+
+
+def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a safetensors file, by name, and its metadata. Errors and warnings as of
+    `load`."""
     from safetensors import SafetensorError, safe_open
 
-    path = checks.path(path, "load")
     if status(path) is None:
         raise FileNotFoundError(errno.ENOENT, "load: there is no such file", path)
     with open(path, "rb"):      # the package would not name a file that must not be read
@@ -103,18 +124,9 @@ def load(path: str | os.PathLike[str]) -> Any:
         if "BF16" in dtypes.values():
             arrays |= _bfloat16_arrays(path)
         unreadable = sorted(dtypes.keys() - arrays.keys())
-        if unreadable:
-            state = None
-        elif _KEY in metadata:
-            state = _rebuild(json.loads(metadata[_KEY]), arrays)
-        else:
-            state = {name: arrays[name] for name in dtypes}
-    except RecursionError:
-        raise ValueError(f"load: the metadata of {path} is nested too deep to be read") from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError,
             OverflowError) as error:
-        raise ValueError(f"load: {path} is not a safetensors file of minidl's, or it is "
-                         f"damaged: {error}") from None
+        raise damaged(path, error) from None
     if unreadable:
         name = unreadable[0]
         raise ValueError(f"load: cannot read {name!r} of {path}: its dtype is "
@@ -122,7 +134,13 @@ def load(path: str | os.PathLike[str]) -> Any:
     narrow = sorted({_NARROW[dtype] for dtype in dtypes.values() if dtype in _NARROW})
     if narrow:
         warn(f"load: arrays of {' and '.join(narrow)} in {path} are read as float32")
-    return state
+    return {name: arrays[name] for name in dtypes}, metadata
+
+
+def damaged(path: str, error: object) -> ValueError:
+    """The error of a file that is not what it should be."""
+    return ValueError(f"load: {path} is not a safetensors file of minidl's, or it is damaged: "
+                      f"{error}")
 
 
 def _describe(value: Any, name: str, arrays: dict[str, np.ndarray], within: tuple[int, ...]) -> Any:

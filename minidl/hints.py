@@ -115,7 +115,8 @@ OPTIMIZERS = {
     "optim.RMSprop", "CosineAnnealingLR": "optim.CosineLR", "MultiStepLR": "optim.StepLR",
     "LinearLR": "optim.WarmupLR", "ReduceLROnPlateau": "optim.ReduceOnPlateau", "SequentialLR":
     "optim.SequenceLR", "clip_grad_norm_": "optim.clip_grad_norm", "schedules":
-    "minidl.optim itself: optim.StepLR, optim.CosineLR ...",
+    "minidl.optim itself: optim.StepLR, optim.CosineLR ...", "AveragedModel": "optim.EMA",
+    "swa_utils": "optim.EMA",
 }
 DATA = {
     "Dataset": "any object with len and dataset[i] -> (image, label)", "TensorDataset":
@@ -145,6 +146,7 @@ ARGUMENTS = {
     "lr", "beta_1": "betas", "beta_2": "betas", "T_max": "steps", "eta_min": "min_lr",
     "total_steps": "steps", "max_learning_rate": "max_lr", "amsgrad": "leave it out",
     "foreach": "leave it out", "fused": "leave it out: steps always are",
+    "num_classes": "classes", "ns_steps": "steps",
 }
 
 

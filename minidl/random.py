@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,6 +14,13 @@ from . import checks
 
 _SEED = 0x6D696E69646C      # until manual_seed is called
 _generator: np.random.Generator | None = None     # made on first use: numpy.random loads slowly
+
+
+class _Apart(threading.local):
+    generator: np.random.Generator | None = None
+
+
+_apart = _Apart()
 
 
 def manual_seed(seed: int) -> None:
@@ -32,10 +42,23 @@ def manual_seed(seed: int) -> None:
 
 def generator() -> np.random.Generator:
     """The generator in use; what it draws does not depend on threads."""
+    if _apart.generator is not None:
+        return _apart.generator
     if _generator is None:
         manual_seed(_SEED)
     assert _generator is not None
     return _generator
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Within the block this thread draws from a generator of the block's own: what is drawn after
+    it is what would have been without it."""
+    before, _apart.generator = _apart.generator, np.random.Generator(np.random.Philox(_SEED))
+    try:
+        yield
+    finally:
+        _apart.generator = before
 
 
 def _after_fork_in_child() -> None:

@@ -1,7 +1,12 @@
-"""The networks of the examples and benchmarks: `from minidl import models`.
+"""Models by name, and their files: `from minidl import models`.
 
-Each takes `norm`, what it normalizes with, and `norm_position`, on which side of the nonlinearity.
-The values of `norm`:
+`create(name, classes=..., input_shape=..., ...)` makes a model, `save` writes a trained one with
+its classes and the preprocessing of its images into one safetensors file, and `load(path)` gives
+it back ready to use: `load(path).predict(pictures)`. The classes stand here too; a class of one's
+own goes into a file if it has a method `config()` (see `save`).
+
+Each model takes `norm`, what it normalizes with, and `norm_position`, on which side of the
+nonlinearity. The values of `norm`:
 
 "batch", the default, is `nn.BatchNorm`, and "none" is no normalization. "layer" is `nn.LayerNorm`,
 over the channels of each position; Wu & He's (2018) layer normalization of images, over the
@@ -19,10 +24,17 @@ Every model refuses other names with a ValueError, and what is neither a name no
 makes layers with a TypeError.
 """
 
+from .cifar_fast import CifarFast
+from .file import load, save
+from .lenet import LeNet
 from .mlp import MLP
 from .mnist_cnn import MnistCNN
 from .mobile import Mobile
-from .resnet import ResNet20
-from .vgg import VGG8
+from .registry import create, names
+from .resnet import ResNet20, ResNet32, ResNet56
+from .saved import Saved
+from .vgg import VGG8, VGG16
+from .wide_resnet import WRN16x4
 
-__all__ = ["MLP", "VGG8", "MnistCNN", "Mobile", "ResNet20"]
+__all__ = ["MLP", "VGG8", "VGG16", "CifarFast", "LeNet", "MnistCNN", "Mobile", "ResNet20",
+           "ResNet32", "ResNet56", "Saved", "WRN16x4", "create", "load", "names", "save"]

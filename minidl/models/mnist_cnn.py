@@ -6,14 +6,15 @@ from typing import Any
 
 from .. import nn, ops
 from ..tensor import Tensor
+from .network import Network
 from .norms import Norm, Norms, norm_relu
 
 
-class MnistCNN(nn.Layer):
-    """Images (N, 28, 28, 1) to logits (N, classes); 422,000 parameters.
+class MnistCNN(Network):
+    """Images (N, *input_shape), 28 x 28 x 1 in MNIST, to logits (N, classes); 422,000 parameters.
 
     `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`).
+    `minidl.models`). ValueError for images below 4 x 4.
 
     >>> from minidl import models
     >>> models.MnistCNN().predict(np.zeros((8, 28, 28, 1), np.uint8)).shape
@@ -22,14 +23,15 @@ class MnistCNN(nn.Layer):
     GroupNorm(8, 64, eps=1e-05)
     """
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch",
-                 norm_position: str = "before") -> None:
-        super().__init__()
+    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
+                 input_shape: tuple[int, ...] = (28, 28, 1)) -> None:
+        super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms("MnistCNN", norm, norm_position)
-        self.norm_position = norm_position
-        self.conv1, self.bn1 = norms.normalized(nn.Conv, 1, 32, 3, padding=1)
+        height, width, channels = self.input_shape
+        self.conv1, self.bn1 = norms.normalized(nn.Conv, channels, 32, 3, padding=1)
         self.conv2, self.bn2 = norms.normalized(nn.Conv, 32, 64, 3, padding=1)
-        self.fc1, self.bn3 = norms.normalized(nn.Dense, 7 * 7 * 64, 128)
+        pixels = (height // 4) * (width // 4)
+        self.fc1, self.bn3 = norms.normalized(nn.Dense, pixels * 64, 128)
         self.fc2 = nn.Dense(128, classes)
 
     def forward(self, x: Any) -> Tensor:

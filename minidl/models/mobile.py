@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import nn, ops
 from ..tensor import Tensor
+from .network import Network
 from .norms import Norm, Norms, norm_relu
 
 
@@ -24,11 +25,12 @@ class SeparableBlock(nn.Layer):
         return norm_relu(self.bn2, self.pointwise(x), self.norm_position)
 
 
-class Mobile(nn.Layer):
-    """Images (N, H, W, 3), 32 x 32 in CIFAR-10, to logits (N, classes); 140,000 parameters.
+class Mobile(Network):
+    """Images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 140,000 parameters.
 
     `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`).
+    `minidl.models`). It takes images of any size, and `input_shape` says which are meant.
+    ValueError for one below 4 x 4.
 
     >>> from minidl import models
     >>> models.Mobile()(md.zeros((2, 32, 32, 3))).shape
@@ -37,12 +39,11 @@ class Mobile(nn.Layer):
     InstanceNorm(32, eps=1e-05, affine=True)
     """
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch",
-                 norm_position: str = "before") -> None:
-        super().__init__()
+    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
+                 input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+        super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms("Mobile", norm, norm_position)
-        self.norm_position = norm_position
-        self.conv, self.bn = norms.normalized(nn.Conv, 3, 32, 3, padding=1)
+        self.conv, self.bn = norms.normalized(nn.Conv, self.input_shape[2], 32, 3, padding=1)
         blocks = ((32, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1))
         self.blocks = nn.Sequential(*(SeparableBlock(*sizes, norms) for sizes in blocks))
         self.fc = nn.Dense(256, classes)

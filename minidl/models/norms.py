@@ -48,8 +48,11 @@ class Norms:
         the normalization follows directly in both positions.
         """
         norm = self.layer(sizes[1], flat=kind is nn.Dense)
-        bias = isinstance(norm, nn.Identity) or (relu and self.position == "after")
-        return kind(*sizes, **options, bias=bias), norm
+        return kind(*sizes, **options, bias=self.needs_bias(norm, relu)), norm
+
+    def needs_bias(self, norm: nn.Layer, relu: bool = True) -> bool:
+        """Whether a layer before this normalization has a bias: see `normalized`."""
+        return isinstance(norm, nn.Identity) or (relu and self.position == "after")
 
     def layer(self, features: int, flat: bool = False) -> nn.Layer:
         """A normalization layer. `flat`: of features without positions, which an instance

@@ -1,11 +1,13 @@
-"""The benchmark `resnet20`: the residual network for CIFAR-10 of He et al. (2015), section 4.2."""
+"""The residual networks for CIFAR-10 of He et al. (2015), section 4.2. One is the benchmark
+`resnet20`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .. import nn, ops
+from .. import checks, nn, ops
 from ..tensor import Tensor
+from .network import Network
 from .norms import Norm, Norms, norm_relu
 
 
@@ -40,14 +42,51 @@ class BasicBlock(nn.Layer):
         return norm_relu(self.bn2, self.conv2(y), self.norm_position, shortcut)
 
 
-class ResNet20(nn.Layer):
-    """Images (N, H, W, 3), 32 x 32 in CIFAR-10, to logits (N, classes); 272,000 parameters.
+class ResNet(Network):
+    """A convolution, three stages of `blocks_per_stage` blocks with 16, 32 and 64 channels, the
+    mean over all positions, and a dense layer."""
+
+    blocks_per_stage: int
+
+    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
+                 zero_gamma: bool = False, input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+        super().__init__(classes, input_shape, norm, norm_position)
+        name = type(self).__name__
+        norms = Norms(name, norm, norm_position)
+        self.zero_gamma = checks.flag(zero_gamma, name, "zero_gamma")
+        if zero_gamma and norm_position == "after":
+            raise ValueError(f'{name}: zero_gamma needs norm_position="before": the last '
+                             f'normalization of a block is behind the sum with "after", and a '
+                             f'gamma of 0 would leave nothing of the shortcut')
+        self.conv, self.bn = norms.normalized(nn.Conv, self.input_shape[2], 16, 3, padding=1)
+        blocks = []
+        channels = 16
+        for stage in range(3):
+            for block in range(self.blocks_per_stage):
+                out = 16 << stage
+                blocks.append(BasicBlock(channels, out, 2 if stage and not block else 1, norms,
+                                         zero_gamma))
+                channels = out
+        self.blocks = nn.Sequential(*blocks)
+        self.fc = nn.Dense(64, classes)
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "zero_gamma": self.zero_gamma}
+
+    def forward(self, x: Any) -> Tensor:
+        x = self.blocks(norm_relu(self.bn, self.conv(x), self.norm_position))
+        return self.fc(ops.global_avg_pool(x))
+
+
+class ResNet20(ResNet):
+    """Images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 272,000 parameters.
 
     Three stages of three blocks with 16, 32 and 64 channels.
 
     `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
     `minidl.models`). `zero_gamma`: gamma of the last normalization of each block starts at 0, so
-    that each block starts as its shortcut (Goyal et al. 2017). ValueError for `zero_gamma` if a
+    that each block starts as its shortcut (Goyal et al. 2017). It takes images of any size, and
+    `input_shape` says which are meant. ValueError for one below 4 x 4, for `zero_gamma` if a
     normalization has no gamma, and with the position "after", where it would multiply the shortcut
     by 0 too.
 
@@ -60,27 +99,26 @@ class ResNet20(nn.Layer):
     True
     """
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch",
-                 norm_position: str = "before", zero_gamma: bool = False) -> None:
-        super().__init__()
-        norms = Norms("ResNet20", norm, norm_position)
-        if zero_gamma and norm_position == "after":
-            raise ValueError('ResNet20: zero_gamma needs norm_position="before": the last '
-                             'normalization of a block is behind the sum with "after", and a '
-                             'gamma of 0 would leave nothing of the shortcut')
-        self.norm_position = norm_position
-        self.conv, self.bn = norms.normalized(nn.Conv, 3, 16, 3, padding=1)
-        blocks = []
-        channels = 16
-        for stage in range(3):
-            for block in range(3):
-                out = 16 << stage
-                blocks.append(BasicBlock(channels, out, 2 if stage and not block else 1, norms,
-                                         zero_gamma))
-                channels = out
-        self.blocks = nn.Sequential(*blocks)
-        self.fc = nn.Dense(64, classes)
+    blocks_per_stage = 3
 
-    def forward(self, x: Any) -> Tensor:
-        x = self.blocks(norm_relu(self.bn, self.conv(x), self.norm_position))
-        return self.fc(ops.global_avg_pool(x))
+
+class ResNet32(ResNet):
+    """`ResNet20` with five blocks a stage (He et al. 2015): 467,000 parameters.
+
+    >>> from minidl import models
+    >>> len(models.ResNet32().blocks)
+    15
+    """
+
+    blocks_per_stage = 5
+
+
+class ResNet56(ResNet):
+    """`ResNet20` with nine blocks a stage (He et al. 2015): 856,000 parameters.
+
+    >>> from minidl import models
+    >>> len(models.ResNet56().blocks)
+    27
+    """
+
+    blocks_per_stage = 9

@@ -1,4 +1,5 @@
-"""The benchmark `vgg8-bn`: six 3x3 convolutions in the manner of Simonyan & Zisserman (2014)."""
+"""`VGG8`, the benchmark `vgg8-bn`, and `VGG16`: plain stacks of 3x3 convolutions (Simonyan &
+Zisserman 2014)."""
 
 from __future__ import annotations
 
@@ -6,17 +7,47 @@ from typing import Any
 
 from .. import nn
 from ..tensor import Tensor
+from .network import Network
 from .norms import Norm, Norms
 
 
-class VGG8(nn.Layer):
-    """Images (N, 32, 32, 3) to logits (N, classes); 1.2 million parameters.
+class VGG(Network):
+    """Stages of 3x3 convolutions, each with normalization and ReLU, a 2x2 max-pool after every
+    stage, and one dense layer."""
+
+    stages: tuple[tuple[int, int], ...]     # channels and number of convolutions of each
+
+    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
+                 input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+        super().__init__(classes, input_shape, norm, norm_position)
+        norms = Norms(type(self).__name__, norm, norm_position)
+        layers: list[nn.Layer] = []
+        height, width, channels = self.input_shape
+        for out, convolutions in self.stages:
+            for _ in range(convolutions):
+                conv, normed = norms.normalized(nn.Conv, channels, out, 3, padding=1)
+                layers += ([conv, normed, nn.ReLU()] if norm_position == "before"
+                           else [conv, nn.ReLU(), normed])
+                channels = out
+            layers.append(nn.MaxPool(2))
+            height, width = height // 2, width // 2
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.fc = nn.Dense(height * width * channels, classes)
+
+    def forward(self, x: Any) -> Tensor:
+        return self.fc(self.features(x))
+
+
+class VGG8(VGG):
+    """Images (N, *input_shape), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 1.2 million
+    parameters.
 
     Convolutions to 64, 64, 128, 128, 256, 256 channels, each with BatchNorm and ReLU, a 2x2
-    max-pool after every second one, and one dense layer.
+    max-pool after every second one, and one dense layer, in the manner of Simonyan & Zisserman
+    (2014).
 
     `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`).
+    `minidl.models`). ValueError for images below 8 x 8.
 
     >>> from minidl import models
     >>> models.VGG8()(md.zeros((2, 32, 32, 3))).shape
@@ -29,21 +60,26 @@ class VGG8(nn.Layer):
     )
     """
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch",
-                 norm_position: str = "before") -> None:
-        super().__init__()
-        norms = Norms("VGG8", norm, norm_position)
-        layers: list[nn.Layer] = []
-        channels = 3
-        for out in (64, 128, 256):
-            for before in (channels, out):
-                conv, normed = norms.normalized(nn.Conv, before, out, 3, padding=1)
-                layers += ([conv, normed, nn.ReLU()] if norm_position == "before"
-                           else [conv, nn.ReLU(), normed])
-            layers.append(nn.MaxPool(2))
-            channels = out
-        self.features = nn.Sequential(*layers, nn.Flatten())
-        self.fc = nn.Dense(4 * 4 * 256, classes)
+    smallest = 8
+    stages = ((64, 2), (128, 2), (256, 2))
 
-    def forward(self, x: Any) -> Tensor:
-        return self.fc(self.features(x))
+
+class VGG16(VGG):
+    """Images (N, *input_shape), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 14.7 million
+    parameters.
+
+    The 13 convolutions of "Very deep convolutional networks for large-scale image recognition",
+    configuration D (Simonyan & Zisserman 2014), to 64 to 512 channels, each with BatchNorm, which
+    the paper did not have yet, and ReLU. The five max-pools leave one pixel of CIFAR-10's images,
+    so that one dense layer takes the place of the paper's three.
+
+    `norm` and `norm_position`: another normalization, "none" for the paper's, and on which side of
+    the ReLU it stands (see `minidl.models`). ValueError for images below 32 x 32.
+
+    >>> from minidl import models
+    >>> print(models.VGG16(classes=100).summary().splitlines()[-1])
+    14,770,212 parameters, 14,770,212 of them trained
+    """
+
+    smallest = 32
+    stages = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))

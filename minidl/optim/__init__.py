@@ -1,11 +1,17 @@
-"""Optimizers: how gradients change parameters; clipping of gradients; schedules of rates."""
+"""Optimizers: how gradients change parameters; averages of parameters; clipping of gradients;
+schedules of rates."""
 
 from typing import TYPE_CHECKING
 
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clip import clip_grad_norm
+from .combined import Combined
+from .ema import EMA
+from .groups import groups
 from .lars import LARS
+from .lookahead import Lookahead
+from .muon import Muon
 from .optimizer import Optimizer
 from .plateau import ReduceOnPlateau
 from .rmsprop import RMSprop
@@ -18,6 +24,6 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
 
     __getattr__ = hints.attributes_of(__name__, hints.OPTIMIZERS)
 
-__all__ = ["LARS", "SGD", "Adagrad", "Adam", "AdamW", "CosineLR", "OneCycleLR", "Optimizer",
-           "RMSprop", "ReduceOnPlateau", "Schedule", "SequenceLR", "StepLR", "WarmupLR",
-           "clip_grad_norm"]
+__all__ = ["EMA", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "Combined", "CosineLR", "Lookahead",
+           "Muon", "OneCycleLR", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule",
+           "SequenceLR", "StepLR", "WarmupLR", "clip_grad_norm", "groups"]

@@ -112,6 +112,10 @@ class Optimizer(hints.Explained):
         `groups` is no longer what it may be, or a parameter's array is read-only; nothing is
         changed then.
         """
+        self._apply(self._ready())
+
+    def _ready(self) -> list[list[Tensor]]:
+        """The parameters of each group that a step would change; the errors of a step."""
         options = [[value for name, value in group.items() if name != "params"]
                    for group in self.groups]
         if options != self._checked:        # they are checked again only where one was changed
@@ -123,6 +127,10 @@ class Optimizer(hints.Explained):
             if not p._values().flags.writeable:
                 raise ValueError(f"{type(self).__name__}: the array of a parameter of shape "
                                  f"{p.shape} is read-only")
+        return learning
+
+    def _apply(self, learning: list[list[Tensor]]) -> None:
+        """The step itself, of what `_ready` gave."""
         for group, ready in zip(self.groups, learning, strict=True):
             needed = self._needed(group)
             if needed:
@@ -217,7 +225,8 @@ class Optimizer(hints.Explained):
                                  f"optimizer's")
             entry: dict[str, Any] = {
                 "step": checks.count(values["step"], "state", f"step of parameter {number}")}
-            for name in names:
+            # In the order of a step, so that a training that was resumed writes equal files.
+            for name in filter(names.__contains__, self.state_names):
                 entry[name] = self._array(f"{name} of parameter {number}", name, values[name], p)
             new[p] = entry
         return options, new

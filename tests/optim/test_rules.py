@@ -189,6 +189,7 @@ def test_an_interrupted_training_continues_bit_for_bit(kind, rule, options, tmp_
         for step in range(5, 10):
             give_gradients(again, step)
             other.step()
+        assert repr(other.state_dict()) == repr(optimizer.state_dict())     # the order, too
         for p, q in zip(params, again, strict=True):
             assert p.data.tobytes() == q.data.tobytes()
 

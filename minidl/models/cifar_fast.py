@@ -1,0 +1,162 @@
+"""`cifar-fast`: the network of the fastest known trainings on CIFAR-10 (Jordan 2024, airbench)."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .. import checks, nn, ops
+from ..changes import writes
+from ..tensor import Tensor
+from ..tracing import model_input
+from .network import Network
+from .norms import Norm, Norms
+
+ACTIVATIONS = {"gelu": ops.gelu, "silu": ops.silu, "relu": ops.relu}
+CHUNK = 256         # images whose patches are summed at a time
+
+
+class FastGroup(nn.Layer):
+    """act(bn2(conv2(act(bn1(max_pool(conv1(x))))))); with the normalizations after the activations
+    bn(act(...)). Only conv1 changes the number of channels."""
+
+    def __init__(self, in_channels: int, out_channels: int, activation: str, norms: Norms) -> None:
+        super().__init__()
+        self.norm_position, self.activation = norms.position, activation
+        self.conv1, self.bn1 = norms.normalized(nn.Conv, in_channels, out_channels, 3, padding=1)
+        self.conv2, self.bn2 = norms.normalized(nn.Conv, out_channels, out_channels, 3, padding=1)
+        for conv in (self.conv1, self.conv2):
+            conv.weight.data = dirac_start(conv.weight.shape)
+
+    def forward(self, x: Any) -> Tensor:
+        x = self._activated(self.bn1, ops.max_pool(self.conv1(x), 2))
+        return self._activated(self.bn2, self.conv2(x))
+
+    def _activated(self, norm: nn.Layer, x: Tensor) -> Tensor:
+        f = ACTIVATIONS[self.activation]
+        return f(norm(x)) if self.norm_position == "before" else norm(f(x))
+
+
+class CifarFast(Network):
+    """Images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 2 million parameters.
+
+    The network of Jordan's "94% on CIFAR-10 in 3.29 seconds on a single GPU" (2024, with the
+    changes of airbench94_muon): a 2x2 convolution whose filters whiten its patches and do not
+    learn, GELU; three groups of a 3x3 convolution, 2x2 max-pooling, BatchNorm, GELU and another
+    3x3 convolution, BatchNorm and GELU; the maximum over all positions, a dense layer without
+    bias, and logits times `logit_scale` (None: 1 / widths[-1]), for a loss that is summed over
+    large batches.
+
+    Convolutions start as Dirac: filter i passes on channel i, as long as there are channels. The
+    scale of BatchNorm stays at 1, its running statistics are 0.6 old + 0.4 new, eps is 1e-12. The
+    dense layer starts with standard deviation 1. `whiten(images)` sets the filters of the first
+    layer, before training: until then they are random.
+
+    `widths`: the channels of the groups; `activation`: "gelu", "silu" or "relu". `norm` and
+    `norm_position`: another normalization, and on which side of the activation it stands (see
+    `minidl.models`). It takes images of any size, and `input_shape` says which are meant.
+    ValueError for one below 9 x 9, other activations, or widths that are not three.
+
+    >>> from minidl import models
+    >>> model = models.CifarFast()
+    >>> images = np.random.default_rng(0).random((64, 32, 32, 3), np.float32)
+    >>> model.whiten(images)
+    >>> model(images).shape
+    (64, 10)
+    """
+
+    smallest = 9
+
+    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
+                 widths: tuple[int, ...] = (64, 256, 256), activation: str = "gelu",
+                 logit_scale: float | None = None,
+                 input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+        super().__init__(classes, input_shape, norm, norm_position)
+        norms = Norms("CifarFast", fixed_scale if norm == "batch" else norm, norm_position)
+        self.widths = checks.ints(widths, "CifarFast", "widths")
+        if len(self.widths) != 3 or min(self.widths) < 1:
+            raise ValueError(checks.message("CifarFast", "widths", "three sizes", widths))
+        self.activation = checks.choice(activation, "CifarFast", "activation",
+                                        tuple(ACTIVATIONS))
+        self.logit_scale = (1 / self.widths[-1] if logit_scale is None else
+                            checks.positive(logit_scale, "CifarFast", "logit_scale"))
+        channels = self.input_shape[2]
+        filters = 2 * 4 * channels      # of each whitened direction of a 2x2 patch, both signs
+        self.whitening = nn.Conv(channels, filters, 2)
+        self.whitening.weight.requires_grad = False
+        self.groups = nn.Sequential(*(FastGroup(*sizes, self.activation, norms)
+                                      for sizes in pairwise((filters, *self.widths))))
+        self.fc = nn.Dense(self.widths[-1], self.classes, bias=False)
+        self.fc.weight.data /= self.fc.weight.data.std()
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "widths": self.widths, "activation": self.activation,
+                "logit_scale": self.logit_scale}
+
+    def forward(self, x: Any) -> Tensor:
+        x = self.groups(ACTIVATIONS[self.activation](self.whitening(x)))
+        x = ops.flatten(ops.max_pool(x, x.shape[1:3]), 1)
+        return self.fc(x) * self.logit_scale
+
+    def whiten(self, images: Any, eps: float = 5e-4) -> None:
+        """Set the first layer's filters to those that whiten the 2x2 patches of images (N, H, W,
+        C), given as the model gets them, normalized; bytes are divided by 255. 5,000 images of the
+        training set are enough.
+
+        Filter k is the eigenvector of the second moment of the patches, a vector of 4 C values,
+        with the k-th largest eigenvalue λ, divided by sqrt(λ + eps); then come their negatives.
+        ValueError for other shapes, no image, or values that are not finite.
+        """
+        eps = checks.positive(eps, "whiten", "eps")
+        channels = self.whitening.in_channels
+        x = model_input(images, np.dtype(np.float32)).data
+        if x.ndim != 4 or x.shape[3] != channels or min(x.shape[:3]) < 1 or min(x.shape[1:3]) < 2:
+            raise ValueError(f"whiten: images must be (N, H, W, {channels}), of at least 2 x 2 "
+                             f"pixels, got {x.shape}")
+        moment = second_moment(x)
+        if not np.isfinite(moment).all():
+            raise ValueError("whiten: images must be finite, got infinity or NaN")
+        values, vectors = np.linalg.eigh(moment)
+        vectors = vectors / np.sqrt(np.maximum(values, 0) + eps)
+        vectors = vectors[:, ::-1]
+        # An eigenvector's sign is arbitrary: its largest entry is positive, on any machine.
+        largest = np.abs(vectors).argmax(axis=0)
+        vectors = vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+        weight = self.whitening.weight
+        writes("whiten", [weight])
+        weight.data[...] = np.concatenate([vectors, -vectors], 1).reshape(weight.shape)
+
+
+def second_moment(images: np.ndarray) -> np.ndarray:
+    """The mean of v vᵀ of all 2x2 patches v of images, (4 C, 4 C) in float64; v is in the order
+    of a filter's weights: row, column, channel."""
+    n, height, width, channels = images.shape
+    moment = np.zeros((4 * channels, 4 * channels))
+    for start in range(0, n, CHUNK):
+        part = images[start:start + CHUNK].astype(np.float64)
+        corners = [part[:, i:height - 1 + i, j:width - 1 + j] for i in (0, 1) for j in (0, 1)]
+        patches = np.concatenate(corners, axis=3).reshape(-1, 4 * channels)
+        moment += patches.T @ patches
+    return moment / (n * (height - 1) * (width - 1))
+
+
+def fixed_scale(features: int) -> nn.BatchNorm:
+    """The BatchNorm of this network: gamma stays at 1."""
+    norm = nn.BatchNorm(features, eps=1e-12, momentum=0.4)
+    assert norm.gamma is not None
+    norm.gamma.requires_grad = False
+    return norm
+
+
+def dirac_start(shape: tuple[int, ...]) -> np.ndarray:
+    """Weights (3, 3, in, out) whose filter i passes on channel i, for i < in; the filters after
+    those are uniform with variance 1 / (3 fan-in), as PyTorch's layers start."""
+    kernel_height, kernel_width, inside, out = shape
+    weight = nn.init.uniform(shape, 1 / math.sqrt(kernel_height * kernel_width * inside))
+    same = min(inside, out)
+    weight[..., :same] = 0
+    weight[kernel_height // 2, kernel_width // 2, range(same), range(same)] = 1
+    return weight

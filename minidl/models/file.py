@@ -1,0 +1,285 @@
+"""One file for a trained model: `save` and `load`. What `load` gives is in `saved`.
+
+The file is a plain safetensors file of the model's state. Its metadata has one entry,
+"minidl_model", with JSON:
+
+    {"format": 1,
+     "model": {"name": "resnet20"},         or {"class": "package.module:Net"}
+     "options": {"classes": 5, ...},        the arguments that make the model
+     "dtype": "float32",
+     "classes": ["cat", ...],
+     "preprocess": {"size": 32, "channels": 3, "mean": [...], "std": [...]},     or null
+     "info": {...}}
+
+Nothing in it is executed. A class that is not of the registry is only imported with `trust=True`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..files import damaged, read_arrays, write_arrays
+from ..nn.layer import Layer
+from ..nn.state import StateError
+from ..random import apart
+from ..version import __version__
+from .network import Network
+from .registry import MODELS, class_of
+from .saved import Saved, checked_preprocess
+
+KEY = "minidl_model"
+FORMAT = 1
+MOST_DEPTH = 100
+ENTRIES = {"format", "model", "options", "dtype", "classes", "preprocess", "info"}
+
+
+def save(path: str | os.PathLike[str], model: Layer, classes: Iterable[str | int] = (),
+         preprocess: Mapping[str, Any] | None = None, **info: Any) -> None:
+    """Write a model, ready to be used, into one safetensors file: its state, how to build it, its
+    classes, and how its images are prepared. `load` reads it, and so does any safetensors reader.
+
+    model: one that `create` made (or a class of `minidl.models`), or a layer of a class of one's
+        own with a method `config()` that returns the arguments of the class as a dict: that is all
+        that `load` has for building it again, by `Net(**config)`. A class whose `__init__` takes no
+        arguments needs none.
+    classes: their names, in the order of the model's outputs, or none: then they are numbers
+    preprocess: a dict of some of "size", "channels", "mean" and "std", or None. Pictures are
+        scaled to `size` (an int: the shorter side, and the centre is cropped to a square; a pair:
+        height and width) with 1 or 3 `channels`; then (x - mean) / std, of values from 0 to 1,
+        with one number or one a channel.
+    info: whatever else is to be kept (epoch=10, accuracy=0.94): numbers, strings, lists, dicts
+
+    The file is written whole or not at all, as by `md.save`, whose errors of the system it raises.
+    The model is built again first, so that what could not be loaded is not written. TypeError for a
+    model without `config()`, or whose options, classes, preprocessing or info are not plain
+    values; ValueError for options that make another model, a class inside a function, another
+    number of classes than the model has, and a preprocessing that cannot be.
+
+    >>> import tempfile
+    >>> from minidl import models
+    >>> model = models.create("mlp", classes=2, input_shape=(4, 4, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     models.save(folder + "/model.safetensors", model, ["cross", "circle"], epoch=3)
+    ...     saved = models.load(folder + "/model.safetensors")
+    >>> saved.classes, saved.info
+    (['cross', 'circle'], {'epoch': 3})
+    """
+    import json
+
+    path = checks.path(path, "save")
+    checks.instance(model, "save", "model", Layer, "a layer")
+    made_by, options = _origin(model)
+    if isinstance(classes, str):
+        raise TypeError(checks.message("save", "classes", "a list of names", classes))
+    listed = [_plain(name, "classes") for name in checks.members(classes, "save", "classes",
+                                                                 "a list of names")]
+    _check_classes("save", listed, options)
+    prepared = checked_preprocess(preprocess, "save")
+    _check_channels(model, prepared)
+    description = {
+        "format": FORMAT, "model": made_by, "options": options, "dtype": model._dtype().name,
+        "classes": listed, "preprocess": prepared, "info": _plain(info, "info")}
+    state = {name: np.ascontiguousarray(value).reshape(value.shape)
+             for name, value in model.state_dict().items()}
+    _check_made_again(model, json.loads(json.dumps(description)), state)
+    write_arrays(path, state, {KEY: description})
+
+
+def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
+    """Read a model that `save` wrote, as a `Saved`: `.model`, in evaluation mode, `.classes`,
+    `.preprocess`, `.info` and `.predict(pictures)`.
+
+    `trust`: whether a class that is not of `minidl.models` may be imported, which runs the module
+    that the file names; only for files from people whom one would let run a program here.
+
+    ValueError for a file that is damaged, that is no model's, that a later version wrote, whose
+    state does not fit its model, or that needs `trust`; as from `md.load`, FileNotFoundError,
+    IsADirectoryError and PermissionError. All of them name `path`. minidl's generator of random
+    numbers is left as it is.
+
+    >>> import tempfile
+    >>> from minidl import models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     models.save(folder + "/model.safetensors", models.create("mlp"))
+    ...     saved = models.load(folder + "/model.safetensors")
+    >>> saved.predict(np.zeros((2, 28, 28, 1), np.uint8))      # a class and its probability
+    [[(0, 0.1)], [(0, 0.1)]]
+    """
+    import json
+
+    path = checks.path(path, "load")
+    trust = checks.flag(trust, "load", "trust")
+    arrays, metadata = read_arrays(path)
+    if KEY not in metadata:
+        raise ValueError(f"load: {path} is not a file that models.save wrote: it does not say how "
+                         f"to build a model; md.load reads its arrays")
+    try:
+        description = _checked(json.loads(metadata[KEY]), path)
+        preprocess = checked_preprocess(description["preprocess"], path)
+    except RecursionError:
+        raise ValueError(f"load: the metadata of {path} is nested too deep to be read") from None
+    except (ValueError, TypeError) as error:
+        if str(error).startswith(f"load: {path}"):
+            raise
+        raise damaged(path, error) from None
+    model = _built(description, path, trust)
+    try:
+        model.load_state_dict(arrays)
+    except StateError as error:
+        raise ValueError(f"load: the state in {path} does not fit its model: {error}") from None
+    return Saved(model.eval(), description["classes"], preprocess, description["info"])
+
+
+# ------------------------------------------------------------------------------- what is written
+
+def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
+    """What makes the model again: the name or the class, and the options."""
+    cls = type(model)
+    for name, known in MODELS.items():
+        if isinstance(model, Network) and cls is known:
+            return {"name": name}, _plain(model.config(), "options")
+    place = f"{cls.__module__}:{cls.__qualname__}"
+    if "<" in place:        # <locals>, <lambda>
+        raise ValueError(f"save: the class {cls.__qualname__} stands inside a function, from where "
+                         f"nobody can import it: put it into a module")
+    config = getattr(model, "config", None)
+    if not callable(config):
+        if len(inspect.signature(cls.__init__).parameters) == 1:    # self
+            return {"class": place}, {}
+        raise TypeError(f"save: {cls.__name__} does not say how to make it again: give its class "
+                        f"a method config() that returns the arguments of {cls.__name__}(...) as a "
+                        f"dict, such as {{'width': self.width}}")
+    options = config()
+    if not isinstance(options, dict):
+        raise TypeError(f"save: {cls.__name__}.config() must return a dict of arguments, got "
+                        f"{checks.shown(options)}")
+    return {"class": place}, _plain(options, "options")
+
+
+def _plain(value: Any, name: str, depth: int = 0) -> Any:
+    """A value as JSON has it; TypeError or ValueError that name it for one that it has not."""
+    if depth > MOST_DEPTH:
+        raise ValueError(f"save: {name[:60]}... holds itself, or is nested more than {MOST_DEPTH} "
+                         f"deep")
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not np.isfinite(value):
+            raise ValueError(f"save: {name} must be finite, got {value}: JSON has no such number")
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{name}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"save: the keys of {name} must be strings, got {key!r}")
+        return {key: _plain(item, f"{name}.{key}", depth + 1) for key, item in value.items()}
+    raise TypeError(checks.message("save", name, "a number, string, list, dict or None", value))
+
+
+def _check_classes(where: str, classes: list[Any], options: dict[str, Any]) -> None:
+    for i, name in enumerate(classes):
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise TypeError(checks.message(where, f"classes[{i}]", "a name", name))
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"{where}: classes must be different names, got {checks.shown(classes)}")
+    count = options.get("classes")
+    if classes and isinstance(count, int) and count != len(classes):
+        raise ValueError(f"{where}: classes must be {count} names, as many as the model has "
+                         f"classes, got {len(classes)}")
+
+
+def _check_channels(model: Layer, preprocess: dict[str, Any] | None) -> None:
+    """ValueError for pictures of other channels than the model takes."""
+    given = (preprocess or {}).get("channels")
+    shape = model.input_shape if isinstance(model, Network) else ()
+    if given is not None and len(shape) == 3 and given != shape[2]:
+        raise ValueError(f"save: preprocess channels must be {shape[2]}, as the model's "
+                         f"input_shape {shape} has, got {given}")
+
+
+def _check_made_again(model: Layer, description: dict[str, Any], state: dict[str, np.ndarray]
+                      ) -> None:
+    """ValueError where `load` would fail."""
+    try:
+        again = _made(type(model), description)
+        shapes = {name: array.shape for name, array in again.state_dict().items()}
+    except Exception as error:
+        raise ValueError(f"save: {type(model).__name__}(**{description['options']}), by which load "
+                         f"would make the model again, fails: {error}") from error
+    given = {name: array.shape for name, array in state.items()}
+    for name in [*given, *shapes]:
+        if given.get(name) != shapes.get(name):
+            raise ValueError(f"save: load would make another model, {type(model).__name__}"
+                             f"(**{description['options']}): {name} is "
+                             f"{shapes.get(name, 'missing')} there and "
+                             f"{given.get(name, 'missing')} here; a model that was changed after "
+                             f"it was made needs a class of its own")
+
+
+# ---------------------------------------------------------------------------------- what is read
+
+def _checked(description: Any, path: str) -> dict[str, Any]:
+    """The metadata of a file; ValueError or TypeError for what `save` does not write."""
+    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+        raise ValueError("it has no format")
+    if description["format"] > FORMAT:
+        raise ValueError(f"load: {path} has format {description['format']}, of a later version of "
+                         f"minidl; {__version__}, which runs here, reads up to {FORMAT}: update it")
+    if set(description) != ENTRIES or description["format"] != FORMAT:
+        raise ValueError(f"it has format {description['format']} and {sorted(description)}")
+    for name in ("model", "options", "info"):
+        checks.instance(description[name], "metadata", name, dict, "a dict")
+    made_by = description["model"]
+    if list(made_by) not in (["name"], ["class"]) or any(
+            not isinstance(value, str) for value in made_by.values()):
+        raise ValueError(checks.message("metadata", "model", "a name or a class", made_by))
+    checks.choice(description["dtype"], "metadata", "dtype", ("float32", "float64"))
+    checks.instance(description["classes"], "metadata", "classes", list, "a list")
+    _check_classes("metadata", description["classes"], description["options"])
+    return description
+
+
+def _built(description: dict[str, Any], path: str, trust: bool) -> Layer:
+    """The model of a description; ValueError that names the file."""
+    made_by = description["model"]
+    if "class" in made_by and not trust:
+        place = made_by["class"]
+        raise ValueError(f"load: {path} needs the class {checks.shown(place)}, which is not one of "
+                         f"minidl.models: to import it runs code; load(path, trust=True) does, if "
+                         f"you trust the file and the module")
+    try:
+        cls = (class_of(made_by["name"], "models") if "name" in made_by
+               else _imported(made_by["class"]))
+        return _made(cls, description)
+    except Exception as error:      # of a module or a class of the user's, too
+        what = made_by.get("name") or made_by["class"]
+        raise ValueError(f"load: the model of {path}, {checks.shown(what)} with "
+                         f"{checks.shown(description['options'])}, cannot be made: "
+                         f"{type(error).__name__}: {error}") from error
+
+
+def _made(cls: type[Layer], description: dict[str, Any]) -> Layer:
+    with apart():       # random weights that are drawn for nothing
+        model = cls(**description["options"])
+    return model if description["dtype"] == "float32" else model.astype(description["dtype"])
+
+
+def _imported(place: str) -> type[Layer]:
+    """The class "package.module:Name"."""
+    module, _, name = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    if not (isinstance(found, type) and issubclass(found, Layer)):
+        raise TypeError(f"{place} is no class of layers")
+    return found
