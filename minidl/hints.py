@@ -116,9 +116,16 @@ OPTIMIZERS = {
 }
 DATA = {
     "Dataset": "any object with len and dataset[i] -> (image, label)", "TensorDataset":
-    "data.ArrayDataset", "Subset": "a slice: data.ArrayDataset(*dataset[indices])",
-    "IterableDataset": "any object with len and dataset[i] -> (image, label)",
-    "cifar10": "data.CIFAR10", "fashion_mnist": "data.FashionMNIST",
+    "data.ArrayDataset", "random_split": "data.split", "IterableDataset":
+    "any object with len and dataset[i] -> (image, label)", "DatasetFolder": "data.ImageFolder",
+    "image_dataset_from_directory": "data.ImageFolder", "cifar10": "data.CIFAR10",
+    "fashion_mnist": "data.FashionMNIST",
+}
+TRANSFORMS = {
+    "ToTensor": "leave it out: loaders divide uint8 images by 255", "RandomHorizontalFlip":
+    "T.RandomFlip", "RandomErasing": "T.Cutout", "RandomAffine":
+    "T.RandomRotation and T.RandomTranslate", "MixUp": "T.Mixup", "Rescaling": "T.Normalize",
+    "RandomTranslation": "T.RandomTranslate", "Lambda": "the function itself, in T.Compose",
 }
 ARGUMENTS = {
     "dim": "axis", "dims": "axis", "keepdim": "keepdims", "axes": "axis", "keep_dims": "keepdims",
@@ -129,7 +136,7 @@ ARGUMENTS = {
     "worker_init_fn": "seed: batches do not depend on threads", "timeout": "leave it out",
     "collate_fn": "transform, a function of the images of a batch; items are stacked as they are",
     "pin_memory": f"leave it out: {ONE_DEVICE}", "pin_memory_device": f"leave it out: {ONE_DEVICE}",
-    "sampler": "shuffle=True, or a data set of some items: ArrayDataset(*dataset[rows])",
+    "sampler": "shuffle=True, or a data set of some items: data.Subset(dataset, rows)",
     "batch_sampler": "batch_size, shuffle and drop_last", "generator": "seed",
     "units": "out_features", "filters": "out_channels", "strides": "stride", "pool_size": "window",
     "inplace": "leave it out: tensors are not changed in place", "num_features": "features",

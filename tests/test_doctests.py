@@ -10,9 +10,10 @@ import pytest
 
 import minidl as md
 from minidl import data, models, nn, optim
+from minidl.data import transforms as T
 
-NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "np": np}
-PUBLIC = (md, nn, nn.init, optim, data, models)
+NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "T": T, "np": np}
+PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models)
 
 
 def modules():

@@ -62,7 +62,16 @@ def test_items_of_a_class_are_asked_for_whatever_arrays_it_has():
 
 
 @pytest.mark.parametrize("items, error, message", [
-    ([{"image": 1}] * 2, TypeError, r"dataset\[0\] must be an image, or a tuple.*a dict"),
+    ([({"image": 1}, 2)], TypeError, r"dataset\[0\] must be an image, or a tuple.*a dict"),
+    ([{"image": 1, "name": None}], TypeError, r"dataset\[0\].*entry 'name' of it is a NoneType"),
+    ([{}], TypeError, r"dataset\[0\] must be .*not a dict of 0"),
+    ([{"a": 1, "b": 2}, {"a": 1, "c": 2}], TypeError,
+     r"dataset\[1\] must be a dict of 'a', 'b' as dataset\[0\], not of 'a', 'c'"),
+    ([{"a": 1}, (1, 2)], TypeError, r"dataset\[1\] must be a dict as dataset\[0\], not a tuple of 2"),
+    ([(1, 2), {"a": 1}], TypeError, r"dataset\[1\] must be a tuple.* of 2 .*, not a dict of 1"),
+    ([1, {"a": 1}], TypeError, r"dataset\[1\] must be an image alone as .*, not a dict of 1"),
+    ([{"a": 1, "b": [1, 2]}, {"a": 1, "b": [1]}], ValueError,
+     r"entry 'b' of dataset\[1\] has the shape \(1,\)"),
     (["a", "b"], TypeError, r"dataset\[0\] must be an image.*a str"),
     ([None, 1], TypeError, r"dataset\[0\].*a NoneType"),
     ([()], TypeError, r"dataset\[0\] must be a tuple.*a tuple of 0"),

@@ -1,0 +1,184 @@
+"""What a transform is: the protocol that loaders use, and functions of the user's behind it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ... import checks, hints, kernels
+from ...arrays import plain_array
+from ..draws import Draws
+
+Labels = np.ndarray | None
+
+
+class Transform(hints.Explained):
+    """A transform of whole batches of images that draws for each item by itself.
+
+    `transform(images)` or `transform(images, rng)`, where `rng` is a generator of NumPy's, gives
+    new images: (B, H, W, C) float; uint8 ones are divided by 255 first. A transform that changes
+    labels too is called `transform(images, labels)` or `transform(images, labels, rng)` and returns
+    both. Without `rng` the generator of `md.manual_seed` is used.
+
+    A loader calls `apply_batch(images, labels, draws)` instead, which any class may have: it gets
+    images that it may change, labels (None if items have none) and the random numbers `draws`, whose
+    `draws.uniform(n)` gives (B, n) numbers in [0, 1) that depend on seed, epoch and item alone; and
+    returns (images, labels). A class of this kind may have `takes_labels = True`.
+
+    >>> class Darker(T.Transform):
+    ...     def apply_batch(self, images, labels, draws):
+    ...         return images * draws.uniform(1)[:, :, None, None], labels
+    >>> Darker()(np.ones((2, 4, 4, 3), np.float32), np.random.default_rng(0)).shape
+    (2, 4, 4, 3)
+    """
+
+    takes_labels = False
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        """New images and labels; `images` may be changed."""
+        raise NotImplementedError(f"{type(self).__name__} has no apply_batch")
+
+    def __call__(self, images: Any, *rest: Any, **options: Any) -> Any:
+        names = ("labels", "rng") if self.takes_labels else ("rng",)
+        given = dict(zip(names, rest, strict=False)) | options
+        if len(rest) > len(names) or not set(given) <= set(names):
+            raise TypeError(f"{type(self).__name__} is called with images, {', '.join(names)}")
+        if self.takes_labels and given.get("labels") is None:
+            raise TypeError(f"{type(self).__name__} takes images and labels, got no labels")
+        batch = _images(images, type(self).__name__)
+        labels = None if given.get("labels") is None else plain_array(given["labels"])
+        draws = _draws_of(given.get("rng"), len(batch), type(self).__name__)
+        result, labels = self.apply_batch(batch, labels, draws)
+        result = as_dtype(result, batch.dtype)
+        return (result, labels) if self.takes_labels else result
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items()
+                            if name[0] != "_")
+        return f"{type(self).__name__}({options})"
+
+
+def _images(images: Any, where: str) -> np.ndarray:
+    """Images as floats in an array of their own."""
+    array = plain_array(images)
+    if array.ndim != 4:
+        raise ValueError(f"{where}: images must have the shape (B, H, W, C), got {array.shape}")
+    if array.dtype == np.uint8:
+        return kernels.to_float(np.ascontiguousarray(array))
+    if array.dtype.kind != "f":
+        raise TypeError(f"{where}: images must be floats or uint8, not {array.dtype}")
+    return np.array(array, np.float32 if array.dtype.itemsize < 4 else array.dtype, order="C")
+
+
+def _draws_of(rng: Any, count: int, where: str) -> Draws:
+    if rng is None:
+        from ...random import generator
+
+        rng = generator()
+    checks.instance(rng, where, "rng", np.random.Generator, "a generator of NumPy's")
+    return Draws(int(rng.integers(2**63)), 0, np.arange(count), lambda: rng)
+
+
+class OfFunction(Transform):
+    """A function of the user's as a transform: of (images), (images, rng), (images, labels) or
+    (images, labels, rng)."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._takes_rng, self.takes_labels = _takes(function)
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        rng = [draws.generator()] if self._takes_rng else []
+        if not self.takes_labels:
+            return transformed(self.function, images, *rng), labels
+        if labels is None:
+            raise TypeError("transform takes images and labels, but the items have no labels")
+        return transformed_both(self.function, images, labels, *rng)
+
+
+def as_transform(transform: Any) -> Any:
+    """What has `apply_batch`: the transform itself, or what stands for a function."""
+    return transform if hasattr(transform, "apply_batch") else OfFunction(transform)
+
+
+def checked(result: Any, images: np.ndarray, transform: Any) -> tuple[np.ndarray, Labels]:
+    """What `apply_batch` has returned, in the dtype of the images."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"apply_batch of {type(transform).__name__} must return (images, labels), "
+                        f"not a {type(result).__name__}")
+    check_images(result[0], images)
+    return as_dtype(result[0], images.dtype), result[1]
+
+
+def check_images(result: Any, images: np.ndarray) -> None:
+    if not isinstance(result, np.ndarray):
+        raise TypeError(f"transform must return an array, not a {type(result).__name__}")
+    if result.shape[:1] != images.shape[:1]:
+        raise ValueError(
+            f"transform must return as many images as it got, {len(images)}; "
+            f"it returned an array of shape {result.shape}"
+        )
+
+
+def as_dtype(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A result in the images' dtype, if that is a float one: NumPy turns to float64 easily."""
+    return np.ascontiguousarray(result, dtype if dtype.kind == "f" else result.dtype)
+
+
+def transformed(transform: Callable[..., Any], images: np.ndarray, *rest: Any) -> np.ndarray:
+    """What a function makes of the images, in their dtype.
+
+    A transform may fill one array of its own again and again; batches that are prepared ahead would
+    then change under the loop. An array that someone else still holds is copied, therefore.
+    """
+    result = transform(images, *rest)
+    check_images(result, images)
+    new = np.empty(0)[:]    # which nobody else holds
+    held = any(a > b for a, b in zip(_references(result), _references(new), strict=True))
+    if held and not np.may_share_memory(result, images):
+        return np.array(result, images.dtype if images.dtype.kind == "f" else None, order="C")
+    return as_dtype(result, images.dtype)
+
+
+def transformed_both(transform: Callable[..., Any], images: np.ndarray, labels: np.ndarray,
+                     *rest: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The same for a function that takes and returns (images, labels). Both are copied where the
+    function may still hold them."""
+    results = transform(images, labels, *rest)
+    if not isinstance(results, (tuple, list)) or len(results) != 2:
+        raise TypeError(f"transform must return (images, labels), not a {type(results).__name__}")
+    result, new = results
+    check_images(result, images)
+    new = plain_array(new)
+    if new.shape[:1] != images.shape[:1]:
+        raise ValueError(f"transform must return as many labels as it got, {len(images)}; "
+                         f"it returned an array of shape {new.shape}")
+    if result is not images:
+        result = np.array(result)
+    return as_dtype(result, images.dtype), np.array(new)
+
+
+def _references(array: np.ndarray) -> tuple[int, int]:
+    """How many references there are to an array, and to what it is a view of."""
+    base = array.base
+    return sys.getrefcount(array), 0 if base is None else sys.getrefcount(base)
+
+
+def _takes(transform: Callable[..., Any]) -> tuple[bool, bool]:
+    """Whether a function takes rng, and labels. A parameter that is optional is rng only by name:
+    it may mean anything else."""
+    try:
+        parameters = inspect.signature(transform).parameters.values()
+    except ValueError:  # some functions in C do not tell
+        return False, False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [parameter for parameter in parameters if parameter.kind in kinds]
+    labels = len(positional) > 1 and positional[1].name == "labels"
+    rng = positional[2:3] if labels else positional[1:2]
+    return any(p.default is inspect.Parameter.empty or p.name == "rng" for p in rng), labels
