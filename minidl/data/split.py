@@ -100,7 +100,7 @@ def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: boo
 
     >>> pictures = data.ArrayDataset(np.zeros((10, 8, 8, 1), np.uint8), np.arange(10) % 2)
     >>> train, valid = data.split(pictures, (0.8, 0.2), stratify=True)
-    >>> len(train), len(valid), valid.labels.tolist()
+    >>> len(train), len(valid), sorted(valid.labels.tolist())
     (8, 2, [0, 1])
     """
     count = _length(dataset, "split")
