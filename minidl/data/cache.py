@@ -26,7 +26,7 @@ __all__ = ["clear", "entries", "folder", "limit"]       # what users need
 
 FORMAT = 1      # goes into all keys: another one makes all entries anew
 ENTRIES = "prepared"        # the subfolder of entries; beside it lie downloaded files
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+UNITS = " kmgt"        # of 1000 bytes each more, or with an i of 1024
 DEFAULT_LIMIT = "20 GB"
 
 
@@ -64,11 +64,11 @@ def limit() -> int:
     True
     """
     given = os.environ.get("MINIDL_CACHE_LIMIT") or DEFAULT_LIMIT
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", given.lower())
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?\s*", given.lower())
     if match is None:
         raise ValueError(f"MINIDL_CACHE_LIMIT must be a number of bytes such as 500 MB or 20 GB, "
                          f"got {given!r}")
-    return int(float(match[1]) * UNITS[match[2]])
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** UNITS.index(match[2] or " "))
 
 
 def entries() -> list[Entry]:

@@ -16,7 +16,7 @@ from minidl.locks import lock
 from .batch import as_dataset, gather
 from .draws import Draws
 from .prefetch import prefetched
-from .transforms.base import as_transform, checked
+from .transforms.base import as_transform, run
 
 MOST_SEED = 2**64 - 1        # and of epochs: together they are Philox's key
 _beginning = lock()     # of any loader's iteration: two threads must not begin one epoch
@@ -190,8 +190,7 @@ class DataLoader(hints.Explained):
             names = getattr(self.dataset, "classes", None)
             draws = Draws(seed, epoch, rows, lambda: _rng(seed, epoch, 1 + number),
                           None if names is None else len(names))
-            result = self._transform.apply_batch(images, batch.labels, draws)
-            images, labels = checked(result, images, self._transform)
+            images, labels = run(self._transform, images, batch.labels, draws)
             if batch.label is not None and labels is not None:
                 batch.columns[batch.label] = labels
         batch.columns[batch.image] = images

@@ -44,7 +44,7 @@ def test_the_folder(monkeypatch, tmp_path, cache):
 
 
 @pytest.mark.parametrize("text, value", [("", 20 * 10**9), ("1000", 1000), ("500 MB", 500 * 10**6),
-                                         ("1.5g", 1_500_000_000), ("2 GiB", 2 * 10**9), ("0", 0)])
+                                         ("1.5g", 1_500_000_000), ("2 GiB", 2 << 30), ("3B", 3), ("0", 0)])
 def test_the_limit(monkeypatch, text, value):
     monkeypatch.setenv("MINIDL_CACHE_LIMIT", text)
     assert limit() == value

@@ -22,11 +22,10 @@ from .place import (
     Cutout,
     RandomCrop,
     RandomFlip,
-    RandomResizedCrop,
     RandomRotation,
     RandomTranslate,
-    Resize,
 )
+from .scale import RandomResizedCrop, Resize
 
 if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
     from ... import hints

@@ -37,6 +37,7 @@ class Transform(hints.Explained):
     """
 
     takes_labels = False
+    _any_array = False      # whether it takes what is no batch of pictures, too
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
@@ -50,11 +51,10 @@ class Transform(hints.Explained):
             raise TypeError(f"{type(self).__name__} is called with images, {', '.join(names)}")
         if self.takes_labels and given.get("labels") is None:
             raise TypeError(f"{type(self).__name__} takes images and labels, got no labels")
-        batch = _images(images, type(self).__name__)
+        batch = _own(images)
         labels = None if given.get("labels") is None else plain_array(given["labels"])
         draws = _draws_of(given.get("rng"), len(batch), type(self).__name__)
-        result, labels = self.apply_batch(batch, labels, draws)
-        result = as_dtype(result, batch.dtype)
+        result, labels = run(self, batch, labels, draws)
         return (result, labels) if self.takes_labels else result
 
     def __repr__(self) -> str:
@@ -63,16 +63,14 @@ class Transform(hints.Explained):
         return f"{type(self).__name__}({options})"
 
 
-def _images(images: Any, where: str) -> np.ndarray:
-    """Images as floats in an array of their own."""
+def _own(images: Any) -> np.ndarray:
+    """Images in an array of their own, bytes as floats."""
     array = plain_array(images)
-    if array.ndim != 4:
-        raise ValueError(f"{where}: images must have the shape (B, H, W, C), got {array.shape}")
+    if array.ndim == 0:
+        raise ValueError("images must have the shape (B, H, W, C), got a single number")
     if array.dtype == np.uint8:
         return kernels.to_float(np.ascontiguousarray(array))
-    if array.dtype.kind != "f":
-        raise TypeError(f"{where}: images must be floats or uint8, not {array.dtype}")
-    return np.array(array, np.float32 if array.dtype.itemsize < 4 else array.dtype, order="C")
+    return np.array(array, order="C")
 
 
 def _draws_of(rng: Any, count: int, where: str) -> Draws:
@@ -87,6 +85,8 @@ def _draws_of(rng: Any, count: int, where: str) -> Draws:
 class OfFunction(Transform):
     """A function of the user's as a transform: of (images), (images, rng), (images, labels) or
     (images, labels, rng)."""
+
+    _any_array = True
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -107,13 +107,23 @@ def as_transform(transform: Any) -> Any:
     return transform if hasattr(transform, "apply_batch") else OfFunction(transform)
 
 
-def checked(result: Any, images: np.ndarray, transform: Any) -> tuple[np.ndarray, Labels]:
-    """What `apply_batch` has returned, in the dtype of the images."""
+def run(transform: Any, images: np.ndarray, labels: Labels, draws: Draws
+        ) -> tuple[np.ndarray, Labels]:
+    """`apply_batch` of a transform: what comes in and out is checked, images keep their dtype."""
+    dtype, where = images.dtype, type(transform).__name__
+    if isinstance(transform, Transform) and not transform._any_array:
+        if images.ndim != 4:
+            raise ValueError(f"{where}: images must have the shape (B, H, W, C), got {images.shape}")
+        if dtype.kind != "f":
+            raise TypeError(f"{where}: images must be floats or uint8, not {dtype}")
+        if dtype.itemsize < 4:
+            images = images.astype(np.float32)
+    result = transform.apply_batch(images, labels, draws)
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"apply_batch of {type(transform).__name__} must return (images, labels), "
-                        f"not a {type(result).__name__}")
+        raise TypeError(f"apply_batch of {where} must return (images, labels), not a "
+                        f"{type(result).__name__}")
     check_images(result[0], images)
-    return as_dtype(result[0], images.dtype), result[1]
+    return as_dtype(result[0], dtype), result[1]
 
 
 def check_images(result: Any, images: np.ndarray) -> None:
@@ -168,6 +178,20 @@ def _references(array: np.ndarray) -> tuple[int, int]:
     """How many references there are to an array, and to what it is a view of."""
     base = array.base
     return sys.getrefcount(array), 0 if base is None else sys.getrefcount(base)
+
+
+def pair_size(size: Any, where: str) -> tuple[int, int]:
+    """An int or a pair as (height, width)."""
+    return checks.pair(size, where, "size", 1)
+
+
+def least_and_most(values: Any, where: str, name: str, **bounds: Any) -> tuple[float, float]:
+    """A pair of numbers of which the first is not the larger one."""
+    pair = [checks.real(value, where, name, **bounds)
+            for value in checks.members(values, where, name, "a pair (least, most)")]
+    if len(pair) != 2 or pair[0] > pair[1]:
+        raise ValueError(checks.message(where, name, "a pair (least, most)", values))
+    return pair[0], pair[1]
 
 
 def _takes(transform: Callable[..., Any]) -> tuple[bool, bool]:

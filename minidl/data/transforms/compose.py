@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import checks
 from ..draws import Draws
-from .base import Labels, Transform, as_transform, checked
+from .base import Labels, Transform, as_transform, run
 
 
 class Compose(Transform):
@@ -25,6 +25,8 @@ class Compose(Transform):
     (8, 32, 32, 3)
     """
 
+    _any_array = True       # each member says what it takes
+
     def __init__(self, *transforms: Any) -> None:
         if len(transforms) == 1 and isinstance(transforms[0], (list, tuple)):
             transforms = tuple(transforms[0])
@@ -37,8 +39,7 @@ class Compose(Transform):
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
         for place, member in enumerate(self._members):
-            result = member.apply_batch(images, labels, draws.at(place))
-            images, labels = checked(result, images, member)
+            images, labels = run(member, images, labels, draws.at(place))
         return images, labels
 
     def __repr__(self) -> str:

@@ -8,14 +8,9 @@ import numpy as np
 
 from ... import checks, kernels
 from ..draws import Draws
-from .base import Labels, Transform
-from .scale import resample, whole_axis
+from .base import Labels, Transform, least_and_most, pair_size
 
 MODES = ("reflect", "constant", "edge")
-
-
-def _size(size: Any, where: str) -> tuple[int, int]:
-    return checks.pair(size, where, "size", 1)
 
 
 def _cropped(images: np.ndarray, size: tuple[int, int], tops: np.ndarray, lefts: np.ndarray,
@@ -53,7 +48,7 @@ class RandomCrop(Transform):
 
     def __init__(self, size: int | tuple[int, int], padding: int | tuple[int, int] = 0,
                  mode: str = "reflect", value: float = 0.0) -> None:
-        self.size = _size(size, "RandomCrop")
+        self.size = pair_size(size, "RandomCrop")
         self.padding = checks.pair(padding, "RandomCrop", "padding", 0)
         self.mode = checks.choice(mode, "RandomCrop", "mode", MODES)
         self.value = checks.real(value, "RandomCrop", "value", finite=True)
@@ -117,7 +112,7 @@ class Cutout(Transform):
     """
 
     def __init__(self, size: int | tuple[int, int], value: float = 0.0, p: float = 1.0) -> None:
-        self.size = _size(size, "Cutout")
+        self.size = pair_size(size, "Cutout")
         self.value = checks.real(value, "Cutout", "value", finite=True)
         self.p = checks.fraction(p, "Cutout", "p")
 
@@ -178,7 +173,7 @@ class CenterCrop(Transform):
     """
 
     def __init__(self, size: int | tuple[int, int]) -> None:
-        self.size = _size(size, "CenterCrop")
+        self.size = pair_size(size, "CenterCrop")
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
@@ -205,14 +200,10 @@ class RandomRotation(Transform):
     def __init__(self, degrees: float | tuple[float, float], mode: str = "constant",
                  value: float = 0.0) -> None:
         if isinstance(degrees, (tuple, list)):
-            low, high = [checks.real(d, "RandomRotation", "degrees", finite=True) for d in degrees]
+            self.degrees = least_and_most(degrees, "RandomRotation", "degrees", finite=True)
         else:
-            high = checks.real(degrees, "RandomRotation", "degrees", 0, finite=True)
-            low = -high
-        if low > high:
-            raise ValueError(checks.message("RandomRotation", "degrees", "a pair (least, most)",
-                                            degrees))
-        self.degrees = low, high
+            most = checks.real(degrees, "RandomRotation", "degrees", 0, finite=True)
+            self.degrees = -most, most
         self.mode = checks.choice(mode, "RandomRotation", "mode", MODES)
         self.value = checks.real(value, "RandomRotation", "value", finite=True)
 
@@ -227,90 +218,3 @@ class RandomRotation(Transform):
         maps = np.stack([cos, sin, row - cos * row - sin * column,
                          -sin, cos, column + sin * row - cos * column], axis=1)
         return kernels.warp(images, (height, width), maps, self.mode, self.value, threads=1), labels
-
-
-class Resize(Transform):
-    """Images of another size.
-
-    size: an int: the shorter side becomes that long, the other in proportion; or a pair (height,
-          width)
-
-    Bilinear, over all pixels that a smaller one stands for.
-
-    >>> T.Resize(16)(np.zeros((8, 32, 48, 3), np.uint8)).shape
-    (8, 16, 24, 3)
-    """
-
-    def __init__(self, size: int | tuple[int, int]) -> None:
-        self.size: Any = (_size(size, "Resize") if isinstance(size, (tuple, list))
-                          else checks.whole(size, "Resize", "size", 1, checks.MOST_OF_PAIR))
-
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
-        height, width = images.shape[1:3]
-        size = self.size
-        if isinstance(size, int):
-            short = min(height, width)
-            size = size * height // short, size * width // short
-        return resample(images, size, whole_axis(height), whole_axis(width)), labels
-
-
-class RandomResizedCrop(Transform):
-    """A part of each image, of an area and a shape drawn by chance, scaled to one size.
-
-    size:  of the result: an int or a pair (height, width)
-    scale: (least, most) share of the image's area
-    ratio: (least, most) width by height, drawn evenly in its logarithm
-
-    Ten times a part is drawn; if none lies within the image, it is the largest one in the middle
-    whose shape is allowed. Scaled as by `Resize`. ValueError for numbers that do not fit. Source:
-    Szegedy et al., "Going deeper with convolutions", CVPR 2015.
-
-    >>> T.RandomResizedCrop(24)(np.zeros((8, 32, 48, 3), np.uint8)).shape
-    (8, 24, 24, 3)
-    """
-
-    TRIES = 10
-
-    def __init__(self, size: int | tuple[int, int], scale: tuple[float, float] = (0.08, 1.0),
-                 ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
-        self.size = _size(size, "RandomResizedCrop")
-        self.scale = self._range(scale, "scale", 1.0)
-        self.ratio = self._range(ratio, "ratio", 1e6)
-
-    @staticmethod
-    def _range(pair: Any, name: str, most: float) -> tuple[float, float]:
-        values = [checks.real(x, "RandomResizedCrop", name, most=most, above=0)
-                  for x in checks.members(pair, "RandomResizedCrop", name, "a pair (least, most)")]
-        if len(values) != 2 or values[0] > values[1]:
-            raise ValueError(checks.message("RandomResizedCrop", name, "a pair (least, most)", pair))
-        return values[0], values[1]
-
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
-        height, width = images.shape[1:3]
-        tops, lefts, heights, widths = self.parts(height, width, draws)
-        return resample(images, self.size, (tops, heights), (lefts, widths)), labels
-
-    def parts(self, height: int, width: int, draws: Draws) -> tuple[np.ndarray, ...]:
-        """The part of each image: (tops, lefts, heights, widths), (B,) whole numbers each."""
-        u = draws.uniform(2 * self.TRIES)
-        area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0])
-                                 * u[:, :self.TRIES])
-        low, high = np.log(self.ratio)
-        ratio = np.exp(low + (high - low) * u[:, self.TRIES:])
-        heights = np.rint(np.sqrt(area / ratio)).astype(np.int64)
-        widths = np.rint(np.sqrt(area * ratio)).astype(np.int64)
-        fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
-        items, first = np.arange(len(u)), fits.argmax(axis=1)
-        heights, widths = heights[items, first], widths[items, first]
-        v = draws.uniform(2, first=2 * self.TRIES)
-        tops = (v[:, 0] * (height - heights + 1)).astype(np.int64)
-        lefts = (v[:, 1] * (width - widths + 1)).astype(np.int64)
-        shape = min(max(width / height, self.ratio[0]), self.ratio[1])
-        largest = (max(1, min(height, round(width / shape))),
-                   max(1, min(width, round(height * shape))))
-        none = ~fits.any(axis=1)
-        heights[none], widths[none] = largest
-        tops[none], lefts[none] = (height - largest[0]) // 2, (width - largest[1]) // 2
-        return tops, lefts, heights, widths
