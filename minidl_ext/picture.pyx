@@ -77,6 +77,14 @@ cdef void crop_row(const floating* image, floating* y, Py_ssize_t h, Py_ssize_t 
             y[j * c + k] = value if source < 0 else line[source * c + k]
 
 
+cdef int set_shape(Py_ssize_t n, object size, Py_ssize_t c, str where, cnp.npy_intp* dims
+                   ) except -1:
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"{where}: size must be a pair (height, width), got {size!r}")
+    set_dims((n, *size, c), where, dims)
+    return 0
+
+
 cdef int check_pixels(cnp.ndarray x, cnp.ndarray y, str where) except -1:
     if cnp.PyArray_SIZE(y) and (x.shape[1] == 0 or x.shape[2] == 0):
         raise ValueError(f"{where}: x of shape {np.shape(x)} has no pixels")
@@ -103,7 +111,7 @@ def crop(x, size, tops, lefts, flips, mode="constant", double value=0.0, out=Non
     cdef Py_ssize_t n = a.shape[0], h = a.shape[1], w = a.shape[2], c = a.shape[3], i
     cdef cnp.npy_intp dims[4]
     cdef int kind = mode_number(mode, "crop"), t
-    set_dims((n, *size, c) if len(size) == 2 else (), "crop", dims)
+    set_shape(n, size, c, "crop", dims)
     cdef cnp.ndarray top = coordinates(tops, n, "crop", "tops")
     cdef cnp.ndarray left = coordinates(lefts, n, "crop", "lefts")
     cdef cnp.ndarray flip = typed_array(flips, "crop", "flips", 1, cnp.NPY_UINT8)
@@ -114,6 +122,9 @@ def crop(x, size, tops, lefts, flips, mode="constant", double value=0.0, out=Non
     has_length(flip, n, "crop", "flips")
     y = output(out, "crop", 4, dims, cnp.PyArray_TYPE(a))
     apart(y, a, "crop", "x")
+    apart(y, top, "crop", "tops")
+    apart(y, left, "crop", "lefts")
+    apart(y, flip, "crop", "flips")
     check_pixels(a, y, "crop")
     if cnp.PyArray_SIZE(y) == 0:
         return y
@@ -136,12 +147,13 @@ cdef void warp_row(const floating* image, floating* y, Py_ssize_t h, Py_ssize_t 
                    ) noexcept nogil:
     cdef Py_ssize_t j, k, top, left, r0, r1, c0, c1
     cdef double row, column
-    cdef floating down, right, p, q, s, u
+    cdef floating down, up, right, left_part, p, q, s, u
     for j in range(columns):
         row = m[0] * i + m[1] * j + m[2]
         column = m[3] * i + m[4] * j + m[5]
         top, left = <Py_ssize_t>floor(row), <Py_ssize_t>floor(column)
         down, right = <floating>(row - top), <floating>(column - left)
+        up, left_part = <floating>1 - down, <floating>1 - right
         r0, r1 = place(top, h, mode), place(top + 1, h, mode)
         c0, c1 = place(left, w, mode), place(left + 1, w, mode)
         for k in range(c):
@@ -149,9 +161,9 @@ cdef void warp_row(const floating* image, floating* y, Py_ssize_t h, Py_ssize_t 
             q = value if r0 < 0 or c1 < 0 else image[(r0 * w + c1) * c + k]
             s = value if r1 < 0 or c0 < 0 else image[(r1 * w + c0) * c + k]
             u = value if r1 < 0 or c1 < 0 else image[(r1 * w + c1) * c + k]
-            p = p * (1 - right) + q * right
-            s = s * (1 - right) + u * right
-            y[j * c + k] = p * (1 - down) + s * down
+            p = p * left_part + q * right
+            s = s * left_part + u * right
+            y[j * c + k] = p * up + s * down
 
 
 def warp(x, size, maps, mode="constant", double value=0.0, out=None, int threads=0):
@@ -164,7 +176,7 @@ def warp(x, size, maps, mode="constant", double value=0.0, out=None, int threads
     cdef Py_ssize_t n = a.shape[0], h = a.shape[1], w = a.shape[2], c = a.shape[3], i, k
     cdef cnp.npy_intp dims[4]
     cdef int kind = mode_number(mode, "warp"), t
-    set_dims((n, *size, c) if len(size) == 2 else (), "warp", dims)
+    set_shape(n, size, c, "warp", dims)
     cdef cnp.ndarray map = typed_array(maps, "warp", "maps", 2, cnp.NPY_FLOAT64)
     cdef const double* m = <const double*>map.data
     cdef Py_ssize_t rows = dims[1], columns = dims[2], image = h * w * c, line = columns * c

@@ -1,9 +1,9 @@
 """Data sets and the loader that makes batches of them.
 
-`ImageFolder` reads pictures, `MNIST`, `FashionMNIST` and `CIFAR10` the official files; `ArrayDataset`
-takes arrays of any origin. `split` and `Subset` take parts of a data set; `data.transforms` changes
-images, batch by batch; `data.cache` holds what was decoded or unpacked once. A damaged file raises
-`DataFileError`.
+`ImageFolder` reads pictures, `MNIST`, `FashionMNIST` and `CIFAR10` the official files;
+`ArrayDataset` takes arrays of any origin. `split` and `Subset` take parts of a data set;
+`data.transforms` changes images, batch by batch; `data.cache` holds what was decoded or unpacked
+once. A damaged file raises `DataFileError`.
 
 >>> train = data.ArrayDataset(np.zeros((200, 28, 28, 1), np.uint8), np.zeros(200, np.int64))
 >>> for images, labels in data.DataLoader(train, batch_size=128, shuffle=True):

@@ -56,7 +56,7 @@ def as_dataset(dataset: Any, where: str) -> Any:
 
     TypeError for what is no data set, ValueError for one whose arrays disagree with it.
     """
-    if array_like(dataset) and not is_pillow(dataset) and getattr(dataset, "ndim", 1):
+    if array_like(dataset) and not is_pillow(dataset) and getattr(dataset, "ndim", 1) != 0:
         dataset = ArrayDataset(dataset)
     if isinstance(dataset, (tuple, str, bytes, Mapping)) or not (
         hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
@@ -79,8 +79,8 @@ def gather(dataset: Any, rows: range | np.ndarray) -> Batch:
     """The arrays of some items, copied since a transform may change them. MemoryError for more
     than there is."""
     if type(dataset) is Subset and arrays_of(dataset.dataset):
-        part = dataset.indices
-        rows = part[rows] if isinstance(rows, np.ndarray) else part[rows.start:rows.stop]
+        places = dataset.indices
+        rows = places[rows] if isinstance(rows, np.ndarray) else places[rows.start:rows.stop]
         dataset = dataset.dataset
     if arrays := arrays_of(dataset):
         for array in arrays:

@@ -66,15 +66,17 @@ def scan(root: str) -> Scan:
 def _check_layout(root: str, classes: list[str], loose: list[str]) -> None:
     layout = f"a folder for each class: {os.path.join(os.path.basename(root), 'CLASS', 'x.png')}"
     if loose:
-        raise ValueError(f"ImageFolder: there {'is a picture' if len(loose) == 1 else 'are pictures'}"
-                         f" in {root!r} itself ({loose[0]}{', ...' if len(loose) > 1 else ''}), of "
-                         f"which the class is not known; put pictures into {layout}")
+        what = "is a picture" if len(loose) == 1 else "are pictures"
+        names = loose[0] if len(loose) == 1 else f"{loose[0]}, ..."
+        raise ValueError(f"ImageFolder: there {what} in {root!r} itself ({names}), of which the "
+                         f"class is not known; put pictures into {layout}")
     if not classes:
         what = "holds no folders" if os.listdir(root) else "is empty"
         raise ValueError(f"ImageFolder: {root!r} {what}; it must have {layout}")
 
 
-def _pictures(root: str, folder: str, above: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
+def _pictures(root: str, folder: str, above: set[tuple[int, int]]
+              ) -> Iterator[tuple[str, int, int]]:
     """The pictures in and below a folder. Links are followed, but not in a circle."""
     status = os.stat(os.path.join(root, folder))
     place = (status.st_dev, status.st_ino)

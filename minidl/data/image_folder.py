@@ -38,18 +38,19 @@ class ImageFolder(ArrayDataset, hints.Explained):
                  then on; False: in memory, decoded each time
     skip_broken: leave out pictures that cannot be decoded, with a warning that names them
 
-    `.images` (N, H, W, C) uint8, read-only with a cache; `.labels` (N,) int64; `.classes` the names;
-    `.paths` the files, as strings. Pictures are turned upright as their EXIF data say; what shows
-    through transparent pixels is white; 16 bits become 8. Scaling is bilinear, over all pixels
-    that a smaller one stands for.
+    `.images` (N, H, W, C) uint8, read-only with a cache; `.labels` (N,) int64; `.classes` the
+    names; `.paths` the files, as strings. Pictures are turned upright as their EXIF data say; what
+    shows through transparent pixels is white; 16 bits become 8. Scaling is bilinear, over all
+    pixels that a smaller one stands for.
 
-    The cache is made anew when a file's name, size or time of change differs. Decoding takes as many
-    threads as minidl may, and memory for a few pictures. Copies that pickle makes open the cache.
+    The cache is made anew when a file's name, size or time of change differs. Decoding takes as
+    many threads as minidl may, and memory for a few pictures. Copies that pickle makes open the
+    cache.
 
     ValueError where there are no classes or pictures, where a class has none, where pictures lie in
-    `root` itself, and where sizes differ with size=None; DataFileError (a ValueError) that names the
-    broken pictures; ImportError without Pillow; the system's errors for files that cannot be read and
-    a cache that cannot be written.
+    `root` itself, and where sizes differ with size=None; DataFileError (a ValueError) that names
+    the broken pictures; ImportError without Pillow; the system's errors for files that cannot be
+    read and a cache that cannot be written.
 
     >>> from PIL import Image
     >>> import tempfile, os
@@ -83,8 +84,8 @@ class ImageFolder(ArrayDataset, hints.Explained):
         for name, count in zip(found.classes, np.bincount(good.labels, minlength=len(
                 found.classes)), strict=True):
             if not count:
-                raise DataFileError(f"ImageFolder: no picture of the class {name!r} can be decoded: "
-                                    f"{_broken_text(root, broken)}")
+                raise DataFileError(f"ImageFolder: no picture of the class {name!r} can be "
+                                    f"decoded: {_broken_text(root, broken)}")
         if broken:
             warnings.warn(f"ImageFolder: left out: {_broken_text(root, broken)}", stacklevel=2)
         super().__init__(images, np.array(good.labels, np.int64), classes=found.classes)
@@ -149,9 +150,11 @@ def _rows(found: Scan, root: str, size: Size, channels: int | None, broken: list
     sizes = [bytes for _, bytes, _ in found.files]
     if channels is None:
         looked = _in_threads(lambda path: look(path)[1], paths, sizes, "Looking at pictures")
-        channels = 1 if all(grey for _, grey in looked if not isinstance(grey, BrokenPicture)) else 3
+        grey = all(grey for _, grey in looked if not isinstance(grey, BrokenPicture))
+        channels = 1 if grey else 3
     first: tuple[int, ...] | None = None
-    decoded = _in_threads(lambda path: read(path, size, channels), paths, sizes, "Decoding pictures")
+    decoded = _in_threads(lambda path: read(path, size, channels), paths, sizes,
+                          "Decoding pictures")
     for i, picture in decoded:
         if isinstance(picture, BrokenPicture):
             broken.append([found.files[i][0], str(picture)])

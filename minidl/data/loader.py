@@ -60,10 +60,10 @@ class DataLoader(hints.Explained):
     uint8 images become float32 in [0, 1] (divided by 255); others keep their dtype, whatever the
     transform computes in. Integer labels become int64; float ones pass unchanged. Batches have the
     structure of items: of images alone a batch is a tensor alone, of longer tuples a longer tuple,
-    of dicts a dict, whose entries are treated as labels are. Of a dict the entry "image" or "images"
-    is the image, else the first; "label" or "labels" is the label, else the first other one. Arrays
-    of other libraries are taken as they are; pictures of Pillow's are (H, W, 1) if they are grey,
-    else (H, W, 3).
+    of dicts a dict, whose entries are treated as labels are. Of a dict the entry "image" or
+    "images" is the image, else the first; "label" or "labels" is the label, else the first other
+    one. Arrays of other libraries are taken as they are; pictures of Pillow's are (H, W, 1) if they
+    are grey, else (H, W, 3).
 
     Each `iter()` begins the next epoch, from 0; iterations do not disturb each other, in whatever
     threads they are; one iterator belongs to one thread at a time. After a fork the child goes on

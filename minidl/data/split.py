@@ -19,8 +19,9 @@ class Subset:
     dataset: anything with a length and items; a subset of a subset is one of the whole
     indices: integers (n,), also negative ones and the same several times; or a mask (N,) of bools
 
-    `subset[i]` is `dataset[indices[i]]`. Of a data set that has them there are `.images`, `.labels`,
-    `.classes` and `.paths`, those of the items; arrays are taken out each time they are asked for.
+    `subset[i]` is `dataset[indices[i]]`. Of a data set that has them there are `.images`,
+    `.labels`, `.classes` and `.paths`, those of the items; arrays are taken out each time they are
+    asked for.
     TypeError for indices that are no integers, IndexError for one that is not in the data set.
 
     >>> digits = data.ArrayDataset(np.zeros((9, 8, 8, 1), np.uint8), np.arange(9))
@@ -38,15 +39,17 @@ class Subset:
                                  f"{count}, got {rows.shape}")
             rows = np.flatnonzero(rows)
         if rows.ndim != 1 or (rows.dtype.kind not in "iu" and rows.size):
-            raise TypeError(checks.message("Subset", "indices", "a list of ints, or a mask", indices))
+            expected = "a list of ints, or a mask"
+            raise TypeError(checks.message("Subset", "indices", expected, indices))
         wrong = rows[(rows < -count) | (rows >= count)]
         if wrong.size:
             raise IndexError(f"Subset: index {wrong[0]} is out of range for a data set of {count}")
         rows = rows.astype(np.int64)
         rows[rows < 0] += count
         if type(dataset) is Subset:
-            dataset, rows = dataset.dataset, dataset.indices[rows]
-        self.dataset = dataset
+            rows = dataset.indices[rows]
+            dataset = dataset.dataset
+        self.dataset: Any = dataset
         self.indices: np.ndarray = rows
 
     def __len__(self) -> int:
@@ -177,8 +180,8 @@ def _classes(dataset: Any, count: int) -> np.ndarray:
         labels = [_label(dataset[i], i) for i in range(count)]
     labels = np.asarray(labels)
     if labels.shape != (count,) or labels.dtype.kind not in "biuUS":
-        raise ValueError(f"split: stratify=True needs one class (an integer or a name) an item; the "
-                         f"labels have the shape {labels.shape} and the dtype {labels.dtype}")
+        raise ValueError(f"split: stratify=True needs one class (an integer or a name) an item; "
+                         f"the labels have the shape {labels.shape} and the dtype {labels.dtype}")
     return np.unique(labels, return_inverse=True)[1].reshape(-1)
 
 

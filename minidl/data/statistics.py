@@ -30,7 +30,7 @@ def mean_std(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     count = len(dataset)
     if count == 0:
         raise ValueError("mean_std: the data set has no images")
-    sums: _Sums | None = None
+    sums: _Bytes | _Floats | None = None
     start, rows = 0, LEAST_ROWS
     while start < count:
         images = gather(dataset, range(start, min(count, start + rows))).images
@@ -46,13 +46,7 @@ def mean_std(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     return sums.result()
 
 
-class _Sums:
-    def add(self, rows: np.ndarray) -> None: ...
-
-    def result(self) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-class _Bytes(_Sums):
+class _Bytes:
     """How often each of the 256 values comes in each channel: that holds for any number of them."""
 
     def __init__(self, channels: int) -> None:
@@ -70,7 +64,7 @@ class _Bytes(_Sums):
         return mean, np.sqrt(square / number)
 
 
-class _Floats(_Sums):
+class _Floats:
     """Means and squared deviations of parts, merged after Chan, Golub & LeVeque (1979)."""
 
     def __init__(self) -> None:

@@ -44,7 +44,8 @@ def test_the_folder(monkeypatch, tmp_path, cache):
 
 
 @pytest.mark.parametrize("text, value", [("", 20 * 10**9), ("1000", 1000), ("500 MB", 500 * 10**6),
-                                         ("1.5g", 1_500_000_000), ("2 GiB", 2 << 30), ("3B", 3), ("0", 0)])
+                                         ("1.5g", 1_500_000_000), ("2 GiB", 2 << 30), ("3B", 3),
+                                         ("0", 0)])
 def test_the_limit(monkeypatch, text, value):
     monkeypatch.setenv("MINIDL_CACHE_LIMIT", text)
     assert limit() == value
@@ -172,7 +173,7 @@ def test_no_rows(cache):
 
 def test_a_full_disk_is_seen_before(monkeypatch, cache):
     monkeypatch.setattr(where_things_are.shutil, "disk_usage", Disk(5))
-    with pytest.raises(OSError, match="cache cannot be written: .* are needed") as info:
+    with pytest.raises(OSError, match=r"cache cannot be written: .* are needed") as info:
         made("x", rows(4), most=4)
     assert info.value.errno == errno.ENOSPC and "MINIDL_CACHE" in str(info.value)
     assert names(cache) == []
@@ -196,7 +197,7 @@ def test_a_disk_that_becomes_full(monkeypatch, cache):
 def test_a_folder_that_cannot_be(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(OSError, match="cache cannot be written.*MINIDL_CACHE names another folder"):
+    with pytest.raises(OSError, match=r"cannot be written.*MINIDL_CACHE names another folder"):
         made("x", rows(1))
 
 

@@ -42,7 +42,7 @@ def test_lasting_numbers_are_those_of_all_epochs():
 def test_uniform(name, u):
     """Kolmogorov and Smirnov's test, and neighbours that know nothing of each other."""
     u = u().ravel()
-    assert 0 <= u.min() and u.max() < 1
+    assert u.min() >= 0 and u.max() < 1
     distance = np.abs(np.sort(u) - (np.arange(len(u)) + 0.5) / len(u)).max()
     assert distance * np.sqrt(len(u)) < 1.95        # one in a thousand
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) * np.sqrt(len(u)) < 4

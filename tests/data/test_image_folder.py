@@ -301,7 +301,7 @@ def test_a_class_of_broken_pictures(root):
     with pytest.raises(DataFileError, match=r"no picture of the class 'b'.*b/x\.png"):
         ImageFolder(root, skip_broken=True)
     (root / "a" / "000.png").write_bytes(b"")
-    with pytest.raises(DataFileError, match="2 pictures.*no other"):
+    with pytest.raises(DataFileError, match=r"2 pictures.*no other"):
         ImageFolder(root, skip_broken=True)
 
 
@@ -370,7 +370,7 @@ def test_folders_that_do_not_fit(root, tmp_path):
     with pytest.raises(ValueError, match="in the folders 'a', 'c'"):
         ImageFolder(root)
     write(root / "loose.png", smooth(4, 4))
-    with pytest.raises(ValueError, match=r"a picture in .* itself \(loose\.png\), of which the class"):
+    with pytest.raises(ValueError, match=r"a picture in .* itself \(loose\.png\), of which"):
         ImageFolder(root)
 
 
@@ -390,7 +390,7 @@ def test_parts_of_a_data_set_are_no_classes(root):
     ({"channels": "RGB"}, TypeError, "ImageFolder: channels"),
     ({"cache": "no"}, TypeError, "ImageFolder: cache must be True or False"),
     ({"skip_broken": 2}, TypeError, "ImageFolder: skip_broken must be True or False"),
-    ({"image_size": 3}, TypeError, r"ImageFolder\(\) got an unexpected keyword .*it takes root, size"),
+    ({"image_size": 3}, TypeError, r"ImageFolder\(\) got an unexpected .*it takes root, size"),
     ({"root": 3}, TypeError, "ImageFolder: root must be a str or a path"),
 ])
 def test_arguments(root, options, error, message):

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl.data import ArrayDataset, DataLoader, MNIST, Subset, split
+from minidl.data import MNIST, ArrayDataset, DataLoader, Subset, split
 
 
 def numbered(count, classes=3):
     images = np.broadcast_to(np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1),
                              (count, 2, 3, 1))
-    return ArrayDataset(images, np.arange(count) % classes, classes=[f"c{i}" for i in range(classes)])
+    names = [f"c{i}" for i in range(classes)]
+    return ArrayDataset(images, np.arange(count) % classes, classes=names)
 
 
 class Items:
@@ -175,7 +176,7 @@ def test_a_class_of_one_is_in_the_largest_part():
 
 def test_mnist_is_split_as_it_is_mixed():
     data = MNIST(split="test")
-    train, valid = split(data, (0.9, 0.1), stratify=True)
+    _, valid = split(data, (0.9, 0.1), stratify=True)
     assert len(valid) == 1000
     expected = np.bincount(data.labels) * 0.1
     assert np.abs(np.bincount(valid.labels) - expected).max() < 1
@@ -198,7 +199,8 @@ def test_labels_of_items(dataset):
     ((), ValueError, "add up to 1"), ((1.5, -0.5), ValueError, "from 0 to 1"),
     ((11, -1), ValueError, "fractions must be an int >= 0"),
     ((0.99, 0.01), ValueError, "part 1 would have no items"), ((10, 0), ValueError, "part 1"),
-    (("a", "b"), TypeError, "fractions must be a number"), (0.5, TypeError, "fractions must be a list"),
+    (("a", "b"), TypeError, "fractions must be a number"),
+    (0.5, TypeError, "fractions must be a list"),
     ((float("nan"), 1), ValueError, "fractions"), ((True, False), TypeError, "fractions")])
 def test_fractions_that_do_not_fit(fractions, error, message):
     with pytest.raises(error, match=message):
@@ -213,7 +215,8 @@ def test_other_arguments(options, error):
 
 
 @pytest.mark.parametrize("dataset", [
-    ArrayDataset(np.zeros((4, 2)), np.zeros((4, 2), int)), ArrayDataset(np.zeros((4, 2)), np.zeros(4)),
+    ArrayDataset(np.zeros((4, 2)), np.zeros((4, 2), int)),
+    ArrayDataset(np.zeros((4, 2)), np.zeros(4)),
     ArrayDataset(np.zeros((4, 2))), [np.zeros(2)] * 4])
 def test_labels_that_are_no_classes(dataset):
     with pytest.raises(ValueError, match="split: stratify=True needs"):

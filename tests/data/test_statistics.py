@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl.data import ArrayDataset, MNIST, Subset, mean_std, statistics
+from minidl.data import MNIST, ArrayDataset, Subset, mean_std, statistics
 
 
 def bytes_of(*shape, seed=0):
@@ -19,10 +19,11 @@ def test_any_data_set(monkeypatch, most, dtype, shape):
     scaled = images.astype(np.float64) / (255 if dtype == np.uint8 else 1)
     axes = tuple(range(len(shape) - 1))
     labels = np.arange(len(images))
+    twice = ArrayDataset(np.concatenate([images * 0, images]))
     for data in (ArrayDataset(images, labels), images, list(images),
                  list(zip(images, labels, strict=True)),
                  [{"label": 1, "image": image} for image in images],
-                 Subset(ArrayDataset(np.concatenate([images * 0, images])), np.arange(len(images), 2 * len(images)))):
+                 Subset(twice, len(images) + labels)):
         mean, std = mean_std(data)
         assert mean.dtype == std.dtype == np.float64 and mean.shape == std.shape == shape[-1:]
         np.testing.assert_allclose(mean, scaled.mean(axis=axes), rtol=1e-12)
@@ -31,7 +32,7 @@ def test_any_data_set(monkeypatch, most, dtype, shape):
 
 def test_far_from_zero():
     images = 1e6 + np.random.default_rng(0).standard_normal((500, 3, 3, 2))
-    mean, std = mean_std(images)
+    _, std = mean_std(images)
     np.testing.assert_allclose(std, images.std(axis=(0, 1, 2)), rtol=1e-9)
 
 
@@ -48,7 +49,8 @@ def test_mnist():
 
 @pytest.mark.parametrize("data, error, message", [
     (ArrayDataset(np.zeros((0, 2, 2, 3))), ValueError, "has no images"),
-    (np.zeros(3), ValueError, "last axis of channels"), (3, TypeError, "mean_std: dataset must have"),
+    (np.zeros(3), ValueError, "last axis of channels"),
+    (3, TypeError, "mean_std: dataset must have"),
     ((np.zeros(3), np.zeros(3)), TypeError, "mean_std: dataset")])
 def test_what_has_none(data, error, message):
     with pytest.raises(error, match=message):

@@ -25,9 +25,9 @@ class Transform(hints.Explained):
     both. Without `rng` the generator of `md.manual_seed` is used.
 
     A loader calls `apply_batch(images, labels, draws)` instead, which any class may have: it gets
-    images that it may change, labels (None if items have none) and the random numbers `draws`, whose
-    `draws.uniform(n)` gives (B, n) numbers in [0, 1) that depend on seed, epoch and item alone; and
-    returns (images, labels). A class of this kind may have `takes_labels = True`.
+    images that it may change, labels (None if items have none) and the random numbers `draws`,
+    whose `draws.uniform(n)` gives (B, n) numbers in [0, 1) that depend on seed, epoch and item
+    alone; and returns (images, labels). Mixing labels in, it has `takes_labels = True`.
 
     >>> class Darker(T.Transform):
     ...     def apply_batch(self, images, labels, draws):
@@ -113,7 +113,8 @@ def run(transform: Any, images: np.ndarray, labels: Labels, draws: Draws
     dtype, where = images.dtype, type(transform).__name__
     if isinstance(transform, Transform) and not transform._any_array:
         if images.ndim != 4:
-            raise ValueError(f"{where}: images must have the shape (B, H, W, C), got {images.shape}")
+            raise ValueError(f"{where}: images must have the shape (B, H, W, C), got "
+                             f"{images.shape}")
         if dtype.kind != "f":
             raise TypeError(f"{where}: images must be floats or uint8, not {dtype}")
         if dtype.itemsize < 4:

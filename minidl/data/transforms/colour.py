@@ -50,8 +50,8 @@ class Normalize(Transform):
 def _per_channel(value: Any, name: str) -> np.ndarray:
     array = plain_array(value)
     if array.dtype.kind not in "iuf" or array.ndim > 1 or not np.isfinite(array).all():
-        raise ValueError(checks.message("Normalize", name, "a finite number, or one for each channel",
-                                        value))
+        expected = "a finite number, or one for each channel"
+        raise ValueError(checks.message("Normalize", name, expected, value))
     return array.astype(np.float64)
 
 

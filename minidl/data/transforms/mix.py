@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ... import checks
@@ -56,11 +54,12 @@ class Mixup(_Mix):
     classes: how many classes there are; None: as the loader's data set has them
     p:       the share of images that are mixed
 
-    Takes and returns (images, labels): labels (B,) of integers become distributions (B, classes) in
-    the images' dtype, which `md.cross_entropy` takes; float labels (B, ...) are mixed as they are.
-    Partners are images of the same batch, so here the result depends on which ones are. TypeError
-    without labels, ValueError for labels outside of the classes or where their number is not known.
-    Source: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond empirical risk minimization", ICLR 2018.
+    Takes and returns (images, labels): labels (B,) of integers become distributions (B, classes)
+    in the images' dtype, which `md.cross_entropy` takes; float labels (B, ...) are mixed as they
+    are. Partners are images of the same batch, so here the result depends on which ones are.
+    TypeError without labels, ValueError for labels outside of the classes or where their number is
+    not known. Source: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond empirical risk
+    minimization", ICLR 2018.
 
     >>> images, labels = T.Mixup(0.2, classes=3)(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 2, 0])
     >>> labels.shape, labels.sum(axis=1)

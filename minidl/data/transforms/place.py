@@ -26,8 +26,8 @@ def _check_reflect(where: str, mode: str, most: tuple[int, int], images: np.ndar
     """Mirrored once: what lies further out would be mirrored again, and is a mistake."""
     for name, reach, side in zip(("height", "width"), most, images.shape[1:3], strict=True):
         if mode == "reflect" and reach >= max(side, 1) and reach:
-            raise ValueError(f"{where}: {reach} pixels beyond the edge cannot be mirrored in images "
-                             f'of {name} {side}; take fewer, or mode="constant"')
+            raise ValueError(f"{where}: {reach} pixels beyond the edge cannot be mirrored in "
+                             f'images of {name} {side}; take fewer, or mode="constant"')
 
 
 class RandomCrop(Transform):
@@ -59,8 +59,9 @@ class RandomCrop(Transform):
         _check_reflect("RandomCrop", self.mode, self.padding, images)
         places = height + 2 * down - self.size[0] + 1, width + 2 * right - self.size[1] + 1
         if min(places) < 1:
-            raise ValueError(f"RandomCrop: a part of {self.size[0]} x {self.size[1]} is larger than "
-                             f"images of {height} x {width} with a padding of {down} and {right}")
+            raise ValueError(f"RandomCrop: a part of {self.size[0]} x {self.size[1]} is larger "
+                             f"than images of {height} x {width} with a padding of {down} and "
+                             f"{right}")
         tops, lefts = draws.below(places).T
         return _cropped(images, self.size, np.ascontiguousarray(tops - down),
                         np.ascontiguousarray(lefts - right), None, self.mode, self.value), labels
@@ -104,8 +105,8 @@ class Cutout(Transform):
     value: what it is set to: 0 is the mean after `Normalize`, black before
     p:     the share of images that get one
 
-    Source: DeVries & Taylor, "Improved regularization of convolutional neural networks with Cutout",
-    arXiv:1708.04552, 2017.
+    Source: DeVries & Taylor, "Improved regularization of convolutional neural networks with
+    Cutout", arXiv:1708.04552, 2017.
 
     >>> T.Cutout(8)(np.ones((4, 32, 32, 3), np.float32)).min(axis=(1, 2, 3))
     array([0., 0., 0., 0.], dtype=float32)
@@ -145,10 +146,11 @@ class RandomTranslate(Transform):
     def __init__(self, amount: Any, mode: str = "constant", value: float = 0.0) -> None:
         pair = amount if isinstance(amount, (tuple, list)) else (amount, amount)
         if len(pair) != 2:
-            raise ValueError(checks.message("RandomTranslate", "amount", "a number or a pair", amount))
+            raise ValueError(checks.message("RandomTranslate", "amount", "a number or a pair",
+                                            amount))
         self.amount = tuple([
-            checks.real(x, "RandomTranslate", "amount", 0, below=1) if isinstance(x, float)
-            else checks.whole(x, "RandomTranslate", "amount", 0, checks.MOST_OF_PAIR) for x in pair])
+            checks.real(x, "RandomTranslate", "amount", 0, below=1) if isinstance(x, float) else
+            checks.whole(x, "RandomTranslate", "amount", 0, checks.MOST_OF_PAIR) for x in pair])
         self.mode = checks.choice(mode, "RandomTranslate", "mode", MODES)
         self.value = checks.real(value, "RandomTranslate", "value", finite=True)
 

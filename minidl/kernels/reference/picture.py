@@ -1,7 +1,7 @@
 """Pictures (N, H, W, C) moved, mirrored and turned, each by its own numbers.
 
-What lies outside of a picture is said by `mode`: "constant" (a value), "reflect" (mirrored, the edge
-itself once) or "edge" (the nearest pixel).
+What lies outside of a picture is said by `mode`: "constant" (a value), "reflect" (mirrored, the
+edge itself once) or "edge" (the nearest pixel).
 """
 
 import numpy as np

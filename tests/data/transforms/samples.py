@@ -23,7 +23,8 @@ def applied(transform, images, labels=None, **options):
 def epoch_of(transform, images, batch_size, skip=0, epoch=0, shuffle=True, prefetch=0):
     """What a loader gives in an epoch, by item, from batch `skip` on."""
     count = len(images)
-    data = ArrayDataset(images, np.arange(count), np.arange(count), classes=[str(i) for i in range(count)])
+    places = np.arange(count)
+    data = ArrayDataset(images, places, places, classes=[str(i) for i in places])
     loader = DataLoader(data, batch_size, shuffle=shuffle, transform=transform, seed=5,
                         prefetch=prefetch)
     loader.load_state_dict({"seed": 5, "epoch": epoch, "position": skip})

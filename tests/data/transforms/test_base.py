@@ -212,7 +212,8 @@ def test_a_class_of_ones_own():
 
 
 @pytest.mark.parametrize("result, error, message", [
-    (lambda images, labels: images, TypeError, r"apply_batch of Wrong must return \(images, labels\)"),
+    (lambda images, labels: images, TypeError,
+     r"apply_batch of Wrong must return \(images, labels\)"),
     (lambda images, labels: (images[:1], labels), ValueError, "as many images")])
 def test_a_class_that_returns_something_else(result, error, message):
     class Wrong:

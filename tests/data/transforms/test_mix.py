@@ -86,14 +86,14 @@ def test_of_one_image_the_partner_is_itself():
 @pytest.mark.parametrize("labels", [np.random.default_rng(0).random((COUNT, 4)).astype(np.float32),
                                     np.arange(COUNT, dtype=np.float32)])
 def test_float_labels_are_mixed_as_they_are(labels):
-    images, mixed = applied(T.Mixup(1.0), IMAGES, labels)
+    _, mixed = applied(T.Mixup(1.0), IMAGES, labels)
     _, shares = applied(T.Mixup(1.0), IMAGES, LABELS, classes=COUNT)
     np.testing.assert_allclose(mixed, shares @ labels, rtol=1e-5)
 
 
 def test_a_loader_knows_the_classes_and_the_loss_takes_the_labels():
     data = ArrayDataset(IMAGES, LABELS % 3, classes="abc")
-    images, labels = next(iter(DataLoader(data, 16, transform=T.CutMix(), seed=0)))
+    _, labels = next(iter(DataLoader(data, 16, transform=T.CutMix(), seed=0)))
     assert labels.shape == (16, 3) and labels.dtype == np.float32
     assert md.cross_entropy(md.rand(16, 3), labels).item() > 0
 

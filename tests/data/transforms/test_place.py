@@ -96,7 +96,8 @@ def test_center_crop(size):
 
 # Turning
 
-@pytest.mark.parametrize("degrees, turns", [(0, 0), (90, 1), (180, 2), (-90, 3), (270, 3), (360, 0)])
+@pytest.mark.parametrize("degrees, turns", [(0, 0), (90, 1), (180, 2), (-90, 3), (270, 3),
+                                            (360, 0)])
 def test_right_angles(degrees, turns):
     square = images_of(5, 8, 8, 2)
     found, _ = applied(T.RandomRotation((degrees, degrees)), square)
@@ -145,7 +146,8 @@ def test_the_angle_counts_counter_clockwise():
     (lambda: T.RandomCrop(0), ValueError, "RandomCrop: size must be an int or a pair of ints >= 1"),
     (lambda: T.RandomCrop("a"), TypeError, "RandomCrop: size"),
     (lambda: T.RandomCrop(3, -1), ValueError, "RandomCrop: padding"),
-    (lambda: T.RandomCrop(3, mode="wrap"), ValueError, 'mode must be "reflect", "constant" or "edge"'),
+    (lambda: T.RandomCrop(3, mode="wrap"), ValueError,
+     'mode must be "reflect", "constant" or "edge"'),
     (lambda: T.RandomCrop(3, value="a"), TypeError, "RandomCrop: value"),
     (lambda: T.RandomCrop(3, pad=2), TypeError, "unexpected keyword argument 'pad'"),
     (lambda: T.RandomFlip(1.5), ValueError, "RandomFlip: p must be a number from 0 to 1"),
