@@ -118,13 +118,14 @@ def load(name: str, key: str) -> tuple[np.ndarray, dict[str, Any]] | None:
     """The array of an entry, read-only and mapped into memory, and what is said about it; None
     where there is no such entry. It counts as used."""
     path = _path(name, key)
-    about = _about(path)
-    if about is None:
-        return None
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):       # none, or not as it was written
-        return None
+    with _explained(path):
+        about = _about(path)
+        if about is None:
+            return None
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (FileNotFoundError, ValueError, EOFError):       # none, or not as it was written
+            return None
     if array.dtype != np.uint8 or list(array.shape) != about.get("shape"):
         return None
     with contextlib.suppress(OSError):      # another user's
@@ -187,7 +188,7 @@ def _explained(path: str) -> Iterator[None]:
             raise
         hint = ("data.cache.clear() removes what is in it, the environment variable MINIDL_CACHE "
                 "names another folder, cache=False does without")
-        raise OSError(error.errno, f"the cache cannot be written: {error.strerror} ({hint})",
+        raise OSError(error.errno, f"the cache cannot be used: {error.strerror} ({hint})",
                       named or path) from None
 
 

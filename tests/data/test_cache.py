@@ -173,7 +173,7 @@ def test_no_rows(cache):
 
 def test_a_full_disk_is_seen_before(monkeypatch, cache):
     monkeypatch.setattr(where_things_are.shutil, "disk_usage", Disk(5))
-    with pytest.raises(OSError, match=r"cache cannot be written: .* are needed") as info:
+    with pytest.raises(OSError, match=r"cache cannot be used: .* are needed") as info:
         made("x", rows(4), most=4)
     assert info.value.errno == errno.ENOSPC and "MINIDL_CACHE" in str(info.value)
     assert names(cache) == []
@@ -189,7 +189,7 @@ def test_a_disk_that_becomes_full(monkeypatch, cache):
         return handle, path
 
     monkeypatch.setattr(atomic, "_create", full)
-    with pytest.raises(OSError, match=r"cache cannot be written.*cache\.clear\(\).*cache=False"):
+    with pytest.raises(OSError, match=r"cache cannot be used.*cache\.clear\(\).*cache=False"):
         made("x", rows(10_000))
     assert names(cache) == [] and load("x", key("x")) is None
 
@@ -197,8 +197,10 @@ def test_a_disk_that_becomes_full(monkeypatch, cache):
 def test_a_folder_that_cannot_be(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(OSError, match=r"cannot be written.*MINIDL_CACHE names another folder"):
+    with pytest.raises(OSError, match=r"cannot be used.*MINIDL_CACHE names another folder"):
         made("x", rows(1))
+    with pytest.raises(OSError, match=r"cannot be used.*MINIDL_CACHE names another folder"):
+        load("x", key("x"))
 
 
 def test_an_entry_that_lacks_one_of_its_files():
