@@ -27,6 +27,6 @@ def outside(got: np.ndarray, want: np.ndarray, tolerance: Any) -> np.ndarray:
 
 def report(name: str, got: np.ndarray, want: np.ndarray, bad: np.ndarray) -> Fault:
     """A fault of the kind "difference" that shows the first of the wrong values."""
-    at = tuple(int(i[0]) for i in np.nonzero(bad))
+    at = tuple(map(int, np.argwhere(bad)[0]))
     return Fault("difference", f"{name}: {int(bad.sum())} of {bad.size} values; at {at} "
                                f"{got[at]!r}, right {want[at]!r}; shape {got.shape}")

@@ -2,7 +2,7 @@
 
 The walk calls the `backward` of each node once, in the reverse of the order in which nodes were
 made, which is a topological order because inputs are older than what is computed from them. What
-it sums belongs to the walk, not to the nodes, so that threads can walk over one graph at a time.
+it sums belongs to the walk, not to the nodes, so that threads can walk over one graph at once.
 
 Where one pass over memory has done the work of several operations (see `lazy`), their gradients
 are one call too, `chain_backward`; but only if each tensor between them has one consumer, so that
@@ -30,7 +30,7 @@ _age = attrgetter("_order")
 _storing = lock()     # held for the moment in which `.grad` is exchanged
 
 USED = ("backward: the graph behind this tensor has been used by an earlier backward, which frees "
-        "it; pass retain_graph=True there to use it twice")
+        "it, also if it fails; pass retain_graph=True there to use it twice")
 
 
 def reachable(outputs: Sequence[Tensor]) -> Uses:
@@ -61,7 +61,7 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
           wanted: Iterable[Tensor] | None = None
           ) -> tuple[dict[Tensor, np.ndarray], list[tuple[Tensor, np.ndarray]]]:
     """Propagate gradients from outputs through the nodes behind them; return those of leaves, and
-    of the wanted other tensors, which are those whose gradient is retained if it is None.
+    of the other tensors in `wanted`; without `wanted`, of those that `retain_grad` was called on.
 
     A node's gradients are complete when it is its turn, since all that use it are younger. What it
     has kept is freed as soon as its backward has run.
@@ -158,7 +158,7 @@ def _complete(node: Function, grads: list[Any]) -> list[Any]:
             if g is None:
                 shape, dtype = node._outputs[slot]
                 grads[slot] = np.zeros(shape, dtype)
-            elif type(g) is tuple or not node.takes_lazy_grads:
+            elif type(g) is tuple or not node._takes_lazy_grads:
                 grads[slot] = _total(g)
     return grads
 
@@ -179,8 +179,8 @@ def _read_only(given: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> tuple[Any, ...]:
-    """What a user's backward has returned, as arrays that fit its inputs; of leaves as copies,
-    since it may keep what it returns."""
+    """What a user's backward has returned, as arrays that fit its inputs: copies, since it may keep
+    what it returns, and write to it the next time."""
     if not isinstance(results, tuple):
         several = isinstance(results, list) and len(inputs) > 1
         results = tuple(results) if several else (results,)
@@ -199,7 +199,7 @@ def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> t
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{type(node).__name__}.backward must return numbers, got "
                             f"{array.dtype} for input {k}")
-        arrays.append(np.array(array, t._dtype, order="C", copy=True if t._node is None else None))
+        arrays.append(np.array(array, t._dtype, order="C"))
     return tuple(arrays)
 
 
@@ -261,7 +261,7 @@ def _store(found: Iterable[tuple[Tensor, np.ndarray]]) -> None:
     for t, g in more:
         while True:
             before = t._grad
-            total = g if before is None else np.add(before, g)
+            total = g if before is None else np.asarray(np.add(before, g))
             with _storing:      # where another thread has added one meanwhile, add to the new sum
                 if t._grad is before:
                     t._grad = total
@@ -270,8 +270,9 @@ def _store(found: Iterable[tuple[Tensor, np.ndarray]]) -> None:
 
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
     """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
-    leaves, retained = _walk([output], [_start_grad(output, grad, "backward")], retain_graph)
-    _store([*retained, *leaves.items()])
+    checks.flag(retain_graph, "backward", "retain_graph")
+    leaves, others = _walk([output], [_start_grad(output, grad, "backward")], retain_graph)
+    _store([*others, *leaves.items()])
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
@@ -290,6 +291,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     >>> md.grad((x * x).sum(), x)
     array([2., 4.], dtype=float32)
     """
+    checks.flag(retain_graph, "grad", "retain_graph")
     one = isinstance(inputs, Tensor)
     ins, outs = _tensors(inputs, "inputs"), _tensors(outputs, "outputs")
     if grad_outputs is None:
@@ -297,7 +299,8 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     elif isinstance(outputs, Tensor) and not isinstance(grad_outputs, list | tuple):
         starts = [grad_outputs]
     else:
-        starts = checks.members(grad_outputs, "grad", "grad_outputs", "a list of gradients")
+        starts = list(checks.members(grad_outputs, "grad", "grad_outputs",
+                                     "a list of gradients"))
     if len(starts) != len(outs):
         raise ValueError(f"grad: {len(outs)} outputs but {len(starts)} grad_outputs")
     for t in ins:
@@ -306,17 +309,23 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     begin = [_start_grad(t, g, "grad") for t, g in zip(outs, starts, strict=True)]
     leaves, captured = _walk(outs, begin, retain_graph, ins)
     found = {**leaves, **dict(captured)}
-    results = [found[t] if t in found else np.zeros(t.shape, t.dtype) for t in ins]
+    results: list[np.ndarray] = []
+    given: set[int] = set()
+    for t in ins:
+        g = found[t] if t in found else np.zeros(t.shape, t.dtype)
+        results.append(g.copy() if id(t) in given else g)
+        given.add(id(t))
     return results[0] if one else tuple(results)
 
 
 def _tensors(given: Any, name: str) -> Sequence[Tensor]:
     """A tensor, or a sequence of them, as a list."""
-    members = [given] if isinstance(given, Tensor) else checks.members(
-        given, "grad", name, "a tensor or a list of tensors")
-    for t in members:
+    members = []
+    for t in [given] if isinstance(given, Tensor) else checks.members(
+            given, "grad", name, "a tensor or a list of tensors"):
         if not isinstance(t, Tensor):
             raise TypeError(f"grad: {name} must be tensors, got {type(t).__name__}")
+        members.append(t)
     return members
 
 
@@ -332,6 +341,9 @@ def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
         return np.ones(output.shape, output.dtype)
     values = grad.data if isinstance(grad, Tensor) else grad
     # Backwards only read it; but a leaf keeps it, and keeps nothing that others hold.
+    if np.asarray(values).dtype.kind not in "fiub":
+        raise TypeError(f"{where}: the gradient must be real numbers, got "
+                        f"{np.asarray(values).dtype}")
     try:
         start = np.array(values, output.dtype, copy=True if output._node is None else None)
     except (TypeError, ValueError) as error:

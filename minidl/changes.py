@@ -5,7 +5,8 @@ Whoever writes into the array of a leaf or a buffer (an optimizer's step, `load_
 `writes` first. Graph and writes share one clock, so that an operation costs nothing: when a
 backward walk begins, one comparison tells whether anything was written after its oldest node was
 made. Only then is it found out whether memory that a node has kept was written to. A new array in
-place of the old one (`.data = `, `astype`) is no such write: the old one is still what it was.
+place of the old one (`.data = `, `astype`) is no such write: the old one is still what it was. Nor
+is a training batch that moves running statistics, which happens at every step.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from .storage import Storage
 if TYPE_CHECKING:
     from .graph import Function
     from .tensor import Tensor
+
+# What holds no array, or is looked into.
+SEEN_INTO = (dict, list, tuple, functools.partial, Storage, Lazy, int, float, complex, str, bytes,
+             type, type(None), slice, np.generic, np.dtype)
 
 tick = itertools.count(1).__next__      # the clock: nodes and writes are ordered by it
 _last = 0                               # when the last write was
@@ -67,7 +72,7 @@ def _record_of(x: Tensor) -> Written:
 
 
 def _record(array: np.ndarray) -> Written:
-    """The record of an array's memory, kept until the memory is given back."""
+    """The record of an array's memory, kept as long as the array that owns it."""
     bounds = byte_bounds(array)
     found = _written.get(bounds)
     if found is None or found.owner() is None:
@@ -96,7 +101,7 @@ def check(nodes: list[Function]) -> None:
         if node._order > _last:
             return
         later = [record for record in recent if record.last[0] > node._order]
-        for array in _arrays(_kept(node), set()):
+        for array in _arrays(_kept(node), {}):
             start, end = byte_bounds(array)
             for record in later:
                 first, after = record.bounds
@@ -109,18 +114,26 @@ def check(nodes: list[Function]) -> None:
 
 
 def _kept(node: Function) -> dict[str, Any]:
-    """What an operation has kept for its backward; a user's may have slots for it."""
+    """What an operation has kept for its backward. A user's may have slots for it, and may keep its
+    inputs in objects and functions, into which nobody can look: then they count as kept."""
     kept = dict(node.__dict__)
+    if node.trusted:
+        return kept
     for cls in type(node).__mro__:
         if cls.__module__ != "minidl.graph":
             slots = cls.__dict__.get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else slots:
                 kept[name] = getattr(node, name, None)
+    seen: dict[int, Any] = {}
+    for _ in _arrays(kept, seen):
+        pass
+    if not all(isinstance(value, SEEN_INTO) for value in seen.values()):
+        kept["inputs of the operation"] = node._inputs
     return kept
 
 
-def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:
-    """The arrays in what a node has kept."""
+def _arrays(value: Any, seen: dict[int, Any]) -> Iterator[np.ndarray]:
+    """The arrays in what a node has kept; `seen` gathers, by id, what else there is."""
     if isinstance(value, np.ndarray):
         if value.size:
             yield value
@@ -138,6 +151,6 @@ def _arrays(value: Any, seen: set[int]) -> Iterator[np.ndarray]:
         inside = (value.run, value.source, value.epilogue)
     if id(value) in seen:
         return
-    seen.add(id(value))
+    seen[id(value)] = value
     for item in inside:
         yield from _arrays(item, seen)

@@ -4,7 +4,7 @@ Every check takes (value, where, name, and what else it asks), `where` being the
 that the user has called and `name` the argument, and returns the value as plain Python has it.
 
 The policy, here and wherever minidl checks something itself: a wrong type is a TypeError, a wrong
-value a ValueError. A bool is no number, NaN is none that an argument may be, and a flag is True or
+value a ValueError. A bool is no number, NaN is not accepted as one, and a flag is True or
 False (0 and 1 stand for them), so that anything else is a wrong type. NumPy's scalars are welcome
 wherever a number or a size is. The message reads
 
@@ -22,7 +22,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -235,10 +235,11 @@ def function(value: Any, where: str, name: str, expected: str) -> Any:
     return value
 
 
-def members(values: Iterable[Any], where: str, name: str, expected: str) -> list[Any]:
-    """What an iterable gives, as a list; `expected` describes it."""
+def members(values: Iterable[Any], where: str, name: str, expected: str) -> Iterator[Any]:
+    """What an iterable gives; `expected` describes it. One after another, so that who finds the
+    first row of an array where a tensor should be does not make the other millions."""
     try:
-        return list(values)
+        return iter(values)
     except TypeError:
         raise TypeError(message(where, name, expected, values)) from None
 

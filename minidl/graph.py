@@ -50,21 +50,21 @@ class Function:
     _order: int                                 # by the clock of `changes`
     _inputs: tuple[Tensor | None, ...] | None   # that need a gradient; None: freed by a backward
     _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
-    # The nodes whose work this one's pass has done as well, the first of them a Lazy's producer.
+    # The nodes whose values this node's pass computes too, oldest first; the oldest made the Lazy.
     _chain: tuple[Function, ...]
 
     trusted = False                 # keeps the promise not to write, and to return what it says
     returns_view = False            # the output shares memory with an input
-    read_later: tuple[int, ...] = ()    # the inputs that a Lazy result will be computed from
-    takes_lazy_grads = False        # backward reads a gradient that is still to be computed
-    begins_chain = False            # it can compute the gradients of a chain
-    statistics: tuple[np.ndarray, np.ndarray] | None = None     # of its output, if it has them
+    _read_later: tuple[int, ...] = ()   # the inputs that a Lazy result will be computed from
+    _takes_lazy_grads = False       # backward reads a gradient that is still to be computed
+    _begins_chain = False           # a chain may begin with it: it has `epilogue_backward`
+    _statistics: tuple[np.ndarray, np.ndarray] | None = None     # of its output, if it has them
 
     _shares = True                  # users may hold, and write to, what its outputs are in
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     # Called in place of forward where one input is a Lazy; returns None if it must be computed.
-    extend: Callable[..., Any] | None = None
+    _extend: Callable[..., Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -97,7 +97,7 @@ class Function:
                 array: Any = x._array
                 if array is None:
                     array = x._lazy
-                    if array is None or lazy is not None or cls.extend is None:
+                    if array is None or lazy is not None or cls._extend is None:
                         array = x._values()
                     else:
                         lazy = x
@@ -111,14 +111,16 @@ class Function:
             kept.append(None)
             needs.append(False)
         node.needs_grad = tuple(needs)
+        if not cls.trusted:
+            arrays = [_read_only(a) if isinstance(a, np.ndarray) else a for a in arrays]
         result = None
         if lazy is not None:
-            result = node.extend(*arrays, **options)    # type: ignore[misc]
+            result = node._extend(*arrays, **options)    # type: ignore[misc]
             if result is None:
                 arrays = [lazy._values() if type(a) is Lazy else a for a in arrays]
             else:
                 before = lazy._node
-                if before is not None and (before._chain or before.begins_chain):
+                if before is not None and (before._chain or before._begins_chain):
                     node._chain = (*before._chain, before)
         if result is None:
             result = node.forward(*arrays, **options)
@@ -149,6 +151,13 @@ class Function:
         return made
 
 
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view for a user's forward, which cannot write to what others read."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:
     """A tensor around what forward returned."""
     t = _new(Tensor)
@@ -163,7 +172,7 @@ def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:
         t._array, t._shape, t._dtype = result, result.shape, result.dtype
     elif type(result) is Lazy:
         t._array, t._lazy, t._shape, t._dtype = None, result, result.shape, result.dtype
-        for k in node.read_later:
+        for k in node._read_later:
             x = inputs[k]
             if not isinstance(x, Tensor) or x._access == OPEN:
                 t._values()
@@ -182,6 +191,11 @@ def _shared(result: np.ndarray, node: Function, inputs: tuple[Any, ...]) -> tupl
     function of theirs has returned and may keep. Nobody writes to it through the tensor."""
     if node.trusted and all(isinstance(x, Tensor) and x._access == RESULT for x in inputs):
         return result, RESULT
+    if not node.trusted:
+        if result.dtype.kind not in "fiub" or result.dtype == np.longdouble:
+            raise TypeError(f"{type(node).__name__}.forward must return numbers (float, integer or "
+                            f"bool), got {result.dtype}")
+        result = np.require(result, result.dtype.newbyteorder("="), ("C", "A"))
     view = result.view()
     view.flags.writeable = False
     return view, OPEN

@@ -37,8 +37,11 @@ TENSOR = {
     "expand_as": "md.broadcast_to(x, other.shape)", "repeat": "md.concatenate or broadcast_to",
     "chunk": "split", "unbind": "tuple(x)", "amax": "max", "amin": "min", "tolist":
     "x.data.tolist()", "clone": "md.tensor(x), or x * 1 within the graph", "copy": "md.tensor(x)",
-    "new_zeros": "md.zeros", "zero_": "x.data[...] = 0", "fill_": "x.data[...] = value",
-    "copy_": "x.data[...] = values", "add_": "x.data += y", "mul_": "x.data *= y",
+    "new_zeros": "md.zeros", "zero_": "md.zeros_like(x), or x.data[...] = 0 of a leaf",
+    "fill_": "md.full_like(x, value), or x.data[...] = value of a leaf",
+    "copy_": "x.data[...] = values, of a leaf", "add_": "x = x + y, or x.data += y of a leaf",
+    "mul_": "x = x * y, or x.data *= y of a leaf", "relu_": "md.relu", "clamp_": "clip",
+    "sub_": "x = x - y, or x.data -= y of a leaf", "masked_fill_": "md.where",
     "detach_": "detach", "requires_grad_": "x.requires_grad = True", "is_leaf":
     "x.requires_grad, True of leaves and results alike", "grad_fn": "x.requires_grad",
     "eq": "x == y", "ne": "x != y", "lt": "x < y", "gt": "x > y", "le": "x <= y", "ge": "x >= y",

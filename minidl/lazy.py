@@ -2,7 +2,7 @@
 
 `relu(bn(x) + shortcut)` is three operations and one pass over memory. `batch_norm` does not return
 an array but a `Lazy`: how to compute it, given an `Epilogue`. `+` and `relu` are post-operations:
-each returns the same Lazy with a larger epilogue. Whoever needs the values calls `compute`.
+each returns another Lazy, with a larger epilogue. Whoever needs the values calls `compute`.
 
 What a Lazy reads nobody can write to: results are read-only, and where an input is a user's own
 array, `Function.apply` computes at once. Backward, the walk calls one `chain_backward` for all
@@ -32,11 +32,11 @@ NOTHING = Epilogue()
 class Lazy:
     """An array that is computed on first use by `run(epilogue)`.
 
-    `source` is what a kernel takes that computes the values itself while it reads them (None where
-    no kernel can), `pools` says whether `run` can pool.
+    `source` is what kernels take that compute the values themselves while they read: (x, factors)
+    of a normalization, None if no kernel can. `pools` says whether `run` can pool.
     """
 
-    __slots__ = ("__weakref__", "_made", "dtype", "epilogue", "pools", "run", "shape", "source")
+    __slots__ = ("_made", "dtype", "epilogue", "pools", "run", "shape", "source")
 
     def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
                  dtype: np.dtype, source: Any = None, pools: bool = False,
@@ -55,8 +55,8 @@ class Lazy:
 
     def then(self, residual: np.ndarray | None = None, relu: bool = False, pool: bool = False
              ) -> Lazy | None:
-        """This result with one more post-operation, or None where one pass cannot do it: then, and
-        where the values have been computed already, the array is there for everyone."""
+        """This result with one more post-operation; None if one pass cannot do it, or if the array
+        exists already: the caller then takes the array."""
         done = self.epilogue
         if done.pool or (pool and not (self.pools and done.residual is None)) or (
                 self._made is not None and self._made() is not None):

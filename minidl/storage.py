@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 
 # Who can write to a tensor's memory.
-RESULT = 0      # nobody: an operation made it
+RESULT = 0      # nobody: one of minidl's operations made it, in memory of its own
 FRESH = 1       # nobody yet: a leaf whose array no user has asked for
 LENT = 2        # as FRESH, and a Lazy will read it
 OPEN = 3        # a user, through this tensor or in another way
+
+
+def writable(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy if it is read-only, as those of results are."""
+    return array if array.flags.writeable else array.copy()
 
 
 class Storage:
@@ -55,7 +60,8 @@ class Storage:
         dtype."""
         if self._access != OPEN:
             self._open()
-        return self._taken()
+        array = self._taken()
+        return array.view() if self._access == RESULT else array    # nobody can make it writable
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -63,7 +69,7 @@ class Storage:
         if value.shape != self._shape or value.dtype != self._dtype:
             raise ValueError(f"data: the tensor is {self._dtype} {self._shape}, "
                              f"the new value {value.dtype} {value.shape}")
-        self._replace(np.require(value, requirements=("C", "A")))
+        self._replace(writable(np.require(value, requirements=("C", "A"))))
 
     def _replace(self, array: np.ndarray) -> None:
         """Another array in place of this one."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import checks, hints
 from .arrays import plain_array
-from .storage import OPEN, Storage
+from .storage import OPEN, RESULT, Storage, writable
 
 if TYPE_CHECKING:
     from .graph import Function
@@ -77,7 +77,8 @@ class Tensor(Storage, Methods):
     # ------------------------------------------------------------------------------- the array
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array, shared with the tensor."""
+        """The values as a NumPy array, shared with the tensor, as `x.data`: read-only unless the
+        tensor is a leaf."""
         return self.data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -120,6 +121,8 @@ class Tensor(Storage, Methods):
     def __index__(self) -> int:
         if self.size != 1:
             raise TypeError(f"only a tensor with one element is an index, got shape {self.shape}")
+        if self.dtype.kind == "b":      # of which item() makes a bool, Python's 0 or 1
+            raise TypeError("a bool tensor is no index")
         return operator.index(self.item())  # type: ignore[arg-type]
 
     def __len__(self) -> int:
@@ -161,6 +164,8 @@ class Tensor(Storage, Methods):
         if value and self.dtype not in (np.float32, np.float64):
             raise TypeError(f"requires_grad: only float32 and float64 tensors can have "
                             f"gradients, this one is {self.dtype}")
+        if value and self._node is None and self._access == RESULT:     # made under no_grad
+            self._replace(writable(self.data))
         self._requires_grad = value
 
     @property
@@ -171,7 +176,7 @@ class Tensor(Storage, Methods):
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
-            value = value.data if isinstance(value, Tensor) else np.asarray(value)
+            value = writable(value.data) if isinstance(value, Tensor) else np.asarray(value)
             if value.shape != self.shape or value.dtype != self.dtype:
                 raise ValueError(f"grad: the tensor is {self.dtype} {self.shape}, "
                                  f"the gradient {value.dtype} {value.shape}")
@@ -189,8 +194,8 @@ class Tensor(Storage, Methods):
             retained.setdefault(self._node, {})[self._slot] = weakref.ref(self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("a tensor is not assigned by index: write to its .data array, "
-                        "or use where()")
+        raise TypeError("a tensor is not assigned by index: use where(), or write to "
+                        "the .data array of a leaf")
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,

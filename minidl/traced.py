@@ -42,7 +42,7 @@ class Value:
     @property
     def array(self) -> np.ndarray | None:
         """The values of a parameter or constant; None of inputs and results."""
-        return self._held._values() if isinstance(self._held, Tensor) else self._held
+        return self._held.data if isinstance(self._held, Tensor) else self._held
 
     def __repr__(self) -> str:
         return f"{self.name}: {type_of(self)}"

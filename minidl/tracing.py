@@ -19,7 +19,7 @@ from .arrays import plain_array
 from .grad_mode import no_grad
 from .graph import Function
 from .mode import evaluation
-from .ops.operands import SMALL
+from .ops.common import SMALL
 from .tensor import Tensor
 from .traced import Call, Graph, Node, Value
 from .tracers import following

@@ -310,3 +310,18 @@ def test_a_retained_tensor_may_go():
     del a
     y.backward()
     assert x.grad.tolist() == [2, 0]
+
+
+def test_gradients_of_a_scalar_stay_arrays():
+    p = md.tensor(1.0, requires_grad=True)
+    for _ in range(3):
+        (p * 2).backward()
+    assert isinstance(p.grad, np.ndarray)
+    assert p.grad == 6
+
+
+def test_an_input_that_is_asked_for_twice_has_two_arrays():
+    x = md.tensor([1.0, 2.0], requires_grad=True)
+    one, other = md.grad((x * x).sum(), [x, x])
+    np.testing.assert_array_equal(one, other)
+    assert not np.shares_memory(one, other)

@@ -324,11 +324,11 @@ GIVEN = {
         w, PROBABILITIES, weight=a)),
     "targets": (uniform(4, 4), lambda w, a: md.mse_loss(w, a)),
     "targets of l1": (uniform(4, 4), lambda w, a: md.l1_loss(w, a)),
-    "answers": (uniform(4, 4), lambda w, a: md.binary_cross_entropy_with_logits(w, a)),
+    "answers": (PROBABILITIES, lambda w, a: md.binary_cross_entropy_with_logits(w, a)),
     "weights of answers": (uniform(4), lambda w, a: md.binary_cross_entropy_with_logits(
         w, np.ones((4, 4), np.float32), weight=a)),
     "pos_weight": (uniform(4), lambda w, a: md.binary_cross_entropy_with_logits(
-        w, uniform(4, 4, seed=5), pos_weight=a)),
+        w, PROBABILITIES, pos_weight=a)),
     "bounds": (uniform(4), lambda w, a: md.clip(w, a)),
     "mask of a norm": (MASK, lambda w, a: md.batch_norm(w, None, None, training=True, mask=a)),
     "places": (PLACES, lambda w, a: md.split(w, a)[0]),

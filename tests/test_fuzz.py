@@ -1,15 +1,21 @@
 """The fuzzers find faults that are planted, and what they once found stays mended."""
 
+import importlib
+
+import numpy as np
 import pytest
 
 import minidl as md
-from fuzz import calls, corpus, files, kernels, networks, state
+from fuzz import calls, compare, corpus, files, kernels, networks, state
 from fuzz.call_cases import CALLS
 from fuzz.draw import Draw
 from fuzz.kernel_cases import MAKERS
+from fuzz.kernel_rules import Rule
 from fuzz.process import Worker
 from fuzz.session import Session
 from fuzz.shrink import smaller
+from fuzz.values import values_of
+from fuzz.watch import Fault
 from minidl import nn, optim
 from minidl.kernels import FAMILIES
 
@@ -96,6 +102,42 @@ def test_every_kernel_and_every_operation_has_cases():
     called = {name.partition(".")[2] for name in CALLS if name.startswith(("nn.", "optim."))}
     assert layers - called == {"Layer", "Lambda", "SiLU", "Sigmoid", "Tanh", "Identity"}
     assert set(optim.__all__) - called == {"Optimizer", "Schedule", "SequenceLR"}
+
+
+def test_a_wrong_number_without_axes_is_reported():
+    got = np.array(1.0)
+    fault = compare.report("y", got, got + 1, np.array(True))
+    assert fault.kind == "difference" and "1 of 1 values; at ()" in fault.text
+
+
+@pytest.mark.parametrize("name, option", [("layer_norm", {}), ("group_norm", {"groups": 1})])
+def test_nan_is_right_beside_an_infinite_value_and_nowhere_else(name, option):
+    """Where that makes a root mean square infinite: in its example."""
+    args = {"x": {"array": [8, 2] if name == "layer_norm" else [8, 2, 1], "dtype": "float32",
+                  "values": "special", "seed": 1}, "gamma": None, "beta": None, "eps": 0.001,
+            "centre": False, **option}
+    rule = Rule(name, getattr(importlib.import_module(f"minidl.kernels.reference.{name}"), name),
+                {"args": args})
+    x, y = values_of(args)["x"], rule.reference()[0][0]
+    lost = ~np.isfinite(x).reshape(8, -1).all(axis=1)
+    assert 0 < lost.sum() < 8 and not np.isnan(y[~lost]).any()
+    wrong = np.where(lost.reshape(8, *(1,) * (x.ndim - 1)), np.float32(np.nan), y)
+    rule.check(wrong, y)
+    with pytest.raises(Fault, match="difference"):
+        rule.check(np.full_like(y, np.nan), y)
+
+
+def test_roundings_of_equal_terms_may_all_go_one_way():
+    args = {"x": {"array": [1, 400, 1], "dtype": "float32", "values": "equal"}}
+    twin = importlib.import_module("minidl.kernels.reference.reduce").sum
+    right, eps = np.full((1, 1), 40, np.float32), np.float32(2**-23)
+    off = right * (1 + 100 * eps)
+    Rule("sum", twin, {"args": args}).check(off, right)
+    args["x"]["values"] = "positive"
+    x = values_of(args)["x"]
+    right = twin(x)
+    with pytest.raises(Fault, match="difference"):
+        Rule("sum", twin, {"args": args}).check(right * (1 + 100 * eps), right)
 
 
 def test_smaller_cases_differ_in_one_thing():

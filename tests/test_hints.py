@@ -85,6 +85,17 @@ test_calls_of_classes = errors_of([
 ])
 
 
+@pytest.mark.parametrize("kind", [
+    value for module in (nn, optim) for name in module.__all__
+    if inspect.isclass(value := getattr(module, name)) and not issubclass(value, Exception)],
+    ids=lambda kind: kind.__name__)
+def test_a_call_without_arguments_names_the_class(kind):
+    try:
+        kind()
+    except TypeError as error:
+        assert kind.__name__ in str(error)
+
+
 def test_errors_from_within_stay_as_they_are():
     error = TypeError("of what the function did")
 

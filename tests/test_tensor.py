@@ -108,6 +108,7 @@ test_errors = errors_of([
     (lambda: iter(md.tensor(1.0)), TypeError, "iteration over a 0-d tensor"),
     (lambda: operator.index(T), TypeError, "only a tensor with one element is an index", "(1, 2)"),
     (lambda: operator.index(md.tensor(1.0)), TypeError, "float"),
+    (lambda: [10, 20][md.tensor(True)], TypeError, "a bool tensor is no index"),
     (lambda: f"{T:.2f}", TypeError, "format: '.2f' needs a tensor with one element", "(1, 2)"),
     (lambda: round(T, 2), ValueError, "one element", "(1, 2)"),
     (lambda: T < None, TypeError, "less", "NoneType"),
@@ -252,7 +253,7 @@ def test_detach():
     y = t * 2
     d = y.detach()
     assert not d.requires_grad
-    assert d.data is y.data
+    assert np.shares_memory(d.data, y.data)
     (d * t).sum().backward()
     assert t.grad.tolist() == [2, 4]
     d.requires_grad = True

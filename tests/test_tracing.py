@@ -551,3 +551,12 @@ def test_wrong_calls():
         md.trace(3)
     with refuses(TypeError, "trace: training must be True or False"):
         md.trace(md.exp, images(2), training="yes")
+
+
+def test_arrays_of_parameters_are_leaves_that_a_user_holds():
+    w = md.tensor(uniform(4, 2), requires_grad=True)
+    array = md.trace(lambda: w * 2).parameters["parameter"].array
+    with md.no_grad():
+        y = md.batch_norm(w, None, None, training=True)
+    array[...] = 100
+    np.testing.assert_allclose(y.data.mean(0), 0, atol=1e-6)

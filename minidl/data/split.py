@@ -119,7 +119,8 @@ def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: boo
 
 def _sizes(fractions: Any, count: int) -> list[int]:
     """The number of items of each part."""
-    given = checks.members(fractions, "split", "fractions", "a list of fractions or of counts")
+    given = list(checks.members(fractions, "split", "fractions",
+                                "a list of fractions or of counts"))
     expected = f"fractions that add up to 1, or counts that add up to {count}"
     if given and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in given):
         sizes = [checks.whole(f, "split", "fractions", 0) for f in given]

@@ -95,8 +95,7 @@ def backend() -> str:
     return _backend
 
 
-@contextlib.contextmanager
-def use_backend(name: str) -> Iterator[None]:
+def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
     """Run with the native kernels ("native") or with their NumPy twins ("numpy").
 
     For tests, teaching and the benchmark against NumPy. It holds for the whole process, until
@@ -106,9 +105,14 @@ def use_backend(name: str) -> Iterator[None]:
     ...     md.relu(md.tensor([-1., 2.]))
     tensor([0., 2.])
     """
+    checks.choice(name, "use_backend", "name", ("native", "numpy"))
+    return _using(name)
+
+
+@contextlib.contextmanager
+def _using(name: str) -> Iterator[None]:
     global _backend
     packages = {"native": "minidl_ext", "numpy": f"{__name__}.reference"}
-    checks.choice(name, "use_backend", "name", ("native", "numpy"))
     before = _backend
     _bind(packages[name])
     _backend = name

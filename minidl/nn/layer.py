@@ -16,11 +16,12 @@ import numpy as np
 from .. import checks, hints
 from ..changes import writes
 from ..mode import mode
+from ..storage import writable
 from ..tracers import tracers
 from .hooks import Hook, HookHandle, after_hooks
 from .parameter import Parameter
 from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, told_apart
-from .state import fitting
+from .state import apart_from, fitting
 
 if TYPE_CHECKING:
     from .methods import Methods  # which that module puts on the class
@@ -83,6 +84,8 @@ class Layer(hints.Explained, Methods):
         if (type(held) not in PLAIN and type(held) is not type(value)
                 and not isinstance(value, (Parameter, Layer))):
             refuse_over(f"{type(self).__name__}.{name}", held, value, Layer)
+        if type(value) is np.ndarray:       # a buffer, which training or a loaded state may change
+            value = writable(value)
         _set(self, name, value)
 
     @cached_property
@@ -301,7 +304,7 @@ class Layer(hints.Explained, Methods):
         that match are loaded) and those of another shape or kind of dtype. Values are converted
         to the layer's dtype. A layer that stands in several places may be named by any of them.
         """
-        given = fitting(self, state, strict)
+        given = apart_from(self, fitting(self, state, strict))
         for name, value in self._walk():
             if name not in given:
                 continue

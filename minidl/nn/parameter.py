@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from ..storage import writable
 from ..tensor import Tensor
 
 
 class Parameter(Tensor):
     """A tensor that a layer learns: a leaf that requires a gradient.
 
-    Like a tensor it has no other attributes than its own, so that a misspelt one is an error; a
-    subclass may have more.
+    It wraps the array that it is given, or shares that of a tensor; of a result, whose array is
+    read-only, it has a copy. Like a tensor it has no other attributes than its own, so that a
+    misspelt one is an error; a subclass may have more.
 
     >>> nn.Parameter([1., 2.])
     Parameter([1., 2.])
@@ -31,6 +33,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
+        if isinstance(data, Tensor):
+            self._array = writable(self._values())      # a result's is not
 
     def __reduce__(self) -> tuple[Any, ...]:
         rebuild, (*given, attributes) = super().__reduce__()

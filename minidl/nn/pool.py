@@ -34,6 +34,9 @@ class MaxPool(_Pool):
     (8, 14, 14, 32)
     """
 
+    def __init__(self, window: Any, stride: Any = None, padding: Any = 0) -> None:
+        super().__init__(window, stride, padding)
+
     def forward(self, x: Any) -> Tensor:
         return ops.max_pool(x, self.window, self.stride, self.padding)
 
@@ -46,6 +49,9 @@ class AvgPool(_Pool):
     >>> nn.AvgPool(3, stride=2, padding=1)(md.zeros((8, 28, 28, 32))).shape
     (8, 14, 14, 32)
     """
+
+    def __init__(self, window: Any, stride: Any = None, padding: Any = 0) -> None:
+        super().__init__(window, stride, padding)
 
     def forward(self, x: Any) -> Tensor:
         return ops.avg_pool(x, self.window, self.stride, self.padding)

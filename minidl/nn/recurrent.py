@@ -185,6 +185,12 @@ class GRU(_Recurrent):
     ((8, 10, 10), (2, 8, 5))
     """
 
+    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
+                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
+                 max_steps: int = 128) -> None:
+        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
+                         max_steps)
+
     def cell(self, in_features: int, bias: bool) -> Cell:
         return GRUCell(in_features, self.hidden, bias, self.norm, self.max_steps)
 
@@ -212,6 +218,12 @@ class LSTM(_Recurrent):
     """
 
     parts = ("h", "c")
+
+    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
+                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
+                 max_steps: int = 128) -> None:
+        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
+                         max_steps)
 
     def cell(self, in_features: int, bias: bool) -> Cell:
         return LSTMCell(in_features, self.hidden, bias, self.norm, self.max_steps)

@@ -85,3 +85,17 @@ def _by_first_names(layer: Layer, given: dict[str, Any], own: dict[str, Any]) ->
                 if begun else None
         found.setdefault(name if known is None or known not in own else known, value)
     return found
+
+
+def apart_from(layer: Layer, given: dict[str, Any]) -> dict[str, Any]:
+    """Given values, copied where they are arrays of the layer itself, which loading writes to."""
+    own = {id(_owner(v._values() if isinstance(v, Tensor) else v)) for _, v in layer._walk()}
+    return {name: np.array(v) if isinstance(v, np.ndarray) and id(_owner(v)) in own else v
+            for name, v in given.items()}
+
+
+def _owner(array: np.ndarray) -> np.ndarray:
+    """The array whose memory this one is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

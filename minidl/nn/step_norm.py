@@ -73,6 +73,12 @@ class StepNorm(Tracking):
             raise ValueError(f"StepNorm expected (N, {self.features}), got {x.shape}")
         training = self.training and not self.frozen and not self.stats_frozen
         row = min(checks.whole(step, "StepNorm", "step", 0), self.max_steps - 1)
+        try:
+            return self._normalized(x, row, training)
+        except (TypeError, ValueError) as error:    # batch_norm's, of a name that nobody has called
+            raise checks.renamed(error, "StepNorm") from None
+
+    def _normalized(self, x: Tensor, row: int, training: bool) -> Tensor:
         instead = self._instead()
         if isinstance(instead, list):
             return instead[row].normalize(self, x)

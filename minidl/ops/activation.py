@@ -41,13 +41,13 @@ class Sigmoid(Operation):
 class ReLU(PostOperation):
     """y = max(x, 0);  dx = dy where y > 0, else 0."""
 
-    y: Any
+    y: Any      # the output: an array, or the Lazy that gives it
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.y = kernels.relu(x)
         return self.y
 
-    def extend(self, x: Lazy) -> Lazy | None:
+    def _extend(self, x: Lazy) -> Lazy | None:
         self.y = self.lazy = x.then(relu=True)
         return self.lazy
 

@@ -70,12 +70,13 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
         beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
         _check(x, gamma, beta, running_mean, running_var, training, eps, momentum,
                2 if mask is None else 0)
+        checks.flag(unbiased, "batch_norm", "unbiased")
         if training:
             _check_running(running)
     if mask is not None or (training and ghost_batch is not None and ghost_batch < len(x)):
         return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
-    # Unless another array has been assigned to x.data.
-    summed = x._node.statistics if x._node is not None and x._access == RESULT else None
+    # What the convolution has summed; not if another array was assigned to x.data.
+    summed = x._node._statistics if x._node is not None and x._access == RESULT else None
     if not training:        # given statistics are inputs: a trace names them
         given = (x, gamma, beta, running_mean, running_var)
         return (BatchNorm.apply(*given, eps=eps, training=False) if summed is None else
@@ -95,6 +96,8 @@ def _check_running(running: RunningStats) -> None:
         raise TypeError(f"batch_norm: num_batches must be a NumPy array () of an integer, which "
                         f"training updates in place, got {type(count).__name__} of "
                         f"{getattr(count, 'dtype', 'no dtype')} {getattr(count, 'shape', '')}")
+    if count is not None and not count.flags.writeable:
+        raise ValueError("batch_norm: num_batches is read-only, but training updates it in place")
     if running.momentum is None and running.num_batches is None:
         raise ValueError("batch_norm: momentum=None, the average of all batches, needs num_batches")
     if running.renorm is not None:
@@ -112,7 +115,9 @@ def _fits(x: Tensor, gamma: Any, beta: Any, running: RunningStats, training: Any
     shape, dtype, mean, var = x._shape, x._dtype, running.mean, running.var
     channels, batches = shape[-1:], running.num_batches
     return (len(shape) > 1 and channels != (0,) and running.renorm is None
-            and type(running.eps) is float and running.eps >= 0 and type(running.momentum) is float
+            and type(running.eps) is float and 0 <= running.eps < math.inf
+            and type(running.momentum) is float and 0 <= running.momentum <= 1
+            and (running.unbiased is True or running.unbiased is False)
             and (gamma is None or (isinstance(gamma, Tensor) and gamma._shape == channels
                                    and gamma._dtype is dtype))
             and (beta is None or (isinstance(beta, Tensor) and beta._shape == channels
@@ -121,6 +126,7 @@ def _fits(x: Tensor, gamma: Any, beta: Any, running: RunningStats, training: Any
             and mean.dtype.char in "fd" and var.dtype.char in "fd"
             and (training is False or (
                 training is True and mean.flags.carray and var.flags.carray
+                and mean.dtype.isnative and var.dtype.isnative
                 and math.prod(shape) >= 2 * channels[0]
                 and (batches is None or (type(batches) is np.ndarray and batches.ndim == 0
                                          and batches.dtype == np.int64 and batches.flags.carray)))))
@@ -158,10 +164,9 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
             raise _wrong_length(name, stat, x)
         if training and not stat.flags.writeable:
             raise ValueError(f"batch_norm: {name} is read-only, but training updates it in place")
-    if type(eps) is not float or not eps >= 0:
-        checks.not_negative(eps, "batch_norm", "eps")
-    if momentum is not None and type(momentum) is not float:
-        checks.real(momentum, "batch_norm", "momentum")
+    checks.not_negative(eps, "batch_norm", "eps")
+    if momentum is not None:
+        checks.fraction(momentum, "batch_norm", "momentum")
     values = x.size // shape[-1] if shape[-1] else 0
     if training and values < least:
         raise ValueError(

@@ -11,6 +11,9 @@ import numpy as np
 
 from ..arrays import array_like, plain_array
 from ..tensor import Tensor
+from ..tracers import copied, tracers
+
+SMALL = 1 << 16     # bytes of an array operand, up to which it is copied
 
 
 def warn(message: str) -> None:
@@ -37,8 +40,19 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
             raise TypeError(f"{where}: complex numbers are not supported, got {array.dtype}")
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{where}: {name} must be numbers, got {array.dtype}")
-        return Tensor(array)
+        return constant(array, x)
     raise TypeError(f"{where}: {name} must be a tensor or an array, got {type(x).__name__}")
+
+
+def constant(array: np.ndarray, given: Any) -> Tensor:
+    """An array that a user has given as a tensor: a copy if it is small, since a backward may need
+    it again, and the user, or a layer whose buffer it is, may go on to change it."""
+    if array is not given or array.nbytes > SMALL:
+        return Tensor(array)
+    t = Tensor(array.copy())
+    if tracers:
+        copied(t, array)
+    return t
 
 
 def outside(numbers: np.ndarray, count: int) -> np.ndarray:

@@ -24,15 +24,15 @@ class Conv(Producer):
 
     dx is the transposed convolution of dy with w; dw correlates x with dy; db = sum(dy).
     1x1 and depthwise convolutions read through a normalization that is still to be computed, in
-    both directions (`extend`, `chain_backward`).
+    both directions (`_extend`, `chain_backward`).
     """
 
-    takes_lazy_grads = True
+    _takes_lazy_grads = True
     x: np.ndarray | None = None
     algorithm: str                  # "direct", "winograd" or "depthwise"
     geometry: tuple[Any, ...]       # what its kernels take
     through: Lazy | None = None     # the normalization that it has read through
-    reader: tuple[str, tuple[Any, ...]]     # the kernels that do so, and what they take
+    reader: tuple[str, tuple[Any, ...]]     # the family of kernels that do so, and their geometry
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
                 stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
@@ -47,7 +47,7 @@ class Conv(Producer):
             weight.shape[3])
         return Lazy(partial(self._run, x, weight, bias, constant=True), shape, x.dtype)
 
-    def extend(self, x: Lazy, weight: np.ndarray, bias: np.ndarray | None,
+    def _extend(self, x: Lazy, weight: np.ndarray, bias: np.ndarray | None,
                stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
                groups: int) -> Any:
         if bias is not None or x.source is None or x.epilogue.residual is not None:
@@ -55,6 +55,7 @@ class Conv(Producer):
         family = reading_family(x.shape, x.dtype, weight.shape, stride, padding, groups)
         if family is None or x.epilogue.pool:
             return None
+        # Also for the kernels that compute one gradient alone.
         self._choose(x, weight, stride, padding, dilation, groups)
         self.through = x
         self.reader = family, self.geometry if family == "depthwise" else ()
@@ -65,7 +66,7 @@ class Conv(Producer):
                                                relu=x.epilogue.relu, stats=stats)
         if stats:
             y, mean, var = y
-            self.statistics = mean, var
+            self._statistics = mean, var
         return y
 
     def _choose(self, x: np.ndarray | Lazy, weight: np.ndarray, stride: tuple[int, int],

@@ -13,7 +13,7 @@ from .. import checks
 from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor
-from .operands import check_broadcast, operands
+from .operands import check_broadcast, operands, overflow
 from .operation import NoGradient, Operation
 
 
@@ -60,7 +60,7 @@ def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
     >>> md.compare(np.less, md.tensor([1., 2.]), 1.5)
     tensor([ True, False], dtype=bool)
     """
-    return Compare.apply(*_operands(relation.__name__, a, b), relation=relation)
+    return _binary(Compare, relation.__name__, a, b, relation=relation)
 
 
 def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
@@ -81,7 +81,7 @@ def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
                             f"comparisons make booleans: (x > 0) & (x < 1)")
     if operation.nin == 1:
         return Bitwise.apply(as_tensor(a, name), operation=operation)
-    return Bitwise.apply(*_operands(name, a, b), operation=operation)
+    return _binary(Bitwise, name, a, b, operation=operation)
 
 
 def floor_divide(a: Any, b: Any) -> Tensor:
@@ -92,14 +92,17 @@ def floor_divide(a: Any, b: Any) -> Tensor:
     >>> md.floor_divide(md.tensor([7., -7.]), 2)
     tensor([ 3., -4.])
     """
-    return FloorDivide.apply(*_operands("floor_divide", a, b))
+    return _binary(FloorDivide, "floor_divide", a, b)
 
 
-def _operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
-    """Two operands that broadcast, ready for apply."""
-    a, b = operands(where, a, b)
-    check_broadcast(where, a, b)
-    return a, b
+def _binary(function: type[Operation], where: str, a: Any, b: Any, **options: Any) -> Tensor:
+    """Apply a function of two operands that broadcast."""
+    try:
+        a, b = operands(where, a, b)
+        check_broadcast(where, a, b)
+        return function.apply(a, b, **options)
+    except OverflowError as error:
+        raise overflow(where, error) from None
 
 
 @for_newcomers

@@ -19,34 +19,34 @@ from ..graph import Function
 from ..lazy import Lazy
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor
-from .operands import Binary, check_broadcast, operands
+from .operands import Binary, check_broadcast, operands, overflow
 from .operation import Operation, PostOperation
 
 
 def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
     """Apply a function of two operands, at least one of them a tensor afterwards."""
     name = function.__name__.lower()
-    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
-        a, b = operands(name, a, b)
-        if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-            a = as_tensor(a, name)
-    check_broadcast(name, a, b)
     try:
+        if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+            a, b = operands(name, a, b)
+            if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+                a = as_tensor(a, name)
+        check_broadcast(name, a, b)
         return function.apply(a, b)
-    except OverflowError as error:      # NumPy's: a number that the other's dtype does not hold
-        raise OverflowError(f"{name}: {error}") from None
+    except OverflowError as error:
+        raise overflow(name, error) from None
 
 
 class Add(Binary, PostOperation):
     """y = a + b;  da = dy, db = dy."""
 
-    read_later = (0, 1)
+    _read_later = (0, 1)
 
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes(a, b)
         return kernels.add(a, b)
 
-    def extend(self, a: Any, b: Any) -> Lazy | None:
+    def _extend(self, a: Any, b: Any) -> Lazy | None:
         lazy, other = (a, b) if isinstance(a, Lazy) else (b, a)
         if isinstance(other, np.ndarray):
             self.shape_a = self.shape_b = lazy.shape

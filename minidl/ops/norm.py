@@ -28,7 +28,8 @@ def normalized(x: np.ndarray, factors: np.ndarray, epilogue: Epilogue) -> np.nda
 
 def input_grad(dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
                centre: np.ndarray | None, epilogue: Epilogue = NOTHING) -> np.ndarray:
-    """dx from the gradient of y, after its ReLU; `centre` is of the statistics' gradient."""
+    """dx from the gradient of y, after its ReLU; `centre` is of the statistics'
+    gradient, `epilogue` always NOTHING: a gradient has no post-operations."""
     return kernels.batch_norm_input_grad(dy, x, factors, relu, centre=centre)
 
 
@@ -43,8 +44,8 @@ class BatchNorm(Producer):
     A `correction` (r, d), constant in the backward, makes it gamma (xhat r + d) + beta (Ioffe
     2017): a normalization with gamma r and gamma d + beta, and dgamma = sum(dy (xhat r + d)).
 
-    Where the convolution before it has summed the statistics (`summed`), that can also read the
-    gradient through this normalization: dx is a Lazy then.
+    Where the convolution before it has summed the statistics (`summed`), that convolution can also
+    read the gradient through this normalization: so dx is a Lazy.
     """
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,

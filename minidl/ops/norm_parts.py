@@ -133,6 +133,7 @@ def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, ru
             f"batch_norm: {what} of x {x.shape} leaves 1 value a channel; in training at least "
             f"2 are needed for a variance: use {use}, or normalize with running "
             f"statistics, as after eval()")
+    running.check_limits([part for part in parts if part.count])
     for part in parts:
         if part.count:
             part.correction = running.correction(part.mean, part.var)

@@ -80,7 +80,7 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
     for out in options.get("out", ()):
         if isinstance(out, Tensor):
             raise TypeError(f"np.{ufunc.__name__}: out is a tensor, which is not written to: give "
-                            f"its .data array")
+                            f"an array (of a leaf its .data)")
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
     return _of_values(name, getattr(ufunc, method), inputs, options)
 

@@ -10,17 +10,13 @@ import numpy as np
 
 from ..arrays import plain_array
 from ..tensor import Tensor
-from ..tracers import copied, tracers
 from .common import as_tensor
 from .operation import Operation
 from .reduce import sum_to
 
-SMALL = 1 << 16     # bytes of an array operand, up to which it is copied
-
 
 def operand(x: Any, other: Any, where: str) -> Any:
-    """A tensor or a Python number, ready for apply. Small arrays are copied: the backward needs
-    them again."""
+    """A tensor or a Python number, ready for apply."""
     if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
     if type(x) in (list, tuple):
@@ -33,13 +29,7 @@ def operand(x: Any, other: Any, where: str) -> Any:
         return float(x)
     if isinstance(x, complex):
         raise TypeError(f"{where}: complex numbers are not supported")
-    t = as_tensor(x, where, "operand")
-    array = t._values()
-    if array is x and array.nbytes <= SMALL:    # a buffer, say, that its layer goes on to change
-        t = Tensor(array.copy())
-        if tracers:
-            copied(t, array)
-    return t
+    return as_tensor(x, where, "operand")
 
 
 def operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
@@ -65,6 +55,12 @@ def check_broadcast(where: str, a: Any, b: Any) -> None:
             np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
             raise ValueError(f"{where}: shapes {a.shape} and {b.shape} do not broadcast") from None
+
+
+def overflow(where: str, error: OverflowError) -> OverflowError:
+    """NumPy's error of a number that the dtype of the other operand does not hold, with the name
+    of the function that the user has called."""
+    return OverflowError(f"{where}: {error}")
 
 
 class Binary(Operation):

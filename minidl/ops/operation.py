@@ -20,10 +20,10 @@ class Operation(Function):
 
 
 class Producer(Operation):
-    """An operation whose result is a Lazy, of its first input."""
+    """An operation whose result may be a Lazy that reads its first input later."""
 
-    begins_chain = True
-    read_later = (0,)
+    _begins_chain = True
+    _read_later = (0,)
 
     def epilogue_backward(self, dy: Any, also: np.ndarray | None, epilogue: Epilogue
                           ) -> tuple[Any, ...]:
@@ -33,7 +33,7 @@ class Producer(Operation):
 
 
 class PostOperation(Operation):
-    """An operation that extends the epilogue of a Lazy: `extend` sets and returns `self.lazy`."""
+    """An operation that extends the epilogue of a Lazy: `_extend` sets and returns `self.lazy`."""
 
     lazy: Lazy | None = None
 

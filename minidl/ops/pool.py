@@ -31,9 +31,10 @@ class MaxPool(PostOperation):
         y, self.argmax = kernels.max_pool(x, **geometry)
         return y
 
-    def extend(self, x: Lazy, **geometry: Any) -> Lazy | None:
+    def _extend(self, x: Lazy, **geometry: Any) -> Lazy | None:
         if geometry == SIDE_BY_SIDE:
-            self.x, self.lazy = x, x.then(pool=True)
+            self.lazy = x.then(pool=True)
+            self.x = x if self.lazy is not None else None
         return self.lazy
 
     def backward(self, dy: np.ndarray) -> np.ndarray:

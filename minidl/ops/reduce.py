@@ -261,7 +261,7 @@ def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, k
     t = as_tensor(x, where)
     axes = checks.axes(axis, where, "axis", t.ndim)
     checks.flag(keepdims, where, "keepdims")
-    checks.real(ddof, where, "ddof")
+    ddof = checks.real(ddof, where, "ddof")
     return function.apply(t, axes=axes, ddof=ddof, keepdims=keepdims)
 
 

@@ -15,6 +15,8 @@ from .math import abs as absolute
 from .operation import Copy, Operation
 from .reduce import reduced, sum_to
 
+ROUNDING = 1e-5     # by which the sum of shares of targets may lie beyond 1
+
 
 class Huber(Operation):
     """y = d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2);  dd = d limited to
@@ -114,7 +116,8 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
 
     `x` are logits, `target` probabilities (0 or 1 as a rule), of one shape. `weight` multiplies
     the losses, `pos_weight` the term of target; both broadcast to x. `reduction`: "mean" over all
-    values, "sum" or "none".
+    values, "sum" or "none". ValueError for shapes that do not fit, and for a target that is not
+    from 0 to 1, unless its weight is 0.
 
     >>> md.binary_cross_entropy_with_logits(md.tensor([0., 100.]), md.tensor([1., 1.]),
     ...                                     reduction="none").data.round(4)
@@ -125,10 +128,26 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
     if not target.requires_grad:
         target = Copy.apply(target, dtype=x.dtype)
     factor = None if pos_weight is None else _broadcasts(pos_weight, x, where, "pos_weight")
+    weights = None if weight is None else _broadcasts(weight, x, where, "weight")
+    _check_shares(target, weights, where)
     losses = BinaryCrossEntropy.apply(x, target, factor)
-    if weight is not None:
-        losses = MultiplyOrZero.apply(losses, _broadcasts(weight, x, where, "weight"))
+    if weights is not None:
+        losses = MultiplyOrZero.apply(losses, weights)
     return reduced(losses, reduction, where)
+
+
+def _check_shares(target: Tensor, weights: Tensor | None, where: str) -> None:
+    """ValueError for a target that is no probability, where it counts."""
+    t = target._values()
+    if t.min(initial=0) >= -ROUNDING and t.max(initial=0) <= 1 + ROUNDING:
+        return
+    wrong = ~((t >= -ROUNDING) & (t <= 1 + ROUNDING))
+    if weights is not None:
+        wrong &= weights._values() != 0
+    if wrong.any():
+        at = tuple(np.argwhere(wrong)[0].tolist())
+        raise ValueError(f"{where}: target must be probabilities from 0 to 1, but at {at} it is "
+                         f"{t[at]}; where a position does not count, give it the weight 0")
 
 
 def _pair(x: Any, target: Any, where: str) -> tuple[Tensor, Tensor]:

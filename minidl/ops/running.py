@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def check_limits(limits: Any) -> None:
 
 
 class RunningStats:
-    """The running statistics of a channel each, and how a training batch moves them.
+    """The running mean and variance of each channel, and how a training batch moves them.
 
     Of each batch that is seen, `correction` comes before `update`. Attributes as the arguments of
     `batch_norm`; mean and var may be None.
@@ -49,6 +49,13 @@ class RunningStats:
                  renorm: Limits | None, eps: float) -> None:
         self.mean, self.var, self.num_batches = mean, var, num_batches
         self.momentum, self.unbiased, self.renorm, self.eps = momentum, unbiased, renorm, eps
+
+    def check_limits(self, batches: Sized) -> None:
+        """Raise what is wrong with the limits of so many batches before the first of them moves the
+        statistics."""
+        if callable(self.renorm) and self.num_batches is not None:
+            for k in range(len(batches)):
+                check_limits(self.renorm(int(self.num_batches) + k))
 
     def correction(self, mean: np.ndarray, var: np.ndarray) -> Correction | None:
         """r = clip(sigma / sigma_run, 1 / r_max, r_max), d = clip((mean - mean_run) / sigma_run,

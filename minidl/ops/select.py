@@ -9,7 +9,7 @@ import numpy as np
 from .. import checks
 from ..tensor import Tensor
 from .common import as_tensor
-from .operands import Binary, check_broadcast, operand, operands
+from .operands import Binary, check_broadcast, operand, operands, overflow
 from .operation import Operation
 from .reduce import sum_to
 
@@ -67,7 +67,13 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     tensor([0., 2.])
     """
     mask = as_tensor(condition, "where", "condition")
-    a, b = operands("where", a, b)
+    try:
+        return _where(mask, *operands("where", a, b))
+    except OverflowError as error:
+        raise overflow("where", error) from None
+
+
+def _where(mask: Tensor, a: Any, b: Any) -> Tensor:
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = as_tensor(a, "where")
     shape_a, shape_b = (v.shape if isinstance(v, Tensor) else () for v in (a, b))
@@ -94,16 +100,16 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     if (a_min is not None and min is not None) or (a_max is not None and max is not None):
         raise ValueError("clip: a bound is given twice, as a_min or a_max and as min or max")
     x = as_tensor(x, "clip")
-    low, high = (None if v is None else operand(v, x, "clip")
-                 for v in (min if a_min is None else a_min, max if a_max is None else a_max))
-    if low is None and high is None:
-        raise ValueError("clip: give at least one of a_min and a_max")
-    check_broadcast("clip", x, low)
-    check_broadcast("clip", x, high)
     try:
+        low, high = (None if v is None else operand(v, x, "clip")
+                     for v in (min if a_min is None else a_min, max if a_max is None else a_max))
+        if low is None and high is None:
+            raise ValueError("clip: give at least one of a_min and a_max")
+        check_broadcast("clip", x, low)
+        check_broadcast("clip", x, high)
         return Clip.apply(x, low, high)
-    except OverflowError as error:      # NumPy's: a bound that x's dtype does not hold
-        raise OverflowError(f"clip: {error}") from None
+    except OverflowError as error:
+        raise overflow("clip", error) from None
 
 
 def astype(x: Any, dtype: Any) -> Tensor:

@@ -20,7 +20,7 @@ from .common import as_tensor
 from .operation import NoGradient, Operation
 from .reduce import sum_to
 
-MOST_EMPTY_PARTS = 65536        # into which `split` cuts an axis of size 0
+MOST_EMPTY_PARTS = 65536        # that `split` makes and `concatenate` takes
 
 
 class Reshape(Operation):
@@ -239,6 +239,10 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
 
 def _listed(tensors: Any, where: str) -> list[Tensor]:
     """The tensors of a list, or of a tensor's first axis."""
+    if (isinstance(tensors, Tensor | np.ndarray) and tensors.size == 0
+            and tensors.shape[0] > MOST_EMPTY_PARTS):
+        raise ValueError(f"{where}: an array of shape {tensors.shape} is no list of tensors: its "
+                         f"rows are empty")
     return [as_tensor(t, where, "tensors")
             for t in checks.members(tensors, where, "tensors", "a list of tensors")]
 

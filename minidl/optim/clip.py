@@ -10,7 +10,7 @@ import numpy as np
 from .. import checks, kernels
 from ..nn.layer import Layer
 from ..tensor import Tensor
-from .optimizer import _gradient
+from .optimizer import _gradient, members_of
 
 
 def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, eps: float = 1e-6,
@@ -38,10 +38,7 @@ def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, e
     if isinstance(params, Layer):
         params = params.parameters()
     unique = {}         # a parameter given twice is one
-    for p in [params] if isinstance(params, Tensor) else checks.members(
-            params, "clip_grad_norm", "params", "a layer or a list of tensors"):
-        if not isinstance(p, Tensor):
-            raise TypeError(f"clip_grad_norm: params must be tensors, got {type(p).__name__}")
+    for p in members_of(params, "clip_grad_norm"):
         if p._grad is not None:
             unique[id(p)] = p
     ready = list(unique.values())

@@ -15,8 +15,6 @@ from ..nn.layer import Layer
 from ..nn.state import StateError
 from ..tensor import Tensor
 
-MEMBERS = "a list of parameters, or of groups"
-
 
 @hints.with_names(hints.OF_OPTIMIZERS)
 class Optimizer(hints.Explained):
@@ -43,8 +41,8 @@ class Optimizer(hints.Explained):
         if isinstance(params, Layer):
             raise TypeError(f"{where}: params must be parameters, got a layer: give it "
                             f"layer.parameters()")
-        listed = [params] if isinstance(params, Tensor | dict) else checks.members(
-            params, where, "params", MEMBERS)
+        listed = members_of(params, where, (Tensor, dict),
+                            "a list of parameters, or of groups")
         if not listed:
             raise ValueError(f"{where}: params is empty")
         if not isinstance(listed[0], dict):
@@ -59,15 +57,14 @@ class Optimizer(hints.Explained):
             if unknown:
                 raise ValueError(f"{where}: unknown option {sorted(unknown)[0]!r} in a group; "
                                  f"options are {', '.join(defaults)}")
-            members = given["params"]
-            members = [members] if isinstance(members, Tensor) else checks.members(
-                members, where, "params", MEMBERS)
+            members = members_of(given["params"], where)
             for p in members:
-                if not isinstance(p, Tensor):
-                    raise TypeError(f"{where}: params must be tensors, got {type(p).__name__}")
                 if p._node is not None:
                     raise ValueError(f"{where}: a parameter must be a leaf, not the result of an "
                                      f"operation")
+                if p._requires_grad and not p.data.flags.writeable:
+                    raise ValueError(f"{where}: the array of a parameter of shape {p.shape} is "
+                                     f"read-only; nn.Parameter(p) is a copy that learns")
                 if id(p) in seen:
                     raise ValueError(f"{where}: the same parameter is given twice")
                 seen.add(id(p))
@@ -123,7 +120,7 @@ class Optimizer(hints.Explained):
             self._checked = options
         learning = [[p for p in group["params"] if p._grad is not None] for group in self.groups]
         for p in itertools.chain(*learning):
-            if not p._values().flags.writeable:
+            if not p.data.flags.writeable:
                 raise ValueError(f"{type(self).__name__}: the array of a parameter of shape "
                                  f"{p.shape} is read-only")
         for group, ready in zip(self.groups, learning, strict=True):
@@ -232,16 +229,34 @@ class Optimizer(hints.Explained):
             raise StateError(f"{what} must be an array of numbers, got {given.dtype}")
         if given.shape != p.shape:
             raise StateError(f"{what} must have shape {p.shape}, got {given.shape}")
-        if np.isnan(given).any():
+        with np.errstate(over="ignore"):
+            array = np.array(given, dtype=p.dtype)
+        if np.isnan(array).any():
             raise StateError(f"{what} holds NaN")
-        if name in self.not_negative_names and (given < 0).any():
-            raise StateError(f"{what} holds negative numbers, and is a sum of squares")
-        return np.array(given, dtype=p.dtype)
+        if name in self.not_negative_names:     # infinite ones stop a parameter, and harm nothing
+            if (array < 0).any():
+                raise StateError(f"{what} holds negative numbers, and is a sum of squares")
+        elif np.isinf(array).any():
+            raise StateError(f"{what} holds infinite numbers, which would make the parameter "
+                             f"infinite")
+        return array
 
     def __repr__(self) -> str:
         first = ", ".join(f"{k}={v!r}" for k, v in self.groups[0].items() if k != "params")
         count = sum(len(g["params"]) for g in self.groups)
         return f"{type(self).__name__}({count} parameters in {len(self.groups)} group(s), {first})"
+
+
+def members_of(params: Any, where: str, kinds: tuple[type, ...] = (Tensor,),
+               expected: str = "a list of tensors") -> list[Any]:
+    """Parameters (or other kinds, groups of them), given as a list or as a single one."""
+    members = []
+    for p in [params] if isinstance(params, kinds) else checks.members(
+            params, where, "params", expected):
+        if not isinstance(p, kinds):
+            raise TypeError(f"{where}: params must be tensors, got {type(p).__name__}")
+        members.append(p)
+    return members
 
 
 def _gradient(p: Tensor) -> np.ndarray:

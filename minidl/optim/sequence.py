@@ -34,13 +34,13 @@ class SequenceLR(Schedule):
     checks = {"milestones": checks.each(at_least_one)}
 
     def __init__(self, schedules: Iterable[Schedule], milestones: Sequence[int]) -> None:
-        self.schedules = checks.members(schedules, "SequenceLR", "schedules",
-                                        "a list of schedules")
-        if not self.schedules:
-            raise ValueError("SequenceLR: schedules is empty")
-        for schedule in self.schedules:
+        self.schedules = [
             checks.instance(schedule, "SequenceLR", "schedules", Schedule,
                             "schedules whose step() takes no arguments")
+            for schedule in checks.members(schedules, "SequenceLR", "schedules",
+                                           "a list of schedules")]
+        if not self.schedules:
+            raise ValueError("SequenceLR: schedules is empty")
         optimizer = self.schedules[0].optimizer
         if any(schedule.optimizer is not optimizer for schedule in self.schedules):
             raise ValueError("SequenceLR: schedules must be of one optimizer")

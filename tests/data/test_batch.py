@@ -192,9 +192,9 @@ def test_batches_share_no_memory(way, prefetch):
     np.testing.assert_array_equal(np.concatenate([b.numpy() for b in batches]), images)
 
 
-@pytest.mark.parametrize("make", [lambda x: x * 2, lambda x: (x * 2)[:], lambda x: md.exp(x).data,
-                                  lambda x: x, lambda x: x[:]],
-                         ids=["new", "view of a new one", "of an operation", "input", "its view"])
+@pytest.mark.parametrize("make", [lambda x: x * 2, lambda x: (x * 2)[:], lambda x: x,
+                                  lambda x: x[:]],
+                         ids=["new", "view of a new one", "input", "its view"])
 def test_what_nobody_else_holds_is_not_copied(make):
     places = []
 
@@ -205,6 +205,11 @@ def test_what_nobody_else_holds_is_not_copied(make):
 
     batch = first(ArrayDataset(np.ones((2, 3), np.float32)), transform=transform)
     assert batch.numpy().__array_interface__["data"][0] == places[0]
+
+
+def test_batches_of_results_can_be_written_to():
+    batch = first(ArrayDataset(np.ones((2, 3), np.float32)), transform=lambda x: md.exp(x).data)
+    batch.data[...] = 0
 
 
 # Threads

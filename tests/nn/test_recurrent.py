@@ -497,7 +497,8 @@ ERRORS = [
     (lambda: nn.StepNorm(3, 3)(uniform(2, 4), 0), ["StepNorm expected (N, 3)", "(2, 4)"]),
     (lambda: nn.StepNorm(3, 3)(uniform(2, 2, 3), 0), ["StepNorm expected (N, 3)", "(2, 2, 3)"]),
     (lambda: nn.StepNorm(3, 3)(uniform(2, 3), -1), ["StepNorm", "step", "-1"]),
-    (lambda: nn.StepNorm(3, 3)(uniform(1, 3), 0), ["1 value", "larger batch", "eval()"]),
+    (lambda: nn.StepNorm(3, 3)(uniform(1, 3), 0),
+     ["StepNorm: batch_norm", "1 value", "larger batch", "eval()"]),
     (lambda: nn.LSTM(3, 4)(uniform(4, 5, 2)), ["LSTM expected sequences (N, T, 3)", "(4, 5, 2)"]),
     (lambda: nn.RNN(3, 4)(uniform(5, 3)), ["RNN expected", "(5, 3)", "x[None]"]),
     (lambda: nn.GRU(3, 4)(uniform(2, 4, 5, 3)), ["GRU expected", "(2, 4, 5, 3)"]),
@@ -519,6 +520,7 @@ def test_errors_name_the_layer_and_what_is_wrong(call, words):
 
 @pytest.mark.parametrize("call, words", [
     (lambda: nn.StepNorm(3, 3, gamma_init="a"), ["StepNorm", "gamma_init", "'a'"]),
+    (lambda: nn.StepNorm(3, 3)(np.ones((2, 3)), 0), ["StepNorm: batch_norm", "x float64"]),
     (lambda: nn.GRU(3, 2.5), ["GRU", "hidden", "2.5"]),
     (lambda: nn.LSTM(3, 4, norm=1), ["LSTM", "norm", "1"]),
     (lambda: nn.LSTM(3, 4)(SEQUENCE, uniform(1, 4, 4)), ["LSTM", "pair (h, c)", "ndarray"]),

@@ -177,3 +177,18 @@ def test_copies_are_equal_and_independent(copied):
         p.data[...] = 0
     twin.train()(uniform(8, 4))
     assert_state(model, state)
+
+
+def test_a_state_of_the_layer_itself():
+    model = nn.Sequential(nn.Dense(2, 2, bias=False), nn.Dense(2, 2, bias=False))
+    one, other = (layer.weight.data.copy() for layer in model)
+    model.load_state_dict({"0.weight": model[1].weight, "1.weight": model[0].weight})
+    np.testing.assert_array_equal(model[0].weight.data, other)
+    np.testing.assert_array_equal(model[1].weight.data, one)
+
+
+def test_buffers_made_of_results_are_the_layers_own():
+    layer = nn.BatchNorm(3)
+    layer.running_mean = (md.ones(3) * 2).data
+    layer(md.tensor(uniform(8, 3)))
+    layer.load_state_dict(layer.state_dict())

@@ -168,3 +168,11 @@ def test_another_backend_may_compute_it(made_in, algorithm):
     assert pending(y)
     with md.use_backend("numpy" if made_in == "native" else "native"):
         np.testing.assert_allclose(y.data, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_read_only_views_of_memory_that_others_write_to():
+    memory = bytearray(np.ones(9, np.float32).tobytes())
+    weight = np.frombuffer(memoryview(memory).toreadonly(), np.float32).reshape(3, 3, 1, 1)
+    y = md.conv(md.ones((1, 3, 3, 1)), weight)
+    memory[:] = bytes(len(memory))
+    assert y.item() == 9

@@ -50,8 +50,10 @@ WRITES = {
     "a user's Function": use,
 }
 
-# Those that write to the result of an operation, also where t is a leaf.
-OF_RESULTS = {"reshape", "flatten", "expand_dims", "squeeze", "a view of a view"}
+# Those that write to the result of an operation, or what a user's function was given, also where t is
+# a leaf.
+OF_RESULTS = {"reshape", "flatten", "expand_dims", "squeeze", "a view of a view",
+              "a user's Function"}
 
 # How someone may have come by the memory before the normalization.
 BEFORE = {

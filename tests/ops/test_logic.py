@@ -1,6 +1,7 @@
 """Comparisons, boolean and bitwise operations, any and all, floor division and remainder."""
 
 import operator
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -48,6 +49,16 @@ test_errors = errors_of([
     (lambda: X % md.zeros(3), ValueError, "remainder: shapes (2,) and (3,)"),
     (lambda: md.floor_divide(X, "a"), TypeError, "floor_divide", "str"),
     (lambda: md.remainder(X, 1j), TypeError, "remainder: complex"),
+    (lambda: X < 10**400, OverflowError, "less: "),
+    (lambda: X // 10**400, OverflowError, "floor_divide: "),
+    (lambda: Fraction(10**400) > X, OverflowError, "less: "),
+    (lambda: md.floor_divide(-1, 2**63), OverflowError, "floor_divide: "),
+    (lambda: md.bitwise(np.bitwise_and, 1, 2**63), OverflowError, "bitwise_and: "),
+    (lambda: md.maximum(-1, 2**63), OverflowError, "maximum: "),
+    (lambda: md.maximum(X, Fraction(10**400)), OverflowError, "maximum: "),
+    (lambda: md.where(X > 1, 2**70, md.tensor([1, 2])), OverflowError, "where: "),
+    (lambda: md.clip(X, 0, 10**400), OverflowError, "clip: "),
+    (lambda: md.clip(X, Fraction(10**400)), OverflowError, "clip: "),
 ])
 
 

@@ -129,6 +129,16 @@ def test_running_statistics_over_several_steps(momentum, dtype, backend):
         close(var, right_var)
 
 
+@pytest.mark.parametrize("how", [lambda a: a.astype(">f4"), lambda a: np.repeat(a, 2)[::2]],
+                         ids=["byte order", "strides"])
+def test_running_statistics_of_any_memory(how):
+    x, plain = uniform(8, 3), [np.zeros(3, np.float32), np.ones(3, np.float32)]
+    others = [how(a) for a in plain]
+    for stats in (plain, others):
+        md.batch_norm(x, None, None, *stats, training=True)
+    np.testing.assert_allclose(others, plain, rtol=1e-6)
+
+
 def test_either_running_statistic_may_be_missing():
     x = md.tensor(uniform(6, 3))
     mean, var = np.zeros(3, np.float32), np.ones(3, np.float32)
@@ -258,3 +268,28 @@ def test_arrays_and_lists_as_factors():
 def test_running_statistics_must_be_arrays_that_can_be_updated(bad):
     with pytest.raises(TypeError, match="batch_norm: running_mean must be a NumPy array"):
         md.batch_norm(md.ones(4, 3), None, None, bad, np.ones(3, np.float32), training=True)
+
+
+@pytest.mark.parametrize("error, options", [
+    (ValueError, {"momentum": float("nan")}), (ValueError, {"momentum": -3.0}),
+    (ValueError, {"eps": float("inf")}), (TypeError, {"unbiased": "no"})])
+def test_options_that_are_floats_but_no_sensible_ones(error, options):
+    mean, var = np.zeros(3, np.float32), np.ones(3, np.float32)
+    with pytest.raises(error, match=f"batch_norm: {next(iter(options))} must be"):
+        md.batch_norm(md.ones((4, 3)), None, None, mean, var, training=True, **options)
+    np.testing.assert_array_equal(mean, 0)
+    np.testing.assert_array_equal(var, 1)
+
+
+def test_limits_of_a_later_batch_move_nothing():
+    mean, var, count = np.zeros(3, np.float32), np.ones(3, np.float32), np.array(0)
+    with pytest.raises(ValueError, match="r_max"):
+        md.batch_norm(md.tensor(uniform(8, 3)), None, None, mean, var, training=True,
+                      ghost_batch=4, num_batches=count,
+                      renorm=lambda k: (1.0, 0.0) if k == 0 else (0.5, 0.0))
+    assert count == 0
+    np.testing.assert_array_equal(mean, 0)
+    count.flags.writeable = False
+    with pytest.raises(ValueError, match="num_batches is read-only"):
+        md.batch_norm(md.tensor(uniform(8, 3)), None, None, mean, var, training=True,
+                      num_batches=count)

@@ -161,6 +161,13 @@ def test_no_degrees_of_freedom_left(ours, oracle, values, ddof):
     np.testing.assert_array_equal(ours(md.tensor(values), ddof=ddof).data, np.float32(right))
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", [np.int8, np.float32])
+def test_a_ddof_beyond_integers(dtype):
+    x = md.tensor(np.array([1, 3], dtype))
+    assert md.var(x, ddof=2**63).item() == md.std(x, ddof=2**63).item() == np.inf
+
+
 def test_a_constant_has_no_deviation():
     x = md.tensor(np.full((3, 5), 0.1), requires_grad=True)
     md.var(x, axis=1).sum().backward()

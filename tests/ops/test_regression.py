@@ -28,6 +28,12 @@ def bce(x, target, weight=None, pos_weight=None, reduction="mean"):
     return REDUCTIONS[reduction](losses if weight is None else weight * losses)
 
 
+def of_shares(loss):
+    """A loss of targets from 0 to 1, which are made of numbers from -2 to 2."""
+    return lambda x, target, **options: loss(x, 0.25 * target + 0.5, **options)
+
+
+md_bce, np_bce = of_shares(md.binary_cross_entropy_with_logits), of_shares(bce)
 LARGE = [(301, 503), (301, 503)]
 
 test_values, test_gradients, test_threads = checks_of([
@@ -38,10 +44,10 @@ test_values, test_gradients, test_threads = checks_of([
       for name, ours, oracle, choices in (
           ("mse", md.mse_loss, mse, ({},)), ("l1", md.l1_loss, l1, ({},)),
           ("huber", md.huber_loss, huber, ({}, {"delta": 0.3})),
-          ("bce", md.binary_cross_entropy_with_logits, bce,
+          ("bce", md_bce, np_bce,
            ({}, {"pos_weight": 2.5}, {"weight": 0.5, "pos_weight": 0.25})))
       for options in choices),
-    case("bce, weights that broadcast", md.binary_cross_entropy_with_logits, bce, (3, 4), (3, 4),
+    case("bce, weights that broadcast", md_bce, np_bce, (3, 4), (3, 4),
          weight=np.array([[0.5], [1.0], [2.0]]), pos_weight=np.array([1.0, 2.0, 0.5, 3.0])),
     case("mse of nothing", md.mse_loss, mse, (0, 4), (0, 4), reduction="sum"),
 ])
@@ -59,7 +65,17 @@ test_errors = errors_of([
      "(2,)", "(2, 3)"),
     (lambda: md.binary_cross_entropy_with_logits(X, X, pos_weight=md.ones((4, 2, 3))), ValueError,
      "pos_weight", "(4, 2, 3)"),
+    *((lambda bad=bad: md.binary_cross_entropy_with_logits(md.ones((1, 2)), [[1.0, bad]]),
+       ValueError, "binary_cross_entropy_with_logits: target must be probabilities from 0 to 1",
+       f"at (0, 1) it is {bad}") for bad in (2.0, -0.5, np.nan, np.inf)),
 ])
+
+
+def test_targets_of_weight_0_may_be_anything_and_others_round():
+    x, target = np.float32([3, -3, 0]), np.float32([1, 1 + 2**-20, 255])
+    losses = md.binary_cross_entropy_with_logits(x, target, weight=[1, 1, 0], reduction="none")
+    np.testing.assert_allclose(losses.data, [np.log1p(np.exp(-3.0)), np.log1p(np.exp(3.0)), 0],
+                               rtol=1e-5)
 
 
 @pytest.mark.parametrize("x", [-1e4, -100.0, 0.0, 100.0, 1e4])

@@ -131,6 +131,8 @@ test_errors = errors_of([
     (lambda: md.transpose(X, (0, 1, 2)), ValueError, "transpose: axes (0, 1, 2)", "2 axes"),
     (lambda: md.transpose(X, 0, 5), ValueError, "transpose: axes (0, 5)"),
     (lambda: md.broadcast_to(X, (3, 2)), ValueError, "broadcast_to: shape (2, 3)", "(3, 2)"),
+    (lambda: md.concatenate(np.zeros((2**31, 0))), ValueError, "concatenate: an array of shape"),
+    (lambda: md.stack(np.zeros((2**31, 0))), ValueError, "stack: an array of shape", "empty"),
     (lambda: md.concatenate([]), ValueError, "concatenate: needs at least one tensor"),
     (lambda: md.concatenate([X, md.zeros(3, 3)], 1), ValueError, "concatenate: shapes", "(3, 3)",
      "axis 1"),

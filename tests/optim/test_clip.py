@@ -1,5 +1,7 @@
 """clip_grad_norm: the norm, what is scaled and how, and what is left alone."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -141,6 +143,8 @@ def test_norms_that_are_not_finite(bad, backend):
     (lambda p: optim.clip_grad_norm([p], True), TypeError, ["max_norm", "True"]),
     (lambda p: optim.clip_grad_norm([p], 1, eps=-1), ValueError, ["eps", "-1"]),
     (lambda p: optim.clip_grad_norm([p.grad], 1), TypeError, ["params", "ndarray"]),
+    (lambda p: optim.clip_grad_norm(np.ones((2, 2)), 1), TypeError, ["tensors", "ndarray"]),
+    (lambda p: optim.clip_grad_norm(itertools.count(), 1), TypeError, ["tensors", "int"]),
     (lambda p: optim.clip_grad_norm([p, ("a", p)], 1), TypeError, ["params", "tuple"]),
 ])
 def test_errors(call, error, words):

@@ -102,6 +102,8 @@ def test_arrays_of_a_state(kind):
         wrong = [np.array([0, np.nan, 0]), right.astype(complex), right.astype(str), right[:2]]
         if name in ("square", "sum"):
             wrong.append(-1 - right)
+        else:
+            wrong += [np.array([0, 1, -np.inf]), np.full(3, 1e300)]     # beyond float32
         for value in wrong:
             state["state"]["1"][name] = value
             with refuses(nn.StateError, f"{name} of parameter 1"):

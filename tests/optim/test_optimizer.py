@@ -1,6 +1,7 @@
 """What optimizers share: parameter groups, options, state and errors."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -129,6 +130,11 @@ ERRORS = [
     (lambda kind: kind([{"params": p}, {"params": [q, p]}], lr=0.1), ValueError, ["twice"]),
     (lambda kind: kind([p * 2], lr=0.1), ValueError, ["leaf"]),
     (lambda kind: kind([np.ones(2)], lr=0.1), TypeError, ["tensors", "ndarray"]),
+    (lambda kind: kind(np.ones((2, 3)), lr=0.1), TypeError, ["tensors", "ndarray"]),
+    (lambda kind: kind([{"params": np.ones(2)}], lr=0.1), TypeError, ["tensors", "float64"]),
+    (lambda kind: kind(3, lr=0.1), TypeError, ["a list of parameters, or of groups", "3"]),
+    (lambda kind: kind([{"params": 3}], lr=0.1), TypeError, ["a list of tensors", "3"]),
+    (lambda kind: kind(itertools.count(), lr=0.1), TypeError, ["tensors", "int"]),
     (lambda kind: kind(nn.Dense(2, 2).named_parameters(), lr=0.1), TypeError, ["tuple"]),
     (lambda kind: kind([{"weights": [p]}], lr=0.1), TypeError, ['"params"']),
     (lambda kind: kind([{"params": [p]}, q], lr=0.1), TypeError, ['"params"']),
@@ -197,9 +203,9 @@ def test_a_parameter_in_read_only_memory_is_an_error(kind, backend):
 @every_kind
 def test_read_only_memory_in_a_later_group_changes_nothing(kind):
     array = np.ones(3, np.float32)
-    array.flags.writeable = False
     first, second = nn.Parameter(np.ones(3)), nn.Parameter(array)
     optimizer = kind([{"params": [first]}, {"params": [second]}], lr=0.1)
+    array.flags.writeable = False
     for p in (first, second):
         p.grad = np.ones(3, np.float32).astype(p.dtype)
     with pytest.raises(ValueError, match=r"\(3,\) is read-only"):
@@ -370,3 +376,32 @@ def test_betas_that_are_no_numbers():
         optim.AdamW([parameter(2)], betas=0.9)
     with refuses(TypeError, "SGD", "lr", "'a'"):
         optim.SGD([parameter(2)], lr="a")
+
+
+def test_what_cannot_be_written_to_is_refused_at_once():
+    frozen = nn.Parameter(np.ones(2, np.float32))
+    frozen.data.flags.writeable = False
+    with refuses(ValueError, "SGD", "(2,)", "read-only", "nn.Parameter(p) is a copy"):
+        optim.SGD([frozen], lr=0.1)
+    optim.SGD([nn.Parameter(frozen)], lr=0.1)
+
+
+def test_what_was_made_without_a_graph_and_then_learns():
+    p = md.tensor(np.ones(2, np.float32)) * 0.5
+    p.requires_grad = True
+    q = nn.Parameter(np.zeros(2, np.float32))
+    q.data = (p * 2).data
+    for x in (p, q):
+        x.grad = md.ones(2) * 0.5
+        x.grad *= 2
+        optim.SGD([x], lr=0.25).step()
+    close(p.data, np.full(2, 0.25, np.float32))
+    close(q.data, np.full(2, 0.75, np.float32))
+
+
+def test_parameters_made_of_results_learn():
+    layer = nn.Dense(3, 2)
+    layer.weight = nn.Parameter(md.ones((3, 2)) * 0.1)
+    layer(md.ones((4, 3))).sum().backward()
+    optim.SGD(layer.parameters(), lr=0.1).step()
+    close(layer.weight.data, np.full((3, 2), 0.1 - 0.4, np.float32))

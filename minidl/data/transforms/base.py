@@ -138,8 +138,10 @@ def check_images(result: Any, images: np.ndarray) -> None:
 
 
 def as_dtype(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A result in the images' dtype, if that is a float one: NumPy turns to float64 easily."""
-    return np.ascontiguousarray(result, dtype if dtype.kind == "f" else result.dtype)
+    """A result in the images' dtype, if that is a float one: NumPy turns to float64 easily. It can
+    be written to, as batches can."""
+    array = np.ascontiguousarray(result, dtype if dtype.kind == "f" else result.dtype)
+    return array if array.flags.writeable else array.copy()
 
 
 def transformed(transform: Callable[..., Any], images: np.ndarray, *rest: Any) -> np.ndarray:

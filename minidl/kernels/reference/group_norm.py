@@ -15,6 +15,8 @@ import numpy as np
 
 def group_norm(x, gamma, beta, groups, eps, centre=True, threads=0):
     """(y, factors) of images x (N, P, C); eps is a number, or one for each group."""
+    if not isinstance(eps, np.ndarray):
+        eps = float(eps)
     n, positions, channels = x.shape
     parts = x.astype(np.float64).reshape(n, positions, groups, channels // groups)
     mean = parts.mean(axis=(1, 3), keepdims=True) if centre else np.zeros((n, 1, groups, 1))

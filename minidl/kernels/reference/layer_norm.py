@@ -14,7 +14,7 @@ def layer_norm(x, gamma, beta, eps, centre=True, threads=0):
     """(y, mean, rstd) of rows x (M, C); mean and rstd float64 (M,)."""
     wide = x.astype(np.float64)
     mean = wide.mean(axis=1) if centre else np.zeros(len(x))
-    rstd = 1 / np.sqrt(((wide - mean[:, None]) ** 2).mean(axis=1) + eps)
+    rstd = 1 / np.sqrt(((wide - mean[:, None]) ** 2).mean(axis=1) + float(eps))
     y = (wide - mean[:, None]) * rstd[:, None]
     if gamma is not None:
         y = y * gamma

@@ -72,6 +72,7 @@ def cross_entropy_backward(dlosses, probabilities, labels, weight=None, smoothin
 
 def _targets(labels, m, classes, weight, smoothing, dtype):
     """The weight that each class's -log p has in each row's loss (zero rows for ignored)."""
+    smoothing = float(smoothing)
     targets = np.full((m, classes), smoothing / classes, dtype)
     targets[np.arange(m), np.maximum(labels, 0)] += 1 - smoothing
     if weight is not None:

@@ -9,7 +9,7 @@ mean_lo, with the mean split in two so that large means lose no digits:
 
 import numpy as np
 
-from .common import into
+from .common import floats, into
 
 
 def batch_stats(x, threads=0):
@@ -21,7 +21,7 @@ def batch_stats(x, threads=0):
 def batch_norm_factors(mean, var, gamma, beta, eps, dtype):
     """The per-channel factors (5, C) of a normalization with these statistics."""
     dtype = np.dtype(dtype)
-    rstd = 1 / np.sqrt(var + eps)
+    rstd = 1 / np.sqrt(var + float(eps))
     scale = rstd if gamma is None else gamma * rstd
     mean_hi = mean.astype(dtype)
     mean_lo = mean - mean_hi
@@ -32,6 +32,7 @@ def batch_norm_factors(mean, var, gamma, beta, eps, dtype):
 def running_update(running_mean, running_var, num_batches, mean, var, weight, factor):
     """running becomes (1 - weight) running + weight batch, in place, the batch's variance times
     `factor`; mean and var (C,) are float64. num_batches () of int64, or None, counts one more."""
+    weight, factor = floats(weight, factor)
     if num_batches is not None:
         num_batches += 1
     running_mean[...] = (1 - weight) * running_mean + weight * mean

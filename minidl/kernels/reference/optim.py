@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .common import floats
+
 
 def sgd_update(params, grads, velocities, lr, momentum=0.0, nesterov=False, weight_decay=0.0,
                threads=0):
@@ -9,6 +11,7 @@ def sgd_update(params, grads, velocities, lr, momentum=0.0, nesterov=False, weig
 
     `velocities` is None without momentum. Sutskever et al. 2013, in PyTorch's form.
     """
+    lr, momentum, weight_decay = floats(lr, momentum, weight_decay)
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         if weight_decay:
             g = g + weight_decay * p
@@ -27,6 +30,7 @@ def adam_update(params, grads, means, squares, lr, beta1, beta2, eps, weight_dec
     m' and s' are divided by 1 - b^step (Kingma & Ba 2015). weight_decay is added to g, or,
     `decoupled`, shrinks p by lr * weight_decay first (AdamW, Loshchilov & Hutter 2019).
     """
+    lr, beta1, beta2, eps, weight_decay = floats(lr, beta1, beta2, eps, weight_decay)
     correction1 = 1 - beta1 ** step
     correction2 = np.sqrt(1 - beta2 ** step)
     for p, g, m, s in zip(params, grads, means, squares, strict=True):
@@ -49,6 +53,7 @@ def rmsprop_update(params, grads, squares, means, velocities, lr, alpha, eps, mo
     centered, `velocities` without momentum (v is then d). Tieleman & Hinton 2012 and Graves 2013,
     in PyTorch's form.
     """
+    lr, alpha, eps, momentum, weight_decay = floats(lr, alpha, eps, momentum, weight_decay)
     for i, (p, g, s) in enumerate(zip(params, grads, squares, strict=True)):
         if weight_decay:
             g = g + weight_decay * p
@@ -70,6 +75,7 @@ def rmsprop_update(params, grads, squares, means, velocities, lr, alpha, eps, mo
 
 def adagrad_update(params, grads, sums, lr, eps, weight_decay=0.0, threads=0):
     """g += weight_decay p;  s += g^2;  p -= lr g / (sqrt(s) + eps) (Duchi et al. 2011)."""
+    lr, eps, weight_decay = floats(lr, eps, weight_decay)
     for p, g, s in zip(params, grads, sums, strict=True):
         if weight_decay:
             g = g + weight_decay * p
@@ -85,6 +91,7 @@ def lars_update(params, grads, velocities, lr, momentum, trust, eps, weight_deca
     `velocities` is None without momentum. You, Gitman & Ginsburg 2017, with the learning rate
     outside v, as in `sgd_update`.
     """
+    lr, momentum, trust, eps, weight_decay = floats(lr, momentum, trust, eps, weight_decay)
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         rate = 1.0
         if p.ndim > 1:

@@ -11,6 +11,7 @@ def dropout(x, p, key, out=None, threads=0):
     The same call on dy is the gradient: nothing is stored. The hash is SplitMix64's
     (Steele, Lea & Flood 2014).
     """
+    p = float(p)
     bits = _splitmix64(x.size, key) >> np.uint64(40)                    # 24 uniform bits
     keep = (bits < np.uint64(round((1 - p) * 2**24))).reshape(x.shape)
     scale = x.dtype.type(1 / (1 - p)) if p < 1 else x.dtype.type(0)

@@ -1,0 +1,68 @@
+"""What the NumPy twins share: options are numbers, whatever scalars of NumPy's they come as."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from minidl import kernels
+
+
+def arrays(count, *shape):
+    rng = np.random.default_rng(count)
+    return [rng.uniform(0.5, 1.5, shape) for _ in range(count)]
+
+
+P = arrays(4, 2, 3)
+LISTS = [[array] for array in P]
+LABELS = np.array([0, 2])
+
+# By kernel: arguments, and options that are whole numbers, of which uint8 would make 1 - 2 = 255.
+CASES = {
+    "sgd_update": (LISTS[:3], {"lr": 2, "momentum": 2, "weight_decay": 3}),
+    "adam_update": (LISTS, {"lr": 2, "beta1": 2, "beta2": 0, "eps": 1, "weight_decay": 1,
+                            "decoupled": True, "step": 3}),
+    "rmsprop_update": ([*LISTS[:3], None, None], {"lr": 2, "alpha": 0, "eps": 1, "momentum": 0,
+                                                  "weight_decay": 3}),
+    "adagrad_update": (LISTS[:3], {"lr": 200, "eps": 100, "weight_decay": 3}),
+    "lars_update": (LISTS[:3], {"lr": 200, "momentum": 2, "trust": 200, "eps": 1,
+                                "weight_decay": 200}),
+    "running_update": ([P[0][0], P[1][0], None, P[2][0], P[3][0]], {"weight": 2, "factor": 200}),
+    "batch_norm_factors": ([P[0][0], P[1][0], None, None], {"eps": 255, "dtype": np.float32}),
+    "layer_norm": ([P[0], None, None], {"eps": 255}),
+    "group_norm": ([P[0][None], None, None], {"groups": 1, "eps": 255}),
+    "cross_entropy": ([P[0], LABELS], {"smoothing": 2}),
+    "cross_entropy_backward": ([P[0][:, 0].copy(), P[1] / 6, LABELS], {"smoothing": 2}),
+    "dropout": ([P[0]], {"p": 0, "key": 7}),
+}
+
+
+def of_numpy(options):
+    """The options, with whole numbers as the smallest scalars of NumPy's."""
+    return {name: np.uint8(value) if type(value) is int else value
+            for name, value in options.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_scalars_of_numpy_are_numbers(name):
+    family = next(family for family, names in kernels.FAMILIES.items() if name in names)
+    native, twin = (getattr(importlib.import_module(f"{package}.{family}"), name)
+                    for package in ("minidl_ext", "minidl.kernels.reference"))
+    given, options = CASES[name]
+    left = []
+    for kernel in (native, twin):
+        inputs = [[a.copy() for a in x] if isinstance(x, list) else x if x is None else x.copy()
+                  for x in given]
+        result = kernel(*inputs, **of_numpy(options))
+        left.append([inputs, result] if result is None else [result])
+    for a, b in zip(*(list(leaves(x)) for x in left), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def leaves(value):
+    """All arrays inside lists and tuples."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    elif value is not None:
+        yield value
