@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import atomic
+
+# Imported where they are needed, since `import minidl` should not wait for them: hashlib, json,
+# shutil, pooch.
 
 __all__ = ["clear", "entries", "folder", "limit"]       # what users need
 
@@ -110,6 +110,9 @@ def clear() -> int:
 
 def key(*parts: Any) -> str:
     """A name for what the parts (numbers, strings, lists of them) determine."""
+    import hashlib
+    import json
+
     digest = hashlib.sha256(json.dumps([FORMAT, *parts]).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
 
@@ -144,6 +147,8 @@ def store(name: str, key: str, rows: Iterable[np.ndarray], about: dict[str, Any]
 
     OSError that says what to do where the folder cannot be written to or the disk is full.
     """
+    import json
+
     path = _path(name, key)
     with _explained(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -195,6 +200,8 @@ def _explained(path: str) -> Iterator[None]:
 def _make_room(path: str, needed: int) -> None:
     """Remove what was not used for longest until the entry at `path`, with `needed` bytes to come,
     is within the limit and on the disk; OSError where the disk is too full for it all the same."""
+    import shutil
+
     most = limit()
     others = [entry for entry in entries() if entry.path != path]
     size = needed or (os.path.getsize(path) if os.path.exists(path) else 0)
@@ -241,6 +248,8 @@ def _beside(path: str) -> str:
 
 
 def _about(path: str) -> dict[str, Any] | None:
+    import json
+
     try:
         with open(_beside(path), encoding="utf-8") as file:
             about = json.load(file)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,7 @@ import numpy as np
 import pytest
 
 from minidl import atomic
-from minidl.data import cache as where_things_are
-from minidl.data.cache import clear, entries, folder, key, limit, load, store
+from minidl.data.cache import ENTRIES, clear, entries, folder, key, limit, load, store
 
 
 def rows(count, seed=0, shape=(2, 3, 1)):
@@ -26,7 +26,7 @@ def made(name, array, most=0, **about):
 
 
 def names(cache):
-    place = cache / where_things_are.ENTRIES
+    place = cache / ENTRIES
     return sorted(os.listdir(place)) if place.exists() else []
 
 
@@ -40,7 +40,7 @@ def test_the_folder(monkeypatch, tmp_path, cache):
     monkeypatch.setenv("MINIDL_CACHE", "~/mine")
     assert folder() == str(tmp_path / "mine")
     made("x", rows(2))
-    assert os.listdir(tmp_path / "mine") == [where_things_are.ENTRIES]
+    assert os.listdir(tmp_path / "mine") == [ENTRIES]
 
 
 @pytest.mark.parametrize("text, value", [("", 20 * 10**9), ("1000", 1000), ("500 MB", 500 * 10**6),
@@ -76,7 +76,7 @@ def test_an_entry(cache):
 
 @pytest.mark.parametrize("count, most", [(1, 10**9), (99, 100), (100, 99), (7, 0)])
 def test_fewer_than_there_might_have_been(monkeypatch, count, most):
-    monkeypatch.setattr(where_things_are.shutil, "disk_usage", Disk(10**12))
+    monkeypatch.setattr(shutil, "disk_usage", Disk(10**12))
     assert made("x", rows(count), most)[0].shape == (count, 2, 3, 1)
 
 
@@ -117,7 +117,7 @@ def test_clear(cache):
     made("b", rows(4))
     (cache / "cifar10").mkdir()
     (cache / "cifar10" / "download").write_bytes(b"stays")
-    (cache / where_things_are.ENTRIES / "left.json").write_bytes(b"")
+    (cache / ENTRIES / "left.json").write_bytes(b"")
     total = sum(entry.bytes for entry in entries())
     assert clear() == total > 0
     assert entries() == [] and names(cache) == []
@@ -172,7 +172,7 @@ def test_no_rows(cache):
 
 
 def test_a_full_disk_is_seen_before(monkeypatch, cache):
-    monkeypatch.setattr(where_things_are.shutil, "disk_usage", Disk(5))
+    monkeypatch.setattr(shutil, "disk_usage", Disk(5))
     with pytest.raises(OSError, match=r"cache cannot be used: .* are needed") as info:
         made("x", rows(4), most=4)
     assert info.value.errno == errno.ENOSPC and "MINIDL_CACHE" in str(info.value)
