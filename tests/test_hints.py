@@ -124,7 +124,8 @@ def test_what_hints_name_exists(table):
     """Written as md.name, nn.name, optim.name, data.name, x.name; or alone, of the same owner."""
     for text in getattr(hints, table).values():
         for owner, name in re.findall(r"\b(md|nn|optim|data|x|model|np|T)\.(\w+)", text):
-            place = {"x": X, "model": nn.Layer(), "md": md, "np": np, "T": data.transforms}.get(owner)
+            place = {"x": X, "model": nn.Layer(), "md": md, "np": np,
+                     "T": data.transforms}.get(owner)
             if place is None:
                 place = importlib.import_module(f"minidl.{owner}")
             assert hasattr(place, name), text

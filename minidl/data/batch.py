@@ -146,10 +146,15 @@ def _form(item: Any) -> Batch:
     """The structure of batches whose items are like this one, without columns."""
     if isinstance(item, Mapping):
         names = tuple(item)
-        image = next((i for i, name in enumerate(names) if name in IMAGES), 0)
+        image = image_place(names)
         label = next((i for i, name in enumerate(names) if name in LABELS), None)
         return Batch([], names, image, label)
     return Batch([], () if isinstance(item, (tuple, list)) else None)
+
+
+def image_place(names: Sequence[Hashable]) -> int:
+    """Which of the entries of a dict is the image: the one that is called so, else the first."""
+    return next((i for i, name in enumerate(names) if name in IMAGES), 0)
 
 
 def _values(item: Any, batch: Batch, row: int, other: int, first: bool) -> Sequence[Any]:

@@ -39,9 +39,9 @@ class ImageFolder(ArrayDataset, hints.Explained):
     skip_broken: leave out pictures that cannot be decoded, with a warning that names them
 
     `.images` (N, H, W, C) uint8, read-only with a cache; `.labels` (N,) int64; `.classes` the
-    names; `.paths` the files, as strings. Pictures are turned upright as their EXIF data say; what
-    shows through transparent pixels is white; 16 bits become 8. Scaling is bilinear, over all
-    pixels that a smaller one stands for.
+    names; `.paths` the files, as strings; `.broken` those that were left out. Pictures are turned
+    upright as their EXIF data say; what shows through transparent pixels is white; 16 bits become
+    8. Scaling is bilinear, over all pixels that a smaller one stands for.
 
     The cache is made anew when a file's name, size or time of change differs. Decoding takes as
     many threads as minidl may, and memory for a few pictures. Copies that pickle makes open the
@@ -66,6 +66,7 @@ class ImageFolder(ArrayDataset, hints.Explained):
     """
 
     paths: tuple[str, ...]
+    broken: tuple[str, ...]
 
     def __init__(self, root: str | os.PathLike[str], size: int | Sequence[int] | None = None,
                  channels: int | None = 3, cache: bool = True, skip_broken: bool = False) -> None:
@@ -90,6 +91,7 @@ class ImageFolder(ArrayDataset, hints.Explained):
             warnings.warn(f"ImageFolder: left out: {_broken_text(root, broken)}", stacklevel=2)
         super().__init__(images, np.array(good.labels, np.int64), classes=found.classes)
         self.paths = tuple([os.path.join(root, name) for name, _, _ in good.files])
+        self.broken = tuple([os.path.join(root, name) for name, _ in broken])
 
     def __reduce__(self) -> Any:
         if self._arguments[3]:

@@ -96,8 +96,6 @@ class DataLoader(hints.Explained):
         prefetch: int = 2,
     ) -> None:
         dataset = as_dataset(dataset, "DataLoader")
-        if transform is not None and not hasattr(transform, "apply_batch"):
-            checks.function(transform, "DataLoader", "transform", "a function of images, or None")
         if seed is None:
             from minidl.random import generator
 
@@ -109,7 +107,8 @@ class DataLoader(hints.Explained):
         self.drop_last = checks.flag(drop_last, "DataLoader", "drop_last")
         self.seed = checks.whole(seed, "DataLoader", "seed", 0, MOST_SEED)
         self.prefetch = checks.whole(prefetch, "DataLoader", "prefetch", 0)
-        self._transform = None if transform is None else as_transform(transform)
+        self._transform = (None if transform is None else
+                           as_transform(transform, "DataLoader", "transform"))
         self._position = _Position(0, 0)
 
     def __len__(self) -> int:

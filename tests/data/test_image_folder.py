@@ -271,6 +271,7 @@ def test_broken_pictures_are_left_out(root, broken, cached):
         assert np.array_equal(data.images, images) and np.array_equal(data.labels, labels)
         assert [os.path.basename(path) for path in data.paths] == [
             "000.png", "002.png", "001.png", "002.png"]
+        assert data.broken == (str(root / "a" / "001.png"), str(root / "b" / "000.png"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         copy = pickle.loads(pickle.dumps(data))

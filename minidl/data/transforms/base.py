@@ -102,8 +102,14 @@ class OfFunction(Transform):
         return transformed_both(self.function, images, labels, *rng)
 
 
-def as_transform(transform: Any) -> Any:
+def as_transform(transform: Any, where: str, name: str) -> Any:
     """What has `apply_batch`: the transform itself, or what stands for a function."""
+    if isinstance(transform, type) and hasattr(transform, "apply_batch"):
+        raise TypeError(f"{where}: {name} must be a transform, got the class {transform.__name__}; "
+                        f"write {transform.__name__}(...)")
+    if not hasattr(transform, "apply_batch"):
+        expected = "a function of images" + (", or None" if name == "transform" else "")
+        checks.function(transform, where, name, expected)
     return transform if hasattr(transform, "apply_batch") else OfFunction(transform)
 
 

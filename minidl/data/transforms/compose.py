@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ... import checks
 from ..draws import Draws
 from .base import Labels, Transform, as_transform, run
 
@@ -30,10 +29,9 @@ class Compose(Transform):
     def __init__(self, *transforms: Any) -> None:
         if len(transforms) == 1 and isinstance(transforms[0], (list, tuple)):
             transforms = tuple(transforms[0])
-        for i, transform in enumerate(transforms):
-            checks.function(transform, "Compose", f"transforms[{i}]", "a function of images")
         self.transforms = transforms
-        self._members = [as_transform(transform) for transform in transforms]
+        self._members = [as_transform(transform, "Compose", f"transforms[{i}]")
+                         for i, transform in enumerate(transforms)]
         self.takes_labels = any(getattr(member, "takes_labels", False) for member in self._members)
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws

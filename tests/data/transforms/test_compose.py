@@ -52,7 +52,8 @@ def test_none_at_all():
 
 
 @pytest.mark.parametrize("members, message", [((3,), r"transforms\[0\] must be a function"),
-                                              ((T.RandomFlip(), None), r"transforms\[1\]")])
+                                              ((T.RandomFlip(), None), r"transforms\[1\]"),
+                                              ((T.RandomFlip,), r".*write RandomFlip\(\.\.\.\)")])
 def test_what_cannot_be_called(members, message):
     with pytest.raises(TypeError, match=f"Compose: {message}"):
         T.Compose(*members)
