@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,8 @@ from .store import DataFileError
 
 SHOWN = 10          # broken pictures and sizes that a message lists
 MOST_IN_GROUP = 16          # files that a thread decodes in one go,
-MOST_BYTES_IN_GROUP = 1 << 20       # and their bytes: decoded, large ones fill memory
+MOST_BYTES_IN_GROUP = 4 << 20       # and what they take in memory
 SECONDS = 1.0       # that decoding may take without saying how far it is
-
-_Result = tuple[int, np.ndarray | BrokenPicture]
 
 
 class ImageFolder(ArrayDataset, hints.Explained):
@@ -146,36 +145,37 @@ def _channels(channels: Any) -> int | None:
 
 
 def _rows(found: Scan, root: str, size: Size, channels: int | None, broken: list[list[str]]
-          ) -> Iterator[np.ndarray]:
+          ) -> Generator[np.ndarray]:
     """The decoded pictures in order, each as (1, H, W, C); `broken` gets the others, and why."""
     paths = [os.path.join(root, name) for name, _, _ in found.files]
-    sizes = [bytes for _, bytes, _ in found.files]
     if channels is None:
-        looked = _in_threads(lambda path: look(path)[1], paths, sizes, "Looking at pictures")
+        looked = _in_threads(lambda path: look(path)[1], paths, "Looking at pictures")
         grey = all(grey for _, grey in looked if not isinstance(grey, BrokenPicture))
         channels = 1 if grey else 3
     first: tuple[int, ...] | None = None
-    decoded = _in_threads(lambda path: read(path, size, channels), paths, sizes,
-                          "Decoding pictures")
-    for i, picture in decoded:
-        if isinstance(picture, BrokenPicture):
-            broken.append([found.files[i][0], str(picture)])
-            continue
-        if first is not None and picture.shape != first:
-            raise ValueError(f"ImageFolder: pictures have several sizes (height x width): "
-                             f"{_sizes_text(found, paths)}; give one size, as size=32 or "
-                             f"size=(24, 32)")
-        first = picture.shape
-        yield picture[None]
-    if first is None:
-        raise DataFileError(f"ImageFolder: {_broken_text(root, broken)}; there is no other one")
+    with closing(_in_threads(lambda path: read(path, size, channels), paths,
+                             "Decoding pictures")) as decoded:
+        for i, picture in decoded:
+            if isinstance(picture, BrokenPicture):
+                broken.append([found.files[i][0], str(picture)])
+                continue
+            if first is not None and picture.shape != first:
+                break
+            first = picture.shape
+            yield picture[None]
+        else:
+            if first is None:
+                raise DataFileError(f"ImageFolder: {_broken_text(root, broken)}; there is no other "
+                                    f"one")
+            return
+    raise ValueError(f"ImageFolder: pictures have several sizes (height x width): "
+                     f"{_sizes_text(found, paths)}; give one size, as size=32 or size=(24, 32)")
 
 
 def _sizes_text(found: Scan, paths: list[str]) -> str:
     """How many pictures there are of each size, and the first file of each."""
     counts: dict[tuple[int, int], list[Any]] = {}
-    looked = _in_threads(lambda path: look(path)[0], paths, [b for _, b, _ in found.files],
-                         "Looking at pictures")
+    looked = _in_threads(lambda path: look(path)[0], paths, "Looking at pictures")
     for i, size in looked:
         if not isinstance(size, BrokenPicture):
             counts.setdefault(size, [0, found.files[i][0]])[0] += 1
@@ -194,11 +194,13 @@ def _broken_text(root: str, broken: list[list[str]]) -> str:
             f"{f'; and {more} more' if more > 0 else ''}")
 
 
-def _in_threads(make: Any, paths: list[str], sizes: list[int], title: str) -> Iterator[Any]:
+def _in_threads(make: Any, paths: list[str], title: str) -> Generator[Any]:
     """(i, make(paths[i])) in order, or (i, the BrokenPicture that it raised).
 
     Pillow decodes without the GIL. Threads run ahead by a few groups of files, not more: what is
-    decoded and not yet asked for is in memory.
+    decoded and not yet asked for is in memory. Of small pictures a group has several, since to hand
+    over each would cost as much as to decode it; the first groups have one, which shows how large
+    they are.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -216,29 +218,23 @@ def _in_threads(make: Any, paths: list[str], sizes: list[int], title: str) -> It
     threads = kernels.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="minidl pictures")
     waiting: deque[Future[list[Any]]] = deque()
+    start, length = 0, 1
     try:
         with tqdm(total=len(paths), desc=title, unit="", delay=SECONDS, disable=None) as bar:
-            for group in _groups(sizes):
-                waiting.append(pool.submit(work, group))
-                if len(waiting) > 2 * threads:
-                    done = waiting.popleft().result()
-                    bar.update(len(done))
-                    yield from done
-            while waiting:
+            while start < len(paths) or waiting:
+                while start < len(paths) and len(waiting) <= 2 * threads:
+                    group = range(start, min(len(paths), start + length))
+                    waiting.append(pool.submit(work, group))
+                    start = group.stop
                 done = waiting.popleft().result()
                 bar.update(len(done))
                 yield from done
+                length = _length([result for _, result in done])
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _groups(sizes: list[int]) -> Iterator[range]:
-    """Runs of files: of small ones several, since to hand over each costs as much as to decode it;
-    of large ones few, since what a group decodes is in memory together."""
-    start, total = 0, 0
-    for i, size in enumerate(sizes):
-        if i > start and (i - start == MOST_IN_GROUP or total + size > MOST_BYTES_IN_GROUP):
-            yield range(start, i)
-            start, total = i, 0
-        total += size
-    yield range(start, len(sizes))
+def _length(results: list[Any]) -> int:
+    """How many files the next group has, after what some have become."""
+    largest = max(getattr(result, "nbytes", 1) for result in results)
+    return min(MOST_IN_GROUP, max(1, MOST_BYTES_IN_GROUP // largest))

@@ -12,6 +12,7 @@ from PIL import Image
 from minidl import kernels
 from minidl.data import MNIST, DataFileError, DataLoader, ImageFolder, image_folder
 from minidl.data import cache as cache_module
+from minidl.data.pictures import BrokenPicture
 from tests.data.picture_files import smooth, write, write_folder
 
 
@@ -235,10 +236,11 @@ def test_few_pictures_are_in_memory(root, monkeypatch):
     assert max(ahead) <= 7 * image_folder.MOST_IN_GROUP
 
 
-def test_groups():
-    groups = list(image_folder._groups([10] * 40 + [2 << 20] * 3 + [10]))
-    assert [len(group) for group in groups] == [16, 16, 8, 1, 1, 1, 1]
-    assert [i for group in groups for i in group] == list(range(44))
+def test_groups_of_large_pictures_are_small():
+    sizes = [0, 1000, image_folder.MOST_BYTES_IN_GROUP // 3, image_folder.MOST_BYTES_IN_GROUP + 1]
+    lengths = [image_folder._length([np.empty(8, np.uint8), np.empty(size, np.uint8)])
+               for size in sizes]
+    assert lengths == [16, 16, 3, 1] and image_folder._length([BrokenPicture("no array")]) == 16
 
 
 # Broken pictures
