@@ -53,7 +53,8 @@ class ImageFolder(ArrayDataset, hints.Explained):
 
     >>> from PIL import Image
     >>> import tempfile, os
-    >>> root = tempfile.mkdtemp()
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> root = folder.name
     >>> for name, colour in (("cat", "red"), ("dog", "blue")):
     ...     os.mkdir(os.path.join(root, name))
     ...     Image.new("RGB", (60, 40), colour).save(os.path.join(root, name, "1.png"))

@@ -27,7 +27,8 @@ class Transform(hints.Explained):
     A loader calls `apply_batch(images, labels, draws)` instead, which any class may have: it gets
     images that it may change, labels (None if items have none) and the random numbers `draws`,
     whose `draws.uniform(n)` gives (B, n) numbers in [0, 1) that depend on seed, epoch and item
-    alone; and returns (images, labels). Mixing labels in, it has `takes_labels = True`.
+    alone; and returns (images, labels), arrays that it does not keep. One that needs labels has
+    `takes_labels = True`.
 
     >>> class Darker(T.Transform):
     ...     def apply_batch(self, images, labels, draws):
