@@ -32,14 +32,17 @@ class Subset:
 
     def __init__(self, dataset: Any, indices: Any) -> None:
         count = _length(dataset, "Subset")
-        rows = np.asarray(indices)
+        expected = "a list of ints, or a mask"
+        try:
+            rows = np.asarray(indices)
+        except (TypeError, ValueError):
+            raise TypeError(checks.message("Subset", "indices", expected, indices)) from None
         if rows.dtype == np.bool_:
             if rows.shape != (count,):
                 raise ValueError(f"Subset: a mask must have the shape ({count},) for a data set of "
                                  f"{count}, got {rows.shape}")
             rows = np.flatnonzero(rows)
         if rows.ndim != 1 or (rows.dtype.kind not in "iu" and rows.size):
-            expected = "a list of ints, or a mask"
             raise TypeError(checks.message("Subset", "indices", expected, indices))
         wrong = rows[(rows < -count) | (rows >= count)]
         if wrong.size:

@@ -34,6 +34,8 @@ def mean_std(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     start, rows = 0, LEAST_ROWS
     while start < count:
         images = gather(dataset, range(start, min(count, start + rows))).images
+        if images.ndim > 1 and images[:1].size == 0:
+            raise ValueError(f"mean_std: images of the shape {images.shape[1:]} have no pixels")
         if images.ndim < 2:
             raise ValueError(f"mean_std: images must have a last axis of channels, got images of "
                              f"the shape {images.shape[1:]}")

@@ -95,7 +95,8 @@ def test_shown():
 
 @pytest.mark.parametrize("indices, error, message", [
     ([0, 10], IndexError, "index 10 is out of range for a data set of 10"),
-    ([-11], IndexError, "index -11"), ([0.5], TypeError, "indices must be a list of ints"),
+    ([-11], IndexError, "index -11"), ([1, [2]], TypeError, "Subset: indices"),
+    ([0.5], TypeError, "indices must be a list of ints"),
     (3, TypeError, "indices"), ([[1]], TypeError, "indices"), (["a"], TypeError, "indices")])
 def test_indices_that_do_not_fit(indices, error, message):
     with pytest.raises(error, match=message):

@@ -49,6 +49,8 @@ def test_mnist():
 
 @pytest.mark.parametrize("data, error, message", [
     (ArrayDataset(np.zeros((0, 2, 2, 3))), ValueError, "has no images"),
+    (np.zeros((2, 0, 2, 3)), ValueError, "have no pixels"),
+    (np.zeros((2, 2, 2, 0)), ValueError, "have no pixels"),
     (np.zeros(3), ValueError, "last axis of channels"),
     (3, TypeError, "mean_std: dataset must have"),
     ((np.zeros(3), np.zeros(3)), TypeError, "mean_std: dataset")])

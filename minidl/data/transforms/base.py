@@ -52,9 +52,11 @@ class Transform(hints.Explained):
             raise TypeError(f"{type(self).__name__} is called with images, {', '.join(names)}")
         if self.takes_labels and given.get("labels") is None:
             raise TypeError(f"{type(self).__name__} takes images and labels, got no labels")
-        batch = _own(images)
-        labels = None if given.get("labels") is None else plain_array(given["labels"])
-        draws = _draws_of(given.get("rng"), len(batch), type(self).__name__)
+        where = type(self).__name__
+        batch = _own(images, where)
+        labels = given.get("labels")
+        labels = None if labels is None else array_of(labels, where, "labels")
+        draws = _draws_of(given.get("rng"), len(batch), where)
         result, labels = run(self, batch, labels, draws)
         return (result, labels) if self.takes_labels else result
 
@@ -64,14 +66,22 @@ class Transform(hints.Explained):
         return f"{type(self).__name__}({options})"
 
 
-def _own(images: Any) -> np.ndarray:
+def array_of(values: Any, where: str, name: str) -> np.ndarray:
+    """`plain_array`, whose errors say of which argument."""
+    try:
+        return plain_array(values)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: {name} must be an array: {error}") from None
+
+
+def _own(images: Any, where: str) -> np.ndarray:
     """Images in an array of their own, bytes as floats."""
-    array = plain_array(images)
+    array = array_of(images, where, "images")
     if array.ndim == 0:
-        raise ValueError("images must have the shape (B, H, W, C), got a single number")
+        raise ValueError(checks.message(where, "images", "an array (B, H, W, C)", images))
     if array.dtype == np.uint8:
         return kernels.to_float(np.ascontiguousarray(array))
-    return np.array(array, order="C")
+    return np.array(array, array.dtype.newbyteorder("="), order="C")
 
 
 def _draws_of(rng: Any, count: int, where: str) -> Draws:

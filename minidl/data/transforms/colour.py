@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from ... import checks
-from ...arrays import plain_array
 from ..draws import Draws
-from .base import Labels, Transform
+from .base import Labels, Transform, array_of
 
 GREY = 0.299, 0.587, 0.114      # how bright red, green and blue are (ITU-R BT.601)
 
@@ -48,7 +47,7 @@ class Normalize(Transform):
 
 
 def _per_channel(value: Any, name: str) -> np.ndarray:
-    array = plain_array(value)
+    array = array_of(value, "Normalize", name)
     if array.dtype.kind not in "iuf" or array.ndim > 1 or not np.isfinite(array).all():
         expected = "a finite number, or one for each channel"
         raise ValueError(checks.message("Normalize", name, expected, value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import checks
+from ... import checks, kernels
 from ..draws import Draws
 from .base import Labels, Transform
 
@@ -27,6 +27,9 @@ class _Mix(Transform):
         where = type(self).__name__
         if labels is None:
             raise TypeError(f"{where} takes images and labels, but the items have no labels")
+        if labels.shape[:1] != images.shape[:1]:
+            raise ValueError(f"{where}: images and labels must have one length, got images of the "
+                             f"shape {images.shape} and labels of {labels.shape}")
         labels = distributions(labels, self.classes or draws.classes, where).astype(
             images.dtype, copy=False)
         if len(images) == 0:
@@ -117,6 +120,7 @@ def distributions(labels: np.ndarray, classes: int | None, where: str) -> np.nda
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"{where}: labels must be from 0 to {classes - 1}, got "
                          f"{labels.min()} to {labels.max()}")
+    kernels.check_shape(f"{where}: labels", (len(labels), classes), np.float32)
     rows = np.zeros((len(labels), classes), np.float32)
     rows[np.arange(len(labels)), labels.astype(np.int64)] = 1
     return rows

@@ -20,6 +20,13 @@ def whole_axis(length: int) -> Axis:
     return np.array([0]), np.array([length])
 
 
+def _sides(images: np.ndarray, where: str) -> tuple[int, int]:
+    """Height and width of images; ValueError for those without pixels."""
+    if 0 in images.shape[1:3]:
+        raise ValueError(f"{where}: images of the shape {images.shape} have no pixels")
+    return images.shape[1], images.shape[2]
+
+
 def resample(images: np.ndarray, size: tuple[int, int], rows: Axis, columns: Axis) -> np.ndarray:
     """A part of each image (B, H, W, C) as one of `size`: (B, *size, C).
 
@@ -82,7 +89,7 @@ class Resize(Transform):
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
-        height, width = images.shape[1:3]
+        height, width = _sides(images, "Resize")
         size = self.size
         if isinstance(size, int):
             short = min(height, width)
@@ -115,7 +122,7 @@ class RandomResizedCrop(Transform):
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
-        height, width = images.shape[1:3]
+        height, width = _sides(images, "RandomResizedCrop")
         tops, lefts, heights, widths = self.parts(height, width, draws)
         return resample(images, self.size, (tops, heights), (lefts, widths)), labels
 

@@ -99,6 +99,7 @@ def test_other_arrays():
         loader = DataLoader(IMAGES.astype(np.float16), 4, transform=transform)
         assert next(iter(loader)).dtype == np.float16
     assert T.Compose(lambda x: x * 2)(np.ones((3, 2))).shape == (3, 2)
+    assert T.Resize(3)(IMAGES.astype(">f4")).dtype == np.float32
     assert T.RandomFlip(1)(IMAGES.tolist()).dtype == np.float32
     assert T.RandomFlip(1)(md.tensor(IMAGES)).shape == IMAGES.shape
     assert T.RandomFlip(1)(IMAGES[::2, :, ::-1]).shape == (15, 8, 8, 3)
@@ -107,6 +108,9 @@ def test_other_arrays():
 @pytest.mark.parametrize("call, error, message", [
     (lambda: T.RandomFlip()(IMAGES[0]), ValueError, r"RandomFlip: images must have the shape "
                                                     r"\(B, H, W, C\), got \(8, 8, 3\)"),
+    (lambda: T.RandomFlip()(3), ValueError, "RandomFlip: images must be an array"),
+    (lambda: T.RandomFlip()([[1], [2, 3]]), ValueError, "RandomFlip: images must be an array"),
+    (lambda: T.Mixup()(IMAGES, [[1], [2, 3]]), ValueError, "Mixup: labels must be an array"),
     (lambda: T.RandomFlip()(IMAGES > 0), TypeError, "images must be floats or uint8, not bool"),
     (lambda: T.RandomFlip()(IMAGES, 3), TypeError, "rng must be a generator of NumPy's, got 3"),
     (lambda: T.RandomFlip()(IMAGES, None, 3), TypeError, "RandomFlip is called with images, rng"),

@@ -95,6 +95,13 @@ def test_arguments(make, error, message):
         make()
 
 
+def test_images_without_pixels():
+    for transform in (T.Resize(3), T.RandomResizedCrop(3)):
+        with pytest.raises(ValueError, match=f"{type(transform).__name__}: .* have no pixels"):
+            transform(IMAGES[:, :0])
+    assert T.Resize(3)(IMAGES[..., :0]).shape == (30, 3, 4, 0)
+
+
 def test_sizes_beyond_memory():
     with pytest.raises(MemoryError):
         T.Resize((2**30, 2**30))(IMAGES)
