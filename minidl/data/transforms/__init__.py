@@ -13,7 +13,7 @@ the batch, on threads, or on whether the run was resumed. `Mixup` and `CutMix` c
 
 from typing import TYPE_CHECKING
 
-from .base import Transform
+from .base import LabelTransform, Transform
 from .colour import ColorJitter, Normalize
 from .compose import Compose
 from .mix import CutMix, Mixup
@@ -32,6 +32,6 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
 
     __getattr__ = hints.attributes_of(__name__, hints.TRANSFORMS)
 
-__all__ = ["CenterCrop", "ColorJitter", "Compose", "CutMix", "Cutout", "Mixup", "Normalize",
-           "RandomCrop", "RandomFlip", "RandomResizedCrop", "RandomRotation", "RandomTranslate",
-           "Resize", "Transform"]
+__all__ = ["CenterCrop", "ColorJitter", "Compose", "CutMix", "Cutout", "LabelTransform", "Mixup",
+           "Normalize", "RandomCrop", "RandomFlip", "RandomResizedCrop", "RandomRotation",
+           "RandomTranslate", "Resize", "Transform"]

@@ -20,15 +20,14 @@ class Transform(hints.Explained):
     """A transform of whole batches of images that draws for each item by itself.
 
     `transform(images)` or `transform(images, rng)`, where `rng` is a generator of NumPy's, gives
-    new images: (B, H, W, C) float; uint8 ones are divided by 255 first. A transform that changes
-    labels too is called `transform(images, labels)` or `transform(images, labels, rng)` and returns
-    both. Without `rng` the generator of `md.manual_seed` is used.
+    new images: (B, H, W, C) float; uint8 ones are divided by 255 first. Without `rng` the generator
+    of `md.manual_seed` is used.
 
     A loader calls `apply_batch(images, labels, draws)` instead, which any class may have: it gets
     images that it may change, labels (None if items have none) and the random numbers `draws`,
     whose `draws.uniform(n)` gives (B, n) numbers in [0, 1) that depend on seed, epoch and item
-    alone; and returns (images, labels), arrays that it does not keep. One that needs labels has
-    `takes_labels = True`.
+    alone; and returns (images, labels), arrays that it does not keep. `LabelTransform` is the base
+    of those that change labels.
 
     >>> class Darker(T.Transform):
     ...     def apply_batch(self, images, labels, draws):
@@ -45,25 +44,37 @@ class Transform(hints.Explained):
         """New images and labels; `images` may be changed."""
         raise NotImplementedError(f"{type(self).__name__} has no apply_batch")
 
-    def __call__(self, images: Any, *rest: Any, **options: Any) -> Any:
-        names = ("labels", "rng") if self.takes_labels else ("rng",)
-        given = dict(zip(names, rest, strict=False)) | options
-        if len(rest) > len(names) or not set(given) <= set(names):
-            raise TypeError(f"{type(self).__name__} is called with images, {', '.join(names)}")
-        if self.takes_labels and given.get("labels") is None:
-            raise TypeError(f"{type(self).__name__} takes images and labels, got no labels")
+    def __call__(self, images: Any, rng: Any = None) -> Any:
+        return self._called(images, None, rng)[0]
+
+    def _called(self, images: Any, labels: Any, rng: Any) -> tuple[np.ndarray, Labels]:
+        """What comes of a call by hand: copies, and random numbers of the generator."""
         where = type(self).__name__
         batch = _own(images, where)
-        labels = given.get("labels")
         labels = None if labels is None else array_of(labels, where, "labels")
-        draws = _draws_of(given.get("rng"), len(batch), where)
-        result, labels = run(self, batch, labels, draws)
-        return (result, labels) if self.takes_labels else result
+        return run(self, batch, labels, _draws_of(rng, len(batch), where))
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items()
                             if name[0] != "_")
         return f"{type(self).__name__}({options})"
+
+
+class LabelTransform(Transform):
+    """A transform of images and labels: `transform(images, labels)` or `transform(images, labels,
+    rng)` gives both, and so does `apply_batch`, whose labels are never None.
+
+    >>> class Mirrored(T.LabelTransform):
+    ...     def apply_batch(self, images, labels, draws):
+    ...         return images[:, :, ::-1], labels + 10
+    >>> Mirrored()(np.zeros((2, 4, 4, 3), np.uint8), [0, 1])[1]
+    array([10, 11])
+    """
+
+    takes_labels = True
+
+    def __call__(self, images: Any, labels: Any, rng: Any = None) -> Any:   # type: ignore[override]
+        return self._called(images, labels, rng)
 
 
 def array_of(values: Any, where: str, name: str) -> np.ndarray:
@@ -108,8 +119,7 @@ class OfFunction(Transform):
         rng = [draws.generator()] if self._takes_rng else []
         if not self.takes_labels:
             return transformed(self.function, images, *rng), labels
-        if labels is None:
-            raise TypeError("transform takes images and labels, but the items have no labels")
+        assert labels is not None
         return transformed_both(self.function, images, labels, *rng)
 
 
@@ -128,6 +138,9 @@ def run(transform: Any, images: np.ndarray, labels: Labels, draws: Draws
         ) -> tuple[np.ndarray, Labels]:
     """`apply_batch` of a transform: what comes in and out is checked, images keep their dtype."""
     dtype, where = images.dtype, type(transform).__name__
+    if labels is None and getattr(transform, "takes_labels", False):
+        name = "transform" if isinstance(transform, OfFunction) else where
+        raise TypeError(f"{name} takes images and labels, but there are no labels")
     if isinstance(transform, Transform) and not transform._any_array:
         if images.ndim != 4:
             raise ValueError(f"{where}: images must have the shape (B, H, W, C), got "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..draws import Draws
-from .base import Labels, Transform, as_transform, run
+from .base import Labels, LabelTransform, Transform, as_transform, run
 
 
 class Compose(Transform):
@@ -39,6 +39,10 @@ class Compose(Transform):
         for place, member in enumerate(self._members):
             images, labels = run(member, images, labels, draws.at(place))
         return images, labels
+
+    def __call__(self, images: Any, *rest: Any, **options: Any) -> Any:
+        kind = LabelTransform if self.takes_labels else Transform
+        return kind.__call__(self, images, *rest, **options)
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.transforms))})"

@@ -6,15 +6,13 @@ import numpy as np
 
 from ... import checks, kernels
 from ..draws import Draws
-from .base import Labels, Transform
+from .base import Labels, LabelTransform
 
 TRIES = 64      # rounds of drawing, of which each ends for at least 95% of what is left
 
 
-class _Mix(Transform):
+class _Mix(LabelTransform):
     """What Mixup and CutMix share: the partners, the shares, and what becomes of labels."""
-
-    takes_labels = True
 
     def __init__(self, alpha: float, classes: int | None = None, p: float = 1.0) -> None:
         where = type(self).__name__
@@ -25,8 +23,7 @@ class _Mix(Transform):
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
         where = type(self).__name__
-        if labels is None:
-            raise TypeError(f"{where} takes images and labels, but the items have no labels")
+        assert labels is not None
         if labels.shape[:1] != images.shape[:1]:
             raise ValueError(f"{where}: images and labels must have one length, got images of the "
                              f"shape {images.shape} and labels of {labels.shape}")

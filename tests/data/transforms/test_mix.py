@@ -102,12 +102,13 @@ def test_a_loader_knows_the_classes_and_the_loss_takes_the_labels():
     (LABELS, 5, ValueError, "labels must be from 0 to 4, got 0 to 59"),
     (LABELS - 1, 60, ValueError, "labels must be from 0 to 59, got -1"),
     (LABELS.reshape(60, 1), 60, TypeError, "labels must be integers"),
-    (LABELS[1:], 60, ValueError, "images and labels must have one length, got images .* labels of \\(59,\\)"),
-    (LABELS, None, ValueError, "give classes="), (None, 3, TypeError, "items have no labels")])
+    (LABELS[1:], 60, ValueError,
+     "images and labels must have one length, got images .* labels of \\(59,\\)"),
+    (LABELS, None, ValueError, "give classes="), (None, 3, TypeError, "there are no labels")])
 def test_labels_that_do_not_fit(labels, classes, error, message):
     for kind in (T.Mixup, T.CutMix):
         with pytest.raises(error, match=f"{kind.__name__}.*{message}"):
-            applied(kind(classes=classes), IMAGES, labels)
+            kind(classes=classes)(IMAGES, labels)
 
 
 @pytest.mark.parametrize("options, error", [({"alpha": 0}, ValueError), ({"alpha": "a"}, TypeError),
