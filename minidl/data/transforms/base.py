@@ -39,6 +39,9 @@ class Transform(hints.Explained):
     takes_labels = False
     _any_array = False      # whether it takes what is no batch of pictures, too
 
+    def __init__(self) -> None:     # so that a call with arguments names the class
+        pass
+
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
         """New images and labels; `images` may be changed."""
