@@ -100,6 +100,12 @@ def elementwise_cases(n: int) -> list[Case]:
             Case(f"to_float {title}", "to_float", (n,), 5.0 * n, "GB/s")]
 
 
+def picture_cases(n: int, side: int) -> list[Case]:
+    title, size = f"{n}x{side}x{side}x3", 8.0 * n * side * side * 3
+    return [Case(f"{kind} {title}", f"{kind}_pictures", (n, side), size, "GB/s")
+            for kind in ("crop", "warp")]
+
+
 def loss_cases(m: int, classes: int) -> list[Case]:
     return [Case(f"cross_entropy forward+backward {m}x{classes}", "cross_entropy", (m, classes)),
             Case(f"softmax {m}x{classes}", "softmax", (m, classes))]
@@ -131,7 +137,7 @@ def sample_cases() -> list[Case]:
         *conv_cases(28, 1, 32), *conv_cases(14, 32, 64), *conv_cases(32, 16, 32, stride=2),
         *conv_cases(32, 32, 64, k=1), *matmul_cases(784, 256), *matmul_cases(3136, 128),
         *pool_cases(128, 28, 28, 32), *elementwise_cases(2**22), *loss_cases(128, 10),
-        *loss_cases(128, 1000), *cell_cases(128, 256),
+        *loss_cases(128, 1000), *cell_cases(128, 256), *picture_cases(128, 32),
         *sequence_cases(100, 28, 28, 100), *optimizer_cases("mnist-cnn"),
     ]
 
@@ -159,6 +165,6 @@ def network_cases() -> list[Case]:
         *norm_cases(128, 32, 32, 64), *norm_cases(128, 8, 8, 256),
         *pool_cases(128, 28, 28, 32), *pool_cases(128, 32, 32, 64), *pool_cases(128, 8, 8, 256),
         *elementwise_cases(2**22), *loss_cases(128, 10), *loss_cases(128, 1000),
-        *cell_cases(128, 256), *sequence_cases(100, 28, 28, 100),
+        *cell_cases(128, 256), *picture_cases(128, 32), *sequence_cases(100, 28, 28, 100),
         *optimizer_cases("mnist-cnn"), *optimizer_cases("resnet20"),
     ]

@@ -214,6 +214,21 @@ def to_float(n: int) -> Run:
     return lambda: kernels.to_float(x)
 
 
+def crop_pictures(n: int, side: int) -> Run:
+    """Parts from places within a padding of 4, half of them mirrored."""
+    x, rng = normal(n, side, side, 3), np.random.default_rng(0)
+    tops, lefts = rng.integers(-4, 5, (2, n))
+    flips = rng.integers(0, 2, n).astype(np.uint8)
+    return lambda: kernels.crop(x, (side, side), tops, lefts, flips, "reflect")
+
+
+def warp_pictures(n: int, side: int) -> Run:
+    """Turns of 10 degrees."""
+    x, cos, sin = normal(n, side, side, 3), np.cos(0.17), np.sin(0.17)
+    maps = np.tile([cos, sin, -2.0, -sin, cos, 2.0], (n, 1))
+    return lambda: kernels.warp(x, (side, side), maps)
+
+
 def cross_entropy(m: int, classes: int) -> Run:
     logits, labels, ones = normal(m, classes), np.arange(m) % classes, np.ones(m, np.float32)
 

@@ -7,6 +7,7 @@ kernels on channels-last images, in the form that its autograd calls.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -205,6 +206,27 @@ def dropout(n: int) -> Run:
 def to_float(n: int) -> Run:
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, n, dtype=np.uint8))
     return lambda: x.float().div_(255)
+
+
+def crop_pictures(n: int, side: int) -> Run:
+    """PyTorch has no operation for it: a part, and a flip, of one image after the other."""
+    x, (tops, lefts) = normal(n, side, side, 3), torch.randint(0, 9, (2, n)).tolist()
+    flips = (torch.rand(n) < 0.5).tolist()
+
+    def run() -> None:
+        padded = F.pad(x, (4, 4, 4, 4), mode="reflect")
+        torch.stack([image[:, top:top + side, left:left + side].flip(2) if flip else
+                     image[:, top:top + side, left:left + side]
+                     for image, top, left, flip in zip(padded, tops, lefts, flips, strict=True)])
+
+    return run
+
+
+def warp_pictures(n: int, side: int) -> Run:
+    x = normal(n, side, side, 3)
+    cos, sin = math.cos(0.17), math.sin(0.17)
+    maps = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(n, 2, 3)
+    return lambda: F.grid_sample(x, F.affine_grid(maps, list(x.shape), False), align_corners=False)
 
 
 def cross_entropy(m: int, classes: int) -> Run:

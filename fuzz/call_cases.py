@@ -36,7 +36,7 @@ def call(*args: Value, on: list[Value] | None = None, **options: Value) -> dict[
     return made
 
 
-X, IMAGES = t(4, 6), t(2, 8, 8, 4)
+X, IMAGES, PICTURES = t(4, 6), t(2, 8, 8, 4), a(4, 8, 8, 3)
 AXIS = {"axis": 0, "keepdims": True}
 LABELS = a(4, dtype=INT, low=0, high=5)
 LOSS = {"reduction": "sum"}
@@ -156,6 +156,23 @@ CALLS: dict[str, dict[str, Any]] = {
     "data.ArrayDataset": call(a(5, 4, 4, 1), a(5, dtype=INT), classes=["a", "b"]),
     "data.DataLoader": call({"dataset": [a(5, 4, 4, 1), a(5, dtype=INT)]}, batch_size=2,
                             shuffle=True, drop_last=True, seed=3, prefetch=0),
+    "data.Subset": call({"dataset": [a(5, 4, 4, 1), a(5, dtype=INT)]}, [3, 1]),
+    "data.split": call({"dataset": [a(5, 4, 4, 1), a(5, dtype=INT)]}, tuple_of(0.6, 0.4), seed=2,
+                       stratify=True),
+    "data.mean_std": call(a(5, 4, 4, 3)),
+    # transforms, and the images that they get
+    "T.RandomCrop": call(6, on=[PICTURES], padding=2, mode="constant", value=0.5),
+    "T.RandomFlip": call(on=[PICTURES], p=0.5, alternate=True),
+    "T.Cutout": call(3, on=[PICTURES], value=0.5, p=0.5),
+    "T.RandomTranslate": call(2, on=[PICTURES], mode="reflect", value=0.5),
+    "T.RandomRotation": call(15.0, on=[PICTURES], mode="edge", value=0.5),
+    "T.RandomResizedCrop": call(5, on=[PICTURES], scale=tuple_of(0.2, 0.9),
+                                ratio=tuple_of(0.5, 2.0)),
+    "T.Resize": call(5, on=[PICTURES]), "T.CenterCrop": call(5, on=[PICTURES]),
+    "T.Normalize": call(0.5, 0.25, on=[PICTURES]),
+    "T.ColorJitter": call(on=[PICTURES], brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1),
+    "T.Mixup": call(0.3, 3, on=[PICTURES, a(4, dtype=INT, low=0, high=2)], p=0.5),
+    "T.CutMix": call(0.3, 3, on=[PICTURES, a(4, dtype=INT, low=0, high=2)], p=0.5),
 }
 
 

@@ -24,7 +24,8 @@ from .watch import Fault, Watch, place_of
 ERRORS = (TypeError, ValueError, IndexError, KeyError, RuntimeError, MemoryError, OverflowError,
           NotImplementedError, OSError)
 INTERNAL = (NotImplementedError, RecursionError)     # kinds of RuntimeError that are not meant
-PLACES = {"md": md, "nn": nn, "optim": optim, "data": data, "init": nn.init, "Tensor": md.Tensor}
+PLACES = {"md": md, "nn": nn, "optim": optim, "data": data, "init": nn.init, "Tensor": md.Tensor,
+          "T": data.transforms}
 
 _folder = tempfile.TemporaryDirectory()
 
@@ -129,6 +130,7 @@ OTHER_NAMES = {
     **{name: (f"{name.lower()}_update",)                    # in a step: the update's own words
        for name in ("SGD", "Adam", "RMSprop", "Adagrad", "LARS")}, "AdamW": ("adam_update",),
     "use_backend": ("backend",), "ArrayDataset": ("images", "labels"),
+    "mean_std": ("dataset", "ArrayDataset"),
     "DataLoader": ("dataset", "batch_size", "seed", "prefetch", "transform"),
 }
 
@@ -159,6 +161,8 @@ def _used(result: Any, inputs: Any) -> Any:
         result.load_state_dict(result.state_dict())
     elif isinstance(result, data.DataLoader):
         return [batch for batch, _ in itertools.islice(result, 3)]
+    elif isinstance(result, data.transforms.Transform):
+        return result(*inputs, np.random.default_rng(0))
     elif isinstance(result, data.ArrayDataset):
         return [result[0], repr(result)] if len(result) else repr(result)
     elif hasattr(result, "__enter__") and not isinstance(result, np.ndarray):

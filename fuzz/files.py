@@ -111,6 +111,7 @@ def _placed(form: str, folder: Path, raw: bytes, count: int) -> tuple[Path, Any]
         read = lambda: data.CIFAR10(folder, split="test")       # noqa: E731
     elif form == "tar":
         path = folder / "cifar-10-binary.tar.gz"
+        os.environ["MINIDL_CACHE"] = str(folder / "cache")      # of this process, the case's own
         read = lambda: data.CIFAR10(folder, split="test")       # noqa: E731
     else:
         path = folder / "state.safetensors"

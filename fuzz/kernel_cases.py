@@ -334,6 +334,27 @@ def _to_float(k: Kernel) -> Args:
     return {"x": k.draw.array(k.shape(k.draw.whole(0, 4)), "uint8", low=0, high=255)}
 
 
+def _crop(k: Kernel) -> Args:
+    shape, size, mode = _pictures(k)
+    starts = [k.draw.array([shape[0]], "int64", low=-20, high=20) for _ in range(2)]
+    flips = k.draw.array([shape[0]], "uint8", low=0, high=1)
+    return {"x": k.array(shape), "size": size, "tops": starts[0], "lefts": starts[1],
+            "flips": flips, **mode}
+
+
+def _warp(k: Kernel) -> Args:
+    shape, size, mode = _pictures(k)
+    maps = k.draw.array([shape[0], 6], "float64", values="normal")
+    return {"x": k.array(shape), "size": size, "maps": maps, **mode}
+
+
+def _pictures(k: Kernel) -> tuple[list[int], Value, Args]:
+    """Shapes of pictures, the size of a part, and what is said of what lies outside."""
+    shape = k.shape(4, least=1)
+    size = {"tuple": [k.draw.pick(1, 2, 5, 16, 33), k.draw.pick(1, 3, 8, 31)]}
+    return shape, size, k.maybe(0.7, mode=k.draw.pick("constant", "reflect", "edge"), value=0.25)
+
+
 MAKERS: dict[str, Any] = {
     **dict.fromkeys(("exp", "log", "sqrt", "tanh", "sigmoid", "relu"), _unary),
     **dict.fromkeys(("absolute", "negative"), _numeric),
@@ -366,5 +387,7 @@ MAKERS: dict[str, Any] = {
                      "lars_update", "square_sum"), _update),
     "dropout": _dropout,
     "to_float": _to_float,
+    "crop": _crop,
+    "warp": _warp,
     **NORMS,
 }

@@ -13,6 +13,8 @@ import os
 import stat
 import sys
 import zlib
+from collections.abc import Iterator
+from typing import IO
 
 if sys.platform != "win32":     # nobody can remove a file there that somebody has open
     import fcntl
@@ -52,7 +54,17 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     that does not exist, PermissionError for a write-protected file or folder, OSError for a full
     disk. After an error the old file is there, untouched.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """`replace_file` for what is too large to be held in memory: a file that takes the place of
+    `path` when the block ends, and is removed when it ends with an error.
+
+    Errors of other files, whose names they bear, pass through the block as they are.
+    """
     old = status(path)
     if os.fsdecode(path).endswith(os.sep):      # as `open` does; realpath would drop it
         raise IsADirectoryError(errno.EISDIR, "expected a file, not a folder", os.fspath(path))
@@ -60,12 +72,18 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     folder, name = os.path.split(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
+    foreign: OSError | None = None
     try:
         if old is not None:     # a folder that may be changed can hold a file that may not
             os.close(os.open(path, os.O_WRONLY))
-        _write(data, target, _prefix(name), old)
+        with _written(target, _prefix(name), old) as file:
+            try:
+                yield file
+            except OSError as error:
+                foreign = None if error.filename is None else error
+                raise
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None or error is foreign:
             raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 
@@ -78,7 +96,8 @@ def _prefix(name: str) -> str:
     return f".minidl-{zlib.crc32(os.fsencode(name)):08x}-"
 
 
-def _write(data: bytes, target: str, prefix: str, old: os.stat_result | None) -> None:
+@contextlib.contextmanager
+def _written(target: str, prefix: str, old: os.stat_result | None) -> Iterator[IO[bytes]]:
     folder = os.path.dirname(target)
     _remove_leftovers(folder, prefix)       # first: they may be what fills the disk
     # The system applies the umask: a process cannot ask for its own without changing it. What
@@ -88,7 +107,7 @@ def _write(data: bytes, target: str, prefix: str, old: os.stat_result | None) ->
         with os.fdopen(handle, "wb") as file:
             if old is not None:
                 _take_owner_and_mode(handle, old)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(handle)
             if sys.platform == "win32":     # does not rename an open file

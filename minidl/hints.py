@@ -120,9 +120,16 @@ OPTIMIZERS = {
 }
 DATA = {
     "Dataset": "any object with len and dataset[i] -> (image, label)", "TensorDataset":
-    "data.ArrayDataset", "Subset": "a slice: data.ArrayDataset(*dataset[indices])",
-    "IterableDataset": "any object with len and dataset[i] -> (image, label)",
-    "cifar10": "data.CIFAR10", "fashion_mnist": "data.FashionMNIST",
+    "data.ArrayDataset", "random_split": "data.split", "IterableDataset":
+    "any object with len and dataset[i] -> (image, label)", "DatasetFolder": "data.ImageFolder",
+    "image_dataset_from_directory": "data.ImageFolder", "cifar10": "data.CIFAR10",
+    "fashion_mnist": "data.FashionMNIST",
+}
+TRANSFORMS = {
+    "ToTensor": "leave it out: loaders divide uint8 images by 255", "RandomHorizontalFlip":
+    "T.RandomFlip", "RandomErasing": "T.Cutout", "RandomAffine":
+    "T.RandomRotation and T.RandomTranslate", "MixUp": "T.Mixup", "Rescaling": "T.Normalize",
+    "RandomTranslation": "T.RandomTranslate", "Lambda": "the function itself, in T.Compose",
 }
 ARGUMENTS = {
     "dim": "axis", "dims": "axis", "keepdim": "keepdims", "axes": "axis", "keep_dims": "keepdims",

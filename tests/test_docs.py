@@ -1,8 +1,9 @@
-"""The documents: the API reference is up to date, and links lead somewhere."""
+"""The documents: the API reference is up to date, links lead somewhere, guides run."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tools import api_reference
@@ -32,3 +33,32 @@ def test_links_lead_to_files_and_headings(document):
             path = document.parent / file if file else document
             assert path.exists(), f"{document.name} links to {link}"
             assert not anchor or anchor in anchors(path), f"{document.name} links to {link}"
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """The folder that a reader of the guides has: three classes of ten pictures."""
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog", "bird"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 256, (40, 50, 3), np.uint8)
+            image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("guide", sorted((ROOT / "docs").glob("guide-data.md")),
+                         ids=lambda path: path.name)
+def test_the_snippets_of_a_guide_run_and_print_what_they_say(guide, photos, capsys):
+    """One after the other, as a reader would; `print(...)  # text` prints that text first."""
+    namespace, compared = {}, 0
+    for snippet in re.findall(r"^```python\n(.*?)^```", guide.read_text(encoding="utf-8"),
+                              re.M | re.S):
+        exec(compile(snippet, guide.name, "exec"), namespace)
+        printed = capsys.readouterr().out
+        for said in re.findall(r"print\(.*\) {2,}# ([(\[A-Z].*?)(?:: .*)?$", snippet, re.M):
+            assert said in printed
+            compared += 1
+    assert compared > 3

@@ -10,10 +10,10 @@ import pytest
 
 import minidl as md
 from minidl import data, models, nn, optim, train
+from minidl.data import transforms as T
 
-NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "np": np,
-             "train": train}
-PUBLIC = (md, nn, nn.init, optim, data, models, train)
+NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "T": T, "np": np, "train": train}
+PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train)
 
 
 def modules():

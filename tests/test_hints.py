@@ -109,6 +109,7 @@ def test_errors_from_within_stay_as_they_are():
 
 
 TABLES = {"TENSOR": X, "FUNCTIONS": md, "LAYERS": nn, "OPTIMIZERS": optim, "DATA": data,
+          "TRANSFORMS": data.transforms,
           "OF_LAYERS": MODEL, "OF_OPTIMIZERS": optim.SGD(MODEL.parameters(), lr=1)}
 
 
@@ -122,8 +123,9 @@ def test_no_hint_stands_for_what_there_is(table):
 def test_what_hints_name_exists(table):
     """Written as md.name, nn.name, optim.name, data.name, x.name; or alone, of the same owner."""
     for text in getattr(hints, table).values():
-        for owner, name in re.findall(r"\b(md|nn|optim|data|x|model|np)\.(\w+)", text):
-            place = {"x": X, "model": nn.Layer(), "md": md, "np": np}.get(owner)
+        for owner, name in re.findall(r"\b(md|nn|optim|data|x|model|np|T)\.(\w+)", text):
+            place = {"x": X, "model": nn.Layer(), "md": md, "np": np,
+                     "T": data.transforms}.get(owner)
             if place is None:
                 place = importlib.import_module(f"minidl.{owner}")
             assert hasattr(place, name), text

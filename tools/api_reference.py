@@ -23,7 +23,8 @@ WIDTH = 96
 # (module, prefix of its names, whether its names are grouped by the files that define them)
 MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", "nn.", True),
            ("minidl.nn.init", "nn.init.", False), ("minidl.optim", "optim.", False),
-           ("minidl.data", "data.", False), ("minidl.models", "models.", False),
+           ("minidl.data", "data.", False), ("minidl.data.cache", "data.cache.", False),
+           ("minidl.data.transforms", "T.", False), ("minidl.models", "models.", False),
            ("minidl.train", "train.", False))
 
 NAMES_OF = [name for name, _, _ in MODULES]
@@ -37,6 +38,7 @@ Written by `make docs` from the docstrings; the examples run in the tests, which
 import numpy as np
 import minidl as md
 from minidl import data, nn, optim, train
+from minidl.data import transforms as T
 ```
 
 How it all fits together: [design.md](design.md).

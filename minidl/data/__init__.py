@@ -1,7 +1,9 @@
 """Data sets and the loader that makes batches of them.
 
-`MNIST`, `FashionMNIST` and `CIFAR10` read the official files; `ArrayDataset` takes arrays of any
-origin. A damaged file raises `DataFileError`.
+`ImageFolder` reads pictures, `MNIST`, `FashionMNIST` and `CIFAR10` the official files;
+`ArrayDataset` takes arrays of any origin. `split` and `Subset` take parts of a data set;
+`data.transforms` changes images, batch by batch; `data.cache` holds what was decoded or unpacked
+once. A damaged file raises `DataFileError`.
 
 >>> train = data.ArrayDataset(np.zeros((200, 28, 28, 1), np.uint8), np.zeros(200, np.int64))
 >>> for images, labels in data.DataLoader(train, batch_size=128, shuffle=True):
@@ -12,11 +14,15 @@ origin. A damaged file raises `DataFileError`.
 
 from typing import TYPE_CHECKING
 
+from . import cache, transforms
 from .balanced import balanced, class_weights
 from .cifar import CIFAR10
 from .dataset import ArrayDataset
+from .image_folder import ImageFolder
 from .loader import DataLoader
 from .mnist import MNIST, FashionMNIST
+from .split import Subset, split
+from .statistics import mean_std
 from .store import DataFileError
 
 if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
@@ -25,4 +31,5 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
     __getattr__ = hints.attributes_of(__name__, hints.DATA)
 
 __all__ = ["CIFAR10", "MNIST", "ArrayDataset", "DataFileError", "DataLoader", "FashionMNIST",
-           "balanced", "class_weights"]
+           "ImageFolder", "Subset", "balanced", "cache", "class_weights", "mean_std", "split",
+           "transforms"]

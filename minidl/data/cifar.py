@@ -1,7 +1,7 @@
 """CIFAR-10, from the official binary batches: in a folder, or in the tar they come in.
 
 A batch is a run of records of 3073 bytes: the label, then 32 x 32 bytes of red, of green and of
-blue. A tar of any compression is read as a stream, once, and nothing of it is written to disk.
+blue. A tar of any compression is read as a stream, once: what is in it is kept in the cache.
 Source: https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
@@ -12,6 +12,8 @@ import os
 import numpy as np
 
 from .. import checks
+from ..ops.common import warn
+from . import cache
 from .dataset import ArrayDataset, describe
 from .store import (
     DataFileError,
@@ -64,7 +66,7 @@ class CIFAR10(ArrayDataset):
     split: "train" or "test"
 
     `.images` (N, 32, 32, 3) uint8, `.labels` (N,) int64, `.classes` ten names.
-    A tar is decompressed each time, which takes seconds: unpack it to load in a fraction of one.
+    A tar is unpacked once, into the cache (`data.cache`), which takes seconds.
     A warning where a batch differs from the official one.
     ValueError for another split; FileNotFoundError where the files cannot be had; DataFileError
     (a ValueError) where one is truncated, corrupt or of another format.
@@ -92,7 +94,7 @@ class CIFAR10(ArrayDataset):
         names = BATCHES[split]
         paths = locate("CIFAR-10", "cifar10", lambda f: _match(f, names), [DOWNLOAD], root)
         if os.path.basename(paths[0]).startswith(TAR):
-            batches = read_tar(paths[0], names)
+            batches = _unpacked(paths[0], names)
             paths = paths * len(names)
         else:
             batches = [read_batch(path) for path in paths]
@@ -110,7 +112,12 @@ def read_batch(path: str) -> np.ndarray:
 
 
 def read_tar(path: str, names: list[str]) -> list[np.ndarray]:
-    """The named batches of a tar, in the order of `names`, each a uint8 array (N, 3073).
+    """The named batches of a tar, in the order of `names`, each a uint8 array (N, 3073)."""
+    return _chosen(read_batches(path, names), path, names)
+
+
+def read_batches(path: str, names: list[str]) -> dict[str, np.ndarray]:
+    """Those of the named batches that are in a tar, by name, each a uint8 array (N, 3073).
 
     The folders in the tar are ignored, and so is all that is not one of the batches.
     """
@@ -129,9 +136,38 @@ def read_tar(path: str, names: list[str]) -> list[np.ndarray]:
             if len(content) < size:
                 raise DataFileError(f"{where}: truncated after {len(content)} of {size} bytes")
             batches[name] = _records(np.frombuffer(content, np.uint8), where)
+    return batches
+
+
+def _chosen(batches: dict[str, np.ndarray], path: str, names: list[str]) -> list[np.ndarray]:
     if missing := [name for name in names if name not in batches]:
         raise DataFileError(f"{path}: {', '.join(missing)} not in this tar")
     return [batches[name] for name in names]
+
+
+def _unpacked(path: str, names: list[str]) -> list[np.ndarray]:
+    """`read_tar`, but all batches of a tar are read at once and kept in the cache."""
+    status = os.stat(path)
+    key = cache.key("cifar10", os.path.realpath(path), status.st_size, status.st_mtime_ns)
+    try:
+        loaded = cache.load("cifar-10", key)
+    except (OSError, ImportError):      # no cache is no reason to have no data
+        loaded = None
+    if loaded is not None:
+        records, about = loaded
+        ends = np.cumsum([0, *about["counts"]])
+        parts = {name: records[start:end] for name, start, end in
+                 zip(about["names"], ends[:-1], ends[1:], strict=True)}
+        return _chosen(parts, path, names)
+    batches = read_batches(path, [*BATCHES["train"], *BATCHES["test"]])
+    chosen = _chosen(batches, path, names)
+    counts = [len(batch) for batch in batches.values()]
+    about = {"source": path, "names": list(batches), "counts": counts}
+    try:
+        cache.store("cifar-10", key, batches.values(), about, sum(counts))
+    except (OSError, ImportError) as error:
+        warn(f"{path} is unpacked again next time: {error}")
+    return chosen
 
 
 def decode(batches: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

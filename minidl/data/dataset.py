@@ -74,6 +74,16 @@ class ArrayDataset:
         return f"{type(self).__name__}({describe(*self.arrays)}{classes})"
 
 
+def arrays_of(dataset: Any) -> tuple[np.ndarray, ...]:
+    """The arrays that hold a whole data set; () where its items have to be asked for.
+
+    They are where a class computes items of its own, whatever arrays it has beside.
+    """
+    if isinstance(dataset, ArrayDataset) and type(dataset).__getitem__ is ArrayDataset.__getitem__:
+        return dataset.arrays
+    return ()
+
+
 def describe(*arrays: np.ndarray) -> str:
     """Shapes and dtypes in words, for a repr."""
     names = ["images", "labels", *(f"array {i}" for i in range(2, len(arrays)))]

@@ -12,10 +12,11 @@ import numpy as np
 
 from minidl import checks, hints, kernels
 from minidl.locks import lock
-from minidl.tensor import Tensor
 
-from .batch import Transform, check_dataset, gather, takes_rng, transformed
+from .batch import as_dataset, gather
+from .draws import Draws
 from .prefetch import prefetched
+from .transforms.base import as_transform, run
 
 MOST_SEED = 2**64 - 1        # and of epochs: together they are Philox's key
 _beginning = lock()     # of any loader's iteration: two threads must not begin one epoch
@@ -41,14 +42,17 @@ class _Position:
 class DataLoader(hints.Explained):
     """Iterates over batches `(images, labels)`: a tensor and an integer array.
 
-    dataset:    an `ArrayDataset`, or anything with a length and items `dataset[i]`: (image, label),
-                a longer tuple (image, label, ...) or an image alone; they are stacked
+    dataset:    an `ArrayDataset` or another data set of minidl, or anything with a length and items
+                `dataset[i]`: (image, label), a longer tuple (image, label, ...), a dict or an image
+                alone; they are stacked. An array is a data set of images alone.
     batch_size: items a batch; the last batch of an epoch may have fewer
     shuffle:    a new order every epoch, else the order of the data set
-    transform:  `transform(images)` or `transform(images, rng)` on the images of a whole batch, a
-                float array (B, H, W, C) that it may change; it returns as many images. `rng` is
-                a numpy Generator of its own for each batch. It is given to a transform with two
-                required positional parameters or a second one named `rng`.
+    transform:  one of `data.transforms`, or a function of the images of a whole batch, a float
+                array (B, H, W, C) that it may change; it returns as many images.
+                `transform(images, rng)` gets a numpy Generator of its own for each batch, if its
+                second parameter has no default or is named `rng`; `transform(images, labels)`,
+                whose second parameter is named `labels`, gets and returns both, and may have `rng`
+                as a third.
     drop_last:  leave out a last batch that is not full
     seed:       0 to 2**64 - 1; None draws one from the generator of `md.manual_seed`
     prefetch:   batches that a thread prepares while the caller works; 0 for none, without thread
@@ -58,12 +62,16 @@ class DataLoader(hints.Explained):
     uint8 images become float32 in [0, 1] (divided by 255); others keep their dtype, whatever the
     transform computes in. Integer labels become int64; float ones pass unchanged. Batches have the
     structure of items: of images alone a batch is a tensor alone, of longer tuples a longer tuple,
-    whose entries are treated as labels are.
+    of dicts a dict, whose entries are treated as labels are. Of a dict the entry "image" or
+    "images" is the image, else the first; "label" or "labels" is the label, else the first other
+    one. Arrays of other libraries are taken as they are; pictures of Pillow's are (H, W, 1) if they
+    are grey, else (H, W, 3).
 
     Each `iter()` begins the next epoch, from 0; iterations do not disturb each other, in whatever
     threads they are; one iterator belongs to one thread at a time. After a fork the child goes on
-    with the same batches, without a thread. The order depends on (seed, epoch), a transform's
-    random numbers on (seed, epoch, batch): neither on threads nor on prefetching. An exception in
+    with the same batches, without a thread. The order depends on (seed, epoch), the
+    `rng` of a function on (seed, epoch, batch), what `data.transforms` draw on (seed, epoch, item):
+    none of them on threads or on prefetching. An exception in
     the data set or the transform is raised by the loop. When the loop ends, in whatever way, its
     thread has ended too.
 
@@ -84,15 +92,13 @@ class DataLoader(hints.Explained):
         dataset: Dataset,
         batch_size: int = 1,
         shuffle: bool = False,
-        transform: Transform | None = None,
+        transform: Any = None,
         drop_last: bool = False,
         seed: int | None = None,
         prefetch: int = 2,
         sampler: Callable[[np.random.Generator], Any] | None = None,
     ) -> None:
-        check_dataset(dataset)
-        if transform is not None:
-            checks.function(transform, "DataLoader", "transform", "a function of images, or None")
+        dataset = as_dataset(dataset, "DataLoader")
         if seed is None:
             from minidl.random import generator
 
@@ -110,7 +116,8 @@ class DataLoader(hints.Explained):
             if self.shuffle:
                 raise ValueError("DataLoader: sampler and shuffle=True are two orders: leave "
                                  "shuffle out, a sampler may shuffle by itself")
-        self._wants_rng = transform is not None and takes_rng(transform)
+        self._transform = (None if transform is None else
+                           as_transform(transform, "DataLoader", "transform"))
         self._position = _Position(0, 0)
 
     def __len__(self) -> int:
@@ -183,14 +190,21 @@ class DataLoader(hints.Explained):
     def _batch(self, seed: int, epoch: int, order: range | np.ndarray, number: int) -> Any:
         """Batch `number` of an epoch; runs in the thread, so it changes nothing of the loader."""
         start = number * self.batch_size
-        (images, *rest), alone = gather(self.dataset, order[start : start + self.batch_size])
+        rows = order[start : start + self.batch_size]
+        batch = gather(self.dataset, rows)
+        images = batch.images
         if images.dtype == np.uint8:
             # One thread: the others work for the model meanwhile, and waking them costs more.
             images = kernels.to_float(images, threads=1)
-        if self.transform is not None:
-            rng = [_rng(seed, epoch, 1 + number)] if self._wants_rng else []
-            images = transformed(self.transform, images, *rng)
-        return Tensor(images) if alone else (Tensor(images), *rest)
+        if self._transform is not None:
+            names = getattr(self.dataset, "classes", None)
+            draws = Draws(seed, epoch, rows, lambda: _rng(seed, epoch, 1 + number),
+                          None if names is None else len(names))
+            images, labels = run(self._transform, images, batch.labels, draws)
+            if batch.label is not None and labels is not None:
+                batch.columns[batch.label] = labels
+        batch.columns[batch.image] = images
+        return batch.structured()
 
 
 def _sampled(given: Any, count: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from .. import checks
 from ..ops.common import warn
+from .cache import folder as cache_folder
 
 PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "files")
 
@@ -99,11 +100,11 @@ def locate(
 
     failures = []
     try:
-        import pooch
+        import pooch  # noqa: F401
     except ImportError:
         failures.append("the user cache and downloads need the package pooch (pip install pooch)")
     else:
-        cache = os.path.join(pooch.os_cache("minidl"), folder)
+        cache = os.path.join(cache_folder(), folder)
         looked.append(cache)
         if not match(cache).missing:
             return match(cache).found

@@ -34,6 +34,7 @@ if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same s
     from .reference.norm import *  # noqa: F403
     from .reference.norm_mask import *  # noqa: F403
     from .reference.norm_pool import *  # noqa: F403
+    from .reference.picture import *  # noqa: F403
     from .reference.pointwise import *  # noqa: F403
     from .reference.pool import *  # noqa: F403
     from .reference.random import *  # noqa: F403
@@ -73,6 +74,7 @@ FAMILIES = {
               "square_sum"),
     "random": ("dropout",),
     "convert": ("to_float",),
+    "picture": ("crop", "warp"),
 }
 
 isa = minidl_ext.ISA

@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import checks
 from ..arrays import plain_array
-from ..data.batch import arrays_of
+from ..data.batch import image_place
+from ..data.dataset import arrays_of
 from ..data.loader import DataLoader
 from ..mode import evaluation
 from ..tensor import Tensor
@@ -37,11 +38,12 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
 
 
 def first_of(batch: Any) -> Any:
-    """The model's input in what a loader yields: the first entry of (images, labels, ...)."""
-    if isinstance(batch, (tuple, list)):
+    """The model's input in what a loader yields: the first entry of (images, labels, ...), or the
+    images of a dict."""
+    if isinstance(batch, (tuple, list, dict)):
         if not batch:
             raise ValueError("a loader's batch is an empty list or tuple")
-        return batch[0]
+        return batch[list(batch)[image_place(list(batch))]] if isinstance(batch, dict) else batch[0]
     return batch
 
 
@@ -66,8 +68,9 @@ def _batches(x: Any, size: int) -> Iterator[tuple[Any, ...]]:
 
 
 def _are_items(x: list[Any]) -> bool:
-    """Whether a list is a data set of (image, label), rather than rows of numbers."""
-    return bool(x) and isinstance(x[0], tuple) and bool(x[0]) and hasattr(x[0][0], "__array__")
+    """Whether a list is a data set of (image, label) or dicts, rather than rows of numbers."""
+    return bool(x) and (isinstance(x[0], dict) or (
+        isinstance(x[0], tuple) and bool(x[0]) and hasattr(x[0][0], "__array__")))
 
 
 def _in_order(loader: Any) -> Iterator[Any]:

@@ -17,6 +17,8 @@ def cache(tmp_path, monkeypatch):
         raise OSError("no network in tests")
 
     monkeypatch.delenv("MINIDL_DATA", raising=False)
+    monkeypatch.delenv("MINIDL_CACHE", raising=False)
+    monkeypatch.delenv("MINIDL_CACHE_LIMIT", raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     return tmp_path / "cache" / "minidl"

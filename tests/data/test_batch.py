@@ -62,7 +62,17 @@ def test_items_of_a_class_are_asked_for_whatever_arrays_it_has():
 
 
 @pytest.mark.parametrize("items, error, message", [
-    ([{"image": 1}] * 2, TypeError, r"dataset\[0\] must be an image, or a tuple.*a dict"),
+    ([({"image": 1}, 2)], TypeError, r"dataset\[0\] must be an image, or a tuple.*a dict"),
+    ([{"image": 1, "name": None}], TypeError, r"dataset\[0\].*entry 'name' of it is a NoneType"),
+    ([{}], TypeError, r"dataset\[0\] must be .*not a dict of 0"),
+    ([{"a": 1, "b": 2}, {"a": 1, "c": 2}], TypeError,
+     r"dataset\[1\] must be a dict of 'a', 'b' as dataset\[0\], not of 'a', 'c'"),
+    ([{"a": 1}, (1, 2)], TypeError,
+     r"dataset\[1\] must be a dict as dataset\[0\], not a tuple of 2"),
+    ([(1, 2), {"a": 1}], TypeError, r"dataset\[1\] must be a tuple.* of 2 .*, not a dict of 1"),
+    ([1, {"a": 1}], TypeError, r"dataset\[1\] must be an image alone as .*, not a dict of 1"),
+    ([{"a": 1, "b": [1, 2]}, {"a": 1, "b": [1]}], ValueError,
+     r"entry 'b' of dataset\[1\] has the shape \(1,\)"),
     (["a", "b"], TypeError, r"dataset\[0\] must be an image.*a str"),
     ([None, 1], TypeError, r"dataset\[0\].*a NoneType"),
     ([()], TypeError, r"dataset\[0\] must be a tuple.*a tuple of 0"),
@@ -221,3 +231,56 @@ def test_two_threads_never_begin_one_epoch():
     again = DataLoader(ArrayDataset(np.arange(20)), 2, shuffle=True, seed=1)
     known = {tuple(np.concatenate([b.numpy() for b in again]).tolist()) for _ in range(30)}
     assert len(orders) == 20 and set(orders) <= known
+
+
+# Arrays of other libraries, and data sets of them
+
+class Column:
+    """As a column of pandas, whose rows are asked for by labels of their own."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, label):
+        raise KeyError(label)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+
+def test_columns_and_arrays_are_data():
+    images, labels = first(ArrayDataset(Column([[1.5], [2.5]]), Column([1, 0])))
+    assert images.numpy().tolist() == [[1.5], [2.5]] and labels.tolist() == [1, 0]
+    for array in (Column([1.5, 2.5]), np.array([1.5, 2.5]), md.tensor([1.5, 2.5])):
+        assert first(array).numpy().tolist() == [1.5, 2.5]
+
+
+# Items that are dicts
+
+def test_dicts():
+    items = [{"x": np.full(2, i, np.float32), "y": i, "name": f"n{i}", "more": [i, 2 * i]}
+             for i in range(5)]
+    batch = first(items, 3)
+    assert list(batch) == ["x", "y", "name", "more"] and isinstance(batch["x"], md.Tensor)
+    assert batch["y"].dtype == batch["more"].dtype == np.int64
+    assert batch["more"].tolist() == [[0, 0], [1, 2], [2, 4]]
+    assert batch["name"].tolist() == ["n0", "n1", "n2"]
+    turned = [dict(reversed(item.items())) if i % 2 else item for i, item in enumerate(items)]
+    again = first(turned, 3)
+    assert list(again) == list(batch)
+    for name in ("y", "name", "more"):
+        np.testing.assert_array_equal(again[name], batch[name])
+
+
+@pytest.mark.parametrize("names, image", [(("label", "image"), 1), (("id", "images", "y"), 1),
+                                          (("x", "label"), 0), ((0, 1), 0), (("only",), 0)])
+def test_which_entry_is_the_image(names, image):
+    item = {name: np.full((2, 2, 1), 255, np.uint8) if i == image else i
+            for i, name in enumerate(names)}
+    batch = first([item] * 2, transform=lambda images: images * 2)
+    for i, (name, value) in enumerate(batch.items()):
+        assert name == names[i] and isinstance(value, md.Tensor) == (i == image)
+    assert (batch[names[image]].numpy() == 2).all()

@@ -10,7 +10,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from minidl.data import CIFAR10, DataFileError
+from minidl.data import CIFAR10, DataFileError, cifar
+from minidl.data import cache as cache_module
 from minidl.data.cifar import read_batch, read_tar
 from tests.data.samples import TRAIN, cifar_batch, cifar_files, tar_of
 
@@ -73,8 +74,42 @@ def test_tar_in_any_order_and_folder(tmp_path, folder):
     (root / "cifar-10-binary.tar").write_bytes(tar_of(files, folder=folder))
     check(CIFAR10(root), "train")
     check(CIFAR10(root, split="test"), "test")
-    written = [name for _, _, names in os.walk(tmp_path) for name in names]
+    written = [name for _, _, names in os.walk(tmp_path / "deep") for name in names]
     assert written == ["cifar-10-binary.tar"]
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "xz", "bz2"])
+def test_a_tar_is_unpacked_once(tmp_path, monkeypatch, compression):
+    path = tmp_path / "cifar-10-binary.tar"
+    path.write_bytes(tar_of(cifar_files(), compression))
+    check(CIFAR10(tmp_path), "train")
+    assert [entry.source for entry in cache_module.entries()] == [str(path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(cifar, "read_batches", None)
+        for split in ("train", "test"):
+            check(CIFAR10(tmp_path, split), split)
+    path.write_bytes(tar_of(cifar_files(5), compression))       # another tar
+    assert len(CIFAR10(tmp_path, "test")) == 10
+    cache_module.clear()
+    assert len(CIFAR10(tmp_path, "test")) == 10
+
+
+def test_a_tar_of_some_batches(tmp_path):
+    files = cifar_files()
+    path = tmp_path / "cifar-10-binary.tar"
+    path.write_bytes(tar_of({"test_batch.bin": files["test_batch.bin"]}))
+    for _ in range(2):
+        check(CIFAR10(tmp_path, "test"), "test")
+        with pytest.raises(DataFileError, match=r"data_batch_1\.bin.* not in this tar"):
+            CIFAR10(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_have_no_data(tmp_path, monkeypatch):
+    path = tmp_path / "cifar-10-binary.tar"
+    path.write_bytes(tar_of(cifar_files()))
+    monkeypatch.setenv("MINIDL_CACHE", str(path / "below a file"))
+    with pytest.warns(UserWarning, match="unpacked again next time: .*cache cannot be used"):
+        check(CIFAR10(tmp_path), "train")
 
 
 def test_folder_goes_before_tar(tmp_path):

@@ -488,7 +488,7 @@ def test_arguments(arguments, error, message):
 
 
 @pytest.mark.parametrize(
-    "dataset", [np.zeros((3, 2)), (np.zeros(3), np.zeros(3)), "mnist", {}, None, 3, iter([])]
+    "dataset", [np.zeros(()), (np.zeros(3), np.zeros(3)), "mnist", {}, None, 3, iter([])]
 )
 def test_not_a_data_set(dataset):
     with pytest.raises(TypeError, match=r"dataset must .*; got a .*ArrayDataset\(images, labels\)"):

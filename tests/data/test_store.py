@@ -39,6 +39,12 @@ def test_order_of_the_places(tmp_path, monkeypatch, cache):
     assert len(FashionMNIST(tmp_path / "root")) == counts["root"]
 
 
+def test_the_cache_is_where_minidl_cache_says(tmp_path, monkeypatch):
+    write_mnist(tmp_path / "mine" / "fashion-mnist", 5)
+    monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "mine"))
+    assert len(FashionMNIST()) == 5
+
+
 def test_package_goes_before_cache_and_after_environment(tmp_path, monkeypatch, cache):
     write_mnist(cache / "mnist", 3, "test")
     assert len(MNIST(split="test")) == 10_000

@@ -26,6 +26,14 @@ for name in FAMILIES["elementwise"][-7:]:
 case("dropout", "z(2**60, 0), 0.5, 1", EMPTY)
 case("to_float", "np.zeros((2**60, 0), np.uint8)", EMPTY)
 
+# Pictures.
+for size, expected in (("(2**30, 2**30)", MEMORY), ("(2**62, 2**62)", MEMORY),
+                       ("(2**70, 1)", MEMORY), ("(-1, 1)", VALUE),
+                       ("(0, 2**60)", "(1, 0, 1152921504606846976, 1)")):
+    case("crop", f"z(1, 1, 1, 1), {size}, np.zeros(1, int), np.zeros(1, int), "
+                 "np.zeros(1, np.uint8)", expected)
+    case("warp", f"z(1, 1, 1, 1), {size}, np.zeros((1, 6))", expected)
+
 # Reductions.
 for name in FAMILIES["reduce"]:
     if name != "deviations":

@@ -1,0 +1,206 @@
+"""Parts of a data set: some of its items, and a split of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from .dataset import arrays_of
+
+MOST_SEED = 2**64 - 1
+
+
+class Subset:
+    """Some items of a data set, by their places in it. Nothing is copied.
+
+    dataset: anything with a length and items; a subset of a subset is one of the whole
+    indices: integers (n,), also negative ones and the same several times; or a mask (N,) of bools
+
+    `subset[i]` is `dataset[indices[i]]`. Of a data set that has them there are `.images`,
+    `.labels`, `.classes` and `.paths`, those of the items; arrays are taken out each time they are
+    asked for.
+    TypeError for indices that are no integers, IndexError for one that is not in the data set.
+
+    >>> digits = data.ArrayDataset(np.zeros((9, 8, 8, 1), np.uint8), np.arange(9))
+    >>> some = data.Subset(digits, [2, 3, 5])
+    >>> len(some), some.labels
+    (3, array([2, 3, 5]))
+    """
+
+    def __init__(self, dataset: Any, indices: Any) -> None:
+        count = _length(dataset, "Subset")
+        expected = "a list of ints, or a mask"
+        try:
+            rows = np.asarray(indices)
+        except (TypeError, ValueError):
+            raise TypeError(checks.message("Subset", "indices", expected, indices)) from None
+        if rows.dtype == np.bool_:
+            if rows.shape != (count,):
+                raise ValueError(f"Subset: a mask must have the shape ({count},) for a data set of "
+                                 f"{count}, got {rows.shape}")
+            rows = np.flatnonzero(rows)
+        if rows.ndim != 1 or (rows.dtype.kind not in "iu" and rows.size):
+            raise TypeError(checks.message("Subset", "indices", expected, indices))
+        wrong = rows[(rows < -count) | (rows >= count)]
+        if wrong.size:
+            raise IndexError(f"Subset: index {wrong[0]} is out of range for a data set of {count}")
+        rows = rows.astype(np.int64)
+        rows[rows < 0] += count
+        if type(dataset) is Subset:
+            rows = dataset.indices[rows]
+            dataset = dataset.dataset
+        self.dataset: Any = dataset
+        self.indices: np.ndarray = rows
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        """An item; of a slice or an array what an `ArrayDataset` gives, else a subset."""
+        rows = self.indices[index]
+        if rows.ndim == 0:
+            return self.dataset[int(rows)]
+        return self.dataset[rows] if arrays_of(self.dataset) else Subset(self.dataset, rows)
+
+    @property
+    def images(self) -> np.ndarray:
+        """The images, copied: (n, ...)."""
+        return self.dataset.images[self.indices]
+
+    @property
+    def labels(self) -> Any:
+        """The labels, copied: (n, ...); None if there are none."""
+        labels = self.dataset.labels
+        return None if labels is None else labels[self.indices]
+
+    @property
+    def classes(self) -> Any:
+        """The names of the classes, as the whole data set has them."""
+        return self.dataset.classes
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files of the items."""
+        paths = self.dataset.paths
+        return tuple([paths[i] for i in self.indices])
+
+    def __repr__(self) -> str:
+        return f"Subset({len(self)} of {self.dataset!r})"
+
+
+def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: bool = False
+          ) -> tuple[Subset, ...]:
+    """Parts of a data set that have no item in common, and all of them together; as `Subset`s.
+
+    fractions: of each part, which add up to 1; or numbers of items (ints), which add up to len
+    seed:      who is in which part depends on it (and on the length), not on what came before
+    stratify:  each part has of each class its share, to within one item; a class of few items is
+               in the largest part first. The data set has `.labels` (or `.targets`) of one class
+               an item, or else its items are asked for.
+
+    Items are in the order of the data set. TypeError and ValueError for arguments that do not fit,
+    ValueError for a part without items.
+
+    >>> pictures = data.ArrayDataset(np.zeros((10, 8, 8, 1), np.uint8), np.arange(10) % 2)
+    >>> train, valid = data.split(pictures, (0.8, 0.2), stratify=True)
+    >>> len(train), len(valid), sorted(valid.labels.tolist())
+    (8, 2, [0, 1])
+    """
+    count = _length(dataset, "split")
+    sizes = _sizes(fractions, count)
+    seed = checks.whole(seed, "split", "seed", 0, MOST_SEED)
+    rng = np.random.Generator(np.random.Philox(seed))
+    if checks.flag(stratify, "split", "stratify"):
+        groups = _classes(dataset, count)
+    else:
+        groups = np.zeros(count, np.int64)
+    return tuple([Subset(dataset, np.sort(rows)) for rows in _parts(groups, sizes, rng)])
+
+
+def _sizes(fractions: Any, count: int) -> list[int]:
+    """The number of items of each part."""
+    given = list(checks.members(fractions, "split", "fractions",
+                                "a list of fractions or of counts"))
+    expected = f"fractions that add up to 1, or counts that add up to {count}"
+    if given and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in given):
+        sizes = [checks.whole(f, "split", "fractions", 0) for f in given]
+        if sum(sizes) != count:
+            raise ValueError(checks.message("split", "fractions", expected, fractions))
+    else:
+        shares = [checks.fraction(f, "split", "fractions") for f in given]
+        if abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(checks.message("split", "fractions", expected, fractions))
+        edges = np.rint(np.cumsum([0.0, *shares]) * count).astype(np.int64)
+        edges[-1] = count
+        sizes = np.diff(edges).tolist()
+    if min(sizes) < 1:
+        raise ValueError(f"split: part {sizes.index(min(sizes))} would have no items: "
+                         f"{count} make parts of {', '.join(map(str, sizes))}")
+    return sizes
+
+
+def _parts(groups: np.ndarray, sizes: list[int], rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows of each part: `sizes` exactly, and of each group its share to within one row.
+
+    One part after the other is taken out of what is left, the largest last: of each group the whole
+    rows of its share, then one more of those with the largest rest, which are drawn where they are
+    equal. A group's last row stays for the largest part, as long as others have more.
+    """
+    order = rng.permutation(len(groups))
+    order = order[np.argsort(groups[order], kind="stable")]
+    left = np.bincount(groups)
+    start = np.cumsum(left) - left
+    parts: list[np.ndarray] = [np.empty(0, np.int64)] * len(sizes)
+    *small, largest = sorted(range(len(sizes)), key=lambda part: sizes[part])
+    for part in small:
+        share = left * (sizes[part] / left.sum())
+        taken = np.floor(share + 1e-9).astype(np.int64)
+        rest = share - taken + 1e-6 * rng.random(len(left))
+        more = sizes[part] - taken.sum()
+        ranked = np.lexsort((-rest, left - taken <= 1))
+        ranked = ranked[(left - taken)[ranked] > 0]
+        taken[ranked[:more]] += 1
+        parts[part] = order[_runs(start, taken)]
+        start, left = start + taken, left - taken
+    parts[largest] = order[_runs(start, left)]
+    return parts
+
+
+def _runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The places start, start + 1 ... of all runs, one after the other."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+
+
+def _classes(dataset: Any, count: int) -> np.ndarray:
+    """The class of each item, as numbers from 0 on."""
+    labels = getattr(dataset, "labels", None)
+    if labels is None:
+        labels = getattr(dataset, "targets", None)
+    if labels is None:
+        labels = [_label(dataset[i], i) for i in range(count)]
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "biuUS":
+        raise ValueError(f"split: stratify=True needs one class (an integer or a name) an item; "
+                         f"the labels have the shape {labels.shape} and the dtype {labels.dtype}")
+    return np.unique(labels, return_inverse=True)[1].reshape(-1)
+
+
+def _label(item: Any, row: int) -> Any:
+    if isinstance(item, dict):
+        label = item.get("label", item.get("labels"))
+    else:
+        label = item[1] if isinstance(item, (tuple, list)) and len(item) > 1 else None
+    if label is None:
+        raise ValueError(f"split: stratify=True needs labels, and dataset[{row}] has none")
+    return label
+
+
+def _length(dataset: Any, where: str) -> int:
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise TypeError(checks.message(where, "dataset", "a data set, with a length and items",
+                                       dataset))
+    return len(dataset)

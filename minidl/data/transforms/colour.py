@@ -1,0 +1,127 @@
+"""Transforms of values: what is where stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import checks
+from ..draws import Draws
+from .base import Labels, Transform, array_of
+
+GREY = 0.299, 0.587, 0.114      # how bright red, green and blue are (ITU-R BT.601)
+
+
+class Normalize(Transform):
+    """(images - mean) / std, channel by channel.
+
+    mean, std: (C,), or a number for all channels, on the scale of the images: 0 to 1 for pictures,
+               as `data.mean_std` gives them
+
+    ValueError for a std that is not positive, or another number of channels than the images have.
+
+    >>> T.Normalize(0.5, 0.25)(np.ones((1, 2, 2, 3), np.float32)).max()
+    np.float32(2.0)
+    """
+
+    def __init__(self, mean: Any, std: Any) -> None:
+        self.mean, self.std = (_per_channel(value, name) for value, name in
+                               ((mean, "mean"), (std, "std")))
+        if not (self.std > 0).all():
+            raise ValueError(checks.message("Normalize", "std", "positive", std))
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        batch, height, width, channels = images.shape
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if value.size not in (1, channels):
+                raise ValueError(f"Normalize: {name} has {value.size} channels, images have "
+                                 f"{channels}")
+        # Whole lines: a loop over three channels at each pixel would take ten times as long.
+        lines = images.reshape(batch, height, width * channels)
+        for operation, value in ((np.subtract, self.mean), (np.multiply, 1 / self.std)):
+            line = np.broadcast_to(value, (width, channels)).reshape(-1).astype(images.dtype)
+            operation(lines, line, out=lines)
+        return images, labels
+
+
+def _per_channel(value: Any, name: str) -> np.ndarray:
+    array = array_of(value, "Normalize", name)
+    if array.dtype.kind not in "iuf" or array.ndim > 1 or not np.isfinite(array).all():
+        expected = "a finite number, or one for each channel"
+        raise ValueError(checks.message("Normalize", name, expected, value))
+    return array.astype(np.float64)
+
+
+class ColorJitter(Transform):
+    """Brightness, contrast, saturation and hue, changed by chance, in this order.
+
+    brightness, contrast, saturation: how far the factor may be from 1: it is drawn from
+        [max(0, 1 - x), 1 + x]. Contrast is about the picture's mean brightness, saturation about
+        each pixel's own.
+    hue: how far, of the colour circle's round, hues may be turned to either side: 0 to 0.5
+
+    For images from 0 to 1, so before `Normalize`; results are clipped to that range. Saturation and
+    hue change nothing of images of one channel. ValueError for numbers that do not fit, and for
+    images of another number of channels than 1 or 3.
+
+    >>> T.ColorJitter(brightness=0.2, hue=0.1)(np.zeros((4, 8, 8, 3), np.uint8)).shape
+    (4, 8, 8, 3)
+    """
+
+    def __init__(self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0,
+                 hue: float = 0.0) -> None:
+        self.brightness = checks.not_negative(brightness, "ColorJitter", "brightness")
+        self.contrast = checks.not_negative(contrast, "ColorJitter", "contrast")
+        self.saturation = checks.not_negative(saturation, "ColorJitter", "saturation")
+        self.hue = checks.real(hue, "ColorJitter", "hue", 0, 0.5)
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        channels = images.shape[-1]
+        if channels not in (1, 3):
+            raise ValueError(f"ColorJitter: images must have 1 or 3 channels, got {channels}")
+        u = draws.uniform(4).astype(images.dtype)[:, :, None, None, None]
+        if self.brightness:
+            images = np.clip(images * _factor(self.brightness, u[:, 0]), 0, 1)
+        if self.contrast:
+            middle = _brightness(images).mean(axis=(1, 2, 3), keepdims=True)
+            images = _blended(images, middle, _factor(self.contrast, u[:, 1]))
+        if self.saturation and channels == 3:
+            images = _blended(images, _brightness(images), _factor(self.saturation, u[:, 2]))
+        if self.hue and channels == 3:
+            images = _turned(images, (2 * u[:, 3, ..., 0] - 1) * self.hue)
+        return images, labels
+
+
+def _factor(most: float, u: np.ndarray) -> np.ndarray:
+    low = max(0.0, 1 - most)
+    return low + u * (1 + most - low)
+
+
+def _brightness(images: np.ndarray) -> np.ndarray:
+    """(B, H, W, 1)"""
+    if images.shape[-1] == 1:
+        return images
+    # Not as a product of matrices: its last bits might depend on how many images there are.
+    red, green, blue = (images[..., i:i + 1] * images.dtype.type(GREY[i]) for i in range(3))
+    return red + green + blue
+
+
+def _blended(images: np.ndarray, other: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    return np.clip(other + (images - other) * factor, 0, 1)
+
+
+def _turned(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Pictures with all hues turned: by way of hue, saturation and value (Smith 1978)."""
+    value, low = images.max(axis=-1), images.min(axis=-1)
+    span = value - low
+    safe = np.where(span > 0, span, 1)
+    red, green, blue = np.moveaxis(images, -1, 0)
+    hue = np.where(value == red, (green - blue) / safe,
+                   np.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe))
+    hue = hue + 6 * turns
+    # A channel is at its full value within a sixth of the round around its own hue.
+    channels = [np.clip(np.abs((hue - at) % 6 - 3) - 1, 0, 1) for at in (0, 2, 4)]
+    return low[..., None] + np.stack(channels, axis=-1) * span[..., None]

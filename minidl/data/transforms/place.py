@@ -1,0 +1,222 @@
+"""Transforms of places: parts of images, mirrored, moved, turned, and scaled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import checks, kernels
+from ..draws import Draws
+from .base import Labels, Transform, least_and_most, pair_size
+
+MODES = ("reflect", "constant", "edge")
+
+
+def _cropped(images: np.ndarray, size: tuple[int, int], tops: np.ndarray, lefts: np.ndarray,
+             flips: np.ndarray | None = None, mode: str = "constant", value: float = 0.0
+             ) -> np.ndarray:
+    """Parts of images. One thread: the others work for the model meanwhile."""
+    if flips is None:
+        flips = np.zeros(len(images), np.uint8)
+    return kernels.crop(images, size, tops, lefts, flips, mode, value, threads=1)
+
+
+def _check_reflect(where: str, mode: str, most: tuple[int, int], images: np.ndarray) -> None:
+    """Mirrored once: what lies further out would be mirrored again, and is a mistake."""
+    for name, reach, side in zip(("height", "width"), most, images.shape[1:3], strict=True):
+        if mode == "reflect" and reach >= max(side, 1) and reach:
+            raise ValueError(f"{where}: {reach} pixels beyond the edge cannot be mirrored in "
+                             f'images of {name} {side}; take fewer, or mode="constant"')
+
+
+class RandomCrop(Transform):
+    """A part of each image, of one size, from a place of its own.
+
+    size:    of the part: an int or a pair (height, width)
+    padding: pixels that the image is enlarged by on each side before: an int or a pair (above and
+             below, left and right)
+    mode:    what is there: "reflect" (the image mirrored, the edge itself not twice), "constant"
+             (`value`) or "edge" (the nearest pixel)
+
+    ValueError for a part that is larger than the enlarged image, and for a padding that is as large
+    as the image with mode="reflect".
+
+    >>> T.RandomCrop(32, padding=4)(np.zeros((8, 32, 32, 3), np.uint8)).shape
+    (8, 32, 32, 3)
+    """
+
+    def __init__(self, size: int | tuple[int, int], padding: int | tuple[int, int] = 0,
+                 mode: str = "reflect", value: float = 0.0) -> None:
+        self.size = pair_size(size, "RandomCrop")
+        self.padding = checks.pair(padding, "RandomCrop", "padding", 0)
+        self.mode = checks.choice(mode, "RandomCrop", "mode", MODES)
+        self.value = checks.real(value, "RandomCrop", "value", finite=True)
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        (height, width), (down, right) = images.shape[1:3], self.padding
+        _check_reflect("RandomCrop", self.mode, self.padding, images)
+        places = height + 2 * down - self.size[0] + 1, width + 2 * right - self.size[1] + 1
+        if min(places) < 1:
+            raise ValueError(f"RandomCrop: a part of {self.size[0]} x {self.size[1]} is larger "
+                             f"than images of {height} x {width} with a padding of {down} and "
+                             f"{right}")
+        tops, lefts = draws.below(places).T
+        return _cropped(images, self.size, np.ascontiguousarray(tops - down),
+                        np.ascontiguousarray(lefts - right), None, self.mode, self.value), labels
+
+
+class RandomFlip(Transform):
+    """Left and right exchanged in some of the images.
+
+    p:         the share of images
+    alternate: each image in every other epoch: chance decides only about the first. All of them
+               are then seen once in any two epochs, in both ways. (K. Jordan, "94% on CIFAR-10 in
+               3.29 seconds on a single GPU", arXiv:2404.00498.)
+
+    ValueError for a p that is not from 0 to 1, or other than 0.5 with alternate=True.
+
+    >>> T.RandomFlip(p=1)(np.arange(3., dtype=np.float32).reshape(1, 1, 3, 1)).ravel()
+    array([2., 1., 0.], dtype=float32)
+    """
+
+    def __init__(self, p: float = 0.5, alternate: bool = False) -> None:
+        self.p = checks.fraction(p, "RandomFlip", "p")
+        self.alternate = checks.flag(alternate, "RandomFlip", "alternate")
+        if self.alternate and self.p != 0.5:
+            raise ValueError(checks.message("RandomFlip", "p", "0.5 with alternate=True", p))
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        flips = draws.uniform(1, lasting=self.alternate)[:, 0] < self.p
+        if self.alternate and draws.epoch % 2:
+            flips = ~flips
+        zeros = np.zeros(len(images), np.int64)
+        size = images.shape[1], images.shape[2]
+        return _cropped(images, size, zeros, zeros, flips.astype(np.uint8)), labels
+
+
+class Cutout(Transform):
+    """A square of each image set to one value.
+
+    size:  the side of the square: its centre is any pixel of the image, and what is outside of the
+           image is lost
+    value: what it is set to: 0 is the mean after `Normalize`, black before
+    p:     the share of images that get one
+
+    Source: DeVries & Taylor, "Improved regularization of convolutional neural networks with
+    Cutout", arXiv:1708.04552, 2017.
+
+    >>> T.Cutout(8)(np.ones((4, 32, 32, 3), np.float32)).min(axis=(1, 2, 3))
+    array([0., 0., 0., 0.], dtype=float32)
+    """
+
+    def __init__(self, size: int | tuple[int, int], value: float = 0.0, p: float = 1.0) -> None:
+        self.size = pair_size(size, "Cutout")
+        self.value = checks.real(value, "Cutout", "value", finite=True)
+        self.p = checks.fraction(p, "Cutout", "p")
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        height, width = images.shape[1:3]
+        corners = draws.below((height, width)) - np.array(self.size) // 2
+        ends = (corners + self.size).tolist()
+        corners = np.maximum(corners, 0).tolist()
+        chosen = np.flatnonzero(draws.uniform(1, first=2)[:, 0] < self.p).tolist()
+        for i in chosen:
+            (top, left), (bottom, right) = corners[i], ends[i]
+            images[i, top:bottom, left:right] = self.value
+        return images, labels
+
+
+class RandomTranslate(Transform):
+    """Each image moved by whole pixels, each direction by itself.
+
+    amount: how far at most, to either side: pixels (an int), or a share of the side (a float below
+            1); or a pair (up and down, left and right)
+    mode:   what comes in from the edge: "constant" (`value`), "reflect" or "edge"
+
+    ValueError for numbers that do not fit.
+
+    >>> T.RandomTranslate(2)(np.zeros((8, 32, 32, 3), np.uint8)).shape
+    (8, 32, 32, 3)
+    """
+
+    def __init__(self, amount: Any, mode: str = "constant", value: float = 0.0) -> None:
+        pair = amount if isinstance(amount, (tuple, list)) else (amount, amount)
+        if len(pair) != 2:
+            raise ValueError(checks.message("RandomTranslate", "amount", "a number or a pair",
+                                            amount))
+        self.amount = tuple([
+            checks.real(x, "RandomTranslate", "amount", 0, below=1) if isinstance(x, float) else
+            checks.whole(x, "RandomTranslate", "amount", 0, checks.MOST_OF_PAIR) for x in pair])
+        self.mode = checks.choice(mode, "RandomTranslate", "mode", MODES)
+        self.value = checks.real(value, "RandomTranslate", "value", finite=True)
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        size = images.shape[1], images.shape[2]
+        down, right = (round(x * side) if isinstance(x, float) else x
+                       for x, side in zip(self.amount, size, strict=True))
+        _check_reflect("RandomTranslate", self.mode, (down, right), images)
+        tops, lefts = draws.below((2 * down + 1, 2 * right + 1)).T
+        return _cropped(images, size, np.ascontiguousarray(tops - down),
+                        np.ascontiguousarray(lefts - right), None, self.mode, self.value), labels
+
+
+class CenterCrop(Transform):
+    """The middle of each image.
+
+    size: an int or a pair (height, width); ValueError if images are smaller
+
+    >>> T.CenterCrop(24)(np.zeros((8, 32, 32, 3), np.uint8)).shape
+    (8, 24, 24, 3)
+    """
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        self.size = pair_size(size, "CenterCrop")
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        height, width = images.shape[1:3]
+        if self.size[0] > height or self.size[1] > width:
+            raise ValueError(f"CenterCrop: a middle of {self.size[0]} x {self.size[1]} is larger "
+                             f"than images of {height} x {width}")
+        top, left = round((height - self.size[0]) / 2), round((width - self.size[1]) / 2)
+        return images[:, top:top + self.size[0], left:left + self.size[1]], labels
+
+
+class RandomRotation(Transform):
+    """Each image turned about its middle, in its frame.
+
+    degrees: how far at most, to either side; or a pair (least, most), counted counter-clockwise
+    mode:    what comes in at the corners: "constant" (`value`), "reflect" or "edge"
+
+    Bilinear. ValueError for numbers that do not fit.
+
+    >>> T.RandomRotation(15)(np.zeros((8, 32, 32, 3), np.uint8)).shape
+    (8, 32, 32, 3)
+    """
+
+    def __init__(self, degrees: float | tuple[float, float], mode: str = "constant",
+                 value: float = 0.0) -> None:
+        if isinstance(degrees, (tuple, list)):
+            self.degrees = least_and_most(degrees, "RandomRotation", "degrees", finite=True)
+        else:
+            most = checks.real(degrees, "RandomRotation", "degrees", 0, finite=True)
+            self.degrees = -most, most
+        self.mode = checks.choice(mode, "RandomRotation", "mode", MODES)
+        self.value = checks.real(value, "RandomRotation", "value", finite=True)
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        height, width = images.shape[1:3]
+        low, high = self.degrees
+        angle = np.deg2rad(low + (high - low) * draws.uniform(1)[:, 0])
+        cos, sin = np.cos(angle), np.sin(angle)
+        row, column = (height - 1) / 2, (width - 1) / 2
+        # Where each pixel of the result comes from: the middle stays.
+        maps = np.stack([cos, sin, row - cos * row - sin * column,
+                         -sin, cos, column + sin * row - cos * column], axis=1)
+        return kernels.warp(images, (height, width), maps, self.mode, self.value, threads=1), labels

@@ -1,0 +1,150 @@
+"""Images scaled: bilinear, over all pixels that a smaller one stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import checks, kernels
+from ..draws import Draws
+from .base import Labels, Transform, least_and_most, pair_size
+
+MOST_BYTES = 32 << 20       # of weights and of what stands between the two axes, at a time
+
+Axis = tuple[Any, Any]      # where the part of each image begins, and how long it is
+
+
+def whole_axis(length: int) -> Axis:
+    """All of an axis."""
+    return np.array([0]), np.array([length])
+
+
+def _sides(images: np.ndarray, where: str) -> tuple[int, int]:
+    """Height and width of images; ValueError for those without pixels."""
+    if 0 in images.shape[1:3]:
+        raise ValueError(f"{where}: images of the shape {images.shape} have no pixels")
+    return images.shape[1], images.shape[2]
+
+
+def resample(images: np.ndarray, size: tuple[int, int], rows: Axis, columns: Axis) -> np.ndarray:
+    """A part of each image (B, H, W, C) as one of `size`: (B, *size, C).
+
+    Two products of matrices, one an axis: a few images at a time, each by itself.
+    """
+    batch, height, width, channels = images.shape
+    kernels.check_shape("resize: images", (batch, *size, channels), images.dtype)
+    result = np.empty((batch, *size, channels), images.dtype)
+    one = images.itemsize * (size[0] * (height + 2 * width * channels) + size[1] * width
+                             + size[0] * size[1] * channels)
+    step = max(1, MOST_BYTES // max(1, one))
+    for start in range(0, batch, step):
+        part = np.ascontiguousarray(images[start:start + step])
+        chosen = slice(start, start + step)
+        count = len(part)
+        y = kernels.matmul(_weights(rows, chosen, count, height, size[0], images.dtype),
+                           part.reshape(count, height, width * channels), threads=1)
+        y = np.ascontiguousarray(y.reshape(count, size[0], width, channels).transpose(0, 2, 1, 3))
+        y = kernels.matmul(_weights(columns, chosen, count, width, size[1], images.dtype),
+                           y.reshape(count, width, size[0] * channels), threads=1)
+        y = y.reshape(count, size[1], size[0], channels)
+        result[chosen] = y.transpose(0, 2, 1, 3)
+    return result
+
+
+def _weights(axis: Axis, chosen: slice, count: int, length: int, size: int, dtype: Any
+             ) -> np.ndarray:
+    """(count, size, length): how much each pixel of an axis adds to each of the result.
+
+    A triangle around the place that a pixel of the result stands for, as wide as two of its own
+    pixels or two of the image's, whichever is more; pixels outside of the part add nothing.
+    """
+    starts, lengths = (value[chosen] if len(value) > 1 else value for value in axis)
+    starts, lengths = starts[:, None, None], lengths[:, None, None]
+    scale = lengths / size
+    middles = starts + (np.arange(size)[:, None] + 0.5) * scale
+    pixels = np.arange(length)
+    weights = np.maximum(0, 1 - np.abs(pixels + 0.5 - middles) / np.maximum(scale, 1))
+    weights *= (pixels >= starts) & (pixels < starts + lengths)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    shape = (count, size, length)
+    return np.ascontiguousarray(np.broadcast_to(weights.astype(dtype), shape))
+
+
+class Resize(Transform):
+    """Images of another size.
+
+    size: an int: the shorter side becomes that long, the other in proportion; or a pair (height,
+          width)
+
+    Bilinear, over all pixels that a smaller one stands for.
+
+    >>> T.Resize(16)(np.zeros((8, 32, 48, 3), np.uint8)).shape
+    (8, 16, 24, 3)
+    """
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        self.size: Any = (pair_size(size, "Resize") if isinstance(size, (tuple, list))
+                          else checks.whole(size, "Resize", "size", 1, checks.MOST_OF_PAIR))
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        height, width = _sides(images, "Resize")
+        size = self.size
+        if isinstance(size, int):
+            short = min(height, width)
+            size = size * height // short, size * width // short
+        return resample(images, size, whole_axis(height), whole_axis(width)), labels
+
+
+class RandomResizedCrop(Transform):
+    """A part of each image, of an area and a shape drawn by chance, scaled to one size.
+
+    size:  of the result: an int or a pair (height, width)
+    scale: (least, most) share of the image's area
+    ratio: (least, most) width by height, drawn evenly in its logarithm
+
+    Ten times a part is drawn; if none lies within the image, it is the largest one in the middle
+    whose shape is allowed. Scaled as by `Resize`. ValueError for numbers that do not fit. Source:
+    Szegedy et al., "Going deeper with convolutions", CVPR 2015.
+
+    >>> T.RandomResizedCrop(24)(np.zeros((8, 32, 48, 3), np.uint8)).shape
+    (8, 24, 24, 3)
+    """
+
+    TRIES = 10
+
+    def __init__(self, size: int | tuple[int, int], scale: tuple[float, float] = (0.08, 1.0),
+                 ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
+        self.size = pair_size(size, "RandomResizedCrop")
+        self.scale = least_and_most(scale, "RandomResizedCrop", "scale", above=0, most=1)
+        self.ratio = least_and_most(ratio, "RandomResizedCrop", "ratio", above=0, finite=True)
+
+    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
+                    ) -> tuple[np.ndarray, Labels]:
+        height, width = _sides(images, "RandomResizedCrop")
+        tops, lefts, heights, widths = self.parts(height, width, draws)
+        return resample(images, self.size, (tops, heights), (lefts, widths)), labels
+
+    def parts(self, height: int, width: int, draws: Draws) -> tuple[np.ndarray, ...]:
+        """The part of each image: (tops, lefts, heights, widths), (B,) whole numbers each."""
+        u = draws.uniform(2 * self.TRIES)
+        area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0])
+                                 * u[:, :self.TRIES])
+        low, high = np.log(self.ratio)
+        ratio = np.exp(low + (high - low) * u[:, self.TRIES:])
+        heights = np.rint(np.sqrt(area / ratio)).astype(np.int64)
+        widths = np.rint(np.sqrt(area * ratio)).astype(np.int64)
+        fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
+        items, first = np.arange(len(u)), fits.argmax(axis=1)
+        heights, widths = heights[items, first], widths[items, first]
+        v = draws.uniform(2, first=2 * self.TRIES)
+        tops = (v[:, 0] * (height - heights + 1)).astype(np.int64)
+        lefts = (v[:, 1] * (width - widths + 1)).astype(np.int64)
+        shape = min(max(width / height, self.ratio[0]), self.ratio[1])
+        largest = (max(1, min(height, round(width / shape))),
+                   max(1, min(width, round(height * shape))))
+        none = ~fits.any(axis=1)
+        heights[none], widths[none] = largest
+        tops[none], lefts[none] = (height - largest[0]) // 2, (width - largest[1]) // 2
+        return tops, lefts, heights, widths

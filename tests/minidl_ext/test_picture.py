@@ -1,0 +1,118 @@
+"""Pictures cropped and warped: native against the twin, both against NumPy's own padding."""
+
+import numpy as np
+import pytest
+
+from minidl.kernels.reference import picture as twin
+from minidl_ext import picture as native
+from tests.minidl_ext.common import (
+    FLOATS,
+    KINDS,
+    checks_out,
+    identical,
+    line,
+    refuses,
+    same_bits,
+    values,
+)
+
+MODES = ("constant", "reflect", "edge")
+SHAPES = ((3, 5, 7, 3), (1, 1, 1, 1), (4, 1, 6, 2), (2, 6, 1, 16), (5, 32, 32, 3), (2, 9, 8, 17),
+          (0, 4, 4, 3), (3, 4, 4, 0))
+
+
+def crops(n, h, w, c, size, reach, dtype=np.float32):
+    rng = np.random.default_rng((n, h, w, c, *size))
+    return line(x=values(n, h, w, c, dtype=dtype), size=size,
+                tops=rng.integers(-reach, h + reach - size[0] + 1, n) if h + 2 * reach > size[0]
+                else np.full(n, -reach), lefts=rng.integers(-reach, reach + 1, n),
+                flips=rng.integers(0, 2, n).astype(np.uint8))
+
+
+@FLOATS
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("size", [(5, 7), (1, 1), (12, 3), (40, 40), (0, 3), (3, 0)], ids=str)
+def test_crop_is_the_twin(dtype, mode, shape, size):
+    for reach in (0, 3, 50):
+        case = crops(*shape, size, reach, dtype)
+        identical(native.crop(**case, mode=mode, value=0.25),
+                  twin.crop(**case, mode=mode, value=0.25))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("module", [native, twin])
+def test_crop_is_a_part_of_what_numpy_pads(module, mode):
+    case = crops(6, 5, 7, 3, (4, 6), 3)
+    padded = np.pad(case["x"], ((0, 0), (20, 20), (20, 20), (0, 0)), mode)
+    y = module.crop(**case, mode=mode)
+    for n in range(6):
+        top, left = case["tops"][n] + 20, case["lefts"][n] + 20
+        expected = padded[n, top:top + 4, left:left + 6]
+        identical(y[n], np.ascontiguousarray(expected[:, ::-1] if case["flips"][n] else expected))
+
+
+def maps(n, h, w, seed=0):
+    rng = np.random.default_rng((n, h, w, seed))
+    m = rng.standard_normal((n, 6))
+    m[:, [2, 5]] *= h + w
+    return m
+
+
+@FLOATS
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("size", [(5, 7), (1, 1), (12, 3), (0, 3)], ids=str)
+def test_warp_is_the_twin(dtype, mode, shape, size):
+    case = line(x=values(*shape, dtype=dtype), size=size, maps=maps(*shape[:3]))
+    identical(native.warp(**case, mode=mode, value=0.25), twin.warp(**case, mode=mode, value=0.25))
+
+
+@pytest.mark.parametrize("module", [native, twin])
+def test_warp_between_pixels(module):
+    x = np.float64([[0, 1, 2], [10, 11, 12]]).reshape(1, 2, 3, 1)
+    still = np.float64([[1, 0, 0, 0, 1, 0]])
+    identical(module.warp(x, (2, 3), still), x)
+    halves = np.float64([[1, 0, 0.5, 0, 1, 0.25]])
+    assert module.warp(x, (1, 2), halves).ravel().tolist() == [5.25, 6.25]
+    turned = np.float64([[0, 1, 0, 1, 0, 0]])
+    assert module.warp(x, (3, 2), turned)[0, ..., 0].tolist() == [[0, 10], [1, 11], [2, 12]]
+    outside = np.float64([[1, 0, -0.5, 0, 1, 0]])
+    assert module.warp(x, (1, 1), outside, "constant", 8.0).item() == 4
+    assert module.warp(x, (1, 1), outside, "edge").item() == 0
+    assert module.warp(x, (1, 1), outside, "reflect").item() == 5
+
+
+def test_threads_do_not_matter():
+    same_bits(native.crop, crops(9, 40, 40, 3, (60, 60), 12))
+    same_bits(native.warp, line(x=values(9, 40, 40, 3), size=(60, 60), maps=maps(9, 40, 40)))
+
+
+CROP = crops(9, 5, 6, 3, (5, 6), 2)
+WARP = line(x=values(4, 5, 6, 3), size=(5, 6), maps=maps(4, 5, 6))
+OTHERS = {kind: spoil for kind, spoil in KINDS.items() if kind not in ("int32",)}
+
+
+def test_arrays_that_are_refused():
+    for kernel, case in ((native.crop, CROP), (native.warp, WARP)):
+        refuses(kernel, case, "x", KINDS | {"axis less": lambda a: a[0],
+                                            "no pixels": lambda a: a[:, :0]})
+        checks_out(kernel, case)
+    for name in ("tops", "lefts"):
+        refuses(native.crop, CROP, name, KINDS | {
+            "shorter": lambda a: a[1:], "far": lambda a: a + 2**31,
+            "very far": lambda a: np.full_like(a, -2**63)})
+    refuses(native.crop, CROP, "flips", KINDS | {"bool": lambda a: a > 0,
+                                                 "longer": lambda a: a.repeat(2)})
+    refuses(native.warp, WARP, "maps", OTHERS | {
+        "float32": lambda a: a.astype(np.float32), "shorter": lambda a: a[1:],
+        "narrower": lambda a: np.ascontiguousarray(a[:, :5]), "nan": lambda a: a * np.nan,
+        "infinite": lambda a: a + np.inf, "far": lambda a: a * 1e12})
+
+
+@pytest.mark.parametrize("options", [{"mode": "wrap"}, {"mode": None}, {"size": (1, 2, 3)},
+                                     {"size": (-1, 2)}])
+def test_options_that_are_refused(options):
+    for kernel, case in ((native.crop, CROP), (native.warp, WARP)):
+        with pytest.raises((TypeError, ValueError), match=kernel.__name__):
+            kernel(**{**case, **options})
