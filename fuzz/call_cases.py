@@ -145,6 +145,8 @@ CALLS: dict[str, dict[str, Any]] = {
                           centered=True, weight_decay=0.1),
     "optim.Adagrad": call([parameter(3, 2)], lr=0.1, eps=1e-8, initial=0.1, lr_decay=0.1),
     "optim.LARS": call([parameter(3, 2)], 0.1, momentum=0.9, trust=0.01, eps=1e-8),
+    "optim.Muon": call([parameter(3, 2)], 0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "optim.Lookahead": call(optimizer(), 5, alpha=0.5),
     "optim.clip_grad_norm": call([parameter(3, 2)], 1.0, eps=1e-6),
     "optim.StepLR": call(optimizer(), 2, gamma=0.5), "optim.CosineLR": call(optimizer(), 5,
                                                                            min_lr=0.01),

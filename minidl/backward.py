@@ -341,10 +341,10 @@ def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
         return np.ones(output.shape, output.dtype)
     values = grad.data if isinstance(grad, Tensor) else grad
     # Backwards only read it; but a leaf keeps it, and keeps nothing that others hold.
-    if np.asarray(values).dtype.kind not in "fiub":
-        raise TypeError(f"{where}: the gradient must be real numbers, got "
-                        f"{np.asarray(values).dtype}")
     try:
+        kind = np.asarray(values).dtype
+        if kind.kind not in "fiub":
+            raise TypeError(f"real numbers are needed, got {kind}")
         start = np.array(values, output.dtype, copy=True if output._node is None else None)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{where}: the gradient must be an array, got a "

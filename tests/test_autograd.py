@@ -325,3 +325,10 @@ def test_an_input_that_is_asked_for_twice_has_two_arrays():
     one, other = md.grad((x * x).sum(), [x, x])
     np.testing.assert_array_equal(one, other)
     assert not np.shares_memory(one, other)
+
+
+@pytest.mark.parametrize("start", (np.ones(2, complex), [None, md.ones(0)], np.array([None, None])))
+def test_a_start_that_is_no_gradient(start):
+    y = md.tensor([1.0, 2.0], requires_grad=True) * 1
+    with refuses(TypeError, "backward: the gradient must be an array"):
+        y.backward(start)

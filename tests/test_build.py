@@ -287,5 +287,6 @@ def test_the_metadata(sdist):
     assert metadata["Version"] == declared["version"]
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra")) == {"plot", "test", "parity"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "images", "parity", "plot", "tensorboard", "test"}
     assert "batch normalization" in metadata["Summary"]
