@@ -111,7 +111,7 @@ class Function:
             kept.append(None)
             needs.append(False)
         node.needs_grad = tuple(needs)
-        if not cls.trusted:
+        if cls._shares and not cls.trusted:
             arrays = [_read_only(a) if isinstance(a, np.ndarray) else a for a in arrays]
         result = None
         if lazy is not None:

@@ -124,7 +124,7 @@ class Optimizer(hints.Explained):
             self._checked = options
         learning = [[p for p in group["params"] if p._grad is not None] for group in self.groups]
         for p in itertools.chain(*learning):
-            if not p.data.flags.writeable:
+            if not p._values().flags.writeable:
                 raise ValueError(f"{type(self).__name__}: the array of a parameter of shape "
                                  f"{p.shape} is read-only")
         return learning

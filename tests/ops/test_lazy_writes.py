@@ -50,8 +50,8 @@ WRITES = {
     "a user's Function": use,
 }
 
-# Those that write to the result of an operation, or what a user's function was given, also where t is
-# a leaf.
+# Those that write to the result of an operation, or to what a user's function was given, also where
+# t is a leaf.
 OF_RESULTS = {"reshape", "flatten", "expand_dims", "squeeze", "a view of a view",
               "a user's Function"}
 
