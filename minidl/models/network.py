@@ -32,7 +32,8 @@ class Network(nn.Layer):
             raise ValueError(checks.message(where, "input_shape", "(H, W, C), each at least 1",
                                             given))
         if min(shape[:2]) < least:
-            expected = f"(H, W, C) with H and W of at least {least}, for its layers to leave a pixel"
+            expected = (f"(H, W, C) with H and W of at least {least}, for its layers to leave a "
+                        f"pixel")
             raise ValueError(checks.message(where, "input_shape", expected, given))
         return shape
 
