@@ -32,9 +32,9 @@ class Network(nn.Layer):
             raise ValueError(checks.message(where, "input_shape", "(H, W, C), each at least 1",
                                             given))
         if min(shape[:2]) < least:
-            raise ValueError(checks.message(where, "input_shape", f"of images of at least {least} "
-                                            f"x {least} pixels, of which its layers leave one",
-                                            given))
+            expected = (f"(H, W, C) with H and W of at least {least}, for its layers to leave a "
+                        f"pixel")
+            raise ValueError(checks.message(where, "input_shape", expected, given))
         return shape
 
     def config(self) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def test_input_shapes(make):
     with refuses(TypeError, f"{make.__name__}: input_shape must be", "got 32"):
         make(input_shape=32)
     if make is not models.MLP:
-        with refuses(ValueError, f"of at least {least} x {least} pixels",
+        with refuses(ValueError, f"H and W of at least {least}",
                      f"got (40, {least - 1}, 3)"):
             make(input_shape=(40, least - 1, 3))
         with refuses(ValueError, "(H, W, C)", "got (40, 40)"):
