@@ -82,17 +82,20 @@ class ColorJitter(Transform):
         channels = images.shape[-1]
         if channels not in (1, 3):
             raise ValueError(f"ColorJitter: images must have 1 or 3 channels, got {channels}")
-        u = draws.uniform(4).astype(images.dtype)[:, :, None, None, None]
+        u = draws.uniform(4).astype(images.dtype)[:, :, None, None]
+        # A plane for each channel: NumPy is slow at axes of three.
+        planes = [np.ascontiguousarray(images[..., c]) for c in range(channels)]
         if self.brightness:
-            images = np.clip(images * _factor(self.brightness, u[:, 0]), 0, 1)
+            factor = _factor(self.brightness, u[:, 0])
+            planes = [np.clip(plane * factor, 0, 1) for plane in planes]
         if self.contrast:
-            middle = _brightness(images).mean(axis=(1, 2, 3), keepdims=True)
-            images = _blended(images, middle, _factor(self.contrast, u[:, 1]))
+            middle = _brightness(planes).mean(axis=(1, 2), keepdims=True)
+            planes = _blended(planes, middle, _factor(self.contrast, u[:, 1]))
         if self.saturation and channels == 3:
-            images = _blended(images, _brightness(images), _factor(self.saturation, u[:, 2]))
+            planes = _blended(planes, _brightness(planes), _factor(self.saturation, u[:, 2]))
         if self.hue and channels == 3:
-            images = _turned(images, (2 * u[:, 3, ..., 0] - 1) * self.hue)
-        return images, labels
+            planes = _turned(planes, (2 * u[:, 3] - 1) * self.hue)
+        return np.stack(planes, axis=-1), labels
 
 
 def _factor(most: float, u: np.ndarray) -> np.ndarray:
@@ -100,28 +103,29 @@ def _factor(most: float, u: np.ndarray) -> np.ndarray:
     return low + u * (1 + most - low)
 
 
-def _brightness(images: np.ndarray) -> np.ndarray:
-    """(B, H, W, 1)"""
-    if images.shape[-1] == 1:
-        return images
-    # Not as a product of matrices: its last bits might depend on how many images there are.
-    red, green, blue = (images[..., i:i + 1] * images.dtype.type(GREY[i]) for i in range(3))
+def _brightness(planes: list[np.ndarray]) -> np.ndarray:
+    """(B, H, W)"""
+    if len(planes) == 1:
+        return planes[0]
+    red, green, blue = (plane * plane.dtype.type(share)
+                        for plane, share in zip(planes, GREY, strict=True))
     return red + green + blue
 
 
-def _blended(images: np.ndarray, other: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    return np.clip(other + (images - other) * factor, 0, 1)
+def _blended(planes: list[np.ndarray], other: np.ndarray, factor: np.ndarray) -> list[np.ndarray]:
+    return [np.clip(other + (plane - other) * factor, 0, 1) for plane in planes]
 
 
-def _turned(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
+def _turned(planes: list[np.ndarray], turns: np.ndarray) -> list[np.ndarray]:
     """Pictures with all hues turned: by way of hue, saturation and value (Smith 1978)."""
-    value, low = images.max(axis=-1), images.min(axis=-1)
+    red, green, blue = planes
+    value = np.maximum(np.maximum(red, green), blue)
+    low = np.minimum(np.minimum(red, green), blue)
     span = value - low
     safe = np.where(span > 0, span, 1)
-    red, green, blue = np.moveaxis(images, -1, 0)
     hue = np.where(value == red, (green - blue) / safe,
                    np.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe))
     hue = hue + 6 * turns
     # A channel is at its full value within a sixth of the round around its own hue.
-    channels = [np.clip(np.abs((hue - at) % 6 - 3) - 1, 0, 1) for at in (0, 2, 4)]
-    return low[..., None] + np.stack(channels, axis=-1) * span[..., None]
+    away = [hue - at - 6 * np.floor((hue - at) * (1 / 6)) - 3 for at in (0, 2, 4)]
+    return [low + np.clip(np.abs(x) - 1, 0, 1) * span for x in away]
