@@ -40,6 +40,8 @@ def main() -> int:
         print(f"{name}: {args.minutes:g} minutes, seed {seed}", flush=True)
         return Session(name, seed).run(args.minutes)
 
+    for name in names:      # here, since threads that import one package at a time may fail
+        importlib.import_module(f"fuzz.{name}")
     with ThreadPoolExecutor(args.jobs) as pool:
         sessions = list(pool.map(run, names))
     print()
