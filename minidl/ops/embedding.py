@@ -9,7 +9,7 @@ import numpy as np
 from .. import checks, kernels
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, outside
-from .operation import Operation
+from .operation import NoGradient, Operation
 
 
 class Embedding(Operation):
@@ -31,7 +31,7 @@ class Embedding(Operation):
                                           self.rows), None
 
 
-class OneHot(Operation):
+class OneHot(NoGradient):
     """y = 1 at each of the indices, along a new last axis; 0 elsewhere."""
 
     def forward(self, indices: np.ndarray, depth: int) -> np.ndarray:

@@ -63,3 +63,8 @@ def test_an_id_that_comes_a_million_times(backend):
         dw = md.grad(y, table, np.full(y.shape, 0.1, np.float32))
     tenth = float(np.float32(0.1))
     np.testing.assert_allclose(dw, [[999_000 * tenth] * 2, [0, 0], [1000 * tenth] * 2], rtol=1e-6)
+
+
+def test_no_gradient_goes_through_one_hot():
+    x = md.tensor(np.zeros(0, np.float32), requires_grad=True)
+    assert not md.one_hot(x, 3).requires_grad
