@@ -21,6 +21,7 @@ from . import changes, checks, kernels
 from .graph import Function
 from .lazy import Lazy, computed
 from .locks import lock
+from .storage import read_only
 from .tensor import Tensor, retained
 
 Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
@@ -96,7 +97,8 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                     if node.trusted:
                         results = node.backward(*given)
                     else:
-                        results = _checked(node, inputs, node.backward(*_read_only(given)))
+                        # A user's backward cannot write to what others have been given too.
+                        results = _checked(node, inputs, node.backward(*map(read_only, given)))
                 if type(results) is not tuple:
                     results = (results,)
                 _hand_on(inputs, results, given, slots, leaves)
@@ -168,14 +170,6 @@ def _total(g: Any) -> np.ndarray:
     if type(g) is tuple:
         return kernels.add(*g)
     return computed(g)
-
-
-def _read_only(given: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Gradients for a user's backward, which cannot write to what others have been given too."""
-    views = [g.view() for g in given]
-    for g in views:
-        g.flags.writeable = False
-    return views
 
 
 def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> tuple[Any, ...]:

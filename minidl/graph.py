@@ -15,7 +15,7 @@ import numpy as np
 from .changes import tick
 from .grad_mode import is_recording
 from .lazy import Lazy
-from .storage import FRESH, LENT, OPEN, RESULT
+from .storage import FRESH, LENT, OPEN, RESULT, read_only
 from .tensor import Tensor
 from .tracers import applied, tracers
 
@@ -112,7 +112,7 @@ class Function:
             needs.append(False)
         node.needs_grad = tuple(needs)
         if cls._shares and not cls.trusted:
-            arrays = [_read_only(a) if isinstance(a, np.ndarray) else a for a in arrays]
+            arrays = [read_only(a) if isinstance(a, np.ndarray) else a for a in arrays]
         result = None
         if lazy is not None:
             result = node._extend(*arrays, **options)    # type: ignore[misc]
@@ -149,13 +149,6 @@ class Function:
         if tracers:
             applied(cls, inputs, options, made)
         return made
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view for a user's forward, which cannot write to what others read."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:
@@ -196,6 +189,4 @@ def _shared(result: np.ndarray, node: Function, inputs: tuple[Any, ...]) -> tupl
             raise TypeError(f"{type(node).__name__}.forward must return numbers (float, integer or "
                             f"bool), got {result.dtype}")
         result = np.require(result, result.dtype.newbyteorder("="), ("C", "A"))
-    view = result.view()
-    view.flags.writeable = False
-    return view, OPEN
+    return read_only(result), OPEN

@@ -27,6 +27,13 @@ def writable(array: np.ndarray) -> np.ndarray:
     return array if array.flags.writeable else array.copy()
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view for those who may not write to what others read."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class Storage:
     """The part of a tensor that holds its values; see `Tensor`.
 

@@ -1,41 +1,11 @@
 """Walks in several threads: over one leaf, over one kept graph, over one that is freed."""
 
-import sys
-import threading
-
 import numpy as np
 import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import refuses, uniform
-
-
-@pytest.fixture(autouse=True)
-def quick_switches():
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-def in_threads(n, work):
-    """Run work(k) in n threads that begin together; the exceptions that they end with."""
-    begin, errors = threading.Barrier(n), []
-
-    def run(k):
-        begin.wait()
-        try:
-            work(k)
-        except Exception as error:
-            errors.append(error)
-
-    workers = [threading.Thread(target=run, args=(k,)) for k in range(n)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return errors
+from tests.harness import in_threads, refuses, uniform
 
 
 def test_no_gradient_is_lost():

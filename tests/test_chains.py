@@ -4,14 +4,11 @@ Each program is run as it is and with every step computed at once; gradients are
 asks for what is inside.
 """
 
-import sys
-import threading
-
 import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import close, kernels_run, uniform
+from tests.harness import close, in_threads, kernels_run, uniform
 
 SHAPE = 3, 6, 4, 16
 
@@ -288,25 +285,15 @@ def test_a_graph_that_was_freed_from_inside(name, k):
 
 @every_program
 def test_two_threads_over_one_graph(name):
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        m, y, dy = run(name)
-        wanted = list(m.leaves.values())
-        right = md.grad(y, wanted, dy, retain_graph=True)
-        found, start = [], threading.Barrier(2)
+    m, y, dy = run(name)
+    wanted = list(m.leaves.values())
+    right = md.grad(y, wanted, dy, retain_graph=True)
+    found = []
 
-        def work():
-            start.wait()
-            found.extend(md.grad(y, wanted, dy, retain_graph=True) for _ in range(5))
+    def work(_):
+        found.extend(md.grad(y, wanted, dy, retain_graph=True) for _ in range(5))
 
-        workers = [threading.Thread(target=work) for _ in range(2)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-    finally:
-        sys.setswitchinterval(interval)
+    assert in_threads(2, work) == []
     assert len(found) == 10
     for grads in found:
         for g, expected in zip(grads, right, strict=True):

@@ -1,14 +1,11 @@
 """What is written to between forward and backward: an error, or the gradient of the forward."""
 
-import sys
-import threading
-
 import numpy as np
 import pytest
 
 import minidl as md
 from minidl import changes, nn, optim
-from tests.harness import refuses, uniform
+from tests.harness import in_threads, refuses, uniform
 
 
 def leaf(*shape, seed=0, low=-1.0):
@@ -274,27 +271,17 @@ def test_the_record_of_memory_ends_with_it():
 
 def test_writes_of_many_threads_are_all_seen():
     """However they overlap: no record is lost, and the clock of writes does not go back."""
-    shared, begin = uniform(3), threading.Barrier(4)
+    shared = uniform(3)
     leaves = [md.Tensor(shared, requires_grad=True) for _ in range(4)]
     graphs = [(leaf * leaf).sum() for leaf in leaves]
     last = []
 
-    def work(leaf):
-        begin.wait(20)
+    def work(k):
         for _ in range(200):
-            changes.writes("a test", [leaf])
+            changes.writes("a test", [leaves[k]])
             last.append(changes._last)
 
-    workers = [threading.Thread(target=work, args=(leaf,)) for leaf in leaves]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-    finally:
-        sys.setswitchinterval(interval)
+    assert in_threads(4, work) == []
     assert len({id(leaf._written) for leaf in leaves}) == 1
     assert changes._last == max(last)
     for graph in graphs:

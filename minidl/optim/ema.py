@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,23 @@ from ..changes import writes
 from ..nn.layer import Layer
 from ..nn.parameter import Parameter
 from ..nn.state import StateError
+
+
+def average(decay: float, count: int,
+            pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    """For each (average, value), of one shape and dtype, the count-th value is taken in:
+
+        average += (1 - decay) / (1 - decay^count) (value - average), in place.
+    """
+    share = (1 - decay) / (1 - decay ** count)
+    by_dtype: dict[Any, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for own, value in pairs:
+        averages, values = by_dtype.setdefault(value.dtype, ([], []))
+        averages.append(own)
+        values.append(value)
+    for averages, values in by_dtype.values():
+        # As an update whose gradient is the value and whose decay is -1.
+        kernels.sgd_update(averages, values, None, -share, weight_decay=-1.0)
 
 
 class EMA:
@@ -63,18 +80,11 @@ class EMA:
             raise RuntimeError("EMA.update: inside of averaged() the parameters are the averages "
                                "themselves")
         self.count += 1
-        share = (1 - self.decay) / (1 - self.decay ** self.count)
-        by_dtype: dict[Any, tuple[list[np.ndarray], list[np.ndarray]]] = {}
-        for name, p in self._params.items():
-            values = p._values()
+        now = {name: p._values() for name, p in self._params.items()}
+        for name, values in now.items():
             if self.averages[name].dtype != values.dtype:   # astype has converted the model since
                 self.averages[name] = self.averages[name].astype(values.dtype)
-            averages, now = by_dtype.setdefault(values.dtype, ([], []))
-            averages.append(self.averages[name])
-            now.append(values)
-        for averages, now in by_dtype.values():
-            # average + share (p - average), as an update whose gradient is p and whose decay is -1.
-            kernels.sgd_update(averages, now, None, -share, weight_decay=-1.0)
+        average(self.decay, self.count, [(self.averages[name], now[name]) for name in now])
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Layer]:

@@ -6,11 +6,11 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from .. import kernels
 from ..changes import writes
 from ..nn.layer import Layer
 from ..nn.population import Tracking
 from ..nn.recalibrate import recalibrate
+from ..optim.ema import average
 from .batches import Reader
 
 BATCHES = 16        # of training, from which the statistics of BatchNorm are taken
@@ -39,12 +39,10 @@ class Averaged:
     def update(self) -> None:
         """Take in the model's weights, after a step of the optimizer."""
         self.steps += 1
-        share = (1 - self.decay) / (1 - self.decay ** self.steps)
         writes("an average of weights", self._averages)
-        # average + share (weight - average), as an update whose gradient is the weight and whose
-        # decay is -1.
-        kernels.sgd_update([p._values() for p in self._averages],
-                           [p._values() for p in self._weights], None, -share, weight_decay=-1.0)
+        average(self.decay, self.steps,
+                [(own._values(), weight._values())
+                 for own, weight in zip(self._averages, self._weights, strict=True)])
         self.stale = True
 
     def recalibrate(self, batches: Iterable[Any]) -> None:

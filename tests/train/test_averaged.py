@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import data, nn
-from minidl.train.averaged import BATCHES
+from minidl.train.averaged import BATCHES, Averaged
 from tests.train.samples import loader, network, pairs, trainer
 
 
@@ -33,6 +33,18 @@ def test_the_formula(decay):
     shares = sum(decay ** (15 - step) for step in range(1, 16))
     for average, total in zip(t.averaged.parameters(), expected, strict=True):
         np.testing.assert_allclose(average.data, total / shares, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_two_dtypes():
+    model = nn.Sequential(nn.Dense(3, 4), nn.Dense(4, 2).astype("float64"))
+    averaged = Averaged(model, decay=0.5)
+    for value in (0.0, 3.0):
+        for p in model.parameters():
+            p.data[...] = value
+        averaged.update()
+    for average, p in zip(averaged.model.parameters(), model.parameters(), strict=True):
+        assert average.dtype == p.dtype
+        np.testing.assert_allclose(average.data, 2)     # (0.5 · 0 + 1 · 3) / (0.5 + 1)
 
 
 @pytest.mark.parametrize("valid", [None, pairs(16, seed=8)], ids=["without", "with validation"])
