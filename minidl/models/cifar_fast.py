@@ -55,6 +55,10 @@ class CifarFast(Network):
     dense layer starts with standard deviation 1. `whiten(images)` sets the filters of the first
     layer, before training: until then they are random.
 
+    `views`: in evaluation mode, logits are averaged over six views of an image, as that training
+    evaluates: half of the weight have the image and its mirror image, half what two shifts by one
+    pixel along the diagonal make of both, with the border reflected.
+
     `widths`: the channels of the groups; `activation`: "gelu", "silu" or "relu". `norm` and
     `norm_position`: another normalization, and on which side of the activation it stands (see
     `minidl.models`). It takes images of any size, and `input_shape` says which are meant.
@@ -72,7 +76,7 @@ class CifarFast(Network):
 
     def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
                  widths: tuple[int, ...] = (64, 256, 256), activation: str = "gelu",
-                 logit_scale: float | None = None,
+                 logit_scale: float | None = None, views: bool = False,
                  input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms("CifarFast", fixed_scale if norm == "batch" else norm, norm_position)
@@ -83,6 +87,7 @@ class CifarFast(Network):
                                         tuple(ACTIVATIONS))
         self.logit_scale = (1 / self.widths[-1] if logit_scale is None else
                             checks.positive(logit_scale, "CifarFast", "logit_scale"))
+        self.views = checks.flag(views, "CifarFast", "views")
         channels = self.input_shape[2]
         filters = 2 * 4 * channels      # of each whitened direction of a 2x2 patch, both signs
         self.whitening = nn.Conv(channels, filters, 2)
@@ -94,9 +99,23 @@ class CifarFast(Network):
 
     def config(self) -> dict[str, Any]:
         return {**super().config(), "widths": self.widths, "activation": self.activation,
-                "logit_scale": self.logit_scale}
+                "logit_scale": self.logit_scale, "views": self.views}
 
     def forward(self, x: Any) -> Tensor:
+        if not self.views or self.training:
+            return self.logits(x)
+        height, width = x.shape[1:3]
+        padded = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        shifted = [padded[:, i:i + height, i:i + width] for i in (0, 2)]
+        return 0.5 * self.mirrored(x) + 0.25 * (self.mirrored(shifted[0])
+                                                + self.mirrored(shifted[1]))
+
+    def mirrored(self, x: Tensor) -> Tensor:
+        """The mean logits of images and of their mirror images."""
+        return 0.5 * (self.logits(x) + self.logits(ops.flip(x, 2)))
+
+    def logits(self, x: Any) -> Tensor:
+        """The logits of one view of each image."""
         x = self.groups(ACTIVATIONS[self.activation](self.whitening(x)))
         x = ops.flatten(ops.max_pool(x, x.shape[1:3]), 1)
         return self.fc(x) * self.logit_scale

@@ -139,6 +139,17 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
 
 # ------------------------------------------------------------------------------- what is written
 
+def can_be_made_again(model: Layer) -> bool:
+    """Whether a model says how to make it again, so that `save` can write it."""
+    try:
+        _, options = _origin(model)
+        _check_made_again(model, {"options": options, "dtype": model._dtype().name},
+                          model.state_dict())
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
     """What makes the model again: the name or the class, and the options."""
     cls = type(model)

@@ -88,7 +88,7 @@ class Saved:
         """What the model gets, batch by batch."""
         paths = _paths(given)
         if paths is not None:
-            size, channels = self._picture_size()
+            size, channels = self.picture_size()
             for start in range(0, len(paths), BATCH):
                 read = [_picture(path, size, channels) for path in paths[start:start + BATCH]]
                 yield self._normalized(_stacked(read))
@@ -97,8 +97,8 @@ class Saved:
             for start in range(0, len(images), BATCH):
                 yield self._normalized(images[start:start + BATCH])
 
-    def _picture_size(self) -> tuple[Any, int]:
-        """The size that pictures are scaled to, and their channels."""
+    def picture_size(self) -> tuple[Any, int]:
+        """The size that pictures are scaled to (None: any), and their channels."""
         said = self.preprocess or {}
         shape = self._input_shape()
         size = said.get("size")

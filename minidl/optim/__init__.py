@@ -15,7 +15,15 @@ from .muon import Muon
 from .optimizer import Optimizer
 from .plateau import ReduceOnPlateau
 from .rmsprop import RMSprop
-from .schedule import CosineLR, OneCycleLR, Schedule, StepLR, WarmupLR
+from .schedule import (
+    CosineLR,
+    LinearLR,
+    MultiStepLR,
+    OneCycleLR,
+    Schedule,
+    StepLR,
+    WarmupLR,
+)
 from .sequence import SequenceLR
 from .sgd import SGD
 
@@ -24,6 +32,6 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
 
     __getattr__ = hints.attributes_of(__name__, hints.OPTIMIZERS)
 
-__all__ = ["EMA", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "Combined", "CosineLR", "Lookahead",
-           "Muon", "OneCycleLR", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule",
+__all__ = ["EMA", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "Combined", "CosineLR", "LinearLR",
+           "Lookahead", "Muon", "MultiStepLR", "OneCycleLR", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule",
            "SequenceLR", "StepLR", "WarmupLR", "clip_grad_norm", "groups"]

@@ -169,6 +169,57 @@ class StepLR(Schedule):
         return base * self.options["gamma"] ** (count // self.options["step_size"])
 
 
+class MultiStepLR(Schedule):
+    """lr = base * gamma^k, k being the number of milestones that count has reached.
+
+    >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
+    >>> schedule = optim.MultiStepLR(optimizer, milestones=[1, 3], gamma=0.5)
+    >>> rates = [optimizer.lr]
+    >>> for _ in range(3):
+    ...     schedule.step()
+    ...     rates.append(optimizer.lr)
+    >>> rates
+    [1.0, 0.5, 0.5, 0.25]
+    """
+
+    checks = {"milestones": each(at_least_one), "gamma": positive}
+
+    def __init__(self, optimizer: Optimizer, milestones: list[int], gamma: float = 0.1) -> None:
+        super().__init__(optimizer, milestones=milestones, gamma=gamma)
+
+    def _rate(self, base: float, count: int) -> float:
+        reached = sum([count >= milestone for milestone in self.options["milestones"]])
+        return base * self.options["gamma"] ** reached
+
+
+class LinearLR(Schedule):
+    """lr = base (1 - (1 - end) count / steps), in a straight line; from count = steps on it stays
+    at base * end.
+
+    `steps` is a number, or a list with one for each group.
+
+    >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
+    >>> schedule = optim.LinearLR(optimizer, steps=4)
+    >>> schedule.step()
+    >>> optimizer.lr
+    0.75
+    """
+
+    checks = {"steps": each(at_least_one), "end": not_negative}
+
+    def __init__(self, optimizer: Optimizer, steps: int | list[int], end: float = 0.0) -> None:
+        super().__init__(optimizer, steps=steps, end=end)
+
+    def _checked(self, where: str, options: dict[str, Any]) -> dict[str, Any]:
+        return super()._checked(where, {**options, "steps": one_each(
+            options["steps"], where, "steps", len(self.optimizer.groups))})
+
+    def _rates(self, count: int) -> list[float]:
+        end = self.options["end"]
+        return [base * (1 - (1 - end) * min(1.0, count / steps))
+                for base, steps in zip(self.base, self.options["steps"], strict=True)]
+
+
 class CosineLR(Schedule):
     """lr = min_lr + (base - min_lr) (1 + cos(pi count / steps)) / 2; from count = steps on it
     stays at min_lr (Loshchilov & Hutter 2017, without restarts).
@@ -239,13 +290,8 @@ class OneCycleLR(Schedule):
                          start_div=start_div, final_div=final_div)
 
     def _checked(self, where: str, options: dict[str, Any]) -> dict[str, Any]:
-        groups = len(self.optimizer.groups)
-        given = options["max_lr"]
-        peaks = given if isinstance(given, list | tuple) else [given] * groups
-        if len(peaks) != groups:
-            raise ValueError(f"{where}: max_lr must be a number or a list of {groups}, one for "
-                             f"each group, got {given!r}")
-        return super()._checked(where, {**options, "max_lr": peaks})
+        return super()._checked(where, {**options, "max_lr": one_each(
+            options["max_lr"], where, "max_lr", len(self.optimizer.groups))})
 
     def _rates(self, count: int) -> list[float]:
         return [self._rate(peak, count) for peak in self.options["max_lr"]]
@@ -258,6 +304,15 @@ class OneCycleLR(Schedule):
             return _cosine(start, base, count / top if top > 0 else 1.0)
         return _cosine(base, start / self.options["final_div"],
                        (count - top) / (last - top) if last > top else 1.0)
+
+
+def one_each(given: Any, where: str, name: str, groups: int) -> Any:
+    """A list with a number for each group, of such a list or of one number for all."""
+    found = given if isinstance(given, list | tuple) else [given] * groups
+    if len(found) != groups:
+        raise ValueError(f"{where}: {name} must be a number or a list of {groups}, one for each "
+                         f"group, got {given!r}")
+    return found
 
 
 def _cosine(start: float, end: float, part: float) -> float:

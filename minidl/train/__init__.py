@@ -13,7 +13,9 @@ from .callbacks import EarlyStopping
 from .checkpoint import Checkpoint
 from .finder import LearningRateFinder
 from .loggers import CSVLogger, JSONLogger, TensorBoard
+from .run import Plan, Run
+from .task import Task, load_task
 from .trainer import Trainer
 
-__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "LearningRateFinder",
-           "TensorBoard", "Trainer"]
+__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "LearningRateFinder", "Plan",
+           "Run", "Task", "TensorBoard", "Trainer", "load_task"]

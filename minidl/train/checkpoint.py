@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import checks, hints
+from .. import checks, hints, models
 from ..files import save
+from ..models.file import can_be_made_again
 from . import files
 from .callbacks import Monitor
 from .progress import say
@@ -26,11 +27,15 @@ class Checkpoint(hints.Explained):
     keep:    how many checkpoints stay, the newest included; from 2 on a damaged one can be done
              without
     monitor: the column of the history whose best value makes an epoch the best; the earliest of
-             equal ones. Without a validation no best is kept, unless this is a name like "loss"
+             equal ones. Without a validation the best is the last, unless this is a name like
+             "loss"
     mode:    "min" or "max"; None: "min" for losses and errors, else "max"
+    classes, preprocess: what `models.save` writes into the best model's file
 
-    `best.safetensors` holds the weights and buffers of the best epoch (the averaged ones, if there
-    are any): `model.load_state_dict(md.load(path))`.
+    `best.safetensors` is the model of the best epoch (with the averaged weights, if there are any),
+    as `models.save` writes it: `models.load(path).predict(pictures)`. Of a model that it cannot
+    save, one without `config()`, the file has the weights and buffers alone:
+    `model.load_state_dict(md.load(path))`, which works for both.
 
     A file is written whole or not at all. Whoever kills the process at any instant finds a good one
     and `fit(..., resume="auto")` goes on from it, with the same bits as if nothing had happened.
@@ -53,7 +58,9 @@ class Checkpoint(hints.Explained):
     saves = True        # called after all other callbacks
 
     def __init__(self, folder: str | os.PathLike[str], every: str | int = "epoch", keep: int = 3,
-                 monitor: str = "valid_loss", mode: str | None = None) -> None:
+                 monitor: str = "valid_loss", mode: str | None = None,
+                 classes: Iterable[str | int] = (), preprocess: Mapping[str, Any] | None = None
+                 ) -> None:
         where = "Checkpoint"
         self.folder = checks.path(folder, where, "folder")
         if isinstance(every, str):
@@ -62,6 +69,7 @@ class Checkpoint(hints.Explained):
             self.every = checks.count(every, where, "every", 1)
         self.keep = checks.size(keep, where, "keep")
         self.monitor = monitor
+        self.classes, self.preprocess = tuple(classes), preprocess
         self._mode = mode
         self._monitor = Monitor(monitor, mode, where)
         self._saved: tuple[int, int, int] | None = None     # the place of what was saved last
@@ -99,6 +107,8 @@ class Checkpoint(hints.Explained):
             self.save(trainer)
 
     def on_fit_end(self, trainer: Trainer) -> None:
+        if trainer.valid is None and self.monitor.startswith("valid_"):
+            self.save_best(trainer)
         self.save(trainer)
 
     def on_interrupt(self, trainer: Trainer) -> None:
@@ -114,10 +124,15 @@ class Checkpoint(hints.Explained):
             self._saved = place
 
     def save_best(self, trainer: Trainer) -> None:
-        """Save the model of the best epoch so far."""
+        """Save the model as the best so far."""
         model = trainer.averaged if trainer.averaged is not None else trainer.model
         os.makedirs(self.folder, exist_ok=True)
-        save(self.best, model.state_dict())
+        if not can_be_made_again(model):
+            save(self.best, model.state_dict())
+            return
+        info = {name: column[-1] for name, column in trainer.history.items() if column
+                and name != "seconds" and math.isfinite(column[-1])}
+        models.save(self.best, model, self.classes, self.preprocess, epoch=trainer.epoch, **info)
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far."""

@@ -1,0 +1,80 @@
+"""The command line, `minidl`: one file a subcommand, and here what they share, errors and exit
+codes: 0, 1 for what failed, 2 for a wrong call, 130 for Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..version import __version__
+from .cache import cache
+from .eval import evaluate
+from .info import info
+from .predict import predict
+from .summary import summary
+from .train import train
+
+FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
+EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError, RuntimeError)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="minidl")
+def commands() -> None:
+    """Train and run small CNNs on a CPU.
+
+    \b
+    minidl train photos                  a classifier of a folder of pictures,
+                                         photos/<class>/*.jpg
+    minidl predict runs/photos x.jpg     what it says of a picture
+    minidl eval runs/photos              how good it is
+
+    Each command tells more with --help. With the shell's completion: in ~/.bashrc
+    `eval "$(_MINIDL_COMPLETE=bash_source minidl)"` (zsh_source and fish_source for those shells).
+    """
+
+
+for command in (train, evaluate, predict, summary, info, cache):
+    commands.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and return its exit code."""
+    warnings.showwarning = _show_warning
+    try:
+        result: Any = commands.main(arguments, prog_name="minidl", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return WRONG_CALL
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:     # of `| head`: nothing more may be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except EXPECTED as error:
+        if os.environ.get("MINIDL_TRACEBACK"):
+            raise
+        print(f"minidl: {_text(error)}", file=sys.stderr)
+        return FAILED
+    return result if isinstance(result, int) else 0
+
+
+def _text(error: BaseException) -> str:
+    """What went wrong, and of what has no words its kind."""
+    text = str(error)
+    plain = isinstance(error, (ValueError, OSError, ImportError, FloatingPointError))
+    return text if plain and text else f"{type(error).__name__}: {text}"
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                  file: Any = None, line: str | None = None) -> None:
+    print(f"minidl: warning: {message}", file=sys.stderr)

@@ -1,0 +1,42 @@
+"""`minidl predict`: what a model says of pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from .shared import load_model, set_threads, threads_option
+
+
+@click.command(no_args_is_help=True)
+@click.argument("run_or_model")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="N",
+              help="Classes to name for each picture.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list, and nothing else, on stdout.")
+@threads_option
+def predict(run_or_model: str, images: tuple[str, ...], top: int, as_json: bool,
+            threads: int | None) -> None:
+    """Say what is on pictures: the likeliest classes and their probabilities.
+
+    RUN_OR_MODEL is a run's folder, of which the best model is taken, or a model's file.
+
+    \b
+    minidl predict runs/photos new/*.jpg
+    minidl predict runs/photos new/1.jpg --top 1 --json
+    """
+    set_threads(threads)
+    missing = [path for path in images if not os.path.isfile(path)]
+    if missing:
+        raise click.UsageError(f"there is no picture {missing[0]!r}")
+    found = load_model(run_or_model).predict(list(images), top)
+    if as_json:
+        print(json.dumps([
+            {"file": path, "predictions": [{"class": name, "probability": probability}
+                                           for name, probability in classes]}
+            for path, classes in zip(images, found, strict=True)], indent=1))
+        return
+    for path, classes in zip(images, found, strict=True):
+        print(f"{path}  {', '.join(f'{name} {share:.3f}' for name, share in classes)}")

@@ -1,0 +1,161 @@
+"""`minidl train`: data and a few wishes in, a run's folder out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from .shared import Numbers, accuracy_line, set_threads, threads_option
+
+SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr",
+         "valid": "--valid"}      # settings of a recipe that have an option of their own
+
+
+@click.command(no_args_is_help=True)
+@click.argument("data")
+@click.option("--model", metavar="NAME",
+              help="A model by name, as resnet20, vgg8 or mobile. [default: by the pictures]")
+@click.option("--recipe", metavar="NAME",
+              help="A known training: mnist, cifar10-resnet20 or cifar10-fast. "
+                   "[default: one for any pictures]")
+@click.option("--init", metavar="MODEL",
+              help="Fine-tune: begin with the weights of a run or of a model's file.")
+@click.option("--freeze", is_flag=True,
+              help="With --init: only the last layer learns, which is quick and needs few pictures.")
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the pictures.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Pictures a step.")
+@click.option("--lr", type=float, metavar="X", help="The largest learning rate.")
+@click.option("--valid", type=float, metavar="SHARE",
+              help="Share of the training pictures that is kept to validate. [default: 0.1]")
+@click.option("--size", type=Numbers("size", 1, 2), metavar="N",
+              help="Scale pictures to N x N, or to H,W. [default: as they are]")
+@click.option("--seed", type=click.IntRange(0, 2**63), metavar="N",
+              help="Of all that is drawn by chance. [default: 0]")
+@threads_option
+@click.option("--out", metavar="FOLDER", help="The run's folder. [default: runs/ and the data's name]")
+@click.option("--resume", is_flag=True,
+              help="Go on where --out was interrupted or killed, to the same result.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
+              help="Any setting of the recipe, as --set label_smoothing=0.1; may be repeated. A "
+                   "wrong key lists them all.")
+def train(data: str, resume: bool, out: str | None, threads: int | None, settings: tuple[str, ...],
+          **options: Any) -> int:
+    """Train a classifier of pictures.
+
+    DATA is mnist, fashion-mnist, cifar10, or a folder: with a folder of pictures for each class, or
+    with folders train/, valid/ and test/ of such (valid and test may be missing). What is not given
+    is chosen to fit, and printed.
+
+    \b
+    minidl train photos
+    minidl train photos --size 64 --epochs 40 --out runs/large
+    minidl train photos --out runs/large --resume
+    minidl train mine --init runs/large --freeze
+    minidl train cifar10 --recipe cifar10-fast
+
+    The run's folder gets the best model (best.safetensors), the curves, a report to open in a
+    browser (report.html), the history (log.csv) and the checkpoint. The last line on stdout is the
+    accuracy on the test pictures, or on the valid ones where there are none.
+    """
+    from ..train.run import Run
+
+    set_threads(threads)
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    wanted = _settings(settings, given)
+    plan, folder = _plan(data, given, wanted, out, resume)
+    command = shlex.join(["minidl", *sys.argv[1:]])
+    run = Run(folder, plan, command)
+    _tell(run)
+    try:
+        result = run.train(resume)
+    except KeyboardInterrupt:
+        again = shlex.join(["minidl", "train", data, "--out", folder, "--resume"])
+        print(f"interrupted; to go on: {again}", file=sys.stderr)
+        return 130
+    print(f"report: {os.path.join(folder, 'report.html')}", file=sys.stderr)
+    accuracy_line(result.part, result.accuracy)
+    return 0
+
+
+def _settings(pairs: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of --set, and of the options that are settings too."""
+    found = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise click.UsageError(f"--set takes key=value, got {pair!r}")
+        name = name.replace("-", "_")
+        if name in found or name in given:
+            raise click.UsageError(f"the setting {name} is given twice")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = {"True": True, "False": False, "None": None}.get(text, text)
+    return found | {name: given[name] for name in SHORT if name in given}
+
+
+def _plan(data: str, given: dict[str, Any], settings: dict[str, Any], out: str | None,
+          resume: bool) -> tuple[Any, str]:
+    """What is to be done, and where. What a resumed run was begun with need not be said again."""
+    from ..train.recipes import create
+    from ..train.run import CONFIG, Plan, plan_of, read_config
+    from ..train.task import KNOWN, has_valid
+
+    source = data if data in KNOWN else os.path.abspath(data)
+    if data not in KNOWN and not os.path.isdir(data):
+        what = "is no folder" if os.path.exists(data) else "does not exist"
+        raise click.UsageError(f"DATA: {data!r} {what}, and is none of {', '.join(KNOWN)}")
+    folder = out or os.path.join("runs", os.path.basename(os.path.abspath(data)))
+    begun = os.path.exists(os.path.join(folder, CONFIG))
+    if resume and begun:
+        plan = plan_of(read_config(folder))
+        _check_same(plan, {"source": source, **given}, settings, folder)
+        return plan, folder
+    if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
+        hint = "add --resume to go on with it, or " if begun else ""
+        raise click.UsageError(f"{folder!r} exists already: {hint}choose another folder by --out")
+    if data not in KNOWN and "valid" in given and has_valid(data):
+        raise click.UsageError(f"--valid: {data!r} has a valid part of its own")
+    if given.get("freeze") and "init" not in given:
+        raise click.UsageError("--freeze needs --init, a model that has learned something")
+    init = given.get("init")
+    if init is not None:
+        from .shared import model_path
+
+        if "model" in settings:
+            raise click.UsageError("--model: the model is that of --init")
+        init = os.path.abspath(model_path(init))
+    plan = Plan(source, given.get("recipe", "default"), settings, given.get("size"),
+                given.get("seed", 0), init, given.get("freeze", False))
+    try:
+        create(plan.recipe, **plan.settings)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+    return plan, folder
+
+
+def _check_same(plan: Any, given: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+    """A wrong call where a run is resumed with other wishes than it was begun with."""
+    known = {"source": plan.source, "recipe": plan.recipe, "size": plan.size, "seed": plan.seed,
+             "freeze": plan.freeze}
+    pairs = [(name, known[name], given[name]) for name in known if name in given]
+    pairs += [(name, plan.settings.get(name), value) for name, value in settings.items()]
+    lines = [f"{name} {then!r} then, {now!r} now" for name, then, now in pairs if then != now]
+    if lines:
+        raise click.UsageError(f"{folder!r} is a run of another configuration: {'; '.join(lines)}")
+
+
+def _tell(run: Any) -> None:
+    """What will be done, on stderr."""
+    shown = {name: value for name, value in run.config["settings"].items()
+             if value not in (None, {}) and name != "valid"}
+    model, count = type(run.model).__name__, sum(p.size for p in run.model.parameters())
+    print(run.task, file=sys.stderr)
+    print(f"recipe {run.plan.recipe}: "
+          f"{', '.join(f'{name} {value}' for name, value in shown.items())}", file=sys.stderr)
+    print(f"{model}, {count:,} parameters; folder {run.folder}", file=sys.stderr)

@@ -1,0 +1,40 @@
+"""Recipes: trainings that are known to work, one short file each. `names()` lists them, `create`
+makes one; `Run` in `minidl.train` carries it out, and so does `minidl train --recipe NAME`.
+
+>>> from minidl.train import recipes
+>>> recipes.names()
+['default', 'mnist', 'cifar10-resnet20', 'cifar10-fast']
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import checks
+from .cifar10_fast import CIFAR10Fast
+from .cifar10_resnet20 import CIFAR10ResNet20
+from .mnist import MNIST
+from .recipe import Recipe, with_settings
+
+__all__ = ["CIFAR10Fast", "CIFAR10ResNet20", "MNIST", "Recipe", "create", "names"]
+
+RECIPES: dict[str, type[Recipe]] = {"default": Recipe, "mnist": MNIST,
+                                    "cifar10-resnet20": CIFAR10ResNet20,
+                                    "cifar10-fast": CIFAR10Fast}
+
+
+def names() -> list[str]:
+    """The names that `create` knows."""
+    return list(RECIPES)
+
+
+def create(name: str, **settings: Any) -> Recipe:
+    """A recipe by name, with some of its fields set. ValueError for another name or a field that it
+    does not have, TypeError for a value of another type.
+
+    >>> from minidl.train import recipes
+    >>> recipes.create("cifar10-resnet20", epochs=10).batch_size
+    128
+    """
+    checks.choice(name, "recipes.create", "name", tuple(RECIPES))
+    return with_settings(RECIPES[name], settings, f"recipe {name}")

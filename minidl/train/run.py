@@ -1,0 +1,239 @@
+"""Run: a whole training in a folder, from the data to the report; `minidl train` is a thin layer
+over it.
+
+A run's folder holds
+
+    config.json         what was asked for, and what was settled
+    log.csv             the history
+    last.safetensors    the newest checkpoint (and last-1, last-2 before it)
+    best.safetensors    the result, for `models.load`
+    curves.png          the history as a picture
+    report.html         the result, explained
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import checks, data, models
+from ..atomic import replace_file
+from ..data import transforms as T
+from ..nn.layer import Layer
+from ..random import manual_seed
+from ..version import __version__
+from . import files
+from .checkpoint import Checkpoint
+from .loggers import CSVLogger
+from .progress import say
+from .recipes import create
+from .report import LayerStatistics, curves, report
+from .task import KNOWN, load_task
+from .trainer import Trainer
+from .transfer import transferred
+
+CONFIG, LOG = "config.json", "log.csv"
+CURVES, REPORT = "curves.png", "report.html"
+FORMAT = 1
+EVALUATED = 256     # pictures of a batch that is validated
+DARKEST = 1 / 255   # the smallest standard deviation, of pictures that hardly differ
+
+
+@dataclass
+class Plan:
+    """What a run is to do.
+
+    source:   a known data set or a folder, as `load_task` takes it
+    recipe:   the name of a recipe; its fields are set by `settings`
+    size:     that pictures of a folder are scaled to; None: as they are
+    seed:     of the weights, the order, the augmentation and the valid part
+    init:     a file of `models.save` whose weights the model begins with; `freeze`: only its head
+              learns
+    """
+
+    source: str
+    recipe: str = "default"
+    settings: dict[str, Any] = field(default_factory=dict)
+    size: Any = None
+    seed: int = 0
+    init: str | None = None
+    freeze: bool = False
+
+
+@dataclass
+class Result:
+    """The end of a run: the `part` that was measured ("test", or "valid" where there is no test
+    part), the `accuracy` of the best model on it, what `train.report` found, and the history."""
+
+    part: str
+    accuracy: float
+    report: Any
+    history: dict[str, list[float]]
+
+
+class Run:
+    """A training in a folder.
+
+    folder:   where it is kept, made by `train`
+    plan:     what is to be done
+    command:  how it was asked for, for the report
+    progress: whether something is shown on stderr
+
+    `task`, `recipe`, `model` and `config` say what that comes to; nothing has been written yet.
+    ValueError and TypeError for a plan that cannot be carried out.
+
+    >>> run = train.Run("runs/digits", train.Plan("mnist", settings={"epochs": 1}))
+    >>> run.recipe.model, run.task.shape, len(run.task.valid)
+    ('mnist-cnn', (28, 28, 1), 6000)
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], plan: Plan, command: str | None = None,
+                 progress: bool = True) -> None:
+        self.folder = checks.path(folder, "Run", "folder")
+        self.plan, self.command, self.progress = plan, command, progress
+        recipe = create(plan.recipe, **plan.settings)
+        self.init = None if plan.init is None else models.load(plan.init)
+        if plan.freeze and self.init is None:
+            raise ValueError("Run: freeze=True needs init=, a model that has learned something")
+        size, channels = plan.size, None
+        if self.init is not None and plan.source not in KNOWN:
+            size = size or (self.init.preprocess or {}).get("size")
+            channels = getattr(self.init.model, "input_shape", (3,))[-1]
+        self.task = load_task(plan.source, size, recipe.valid, plan.seed, channels)
+        self.part, self.measured = self.task.measured
+        if self.measured is None:
+            raise ValueError(f"Run: {plan.source} has no test part, and valid=0 leaves none to "
+                             f"validate: nothing would tell how good the model is")
+        self.recipe = recipe.settled(self.task)
+        self.preprocess = self._preprocess(size)
+        self.normalize = T.Normalize(self.preprocess["mean"], self.preprocess["std"])
+        manual_seed(plan.seed)
+        self.model = self._model()
+        self.config = {
+            "format": FORMAT, "minidl": __version__, "source": plan.source,
+            "recipe": plan.recipe, "size": size, "seed": plan.seed, "init": plan.init,
+            "freeze": plan.freeze, "settings": self.recipe.settings(),
+            "data": self.task.description(), "preprocess": self.preprocess}
+
+    def _preprocess(self, size: Any) -> dict[str, Any]:
+        """What `models.save` says about pictures, as the model to begin with does."""
+        found = {"size": self.task.shape[:2] if size is None else size,
+                 "channels": self.task.shape[2]}
+        given = (self.init.preprocess or {}) if self.init is not None else {}
+        if "mean" in given and "std" in given:
+            return {**found, "mean": given["mean"], "std": given["std"]}
+        mean, std = data.mean_std(self.task.train)
+        return {**found, "mean": mean.tolist(), "std": np.maximum(std, DARKEST).tolist()}
+
+    def _model(self) -> Layer:
+        if self.init is not None:
+            return transferred(self.init, self.task.classes, self.task.shape, self.plan.freeze)
+        model = self.recipe.build_model(self.task)
+        self.recipe.prepare(model, self.task, self.normalize)
+        return model
+
+    # ----------------------------------------------------------------------------------- training
+
+    def train(self, resume: bool = False) -> Result:
+        """Carry it out, and write the folder. With `resume` it goes on from the last good
+        checkpoint, or begins where there is none.
+
+        FileExistsError for a folder with something in it, without `resume`; ValueError for one of
+        another plan. KeyboardInterrupt after the checkpoint was saved.
+        """
+        loader = self.recipe.loader(self.task, self.normalize, self.plan.seed)
+        trainer = self._trainer(len(loader))
+        self._open(resume)
+        valid = None if self.task.valid is None else data.DataLoader(
+            self.task.valid, EVALUATED, transform=self.normalize)
+        assert self.recipe.epochs is not None
+        history = trainer.fit(loader, valid, self.recipe.epochs, "auto" if resume else None)
+        return self._explain(history, trainer)
+
+    def _open(self, resume: bool) -> None:
+        """Make the folder, or see that it is of this plan."""
+        path = os.path.join(self.folder, CONFIG)
+        if not resume and os.path.exists(self.folder) and os.listdir(self.folder):
+            raise FileExistsError(f"there is something in {self.folder!r} already: resume it, or "
+                                  f"choose another folder")
+        if os.path.exists(path):
+            differences = differing(read_config(self.folder), self.config)
+            if differences:
+                raise ValueError(f"{self.folder!r} is a run of another configuration: "
+                                 f"{'; '.join(differences)}")
+            return
+        os.makedirs(self.folder, exist_ok=True)
+        replace_file(path, json.dumps(self.config, indent=1) + "\n")
+
+    def _trainer(self, batches: int) -> Trainer:
+        assert self.recipe.epochs is not None
+        optimizer = self.recipe.optimizer(self.model)
+        schedule = self.recipe.schedule(optimizer, batches * self.recipe.epochs)
+        self.statistics = LayerStatistics()
+        checkpoint = Checkpoint(self.folder, monitor="valid_accuracy", classes=self.task.classes,
+                                preprocess=self.preprocess)
+        return Trainer(
+            self.model, optimizer, loss=self.recipe.loss(), schedule=schedule,
+            callbacks=[*self.recipe.callbacks(self.model), self.statistics,
+                       CSVLogger(os.path.join(self.folder, LOG)), checkpoint],
+            progress=self.progress, **self.recipe.trainer_options())
+
+    def _explain(self, history: dict[str, list[float]], trainer: Trainer) -> Result:
+        """Measure the best model, and write the picture and the report."""
+        saved = models.load(os.path.join(self.folder, files.BEST))
+        say("measuring the best model, writing the report", self.progress)
+        found = report(saved, self.measured, valid_name=self.part, history=history,
+                       train_set=self.task.train, statistics=self.statistics.history,
+                       config=self.config, command=self.command,
+                       title=f"{self.task.name}, {os.path.basename(os.path.abspath(self.folder))}")
+        try:
+            curves(history, os.path.join(self.folder, CURVES))
+            found.save(os.path.join(self.folder, REPORT))
+        except ImportError as error:
+            say(f"no {CURVES} and {REPORT}: {error}", self.progress)
+        return Result(self.part, found.accuracy, found, history)
+
+
+def read_config(folder: str) -> dict[str, Any]:
+    """The configuration of a run's folder. FileNotFoundError for one that is none, ValueError for
+    one that is damaged or of a later version."""
+    path = os.path.join(folder, CONFIG)
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder!r} is no run's folder: there is no {CONFIG}") from None
+    except ValueError as error:
+        raise ValueError(f"{path!r} is damaged: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
+        raise ValueError(f"{path!r} is not the configuration of a run")
+    if config["format"] > FORMAT:
+        raise ValueError(f"{path!r} has format {config['format']}, of minidl "
+                         f"{config.get('minidl')}; this is {__version__}, which reads up to "
+                         f"{FORMAT}")
+    return config
+
+
+def plan_of(config: dict[str, Any]) -> Plan:
+    """The plan that a configuration was made of. ValueError if parts of it are missing."""
+    try:
+        return Plan(**{name: config[name] for name in (
+            "source", "recipe", "settings", "size", "seed", "init", "freeze")})
+    except KeyError as error:
+        raise ValueError(f"the configuration of the run has no {error}") from None
+
+
+def differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """Where two configurations differ, as text; the version of minidl is no difference."""
+    found = []
+    for name in {**there, **here}:
+        old, new = (json.loads(json.dumps(c.get(name))) for c in (there, here))
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [f"{name} {text}" for text in differing(old, new)]
+        elif old != new and name != "minidl":
+            found.append(f"{name}: {checks.shown(old)} there, {checks.shown(new)} here")
+    return found

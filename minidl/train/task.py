@@ -1,0 +1,174 @@
+"""Task: what is to be learned, as data sets: a known data set by its name, or a folder of pictures.
+
+A folder has a subfolder for each class, or parts of a data set (train, valid, test), each with a
+subfolder for each class. Classes of parts are matched by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import checks, data
+from ..data.dataset import ArrayDataset
+from ..data.image_folder import ImageFolder
+from ..data.store import DataFileError
+
+KNOWN: dict[str, type[Any]] = {
+    "mnist": data.MNIST, "fashion-mnist": data.FashionMNIST, "cifar10": data.CIFAR10}
+PARTS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"),
+         "test": ("test",)}
+
+Size = int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """The parts of a data set of pictures and their classes.
+
+    name:    that of the data set or of the folder
+    source:  what was given: a known name, or the path of the folder
+    train, valid, test: data sets of (image, label); valid and test are None where there is none
+    classes: the names of the labels
+    shape:   (H, W, C) of every picture
+    """
+
+    name: str
+    source: str
+    train: Any
+    valid: Any
+    test: Any
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+
+    @property
+    def measured(self) -> tuple[str, Any]:
+        """("test", the test part), or where there is none ("valid", that part)."""
+        return ("valid", self.valid) if self.test is None else ("test", self.test)
+
+    def description(self) -> dict[str, Any]:
+        """Source, sizes and classes as plain values."""
+        counts = {part: len(found) for part in PARTS
+                  if (found := getattr(self, part)) is not None}
+        return {"source": self.source, "pictures": counts, "shape": list(self.shape),
+                "classes": list(self.classes)}
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.train):,} pictures to train"]
+        parts += [f"{len(found):,} to {verb}" for found, verb in
+                  ((self.valid, "validate"), (self.test, "test")) if found is not None]
+        height, width, channels = self.shape
+        colour = "grey" if channels == 1 else "colour"
+        return (f"{self.name}: {', '.join(parts)}; {len(self.classes)} classes, "
+                f"{height} x {width}, {colour}")
+
+
+def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 0.1,
+              seed: int = 0, channels: int | None = None) -> Task:
+    """The parts of a known data set (mnist, fashion-mnist, cifar10) or of a folder.
+
+    size:     to scale the pictures of a folder to, as `ImageFolder` does; None: as they are
+    valid:    the share of the training pictures that becomes the valid part, of each class as much,
+              where the source has no such part; 0 for none
+    seed:     which ones these are
+    channels: 1 or 3; None: 1 if all pictures of a folder are grey
+
+    ValueError for a folder of one class, parts whose classes or sizes do not fit, a size for a data
+    set that has one; the errors of `ImageFolder` and of the data sets.
+    """
+    source = checks.path(source, "load_task", "source")
+    valid = checks.real(valid, "load_task", "valid", 0, below=1)
+    if source in KNOWN:
+        if size is not None or channels is not None:
+            raise ValueError(f"load_task: the pictures of {source} are used as they are: size= and "
+                             f"channels= are for folders")
+        found = {part: KNOWN[source](split=part) for part in ("train", "test")}
+    else:
+        found = load_folder(source, size, channels)
+    train = found["train"]
+    if "valid" not in found and valid > 0:
+        train, found["valid"] = split_off(train, valid, seed)
+    return Task(os.path.basename(os.path.abspath(source)) if source not in KNOWN else source,
+                source, train, found.get("valid"), found.get("test"),
+                tuple(map(str, train.classes)), train.images.shape[1:])
+
+
+def has_valid(source: str) -> bool:
+    """Whether a source brings a valid part of its own."""
+    return "valid" in part_folders(source)
+
+
+def part_folders(root: str) -> dict[str, str]:
+    """The parts of a folder (train, valid, test) and their paths; none for one of classes."""
+    found = {part: os.path.join(root, name) for part, names in PARTS.items() for name in names
+             if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)}
+    return found if "train" in found else {}
+
+
+def _has_folders(root: str, name: str) -> bool:
+    """Whether there are folders inside, as a part has: else it is a class that is called so."""
+    with os.scandir(os.path.join(root, name)) as entries:
+        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+
+
+def load_folder(root: str, size: Size = None, channels: int | None = None) -> dict[str, Any]:
+    """The data sets of a folder: its parts, or "train" alone. ValueError for parts that do not fit,
+    and for one class."""
+    if not os.path.exists(root):
+        raise FileNotFoundError(f"there is no folder {root!r}, and no data set of this name; the "
+                                f"names are {', '.join(KNOWN)}")
+    folders = part_folders(root) or {"train": root}
+    found = {part: ImageFolder(path, size, channels) for part, path in folders.items()}
+    if len({part.images.shape[3] for part in found.values()}) > 1:      # grey ones, and coloured
+        found = {part: ImageFolder(path, size, 3) for part, path in folders.items()}
+    train = found["train"]
+    if len(train.classes) < 2:
+        raise ValueError(f"{folders['train']!r} has one class, {train.classes[0]!r}: to tell "
+                         f"classes apart needs pictures of two or more, each in a folder of its "
+                         f"own")
+    for part, pictures in found.items():
+        if pictures.images.shape[1:] != train.images.shape[1:]:
+            raise ValueError(
+                f"the pictures in {folders[part]!r} have {_pixels(pictures)} pixels, those in "
+                f"{folders['train']!r} {_pixels(train)}; give one size for all of them")
+    return {"train": train, **{part: matched(pictures, train.classes, folders[part])
+                               for part, pictures in found.items() if part != "train"}}
+
+
+def _pixels(pictures: Any) -> str:
+    return " x ".join(map(str, pictures.images.shape[1:3]))
+
+
+def matched(pictures: Any, classes: Sequence[str], where: str) -> Any:
+    """A data set whose labels count in `classes`, matched by name. ValueError for others."""
+    if tuple(pictures.classes) == tuple(classes):
+        return pictures
+    unknown = [name for name in pictures.classes if name not in classes]
+    if unknown:
+        raise ValueError(f"{where!r} has the classes {', '.join(map(repr, unknown[:10]))}, which "
+                         f"are none of those that are learned: {', '.join(map(str, classes))}")
+    numbers = np.array([list(classes).index(name) for name in pictures.classes])
+    found = ArrayDataset(pictures.images, numbers[pictures.labels], classes=tuple(classes))
+    found.paths = pictures.paths        # type: ignore[attr-defined]
+    return found
+
+
+def split_off(pictures: Any, share: float, seed: int) -> tuple[Any, Any]:
+    """The pictures without a share of each class, and that share. ValueError where there are too
+    few to have both."""
+    count = round(len(pictures) * share)
+    if not 0 < count < len(pictures):
+        raise ValueError(f"a share of {share:g} of {len(pictures)} pictures leaves "
+                         f"{'none to validate' if count == 0 else 'none to train'}: give more "
+                         f"pictures, or another share")
+    train, valid = data.split(pictures, (len(pictures) - count, count), seed=seed, stratify=True)
+    missing = [str(name) for label, name in enumerate(pictures.classes)
+               if label not in train.labels]
+    if missing:
+        raise DataFileError(f"there are too few pictures of {', '.join(missing)}: all of them "
+                            f"would be to validate, and none to train")
+    return train, valid
