@@ -113,7 +113,8 @@ LAYERS = {
 OPTIMIZERS = {
     "lr_scheduler": "minidl.optim itself: optim.StepLR, optim.CosineLR ...", "Adadelta":
     "optim.RMSprop", "CosineAnnealingLR": "optim.CosineLR", "ReduceLROnPlateau":
-    "optim.ReduceOnPlateau", "SequentialLR": "optim.SequenceLR", "clip_grad_norm_": "optim.clip_grad_norm", "schedules":
+    "optim.ReduceOnPlateau", "SequentialLR": "optim.SequenceLR", "clip_grad_norm_":
+    "optim.clip_grad_norm", "schedules":
     "minidl.optim itself: optim.StepLR, optim.CosineLR ...", "AveragedModel": "optim.EMA",
     "swa_utils": "optim.EMA",
 }

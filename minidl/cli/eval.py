@@ -65,4 +65,5 @@ def _of_data(data: str, saved: Any) -> tuple[str, Any]:
     part = next((name for name in ("test", "valid") if name in parts), "test")
     size, channels = saved.picture_size()
     pictures = ImageFolder(parts.get(part, data), size, channels)
-    return part, matched(pictures, [str(name) for name in saved.classes] or pictures.classes, data)
+    classes = saved.classes or pictures.classes or ()
+    return part, matched(pictures, [str(name) for name in classes], data)

@@ -15,5 +15,6 @@ def info() -> None:
     from ..settings import show_versions
 
     show_versions()
-    print(f"cache     {cache.folder()}, {sum(entry.bytes for entry in cache.entries()) / 1e6:,.1f} MB "
-          f"of at most {cache.limit() / 1e6:,.0f} MB")
+    held = sum(entry.bytes for entry in cache.entries())
+    print(f"cache     {cache.folder()}, {held / 1e6:,.1f} MB of at most "
+          f"{cache.limit() / 1e6:,.0f} MB")

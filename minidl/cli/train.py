@@ -26,7 +26,7 @@ SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size",
 @click.option("--init", metavar="MODEL",
               help="Fine-tune: begin with the weights of a run or of a model's file.")
 @click.option("--freeze", is_flag=True,
-              help="With --init: only the last layer learns, which is quick and needs few pictures.")
+              help="With --init: only the last layer learns: quick, and few pictures will do.")
 @click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the pictures.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Pictures a step.")
 @click.option("--lr", type=float, metavar="X", help="The largest learning rate.")
@@ -34,10 +34,11 @@ SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size",
               help="Share of the training pictures that is kept to validate. [default: 0.1]")
 @click.option("--size", type=Numbers("size", 1, 2), metavar="N",
               help="Scale pictures to N x N, or to H,W. [default: as they are]")
-@click.option("--seed", type=click.IntRange(0, 2**63), metavar="N",
+@click.option("--seed", type=click.IntRange(0), metavar="N",
               help="Of all that is drawn by chance. [default: 0]")
 @threads_option
-@click.option("--out", metavar="FOLDER", help="The run's folder. [default: runs/ and the data's name]")
+@click.option("--out", metavar="FOLDER",
+              help="The run's folder. [default: runs/ and the data's name]")
 @click.option("--resume", is_flag=True,
               help="Go on where --out was interrupted or killed, to the same result.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",

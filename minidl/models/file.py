@@ -31,7 +31,7 @@ from ..nn.state import StateError
 from ..random import apart
 from ..version import __version__
 from .network import Network
-from .registry import MODELS, class_of
+from .registry import class_of, name_of
 from .saved import Saved, checked_preprocess
 
 KEY = "minidl_model"
@@ -152,10 +152,9 @@ def can_be_made_again(model: Layer) -> bool:
 
 def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
     """What makes the model again: the name or the class, and the options."""
-    cls = type(model)
-    for name, known in MODELS.items():
-        if isinstance(model, Network) and cls is known:
-            return {"name": name}, _plain(model.config(), "options")
+    cls, name = type(model), name_of(model)
+    if name is not None and isinstance(model, Network):
+        return {"name": name}, _plain(model.config(), "options")
     place = f"{cls.__module__}:{cls.__qualname__}"
     if "<" in place:        # <locals>, <lambda>
         raise ValueError(f"save: the class {cls.__qualname__} stands inside a function, from where "

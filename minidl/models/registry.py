@@ -57,6 +57,11 @@ def create(name: str, **options: Any) -> Network:
     return class_of(name, "create")(**options)
 
 
+def name_of(model: Any) -> str | None:
+    """The name of a model's class; None for a class that has none."""
+    return next((name for name, cls in MODELS.items() if type(model) is cls), None)
+
+
 def class_of(name: Any, where: str) -> type[Network]:
     """The class of a name; ValueError with the closest names for one that is not known."""
     if not isinstance(name, str):

@@ -32,6 +32,27 @@ if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has ev
 
     __getattr__ = hints.attributes_of(__name__, hints.OPTIMIZERS)
 
-__all__ = ["EMA", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "Combined", "CosineLR", "LinearLR",
-           "Lookahead", "Muon", "MultiStepLR", "OneCycleLR", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule",
-           "SequenceLR", "StepLR", "WarmupLR", "clip_grad_norm", "groups"]
+__all__ = [
+    "EMA",
+    "LARS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Combined",
+    "CosineLR",
+    "LinearLR",
+    "Lookahead",
+    "MultiStepLR",
+    "Muon",
+    "OneCycleLR",
+    "Optimizer",
+    "RMSprop",
+    "ReduceOnPlateau",
+    "Schedule",
+    "SequenceLR",
+    "StepLR",
+    "WarmupLR",
+    "clip_grad_norm",
+    "groups",
+]

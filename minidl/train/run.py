@@ -23,6 +23,7 @@ import numpy as np
 from .. import checks, data, models
 from ..atomic import replace_file
 from ..data import transforms as T
+from ..models.registry import name_of
 from ..nn.layer import Layer
 from ..random import manual_seed
 from ..version import __version__
@@ -109,6 +110,8 @@ class Run:
             raise ValueError(f"Run: {plan.source} has no test part, and valid=0 leaves none to "
                              f"validate: nothing would tell how good the model is")
         self.recipe = recipe.settled(self.task)
+        if self.init is not None:
+            self.recipe.model = name_of(self.init.model)
         self.preprocess = self._preprocess(size)
         self.normalize = T.Normalize(self.preprocess["mean"], self.preprocess["std"])
         manual_seed(plan.seed)

@@ -126,8 +126,9 @@ def load_folder(root: str, size: Size = None, channels: int | None = None) -> di
     if len({part.images.shape[3] for part in found.values()}) > 1:      # grey ones, and coloured
         found = {part: ImageFolder(path, size, 3) for part, path in folders.items()}
     train = found["train"]
-    if len(train.classes) < 2:
-        raise ValueError(f"{folders['train']!r} has one class, {train.classes[0]!r}: to tell "
+    classes = tuple(train.classes or ())
+    if len(classes) < 2:
+        raise ValueError(f"{folders['train']!r} has one class, {classes[0]!r}: to tell "
                          f"classes apart needs pictures of two or more, each in a folder of its "
                          f"own")
     for part, pictures in found.items():
@@ -135,7 +136,7 @@ def load_folder(root: str, size: Size = None, channels: int | None = None) -> di
             raise ValueError(
                 f"the pictures in {folders[part]!r} have {_pixels(pictures)} pixels, those in "
                 f"{folders['train']!r} {_pixels(train)}; give one size for all of them")
-    return {"train": train, **{part: matched(pictures, train.classes, folders[part])
+    return {"train": train, **{part: matched(pictures, classes, folders[part])
                                for part, pictures in found.items() if part != "train"}}
 
 

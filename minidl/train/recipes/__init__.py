@@ -16,7 +16,7 @@ from .cifar10_resnet20 import CIFAR10ResNet20
 from .mnist import MNIST
 from .recipe import Recipe, with_settings
 
-__all__ = ["CIFAR10Fast", "CIFAR10ResNet20", "MNIST", "Recipe", "create", "names"]
+__all__ = ["MNIST", "CIFAR10Fast", "CIFAR10ResNet20", "Recipe", "create", "names"]
 
 RECIPES: dict[str, type[Recipe]] = {"default": Recipe, "mnist": MNIST,
                                     "cifar10-resnet20": CIFAR10ResNet20,

@@ -163,7 +163,7 @@ def with_settings(recipe: type[Recipe], settings: dict[str, Any], where: str) ->
             raise ValueError(f"{where}: this recipe has no setting {name!r}; it has "
                              f"{', '.join(sorted(known))}")
         kinds = _kinds(hints[name])
-        if isinstance(value, bool) and bool not in kinds or not isinstance(
+        if (isinstance(value, bool) and bool not in kinds) or not isinstance(
                 value, (*kinds, int) if float in kinds else kinds):
             names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
             raise TypeError(checks.message(where, name, names, value))
