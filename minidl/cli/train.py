@@ -66,7 +66,8 @@ def train(data: str, resume: bool, out: str | None, threads: int | None, setting
     from ..train.run import Run
 
     set_threads(threads)
-    given = {name: value for name, value in options.items() if value not in (None, False)}
+    given = {name: value for name, value in options.items()
+             if value is not None and value is not False}       # 0 is something
     wanted = _settings(settings, given)
     plan, folder = _plan(data, given, wanted, out, resume)
     command = shlex.join(["minidl", *sys.argv[1:]])
