@@ -54,6 +54,9 @@ class Plan:
     seed:     of the weights, the order, the augmentation and the valid part
     init:     a file of `models.save` whose weights the model begins with; `freeze`: only its head
               learns
+
+    >>> train.Plan("mnist", recipe="mnist", settings={"epochs": 5}).seed
+    0
     """
 
     source: str
