@@ -104,13 +104,15 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
                 tuple(map(str, train.classes)), train.images.shape[1:])
 
 
-def has_valid(source: str) -> bool:
-    """Whether a source brings a valid part of its own."""
-    return "valid" in part_folders(source)
+def has_part(source: str, part: str) -> bool:
+    """Whether a source brings a part ("valid", "test") of its own."""
+    return part == "test" if source in KNOWN else part in part_folders(source)
 
 
 def part_folders(root: str) -> dict[str, str]:
     """The parts of a folder (train, valid, test) and their paths; none for one of classes."""
+    if not os.path.isdir(root):
+        return {}
     found = {part: os.path.join(root, name) for part, names in PARTS.items() for name in names
              if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)}
     return found if "train" in found else {}
