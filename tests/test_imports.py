@@ -27,6 +27,7 @@ HOUSE = (
     ("minidl.models",),
     ("minidl.train",),
     ("minidl",),
+    ("minidl.cli", "minidl.__main__"),
 )
 
 FLOORS = {name: height for height, floor in enumerate(HOUSE) for name in floor}

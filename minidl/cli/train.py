@@ -106,7 +106,7 @@ def _plan(data: str, given: dict[str, Any], settings: dict[str, Any], out: str |
     """What is to be done, and where. What a resumed run was begun with need not be said again."""
     from ..train.recipes import create
     from ..train.run import CONFIG, Plan, plan_of, read_config
-    from ..train.task import KNOWN, has_valid
+    from ..train.task import KNOWN, has_part
 
     source = data if data in KNOWN else os.path.abspath(data)
     if data not in KNOWN and not os.path.isdir(data):
@@ -121,7 +121,7 @@ def _plan(data: str, given: dict[str, Any], settings: dict[str, Any], out: str |
     if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         hint = "add --resume to go on with it, or " if begun else ""
         raise click.UsageError(f"{folder!r} exists already: {hint}choose another folder by --out")
-    if data not in KNOWN and "valid" in given and has_valid(data):
+    if data not in KNOWN and "valid" in given and has_part(data, "valid"):
         raise click.UsageError(f"--valid: {data!r} has a valid part of its own")
     if given.get("freeze") and "init" not in given:
         raise click.UsageError("--freeze needs --init, a model that has learned something")

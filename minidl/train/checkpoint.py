@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -73,6 +74,7 @@ class Checkpoint(hints.Explained):
         self._mode = mode
         self._monitor = Monitor(monitor, mode, where)
         self._saved: tuple[int, int, int] | None = None     # the place of what was saved last
+        self._has_best = False      # whether the best model in the folder is this training's
 
     @property
     def last(self) -> str:
@@ -89,6 +91,7 @@ class Checkpoint(hints.Explained):
         folder = os.path.dirname(trainer.resumed_from) if trainer.resumed_from else None
         own = folder is not None and os.path.realpath(folder) == os.path.realpath(self.folder)
         self._saved = _place(trainer) if own else None
+        self._has_best = own
         if not trainer.resumed:
             self._monitor = Monitor(self.monitor, self._mode, "Checkpoint")
 
@@ -119,12 +122,16 @@ class Checkpoint(hints.Explained):
     def save(self, trainer: Trainer) -> None:
         """Save the training as it stands, unless that has been done."""
         place = _place(trainer)
+        if self._saved is None and not self._has_best:      # that of another training
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.best)
         if place != self._saved:
             files.push(self.folder, trainer.state_dict(), self.keep, alone=self._saved is None)
             self._saved = place
 
     def save_best(self, trainer: Trainer) -> None:
         """Save the model as the best so far."""
+        self._has_best = True
         model = trainer.averaged if trainer.averaged is not None else trainer.model
         os.makedirs(self.folder, exist_ok=True)
         if not can_be_made_again(model):

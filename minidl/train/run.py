@@ -31,9 +31,9 @@ from . import files
 from .checkpoint import Checkpoint
 from .loggers import CSVLogger
 from .progress import say
-from .recipes import create
+from .recipes import Recipe, create
 from .report import LayerStatistics, curves, report
-from .task import KNOWN, load_task
+from .task import KNOWN, has_part, load_task
 from .trainer import Trainer
 from .transfer import transferred
 
@@ -54,6 +54,9 @@ class Plan:
     seed:     of the weights, the order, the augmentation and the valid part
     init:     a file of `models.save` whose weights the model begins with; `freeze`: only its head
               learns
+
+    >>> train.Plan("mnist", recipe="mnist", settings={"epochs": 5}).seed
+    0
     """
 
     source: str
@@ -104,6 +107,8 @@ class Run:
         if self.init is not None and plan.source not in KNOWN:
             size = size or (self.init.preprocess or {}).get("size")
             channels = getattr(self.init.model, "input_shape", (3,))[-1]
+        if not recipe.valid and "valid" not in plan.settings and not has_part(plan.source, "test"):
+            recipe.valid = Recipe.valid     # nothing else would tell how good the model is
         self.task = load_task(plan.source, size, recipe.valid, plan.seed, channels)
         self.part, self.measured = self.task.measured
         if self.measured is None:

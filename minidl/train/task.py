@@ -35,6 +35,10 @@ class Task:
     train, valid, test: data sets of (image, label); valid and test are None where there is none
     classes: the names of the labels
     shape:   (H, W, C) of every picture
+
+    >>> digits = train.load_task("mnist", valid=0)
+    >>> digits.classes[:2], digits.shape, digits.valid
+    (('0', '1'), (28, 28, 1), None)
     """
 
     name: str
@@ -79,6 +83,9 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
 
     ValueError for a folder of one class, parts whose classes or sizes do not fit, a size for a data
     set that has one; the errors of `ImageFolder` and of the data sets.
+
+    >>> print(train.load_task("mnist"))
+    mnist: 54,000 pictures to train, 6,000 to validate, 10,000 to test; 10 classes, 28 x 28, grey
     """
     source = checks.path(source, "load_task", "source")
     valid = checks.real(valid, "load_task", "valid", 0, below=1)
@@ -97,13 +104,15 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
                 tuple(map(str, train.classes)), train.images.shape[1:])
 
 
-def has_valid(source: str) -> bool:
-    """Whether a source brings a valid part of its own."""
-    return "valid" in part_folders(source)
+def has_part(source: str, part: str) -> bool:
+    """Whether a source brings a part ("valid", "test") of its own."""
+    return part == "test" if source in KNOWN else part in part_folders(source)
 
 
 def part_folders(root: str) -> dict[str, str]:
     """The parts of a folder (train, valid, test) and their paths; none for one of classes."""
+    if not os.path.isdir(root):
+        return {}
     found = {part: os.path.join(root, name) for part, names in PARTS.items() for name in names
              if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)}
     return found if "train" in found else {}

@@ -38,10 +38,11 @@ SCHEDULES = {
     "WarmupLR": (lambda o: optim.WarmupLR(o, 10), lambda k, base: base * min(k / 10, 1)),
     "WarmupLR, start": (lambda o: optim.WarmupLR(o, steps=4, start=0.25),
                         lambda k, base: base * min(0.25 + 0.75 * k / 4, 1)),
-    "MultiStepLR": (lambda o: optim.MultiStepLR(o, [3, 10]),
-                    lambda k, base: base * 0.1 ** ((k >= 3) + (k >= 10))),
-    "MultiStepLR, gamma": (lambda o: optim.MultiStepLR(o, milestones=[5, 5, 2], gamma=0.5),
-                           lambda k, base: base * 0.5 ** ((k >= 2) + 2 * (k >= 5))),
+    "MultiStepLR": (lambda o: optim.MultiStepLR(o, [3, 10, 12]),
+                    lambda k, base: base * 0.1 ** ((k >= 3) + (k >= 10) + (k >= 12))),
+    "MultiStepLR, gamma": (lambda o: optim.MultiStepLR(o, milestones=[5, 5, 2, 9], gamma=0.5),
+                           lambda k, base: base * 0.5 ** ((k >= 2) + 2 * (k >= 5)
+                                                                 + (k >= 9))),
     "LinearLR": (lambda o: optim.LinearLR(o, 20), lambda k, base: base * max(0, 1 - k / 20)),
     "LinearLR, end": (lambda o: optim.LinearLR(o, steps=[6, 20], end=0.25),
                       lambda k, base: base * max(0.25, 1 - 0.75 * k / (6 if base == RATES[0]

@@ -15,6 +15,10 @@ from tests.train.killed import damaged, ended
 from tests.train.samples import loader, network, pairs, same_bits, trainer
 
 
+def checkpoints(folder):
+    return sorted(path.stem for path in folder.iterdir() if path.stem != "best")
+
+
 def test_every_so_many_steps(tmp_path):
     ended(tmp_path, 12, ZeroDivisionError, every=2)
     state = files.read(str(tmp_path / "last.safetensors"))
@@ -25,7 +29,7 @@ def test_how_many_are_kept(tmp_path):
     for keep, names in ((1, ["last"]), (2, ["last", "last-1"]), (4, ["last", "last-1", "last-2",
                                                                      "last-3"])):
         trainer(callbacks=[train.Checkpoint(tmp_path, every=1, keep=keep)]).fit(loader(), epochs=2)
-        assert sorted(path.stem for path in tmp_path.iterdir()) == names
+        assert checkpoints(tmp_path) == names
         steps = [files.read(str(tmp_path / f"{name}.safetensors"))["step"] for name in names]
         assert steps[0] == 10 and steps == sorted(steps, reverse=True)
 
@@ -33,7 +37,22 @@ def test_how_many_are_kept(tmp_path):
 def test_a_new_training_replaces_the_files_of_another(tmp_path):
     trainer(callbacks=[train.Checkpoint(tmp_path)]).fit(loader(), epochs=5)
     trainer(callbacks=[train.Checkpoint(tmp_path)]).fit(loader(), epochs=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
+    assert checkpoints(tmp_path) == ["last"]
+
+
+def test_without_a_validation_the_best_is_the_last(tmp_path):
+    class Stop:
+        def on_epoch_end(self, trainer):
+            if trainer.epoch == 2:
+                raise ZeroDivisionError
+
+    t = trainer(callbacks=[train.Checkpoint(tmp_path)])
+    t.fit(loader(), epochs=2)
+    found = md.load(tmp_path / "best.safetensors")
+    assert all(np.array_equal(value, found[name]) for name, value in t.model.state_dict().items())
+    with pytest.raises(ZeroDivisionError):      # of another training, before its end
+        trainer(callbacks=[train.Checkpoint(tmp_path), Stop()]).fit(loader(), epochs=3)
+    assert not (tmp_path / "best.safetensors").exists()
 
 
 def test_one_that_comes_from_elsewhere_replaces_them_too(tmp_path):
@@ -41,7 +60,7 @@ def test_one_that_comes_from_elsewhere_replaces_them_too(tmp_path):
     trainer(callbacks=[train.Checkpoint(tmp_path / "b")]).fit(loader(), epochs=5)
     t = trainer(callbacks=[train.Checkpoint(tmp_path / "b")])
     t.fit(loader(), epochs=3, resume=tmp_path / "a")
-    assert [path.name for path in (tmp_path / "b").iterdir()] == ["last.safetensors"]
+    assert checkpoints(tmp_path / "b") == ["last"]
     assert files.read(str(tmp_path / "b" / "last.safetensors"))["step"] == 15
 
 
@@ -193,7 +212,7 @@ def test_without_hard_links(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refused)
     trainer(callbacks=[train.Checkpoint(tmp_path)]).fit(loader(), epochs=3)
-    assert sorted(path.stem for path in tmp_path.iterdir()) == ["last", "last-1", "last-2"]
+    assert checkpoints(tmp_path) == ["last", "last-1", "last-2"]
 
 
 # ------------------------------------------------------------------------------------ arguments

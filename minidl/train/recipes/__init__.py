@@ -13,12 +13,13 @@ from typing import Any
 from ... import checks
 from .cifar10_fast import CIFAR10Fast
 from .cifar10_resnet20 import CIFAR10ResNet20
+from .default import Default
 from .mnist import MNIST
 from .recipe import Recipe, with_settings
 
-__all__ = ["MNIST", "CIFAR10Fast", "CIFAR10ResNet20", "Recipe", "create", "names"]
+__all__ = ["MNIST", "CIFAR10Fast", "CIFAR10ResNet20", "Default", "Recipe", "create", "names"]
 
-RECIPES: dict[str, type[Recipe]] = {"default": Recipe, "mnist": MNIST,
+RECIPES: dict[str, type[Recipe]] = {"default": Default, "mnist": MNIST,
                                     "cifar10-resnet20": CIFAR10ResNet20,
                                     "cifar10-fast": CIFAR10Fast}
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ...data import transforms as T
 from ...models import CifarFast
 from ...nn.layer import Layer
 from ..task import Task
-from .recipe import CrossEntropy, Recipe
+from .recipe import Recipe
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
@@ -58,7 +59,7 @@ class CIFAR10Fast(Recipe):
 
     def transform(self, task: Task, normalize: T.Normalize) -> Any:
         assert self.crop is not None
-        parts: list[Any] = [normalize, T.RandomCrop(task.shape[:2], padding=self.crop)]
+        parts: list[Any] = [normalize, T.RandomCrop(task.shape[:2], self.crop, self.crop_mode)]
         return T.Compose(*parts, *([T.RandomFlip(alternate=True)] if self.flip else []))
 
     def prepare(self, model: Layer, task: Task, normalize: T.Normalize) -> None:
@@ -88,7 +89,7 @@ class CIFAR10Fast(Recipe):
         return optim.LinearLR(optimizer, [steps, of_bias, steps, steps])
 
     def loss(self) -> Callable[..., Any]:
-        return CrossEntropy(self.label_smoothing, "sum")
+        return partial(super().loss(), reduction="sum")
 
     def trainer_options(self) -> dict[str, Any]:
         return {**super().trainer_options(), "reduction": "sum"}

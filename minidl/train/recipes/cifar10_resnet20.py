@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import optim
-from ...data import transforms as T
 from ...nn.layer import Layer
-from ..task import Task
 from .recipe import Recipe
 
 
@@ -33,12 +31,8 @@ class CIFAR10ResNet20(Recipe):
     weight_decay: float = 1e-4
     flip: bool | None = True
     crop: int | None = 4
+    crop_mode: str = "constant"
     valid: float = 0.0
-
-    def transform(self, task: Task, normalize: T.Normalize) -> Any:
-        assert self.crop is not None
-        crop = T.RandomCrop(task.shape[:2], padding=self.crop, mode="constant", value=0.0)
-        return T.Compose(normalize, crop, T.RandomFlip())
 
     def optimizer(self, model: Layer) -> optim.Optimizer:
         assert self.lr is not None

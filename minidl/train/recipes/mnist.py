@@ -13,11 +13,11 @@ from typing import Any
 
 from ...data import transforms as T
 from ..task import Task
-from .recipe import Recipe
+from .default import Default
 
 
 @dataclass
-class MNIST(Recipe):
+class MNIST(Default):
     """See the head of the file. `rotation` is the largest one, in degrees, `shift` in pixels."""
 
     model: str | None = "mnist-cnn"
