@@ -69,10 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _text(error: BaseException) -> str:
-    """What went wrong, and of what has no words its kind."""
+    """What went wrong; of what may be a fault of the program its kind, and how to see more."""
     text = str(error)
+    if isinstance(error, MemoryError):
+        return text or "there is not enough memory"
     plain = isinstance(error, (ValueError, OSError, ImportError, FloatingPointError))
-    return text if plain and text else f"{type(error).__name__}: {text}"
+    return text if plain and text else (f"{type(error).__name__}: {text} (MINIDL_TRACEBACK=1 shows "
+                                        f"where)")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
