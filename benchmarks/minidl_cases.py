@@ -10,6 +10,7 @@ import numpy as np
 import minidl as md
 from minidl import kernels, models, nn, optim
 from minidl.ops.conv import Conv
+from minidl.train import recipes
 
 from . import training_file
 from .training_file import LEARNING_RATE, MOMENTUM
@@ -31,6 +32,34 @@ def train_step(name: str, path: str) -> tuple[training_file.Feed, Run]:
     def run(images: np.ndarray, labels: np.ndarray) -> float:
         loss = md.cross_entropy(net(images), labels)
         net.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return feed, run
+
+
+def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
+    """A step of the recipe cifar10-fast (see recipe.py)."""
+    with np.load(path) as file:
+        images, labels = file["images"], file["labels"]
+        weights = {key.removeprefix("weight/"): file[key] for key in file.files
+                   if key.startswith("weight/")}
+    recipe = recipes.create("cifar10-fast", batch_size=batch)
+    model = models.create("cifar-fast")
+    model.load_state_dict(weights)
+    optimizer, loss_of = recipe.optimizer(model), recipe.loss()
+    step = -1
+
+    def feed() -> tuple[np.ndarray, np.ndarray]:
+        nonlocal step
+        step += 1
+        start = step * batch % len(images)
+        return images[start:start + batch], labels[start:start + batch]
+
+    def run(x: np.ndarray, target: np.ndarray) -> float:
+        loss = loss_of(model(x), target)
+        model.zero_grad()
         loss.backward()
         optimizer.step()
         return loss.item()

@@ -16,10 +16,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import torch_models, training_file
+from . import torch_models, torch_recipe, training_file
 from .training_file import LEARNING_RATE, MOMENTUM
 
 Run = Callable[..., Any]
+recipe_step = torch_recipe.recipe_step
 aten = torch.ops.aten
 
 

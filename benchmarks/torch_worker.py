@@ -12,7 +12,8 @@ import torch
 from . import torch_cases
 from .serve import serve
 
-BY_MODE = ("train_step", "batch_norm_relu")     # the others are single channels-last kernels
+# The others are single channels-last kernels.
+BY_MODE = ("train_step", "recipe_step", "batch_norm_relu")
 
 
 def main(threads, layout, how):
