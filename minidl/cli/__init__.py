@@ -46,8 +46,9 @@ for command in (train, evaluate, predict, summary, info, cache):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code."""
     warnings.showwarning = _show_warning
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        result: Any = commands.main(arguments, prog_name="minidl", standalone_mode=False)
+        result: Any = commands.main(given, "minidl", standalone_mode=False, obj=given)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return WRONG_CALL
