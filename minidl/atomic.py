@@ -19,6 +19,8 @@ from typing import IO
 if sys.platform != "win32":     # nobody can remove a file there that somebody has open
     import fcntl
 
+BEGINNING = ".minidl-"      # of the names of temporaries
+
 # What cannot be replaced by a file, in words.
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
           stat.S_IFBLK: "a device"}
@@ -93,13 +95,13 @@ def _prefix(name: str) -> str:
 
     The file's own name would make them longer than a name may be.
     """
-    return f".minidl-{zlib.crc32(os.fsencode(name)):08x}-"
+    return f"{BEGINNING}{zlib.crc32(os.fsencode(name)):08x}-"
 
 
 @contextlib.contextmanager
 def _written(target: str, prefix: str, old: os.stat_result | None) -> Iterator[IO[bytes]]:
     folder = os.path.dirname(target)
-    _remove_leftovers(folder, prefix)       # first: they may be what fills the disk
+    remove_leftovers(folder, prefix)       # first: they may be what fills the disk
     # The system applies the umask: a process cannot ask for its own without changing it. What
     # replaces a private file is private from its first byte on.
     handle, temporary = _create(folder, prefix, 0o666 if old is None else 0o600)
@@ -148,13 +150,13 @@ def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _remove_leftovers(folder: str, prefix: str) -> None:
-    """Remove the temporaries that nobody writes any more. (Windows unlinks no file that is open:
-    there they stay.)"""
+def remove_leftovers(folder: str, prefix: str = BEGINNING) -> None:
+    """Remove the temporaries of a folder that nobody writes any more. (Windows unlinks no file that
+    is open: there they stay.)"""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         names = [name for name in os.listdir(folder) if name.startswith(prefix)]
-    except PermissionError:     # a folder may be writable, but not readable
+    except (PermissionError, FileNotFoundError):    # it may be writable, but not readable
         return
     for name in names:
         path = os.path.join(folder, name)

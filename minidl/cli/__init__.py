@@ -74,6 +74,8 @@ def _text(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, MemoryError):
         return text or "there is not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename!r}" if error.filename is not None else "")
     plain = isinstance(error, (ValueError, OSError, ImportError, FloatingPointError))
     return text if plain and text else (f"{type(error).__name__}: {text} (MINIDL_TRACEBACK=1 shows "
                                         f"where)")

@@ -173,8 +173,8 @@ def _check_plan(plan: Any, given: dict[str, Any]) -> None:
         raise click.UsageError(f"--valid: {plan.source!r} has a valid part of its own")
     if plan.freeze and plan.init is None:
         raise click.UsageError("--freeze needs --init, a model that has learned something")
-    if plan.init is not None and "model" in plan.settings:
-        raise click.UsageError("--model: the model is that of --init")
+    if plan.init is not None and not {"model", "model_options"}.isdisjoint(plan.settings):
+        raise click.UsageError("--model: the model and its options are those of --init")
     if plan.recipe not in recipes.names():
         raise click.UsageError(f"--recipe: there is no recipe {plan.recipe!r}; the names are "
                                f"{', '.join(recipes.names())}")

@@ -91,7 +91,8 @@ def entries() -> list[Entry]:
 
 
 def clear() -> int:
-    """Remove all entries, and return how many bytes they took. Downloaded files stay.
+    """Remove all entries, and return how many bytes they took. What killed processes left half
+    written goes, too; downloaded files stay.
 
     OSError where one cannot be removed.
 
@@ -105,6 +106,7 @@ def clear() -> int:
     for name in _names(place, ".json"):     # of an entry whose writer was killed
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(place, name))
+    atomic.remove_leftovers(place)
     return freed
 
 

@@ -36,7 +36,7 @@ from .recipes import Recipe, create
 from .report import LayerStatistics, curves, report
 from .task import KNOWN, has_part, load_task
 from .trainer import Trainer
-from .transfer import transferred
+from .transfer import options_of, transferred
 
 CONFIG, LOG = "config.json", "log.csv"
 CURVES, REPORT = "curves.png", "report.html"
@@ -118,6 +118,7 @@ class Run:
         self.recipe = recipe.settled(self.task)
         if self.init is not None:
             self.recipe.model = name_of(self.init.model)
+            self.recipe.model_options = options_of(self.init)
         self.preprocess = self._preprocess(size)
         self.normalize = T.Normalize(self.preprocess["mean"], self.preprocess["std"])
         manual_seed(plan.seed)

@@ -20,15 +20,13 @@ def transferred(saved: Saved, classes: tuple[str, ...], shape: tuple[int, ...], 
     ValueError for a model that is not of `minidl.models`, whose number of channels is another, and
     where weights depend on the size of the pictures, and that is another.
     """
+    options = options_of(saved)
     old = saved.model
-    if not isinstance(old, Network):
-        raise ValueError(f"a model to begin with must be one of minidl.models, which can be made "
-                         f"for other classes; {type(old).__name__} is a class of its own")
-    options = old.config()
+    assert isinstance(old, Network)
     if shape[-1] != old.input_shape[-1]:
         raise ValueError(f"the model to begin with takes pictures of {old.input_shape[-1]} "
                          f"channels, and these have {shape[-1]}")
-    new = type(old)(**{**options, "classes": len(classes), "input_shape": shape})
+    new = type(old)(**options, classes=len(classes), input_shape=shape)
     if [str(name) for name in saved.classes] == list(classes):
         head: set[str] = set()
     else:
@@ -47,6 +45,17 @@ def transferred(saved: Saved, classes: tuple[str, ...], shape: tuple[int, ...], 
     if freeze:
         freeze_but(new, head or head_of(new))
     return new
+
+
+def options_of(saved: Saved) -> dict[str, Any]:
+    """The options of a model, but for those that the pictures decide. ValueError for a model that
+    is not of `minidl.models`."""
+    model = saved.model
+    if not isinstance(model, Network):
+        raise ValueError(f"a model to begin with must be one of minidl.models, which can be made "
+                         f"for other classes; {type(model).__name__} is a class of its own")
+    return {name: value for name, value in model.config().items()
+            if name not in ("classes", "input_shape")}
 
 
 def head_of(model: Network) -> set[str]:

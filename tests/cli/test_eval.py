@@ -67,15 +67,15 @@ def test_labels_go_by_name(minidl, run, tmp_path):
     assert accuracy(minidl("eval", run, "more")) == ("test", 0.5)
 
 
-@pytest.mark.parametrize("parts, name", [
-    (("train", "valid", "test"), "test"), (("train", "valid"), "valid"), (("train", "val"), "valid"),
-    (("test",), "test")])
-def test_the_parts_of_a_folder(minidl, run, tmp_path, parts, name):
-    """The test part, or else the valid one; the pictures of the others are wrong on purpose."""
+@pytest.mark.parametrize("parts, measured, name", [
+    (("train", "valid", "test"), "test", "test"), (("train", "valid"), "valid", "valid"),
+    (("training", "val"), "val", "valid"), (("test",), "test", "test"),
+    (("validation", "test"), "test", "test")])
+def test_the_parts_of_a_folder(minidl, run, tmp_path, parts, measured, name):
+    """The test part, or else the valid one; the labels of the others are wrong on purpose."""
     for part in parts:
-        right = part in (name, "val" if name == "valid" and "val" in parts else name)
         coloured(tmp_path / "data" / part, {"red": 4})
-        if not right:
+        if part != measured:
             (tmp_path / "data" / part / "red").rename(tmp_path / "data" / part / "blue")
     assert accuracy(minidl("eval", run, "data")) == (name, 1.0)
 
@@ -105,8 +105,7 @@ def test_grey_pictures_for_a_model_of_colour(minidl, run, tmp_path):
 
 def test_known_data(minidl, tmp_path):
     md.manual_seed(0)
-    models.save(tmp_path / "digits.safetensors", models.create("mlp"), classes="0 1 2 3 4 5 6 7 8 9"
-                .split())
+    models.save("digits.safetensors", models.create("mlp"), classes=list("0123456789"))
     part, value = accuracy(minidl("eval", "digits.safetensors", "mnist"))
     assert part == "test" and 0 < value < 0.3        # it has not learned
 
@@ -116,8 +115,7 @@ def test_known_data_of_other_classes_or_another_shape(refused, run, tmp_path):
 
 
 def test_a_model_of_the_same_classes_for_other_channels(refused, tmp_path):
-    models.save(tmp_path / "colour.safetensors", models.create("resnet20"),
-                classes="0 1 2 3 4 5 6 7 8 9".split())
+    models.save("colour.safetensors", models.create("resnet20"), classes=list("0123456789"))
     refused("eval", "colour.safetensors", "mnist", code=1, words=["28", "1", "3"])
 
 

@@ -57,7 +57,7 @@ def test_a_command_without_arguments_shows_its_help(refused, name):
 
 @pytest.mark.parametrize("error, code, text", [
     (ValueError("it is wrong"), 1, "minidl: it is wrong\n"),
-    (FileNotFoundError(2, "there is none", "x.png"), 1, "there is none: 'x.png'"),
+    (FileNotFoundError(2, "there is none", "x.png"), 1, "minidl: there is none: 'x.png'\n"),
     (MemoryError("too much"), 1, "too much"),
     (MemoryError(), 1, "memory"),
     (RuntimeError("a fault"), 1, "RuntimeError: a fault (MINIDL_TRACEBACK=1 shows where)"),

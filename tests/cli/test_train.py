@@ -16,6 +16,11 @@ COLOURS = {"blue": 12, "red": 12}
 QUICK = ("--epochs", "1", "--model", "mlp")
 
 
+def rows(run):
+    with open(run / "log.csv") as file:
+        return list(csv.DictReader(file))
+
+
 def config(folder):
     return json.loads((folder / "config.json").read_text())
 
@@ -32,11 +37,9 @@ def test_what_a_run_leaves(shared):
     assert {path.name for path in run.iterdir()} == {
         "config.json", "log.csv", "last.safetensors", "last-1.safetensors", "last-2.safetensors",
         "best.safetensors", "curves.png", "report.html"}
-    with open(run / "log.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert [row["epoch"] for row in rows(run)] == ["1", "2", "3", "4"]
     for name in ("loss", "accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"):
-        assert all(float(row[name]) >= 0 for row in rows)
+        assert all(float(row[name]) >= 0 for row in rows(run))
     found = config(run)
     assert found["source"] == str(shared / "photos") and found["seed"] == 0
     assert found["data"]["classes"] == ["blue", "green", "red"]
@@ -53,8 +56,7 @@ def test_it_learns_and_the_last_line_is_the_accuracy_of_the_best_model(minidl, p
     paths = sorted((tmp_path / "apart" / "test").rglob("*.png"))
     right = [saved.predict(path)[0][0][0] == path.parent.name for path in paths]
     assert all(right)
-    columns = list(csv.DictReader(open("run/log.csv")))
-    accuracies = [float(row["valid_accuracy"]) for row in columns]
+    accuracies = [float(row["valid_accuracy"]) for row in rows(Path("run"))]
     assert saved.info["epoch"] == accuracies.index(max(accuracies)) + 1     # the earliest
     assert saved.info["valid_accuracy"] == max(accuracies)
 
@@ -141,7 +143,7 @@ def test_options_become_settings(minidl, photos, tmp_path):
     assert found["data"]["shape"] == [16, 12, 3]
     saved = models.load(run / "best.safetensors")
     assert type(saved.model).__name__ == "LeNet" and saved.preprocess["size"] == [16, 12]
-    assert len(list(csv.DictReader(open(run / "log.csv")))) == 2
+    assert len(rows(run)) == 2
     assert not (tmp_path / "runs").exists()
 
 

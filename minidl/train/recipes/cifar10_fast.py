@@ -78,6 +78,9 @@ class CIFAR10Fast(Recipe):
         learning = [p for p in net.parameters() if p.requires_grad]
         first, head = net.whitening.bias, net.fc.weight
         filters = [p for p in learning if p.ndim == 4]
+        if not filters:
+            raise ValueError("recipe cifar10-fast: all filters are frozen, and it is about them; "
+                             "to train the last layer alone take the recipe default")
         biases = [p for p in learning if p.ndim == 1 and p is not first]
         decay = self.weight_decay * self.batch_size
         groups = [{"params": params, "lr": rate, "weight_decay": decay / rate}
