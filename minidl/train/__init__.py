@@ -13,7 +13,8 @@ from .callbacks import EarlyStopping
 from .checkpoint import Checkpoint
 from .finder import LearningRateFinder
 from .loggers import CSVLogger, JSONLogger, TensorBoard
+from .report import LayerStatistics, Report, curves, report
 from .trainer import Trainer
 
-__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "LearningRateFinder",
-           "TensorBoard", "Trainer"]
+__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "LayerStatistics",
+           "LearningRateFinder", "Report", "TensorBoard", "Trainer", "curves", "report"]
