@@ -1,0 +1,143 @@
+"""Pictures of one data set that are in another one too: the same, or nearly so.
+
+Every picture is made a vector of 8 x 8 grey values without mean and of length 1, so that the
+product of two is their correlation, whatever their brightness, contrast and size. Products of whole
+blocks find the pairs that are worth a second look, on 32 x 32 pixels with their colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ...data.batch import gather
+
+COARSE, FINE = 8, 32        # pixels a side
+LOOKED_AT = 0.95            # the correlation on the coarse pixels of what is looked at again
+NEAR = 0.93                 # and on the fine ones of what is nearly the same, if it stands out:
+STANDS_OUT = 0.25           # 1 - correlation is below this share of that of the next ones' ...
+NEXT = 5                    # ... of which this one is looked at. Strokes are all alike, and do not
+SAME = 0.998                # what is nearly the same in any case
+MOST_BYTES = 64 << 20       # of products at a time
+READ = 512                  # pictures that are read at a time
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture of the data set, and the one of the training set that is most like it."""
+
+    index: int
+    train: int
+    correlation: float
+    exact: bool
+
+
+def find(dataset: Any, train_set: Any) -> list[Pair]:
+    """The pictures of `dataset` that `train_set` has too, in their order, each with the one there
+    that is most like it. Pictures of one colour are only compared byte for byte.
+
+    Memory is bounded: that of both data sets' vectors of 64 numbers and of one block of products.
+    """
+    theirs, known = _vectors(train_set)
+    own, hashes = _vectors(dataset)
+    found: dict[int, Pair] = {}
+    first: dict[bytes, int] = {}
+    for row, digest in enumerate(known):
+        first.setdefault(digest, row)
+    for row, digest in enumerate(hashes):
+        if digest in first:
+            found[row] = Pair(row, first[digest], 1.0, True)
+    wanted = [row for row in range(len(own)) if row not in found]
+    for pair in _compared(dataset, train_set, _candidates(own, theirs, wanted)):
+        if pair.index not in found or pair.correlation > found[pair.index].correlation:
+            found[pair.index] = pair
+    return [found[row] for row in sorted(found)]
+
+
+def _vectors(dataset: Any) -> tuple[np.ndarray, list[bytes]]:
+    """(N, 64) float32, and a hash of each picture's bytes."""
+    vectors = np.empty((len(dataset), COARSE * COARSE), np.float32)
+    hashes: list[bytes] = []
+    for start in range(0, len(dataset), READ):
+        images = gather(dataset, range(start, min(len(dataset), start + READ))).images
+        hashes += [blake2b(image.tobytes(), digest_size=16, salt=_salt(image)).digest()
+                   for image in images]
+        grey = images.mean(axis=3, dtype=np.float32)[..., None]
+        vectors[start:start + len(images)] = _unit(_scaled(grey, COARSE))
+    return vectors, hashes
+
+
+def _salt(image: np.ndarray) -> bytes:
+    """What tells pictures of equal bytes and other shapes apart."""
+    return blake2b(f"{image.shape} {image.dtype}".encode(), digest_size=16).digest()
+
+
+def _scaled(images: np.ndarray, side: int) -> np.ndarray:
+    """Pictures (n, H, W, C), each of whose pixels is the mean of the area that it stands for."""
+    down, across = _areas(images.shape[1], side), _areas(images.shape[2], side)
+    return np.einsum("ih,nhwc,jw->nijc", down, images.astype(np.float32), across, optimize=True)
+
+
+def _areas(length: int, side: int) -> np.ndarray:
+    """(side, length): the share that each pixel has in each of `side` equal parts of a row."""
+    edges = np.linspace(0, length, side + 1)
+    low, high = edges[:-1, None], edges[1:, None]
+    place = np.arange(length)
+    shares = np.clip(np.minimum(high, place + 1) - np.maximum(low, place), 0, 1)
+    return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _unit(images: np.ndarray) -> np.ndarray:
+    """Rows without mean and of length 1; zeros for a picture of one colour."""
+    rows = images.reshape(len(images), -1)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    length = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
+    flat = length <= 1e-3 * np.abs(images).reshape(len(images), -1).max(axis=1, keepdims=True)
+    return np.where(flat, 0, rows / np.where(flat, 1, length)).astype(np.float32)
+
+
+def _candidates(own: np.ndarray, theirs: np.ndarray, wanted: list[int]
+                ) -> Iterator[tuple[int, int, bool]]:
+    """(row of own, row of theirs, whether it stands out) of pairs that are alike on the coarse
+    pixels: for each row of own the likest few."""
+    step = max(1, MOST_BYTES // (4 * max(1, len(theirs))))
+    for start in range(0, len(wanted), step):
+        block = wanted[start:start + step]
+        products = own[block] @ theirs.T
+        for i in np.flatnonzero(products.max(axis=1) > LOOKED_AT):
+            row = products[i]
+            order = np.argsort(-row[near := _largest(row, NEXT)], kind="stable")
+            near = near[order]
+            away = 1 - row[near]
+            for place, column in enumerate(near[:NEXT - 1]):
+                if row[column] > LOOKED_AT:
+                    stands_out = len(near) < NEXT or away[place] < STANDS_OUT * away[-1]
+                    yield block[i], int(column), bool(stands_out)
+
+
+def _largest(row: np.ndarray, count: int) -> np.ndarray:
+    """The places of the largest numbers, in any order."""
+    if len(row) <= count:
+        return np.arange(len(row))
+    return np.argpartition(row, len(row) - count)[-count:]
+
+
+def _compared(dataset: Any, train_set: Any, candidates: Iterable[tuple[int, int, bool]]
+              ) -> Iterator[Pair]:
+    """The pairs that are nearly the same on the fine pixels."""
+    candidates = iter(candidates)
+    while some := list(islice(candidates, READ)):
+        rows = np.array([row for row, _, _ in some])
+        columns = np.array([column for _, column, _ in some])
+        left, right = gather(dataset, rows).images, gather(train_set, columns).images
+        if left.shape[3] != right.shape[3]:
+            left, right = left.mean(axis=3, keepdims=True), right.mean(axis=3, keepdims=True)
+        products = (_unit(_scaled(left, FINE)) * _unit(_scaled(right, FINE))).sum(axis=1)
+        for (row, column, stands_out), product in zip(some, products.tolist(), strict=True):
+            if product > (NEAR if stands_out else SAME):
+                yield Pair(row, column, product, False)
