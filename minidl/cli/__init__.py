@@ -46,8 +46,9 @@ for command in (train, evaluate, predict, summary, info, cache):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code."""
     warnings.showwarning = _show_warning
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        result: Any = commands.main(arguments, prog_name="minidl", standalone_mode=False)
+        result: Any = commands.main(given, "minidl", standalone_mode=False, obj=given)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return WRONG_CALL
@@ -69,10 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _text(error: BaseException) -> str:
-    """What went wrong, and of what has no words its kind."""
+    """What went wrong; of what may be a fault of the program its kind, and how to see more."""
     text = str(error)
+    if isinstance(error, MemoryError):
+        return text or "there is not enough memory"
     plain = isinstance(error, (ValueError, OSError, ImportError, FloatingPointError))
-    return text if plain and text else f"{type(error).__name__}: {text}"
+    return text if plain and text else (f"{type(error).__name__}: {text} (MINIDL_TRACEBACK=1 shows "
+                                        f"where)")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,

@@ -53,6 +53,12 @@ def model_path(given: str) -> str:
     return path
 
 
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies in it, links followed."""
+    place, root = (os.path.join(os.path.realpath(name), "") for name in (path, folder))
+    return place.startswith(root)
+
+
 def load_model(given: str) -> Saved:
     """The model of a path or a run."""
     from ..models import load

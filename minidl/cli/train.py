@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .shared import Numbers, accuracy_line, set_threads, threads_option
+from .shared import Numbers, accuracy_line, is_within, model_path, set_threads, threads_option
 
 SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr",
          "valid": "--valid"}      # settings of a recipe that have an option of their own
@@ -34,7 +34,7 @@ SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size",
               help="Share of the training pictures that is kept to validate. [default: 0.1]")
 @click.option("--size", type=Numbers("size", 1, 2), metavar="N",
               help="Scale pictures to N x N, or to H,W. [default: as they are]")
-@click.option("--seed", type=click.IntRange(0), metavar="N",
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), metavar="N",
               help="Of all that is drawn by chance. [default: 0]")
 @threads_option
 @click.option("--out", metavar="FOLDER",
@@ -44,8 +44,9 @@ SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size",
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
               help="Any setting of the recipe, as --set label_smoothing=0.1; may be repeated. A "
                    "wrong key lists them all.")
-def train(data: str, resume: bool, out: str | None, threads: int | None, settings: tuple[str, ...],
-          **options: Any) -> int:
+@click.pass_obj
+def train(arguments: list[str], data: str, resume: bool, out: str | None, threads: int | None,
+          settings: tuple[str, ...], **options: Any) -> int:
     """Train a classifier of pictures.
 
     DATA is mnist, fashion-mnist, cifar10, or a folder: with a folder of pictures for each class, or
@@ -63,22 +64,24 @@ def train(data: str, resume: bool, out: str | None, threads: int | None, setting
     browser (report.html), the history (log.csv) and the checkpoint. The last line on stdout is the
     accuracy on the test pictures, or on the valid ones where there are none.
     """
-    from ..train.run import Run
+    from ..train.run import REPORT, Run
 
     set_threads(threads)
-    given = {name: value for name, value in options.items() if value not in (None, False)}
+    given = {name: value for name, value in options.items()
+             if value is not None and value is not False}       # 0 is something
     wanted = _settings(settings, given)
     plan, folder = _plan(data, given, wanted, out, resume)
-    command = shlex.join(["minidl", *sys.argv[1:]])
-    run = Run(folder, plan, command)
-    _tell(run)
     try:
+        run = Run(folder, plan, shlex.join(["minidl", *arguments]))
+        _tell(run)
         result = run.train(resume)
     except KeyboardInterrupt:
-        again = shlex.join(["minidl", "train", data, "--out", folder, "--resume"])
-        print(f"interrupted; to go on: {again}", file=sys.stderr)
+        again = arguments if resume else ["train", "--resume", *arguments[1:]]
+        print(f"interrupted; to go on: {shlex.join(['minidl', *again])}", file=sys.stderr)
         return 130
-    print(f"report: {os.path.join(folder, 'report.html')}", file=sys.stderr)
+    written = os.path.join(folder, REPORT)
+    if os.path.exists(written):
+        print(f"report: {written}", file=sys.stderr)
     accuracy_line(result.part, result.accuracy)
     return 0
 
@@ -103,52 +106,82 @@ def _settings(pairs: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
 def _plan(data: str, given: dict[str, Any], settings: dict[str, Any], out: str | None,
           resume: bool) -> tuple[Any, str]:
     """What is to be done, and where. What a resumed run was begun with need not be said again."""
-    from ..train.recipes import create
     from ..train.run import CONFIG, Plan, plan_of, read_config
-    from ..train.task import KNOWN, has_part
+    from ..train.task import KNOWN
 
     source = data if data in KNOWN else os.path.abspath(data)
     if data not in KNOWN and not os.path.isdir(data):
         what = "is no folder" if os.path.exists(data) else "does not exist"
         raise click.UsageError(f"DATA: {data!r} {what}, and is none of {', '.join(KNOWN)}")
     folder = out or os.path.join("runs", os.path.basename(os.path.abspath(data)))
-    begun = os.path.exists(os.path.join(folder, CONFIG))
-    if resume and begun:
-        plan = plan_of(read_config(folder))
-        _check_same(plan, {"source": source, **given}, settings, folder)
-        return plan, folder
-    if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
-        hint = "add --resume to go on with it, or " if begun else ""
-        raise click.UsageError(f"{folder!r} exists already: {hint}choose another folder by --out")
-    if data not in KNOWN and "valid" in given and has_part(data, "valid"):
-        raise click.UsageError(f"--valid: {data!r} has a valid part of its own")
-    if given.get("freeze") and "init" not in given:
-        raise click.UsageError("--freeze needs --init, a model that has learned something")
-    init = given.get("init")
-    if init is not None:
-        from .shared import model_path
-
-        if "model" in settings:
-            raise click.UsageError("--model: the model is that of --init")
-        init = os.path.abspath(model_path(init))
+    init = _init(given)
     plan = Plan(source, given.get("recipe", "default"), settings, given.get("size"),
                 given.get("seed", 0), init, given.get("freeze", False))
-    try:
-        create(plan.recipe, **plan.settings)
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from None
+    if resume and os.path.exists(os.path.join(folder, CONFIG)):
+        begun = plan_of(read_config(folder))
+        _check_same(begun, plan, given, folder)
+        return begun, folder
+    _check_place(folder, source, resume)
+    _check_plan(plan, given)
     return plan, folder
 
 
-def _check_same(plan: Any, given: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+def _init(given: dict[str, Any]) -> str | None:
+    """The file of the model to begin with."""
+    if "init" in given:
+        return os.path.abspath(model_path(given["init"]))
+    return None
+
+
+def _check_same(begun: Any, plan: Any, given: dict[str, Any], folder: str) -> None:
     """A wrong call where a run is resumed with other wishes than it was begun with."""
-    known = {"source": plan.source, "recipe": plan.recipe, "size": plan.size, "seed": plan.seed,
-             "freeze": plan.freeze}
-    pairs = [(name, known[name], given[name]) for name in known if name in given]
-    pairs += [(name, plan.settings.get(name), value) for name, value in settings.items()]
+    pairs = [(name, getattr(begun, name), getattr(plan, name))
+             for name in ("source", "recipe", "size", "seed", "init", "freeze")
+             if name in ("source", *given)]
+    pairs += [(name, begun.settings.get(name), value) for name, value in plan.settings.items()]
     lines = [f"{name} {then!r} then, {now!r} now" for name, then, now in pairs if then != now]
     if lines:
         raise click.UsageError(f"{folder!r} is a run of another configuration: {'; '.join(lines)}")
+
+
+def _check_place(folder: str, source: str, resume: bool) -> None:
+    """A wrong call for a folder that a run cannot be kept in."""
+    from ..train.run import CONFIG
+    from ..train.task import class_folders
+
+    for pictures in class_folders(source):
+        if is_within(folder, pictures):
+            raise click.UsageError(f"the run's folder {folder!r} would lie among the pictures of "
+                                   f"{pictures!r}: choose another by --out")
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise click.UsageError(f"{folder!r} is a file: choose another folder by --out")
+    if not resume and os.path.exists(folder) and os.listdir(folder):
+        begun = os.path.exists(os.path.join(folder, CONFIG))
+        hint = "add --resume to go on with it, or " if begun else ""
+        raise click.UsageError(f"{folder!r} exists already: {hint}choose another folder by --out")
+
+
+def _check_plan(plan: Any, given: dict[str, Any]) -> None:
+    """A wrong call for what no data could make right."""
+    from ..train import recipes
+    from ..train.task import KNOWN, has_part
+
+    if plan.source in KNOWN and plan.size is not None:
+        raise click.UsageError(f"--size: the pictures of {plan.source} are used as they are; it is "
+                               f"for folders")
+    if "valid" in plan.settings and has_part(plan.source, "valid"):
+        raise click.UsageError(f"--valid: {plan.source!r} has a valid part of its own")
+    if plan.freeze and plan.init is None:
+        raise click.UsageError("--freeze needs --init, a model that has learned something")
+    if plan.init is not None and "model" in plan.settings:
+        raise click.UsageError("--model: the model is that of --init")
+    if plan.recipe not in recipes.names():
+        raise click.UsageError(f"--recipe: there is no recipe {plan.recipe!r}; the names are "
+                               f"{', '.join(recipes.names())}")
+    try:
+        recipes.create(plan.recipe, **plan.settings)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _tell(run: Any) -> None:

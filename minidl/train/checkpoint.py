@@ -57,6 +57,7 @@ class Checkpoint(hints.Explained):
     """
 
     saves = True        # called after all other callbacks
+    again = 'trainer.fit(..., resume="auto")'       # what goes on after an interrupt
 
     def __init__(self, folder: str | os.PathLike[str], every: str | int = "epoch", keep: int = 3,
                  monitor: str = "valid_loss", mode: str | None = None,
@@ -116,8 +117,9 @@ class Checkpoint(hints.Explained):
 
     def on_interrupt(self, trainer: Trainer) -> None:
         self.save(trainer)
+        hint = f"; to go on: {self.again}" if self.again else ""
         say(f"interrupted in epoch {trainer.epoch + 1}, after {trainer.batch} of its batches. "
-            f"Saved as {self.last}; to go on: trainer.fit(..., resume=\"auto\")")
+            f"Saved as {self.last}{hint}")
 
     def save(self, trainer: Trainer) -> None:
         """Save the training as it stands, unless that has been done."""

@@ -13,6 +13,7 @@ A run's folder holds
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -159,7 +160,11 @@ class Run:
         valid = None if self.task.valid is None else data.DataLoader(
             self.task.valid, EVALUATED, transform=self.normalize)
         assert self.recipe.epochs is not None
-        history = trainer.fit(loader, valid, self.recipe.epochs, "auto" if resume else None)
+        try:
+            history = trainer.fit(loader, valid, self.recipe.epochs, "auto" if resume else None)
+        except Exception:
+            self._leave()
+            raise
         return self._explain(history, trainer)
 
     def _open(self, resume: bool) -> None:
@@ -177,6 +182,17 @@ class Run:
         os.makedirs(self.folder, exist_ok=True)
         replace_file(path, json.dumps(self.config, indent=1) + "\n")
 
+    def _leave(self) -> None:
+        """Remove the folder of a training that failed before anything of it was saved: what was
+        wrong with it can be put right, and then it may begin in this folder."""
+        if files.existing(self.folder) or os.path.exists(os.path.join(self.folder, files.BEST)):
+            return
+        for name in (CONFIG, LOG):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.folder, name))
+        with contextlib.suppress(OSError):      # there is something else in it
+            os.rmdir(self.folder)
+
     def _trainer(self, batches: int) -> Trainer:
         assert self.recipe.epochs is not None
         optimizer = self.recipe.optimizer(self.model)
@@ -184,6 +200,7 @@ class Run:
         self.statistics = LayerStatistics()
         checkpoint = Checkpoint(self.folder, monitor="valid_accuracy", classes=self.task.classes,
                                 preprocess=self.preprocess)
+        checkpoint.again = ""       # whoever called `train` knows how
         return Trainer(
             self.model, optimizer, loss=self.recipe.loss(), schedule=schedule,
             callbacks=[*self.recipe.callbacks(self.model), self.statistics,

@@ -118,6 +118,11 @@ def part_folders(root: str) -> dict[str, str]:
     return found if "train" in found else {}
 
 
+def class_folders(source: str) -> list[str]:
+    """The folders of a source in which every folder is a class; none for a known data set."""
+    return [] if source in KNOWN else list(part_folders(source).values()) or [source]
+
+
 def _has_folders(root: str, name: str) -> bool:
     """Whether there are folders inside, as a part has: else it is a class that is called so."""
     with os.scandir(os.path.join(root, name)) as entries:

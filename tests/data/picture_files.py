@@ -29,3 +29,19 @@ def write_folder(root, counts, size=(6, 8), channels=3):
             labels.append(label)
             write(root / name / f"{i:03}.png", images[-1])
     return np.stack(images), np.array(labels)
+
+
+COLOURS = {"blue": (40, 40, 220), "green": (40, 220, 40), "red": (220, 40, 40)}
+SHADES = {"dark": 50, "light": 200}
+
+
+def coloured(root, counts, size=(8, 8), seed=0):
+    """Pictures that a model learns to tell apart in a few epochs: `counts[name]` of each colour
+    (blue, green, red), in noise; or of each shade (dark, light), which are stored in grey."""
+    rng = np.random.default_rng(seed)
+    for name, count in counts.items():
+        for i in range(count):
+            tone = np.array(COLOURS.get(name) or [SHADES[name]])
+            noise = rng.integers(-30, 31, (*size, len(tone)))
+            write(root / name / f"{i:03}.png", (tone + noise).clip(0, 255).astype(np.uint8))
+    return root

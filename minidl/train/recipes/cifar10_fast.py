@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import data, optim
+from ... import checks, data, optim
 from ...data import transforms as T
 from ...models import CifarFast
 from ...nn.layer import Layer
 from ..task import Task
-from .recipe import Recipe
+from .recipe import Recipe, at_least_one, below_one
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
@@ -56,6 +56,10 @@ class CIFAR10Fast(Recipe):
     whitening_pictures: int = 5000
     bias_epochs: int = 3
     valid: float = 0.0
+
+    checks = {**Recipe.checks, "muon_momentum": below_one, "bias_lr": checks.positive,
+              "head_lr": checks.positive, "whitening_pictures": at_least_one,
+              "bias_epochs": checks.count}
 
     def transform(self, task: Task, normalize: T.Normalize) -> Any:
         assert self.crop is not None

@@ -35,8 +35,7 @@ class Default(Recipe):
 
     warmup: float = 0.2
 
-    def __post_init__(self) -> None:
-        checks.fraction(self.warmup, "recipe", "warmup")
+    checks = {**Recipe.checks, "warmup": checks.fraction}
 
     def settled(self, task: Task) -> Recipe:
         height, width, channels = task.shape

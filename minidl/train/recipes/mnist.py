@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ... import checks
 from ...data import transforms as T
 from ..task import Task
 from .default import Default
@@ -31,5 +32,8 @@ class MNIST(Default):
     ema: float | None = 0.998
     valid: float = 0.0
 
+    checks = {**Default.checks, "rotation": checks.not_negative, "shift": checks.count}
+
     def transform(self, task: Task, normalize: T.Normalize) -> Any:
-        return T.Compose(T.RandomRotation(self.rotation), T.RandomTranslate(self.shift), normalize)
+        return T.Compose(T.RandomRotation(self.rotation), T.RandomTranslate(self.shift),
+                         super().transform(task, normalize))

@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from ... import checks, data, models, ops, optim
+from ...checks import Check
 from ...data import transforms as T
+from ...data.transforms.place import MODES
+from ...models.registry import class_of
 from ...nn.layer import Layer
 from ..task import Task
+
+at_least_one = partial(checks.count, least=1)
+below_one = partial(checks.real, least=0, below=1)
 
 
 @dataclass
@@ -32,7 +38,8 @@ class Recipe:
     ema:           the decay of an average of the weights, or None
     valid:         the share of pictures to validate, where the data have no part for it
 
-    What is None in a recipe depends on the task, and `settled` fills it in.
+    What is None in a recipe depends on the task, and `settled` fills it in. `checks` says what the
+    values of fields may be.
 
     >>> from minidl.train import recipes
     >>> recipe = recipes.create("cifar10-resnet20", epochs=3)
@@ -53,6 +60,12 @@ class Recipe:
     flip: bool | None = None
     ema: float | None = None
     valid: float = 0.1
+
+    checks: ClassVar[dict[str, Check]] = {
+        "epochs": at_least_one, "batch_size": at_least_one, "lr": checks.positive,
+        "momentum": below_one, "weight_decay": checks.not_negative,
+        "label_smoothing": checks.fraction, "crop": checks.count,
+        "crop_mode": partial(checks.choice, options=MODES), "ema": below_one, "valid": below_one}
 
     def settled(self, task: Task) -> Recipe:
         """The same, with a value for each field that depends on the task."""
@@ -127,9 +140,20 @@ def with_settings(recipe: type[Recipe], settings: dict[str, Any], where: str) ->
                 value, (*kinds, int) if float in kinds else kinds):
             names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
             raise TypeError(checks.message(where, name, names, value))
-    made = recipe(**settings)
-    _check_numbers(made, where)
-    return made
+        if value is not None and name in recipe.checks:
+            recipe.checks[name](value, where, name)
+    _check_model(settings, where)
+    return recipe(**settings)
+
+
+def _check_model(settings: dict[str, Any], where: str) -> None:
+    """ValueError for a model that there is not, and for options of it that the data decide."""
+    if settings.get("model") is not None:
+        class_of(settings["model"], where)
+    for name in ("classes", "input_shape"):
+        if name in settings.get("model_options", ()):
+            raise ValueError(f"{where}: model_options must not have {name}, which the pictures "
+                             f"decide")
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
@@ -139,13 +163,3 @@ def _kinds(hint: Any) -> tuple[type, ...]:
 
     found = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
     return tuple([get_origin(kind) or kind for kind in found])
-
-
-def _check_numbers(recipe: Recipe, where: str) -> None:
-    """ValueError for numbers that no training can have."""
-    for name, least in (("epochs", 1), ("batch_size", 1), ("crop", 0)):
-        if (value := getattr(recipe, name)) is not None:
-            checks.whole(value, where, name, least)
-    if recipe.lr is not None:
-        checks.positive(recipe.lr, where, "lr")
-    checks.real(recipe.valid, where, "valid", 0, below=1)

@@ -1,0 +1,101 @@
+"""What the tests of the command line share: a way to call it, pictures, and a run of them."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from minidl.cli import main
+from tests.data.picture_files import coloured
+from tests.harness import ROOT, threads
+
+
+@dataclass
+class Said:
+    """How a call ended: its exit code, and what is on stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self):
+        """The last line on stdout."""
+        return self.out.splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A folder that no test changes: `photos` in parts, and a run of it in `runs/photos`."""
+    folder = tmp_path_factory.mktemp("shared")
+    for seed, (part, count) in enumerate({"train": 20, "valid": 4, "test": 4}.items()):
+        coloured(folder / "photos" / part, dict.fromkeys(("blue", "green", "red"), count),
+                 seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MINIDL_CACHE", str(folder / "cache"))
+        patch.delenv("MINIDL_DATA", raising=False)
+        assert main(["train", "photos", "--epochs", "4", "--threads", "1"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, shared, monkeypatch):
+    """The current folder: an empty one. The cache is that of the tests, and the data sets are those
+    of the package."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINIDL_CACHE", str(shared / "cache"))
+    monkeypatch.delenv("MINIDL_DATA", raising=False)
+    with threads(1):
+        yield tmp_path
+
+
+@pytest.fixture
+def minidl(capsys):
+    """Calls a command in this process: minidl("eval", run) -> Said."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Said(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def process():
+    """Starts a command in a process of its own: process("eval", run) -> Popen."""
+    started = []
+
+    def start(*arguments, **options):
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(
+            [sys.executable, "-m", "minidl", *map(str, arguments)], env=env,
+            **{**streams, **options}))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.poll() is None:
+            one.kill()
+        one.communicate()
+
+
+@pytest.fixture
+def refused(minidl):
+    """Calls a command that is a wrong call: exit code 2, these words on stderr, nothing on stdout,
+    and not the traceback of a program."""
+
+    def call(*arguments, words, code=2):
+        said = minidl(*arguments)
+        assert said.code == code, said
+        assert said.out == ""
+        assert "Traceback" not in said.err
+        for word in words:
+            assert word in said.err
+        return said
+
+    return call

@@ -1,0 +1,368 @@
+"""`minidl train`: options, what is chosen where they are not given, data of all kinds, and what a
+run leaves behind. Resuming and fine-tuning have files of their own."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minidl import models
+from tests.data.picture_files import coloured, write
+
+COLOURS = {"blue": 12, "red": 12}
+QUICK = ("--epochs", "1", "--model", "mlp")
+
+
+def config(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return coloured(tmp_path / "photos", COLOURS)
+
+
+# --------------------------------------------------------------------------------- a whole run
+
+def test_what_a_run_leaves(shared):
+    run = shared / "runs" / "photos"
+    assert {path.name for path in run.iterdir()} == {
+        "config.json", "log.csv", "last.safetensors", "last-1.safetensors", "last-2.safetensors",
+        "best.safetensors", "curves.png", "report.html"}
+    with open(run / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    for name in ("loss", "accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"):
+        assert all(float(row[name]) >= 0 for row in rows)
+    found = config(run)
+    assert found["source"] == str(shared / "photos") and found["seed"] == 0
+    assert found["data"]["classes"] == ["blue", "green", "red"]
+    assert found["data"]["pictures"] == {"train": 60, "valid": 12, "test": 12}
+
+
+def test_it_learns_and_the_last_line_is_the_accuracy_of_the_best_model(minidl, photos, tmp_path):
+    coloured(tmp_path / "apart" / "test", {"blue": 5, "red": 3}, seed=7)
+    photos.rename(tmp_path / "apart" / "train")
+    said = minidl("train", "apart", "--epochs", 6, "--out", "run")
+    assert said.code == 0
+    assert said.out == "test accuracy 1.0000\n"         # nothing else is on stdout
+    saved = models.load("run/best.safetensors")
+    paths = sorted((tmp_path / "apart" / "test").rglob("*.png"))
+    right = [saved.predict(path)[0][0][0] == path.parent.name for path in paths]
+    assert all(right)
+    columns = list(csv.DictReader(open("run/log.csv")))
+    accuracies = [float(row["valid_accuracy"]) for row in columns]
+    assert saved.info["epoch"] == accuracies.index(max(accuracies)) + 1     # the earliest
+    assert saved.info["valid_accuracy"] == max(accuracies)
+
+
+def test_the_last_line_without_a_test_part(minidl, photos):
+    said = minidl("train", "photos", *QUICK)
+    assert said.code == 0
+    assert re.fullmatch(r"valid accuracy [01]\.\d{4}\n", said.out)
+    assert f"{models.load('runs/photos/best.safetensors').info['valid_accuracy']:.4f}" in said.out
+
+
+def test_progress_goes_to_stderr_a_line_an_epoch(minidl, photos):
+    said = minidl("train", "photos", "--epochs", 3, "--model", "mlp")
+    lines = [line for line in said.err.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert all("valid_accuracy" in line and "\r" not in line for line in lines)
+    assert "runs/photos/report.html" in said.err
+
+
+def test_known_data(minidl):
+    said = minidl("train", "mnist", "--model", "mlp", "--epochs", 1, "--batch-size", 1000,
+                  "--valid", "0.5")
+    assert said.code == 0 and said.last.startswith("test accuracy 0.")
+    assert float(said.last.split()[-1]) > 0.8
+    assert "mnist: 30,000 pictures to train, 30,000 to validate, 10,000 to test" in said.err
+    found = config(Path("runs/mnist"))
+    assert found["source"] == "mnist" and found["data"]["shape"] == [28, 28, 1]
+    assert found["data"]["classes"] == list("0123456789")
+
+
+# --------------------------------------------------------------------------- what is chosen
+
+def chosen(folder, **wanted):
+    settings = config(folder)["settings"]
+    return {name: settings[name] for name in wanted} == wanted
+
+
+def printed(said, folder):
+    """Whether stderr names each number that was chosen."""
+    settings = config(folder)["settings"]
+    return all(f"{name} {settings[name]}" in said.err
+               for name in ("model", "epochs", "batch_size", "lr", "flip", "crop"))
+
+
+def test_chosen_for_colour(minidl, photos, tmp_path):
+    said = minidl("train", "photos", "--epochs", 1)
+    run = tmp_path / "runs" / "photos"
+    assert chosen(run, model="resnet20", batch_size=4, flip=True, crop=1)
+    assert printed(said, run)
+    assert "22 pictures to train, 2 to validate; 2 classes, 8 x 8, colour" in said.err
+
+
+def test_chosen_for_grey(minidl, tmp_path):
+    coloured(tmp_path / "grey", {"dark": 12, "light": 12}, size=(12, 10))
+    said = minidl("train", "grey", "--epochs", 1)
+    run = tmp_path / "runs" / "grey"
+    assert chosen(run, model="mnist-cnn", flip=False, crop=1)
+    assert printed(said, run)
+    assert config(run)["data"]["shape"] == [12, 10, 1] and "12 x 10, grey" in said.err
+    assert models.load(run / "best.safetensors").model.input_shape == (12, 10, 1)
+
+
+def test_one_coloured_picture_makes_all_of_them_colour(minidl, tmp_path):
+    coloured(tmp_path / "mixed", {"dark": 12, "light": 12})
+    coloured(tmp_path / "mixed", {"red": 8})
+    minidl("train", "mixed", *QUICK)
+    assert config(tmp_path / "runs" / "mixed")["data"]["shape"] == [8, 8, 3]
+
+
+# --------------------------------------------------------------------------------- options
+
+def test_options_become_settings(minidl, photos, tmp_path):
+    said = minidl("train", "photos", "--model", "lenet", "--epochs", 2, "--batch-size", 6,
+                  "--lr", 0.02, "--valid", 0.25, "--seed", 5, "--size", "16,12", "--threads", 2,
+                  "--set", "label_smoothing=0.1", "--set", "crop=0", "--set", "flip=false",
+                  "--set", "ema=0.5", "--out", "here/and/there")
+    assert said.code == 0
+    run = tmp_path / "here" / "and" / "there"
+    found = config(run)
+    assert chosen(run, model="lenet", epochs=2, batch_size=6, lr=0.02, valid=0.25, crop=0,
+                  flip=False, label_smoothing=0.1, ema=0.5)
+    assert (found["seed"], found["size"]) == (5, [16, 12])
+    assert found["data"]["pictures"] == {"train": 18, "valid": 6}
+    assert found["data"]["shape"] == [16, 12, 3]
+    saved = models.load(run / "best.safetensors")
+    assert type(saved.model).__name__ == "LeNet" and saved.preprocess["size"] == [16, 12]
+    assert len(list(csv.DictReader(open(run / "log.csv")))) == 2
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("text, value", [
+    ("label_smoothing=1e-1", 0.1), ("label_smoothing=0", 0), ("flip=True", True),
+    ("flip=None", True), ("crop=2", 2), ("ema=null", None), ("model=mlp", "mlp"),
+    ('model_options={"hidden": 8}', {"hidden": 8}), ("weight-decay=0", 0)])
+def test_values_of_set(minidl, photos, tmp_path, text, value):
+    options = () if text.startswith("model=") else ("--model", "mlp")
+    said = minidl("train", "photos", "--epochs", 1, *options, "--set", text)
+    assert said.code == 0, said.err
+    name = text.split("=")[0].replace("-", "_")
+    assert config(tmp_path / "runs" / "photos")["settings"][name] == value
+
+
+@pytest.mark.parametrize("options, words", [
+    (("--set", "nix=3"), ["'nix'", "label_smoothing", "momentum"]),
+    (("--set", "epochs=many"), ["epochs", "'many'", "int"]),
+    (("--set", "momentum=true"), ["momentum", "float", "True"]),
+    (("--set", "flip=3"), ["flip", "bool", "3"]),
+    (("--set", "epochs=2.5"), ["epochs", "2.5"]),
+    (("--set", "epochs=0"), ["epochs", "0"]),
+    (("--set", "epochs"), ["key=value", "'epochs'"]),
+    (("--set", "lr=1", "--set", "lr=2"), ["lr", "twice"]),
+    (("--set", "lr=1", "--lr", "2"), ["lr", "twice"]),
+    (("--set", "ema=2"), ["ema", "2"]),
+    (("--set", "weight_decay=-1"), ["weight_decay", "-1"]),
+    (("--set", "momentum=1.5"), ["momentum", "1.5"]),
+    (("--set", "label_smoothing=2"), ["label_smoothing", "2"]),
+    (("--set", "warmup=2"), ["warmup", "2"]),
+    (("--set", 'model_options={"classes": 3}'), ["model_options", "classes"]),
+    (("--model", "nix"), ["'nix'", "resnet20", "mobile"]),
+    (("--model", "resnet-20"), ["did you mean resnet20"]),
+    (("--recipe", "nix"), ["--recipe", "'nix'", "cifar10-fast"]),
+    (("--epochs", "0"), ["--epochs", "0"]),
+    (("--epochs", "2.5"), ["--epochs", "2.5"]),
+    (("--batch-size", "0"), ["--batch-size", "0"]),
+    (("--lr", "0"), ["lr", "0"]),
+    (("--lr", "nan"), ["lr", "nan"]),
+    (("--lr", "fast"), ["--lr", "fast"]),
+    (("--valid", "1"), ["valid", "1"]),
+    (("--valid", "-0.1"), ["valid", "-0.1"]),
+    (("--seed", "-1"), ["--seed", "-1"]),
+    (("--seed", "100000000000000000000"), ["--seed"]),
+    (("--threads", "0"), ["--threads", "0"]),
+    (("--size", "0"), ["--size", "0"]),
+    (("--size", "big"), ["--size", "big"]),
+    (("--size", "8,8,3"), ["--size", "8,8,3"]),
+    (("--freeze",), ["--freeze", "--init"]),
+    (("--init", "nix"), ["'nix'"])])
+def test_wrong_options(refused, photos, tmp_path, options, words):
+    refused("train", "photos", *options, words=words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_size_for_pictures_that_have_one(refused):
+    refused("train", "mnist", "--size", 14, words=["--size", "mnist", "as they are"])
+
+
+@pytest.mark.parametrize("options, words", [
+    (("--size", "2"), ["ResNet20", "at least 4", "2, 2, 3"]),
+    (("--set", 'model_options={"nix": 3}'), ["nix", "ResNet20"])])
+def test_models_that_do_not_fit(refused, photos, tmp_path, options, words):
+    refused("train", "photos", *options, code=1, words=words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_fails_at_once_leaves_no_folder(minidl, photos, tmp_path):
+    """So that the same call with other numbers is no wrong call."""
+    for options in (("--set", "crop=100"), ("--lr", "1e30")):
+        said = minidl("train", "photos", "--epochs", 1, *options)
+        assert said.code == 1 and said.out == ""
+        assert not (tmp_path / "runs" / "photos").exists()
+
+
+# ------------------------------------------------------------------------------------- data
+
+def test_data_that_does_not_exist(refused, tmp_path):
+    refused("train", "nowhere", words=["'nowhere'", "mnist", "cifar10"])
+    (tmp_path / "file").write_text("")
+    refused("train", "file", words=["'file' is no folder"])
+    refused("train", "cifar100", words=["'cifar100'", "mnist"])
+
+
+def folder_of_one(root):
+    coloured(root, {"red": 4})
+
+
+def folder_of_broken(root):
+    coloured(root, COLOURS)
+    (root / "red" / "001.png").write_bytes(b"nonsense")
+
+
+def folder_of_sizes(root):
+    coloured(root, COLOURS)
+    coloured(root, {"red": 2}, size=(6, 9))
+
+
+def folder_of_loose(root):
+    write(root / "1.png", np.zeros((4, 4, 3), np.uint8))
+
+
+def folder_without_pictures(root):
+    coloured(root, COLOURS)
+    (root / "green").mkdir()
+
+
+def unknown_class(root):
+    coloured(root / "train", COLOURS)
+    coloured(root / "test", {"green": 2, "red": 2})
+
+
+def other_sizes_in_test(root):
+    coloured(root / "train", COLOURS)
+    coloured(root / "test", COLOURS, size=(9, 9))
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda root: root.mkdir(), ["is empty", "CLASS"]),
+    (folder_of_one, ["one class, 'red'", "two"]),
+    (lambda root: coloured(root, {"blue": 1, "red": 1}), ["2 pictures", "none to validate"]),
+    (folder_of_broken, ["red/001.png", "cannot be decoded"]),
+    (folder_of_sizes, ["22 of 8 x 8", "2 of 6 x 9", "size"]),
+    (folder_of_loose, ["1.png", "CLASS"]),
+    (folder_without_pictures, ["'green'", "no pictures"]),
+    (unknown_class, ["'green'", "test", "blue, red"]),
+    (other_sizes_in_test, ["9 x 9", "8 x 8", "size"])],
+    ids=["empty", "one class", "one picture a class", "broken", "sizes", "loose",
+         "class without pictures", "unknown class", "other sizes in test"])
+def test_folders_that_cannot_be_learned(refused, tmp_path, make, words):
+    make(tmp_path / "photos")
+    refused("train", "photos", code=1, words=words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_sizes_with_size(minidl, tmp_path):
+    folder_of_sizes(tmp_path / "photos")
+    assert minidl("train", "photos", "--size", "8", *QUICK).code == 0
+    run = tmp_path / "runs" / "photos"
+    assert config(run)["data"]["shape"] == [8, 8, 3] and config(run)["size"] == 8
+
+
+def test_parts_are_matched_by_the_names_of_classes(minidl, tmp_path):
+    """Their test parts lack classes, so labels by place would all be wrong."""
+    coloured(tmp_path / "photos" / "training", {"blue": 12, "green": 12, "red": 12})
+    coloured(tmp_path / "photos" / "val", {"green": 4, "red": 4}, seed=1)
+    coloured(tmp_path / "photos" / "test", {"red": 6}, seed=2)
+    said = minidl("train", "photos", "--epochs", 6)
+    assert said.last == "test accuracy 1.0000"
+    assert "36 pictures to train, 8 to validate, 6 to test; 3 classes" in said.err
+
+
+def test_valid_zero(minidl, tmp_path):
+    coloured(tmp_path / "photos" / "train", COLOURS)
+    coloured(tmp_path / "photos" / "test", COLOURS, seed=1)
+    said = minidl("train", "photos", "--valid", 0, "--epochs", 2, "--model", "mlp")
+    assert said.code == 0 and said.last.startswith("test accuracy")
+    assert "24 pictures to train, 24 to test" in said.err
+    header = (tmp_path / "runs" / "photos" / "log.csv").read_text().splitlines()[0]
+    assert "valid" not in header
+    assert models.load("runs/photos/best.safetensors").info["epoch"] == 2       # the last
+
+
+def test_valid_zero_without_a_test_part(refused, photos, tmp_path):
+    refused("train", "photos", "--valid", 0, code=1, words=["test", "valid", "how good"])
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("options", [("--valid", "0.2"), ("--set", "valid=0.2")])
+def test_a_share_of_a_folder_that_has_a_valid_part(refused, shared, options):
+    refused("train", shared / "photos", *options, "--out", "run", words=["valid", "of its own"])
+
+
+@pytest.mark.parametrize("recipe, options", [
+    ("mnist", ()), ("cifar10-resnet20", ()),
+    ("cifar10-fast", ("--batch-size", "8", "--size", "12", "--set", "whitening_pictures=20"))])
+def test_recipes(minidl, tmp_path, recipe, options):
+    if recipe == "mnist":
+        coloured(tmp_path / "photos", {"dark": 12, "light": 12}, size=(12, 12))
+    else:
+        coloured(tmp_path / "photos", COLOURS, size=(12, 12))
+    said = minidl("train", "photos", "--recipe", recipe, "--epochs", 2, *options)
+    assert said.code == 0, said.err
+    assert f"recipe {recipe}" in said.err and said.last.startswith("valid accuracy")
+    assert config(tmp_path / "runs" / "photos")["recipe"] == recipe
+    models.load("runs/photos/best.safetensors").predict(next((tmp_path / "photos").rglob("*.png")))
+
+
+# ------------------------------------------------------------------------------ where it goes
+
+@pytest.mark.parametrize("data, out", [
+    (".", None), (".", "runs/a"), ("../photos", "red/run"), ("../photos", "."),
+    ("../photos", "../photos")])
+def test_a_run_does_not_lie_among_the_pictures(refused, photos, monkeypatch, data, out):
+    """Its curves would be pictures of a class "runs" from then on."""
+    monkeypatch.chdir(photos)
+    before = sorted(photos.rglob("*"))
+    refused("train", data, *QUICK, *(() if out is None else ("--out", out)), words=["--out"])
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_a_folder_with_something_else_in_it(refused, photos, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    refused("train", "photos", "--out", "mine", words=["'mine'", "--out"])
+    refused("train", "photos", "--out", "mine/letter.txt", words=["letter.txt", "--out"])
+    refused("train", "photos", "--out", "mine/letter.txt", "--resume", words=["letter.txt"])
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_an_empty_folder_is_taken(minidl, photos, tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert minidl("train", "photos", *QUICK, "--out", "mine").code == 0
+
+
+def test_the_same_bytes_on_every_run_and_any_number_of_threads(minidl, photos, tmp_path):
+    files = []
+    for i, threads in enumerate((1, 1, 2)):
+        minidl("train", "photos", "--epochs", 2, "--threads", threads, "--out", f"run{i}",
+               "--set", "ema=0.5")
+        files.append((tmp_path / f"run{i}" / "best.safetensors").read_bytes())
+    assert files[0] == files[1] == files[2]
+    assert minidl("train", "photos", "--epochs", 2, "--seed", 1, "--out", "other").code == 0
+    assert (tmp_path / "other" / "best.safetensors").read_bytes() != files[0]
