@@ -2,7 +2,10 @@
 
 Every picture is made a vector of 8 x 8 grey values without mean and of length 1, so that the
 product of two is their correlation, whatever their brightness, contrast and size. Products of whole
-blocks find the pairs that are worth a second look, on 32 x 32 pixels with their colours.
+blocks find the few that are most alike; these are compared on 32 x 32 pixels with their colours.
+
+Strokes and plain things are all alike, so a high correlation alone tells nothing: a near-duplicate
+stands out, far more like the picture than the next ones are (as in the ratio test of Lowe 2004).
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ from ...data.batch import gather
 
 COARSE, FINE = 8, 32        # pixels a side
 LOOKED_AT = 0.95            # the correlation on the coarse pixels of what is looked at again
-NEAR = 0.93                 # and on the fine ones of what is nearly the same, if it stands out:
-STANDS_OUT = 0.25           # 1 - correlation is below this share of that of the next ones' ...
-NEXT = 5                    # ... of which this one is looked at. Strokes are all alike, and do not
-SAME = 0.998                # what is nearly the same in any case
+NEAR = 0.9                  # and on the fine ones of what is nearly the same, if it stands out:
+STANDS_OUT = 0.2            # 1 - correlation, coarse and fine, is below this share of that
+NEXT = 5                    # of the picture that is the fifth in likeness
+SAME = 0.998                # the correlation on the fine pixels of what is the same in any case
 MOST_BYTES = 64 << 20       # of products at a time
 READ = 512                  # pictures that are read at a time
 
@@ -54,8 +57,7 @@ def find(dataset: Any, train_set: Any) -> list[Pair]:
             found[row] = Pair(row, first[digest], 1.0, True)
     wanted = [row for row in range(len(own)) if row not in found]
     for pair in _compared(dataset, train_set, _candidates(own, theirs, wanted)):
-        if pair.index not in found or pair.correlation > found[pair.index].correlation:
-            found[pair.index] = pair
+        found[pair.index] = pair
     return [found[row] for row in sorted(found)]
 
 
@@ -102,42 +104,44 @@ def _unit(images: np.ndarray) -> np.ndarray:
 
 
 def _candidates(own: np.ndarray, theirs: np.ndarray, wanted: list[int]
-                ) -> Iterator[tuple[int, int, bool]]:
-    """(row of own, row of theirs, whether it stands out) of pairs that are alike on the coarse
-    pixels: for each row of own the likest few."""
-    step = max(1, MOST_BYTES // (4 * max(1, len(theirs))))
+                ) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """(row of own, rows of theirs, whether one of them stands out): for each row of own that may
+    have a near-duplicate by the coarse pixels, those that are most like it."""
+    step = max(1, MOST_BYTES // (4 * len(theirs)))
     for start in range(0, len(wanted), step):
         block = wanted[start:start + step]
         products = own[block] @ theirs.T
         for i in np.flatnonzero(products.max(axis=1) > LOOKED_AT):
             row = products[i]
-            order = np.argsort(-row[near := _largest(row, NEXT)], kind="stable")
-            near = near[order]
-            away = 1 - row[near]
-            for place, column in enumerate(near[:NEXT - 1]):
-                if row[column] > LOOKED_AT:
-                    stands_out = len(near) < NEXT or away[place] < STANDS_OUT * away[-1]
-                    yield block[i], int(column), bool(stands_out)
+            near = (np.arange(len(row)) if len(row) <= NEXT
+                    else np.argpartition(row, len(row) - NEXT)[-NEXT:])
+            near = near[np.argsort(-row[near], kind="stable")]
+            stands_out = _stands_out(row[near])
+            if stands_out or row[near[0]] > SAME:       # coarse pixels are alike before fine ones
+                yield block[i], near, stands_out
 
 
-def _largest(row: np.ndarray, count: int) -> np.ndarray:
-    """The places of the largest numbers, in any order."""
-    if len(row) <= count:
-        return np.arange(len(row))
-    return np.argpartition(row, len(row) - count)[-count:]
+def _stands_out(correlations: np.ndarray) -> bool:
+    """Whether the largest is far above the smallest of NEXT; of fewer, far above none at all."""
+    away = 1 - correlations
+    return bool(away.min() < STANDS_OUT * (away.max() if len(away) == NEXT else 1.0))
 
 
-def _compared(dataset: Any, train_set: Any, candidates: Iterable[tuple[int, int, bool]]
+def _compared(dataset: Any, train_set: Any, candidates: Iterable[tuple[int, np.ndarray, bool]]
               ) -> Iterator[Pair]:
     """The pairs that are nearly the same on the fine pixels."""
     candidates = iter(candidates)
-    while some := list(islice(candidates, READ)):
-        rows = np.array([row for row, _, _ in some])
-        columns = np.array([column for _, column, _ in some])
-        left, right = gather(dataset, rows).images, gather(train_set, columns).images
+    while some := list(islice(candidates, READ // NEXT)):
+        left = gather(dataset, np.array([row for row, _, _ in some])).images
+        right = gather(train_set, np.concatenate([near for _, near, _ in some])).images
         if left.shape[3] != right.shape[3]:
             left, right = left.mean(axis=3, keepdims=True), right.mean(axis=3, keepdims=True)
-        products = (_unit(_scaled(left, FINE)) * _unit(_scaled(right, FINE))).sum(axis=1)
-        for (row, column, stands_out), product in zip(some, products.tolist(), strict=True):
-            if product > (NEAR if stands_out else SAME):
-                yield Pair(row, column, product, False)
+        left, right = _unit(_scaled(left, FINE)), _unit(_scaled(right, FINE))
+        start = 0
+        for one, (row, near, stands_out) in zip(left, some, strict=True):
+            products = right[start:start + len(near)] @ one
+            start += len(near)
+            best = int(products.argmax())
+            stands_out = stands_out and _stands_out(products)
+            if products[best] > (NEAR if stands_out else SAME):
+                yield Pair(row, int(near[best]), float(min(products[best], 1)), False)

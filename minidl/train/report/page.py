@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MOST_NUMBERS = 20       # classes, up to which a confusion matrix is a table of numbers
 MOST_CELLS = 3000       # of one that is drawn
 MOST_DRAWN = 120        # classes of one that is drawn: of more, those that are confused most
-MOST_CONFUSIONS = 15    # pairs that are listed
+MOST_CONFUSIONS = 10    # pairs that are listed
 MOST_TEXT = 400         # characters of an entry of the configuration
 
 
@@ -33,7 +33,8 @@ def page(found: Report) -> str:
         import matplotlib
         import PIL
     except ImportError as error:
-        raise ImportError(f"Report.html: needs {error.name}: pip install 'minidl[report]'") from None
+        raise ImportError(f"Report.html: needs {error.name}: pip install "
+                          f"'minidl[report]'") from None
     del matplotlib, PIL
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("minidl.train.report", "templates"), autoescape=True,
@@ -92,7 +93,8 @@ def _matrix(found: Report) -> dict[str, Any]:
             {"count": int(n), "share": float(n / support[i]), "right": i == k,
              "column": found.classes[k]} for k, n in enumerate(row)]}
             for i, row in enumerate(confusion)]
-        return {"rows": rows, "cells": None}
+        longest = max(len(str(name)) for name in found.classes)
+        return {"rows": rows, "cells": None, "upright": longest > 4}
     order = np.arange(total)
     if total > MOST_DRAWN:
         wrong = confusion.copy()
@@ -101,11 +103,11 @@ def _matrix(found: Report) -> dict[str, Any]:
         order = np.sort(worst[:MOST_DRAWN])
     part = confusion[np.ix_(order, order)]
     shares = part / support[order][:, None]
-    rows, columns = np.nonzero(part)
-    first = np.argsort(-shares[rows, columns], kind="stable")[:MOST_CELLS]
+    places = np.argwhere(part)
+    first = np.argsort(-shares[tuple(places.T)], kind="stable")[:MOST_CELLS]
     cells = [{"row": int(i), "column": int(k), "count": int(part[i, k]),
               "share": float(shares[i, k]), "right": bool(i == k)}
-             for i, k in zip(rows[first], columns[first], strict=True)]
+             for i, k in places[first]]
     return {"rows": None, "cells": cells, "names": [str(found.classes[k]) for k in order],
             "left_out": total - len(order)}
 
@@ -141,7 +143,8 @@ def _looks(found: Report) -> dict[str, list[dict[str, Any]]] | None:
         return {"index": looks.index, "label": found.classes[looks.label],
                 "predicted": found.classes[looks.predicted], "probability": looks.probability,
                 "image": data_uri(looks.image), "maps": [
-                    {"name": found.classes[k], "image": overlay(looks.image, heat)}
+                    {"name": found.classes[k], "image": overlay(looks.image, heat),
+                     "some": bool(heat.max() > 0)}
                     for k, heat in looks.maps.items()]}
 
     return {"right": [shown(x) for x in found._looks if x.label == x.predicted],
@@ -176,7 +179,7 @@ def _layers(found: Report) -> dict[str, Any] | None:
         if series:
             drawn.append({
                 "title": title, "text": text,
-                "svg": plots.many(name, series, epochs, log, guides),
+                "svg": plots.many(name, series, epochs, log, guides, percent=name == "dead"),
                 "alt": f"{title} of {len(series)} layers over {len(epochs) - 1} epochs"})
     rows = [{name: layer[name] if isinstance(layer[name], str) else layer[name][-1]
              for name in layer} for layer in layers]

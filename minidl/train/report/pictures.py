@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 MOST_SIDE = 72      # pixels: of larger pictures the page would be too large
-HEAT = (0.94, 0.32, 0.10)       # the colour of what speaks for a class
+HEAT = np.array((240, 82, 26), np.float32)      # the colour of what speaks for a class
 
 
 def data_uri(image: np.ndarray) -> str:
@@ -31,7 +31,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> str:
     strength = np.asarray(shown.resize(size, Image.Resampling.BILINEAR))[..., None]
     strength = np.clip(strength, 0, 1)
     base = grey[..., None] * 0.75 + 24
-    mixed = base * (1 - 0.8 * strength) + np.float32(HEAT) * 255 * 0.8 * strength
+    mixed = base * (1 - 0.8 * strength) + HEAT * 0.8 * strength
     return _encoded(Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)))
 
 

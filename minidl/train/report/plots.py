@@ -35,7 +35,7 @@ def lines(name: str, series: Lines, x: Sequence[float] | None = None, xlabel: st
 
 
 def many(name: str, series: Lines, x: Sequence[float], log: bool = False,
-         guides: Mapping[str, float] | None = None) -> str:
+         guides: Mapping[str, float] | None = None, percent: bool = False) -> str:
     """A line for each layer, in the order in which they compute: the first and the last stand out.
     """
     figure, ax = _figure("epoch")
@@ -43,11 +43,17 @@ def many(name: str, series: Lines, x: Sequence[float], log: bool = False,
     for label, values in series.items():
         colour = A if label == names[0] else B if label == names[-1] else GREY
         ends = colour != GREY
+        place = "first" if colour == A else "last"
         ax.plot(x, _drawn(values, log), color=colour, linewidth=1.8 if ends else 0.8,
                 alpha=1 if ends else 0.7, zorder=3 if ends else 2,
                 marker="o" if ends and len(values) <= POINTS else None, markersize=3.5,
-                label=_text(f"{label} (the {'first' if colour == A else 'last'})") if ends else None)
+                label=_text(f"{label} (the {place})") if ends else None)
     _legend(ax)
+    if percent:
+        from matplotlib.ticker import PercentFormatter
+
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.set_ylim(0, max(0.1, 1.1 * max(max(_drawn(v, log)) for v in series.values())))
     return _finished(name, figure, ax, log, guides)
 
 
@@ -94,23 +100,34 @@ def _text(label: str) -> str:
 
 
 def _legend(ax: Any) -> None:
-    handles, _ = ax.get_legend_handles_labels()
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9,
               labelcolor=INK, borderaxespad=0.2, handlelength=1.8, columnspacing=1.4)
-    assert handles
 
 
 def _finished(name: str, figure: Any, ax: Any, log: bool,
               guides: Mapping[str, float] | None) -> str:
     if log:
-        ax.set_yscale("log")
-    else:
+        _logarithmic(ax)
+    elif ax.get_autoscaley_on():
         ax.margins(y=0.12)
     for label, value in (guides or {}).items():
         ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
         ax.annotate(_text(label), (1, value), (0, 3), xycoords=("axes fraction", "data"),
                     textcoords="offset points", ha="right", fontsize=8, color=MUTED)
     return _svg(name, figure)
+
+
+def _logarithmic(ax: Any) -> None:
+    """A logarithmic axis with plain numbers: 0.01, 0.02, 0.05 where few powers of ten are seen."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    decades = math.log10(high / low)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=8))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _svg(name: str, figure: Any) -> str:

@@ -26,7 +26,7 @@ class Misread(NamedTuple):
     """An item that was taken for another class: its place in the data set, the classes as places in
     `Report.classes`, and how probable the model took its answer to be."""
 
-    index: int
+    index: int      # type: ignore[assignment]      # hides a method of tuples
     label: int
     predicted: int
     probability: float

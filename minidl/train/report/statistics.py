@@ -1,5 +1,4 @@
-"""LayerStatistics: what layers give, and what their weights get, on one batch as a training goes on.
-"""
+"""LayerStatistics: what layers give, and what their weights get, on one batch during a training."""
 
 from __future__ import annotations
 
