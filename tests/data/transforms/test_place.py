@@ -197,5 +197,5 @@ def test_sides_of_more_pixels_than_places_have_bits_are_refused_by_name(transfor
 def test_the_longest_sides_are_not_beyond_what_kernels_take(transform):
     images = np.zeros((2, 2**30, 0, 3), np.float32)     # without memory
     assert transform(images, np.random.default_rng(0)).shape == images.shape
-    with refuses(ValueError, "RandomCrop: images of the shape (2, 1073741824, 0, 3) have no pixels"):
+    with refuses(ValueError, "RandomCrop: images of the shape", "have no pixels"):
         T.RandomCrop(1, 2**30, mode="constant")(images)
