@@ -52,8 +52,9 @@ def fold(model: Layer, example: Any = None) -> Layer:
 
     A BatchNorm whose place is taken becomes an Identity, which still has its statistics and
     options as attributes, for a `forward` that reads them by NumPy (they are read-only, and no
-    longer part of the state). Weight normalization and standardization are folded along. The others are left alone, and so are layers with a forward hook or of a class
-    with a `forward` of its own; a warning names them. The copy's `fold_report` has it all.
+    longer part of the state). Weight normalization and standardization are folded along. The others
+    are left alone, and so are layers with a forward hook or of a class with a `forward` of its own;
+    a warning names them. The copy's `fold_report` has it all.
 
     The copy's parameters require no gradients and are read-only, so that convolutions can be
     computed together with the sum and the ReLU that follow, and keep what their kernels make of the
@@ -94,8 +95,8 @@ def fold(model: Layer, example: Any = None) -> Layer:
 
 
 class Folded(Identity):
-    """The Identity in the place of a BatchNorm. Its attributes are those of the normalization, where
-    the trace does not show who reads them: its statistics, which are read-only now, and options.
+    """The Identity in the place of a BatchNorm. It has those attributes of the normalization that
+    are read without the trace seeing it: its statistics, which are read-only now, and its options.
 
     >>> folded = nn.fold(nn.Sequential(nn.Dense(2, 3), nn.BatchNorm(3)).eval())
     >>> folded[1], folded[1].running_var

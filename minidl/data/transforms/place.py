@@ -193,7 +193,8 @@ class CenterCrop(Transform):
 class RandomRotation(Transform):
     """Each image turned about its middle, in its frame.
 
-    degrees: how far at most, to either side; or a pair (least, most), counted counter-clockwise
+    degrees: how far at most, to either side; or a pair (least, most), counted counter-clockwise;
+             up to 360
     mode:    what comes in at the corners: "constant" (`value`), "reflect" or "edge"
 
     Bilinear. ValueError for numbers that do not fit.
@@ -205,9 +206,10 @@ class RandomRotation(Transform):
     def __init__(self, degrees: float | tuple[float, float], mode: str = "constant",
                  value: float = 0.0) -> None:
         if isinstance(degrees, (tuple, list)):
-            self.degrees = least_and_most(degrees, "RandomRotation", "degrees", finite=True)
+            self.degrees = least_and_most(degrees, "RandomRotation", "degrees", least=-360,
+                                          most=360)
         else:
-            most = checks.real(degrees, "RandomRotation", "degrees", 0, finite=True)
+            most = checks.real(degrees, "RandomRotation", "degrees", 0, 360)
             self.degrees = -most, most
         self.mode = checks.choice(mode, "RandomRotation", "mode", MODES)
         self.value = checks.real(value, "RandomRotation", "value", finite=True)

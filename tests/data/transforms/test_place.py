@@ -161,6 +161,8 @@ def test_the_angle_counts_counter_clockwise():
     (lambda: T.RandomTranslate(-1), ValueError, "RandomTranslate: amount must be an int"),
     (lambda: T.RandomTranslate((1, 2, 3)), ValueError, "a number or a pair"),
     (lambda: T.RandomRotation(-3), ValueError, "RandomRotation: degrees"),
+    (lambda: T.RandomRotation(1e308), ValueError, "degrees must be a number from 0 to 360"),
+    (lambda: T.RandomRotation((-1e308, 9)), ValueError, "degrees must be a number from -360 to 36"),
     (lambda: T.RandomRotation((3, 1)), ValueError, "a pair \\(least, most\\)"),
     (lambda: T.RandomRotation((3,)), ValueError, "a pair \\(least, most\\)"),
     (lambda: T.CenterCrop(-1), ValueError, "CenterCrop: size"),
