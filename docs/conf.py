@@ -23,7 +23,5 @@ pygments_dark_style = "monokai"
 highlight_language = "text"         # of blocks that do not say theirs
 
 toc_object_entries_show_parents = "hide"
-maximum_signature_line_length = 90
-python_display_short_literal_types = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -100,20 +99,31 @@ def write(folder: Path) -> None:
             path.write_bytes(content)
 
 
+def loaded_from_elsewhere(site: Path) -> list[str]:
+    """What pages of the built site would fetch over the network when they are looked at."""
+    found = []
+    for path in sorted(site.rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        found += [f"{path.relative_to(site)}: {tag}" for tag in re.findall(
+            r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=[\"'](?:https?:)?//[^>]*>",
+            text) if 'rel="canonical"' not in tag]
+    return found
+
+
 def main(options: list[str]) -> int:
+    """Build; the exit status. Options go to sphinx-build."""
     from sphinx.cmd.build import build_main
 
-    folder = BUILD / "site-source"
-    write(folder)
-    site = BUILD / "site"
-    failed = build_main(["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-d",
-                         str(BUILD / "site-doctrees"), *options, str(folder), str(site)])
-    if failed:
-        shutil.rmtree(site / "_sources", ignore_errors=True)
-        return failed
-    print(f"minidl: the site is in {(site / 'index.html').relative_to(Path.cwd())}"
-          if site.is_relative_to(Path.cwd()) else f"minidl: the site is in {site}")
-    return 0
+    pages_of_site, site = BUILD / "site-source", BUILD / "site"
+    write(pages_of_site)
+    failed = build_main(["-q", "-W", "--keep-going", "-b", "html", "-d",
+                         str(BUILD / "site-doctrees"), *options, str(pages_of_site), str(site)])
+    outside = loaded_from_elsewhere(site)
+    for line in outside:
+        print(f"minidl: the site must need no network: {line}", file=sys.stderr)
+    if not (failed or outside):
+        print(f"minidl: the site is in {os.path.relpath(site / 'index.html')}")
+    return failed or bool(outside)
 
 
 if __name__ == "__main__":
