@@ -63,8 +63,9 @@ levels: $(VENV)/.test build  ## run the kernel tests on every instruction set th
 fuzz: $(VENV)/.test build  ## look for crashes and wrong numbers with random cases; ARGS="--minutes 60"
 	@$(PY) -m fuzz $(ARGS)
 
-docs: $(VENV)/.test build  ## write docs/api.md and docs/coverage.md, from docstrings and tests
+docs: $(VENV)/.test build  ## write what docs/ has from docstrings, tests and errors
 	@$(PY) -m tools.api_reference
+	@$(PY) -m tools.coming_from
 	@$(PY) -m tools.coverage_table
 
 site: $(VENV)/.site build  ## build the documentation's site, build/site/index.html

@@ -9,16 +9,16 @@ measures again runs this afterwards; a test compares the pages with the files.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tools import marked_tables
 
 from . import report
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
-MARKED = re.compile(r"(<!-- table (.*?) -->\n)(.*?)(<!-- end -->)", re.S)
 
 STEP, NORM = "train step ", "BatchNorm+ReLU"
 # What a train step was to reach at least, and its aim: times as fast as PyTorch.
@@ -65,8 +65,8 @@ def steps() -> str:
     mean = "geometric mean of the five"
     place = sum(row["case"].startswith(STEP) for row in found["rows"])
     rows.insert(place, [mean, "", "", f"**{found['geometric_mean']:.2f}x**", "", *AIMS[mean]])
-    return report.table(["", "minidl", "PyTorch, its fastest", "ratio", "rounds", "at least", "aim"],
-                        rows)
+    head = ["", "minidl", "PyTorch, its fastest", "ratio", "rounds", "at least", "aim"]
+    return report.table(head, rows)
 
 
 def memory() -> str:
@@ -90,14 +90,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "train steps, in short": steps_summary, "train steps": steps, "memory": memory, "numpy": numpy}
 
 
-def filled(text: str) -> str:
-    """A page with its tables as the results have them."""
-    return MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[4]}", text)
-
-
 def main() -> None:
     for page in PAGES:
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(marked_tables.filled(page.read_text(encoding="utf-8"), TABLES),
+                        encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The reference of the site: docs/api.md in pages, a page a module, from the same docstrings.
 
-Each function, class and method is a directive of Sphinx, so that the search, the index and links from
-other pages know it. What stands in it is made by `tools.api_reference`. A public name in
+Each function, class and method is a directive of Sphinx, so that the search, the index and links
+from other pages know it. What stands in it is made by `tools.api_reference`. A public name in
 backquotes, as `md.relu`, is a link wherever it stands on the site.
 """
 
@@ -27,7 +27,8 @@ ABOUT = {
 HEAD = """\
 # Reference
 
-Every public function and class, from its docstring. The examples run in the tests, which begin with:
+Every public function and class, from its docstring. The examples run in the tests, which begin
+with:
 
 ```python
 import numpy as np
@@ -60,7 +61,7 @@ def module_page(module_name: str, prefix: str, grouped: bool, anchors: api.Ancho
     parts = [f"({anchors.add(title)})=", f"# {title}: {ABOUT[module_name]}"]
     if module_name != "minidl":
         parts.append(api.markdown(module.__doc__))
-    place = parts_end = len(parts)
+    place = len(parts)      # of the table of contents
     contents, count = [], 0
     for group, names in api.groups(module, grouped):
         rows = []
@@ -77,15 +78,14 @@ def module_page(module_name: str, prefix: str, grouped: bool, anchors: api.Ancho
         contents += [head, *rows] if group else rows
         count += len(names)
     parts.insert(place, "\n".join(["| | |", "|---|---|", *contents]))
-    assert place == parts_end
     return "\n\n".join(parts) + "\n", count
 
 
 def summary(value: Any) -> str:
     """The first sentence of a docstring, for a cell of a table."""
     paragraph = inspect.cleandoc(value.__doc__ or "").split("\n\n")[0]
-    first = re.split(r"(?<=[.;:])\s", " ".join(paragraph.split()))[0].rstrip(".;:")
-    return api.escaped(first).replace("|", "\\|")
+    first = re.split(r"(?<=[.;:])(?<!et al\.)(?<!cf\.)\s", " ".join(paragraph.split()))[0]
+    return api.escaped(first.rstrip(".;:")).replace("|", "\\|")
 
 
 def entry(module_name: str, name: str, value: Any) -> str:
