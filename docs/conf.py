@@ -22,6 +22,7 @@ pygments_style = "friendly"
 pygments_dark_style = "monokai"
 highlight_language = "text"         # of blocks that do not say theirs
 
+add_module_names = False            # the title of a page of the reference says the module
 toc_object_entries_show_parents = "hide"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

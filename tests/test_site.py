@@ -47,22 +47,13 @@ def test_every_public_name_has_one_entry(made):
     assert len(set(entries)) == len(entries)
 
 
-def test_arguments_are_a_list_and_formulas_a_block():
+def test_an_entry():
     text = site_reference.entry("minidl.nn", "BatchNorm", nn.BatchNorm)
     assert text.startswith("``````{py:class} BatchNorm(features, eps=1e-05, ")
     assert "```text\ny = gamma (x - mean) / sqrt(var + eps) + beta\n```" in text
-    assert "`````{py:method} recalibrate" not in text and "{py:method} freeze_stats(" in text
-
-    def function(x, axis=None):
-        """Something.
-
-        x:    a tensor,
-              of numbers
-        axis: that which is meant
-        """
-
-    text = site_reference.entry("minidl", "function", function)
-    assert "- `x`: a tensor, of numbers\n- `axis`: that which is meant\n" in text
+    assert "`````{py:method} freeze_stats(" in text
+    assert "Functions of these names are methods too: {py:func}`.abs <minidl.abs>`, " in (
+        site_reference.entry("minidl", "Tensor", md.Tensor))
 
 
 @pytest.mark.parametrize(("text", "linked"), [

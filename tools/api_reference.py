@@ -1,8 +1,8 @@
 """Writes docs/api.md, the reference of the public API, from the docstrings: `make docs`.
 
 The page is a function of the sources alone. In a docstring, a paragraph of prose becomes Markdown,
-an indented one (a formula) a code block, one that begins with `>>>` an example, and lines of the
-form `name: meaning` a list of arguments.
+an indented one (a formula) a code block, one that begins with `>>>` an example, lines of the form
+`name: meaning` a list of arguments, and columns below ruled lines of `=` a table.
 """
 
 from __future__ import annotations
@@ -174,19 +174,39 @@ def markdown(docstring: str | None) -> str:
     return "\n\n".join(map(paragraph, paragraphs))
 
 
+ARGUMENT = re.compile(r"((?:[a-z_]\w*, )*[a-z_]\w*): +(?=\S)")      # "low, high: the first rate"
+
+
 def paragraph(text: str) -> str:
     if text.startswith(">>>"):
         return f"```pycon\n{text}\n```"
+    if re.match(r" *=+ =", text):
+        return table(textwrap.dedent(text).splitlines())
     if text.startswith("    "):
         return f"```text\n{textwrap.dedent(text)}\n```"
-    if re.match(r"[a-z_]+: +\S", text):
-        arguments = re.split(r"\n(?=\S)", text)
-        return "\n".join(re.sub(r"^(\w+): +", r"- `\1`: ", escaped(re.sub(r"\n +", " ", a)))
-                         for a in arguments)
+    items = re.split(r"\n(?=\S)", text)
+    if all(map(ARGUMENT.match, items)):
+        return "\n".join(map(argument, items))
     # Prose that ends in lines further in: a formula without an empty line before it.
     prose, formula = re.fullmatch(r"(.*?)((?:\n {4}.*)*)", text, re.S).groups()  # type: ignore[union-attr]
     block = f"\n\n{paragraph(formula[1:])}" if formula else ""
     return escaped(prose) + block
+
+
+def argument(text: str) -> str:
+    """An item for a line of a list of arguments, and the lines further in that go on with it."""
+    _, names, meaning = ARGUMENT.split(re.sub(r"\n +", " ", text), maxsplit=1)
+    return f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {escaped(meaning)}"
+
+
+def table(lines: list[str]) -> str:
+    """A table whose columns lie below ruled lines of =, the first row their heads."""
+    spans = [found.span() for found in re.finditer("=+", lines[0])]
+    spans[-1] = (spans[-1][0], WIDTH)
+    rows = [[escaped(line[slice(*span)].strip()) for span in spans]
+            for line in lines if not line.startswith("=")]
+    rows.insert(1, ["---"] * len(spans))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def escaped(text: str) -> str:
