@@ -8,8 +8,8 @@ frees serves the next step. A `Buffer` owns one 64-byte aligned piece of memory 
 `base` of the array handed out; NumPy keeps a base alive for as long as any view or memoryview
 of the array lives, and only then is the `Buffer` deallocated and its memory put on the free
 list of its size. Nothing is ever released by hand, so an array that a user still holds is
-never written by someone else. All of it happens under the GIL, which is its lock. A gigabyte may wait
-on the lists. Where that proves to be too little, since a step of large batches frees more, it
+never written by someone else. All of it happens under the GIL, which is its lock. A gigabyte may
+wait on the lists. Where that proves to be too little, since a step of large batches frees more, it
 becomes as much as a step that comes again needs: what waits and what is in use are together twice
 the most that has been in use, but no more than half of the machine's memory.
 

@@ -17,8 +17,8 @@ typedef vec_f32 wv;
 #define STORE(p, v) (*(wv *)(p) = (v))
 #define UNROLL _Pragma("GCC unroll 6")
 
-/* For vectors of channels at c. Where they do not fill the last one, it overlaps the one before: what
- * both cover is computed twice, to the same bits. */
+/* For vectors of channels at c. Where they do not fill the last one, it overlaps the one before:
+ * what both cover is computed twice, to the same bits. */
 #define VECTORS(c, channels) \
     for (ptrdiff_t c = 0; c < channels && (c = c + WV > channels ? channels - WV : c, 1); c += WV)
 
@@ -207,8 +207,9 @@ MICRO_INLINE void weight_vector(const float *w, ptrdiff_t tap_step, float *u, pt
     }
 }
 
-/* A block of `rows` x `cols` channels (at most WV x WV) of w[tap * tap_step + row * row_step + col *
- * col_step] to rows of `width` values at u, zeros after the columns; `turned`: taps turned around. */
+/* A block of `rows` x `cols` channels (at most WV x WV) of
+ *     w[tap * tap_step + row * row_step + col * col_step]
+ * to rows of `width` values at u, zeros after the columns; `turned`: taps turned around. */
 static void weight_block(const float *w, ptrdiff_t tap_step, ptrdiff_t row_step,
                          ptrdiff_t col_step, int turned, ptrdiff_t rows, ptrdiff_t cols, float *u,
                          ptrdiff_t width, ptrdiff_t step) {
