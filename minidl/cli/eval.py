@@ -56,8 +56,10 @@ def _of_data(data: str, saved: Any) -> tuple[str, Any]:
     from ..data.image_folder import ImageFolder
     from ..train.task import KNOWN, matched, part_folders
 
+    classes = [str(name) for name in saved.classes]
     if data in KNOWN:
-        return "test", KNOWN[data](split="test")
+        found = KNOWN[data](split="test")
+        return "test", matched(found, classes or found.classes, data)
     if not os.path.isdir(data):
         raise click.UsageError(f"DATA: there is no folder {data!r}, and it is none of "
                                f"{', '.join(KNOWN)}")
@@ -65,5 +67,4 @@ def _of_data(data: str, saved: Any) -> tuple[str, Any]:
     part = next((name for name in ("test", "valid") if name in parts), "test")
     size, channels = saved.picture_size()
     pictures = ImageFolder(parts.get(part, data), size, channels)
-    classes = saved.classes or pictures.classes or ()
-    return part, matched(pictures, [str(name) for name in classes], data)
+    return part, matched(pictures, classes or pictures.classes or (), data)

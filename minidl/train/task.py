@@ -115,7 +115,7 @@ def part_folders(root: str) -> dict[str, str]:
         return {}
     found = {part: os.path.join(root, name) for part, names in PARTS.items() for name in names
              if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)}
-    return found if "train" in found else {}
+    return found if "train" in found or len(found) == len(_folders(root)) else {}
 
 
 def class_folders(source: str) -> list[str]:
@@ -125,8 +125,14 @@ def class_folders(source: str) -> list[str]:
 
 def _has_folders(root: str, name: str) -> bool:
     """Whether there are folders inside, as a part has: else it is a class that is called so."""
-    with os.scandir(os.path.join(root, name)) as entries:
-        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+    return bool(_folders(os.path.join(root, name)))
+
+
+def _folders(root: str) -> list[str]:
+    """The folders inside, but for hidden ones."""
+    with os.scandir(root) as entries:
+        return [entry.name for entry in entries
+                if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def load_folder(root: str, size: Size = None, channels: int | None = None) -> dict[str, Any]:
@@ -135,7 +141,9 @@ def load_folder(root: str, size: Size = None, channels: int | None = None) -> di
     if not os.path.exists(root):
         raise FileNotFoundError(f"there is no folder {root!r}, and no data set of this name; the "
                                 f"names are {', '.join(KNOWN)}")
-    folders = part_folders(root) or {"train": root}
+    folders = part_folders(root)
+    if "train" not in folders:
+        folders = {"train": root}
     found = {part: ImageFolder(path, size, channels) for part, path in folders.items()}
     if len({part.images.shape[3] for part in found.values()}) > 1:      # grey ones, and coloured
         found = {part: ImageFolder(path, size, 3) for part, path in folders.items()}

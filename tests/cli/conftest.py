@@ -79,9 +79,8 @@ def process():
 
     yield start
     for one in started:
-        if one.poll() is None:
+        with one:       # closes its streams and waits
             one.kill()
-        one.communicate()
 
 
 @pytest.fixture
