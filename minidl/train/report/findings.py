@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .report import Report
 
 GAP = 0.05          # between the accuracies of training and validation
-FEW = 100           # items of a class, of which recall is a rough guess
 DEAD = 0.3          # the share of dead units that is worth a word
 FAST, SLOW = 3e-2, 1e-5     # of a step, as a share of the weights
 SPREAD = 1000       # between the largest gradient of a layer and the smallest
@@ -86,7 +85,7 @@ def _of_classes(found: Report) -> list[str]:
                                           else "")
         said.append(f"There are no examples of {shown}: nothing is known about them.")
     low, high = found.interval
-    if high - low > 0.04:
+    if high - low > 0.06:
         said.append(f"{len(found.labels):,} examples are few: on others the accuracy may well be "
                     f"anything from {low:.3f} to {high:.3f}.")
     return said

@@ -79,7 +79,7 @@ def _curves(found: Report) -> list[dict[str, Any]]:
                 for label, values in lines.items()]
         drawn.append({"title": title, "alt": f"{title} over {len(next(iter(lines.values())))} "
                                              f"epochs: {', '.join(ends)}",
-                      "svg": plots.lines(f"curve{place}", lines)})
+                      "svg": plots.lines(f"curve{place}", lines, zero=title == "learning rate")})
     return drawn
 
 
@@ -108,8 +108,9 @@ def _matrix(found: Report) -> dict[str, Any]:
     cells = [{"row": int(i), "column": int(k), "count": int(part[i, k]),
               "share": float(shares[i, k]), "right": bool(i == k)}
              for i, k in places[first]]
-    return {"rows": None, "cells": cells, "names": [str(found.classes[k]) for k in order],
-            "left_out": total - len(order)}
+    names = [str(found.classes[k]) for k in order]
+    return {"rows": None, "cells": cells, "names": names, "left_out": total - len(order),
+            "margin": min(112, 14 + 6 * max(map(len, names)))}
 
 
 def _classes(found: Report) -> list[dict[str, Any]]:
@@ -123,15 +124,10 @@ def _classes(found: Report) -> list[dict[str, Any]]:
 def _misread(found: Report) -> list[dict[str, Any]]:
     shown = found.misread[:len(found._misread_images) or 24]
     return [{"item": item, "label": found.classes[item.label],
-             "predicted": found.classes[item.predicted], "path": _path(found, item.index),
+             "predicted": found.classes[item.predicted], "path": found._paths.get(item.index, ""),
+             "file": os.path.basename(found._paths.get(item.index, "")),
              "image": data_uri(found._misread_images[i]) if found._misread_images else None}
             for i, item in enumerate(shown)]
-
-
-def _path(found: Report, index: int) -> str:
-    """The end of a file's path, with its folder; "" where there are no files."""
-    path = found._paths.get(index, "")
-    return os.path.join(os.path.basename(os.path.dirname(path)), os.path.basename(path))
 
 
 def _looks(found: Report) -> dict[str, list[dict[str, Any]]] | None:
@@ -207,7 +203,8 @@ PLOTS = (
 
 def _pairs(found: Report) -> list[dict[str, Any]]:
     return [{"pair": pair, "left": data_uri(left), "right": data_uri(right),
-             "label": found.classes[found.labels[pair.index]], "path": _path(found, pair.index)}
+             "label": found.classes[found.labels[pair.index]],
+             "path": found._paths.get(pair.index, "")}
             for pair, left, right in found._pairs]
 
 

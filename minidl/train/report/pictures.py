@@ -19,15 +19,16 @@ def data_uri(image: np.ndarray) -> str:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> str:
-    """The picture in grey with a map (h, w) of what speaks for a class over it, as a data URI."""
+    """The picture in grey with a map (h, w) of what speaks for a class over it, from its smallest
+    value to its largest, as a data URI."""
     from PIL import Image
 
     small = _small(as_bytes(image))
     scale = max(1, MOST_SIDE // max(small.size))        # a coarse picture would make a coarse map
     size = small.width * scale, small.height * scale
     grey = np.asarray(small.convert("L").resize(size, Image.Resampling.NEAREST), np.float32)
-    most = float(heat.max())
-    shown = Image.fromarray((heat / most if most > 0 else heat).astype(np.float32))
+    above = heat - heat.min()
+    shown = Image.fromarray((above / (above.max() or 1)).astype(np.float32))
     strength = np.asarray(shown.resize(size, Image.Resampling.BILINEAR))[..., None]
     strength = np.clip(strength, 0, 1)
     base = grey[..., None] * 0.75 + 24

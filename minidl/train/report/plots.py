@@ -21,17 +21,18 @@ POINTS = 12             # up to which each value has a mark
 Lines = Mapping[str, Sequence[float]]
 
 
-def lines(name: str, series: Lines, x: Sequence[float] | None = None, xlabel: str = "epoch",
-          log: bool = False, guides: Mapping[str, float] | None = None) -> str:
-    """Up to two lines that have names, over the epochs from 1 on, or over `x`."""
-    figure, ax = _figure(xlabel)
+def lines(name: str, series: Lines, zero: bool = False) -> str:
+    """Up to two lines that have names, over the epochs from 1 on; the axis begins at 0 if asked."""
+    figure, ax = _figure("epoch")
     for (label, values), colour in zip(series.items(), (A, B), strict=False):
-        at = range(1, len(values) + 1) if x is None else x
-        ax.plot(at, _drawn(values, log), color=colour, linewidth=1.6, label=_text(label),
-                marker="o" if len(values) <= POINTS else None, markersize=3.5)
+        ax.plot(range(1, len(values) + 1), _drawn(values, False), color=colour, linewidth=1.6,
+                label=_text(label), marker="o" if len(values) <= POINTS else None, markersize=3.5)
     if len(series) > 1:
         _legend(ax)
-    return _finished(name, figure, ax, log, guides)
+    if zero:
+        ax.set_ylim(0, 1.12 * max((v for x in series.values() for v in x if v == v), default=1)
+                    or 1)
+    return _finished(name, figure, ax, False, None)
 
 
 def many(name: str, series: Lines, x: Sequence[float], log: bool = False,
@@ -80,11 +81,12 @@ def _figure(xlabel: str) -> tuple[Any, Any]:
     ax.patch.set_visible(False)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(RULE)
-    ax.tick_params(which="both", color=RULE, labelcolor=MUTED, labelsize=9, length=3)
-    ax.set_xlabel(xlabel, color=MUTED, fontsize=9)
+    ax.tick_params(which="both", color=RULE, labelcolor=MUTED, labelsize=10, length=3)
+    ax.set_xlabel(xlabel, color=MUTED, fontsize=10)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     ax.grid(axis="y", color=RULE, linewidth=0.6)
     ax.set_axisbelow(True)
+    ax.margins(x=0.02)
     return figure, ax
 
 
@@ -100,7 +102,7 @@ def _text(label: str) -> str:
 
 
 def _legend(ax: Any) -> None:
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9,
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=10,
               labelcolor=INK, borderaxespad=0.2, handlelength=1.8, columnspacing=1.4)
 
 
@@ -113,7 +115,7 @@ def _finished(name: str, figure: Any, ax: Any, log: bool,
     for label, value in (guides or {}).items():
         ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
         ax.annotate(_text(label), (1, value), (0, 3), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", ha="right", fontsize=8, color=MUTED)
+                    textcoords="offset points", ha="right", fontsize=9, color=MUTED)
     return _svg(name, figure)
 
 
