@@ -52,4 +52,5 @@ def test_a_digest_sees_every_value_and_dtype():
     others = [{**state, "a": [np.arange(3.0), 1.5]}, {**state, "a": [np.arange(3), 2.5]},
               {**state, "b": {"d": None}}, {**state, "a": [np.arange(4), 1.5]}]
     digests = [kill_worker.digest(value) for value in (state, *others)]
-    assert len(set(digests)) == 5 and kill_worker.digest(dict(reversed(state.items()))) == digests[0]
+    assert len(set(digests)) == 5
+    assert kill_worker.digest(dict(reversed(state.items()))) == digests[0]

@@ -116,8 +116,9 @@ class Checkpoint(hints.Explained):
     def save_best(self, trainer: Trainer) -> None:
         """Save the model of the best epoch so far."""
         model = trainer.averaged if trainer.averaged is not None else trainer.model
-        os.makedirs(self.folder, exist_ok=True)
-        save(self.best, model.state_dict())
+        with files.naming_a_full_disk(self.folder):
+            os.makedirs(self.folder, exist_ok=True)
+            save(self.best, model.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far."""
