@@ -160,7 +160,7 @@ def inline_commands(page):
     """Commands within the sentences of a page."""
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     found = [" ".join(command.split()) for command in re.findall(
-        r"`((?:make|python -m|python|pip install|minidl) [^`]+)`", text)]
+        r"`((?:make|python -m|python [\w/]+\.py|pip install|minidl)(?: [^`]+)?)`", text)]
     return [command for command in found if not re.search(r"[.]{3}|[A-Z]{4,}(?!=)", command)
             or command.startswith("make")]
 

@@ -1,6 +1,7 @@
 """docs/coming-from.md: what it says of PyTorch and Keras is so, and their programs run."""
 
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import torch
 
 from tests import pages
 
-os.environ["KERAS_BACKEND"] = "torch"       # read when Keras is imported
+# Read when Keras is imported, which writes a file into that folder.
+os.environ["KERAS_BACKEND"] = "torch"
+os.environ["KERAS_HOME"] = tempfile.mkdtemp()
 keras = pytest.importorskip("keras")
 
 PAGE = pages.ROOT / "docs" / "coming-from.md"
