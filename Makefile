@@ -20,7 +20,7 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 NO_PACKAGES = echo "minidl: pip could not install what $@ needs (its message is above); \
 	with a working package index, the same command goes on from here" >&2; exit 1
 
-.PHONY: build help mnist cifar10 test bench versus-torch parity levels fuzz sanitize wheel sdist docs check clean distclean
+.PHONY: build help mnist cifar10 test bench versus-torch parity levels fuzz sanitize wheel sdist docs site check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
@@ -63,9 +63,13 @@ levels: $(VENV)/.test build  ## run the kernel tests on every instruction set th
 fuzz: $(VENV)/.test build  ## look for crashes and wrong numbers with random cases; ARGS="--minutes 60"
 	@$(PY) -m fuzz $(ARGS)
 
-docs: $(VENV)/.test build  ## write docs/api.md and docs/coverage.md, from docstrings and tests
+docs: $(VENV)/.test build  ## write what docs/ has from docstrings, tests and errors
 	@$(PY) -m tools.api_reference
+	@$(PY) -m tools.coming_from
 	@$(PY) -m tools.coverage_table
+
+site: $(VENV)/.site build  ## build the documentation's site, build/site/index.html
+	@$(PY) -m tools.build_site $(ARGS)
 
 sanitize: $(VENV)/.test  ## run the kernel tests with checks of memory and undefined behaviour (GCC, Linux)
 	@$(PY) -m tools.sanitize $(ARGS)
@@ -100,7 +104,7 @@ check:
 
 # Environments. Kernels are compiled before the package is installed in place, since pip
 # would do it without a word; it then finds them ready.
-$(VENV)/.plot $(VENV)/.test: $(VENV)/.%: $(VENV)/.tools | build
+$(VENV)/.plot $(VENV)/.test $(VENV)/.site: $(VENV)/.%: $(VENV)/.tools | build
 	@echo "minidl: installing into $(VENV) with the extra '$*'"
 	@$(PY) $(PIP) --no-build-isolation --editable '.[$*]' || { $(NO_PACKAGES); }
 	@touch $@

@@ -9,11 +9,13 @@ import signal
 import statistics
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 from .cases import Case
 
 WARM_UP = 3
+TURNS = 3       # in which a side may find all of its threads
 
 
 class Side:
@@ -34,6 +36,8 @@ class Side:
         if not line:
             raise RuntimeError(f"the worker died: {self.process.args}")
         self.process.send_signal(signal.SIGSTOP)
+        if hasattr(os, "waitid"):       # until it stands still: its threads may spin
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])
@@ -54,8 +58,18 @@ class Side:
         return self._ask(prepare=[case.kind, case.arguments], steps=steps)["losses"]
 
     def measure(self, seconds: float) -> tuple[float, int]:
-        """Median time of a run over about that long, and the process's peak memory in bytes."""
-        answer = self._ask(measure=seconds)
+        """Median time of a run over about that long, and the process's peak memory in bytes.
+
+        A turn in which a run went on fewer threads than the side was given is taken again, some
+        times; if that does not help, other processes use the CPUs, and a warning says so.
+        """
+        for _ in range(TURNS):
+            answer = self._ask(measure=seconds)
+            if answer["threads"] >= self.about["threads"]:
+                break
+        else:
+            warnings.warn(f"a turn was measured on {answer['threads']} of {self.about['threads']} "
+                          f"threads: other processes use the CPUs", stacklevel=2)
         return statistics.median(answer["times"]), answer["peak_bytes"]
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ It says once what it is, then reads lines of JSON and answers each with a line:
     {"prepare": [kind, arguments], "steps": n}   makes that piece of work and runs it n times;
                                                  the losses, where it returns any
     {"measure": seconds}                         runs it for about that long; the times of the
-                                                 single runs, and the process's peak memory
+                                                 single runs, the fewest threads that one was on,
+                                                 and the process's peak memory
 
 Nothing is imported here that only one side needs: what a worker imports is part of its memory.
 """
@@ -28,20 +29,40 @@ from typing import Any
 Make = Callable[[str, list[Any]], Any]
 
 
-def measure(feed: Callable[[], tuple], run: Callable[..., Any], seconds: float) -> list[float]:
-    """Times of single runs over about `seconds`, at least 3.
+WARM_UP = 0.2           # seconds of runs that are not timed, after the process was stopped
+LONGEST_WARM_UP = 4.0   # where threads are still missing: teams try again every second at most
 
-    A first run is not timed: it wakes the threads and fills the caches after the wait.
+
+def warm_up(feed: Callable[[], tuple], run: Callable[..., Any], seconds: float,
+            full: Callable[[], bool]) -> None:
+    """Run once at least, for `seconds`, and then until all threads take part.
+
+    A process that goes on after a stop wakes its threads one after the other, perhaps on one CPU,
+    while the other side is still being stopped; caches are cold, and minidl's team of threads may
+    give way to what looks like a busy machine. None of that is the work's own.
     """
-    run(*feed())
+    start = time.perf_counter()
+    while True:
+        run(*feed())
+        passed = time.perf_counter() - start
+        if passed >= seconds and (full() or passed >= LONGEST_WARM_UP):
+            return
+
+
+def measure(feed: Callable[[], tuple], run: Callable[..., Any], seconds: float,
+            team: Callable[[], int] = lambda: 1) -> tuple[list[float], int]:
+    """Times of single runs over about `seconds`, at least 3, and the fewest threads that `team`
+    has told of after one of them."""
     times: list[float] = []
+    least = team()
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         arguments = feed()
         start = time.perf_counter()
         run(*arguments)
         times.append(time.perf_counter() - start)
-    return times
+        least = min(least, team())
+    return times, least
 
 
 def peak_bytes() -> int:
@@ -64,8 +85,11 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)      # PR_SET_PDEATHSIG
 
 
-def serve(make: Make, about: dict[str, Any]) -> None:
-    """Answer requests until there are no more."""
+def serve(make: Make, about: dict[str, Any], team: Callable[[], int] | None = None) -> None:
+    """Answer requests until there are no more. `about` says how many `threads` there should be,
+    `team()` how many the next run gets; without it, always all."""
+    wanted = about["threads"]
+    team = team or (lambda: wanted)
     die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)               # what libraries print does not get among the answers
@@ -87,8 +111,9 @@ def serve(make: Make, about: dict[str, Any]) -> None:
                 values = [run(*feed()) for _ in range(request["steps"])]
                 answer({"losses": [v for v in values if isinstance(v, float)]})
             else:
-                times = measure(feed, run, request["measure"])
-                answer({"times": times, "peak_bytes": peak_bytes()})
+                warm_up(feed, run, WARM_UP, lambda: team() >= wanted)
+                times, least = measure(feed, run, request["measure"], team)
+                answer({"times": times, "threads": least, "peak_bytes": peak_bytes()})
         except Exception as error:      # whatever it is, the other side can go on without us
             text = str(error).strip().splitlines()
             answer({"error": f"{type(error).__name__}: {text[0] if text else ''}"})

@@ -3,6 +3,7 @@
 import sys
 
 import minidl as md
+from minidl_ext.threads import team_size
 
 from . import minidl_cases
 from .serve import serve
@@ -18,4 +19,6 @@ if __name__ == "__main__":
     if backend == "numpy":
         md.set_precision("high")        # in NumPy, im2col is faster than Winograd
     with md.use_backend(backend):
-        serve(make, {"minidl": md.__version__, "threads": md.get_num_threads()})
+        # Other processes may cost native kernels a thread, so that is watched; NumPy has its own.
+        serve(make, {"minidl": md.__version__, "threads": md.get_num_threads()},
+              team_size if backend == "native" else None)

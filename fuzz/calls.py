@@ -121,7 +121,7 @@ OTHER_NAMES = {
     "MaxPool": ("max_pool",), "AvgPool": ("avg_pool",), "GlobalAvgPool": ("global_avg_pool",),
     "Flatten": ("flatten",), "ReLU": ("relu",), "GELU": ("gelu",), "SiLU": ("silu",),
     "Sigmoid": ("sigmoid",), "Tanh": ("tanh",), "LeakyReLU": ("leaky_relu",),
-    "Conv": ("conv",), "Dense": ("matmul",), "ConvTranspose": ("conv_transpose",),
+    "Conv": ("conv",), "ConvTranspose": ("conv_transpose",),
     "BatchNorm": ("batch_norm",),
     "LayerNorm": ("layer_norm",), "RMSNorm": ("rms_norm",), "GroupNorm": ("group_norm",),
     "InstanceNorm": ("instance_norm",), "FilterResponseNorm": ("filter_response_norm",),

@@ -55,7 +55,7 @@ def replay(paths: list[Path]) -> int:
             print(f"{word:20} {path.name}: {entry['finding']}", flush=True)
             if "fault" in answer:
                 print(f"    {answer['text']}")
-            elif path.parent == OPEN:
+            elif path.resolve().parent == OPEN:
                 target = FOLDER / fuzzer / path.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)

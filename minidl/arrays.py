@@ -27,6 +27,17 @@ def plain_array(obj: Any) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float64 and not _has_typed(obj) else array
 
 
+def array_of(values: Any, where: str, name: str) -> np.ndarray:
+    """`plain_array` of an argument: its errors name the function and the argument."""
+    try:
+        return plain_array(values)
+    except TypeError as error:
+        raise TypeError(f"{where}: {name} must be an array, got {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {name} must be an array, all items of one shape: {error}"
+                         ) from None
+
+
 def _has_typed(obj: Any) -> bool:
     """Whether there is anything with a dtype of its own in lists and tuples."""
     if isinstance(obj, (list, tuple)):

@@ -33,14 +33,15 @@ mode = _Mode()
 
 
 @contextlib.contextmanager
-def evaluation() -> Iterator[None]:
-    """Within the block every layer is in evaluation mode for this thread, and no graph is recorded.
+def evaluation(gradients: bool = False) -> Iterator[None]:
+    """Within the block every layer is in evaluation mode for this thread, and no graph is recorded,
+    unless somebody wants gradients of a model as it evaluates.
 
     Code in the block may set modes (`dropout.train()` in a `forward`): they hold until its end.
     """
     before, mode.modes = mode.modes, {}
     try:
-        with no_grad():
+        with contextlib.nullcontext() if gradients else no_grad():
             yield
     finally:
         mode.modes = before

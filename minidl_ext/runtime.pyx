@@ -8,7 +8,10 @@ frees serves the next step. A `Buffer` owns one 64-byte aligned piece of memory 
 `base` of the array handed out; NumPy keeps a base alive for as long as any view or memoryview
 of the array lives, and only then is the `Buffer` deallocated and its memory put on the free
 list of its size. Nothing is ever released by hand, so an array that a user still holds is
-never written by someone else. All of it happens under the GIL, which is its lock.
+never written by someone else. All of it happens under the GIL, which is its lock. A gigabyte may
+wait on the lists. Where that proves to be too little, since a step of large batches frees more, it
+becomes as much as a step that comes again needs: what waits and what is in use are together twice
+the most that has been in use, but no more than half of the machine's memory.
 
 *Sizes.* A size that is allocated or looped over, and is a product of sizes, is made by `product`,
 which refuses what no machine has; the pool refuses what this machine has not. So nothing is
@@ -184,6 +187,7 @@ cdef enum:
     SIZES = 8 * 48      # eight size classes per power of two: at most 12.5 % unused
     GUARD = 64          # debug builds put a marked zone on both sides of a buffer
     MARK = 0xA5
+    KEPT_BYTES = 1 << 30    # may wait for reuse in any case
 
 cdef struct FreeList:
     void** items
@@ -193,7 +197,8 @@ cdef struct FreeList:
 cdef FreeList _free[SIZES]
 cdef size_t _cached = 0
 cdef size_t _in_use = 0
-cdef size_t _limit = <size_t>1 << 30
+cdef size_t _peak = 0       # the most that was in use
+cdef size_t _total = 0      # in use and waiting together; 0: KEPT_BYTES may wait, and no more
 
 cdef extern from "stdlib.h":
     void* realloc(void* p, size_t n) nogil
@@ -220,13 +225,28 @@ cdef void check_guards(char* memory, size_t size) noexcept nogil:
 
 
 cdef void* acquire(int size_index, size_t size) noexcept:
-    global _cached
+    global _cached, _in_use, _peak
     cdef FreeList* stack = &_free[size_index]
-    cdef char* memory
+    cdef void* memory
+    _in_use += size
+    _peak = max(_peak, _in_use)
     if stack.count > 0:
         stack.count -= 1
         _cached -= size
         return stack.items[stack.count]
+    if _cached > room():
+        make_room()
+    memory = fresh(size)
+    if memory == NULL and _cached > 0:
+        drop_all()
+        memory = fresh(size)
+    if memory == NULL:
+        _in_use -= size
+    return memory
+
+
+cdef void* fresh(size_t size) noexcept:
+    cdef char* memory
     if not MINIDL_DEBUG:
         return mdl_aligned(size)
     memory = <char*>mdl_aligned(size + 2 * GUARD)
@@ -240,18 +260,31 @@ cdef void release_memory(void* memory) noexcept:
     mdl_release(<char*>memory - GUARD if MINIDL_DEBUG else memory)
 
 
+cdef size_t room() noexcept:
+    """Bytes that may wait for reuse now."""
+    return max(<size_t>KEPT_BYTES, _total - _in_use if _total > _in_use else 0)
+
+
+cdef void make_room() noexcept:
+    """Too much is waiting: drop all of it, and allow for a step like those so far."""
+    global _total
+    drop_all()
+    _total = max(_total, min(2 * _peak, _memory // 2))
+
+
 cdef void give_back(int size_index, size_t size, void* memory) noexcept:
-    """Keep the memory for the next array of its size; when too much is kept, drop all of it."""
-    global _cached
+    """Keep the memory for the next array of its size."""
+    global _cached, _in_use
     cdef FreeList* stack = &_free[size_index]
     cdef void** items
     if MINIDL_DEBUG:
         check_guards(<char*>memory - GUARD, size)
-    if _cached + size > _limit:
-        drop_all()
-    if size > _limit:
-        release_memory(memory)
-        return
+    _in_use -= size
+    if _cached + size > room():
+        make_room()
+        if size > KEPT_BYTES:
+            release_memory(memory)
+            return
     if stack.count == stack.capacity:
         items = <void**>realloc(stack.items, (2 * stack.capacity + 8) * sizeof(void*))
         if items == NULL:
@@ -284,15 +317,15 @@ cdef class Buffer:
     cdef int size_index
 
     def __dealloc__(self):
-        global _in_use
         if self.memory != NULL:
-            _in_use -= self.size
             give_back(self.size_index, self.size, self.memory)
 
 
 def empty_cache():
-    """Return the pool's unused memory to the system."""
+    """Return the pool's unused memory to the system, and forget how much was needed at a time."""
+    global _peak, _total
     drop_all()
+    _peak, _total = _in_use, 0
 
 
 def pool_bytes():
@@ -302,7 +335,6 @@ def pool_bytes():
 
 cdef cnp.ndarray new_array(int ndim, const cnp.npy_intp* dims, int typenum):
     """An uninitialised C-contiguous array; large ones are 64-byte aligned, from the pool."""
-    global _in_use
     cdef cnp.npy_intp shape[MAX_AXES]
     cdef size_t nbytes = bytes_of(ndim, dims, cnp.PyArray_DescrFromType(typenum).itemsize)
     cdef int i
@@ -310,6 +342,8 @@ cdef cnp.ndarray new_array(int ndim, const cnp.npy_intp* dims, int typenum):
     cdef cnp.ndarray a
     for i in range(ndim):
         shape[i] = dims[i]
+    if _memory == 0:
+        memory()
     if nbytes < SMALL_BYTES:
         return cnp.PyArray_EMPTY(ndim, shape, typenum, 0)
     buffer = Buffer.__new__(Buffer)
@@ -317,7 +351,6 @@ cdef cnp.ndarray new_array(int ndim, const cnp.npy_intp* dims, int typenum):
     buffer.memory = acquire(buffer.size_index, buffer.size)
     if buffer.memory == NULL:
         raise MemoryError(f"no memory for an array of {nbytes} bytes")
-    _in_use += buffer.size
     a = cnp.PyArray_SimpleNewFromData(ndim, shape, typenum, buffer.memory)
     cnp.set_array_base(a, buffer)
     return a

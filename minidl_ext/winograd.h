@@ -17,6 +17,11 @@ typedef vec_f32 wv;
 #define STORE(p, v) (*(wv *)(p) = (v))
 #define UNROLL _Pragma("GCC unroll 6")
 
+/* For vectors of channels at c. Where they do not fill the last one, it overlaps the one before:
+ * what both cover is computed twice, to the same bits. */
+#define VECTORS(c, channels) \
+    for (ptrdiff_t c = 0; c < channels && (c = c + WV > channels ? channels - WV : c, 1); c += WV)
+
 #define P 0.70710678118654752f          /* the points */
 #define Q 1.41421356237309505f
 
@@ -78,7 +83,7 @@ MICRO_INLINE void weight_grad_1d(const wv *u, wv *g) {
 /* A 6x6 tile at x (rows `row` apart) of `channels` channels, to v[frequency * step + channel]. */
 static __attribute__((noinline)) void input_tile(const float *x, ptrdiff_t row,
                                                  ptrdiff_t channels, float *v, ptrdiff_t step) {
-    for (ptrdiff_t c = 0; c < channels; c += WV) {
+    VECTORS(c, channels) {
         wv t[6][6];
         UNROLL for (int j = 0; j < 6; j++) {
             wv d[6], o[6];
@@ -113,7 +118,9 @@ MICRO_INLINE void product_block(const int ci, const int C, const float *v, const
 }
 
 /* Whether product_tiles has a block for so many input channels. */
-MICRO_INLINE int has_product_tiles(ptrdiff_t ci) { return ci == 16 || ci == 32 || ci == 64; }
+MICRO_INLINE int has_product_tiles(ptrdiff_t ci) {
+    return ci == 16 || ci == 24 || ci == 32 || ci == 64;
+}
 
 /* The same for `blocks` times MR tiles. */
 static __attribute__((noinline)) void product_tiles(ptrdiff_t ci, int vectors, const float *v,
@@ -125,6 +132,8 @@ static __attribute__((noinline)) void product_tiles(ptrdiff_t ci, int vectors, c
         product_block(CI, C, v, u, m, co, ahead, ahead_step)
     if (ci == 16 && vectors == 1) TILES(16, 1);
     else if (ci == 16) TILES(16, 2);
+    else if (ci == 24 && vectors == 1) TILES(24, 1);
+    else if (ci == 24) TILES(24, 2);
     else if (ci == 32 && vectors == 1) TILES(32, 1);
     else if (ci == 32) TILES(32, 2);
     else if (vectors == 1) TILES(64, 1);
@@ -138,7 +147,7 @@ static __attribute__((noinline)) void output_tile(const float *m, ptrdiff_t step
                                                   ptrdiff_t row, ptrdiff_t channels,
                                                   ptrdiff_t rows, ptrdiff_t cols) {
     const int whole = rows == 4 && cols == 4;
-    for (ptrdiff_t c = 0; c < channels; c += WV) {
+    VECTORS(c, channels) {
         wv s[4][6];
         UNROLL for (int j = 0; j < 6; j++) {
             wv d[6], o[4];
@@ -166,7 +175,7 @@ static __attribute__((noinline)) void output_tile(const float *m, ptrdiff_t step
 static __attribute__((noinline)) void output_grad_tile(const float *dy, ptrdiff_t row,
                                                        ptrdiff_t channels, float *z,
                                                        ptrdiff_t step) {
-    for (ptrdiff_t c = 0; c < channels; c += WV) {
+    VECTORS(c, channels) {
         wv s[6][4];
         UNROLL for (int j = 0; j < 4; j++) {
             wv d[4], o[6];
@@ -198,18 +207,19 @@ MICRO_INLINE void weight_vector(const float *w, ptrdiff_t tap_step, float *u, pt
     }
 }
 
-/* The same for the convolution that makes the gradient of the input: taps turned around, input
- * and output channels exchanged. A block of WV x WV channels of w (3, 3, ci, co); u holds rows
- * of `width` values, one row an output channel. */
-static void weight_block_turned(const float *w, ptrdiff_t ci, ptrdiff_t co, float *u,
-                                ptrdiff_t width, ptrdiff_t step) {
-    float turned[9][VECTOR_BYTES / sizeof(float)][VECTOR_BYTES / sizeof(float)];
+/* A block of `rows` x `cols` channels (at most WV x WV) of
+ *     w[tap * tap_step + row * row_step + col * col_step]
+ * to rows of `width` values at u, zeros after the columns; `turned`: taps turned around. */
+static void weight_block(const float *w, ptrdiff_t tap_step, ptrdiff_t row_step,
+                         ptrdiff_t col_step, int turned, ptrdiff_t rows, ptrdiff_t cols, float *u,
+                         ptrdiff_t width, ptrdiff_t step) {
+    float block[9][VECTOR_BYTES / sizeof(float)][VECTOR_BYTES / sizeof(float)] = {{{0}}};
     for (int tap = 0; tap < 9; tap++)
-        for (int a = 0; a < WV; a++)
-            for (int b = 0; b < WV; b++)
-                turned[8 - tap][b][a] = w[(tap * ci + a) * co + b];
-    for (int b = 0; b < WV; b++)
-        weight_vector(turned[0][b], WV * WV, u + b * width, step);
+        for (int c = 0; c < cols; c++)
+            for (int r = 0; r < rows; r++)
+                block[turned ? 8 - tap : tap][r][c] =
+                    w[tap * tap_step + r * row_step + c * col_step];
+    for (int r = 0; r < rows; r++) weight_vector(block[0][r], WV * WV, u + r * width, step);
 }
 
 /* One vector of the gradient of the weights from du[frequency * step]. */
@@ -234,4 +244,5 @@ MICRO_INLINE void weight_grad_vector(const float *du, ptrdiff_t step, float *dw,
 #undef LOAD
 #undef STORE
 #undef UNROLL
+#undef VECTORS
 #endif

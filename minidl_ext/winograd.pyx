@@ -1,8 +1,8 @@
 """3x3 convolution by Winograd's F(4x4, 3x3), and its two gradients, float32.
 
 A quarter of the multiplications of the direct kernel in exchange for transforms and a rounding
-error of a few 1e-6 of the largest value (points and sources in winograd.h). Channels come in
-multiples of 16, stride and dilation are 1, any padding.
+error of a few 1e-6 of the largest value (points and sources in winograd.h). Channels are multiples
+of 8, at least 16, stride and dilation are 1, any padding.
 
 *Forward.* A unit of tiles is transformed to V[36][tile][channel], 36 small matrix products with
 the transformed weights U[36][panel][channel][2 vectors] give M[36][tile][channel], and the
@@ -43,9 +43,9 @@ cdef extern from "winograd.h" nogil:
     void product_tiles(Py_ssize_t ci, int vectors, const float* v, const float* u, float* m,
                        Py_ssize_t blocks, Py_ssize_t co, const char* ahead,
                        Py_ssize_t ahead_step)
-    void weight_vector(const float* w, Py_ssize_t tap_step, float* u, Py_ssize_t step)
-    void weight_block_turned(const float* w, Py_ssize_t ci, Py_ssize_t co, float* u,
-                             Py_ssize_t width, Py_ssize_t step)
+    void weight_block(const float* w, Py_ssize_t tap_step, Py_ssize_t row_step,
+                      Py_ssize_t col_step, int turned, Py_ssize_t rows, Py_ssize_t cols, float* u,
+                      Py_ssize_t width, Py_ssize_t step)
     void weight_grad_vector(const float* du, Py_ssize_t step, float* dw, Py_ssize_t tap_step)
 
 cdef enum:
@@ -53,7 +53,8 @@ cdef enum:
     WIDTH = 2 * VL                  # columns of a panel of U
     FREQUENCIES = 36
     PAD = 16                        # floats between frequencies, against conflicts in the cache
-    MULTIPLE = 16                   # of channels
+    MULTIPLE = 8                    # of channels
+    LEAST = 16                      # channels: the widest vector's
     FEW_CHANNELS = 64               # input and output together: units can be larger
     SHARED_BYTES = 4 * 1024 * 1024  # of transformed tiles, in a chunk of a weight gradient
     UNIT = 8                        # tiles that a thread transforms at a time for it
@@ -65,6 +66,7 @@ cdef enum:
 cdef struct Geometry:
     Py_ssize_t n, h, w, ci          # of the images that are read
     Py_ssize_t oh, ow, co           # of those that are written
+    Py_ssize_t cp                   # co, up to whole vectors
     Py_ssize_t top, left            # of padding; negative: so much is cut off
     Py_ssize_t th, tw, tiles        # tiles of an image by height and width, of all images
     Py_ssize_t vs, ms               # from one frequency to the next
@@ -73,7 +75,8 @@ cdef struct Geometry:
 cdef void finish(Geometry* s, Py_ssize_t unit) noexcept nogil:
     s.th, s.tw = (s.oh + 3) // 4, (s.ow + 3) // 4
     s.tiles = s.n * s.th * s.tw
-    s.vs, s.ms = unit * s.ci + PAD, unit * s.co + PAD
+    s.cp = (s.co + VL - 1) // VL * VL
+    s.vs, s.ms = unit * s.ci + PAD, unit * s.cp + PAD
 
 
 cdef const float* tile_at(const float* image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t c,
@@ -118,7 +121,7 @@ cdef void transform_output_grads(const float* dy, float* z, float* copy, Geometr
         q = t % per_image
         tile = tile_at(dy + t // per_image * s.oh * s.ow * s.co, s.oh, s.ow, s.co,
                        q // s.tw * 4, q % s.tw * 4, 4, copy, &row)
-        output_grad_tile(tile, row, s.co, z + (t - first) * s.co, s.ms)
+        output_grad_tile(tile, row, s.co, z + (t - first) * s.cp, s.ms)
 
 
 cdef Py_ssize_t first_pixel(Geometry* s, Py_ssize_t t, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
@@ -135,7 +138,7 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
                        const float** rows, float** outs, Geometry* s, Py_ssize_t unit,
                        Py_ssize_t first, const Ending* end) noexcept nogil:
     cdef Py_ssize_t after = min(first + unit, s.tiles), count = after - first, f, p, i, a, b, at
-    cdef Py_ssize_t blocks = (count + MR - 1) // MR, panels = (s.co + WIDTH - 1) // WIDTH
+    cdef Py_ssize_t blocks = (count + MR - 1) // MR, panels = (s.cp + WIDTH - 1) // WIDTH
     cdef Py_ssize_t us = s.ci * panels * WIDTH, zero = 0, offset, t, q, per_image = s.th * s.tw
     cdef Py_ssize_t out_first = first_pixel(s, first, s.oh, s.ow) * s.co
     cdef Py_ssize_t out_bytes = (first_pixel(s, after, s.oh, s.ow) * s.co - out_first) * 4
@@ -151,22 +154,22 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
         offset = f * s.vs
         for p in range(panels):
             if count % MR == 0 and has_product_tiles(s.ci):
-                product_tiles(s.ci, 1 if s.co - p * WIDTH <= VL else 2, v + offset,
+                product_tiles(s.ci, 1 if s.cp - p * WIDTH <= VL else 2, v + offset,
                               u + f * us + p * s.ci * WIDTH, m + f * s.ms + p * WIDTH, blocks,
-                              s.co, ask_ahead(&ahead, blocks * s.ci), ahead.step)
+                              s.cp, ask_ahead(&ahead, blocks * s.ci), ahead.step)
                 continue
             a = 0
             for i in range(blocks):
                 b = count * (i + 1) // blocks
                 micro_f32(<int>(b - a), rows + a, u + f * us + p * s.ci * WIDTH, 1, &offset,
                           &zero, s.ci, 1, WIDTH, outs + a, f * s.ms + p * WIDTH,
-                          s.co - p * WIDTH, 0, ask_ahead(&ahead, s.ci), ahead.step)
+                          s.cp - p * WIDTH, 0, ask_ahead(&ahead, s.ci), ahead.step)
                 a = b
     for t in range(first, after):
         q = t % per_image
         a, b = q // s.tw * 4, q % s.tw * 4
         at = ((t // per_image * s.oh + a) * s.ow + b) * s.co
-        output_tile(m + (t - first) * s.co, s.ms, y + at, s.ow * s.co, s.co, min(s.oh - a, 4),
+        output_tile(m + (t - first) * s.cp, s.ms, y + at, s.ow * s.co, s.co, min(s.oh - a, 4),
                     min(s.ow - b, 4))
         if end != NULL:
             for i in range(min(s.oh - a, 4)):
@@ -177,21 +180,13 @@ cdef void transform_weights(const float* w, float* u, Geometry* s, bint turned, 
                             ) noexcept nogil:
     """U[36][panel][input channel][WIDTH]; `turned`: w is that of the forward convolution."""
     cdef Py_ssize_t panels = (s.co + WIDTH - 1) // WIDTH, step = panels * s.ci * WIDTH, c, o
-    cdef Py_ssize_t ci_blocks = s.ci // VL, co_blocks = s.co // VL
-    for c in prange(ci_blocks, num_threads=threads, schedule='static'):
-        for o in range(co_blocks):
-            if turned:
-                weight_block_turned(w + o * VL * s.ci + c * VL, s.co, s.ci,
-                                    u + (o // 2 * s.ci + c * VL) * WIDTH + o % 2 * VL, WIDTH, step)
-            else:
-                weight_rows(w + c * VL * s.co + o * VL, s,
-                            u + (o // 2 * s.ci + c * VL) * WIDTH + o % 2 * VL, step)
-
-
-cdef void weight_rows(const float* w, Geometry* s, float* u, Py_ssize_t step) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(VL):
-        weight_vector(w + i * s.co, s.ci * s.co, u + i * WIDTH, step)
+    cdef Py_ssize_t row_step = 1 if turned else s.co, col_step = s.ci if turned else 1
+    for c in prange((s.ci + VL - 1) // VL, num_threads=threads, schedule='static'):
+        for o in range((s.co + VL - 1) // VL):
+            weight_block(w + c * VL * row_step + o * VL * col_step, s.ci * s.co, row_step, col_step,
+                         turned, min(<Py_ssize_t>VL, s.ci - c * VL),
+                         min(<Py_ssize_t>VL, s.co - o * VL),
+                         u + (o // 2 * s.ci + c * VL) * WIDTH + o % 2 * VL, WIDTH, step)
 
 
 cdef Py_ssize_t transformed_floats(Geometry* s) noexcept nogil:
@@ -223,7 +218,7 @@ cdef int forward(const float* x, const float* u, float* y, Geometry* s, const En
             rows = <const float**>(m + FREQUENCIES * s.ms + FREQUENCIES * s.ci)
             outs = <float**>(rows + unit)
             for t in range(unit):
-                rows[t], outs[t] = v + t * s.ci, m + t * s.co
+                rows[t], outs[t] = v + t * s.ci, m + t * s.cp
             for i in prange(first, after, schedule='static'):
                 forward_unit(x, u, y, v, m, m + FREQUENCIES * s.ms, rows, outs, s, unit, i * unit,
                              end)
@@ -240,9 +235,9 @@ cdef void add_products(const float** rows, const float* z, float** outs, Geometr
     may have written, are asked for meanwhile."""
     cdef Ahead ahead
     cdef Py_ssize_t blocks = (s.ci + MR - 1) // MR, p, i, a, b, zero = 0, offset = f * s.vs
-    cdef Py_ssize_t panels = (s.co + WIDTH - 1) // WIDTH
+    cdef Py_ssize_t panels = (s.cp + WIDTH - 1) // WIDTH
     ahead.start[0], ahead.nbytes[0] = <const char*>(rows[0] + offset + s.vs), count * s.ci * 4
-    ahead.start[1], ahead.nbytes[1] = <const char*>(z + (f + 1) * s.ms), count * s.co * 4
+    ahead.start[1], ahead.nbytes[1] = <const char*>(z + (f + 1) * s.ms), count * s.cp * 4
     ahead.start[2], ahead.nbytes[2] = ahead.start[0], 0
     if f == FREQUENCIES - 1:
         ahead.nbytes[0] = ahead.nbytes[1] = 0
@@ -252,7 +247,7 @@ cdef void add_products(const float** rows, const float* z, float** outs, Geometr
         for i in range(blocks):
             b = s.ci * (i + 1) // blocks
             micro_f32(<int>(b - a), rows + a, z + f * s.ms + p * WIDTH, 1, &offset, &zero, count,
-                      s.ci, s.co, outs + a, f * s.ci * s.co + p * WIDTH, s.co - p * WIDTH,
+                      s.ci, s.cp, outs + a, f * s.ci * s.cp + p * WIDTH, s.cp - p * WIDTH,
                       not first, ask_ahead(&ahead, count), ahead.step)
             a = b
 
@@ -263,12 +258,12 @@ cdef void add_chunk(const float* x, const float* dy, float* du, float* v, float*
     """dU of tiles first .. after, transformed a few at a time."""
     cdef Py_ssize_t c, f, t = first, i, count
     for c in range(s.ci):
-        rows[c], outs[c] = v + c, du + c * s.co
+        rows[c], outs[c] = v + c, du + c * s.cp
     while t < after:
         count = min(<Py_ssize_t>OWN_TILES, after - t)
         for i in range(0, count):
             if i % UNIT == 0:
-                transform_unit(x, dy, v + i * s.ci, z + i * s.co, copy, s, t + i,
+                transform_unit(x, dy, v + i * s.ci, z + i * s.cp, copy, s, t + i,
                                min(t + i + UNIT, t + count))
         for f in range(FREQUENCIES):
             add_products(rows, z, outs, s, f, count, t == first)
@@ -278,8 +273,8 @@ cdef void add_chunk(const float* x, const float* dy, float* du, float* v, float*
 cdef int weight_gradient_apart(const float* x, const float* dy, float* dw, Geometry* s,
                                int threads) except -1:
     """For few channels: each chunk of tiles has a sum of its own; they are added in order."""
-    cdef Py_ssize_t size = FREQUENCIES * s.ci * s.co, q, c, t
     finish(s, OWN_TILES)
+    cdef Py_ssize_t size = FREQUENCIES * s.ci * s.cp, q, c
     cdef Py_ssize_t chunks = min(<Py_ssize_t>CHUNKS, (s.tiles + OWN_TILES - 1) // OWN_TILES)
     cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms + max(s.ci, s.co))
     cdef Py_ssize_t per_thread = (floats * 4 + 2 * s.ci * sizeof(void*) + 63) // 64 * 64
@@ -293,25 +288,43 @@ cdef int weight_gradient_apart(const float* x, const float* dy, float* dw, Geome
         with parallel(num_threads=threads):
             v = <float*>(memory + threadid() * per_thread)
             rows = <const float**>(v + floats)
+            clear_ends(v + FREQUENCIES * s.vs, s)
             for q in prange(chunks, schedule='static'):
                 add_chunk(x, dy, du + q * size, v, v + FREQUENCIES * s.vs,
                           v + FREQUENCIES * (s.vs + s.ms), rows, <float**>(rows + s.ci), s,
                           s.tiles * q // chunks, s.tiles * (q + 1) // chunks)
         for c in prange(s.ci, num_threads=threads, schedule='static'):
-            for t in range(s.co // VL):
-                add_vectors(du + c * s.co + t * VL, s, size, chunks)
-                weight_grad_vector(du + c * s.co + t * VL, s.ci * s.co,
-                                   dw + c * s.co + t * VL, s.ci * s.co)
+            add_rows(du + c * s.cp, s, size, chunks)
+            weight_grad_row(du + c * s.cp, dw + c * s.co, s)
     return 0
 
 
-cdef void add_vectors(float* du, Geometry* s, Py_ssize_t size, Py_ssize_t chunks) noexcept nogil:
-    """Add the chunks' sums of one vector of dU, for all frequencies, to those of the first."""
+cdef void clear_ends(float* z, Geometry* s) noexcept nogil:
+    """What multiplies, after the last channel, without being used must be numbers."""
+    if s.cp > s.co:
+        memset(z, 0, FREQUENCIES * s.ms * sizeof(float))
+
+
+cdef void add_rows(float* du, Geometry* s, Py_ssize_t size, Py_ssize_t chunks) noexcept nogil:
+    """Add the chunks' sums of one input channel's dU, for all frequencies, to those of the first.
+    """
     cdef Py_ssize_t f, q, i
+    cdef float* total
+    cdef const float* part
     for f in range(FREQUENCIES):
+        total = du + f * s.ci * s.cp
         for q in range(1, chunks):
-            for i in range(VL):
-                du[f * s.ci * s.co + i] += du[q * size + f * s.ci * s.co + i]
+            part = total + q * size
+            for i in range(s.co):
+                total[i] += part[i]
+
+
+cdef void weight_grad_row(const float* du, float* dw, Geometry* s) noexcept nogil:
+    """The gradient of one input channel's weights."""
+    cdef Py_ssize_t i, c
+    for i in range(s.cp // VL):
+        c = min(i * VL, s.co - VL)
+        weight_grad_vector(du + c, s.ci * s.cp, dw + c, s.ci * s.co)
 
 
 cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s,
@@ -322,7 +335,7 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
     cdef Py_ssize_t tile_bytes = FREQUENCIES * (s.ci + s.co) * 4
     cdef Py_ssize_t chunk = max(1, SHARED_BYTES // (tile_bytes * UNIT)) * UNIT
     finish(s, chunk)
-    cdef Py_ssize_t size = FREQUENCIES * s.ci * s.co, i, c, q, t, count, units
+    cdef Py_ssize_t size = FREQUENCIES * s.ci * s.cp, i, c, q, t, count, units
     cdef Py_ssize_t copies = FREQUENCIES * max(s.ci, s.co)
     cdef cnp.ndarray sums = scratch(product(size, 4))
     cdef cnp.ndarray work = scratch(4 * (FREQUENCIES * (s.vs + s.ms) + product(threads, copies)))
@@ -334,7 +347,8 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
     cdef const float** rows = <const float**>lists.data
     cdef float** outs = <float**>(rows + s.ci)
     for c in range(s.ci):
-        rows[c], outs[c] = v + c, du + c * s.co
+        rows[c], outs[c] = v + c, du + c * s.cp
+    clear_ends(z, s)
     for q in range((s.tiles + chunk - 1) // chunk):
         PyErr_CheckSignals()
         with nogil:
@@ -342,16 +356,14 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
             count = min(chunk, s.tiles - t)
             units = (count + UNIT - 1) // UNIT
             for i in prange(units, num_threads=threads, schedule='static'):
-                transform_unit(x, dy, v + i * UNIT * s.ci, z + i * UNIT * s.co,
+                transform_unit(x, dy, v + i * UNIT * s.ci, z + i * UNIT * s.cp,
                                copy + threadid() * copies, s, t + i * UNIT,
                                min(t + i * UNIT + UNIT, t + count))
             for i in prange(FREQUENCIES, num_threads=threads, schedule='static'):
                 add_products(rows, z, outs, s, i, count, t == 0)
     with nogil:
         for c in prange(s.ci, num_threads=threads, schedule='static'):
-            for t in range(s.co // VL):
-                weight_grad_vector(du + c * s.co + t * VL, s.ci * s.co,
-                                   dw + c * s.co + t * VL, s.ci * s.co)
+            weight_grad_row(du + c * s.cp, dw + c * s.co, s)
     return 0
 
 
@@ -367,16 +379,24 @@ cdef void transform_unit(const float* x, const float* dy, float* v, float* z, fl
         prefetch_part(<const char*>(x + x_first), x_bytes, t - first, after - first)
         prefetch_part(<const char*>(dy + dy_first), dy_bytes, t - first, after - first)
         transform_inputs(x, v + (t - first) * s.ci, copy, s, t, t + 1)
-        transform_output_grads(dy, z + (t - first) * s.co, copy, s, t, t + 1)
+        transform_output_grads(dy, z + (t - first) * s.cp, copy, s, t, t + 1)
 
 
 # ----------------------------------------------------------------------------- entry points
 
+cdef cnp.ndarray images(object x, str where, str name):
+    cdef cnp.ndarray array = channel_blocks(x, where, name, MULTIPLE)
+    if array.shape[3] < LEAST:
+        raise ValueError(f"{where}: {name} {np.shape(x)} must have at least {LEAST} channels")
+    return array
+
+
 cdef cnp.ndarray kernel(object w, str where):
-    cdef cnp.ndarray array = channel_blocks(w, where, "w", MULTIPLE)
-    if array.shape[0] != 3 or array.shape[1] != 3 or array.shape[2] % MULTIPLE:
+    cdef cnp.ndarray array = images(w, where, "w")
+    if (array.shape[0] != 3 or array.shape[1] != 3 or array.shape[2] % MULTIPLE
+            or array.shape[2] < LEAST):
         raise ValueError(f"{where}: w must be (3, 3, C_in, C_out) with channels in multiples of "
-                         f"{MULTIPLE}, got {np.shape(w)}")
+                         f"{MULTIPLE}, at least {LEAST}, got {np.shape(w)}")
     return array
 
 
@@ -418,7 +438,7 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, bint
                   transformed=None, out=None, int threads=0):
     """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out), plus `bias` and
     `shortcut`, then ReLU if `rectify`; `transformed`: winograd_weights(w), if they are known."""
-    cdef cnp.ndarray a = channel_blocks(x, "winograd_conv", "x", MULTIPLE), y, u
+    cdef cnp.ndarray a = images(x, "winograd_conv", "x"), y, u
     cdef Ending end
     cdef int t
     cdef cnp.ndarray k = kernel(w, "winograd_conv")
@@ -445,7 +465,7 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, bint
 
 def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, int threads=0):
     """dx (N, H, W, C_in) from dy (N, OH, OW, C_out)."""
-    cdef cnp.ndarray g = channel_blocks(dy, "winograd_input_grad", "dy", MULTIPLE), dx, u
+    cdef cnp.ndarray g = images(dy, "winograd_input_grad", "dy"), dx, u
     cdef cnp.ndarray k = kernel(w, "winograd_input_grad")
     cdef Geometry s, t
     cdef Ending end
@@ -472,8 +492,8 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, 
 
 def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), out=None, int threads=0):
     """dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
-    cdef cnp.ndarray a = channel_blocks(x, "winograd_weight_grad", "x", MULTIPLE), dw
-    cdef cnp.ndarray g = channel_blocks(dy, "winograd_weight_grad", "dy", MULTIPLE)
+    cdef cnp.ndarray a = images(x, "winograd_weight_grad", "x"), dw
+    cdef cnp.ndarray g = images(dy, "winograd_weight_grad", "dy")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_weight_grad", np.shape(x), a.shape[3], g.shape[3], padding)

@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from benchmarks import (
 )
 from benchmarks import fold as fold_benchmark
 from benchmarks.cases import Case
-from benchmarks.serve import measure, peak_bytes
+from benchmarks.serve import measure, peak_bytes, warm_up
 from minidl import kernels, models
 from tests.data.samples import cifar_files
 
@@ -167,8 +168,40 @@ def test_names_are_unique_and_parameters_counted():
 
 def test_time_does_not_include_what_is_fed():
     log = []
-    times = measure(lambda: (log.append("feed"),), lambda _: log.append("run"), 0)
-    assert len(times) == 3 and log == ["feed", "run"] * 4
+    times, _ = measure(lambda: (log.append("feed"),), lambda _: log.append("run"), 0)
+    assert len(times) == 3 and log == ["feed", "run"] * 3
+
+
+def test_a_turn_is_warmed_up_until_all_threads_are_there():
+    team, runs = iter([1, 1, 2]), []
+    warm_up(tuple, lambda: runs.append(1), 0, lambda: next(team) == 2)
+    assert len(runs) == 3
+
+
+def test_the_fewest_threads_of_a_turn_are_told():
+    team = iter([2, 2, 1, 2, 2, 2])
+    assert measure(tuple, lambda: None, 0, lambda: next(team))[1] == 1
+
+
+def test_a_turn_on_fewer_threads_is_taken_again():
+    with compare.native(2) as side:
+        side.prepare(FIRST_OF_KIND["softmax"])
+        answers = [{"threads": 1, "times": [1], "peak_bytes": 1},
+                   {"threads": 2, "times": [2], "peak_bytes": 1}]
+        side._ask = lambda **request: answers.pop(0)
+        assert side.measure(0) == (2, 1)
+        answers += [{"threads": 1, "times": [1], "peak_bytes": 1}] * compare.TURNS
+        with pytest.warns(UserWarning, match="1 of 2 threads"):
+            side.measure(0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_side_that_waits_stands_still():
+    with compare.native(2) as side:
+        for _ in range(3):
+            side.prepare(FIRST_OF_KIND["softmax"])
+            for task in Path(f"/proc/{side.process.pid}/task").iterdir():
+                assert (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_a_worker_answers_and_survives_an_error():

@@ -1,8 +1,8 @@
 """Writes docs/api.md, the reference of the public API, from the docstrings: `make docs`.
 
 The page is a function of the sources alone. In a docstring, a paragraph of prose becomes Markdown,
-an indented one (a formula) a code block, one that begins with `>>>` an example, and lines of the
-form `name: meaning` a list of arguments.
+an indented one (a formula) a code block, one that begins with `>>>` an example, lines of the form
+`name: meaning` a list of arguments, and columns below ruled lines of `=` a table.
 """
 
 from __future__ import annotations
@@ -117,31 +117,46 @@ def entry(name: str, value: Any) -> str:
 
 
 def documented_members(cls: type) -> Iterator[str]:
-    """A list item for each public method and property that has a docstring, of the class and of
-    bases that no other entry stands for; functions that are methods too, by their names alone."""
+    """A list item for each public method and property that has a docstring; functions that are
+    methods too, by their names alone."""
+    own, shared = members(cls)
+    for name, member in own:
+        body = markdown(getattr(cls, name).__doc__)
+        yield textwrap.indent(f"`.{call(cls, name, member)}`: {body}", "  ").replace("  ", "- ", 1)
+    if shared:
+        names = ", ".join(f"`.{name}`" for name in shared)
+        yield textwrap.fill(f"- Functions of these names are methods too: {names}.", WIDTH,
+                            subsequent_indent="  ")
+
+
+def members(cls: type) -> tuple[list[tuple[str, Any]], list[str]]:
+    """What a class's entry shows: its public methods and properties that have docstrings, by name,
+    also those of bases that no other entry stands for; and the names of those methods that are
+    functions with an entry of their own."""
     shown = {getattr(module, name) for module in map(importlib.import_module, NAMES_OF)
              for name in public_names(module)}
     above = [base for base in cls.__mro__[1:] if base in shown]
     bases = [base for base in cls.__mro__ if base is cls or (
         base.__module__.startswith("minidl.") and base.__name__[0] != "_"
         and not any(issubclass(other, base) for other in above))]
-    members = [item for base in bases for item in vars(base).items()]
-    also = sorted(name for name, member in members if name[0] != "_" and inspect.isroutine(member)
-                  and member in shown)
-    for name, member in members:
-        function = getattr(cls, name, None)
-        is_property = isinstance(member, (property, cached_property))
-        if name[0] == "_" or not (is_property or inspect.isroutine(function)):
-            continue
-        if function.__doc__ and name not in also:
-            call = name if is_property else name + signature(
-                function, bound=not isinstance(member, classmethod))
-            body = markdown(function.__doc__)
-            yield textwrap.indent(f"`.{call}`: {body}", "  ").replace("  ", "- ", 1)
-    if also:
-        names = ", ".join(f"`.{name}`" for name in also)
-        yield textwrap.fill(f"- Functions of these names are methods too: {names}.", WIDTH,
-                            subsequent_indent="  ")
+    found = [item for base in bases for item in vars(base).items() if item[0][0] != "_"]
+    shared = sorted(name for name, member in found
+                    if inspect.isroutine(member) and member in shown)
+    own = [(name, member) for name, member in found if name not in shared
+           and (is_property(member) or inspect.isroutine(getattr(cls, name, None)))
+           and getattr(cls, name).__doc__]
+    return own, shared
+
+
+def is_property(member: Any) -> bool:
+    return isinstance(member, (property, cached_property))
+
+
+def call(cls: type, name: str, member: Any) -> str:
+    """A method's name and arguments, a property's name."""
+    if is_property(member):
+        return name
+    return name + signature(getattr(cls, name), bound=not isinstance(member, classmethod))
 
 
 def signature(value: Any, bound: bool = False) -> str:
@@ -159,19 +174,39 @@ def markdown(docstring: str | None) -> str:
     return "\n\n".join(map(paragraph, paragraphs))
 
 
+ARGUMENT = re.compile(r"((?:[a-z_]\w*, )*[a-z_]\w*): +(?=\S)")      # "low, high: the first rate"
+
+
 def paragraph(text: str) -> str:
     if text.startswith(">>>"):
         return f"```pycon\n{text}\n```"
+    if re.match(r" *=+ =", text):
+        return table(textwrap.dedent(text).splitlines())
     if text.startswith("    "):
         return f"```text\n{textwrap.dedent(text)}\n```"
-    if re.match(r"[a-z_]+: +\S", text):
-        arguments = re.split(r"\n(?=\S)", text)
-        return "\n".join(re.sub(r"^(\w+): +", r"- `\1`: ", escaped(re.sub(r"\n +", " ", a)))
-                         for a in arguments)
+    items = re.split(r"\n(?=\S)", text)
+    if all(map(ARGUMENT.match, items)):
+        return "\n".join(map(argument, items))
     # Prose that ends in lines further in: a formula without an empty line before it.
     prose, formula = re.fullmatch(r"(.*?)((?:\n {4}.*)*)", text, re.S).groups()  # type: ignore[union-attr]
     block = f"\n\n{paragraph(formula[1:])}" if formula else ""
     return escaped(prose) + block
+
+
+def argument(text: str) -> str:
+    """An item for a line of a list of arguments, and the lines further in that go on with it."""
+    _, names, meaning = ARGUMENT.split(re.sub(r"\n +", " ", text), maxsplit=1)
+    return f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {escaped(meaning)}"
+
+
+def table(lines: list[str]) -> str:
+    """A table whose columns lie below ruled lines of =, the first row their heads."""
+    spans = [found.span() for found in re.finditer("=+", lines[0])]
+    spans[-1] = (spans[-1][0], WIDTH)
+    rows = [[escaped(line[slice(*span)].strip()) for span in spans]
+            for line in lines if not line.startswith("=")]
+    rows.insert(1, ["---"] * len(spans))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def escaped(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..arrays import plain_array
+from ..arrays import array_of
 
 
 def balanced(labels: Any) -> Balanced:
@@ -69,7 +69,7 @@ def class_weights(labels: Any, classes: int | None = None) -> np.ndarray:
 
 def _classes(labels: Any, where: str) -> np.ndarray:
     """Class indices (N,)."""
-    found = plain_array(getattr(labels, "labels", labels))
+    found = array_of(getattr(labels, "labels", labels), where, "labels")
     if found.dtype.kind not in "iu":
         raise TypeError(f"{where}: labels must be class indices, integers; got {found.dtype}")
     if found.ndim != 1 or not len(found) or found.min() < 0:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import kernels
 from ..arrays import array_like, plain_array
 from ..tensor import Tensor
-from .dataset import ArrayDataset, arrays_of
+from .dataset import ArrayDataset, arrays_of, holds_items, numbers
 from .pictures import is_pillow, of_pillow
 from .split import Subset
 
@@ -57,10 +57,8 @@ def as_dataset(dataset: Any, where: str) -> Any:
     TypeError for what is no data set, ValueError for one whose arrays disagree with it.
     """
     if array_like(dataset) and not is_pillow(dataset) and getattr(dataset, "ndim", 1) != 0:
-        dataset = ArrayDataset(dataset)
-    if isinstance(dataset, (tuple, str, bytes, Mapping)) or not (
-        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
-    ) or getattr(dataset, "ndim", 1) == 0:
+        dataset = ArrayDataset(numbers(dataset, where, "dataset"))
+    if isinstance(dataset, tuple) or not holds_items(dataset):
         raise TypeError(
             f"{where}: dataset must have a length and items (image, label); got a "
             f"{type(dataset).__name__} (for arrays: ArrayDataset(images, labels))"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import checks
-from ..arrays import plain_array
+from ..arrays import array_of
 
 
 class ArrayDataset:
@@ -44,9 +44,10 @@ class ArrayDataset:
             classes, more = more[-1], more[:-1]
         if more and labels is None:
             raise TypeError("ArrayDataset: labels is None, but more arrays follow it")
-        self.images = _numbers("images", images)
-        self.labels = None if labels is None else _numbers("labels", labels)
-        self.more = tuple([_numbers(f"array {i}", array) for i, array in enumerate(more, 2)])
+        self.images = numbers(images, "ArrayDataset", "images")
+        self.labels = None if labels is None else numbers(labels, "ArrayDataset", "labels")
+        self.more = tuple([numbers(array, "ArrayDataset", f"array {i}")
+                           for i, array in enumerate(more, 2)])
         self.classes = None if classes is None else tuple(checks.members(
             classes, "ArrayDataset", "classes", "a list of names"))
         for array in self.arrays[1:]:
@@ -66,12 +67,50 @@ class ArrayDataset:
         return len(self.images)
 
     def __getitem__(self, index: Any) -> Any:
-        items = tuple([array[index] for array in self.arrays])
+        rows = places(index, len(self), type(self).__name__)
+        items = tuple([array[rows] for array in self.arrays])
         return items if len(items) > 1 else items[0]
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
         return f"{type(self).__name__}({describe(*self.arrays)}{classes})"
+
+
+def places(index: Any, count: int, where: str, name: str = "index",
+           expected: str = "an int, a slice, a list of ints, or a mask") -> Any:
+    """Which of `count` items: a slice as it is given, an int, or (n,) int64 of ints or of a mask,
+    which may be lists, arrays or tensors. IndexError for one that is not there, ValueError for a
+    mask of another length, TypeError for anything else."""
+    if type(index) is int and -count <= index < count:
+        return index
+    try:
+        if isinstance(index, slice):
+            index.indices(count)
+            return index
+        rows = np.asarray(index)
+    except (TypeError, ValueError):
+        raise TypeError(checks.message(where, name, expected, index)) from None
+    if rows.dtype == np.bool_ and rows.ndim == 1:
+        if len(rows) != count:
+            raise ValueError(f"{where}: a mask must have the shape ({count},) for a data set of "
+                             f"{count}, got {rows.shape}")
+        return np.flatnonzero(rows)
+    if rows.ndim > 1 or (rows.dtype.kind not in "iu" and (rows.size or not rows.ndim)):
+        raise TypeError(checks.message(where, name, expected, index))
+    wrong = rows[(rows < -count) | (rows >= count)]
+    if wrong.size:
+        raise IndexError(f"{where}: index {wrong.flat[0]} is out of range for a data set of "
+                         f"{count}")
+    rows = rows.astype(np.int64)
+    rows[rows < 0] += count
+    return rows if rows.ndim else int(rows)
+
+
+def holds_items(dataset: Any) -> bool:
+    """Whether it has a length and items, by number."""
+    return (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+            and getattr(dataset, "ndim", 1) != 0
+            and not isinstance(dataset, (str, bytes, Mapping)))
 
 
 def arrays_of(dataset: Any) -> tuple[np.ndarray, ...]:
@@ -97,12 +136,10 @@ def _are_names(value: Any) -> bool:
                              and all(isinstance(name, str) for name in value))
 
 
-def _numbers(name: str, values: Any) -> np.ndarray:
-    name = f"ArrayDataset: {name}"
-    try:
-        array = plain_array(values)
-    except ValueError as error:
-        raise ValueError(f"{name} must make one array, all items of one shape: {error}") from None
+def numbers(values: Any, where: str, name: str) -> np.ndarray:
+    """An array of numbers with an entry for each item; `where` and `name` are for the errors."""
+    array = array_of(values, where, name)
+    name = f"{where}: {name}"
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be an array of numbers, not of dtype {array.dtype}")
     if array.ndim == 0:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from .dataset import arrays_of
+from .dataset import arrays_of, holds_items, places
 
 MOST_SEED = 2**64 - 1
 
@@ -33,22 +33,9 @@ class Subset:
     def __init__(self, dataset: Any, indices: Any) -> None:
         count = _length(dataset, "Subset")
         expected = "a list of ints, or a mask"
-        try:
-            rows = np.asarray(indices)
-        except (TypeError, ValueError):
-            raise TypeError(checks.message("Subset", "indices", expected, indices)) from None
-        if rows.dtype == np.bool_:
-            if rows.shape != (count,):
-                raise ValueError(f"Subset: a mask must have the shape ({count},) for a data set of "
-                                 f"{count}, got {rows.shape}")
-            rows = np.flatnonzero(rows)
-        if rows.ndim != 1 or (rows.dtype.kind not in "iu" and rows.size):
+        rows = places(indices, count, "Subset", "indices", expected)
+        if not isinstance(rows, np.ndarray):
             raise TypeError(checks.message("Subset", "indices", expected, indices))
-        wrong = rows[(rows < -count) | (rows >= count)]
-        if wrong.size:
-            raise IndexError(f"Subset: index {wrong[0]} is out of range for a data set of {count}")
-        rows = rows.astype(np.int64)
-        rows[rows < 0] += count
         if type(dataset) is Subset:
             rows = dataset.indices[rows]
             dataset = dataset.dataset
@@ -60,7 +47,7 @@ class Subset:
 
     def __getitem__(self, index: Any) -> Any:
         """An item; of a slice or an array what an `ArrayDataset` gives, else a subset."""
-        rows = self.indices[index]
+        rows = self.indices[places(index, len(self), "Subset")]
         if rows.ndim == 0:
             return self.dataset[int(rows)]
         return self.dataset[rows] if arrays_of(self.dataset) else Subset(self.dataset, rows)
@@ -200,7 +187,7 @@ def _label(item: Any, row: int) -> Any:
 
 
 def _length(dataset: Any, where: str) -> int:
-    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+    if not holds_items(dataset):
         raise TypeError(checks.message(where, "dataset", "a data set, with a length and items",
                                        dataset))
     return len(dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,17 +65,22 @@ class Saved:
         1.0
         """
         top = checks.size(top, "predict", "top")
-        found: list[list[tuple[Any, float]]] = []
-        for batch in self._batches(images_or_paths):
+        return [self._best(row, top) for rows in self._probabilities(self._batches(images_or_paths))
+                for row in rows]
+
+    def _probabilities(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The probabilities (N, classes) for each batch of what the model gets."""
+        count = 0
+        for batch in batches:
             outputs = np.asarray(self.model.predict(batch, BATCH), np.float64)
             if outputs.ndim != 2 or (self.classes and outputs.shape[1] != len(self.classes)):
                 raise ValueError(f"predict: the model's outputs must be (N, "
                                  f"{len(self.classes) or 'classes'}), got {outputs.shape}")
             if not np.isfinite(outputs).all():
-                first = len(found) + int((~np.isfinite(outputs)).any(axis=1).argmax())
+                first = count + int((~np.isfinite(outputs)).any(axis=1).argmax())
                 raise ValueError(f"predict: the model's outputs for picture {first} are not finite")
-            found += [self._best(row, top) for row in softmax(outputs)]
-        return found
+            count += len(outputs)
+            yield softmax(outputs)
 
     def _best(self, probabilities: np.ndarray, top: int) -> list[tuple[Any, float]]:
         order = np.argsort(-probabilities, kind="stable")[:top]
@@ -96,6 +101,10 @@ class Saved:
             images = self._images(given)
             for start in range(0, len(images), BATCH):
                 yield self._normalized(images[start:start + BATCH])
+
+    def _prepared(self, images: Any) -> np.ndarray:
+        """What the model gets for a batch of arrays."""
+        return self._normalized(self._images(images))
 
     def picture_size(self) -> tuple[Any, int]:
         """The size that pictures are scaled to (None: any), and their channels."""

@@ -50,9 +50,11 @@ def fold(model: Layer, example: Any = None) -> Layer:
     it or a tuple of several inputs, shows what feeds what, in the branches that it takes: layers of
     a `forward` method fold too, and nothing does that is used elsewhere, also by NumPy.
 
-    A BatchNorm whose place is taken becomes an Identity, weight normalization and standardization
-    are folded along. The others are left alone, and so are layers with a forward hook or of a class
-    with a `forward` of its own; a warning names them. The copy's `fold_report` has it all.
+    A BatchNorm whose place is taken becomes an Identity, which still has its statistics and
+    options as attributes, for a `forward` that reads them by NumPy (they are read-only, and no
+    longer part of the state). Weight normalization and standardization are folded along. The others
+    are left alone, and so are layers with a forward hook or of a class with a `forward` of its own;
+    a warning names them. The copy's `fold_report` has it all.
 
     The copy's parameters require no gradients and are read-only, so that convolutions can be
     computed together with the sum and the ReLU that follow, and keep what their kernels make of the
@@ -92,6 +94,34 @@ def fold(model: Layer, example: Any = None) -> Layer:
     return folded
 
 
+class Folded(Identity):
+    """The Identity in the place of a BatchNorm. It has those attributes of the normalization that
+    are read without the trace seeing it: its statistics, which are read-only now, and its options.
+
+    >>> folded = nn.fold(nn.Sequential(nn.Dense(2, 3), nn.BatchNorm(3)).eval())
+    >>> folded[1], folded[1].running_var
+    (Identity(), array([1., 1., 1.], dtype=float32))
+    """
+
+    def __init__(self, norm: BatchNorm) -> None:
+        super().__init__()
+        values = {name: value for name, value in norm.__dict__.items()
+                  if not isinstance(value, (Parameter, Layer)) and name[0] != "_"}
+        for array in values.values():
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
+        self.unregistered.norm = values
+
+    def __getattr__(self, name: str) -> Any:
+        values = self.__dict__["unregistered"].norm if "unregistered" in self.__dict__ else {}
+        if name in values:
+            return values[name]
+        raise AttributeError(f"an Identity in the place of a folded BatchNorm has no {name!r}")
+
+    def __repr__(self) -> str:
+        return "Identity()"
+
+
 def _fold_into(layers: list[Any], norm: Any, model: Layer) -> None:
     """Give layers the weights and biases that include a normalization, and have an Identity in
     every place of that."""
@@ -106,7 +136,7 @@ def _fold_into(layers: list[Any], norm: Any, model: Layer) -> None:
         layer.weight = Parameter((weight * scale).astype(dtype))
         layer.bias = Parameter(bias.astype(dtype))
         layer.__dict__.pop("transform", None)
-    identity = Identity().eval()
+    identity = Folded(norm).eval()
     for _, layer in list(model.named_layers()):
         for name, value in layer.__dict__.items():
             layer.__dict__[name] = replaced(value, lambda v: identity if v is norm else v)

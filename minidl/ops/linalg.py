@@ -58,7 +58,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (..., in) times weight (in, out), plus bias (out,), in one operation, as `nn.Dense` has it.
     ValueError for shapes that do not fit, TypeError for mixed dtypes."""
     if weight._dtype is not x._dtype or (bias is not None and bias._dtype is not x._dtype):
-        same_float("linear", x=x, weight=weight, bias=bias)
+        same_float("Dense", x=x, weight=weight, bias=bias)
     return Linear.apply(x, weight, bias)
 
 

@@ -53,9 +53,6 @@ class Add(Binary, PostOperation):
             self.lazy = lazy.then(residual=other)
         return self.lazy
 
-    def backward(self, dy: np.ndarray) -> Any:
-        return self.reduced(dy, dy)
-
 
 class Subtract(Binary):
     """y = a - b;  da = dy, db = -dy."""
@@ -64,8 +61,8 @@ class Subtract(Binary):
         self.shapes(a, b)
         return kernels.subtract(a, b)
 
-    def backward(self, dy: Any) -> Any:
-        return self.reduced(dy, kernels.negative(dy) if self.needs_grad[1] else None)
+    def to_b(self, dy: Any) -> Any:
+        return kernels.negative(dy)
 
 
 class Multiply(Binary):
@@ -77,9 +74,11 @@ class Multiply(Binary):
         self.b = b if self.needs_grad[0] else None
         return kernels.multiply(a, b)
 
-    def backward(self, dy: Any) -> Any:
-        return self.reduced(kernels.multiply(dy, self.b) if self.needs_grad[0] else None,
-                            kernels.multiply(dy, self.a) if self.needs_grad[1] else None)
+    def to_a(self, dy: Any) -> Any:
+        return kernels.multiply(dy, self.b)
+
+    def to_b(self, dy: Any) -> Any:
+        return kernels.multiply(dy, self.a)
 
 
 class MultiplyOrZero(Multiply):
@@ -103,12 +102,13 @@ class Divide(Binary):
         self.y = y if self.needs_grad[1] else None
         return y
 
-    def backward(self, dy: Any) -> Any:
-        da = kernels.divide(dy, self.b)
-        db = None
-        if self.needs_grad[1]:
-            db = kernels.negative(kernels.multiply(da, self.y))
-        return self.reduced(da, db)
+    def to_a(self, dy: Any) -> Any:
+        return kernels.divide(dy, self.b)
+
+    def to_b(self, dy: Any) -> Any:
+        db = np.asarray(kernels.divide(dy, self.b))
+        kernels.multiply(db, self.y, out=db)
+        return kernels.negative(db, out=db)
 
 
 class Remainder(Binary):
@@ -116,13 +116,15 @@ class Remainder(Binary):
 
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes(a, b)
+        self.a, self.b = a, b
         with np.errstate(divide="ignore", invalid="ignore"):
-            self.steps = np.asarray(np.floor_divide(a, b)) if self.needs_grad[1] else None
             return np.remainder(a, b)
 
-    def backward(self, dy: Any) -> Any:
-        return self.reduced(dy, kernels.negative(kernels.multiply(dy, self.steps))
-                            if self.needs_grad[1] else None)
+    def to_b(self, dy: Any) -> Any:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            db = np.asarray(np.floor_divide(self.a, self.b, dtype=dy.dtype))
+        kernels.multiply(dy, db, out=db)
+        return kernels.negative(db, out=db)
 
 
 class Power(Binary):
@@ -134,19 +136,23 @@ class Power(Binary):
         self.y = kernels.power(a, b)
         return self.y
 
-    def backward(self, dy: Any) -> Any:
-        da = db = None
-        if self.needs_grad[0]:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                slope = kernels.multiply(kernels.power(self.a, self.b - 1), self.b)
-            # 0 * 0^-1 would be NaN, yet a^0 is constant.
-            da = kernels.multiply(dy, np.where(np.equal(self.b, 0), slope.dtype.type(0), slope))
-        if self.needs_grad[1]:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                slope = self.y * np.log(float(self.a) if type(self.a) is int else self.a)
-            flat = np.equal(self.a, 0) & np.greater_equal(self.b, 0)
-            db = kernels.multiply(dy, np.where(flat, slope.dtype.type(0), slope))
-        return self.reduced(da, db)
+    def to_a(self, dy: Any) -> Any:
+        # In dy's dtype: a byte less 1 may be 255.
+        b = self.b
+        less = np.subtract(b, 1, dtype=dy.dtype) if isinstance(b, np.ndarray) else b - 1
+        with np.errstate(divide="ignore", invalid="ignore"):
+            da = np.asarray(kernels.power(self.a, less))
+            kernels.multiply(da, b, out=da)
+        # 0 * 0^-1 would be NaN, yet a^0 is constant.
+        np.copyto(da, 0, where=np.equal(b, 0))
+        return kernels.multiply(dy, da, out=da)
+
+    def to_b(self, dy: Any) -> Any:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # In dy's dtype: of bytes NumPy takes the logarithm in half precision.
+            db = np.asarray(kernels.multiply(self.y, np.log(np.asarray(self.a, dy.dtype))))
+        np.copyto(db, 0, where=np.equal(self.a, 0) & np.greater_equal(self.b, 0))
+        return kernels.multiply(dy, db, out=db)
 
 
 class _Extremum(Binary):
@@ -161,11 +167,21 @@ class _Extremum(Binary):
         self.y = getattr(kernels, self.kernel)(a, b)
         return self.y
 
-    def backward(self, dy: Any) -> Any:
-        won_a, won_b = (np.equal(v, self.y) | np.not_equal(v, v) for v in (self.a, self.b))
-        half = np.where(won_a & won_b, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
-        zero = dy.dtype.type(0)
-        return self.reduced(np.where(won_a, half, zero), np.where(won_b, half, zero))
+    def won(self, v: Any) -> Any:
+        """Where an operand is the result."""
+        return np.equal(v, self.y) | np.not_equal(v, v)
+
+    def share(self, dy: Any, own: Any, other: Any) -> Any:
+        """The gradient of the operand `own`."""
+        won = self.won(own)
+        share = np.where(won, dy, dy.dtype.type(0))
+        return np.multiply(share, dy.dtype.type(0.5), out=share, where=won & self.won(other))
+
+    def to_a(self, dy: Any) -> Any:
+        return self.share(dy, self.a, self.b)
+
+    def to_b(self, dy: Any) -> Any:
+        return self.share(dy, self.b, self.a)
 
 
 class Maximum(_Extremum):

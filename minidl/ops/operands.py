@@ -64,13 +64,27 @@ def overflow(where: str, error: OverflowError) -> OverflowError:
 
 
 class Binary(Operation):
-    """Base of a function of two operands: remembers their shapes for the way back."""
+    """Base of a function of two operands: remembers their shapes for the way back.
+
+    `to_a` and `to_b` give the gradient of an operand in the shape of the result. Each is asked for
+    only where it is wanted, and summed to the operand's own shape before the other one is computed:
+    where operands are broadcast, the result may be thousands of times as large as they are, and no
+    more than a few arrays of its size should be held at a time. What they compute with, therefore,
+    they compute in place.
+    """
 
     def shapes(self, a: Any, b: Any) -> None:
         self.shape_a = np.shape(a)
         self.shape_b = np.shape(b)
 
-    def reduced(self, da: Any, db: Any) -> tuple[Any, Any]:
-        """Gradients summed to the operands' shapes; None where none is wanted."""
-        return (sum_to(da, self.shape_a) if self.needs_grad[0] else None,
-                sum_to(db, self.shape_b) if self.needs_grad[1] else None)
+    def to_a(self, dy: Any) -> Any:
+        """The gradient of a, before it is summed to a's shape."""
+        return dy
+
+    def to_b(self, dy: Any) -> Any:
+        """The gradient of b, before it is summed to b's shape."""
+        return dy
+
+    def backward(self, dy: Any) -> Any:
+        return (sum_to(self.to_a(dy), self.shape_a) if self.needs_grad[0] else None,
+                sum_to(self.to_b(dy), self.shape_b) if self.needs_grad[1] else None)

@@ -22,10 +22,14 @@ class Where(Binary):
         self.condition = np.array(condition, bool)      # a copy: the user may go on to write to it
         return np.where(self.condition, a, b)
 
-    def backward(self, dy: np.ndarray) -> Any:
-        zero = dy.dtype.type(0)
-        return *self.reduced(np.where(self.condition, dy, zero),
-                             np.where(self.condition, zero, dy)), None
+    def to_a(self, dy: Any) -> Any:
+        return np.where(self.condition, dy, dy.dtype.type(0))
+
+    def to_b(self, dy: Any) -> Any:
+        return np.where(self.condition, dy.dtype.type(0), dy)
+
+    def backward(self, dy: Any) -> Any:
+        return *super().backward(dy), None
 
 
 class Clip(Operation):

@@ -109,8 +109,8 @@ class Optimizer(hints.Explained):
 
     def step(self) -> None:
         """Change every parameter that has a gradient. ValueError or TypeError if an option in
-        `groups` is no longer what it may be, or a parameter's array is read-only; nothing is
-        changed then.
+        `groups` is no longer what it may be, a parameter's array is read-only, or it is not of
+        floats; nothing is changed then.
         """
         self._apply(self._ready())
 
@@ -124,6 +124,9 @@ class Optimizer(hints.Explained):
             self._checked = options
         learning = [[p for p in group["params"] if p._grad is not None] for group in self.groups]
         for p in itertools.chain(*learning):
+            if p._dtype.char not in "fd":
+                raise TypeError(f"{type(self).__name__}: parameters that learn must be float32 or "
+                                f"float64, one of shape {p.shape} is {p.dtype}")
             if not p._values().flags.writeable:
                 raise ValueError(f"{type(self).__name__}: the array of a parameter of shape "
                                  f"{p.shape} is read-only")
@@ -143,7 +146,8 @@ class Optimizer(hints.Explained):
                             state[name] = np.full(p.shape, self._initial(group), p.dtype)
             if ready:
                 writes(f"{type(self).__name__}.step()", ready)
-                self._update(group, ready, [_gradient(p) for p in ready])
+            for part in _by_dtype(ready):
+                self._update(group, part, [_gradient(p) for p in part])
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
         """The arrays that the options of a group need for each parameter."""
@@ -266,6 +270,14 @@ def members_of(params: Any, where: str, kinds: tuple[type, ...] = (Tensor,),
             raise TypeError(f"{where}: params must be tensors, got {type(p).__name__}")
         members.append(p)
     return members
+
+
+def _by_dtype(params: list[Tensor]) -> list[list[Tensor]]:
+    """The parameters in parts of one dtype, as kernels take them: nearly always one part."""
+    parts: dict[np.dtype, list[Tensor]] = {}
+    for p in params:
+        parts.setdefault(p._dtype, []).append(p)
+    return list(parts.values())
 
 
 def _gradient(p: Tensor) -> np.ndarray:

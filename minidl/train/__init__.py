@@ -13,9 +13,11 @@ from .callbacks import EarlyStopping
 from .checkpoint import Checkpoint
 from .finder import LearningRateFinder
 from .loggers import CSVLogger, JSONLogger, TensorBoard
+from .report import LayerStatistics, Report, curves, report
 from .run import Plan, Run
 from .task import Task, load_task
 from .trainer import Trainer
 
-__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "LearningRateFinder", "Plan",
-           "Run", "Task", "TensorBoard", "Trainer", "load_task"]
+__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "LayerStatistics",
+           "LearningRateFinder", "Plan", "Report", "Run", "Task", "TensorBoard", "Trainer",
+           "curves", "load_task", "report"]

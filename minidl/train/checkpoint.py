@@ -135,13 +135,15 @@ class Checkpoint(hints.Explained):
         """Save the model as the best so far."""
         self._has_best = True
         model = trainer.averaged if trainer.averaged is not None else trainer.model
-        os.makedirs(self.folder, exist_ok=True)
-        if not can_be_made_again(model):
-            save(self.best, model.state_dict())
-            return
-        info = {name: column[-1] for name, column in trainer.history.items() if column
-                and name != "seconds" and math.isfinite(column[-1])}
-        models.save(self.best, model, self.classes, self.preprocess, epoch=trainer.epoch, **info)
+        with files.naming_a_full_disk(self.folder):
+            os.makedirs(self.folder, exist_ok=True)
+            if not can_be_made_again(model):
+                save(self.best, model.state_dict())
+                return
+            info = {name: column[-1] for name, column in trainer.history.items() if column
+                    and name != "seconds" and math.isfinite(column[-1])}
+            models.save(self.best, model, self.classes, self.preprocess, epoch=trainer.epoch,
+                        **info)
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far."""

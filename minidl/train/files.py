@@ -28,7 +28,7 @@ class Damaged(ValueError):
 
 def write(path: str, state: dict[str, Any]) -> None:
     """Write the state of a training, whole or not at all. OSError names a disk that is full."""
-    with _naming_a_full_disk(path):
+    with naming_a_full_disk(path):
         save(path, {"format": FORMAT, "minidl": __version__, "sum": _sum(state), "state": state})
 
 
@@ -92,7 +92,7 @@ def push(folder: str, state: dict[str, Any], keep: int, alone: bool) -> str:
     At every instant there is a good file under one of the names: the new one is complete before any
     name changes, and a hard link keeps the last one under its own name until it is replaced.
     """
-    with _naming_a_full_disk(folder):
+    with naming_a_full_disk(folder):
         os.makedirs(folder, exist_ok=True)
     new, last = os.path.join(folder, _NEW), os.path.join(folder, LAST)
     try:
@@ -132,7 +132,7 @@ def _copy_name(path: str, other: str) -> None:
 
 
 @contextlib.contextmanager
-def _naming_a_full_disk(path: str) -> Iterator[None]:
+def naming_a_full_disk(path: str) -> Iterator[None]:
     """An OSError of a full disk says which, and that what was written before is still there."""
     try:
         yield

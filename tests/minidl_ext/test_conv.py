@@ -223,6 +223,20 @@ def test_bad_values_reach_what_reads_them(geometry, dtype):
 
 
 @FLOATS
+@pytest.mark.parametrize("groups", (1, 2))
+@pytest.mark.parametrize("zero", (0.0, -0.0))
+def test_nan_times_zero_is_nan_also_where_a_factor_is_one_number(zero, groups, dtype):
+    made = cases((1, 1, 1, groups), (1, 1), groups, groups=groups, dtype=dtype, bias=False)
+    for name, case in made.items():
+        first, second = [argument for argument in ("x", "dy", "w") if argument in case]
+        for bad, other in ((first, second), (second, first)):
+            spoiled = {**case, bad: np.full_like(case[bad], np.nan),
+                       other: np.full_like(case[other], zero)}
+            for module in (native, twin):
+                assert np.isnan(getattr(module, name)(**spoiled)).all()
+
+
+@FLOATS
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("geometry", (
     line(x_shape=(5, 30, 31, 17), kernel=(3, 3), outputs=35, padding=SAME),

@@ -66,10 +66,10 @@ pads = st.tuples(*[st.tuples(st.integers(0, 5), st.integers(0, 5))] * 2)
 
 @many
 @given(n=st.integers(1, 4), h=st.integers(1, 13), w=st.integers(1, 13),
-       channels=st.integers(1, 4), outputs=st.integers(1, 4), padding=pads)
+       channels=st.integers(2, 9), outputs=st.integers(2, 9), padding=pads)
 def test_any_geometry(n, h, w, channels, outputs, padding):
     assume(h + sum(padding[0]) >= 3 and w + sum(padding[1]) >= 3)
-    is_accurate(n, h, w, 16 * channels, 16 * outputs, padding)
+    is_accurate(n, h, w, 8 * channels, 8 * outputs, padding)
 
 
 @pytest.mark.parametrize("geometry", (
@@ -78,6 +78,9 @@ def test_any_geometry(n, h, w, channels, outputs, padding):
     line(n=5, h=8, w=8, channels=256, outputs=272),
     line(n=1, h=3, w=200, channels=16, outputs=16),
     line(n=300, h=4, w=4, channels=16, outputs=16),
+    line(n=40, h=31, w=31, channels=24, outputs=64),
+    line(n=40, h=9, w=9, channels=104, outputs=40),
+    line(n=40, h=2, w=3, channels=256, outputs=24),
 ), ids=lambda g: "x".join(str(v) for v in g.values()))
 def test_large_geometries(geometry):
     is_accurate(**geometry)
@@ -170,6 +173,8 @@ def test_bad_values_stay_in_their_channel(name, argument, axis, bad):
     line(n=128, h=8, w=8, channels=16, outputs=16),
     line(n=16, h=8, w=8, channels=128, outputs=256),
     line(n=9, h=15, w=17, channels=144, outputs=128),
+    line(n=30, h=13, w=9, channels=40, outputs=24),
+    line(n=30, h=13, w=9, channels=136, outputs=72),
     line(n=5, h=7, w=9, channels=256, outputs=272, padding=((0, 2), (3, 1))),
 ), ids=lambda g: "x".join(str(v) for v in g.values()))
 def test_threads_do_not_matter(name, geometry):
@@ -195,6 +200,10 @@ def test_out_and_bad_arrays(name):
     ("winograd_conv", {"w": np.ones((3, 3, 32, 32), np.float32)}),
     ("winograd_conv", {"w": np.ones((3, 2, 16, 32), np.float32)}),
     ("winograd_conv", {"w": np.ones((3, 3, 8, 32), np.float32)}),
+    ("winograd_conv", {"w": np.ones((3, 3, 16, 8), np.float32)}),
+    ("winograd_conv", {"w": np.ones((3, 3, 16, 20), np.float32)}),
+    ("winograd_conv", {"x": np.ones((2, 6, 7, 8), np.float32),
+                       "w": np.ones((3, 3, 8, 32), np.float32)}),
     ("winograd_conv", {"padding": ((-1, 3), (1, 1))}),
     ("winograd_conv", {"padding": 1}),
     ("winograd_conv", {"padding": ((2**62, 1), (1, 1))}),

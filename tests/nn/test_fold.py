@@ -12,7 +12,7 @@ import pytest
 
 import minidl as md
 from minidl import kernels, models, nn
-from tests.harness import small_batches
+from tests.harness import read_only, refuses, small_batches
 
 FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 TOLERANCE = {np.float32: 1e-4, np.float64: 1e-10}
@@ -495,3 +495,23 @@ def test_a_folded_residual_block_is_convolutions_alone(monkeypatch):
         with md.no_grad():
             folded.blocks(md.tensor(images(1, 16, 16, 16))).data.sum()
     assert calls == ["winograd_conv"] * 16      # the second time, weights are transformed already
+
+
+READ_BY_NUMPY = {
+    "a statistic": lambda m, x: m.norm(m.a(x)) + np.sqrt(m.norm.running_var),
+    "a number": lambda m, x: m.norm(m.a(x)) * float(m.norm.running_mean.sum()),
+    "a branch": lambda m, x: m.norm(m.a(x)) * (1 if m.norm.running_mean[0] > 0 else 2),
+    "options": lambda m, x: m.norm(m.a(x)) + m.norm.eps * m.norm.features + m.norm.momentum,
+}
+
+
+@pytest.mark.parametrize("name", READ_BY_NUMPY)
+def test_statistics_that_forward_reads_by_numpy_are_still_there(name):
+    model, x = settled(Custom(READ_BY_NUMPY[name])), images(3, 4)
+    folded = folds_completely(model, x)
+    with read_only():
+        folded.norm.running_mean[0] = 1
+    assert not [key for key in folded.state_dict() if "running" in key]
+    agrees(copy.deepcopy(folded), model, x)
+    with refuses(AttributeError, "folded BatchNorm has no 'gamma'"):
+        _ = folded.norm.gamma

@@ -25,9 +25,11 @@ def high_precision():
 @pytest.mark.parametrize(("expected", "x_shape", "w_shape", "options"), (
     ("winograd", (2, 8, 8, 16), (3, 3, 16, 32), {"padding": 1}),
     ("winograd", (2, 4, 9, 48), (3, 3, 48, 16), {}),
-    ("direct", (2, 3, 9, 16), (3, 3, 16, 16), {"padding": 1}),      # less than a tile
+    ("winograd", (2, 2, 9, 24), (3, 3, 24, 40), {"padding": 1}),
+    ("direct", (2, 1, 9, 16), (3, 3, 16, 16), {"padding": 1}),
+    ("direct", (2, 9, 9, 8), (3, 3, 8, 16), {"padding": 1}),
     ("direct", (2, 8, 8, 15), (3, 3, 15, 32), {"padding": 1}),
-    ("direct", (2, 8, 8, 16), (3, 3, 16, 24), {"padding": 1}),
+    ("direct", (2, 8, 8, 16), (3, 3, 16, 20), {"padding": 1}),
     ("direct", (2, 8, 8, 16), (3, 3, 16, 32), {"stride": 2}),
     ("direct", (2, 8, 8, 16), (3, 3, 16, 32), {"dilation": 2}),
     ("direct", (2, 8, 8, 32), (3, 3, 16, 32), {"groups": 2}),

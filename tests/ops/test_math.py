@@ -1,5 +1,6 @@
 """Elementwise operations: values, gradients, broadcasting, special values. Dtypes: test_dtypes."""
 
+import tracemalloc
 from decimal import Decimal
 from fractions import Fraction
 
@@ -305,3 +306,35 @@ def test_what_wins_gets_the_gradient_also_where_it_is_nan(backend):
             f(a, b).sum().backward()
             np.testing.assert_array_equal(a.grad, [1, 0, 0.5, 0.5])
             np.testing.assert_array_equal(b.grad, [0, 1, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.int64, np.float32])
+@pytest.mark.parametrize("f", [md.power, md.multiply, md.divide, md.maximum, md.remainder,
+                               md.subtract])
+def test_gradients_of_broadcast_operands_take_few_arrays_of_the_results_size(f, dtype):
+    a = md.tensor((np.arange(2000) % 2).astype(dtype).reshape(-1, 1, 1),
+                  requires_grad=dtype == np.float32)
+    b = md.tensor(uniform(20, 12, low=1.0, high=2.0), requires_grad=True)
+    with md.use_backend("numpy"):       # whose arrays are all counted
+        y = f(a, b)
+        total = y.sum()
+        tracemalloc.start()
+        try:
+            total.backward()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 2 * y.data.nbytes
+
+
+@both_backends
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool_])
+def test_gradients_of_powers_of_bytes_are_as_exact_as_of_floats(dtype, backend):
+    whole = np.array([3, 1, 0, 1], np.uint8).astype(dtype)
+    x = np.array([1.5, 0.5, 2.0, 3.0], np.float32)
+    with md.use_backend(backend):
+        for f in (lambda given, t: given ** t, lambda given, t: t ** given):
+            t, same = (md.tensor(x, requires_grad=True) for _ in range(2))
+            f(md.tensor(whole), t).sum().backward()
+            f(md.tensor(whole.astype(np.float32)), same).sum().backward()
+            np.testing.assert_allclose(t.grad, same.grad, rtol=1e-6)

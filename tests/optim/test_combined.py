@@ -8,11 +8,9 @@ import pytest
 import minidl as md
 from minidl import nn, optim
 from tests.harness import refuses
+from tests.optim.samples import parameters
 
-
-def parameters():
-    rng = np.random.default_rng(0)
-    return [nn.Parameter(rng.normal(size=s).astype(np.float32)) for s in ((3, 4), (5,), (2, 6))]
+SHAPES = [(3, 4), (5,), (2, 6)]
 
 
 def parts(params):
@@ -30,14 +28,14 @@ def take(optimizers, params, steps):
 
 
 def test_a_step_is_a_step_of_each():
-    params, apart = parameters(), parameters()
+    params, apart = parameters(SHAPES), parameters(SHAPES)
     take([optim.Combined(*parts(params))], params, range(5))
     take(parts(apart), apart, range(5))
     assert [p.data.tobytes() for p in params] == [p.data.tobytes() for p in apart]
 
 
 def test_it_is_an_optimizer():
-    params = parameters()
+    params = parameters(SHAPES)
     inside = parts(params)
     optimizer = optim.Combined(*inside)
     assert [group["lr"] for group in optimizer.groups] == [0.1, 0.05, 0.2]
@@ -56,7 +54,7 @@ def test_it_is_an_optimizer():
 
 
 def test_an_interrupted_training_continues_bit_for_bit(tmp_path):
-    params = parameters()
+    params = parameters(SHAPES)
     optimizer = optim.Combined(*parts(params))
     take([optimizer], params, range(3))
     md.save(tmp_path / "state", optimizer.state_dict())
@@ -69,7 +67,7 @@ def test_an_interrupted_training_continues_bit_for_bit(tmp_path):
 
 
 def test_where_one_refuses_a_step_none_is_taken():
-    params = parameters()
+    params = parameters(SHAPES)
     optimizer = optim.Combined(*parts(params))
     for wrong in ({"lr": np.nan}, {"momentum": -1}):
         before = [p.data.tobytes() for p in params], repr(optimizer.state_dict())
@@ -83,7 +81,7 @@ def test_where_one_refuses_a_step_none_is_taken():
 
 
 def test_a_state_that_does_not_fit_changes_nothing():
-    params = parameters()
+    params = parameters(SHAPES)
     optimizer = optim.Combined(*parts(params))
     take([optimizer], params, range(3))
     optimizer.load_state_dict(optimizer.state_dict())
@@ -98,7 +96,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
 
 
 def test_errors():
-    params = parameters()
+    params = parameters(SHAPES)
     with refuses(TypeError, "Combined: needs at least one"):
         optim.Combined()
     with refuses(TypeError, "Combined: optimizers must be optimizers"):

@@ -8,14 +8,11 @@ import pytest
 import minidl as md
 from minidl import nn, optim
 from tests.harness import both_backends, both_floats, close, refuses
+from tests.optim.samples import parameters
 
+SHAPES = [(3, 4), (5,), (200, 150)]
 INNER = [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p, lr=0.05)]
 every_inner = pytest.mark.parametrize("inner", INNER, ids=["SGD", "Adam"])
-
-
-def parameters(dtype=np.float32):
-    rng = np.random.default_rng(0)
-    return [nn.Parameter(rng.normal(size=s).astype(dtype)) for s in ((3, 4), (5,), (200, 150))]
 
 
 def take(optimizer, params, steps):
@@ -31,7 +28,7 @@ def take(optimizer, params, steps):
 @both_floats
 @both_backends
 def test_the_formula(inner, k, alpha, dtype, backend):
-    params, plain = parameters(dtype), parameters(dtype)
+    params, plain = parameters(SHAPES, dtype), parameters(SHAPES, dtype)
     optimizer, alone = optim.Lookahead(inner(params), k, alpha), inner(plain)
     slow = [p.data.astype(np.float64) for p in plain]
     with md.use_backend(backend):
@@ -48,7 +45,7 @@ def test_the_formula(inner, k, alpha, dtype, backend):
 
 @every_inner
 def test_an_interrupted_training_continues_bit_for_bit(inner, tmp_path):
-    params = parameters()
+    params = parameters(SHAPES)
     optimizer = optim.Lookahead(inner(params), k=3)
     take(optimizer, params, range(4))
     weights = [p.data.copy() for p in params]
@@ -65,7 +62,7 @@ def test_an_interrupted_training_continues_bit_for_bit(inner, tmp_path):
 
 
 def test_a_state_from_before_the_first_step():
-    params, again = parameters(), parameters()
+    params, again = parameters(SHAPES), parameters(SHAPES)
     first = optim.Lookahead(INNER[0](params))
     state = first.state_dict()
     assert state["slow"] is None and state["count"] == 0
@@ -80,7 +77,7 @@ def test_a_state_from_before_the_first_step():
 
 
 def test_it_takes_the_place_of_its_optimizer():
-    params = parameters()
+    params = parameters(SHAPES)
     inner = optim.SGD([{"params": params[:2]}, {"params": params[2:], "lr": 0.5}], lr=1.0)
     optimizer = optim.Lookahead(inner)
     assert isinstance(optimizer, optim.Optimizer) and optimizer.groups is inner.groups
@@ -98,7 +95,7 @@ def test_it_takes_the_place_of_its_optimizer():
 
 
 def test_parameters_without_gradient_are_left_alone():
-    moving, still = parameters()[:2]
+    moving, still = parameters(SHAPES)[:2]
     still.requires_grad = False
     still.data.flags.writeable = False      # as those of a folded model are
     start = still.data.copy()
@@ -127,7 +124,7 @@ def test_a_pull_is_a_change_that_backward_sees():
 
 
 def test_errors():
-    params = parameters()
+    params = parameters(SHAPES)
     inner = INNER[0](params)
     with refuses(TypeError, "Lookahead: optimizer must be an optimizer"):
         optim.Lookahead(params)
@@ -142,7 +139,7 @@ def test_errors():
 
 
 def test_a_step_that_fails_changes_nothing():
-    params = parameters()
+    params = parameters(SHAPES)
     optimizer = optim.Lookahead(INNER[0](params), k=1)
     optimizer.groups[0]["lr"] = np.nan
     before = [p.data.tobytes() for p in params]
@@ -157,7 +154,7 @@ def test_a_step_that_fails_changes_nothing():
     {"slow": [np.zeros((3, 4)), np.zeros(4), np.zeros((200, 150))]}, {"optimizer": None},
     {"other": 1}], ids=lambda entries: " ".join(entries))
 def test_a_state_that_does_not_fit_changes_nothing(entries):
-    params = parameters()
+    params = parameters(SHAPES)
     optimizer = optim.Lookahead(INNER[0](params), k=2)
     take(optimizer, params, range(3))
     before = repr(optimizer.state_dict())

@@ -9,6 +9,7 @@ import minidl as md
 from minidl import nn, optim
 from minidl.optim.muon import orthogonalized
 from tests.harness import both_backends, both_floats, close, refuses, threads
+from tests.optim.samples import give_gradients, parameters
 
 SHAPES = [(40, 30), (30, 40), (3, 3, 8, 16), (1, 1, 4, 32), (1, 7), (7, 1), (0, 4)]
 OPTIONS = [{}, {"lr": 0.2, "nesterov": False}, {"momentum": 0, "steps": 3},
@@ -40,19 +41,8 @@ def muon(p, g, state, lr, momentum=0.95, nesterov=True, weight_decay=0, steps=5,
     return p - lr * weight_decay * p - lr * np.sqrt(max(1, rows / columns)) * o
 
 
-def parameters(dtype, shapes=SHAPES):
-    rng = np.random.default_rng(0)
-    return [nn.Parameter(rng.normal(size=s).astype(dtype)) for s in shapes]
-
-
-def give_gradients(params, step):
-    rng = np.random.default_rng(step)
-    for p in params:
-        p.grad = np.asarray(rng.normal(size=p.shape) * 10.0 ** rng.integers(-3, 3), p.dtype)
-
-
 def run(options, dtype=np.float32, steps=10):
-    params = parameters(dtype)
+    params = parameters(SHAPES, dtype)
     optimizer = optim.Muon(params, **{"lr": 0.02, **options})
     for step in range(steps):
         give_gradients(params, step)
@@ -66,7 +56,7 @@ def run(options, dtype=np.float32, steps=10):
 def test_ten_steps_by_the_formula(options, dtype, backend):
     with md.use_backend(backend):
         found = run(options, dtype)
-    given = parameters(dtype)
+    given = parameters(SHAPES, dtype)
     expected = [p.data.astype(np.float64) for p in given]
     states = [{} for _ in given]
     for step in range(10):
@@ -99,7 +89,7 @@ def test_same_bits_on_any_number_of_threads(options):
 
 @every_option
 def test_an_interrupted_training_continues_bit_for_bit(options, tmp_path):
-    params = parameters(np.float32)
+    params = parameters(SHAPES, np.float32)
     optimizer = optim.Muon(params, **{"lr": 0.02, **options})
     for step in range(6):
         if step == 3:
@@ -120,7 +110,7 @@ def test_an_interrupted_training_continues_bit_for_bit(options, tmp_path):
 def test_the_scale_of_a_gradient_does_not_matter():
     found = []
     for scale in (1e-4, 1.0, 1e6):
-        (p,) = parameters(np.float64, [(20, 30)])
+        (p,) = parameters([(20, 30)], np.float64)
         optimizer = optim.Muon([p], lr=0.1)
         for step in range(3):
             give_gradients([p], step)
@@ -132,7 +122,7 @@ def test_the_scale_of_a_gradient_does_not_matter():
 
 
 def test_no_gradient_and_a_gradient_of_zeros():
-    first, second = parameters(np.float32, [(4, 5), (5, 4)])
+    first, second = parameters([(4, 5), (5, 4)], np.float32)
     starts = first.data.copy(), second.data.copy()
     optimizer = optim.Muon([first, second], lr=0.1)
     first.grad = np.zeros((4, 5), np.float32)
@@ -160,11 +150,11 @@ def test_what_is_no_matrix_is_refused():
     ("normalize", "yes", TypeError), ("nesterov", 2, TypeError)])
 def test_options(name, wrong, error):
     with refuses(error, f"Muon: {name} must be", repr(wrong)):
-        optim.Muon(parameters(np.float32, [(2, 2)]), **{"lr": 0.1, name: wrong})
+        optim.Muon(parameters([(2, 2)]), **{"lr": 0.1, name: wrong})
 
 
 def test_options_and_a_state_that_do_not_fit_change_nothing():
-    params = parameters(np.float32, [(2, 3)])
+    params = parameters([(2, 3)], np.float32)
     optimizer = optim.Muon(params, lr=0.1)
     give_gradients(params, 0)
     optimizer.step()

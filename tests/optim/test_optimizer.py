@@ -405,3 +405,28 @@ def test_parameters_made_of_results_learn():
     layer(md.ones((4, 3))).sum().backward()
     optim.SGD(layer.parameters(), lr=0.1).step()
     close(layer.weight.data, np.full((3, 2), 0.1 - 0.4, np.float32))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, optim.Muon,
+                                  lambda p, lr: optim.Lookahead(optim.SGD(p, lr), k=2)])
+def test_one_group_of_both_float_dtypes_steps_as_two_optimizers(kind):
+    values = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+
+    def made():
+        return nn.Parameter(values[0]), nn.Parameter(values[1].astype(np.float64))
+    together, alone = made(), made()
+    steps(kind(together, lr=0.1), 3)
+    for p in alone:
+        steps(kind([p], lr=0.1), 3)
+    for p, q in zip(together, alone, strict=True):
+        assert p.dtype == q.dtype
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_a_gradient_of_what_is_no_float_is_refused_before_anything_is_changed():
+    first, odd = parameter(2), md.tensor([1, 2])
+    optimizer = optim.SGD([first, odd], lr=0.1)
+    first.grad, odd.grad = np.ones(2, np.float32), np.array([1, 1])
+    with refuses(TypeError, "SGD: ", "float32 or float64", "int64"):
+        optimizer.step()
+    np.testing.assert_array_equal(first.data, [1, 1])

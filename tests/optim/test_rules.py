@@ -8,6 +8,7 @@ import pytest
 import minidl as md
 from minidl import nn, optim
 from tests.harness import both_backends, both_floats, close, threads
+from tests.optim.samples import give_gradients, parameters
 
 SHAPES = [(), (1,), (7,), (3, 3, 4, 5), (150, 130), (0, 4)]
 
@@ -93,21 +94,8 @@ every_rule = pytest.mark.parametrize(
     "kind, rule, options", RULES, ids=[f"{row[0].__name__}({row[2]})" for row in RULES])
 
 
-def parameters(dtype, shapes=SHAPES):
-    rng = np.random.default_rng(0)
-    return [nn.Parameter(rng.normal(size=s).astype(dtype)) for s in shapes]
-
-
-def give_gradients(params, step):
-    """Gradients that are a function of the step, of sizes from 1e-6 to 10."""
-    rng = np.random.default_rng(step)
-    for p in params:
-        size = 10.0 ** rng.integers(-6, 2, p.shape)
-        p.grad = np.asarray(rng.normal(size=p.shape) * size, p.dtype)
-
-
 def run(kind, options, dtype=np.float64, steps=30):
-    params = parameters(dtype)
+    params = parameters(SHAPES, dtype)
     optimizer = kind(params, **{"lr": 1e-3, **options})
     for step in range(steps):
         give_gradients(params, step)
@@ -122,7 +110,7 @@ def test_thirty_steps_by_the_formula(kind, rule, options, dtype, backend):
     options = {"lr": 1e-3, **options}
     with md.use_backend(backend):
         found = run(kind, options, dtype)
-    given = parameters(dtype)
+    given = parameters(SHAPES, dtype)
     expected = [p.data.astype(np.float64) for p in given]
     states = [{} for _ in given]
     for step in range(30):
@@ -150,7 +138,7 @@ def test_same_bits_on_any_number_of_threads(kind, rule, options, dtype):
 def test_parameters_without_gradient_are_left_alone(kind, rule, options):
     """Also by weight decay and by momentum; a gradient that comes later starts its own count."""
     options = {"lr": 1e-3, **options}
-    first, late = parameters(np.float64, [(4,), (5,)])
+    first, late = parameters([(4,), (5,)], np.float64)
     start = late.data.copy()
     optimizer = kind([first, late], **options)
     for step in range(3):
@@ -172,7 +160,7 @@ def test_parameters_without_gradient_are_left_alone(kind, rule, options):
 @every_rule
 def test_an_interrupted_training_continues_bit_for_bit(kind, rule, options, tmp_path):
     options = {"lr": 1e-3, **options}
-    params = parameters(np.float32)
+    params = parameters(SHAPES, np.float32)
     optimizer = kind(params, **options)
     for step in range(10):
         if step == 5:
@@ -200,7 +188,7 @@ def test_a_gradient_in_any_memory_order_is_read_and_not_written(kind, rule, opti
     values = np.random.default_rng(0).normal(size=(40, 30))
     results = []
     for gradient in (values, np.asfortranarray(values), np.repeat(values, 2, 0)[::2]):
-        (p,) = parameters(np.float64, [(40, 30)])
+        (p,) = parameters([(40, 30)], np.float64)
         gradient.flags.writeable = False
         optimizer = kind(p, **options)
         for _ in range(3):
@@ -216,7 +204,7 @@ def test_a_gradient_in_any_memory_order_is_read_and_not_written(kind, rule, opti
 @every_rule
 @both_backends
 def test_nan_stays_where_it_is(kind, rule, options, backend):
-    (p,) = parameters(np.float32, [(50,)])
+    (p,) = parameters([(50,)], np.float32)
     optimizer = kind(p, **{"lr": 1e-3, **options})
     with md.use_backend(backend):
         for step in range(3):
@@ -228,7 +216,7 @@ def test_nan_stays_where_it_is(kind, rule, options, backend):
 
 
 def test_a_step_writes_into_the_parameters_own_array():
-    (p,) = parameters(np.float32, [(6,)])
+    (p,) = parameters([(6,)], np.float32)
     array, before = p.data, p.data.copy()
     p.grad = np.ones(6, np.float32)
     optim.SGD([p], lr=1).step()

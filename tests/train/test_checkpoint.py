@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +206,45 @@ def test_a_full_disk_is_named_and_the_previous_checkpoint_kept(tmp_path, monkeyp
     expected.fit(loader(), epochs=4)
     again.fit(loader(), epochs=4, resume="auto")
     assert same_bits(again.model, expected.model)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 600 kB, where this process may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if not mount or subprocess.run([mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder],
+                                   capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_a_disk_that_is_really_full(small_disk, best):
+    """A checkpoint of 130 kB fits; the disk is then filled but for 40 kB."""
+    class Fills:
+        def on_epoch_end(self, trainer):
+            if trainer.epoch == 2:
+                free = shutil.disk_usage(small_disk).free
+                (small_disk / "other").write_bytes(bytes(free - 40_000))
+
+    def training(*callbacks):
+        model = nn.Sequential(nn.Dense(6, 2000), nn.ReLU(), nn.Dense(2000, 3))
+        return trainer(model, callbacks=[*callbacks, train.Checkpoint(
+            small_disk, monitor="loss" if best else "valid_loss")])
+
+    with pytest.raises(OSError, match=r"the disk of .*disk is full .* kept") as caught:
+        training(Fills()).fit(loader(), epochs=4)
+    assert caught.value.errno == errno.ENOSPC
+    _, state = files.newest(str(small_disk))
+    assert state["epoch"] == 1
+    assert not [path for path in small_disk.iterdir() if path.name.startswith((".minidl", "new"))]
+    if best:
+        assert md.load(small_disk / "best.safetensors").keys() == state["model"].keys()
+    (small_disk / "other").unlink()
+    assert len(training().fit(loader(), epochs=3, resume="auto")["loss"]) == 3
 
 
 def test_without_hard_links(tmp_path, monkeypatch):

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ... import checks, hints, kernels
-from ...arrays import plain_array
+from ...arrays import array_of
 from ..draws import Draws
 
 Labels = np.ndarray | None
+MOST_SIDE = 1 << 30     # pixels: places around an image, and in a turned one, are of 32 bits
 
 
 class Transform(hints.Explained):
@@ -80,14 +81,6 @@ class LabelTransform(Transform):
         return self._called(images, labels, rng)
 
 
-def array_of(values: Any, where: str, name: str) -> np.ndarray:
-    """`plain_array`, whose errors say of which argument."""
-    try:
-        return plain_array(values)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: {name} must be an array: {error}") from None
-
-
 def _own(images: Any, where: str) -> np.ndarray:
     """Images in an array of their own, bytes as floats."""
     array = array_of(images, where, "images")
@@ -148,6 +141,9 @@ def run(transform: Any, images: np.ndarray, labels: Labels, draws: Draws
         if images.ndim != 4:
             raise ValueError(f"{where}: images must have the shape (B, H, W, C), got "
                              f"{images.shape}")
+        if max(images.shape[1:3]) > MOST_SIDE:
+            raise ValueError(f"{where}: images must have sides of at most {MOST_SIDE} pixels, got "
+                             f"{images.shape}")
         if dtype.kind != "f":
             raise TypeError(f"{where}: images must be floats or uint8, not {dtype}")
         if dtype.itemsize < 4:
@@ -201,7 +197,7 @@ def transformed_both(transform: Callable[..., Any], images: np.ndarray, labels: 
         raise TypeError(f"transform must return (images, labels), not a {type(results).__name__}")
     result, new = results
     check_images(result, images)
-    new = plain_array(new)
+    new = array_of(new, "transform", "the labels that it returns")
     if new.shape[:1] != images.shape[:1]:
         raise ValueError(f"transform must return as many labels as it got, {len(images)}; "
                          f"it returned an array of shape {new.shape}")
@@ -219,6 +215,13 @@ def _references(array: np.ndarray) -> tuple[int, int]:
 def pair_size(size: Any, where: str) -> tuple[int, int]:
     """An int or a pair as (height, width)."""
     return checks.pair(size, where, "size", 1)
+
+
+def sides_of(images: np.ndarray, where: str) -> tuple[int, int]:
+    """Height and width of images; ValueError for those without pixels."""
+    if 0 in images.shape[1:3]:
+        raise ValueError(f"{where}: images of the shape {images.shape} have no pixels")
+    return images.shape[1], images.shape[2]
 
 
 def least_and_most(values: Any, where: str, name: str, **bounds: Any) -> tuple[float, float]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ... import checks
+from ...arrays import array_of
 from ..draws import Draws
-from .base import Labels, Transform, array_of
+from .base import Labels, Transform
 
 GREY = 0.299, 0.587, 0.114      # how bright red, green and blue are (ITU-R BT.601)
 
@@ -82,6 +83,8 @@ class ColorJitter(Transform):
         channels = images.shape[-1]
         if channels not in (1, 3):
             raise ValueError(f"ColorJitter: images must have 1 or 3 channels, got {channels}")
+        if not images.size:
+            return images, labels
         u = draws.uniform(4).astype(images.dtype)[:, :, None, None]
         # A plane for each channel: NumPy is slow at axes of three.
         planes = [np.ascontiguousarray(images[..., c]) for c in range(channels)]

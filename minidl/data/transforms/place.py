@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import checks, kernels
 from ..draws import Draws
-from .base import Labels, Transform, least_and_most, pair_size
+from .base import MOST_SIDE, Labels, Transform, least_and_most, pair_size, sides_of
 
 MODES = ("reflect", "constant", "edge")
 
@@ -50,12 +50,15 @@ class RandomCrop(Transform):
                  mode: str = "reflect", value: float = 0.0) -> None:
         self.size = pair_size(size, "RandomCrop")
         self.padding = checks.pair(padding, "RandomCrop", "padding", 0)
+        if max(self.padding) > MOST_SIDE:
+            expected = f"an int or a pair of ints from 0 to {MOST_SIDE}"
+            raise ValueError(checks.message("RandomCrop", "padding", expected, padding))
         self.mode = checks.choice(mode, "RandomCrop", "mode", MODES)
         self.value = checks.real(value, "RandomCrop", "value", finite=True)
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
-        (height, width), (down, right) = images.shape[1:3], self.padding
+        (height, width), (down, right) = sides_of(images, "RandomCrop"), self.padding
         _check_reflect("RandomCrop", self.mode, self.padding, images)
         places = height + 2 * down - self.size[0] + 1, width + 2 * right - self.size[1] + 1
         if min(places) < 1:
@@ -190,7 +193,8 @@ class CenterCrop(Transform):
 class RandomRotation(Transform):
     """Each image turned about its middle, in its frame.
 
-    degrees: how far at most, to either side; or a pair (least, most), counted counter-clockwise
+    degrees: how far at most, to either side; or a pair (least, most), counted counter-clockwise;
+             up to 360
     mode:    what comes in at the corners: "constant" (`value`), "reflect" or "edge"
 
     Bilinear. ValueError for numbers that do not fit.
@@ -202,9 +206,10 @@ class RandomRotation(Transform):
     def __init__(self, degrees: float | tuple[float, float], mode: str = "constant",
                  value: float = 0.0) -> None:
         if isinstance(degrees, (tuple, list)):
-            self.degrees = least_and_most(degrees, "RandomRotation", "degrees", finite=True)
+            self.degrees = least_and_most(degrees, "RandomRotation", "degrees", least=-360,
+                                          most=360)
         else:
-            most = checks.real(degrees, "RandomRotation", "degrees", 0, finite=True)
+            most = checks.real(degrees, "RandomRotation", "degrees", 0, 360)
             self.degrees = -most, most
         self.mode = checks.choice(mode, "RandomRotation", "mode", MODES)
         self.value = checks.real(value, "RandomRotation", "value", finite=True)

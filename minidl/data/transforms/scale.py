@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import checks, kernels
 from ..draws import Draws
-from .base import Labels, Transform, least_and_most, pair_size
+from .base import Labels, Transform, least_and_most, pair_size, sides_of
 
 MOST_BYTES = 32 << 20       # of weights and of what stands between the two axes, at a time
 
@@ -18,13 +18,6 @@ Axis = tuple[Any, Any]      # where the part of each image begins, and how long 
 def whole_axis(length: int) -> Axis:
     """All of an axis."""
     return np.array([0]), np.array([length])
-
-
-def _sides(images: np.ndarray, where: str) -> tuple[int, int]:
-    """Height and width of images; ValueError for those without pixels."""
-    if 0 in images.shape[1:3]:
-        raise ValueError(f"{where}: images of the shape {images.shape} have no pixels")
-    return images.shape[1], images.shape[2]
 
 
 def resample(images: np.ndarray, size: tuple[int, int], rows: Axis, columns: Axis) -> np.ndarray:
@@ -89,7 +82,7 @@ class Resize(Transform):
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
-        height, width = _sides(images, "Resize")
+        height, width = sides_of(images, "Resize")
         size = self.size
         if isinstance(size, int):
             short = min(height, width)
@@ -122,7 +115,7 @@ class RandomResizedCrop(Transform):
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
-        height, width = _sides(images, "RandomResizedCrop")
+        height, width = sides_of(images, "RandomResizedCrop")
         tops, lefts, heights, widths = self.parts(height, width, draws)
         return resample(images, self.size, (tops, heights), (lefts, widths)), labels
 

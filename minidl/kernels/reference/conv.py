@@ -4,6 +4,8 @@
 Weights have shape (KH, KW, C_in / groups, C_out); output channels come group by group.
 """
 
+import math
+
 import numpy as np
 
 from .common import into
@@ -17,7 +19,7 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
     y = np.empty((*_output_shape(x.shape, (kh, kw), stride, padding, dilation), co), x.dtype)
     for inputs, outputs in _groups(groups, ci, co):
         columns = _im2col(x[..., inputs], (kh, kw), stride, padding, dilation)
-        y[..., outputs] = np.tensordot(columns, w[..., outputs], ([3, 4, 5], [0, 1, 2]))
+        y[..., outputs] = _product(columns, w[..., outputs], 3)
     return into(out, ended(y, bias, shortcut, rectify))
 
 
@@ -38,7 +40,7 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
     (top, bottom), (left, right) = padding
     padded = np.zeros((n, h + top + bottom, width + left + right, input_shape[3]), dy.dtype)
     for inputs, outputs in _groups(groups, ci, co):
-        columns = np.tensordot(dy[..., outputs], w[..., outputs], ([3], [3]))
+        columns = _product(dy[..., outputs], w[..., outputs].transpose(3, 0, 1, 2), 1)
         for i in range(kh):
             for j in range(kw):
                 rows = _taps(i, dilation[0], stride[0], dy.shape[1])
@@ -54,8 +56,17 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     dw = np.empty((*kernel_shape, ci, co), x.dtype)
     for inputs, outputs in _groups(groups, ci, co):
         columns = _im2col(x[..., inputs], kernel_shape, stride, padding, dilation)
-        dw[..., outputs] = np.tensordot(columns, dy[..., outputs], ([0, 1, 2], [0, 1, 2]))
+        dw[..., outputs] = _product(columns.transpose(3, 4, 5, 0, 1, 2), dy[..., outputs], 3)
     return into(out, dw)
+
+
+def _product(a, b, inner):
+    """Summed over the last `inner` axes of a and the first of b. By `matmul`: where a factor is a
+    single number, `tensordot` takes NaN times 0 for 0."""
+    terms = math.prod(b.shape[:inner])
+    rows, columns = a.shape[:a.ndim - inner], b.shape[inner:]
+    y = a.reshape(math.prod(rows), terms) @ b.reshape(terms, math.prod(columns))
+    return y.reshape(*rows, *columns)
 
 
 def _groups(groups, ci, co):

@@ -1,31 +1,14 @@
-"""The report of a run."""
+"""A run's report: what a trained classifier is worth, and why, as numbers and as one page.
 
-from typing import Any
+`report` computes it and gives a `Report`. Here each part has a file: `reading` the predictions,
+`figures` what they are worth, `statistics` the callback that looks into layers (`watch` follows one
+pass), `grad_cam` what the model looks at, `duplicates` pictures that two parts share, `findings`
+what is worth a word; `machine`, `pictures`, `plots` and `page` make the page of
+`templates/report.html`.
+"""
 
-import numpy as np
+from .curves import curves
+from .report import Misread, Report, report
+from .statistics import LayerStatistics
 
-
-class LayerStatistics:
-    history: dict[str, Any] = {}
-
-    def on_epoch_end(self, trainer: Any) -> None:
-        pass
-
-
-class Report:
-    accuracy = 0.0
-
-    def save(self, path: str) -> None:
-        with open(path, "w") as file:
-            file.write("report")
-
-
-def curves(history: Any, path: str) -> None:
-    Report().save(path)
-
-
-def report(saved: Any, dataset: Any, **options: Any) -> Report:
-    found = Report()
-    outputs = saved.model.predict(saved._normalized(np.asarray(dataset.images)), 256)
-    found.accuracy = float((outputs.argmax(1) == dataset.labels).mean())
-    return found
+__all__ = ["LayerStatistics", "Misread", "Report", "curves", "report"]

@@ -5,6 +5,7 @@ import pytest
 
 from minidl.data import transforms as T
 from tests.data.transforms.samples import applied, draws_of, images_of
+from tests.harness import refuses
 
 PAD = {"reflect": {}, "constant": {"constant_values": 0.25}, "edge": {}}
 LARGE = images_of(40, 9, 12, 3)
@@ -146,6 +147,7 @@ def test_the_angle_counts_counter_clockwise():
     (lambda: T.RandomCrop(0), ValueError, "RandomCrop: size must be an int or a pair of ints >= 1"),
     (lambda: T.RandomCrop("a"), TypeError, "RandomCrop: size"),
     (lambda: T.RandomCrop(3, -1), ValueError, "RandomCrop: padding"),
+    (lambda: T.RandomCrop(3, 2**31 - 1), ValueError, "RandomCrop: padding .* from 0 to 1073741824"),
     (lambda: T.RandomCrop(3, mode="wrap"), ValueError,
      'mode must be "reflect", "constant" or "edge"'),
     (lambda: T.RandomCrop(3, value="a"), TypeError, "RandomCrop: value"),
@@ -159,6 +161,8 @@ def test_the_angle_counts_counter_clockwise():
     (lambda: T.RandomTranslate(-1), ValueError, "RandomTranslate: amount must be an int"),
     (lambda: T.RandomTranslate((1, 2, 3)), ValueError, "a number or a pair"),
     (lambda: T.RandomRotation(-3), ValueError, "RandomRotation: degrees"),
+    (lambda: T.RandomRotation(1e308), ValueError, "degrees must be a number from 0 to 360"),
+    (lambda: T.RandomRotation((-1e308, 9)), ValueError, "degrees must be a number from -360 to 36"),
     (lambda: T.RandomRotation((3, 1)), ValueError, "a pair \\(least, most\\)"),
     (lambda: T.RandomRotation((3,)), ValueError, "a pair \\(least, most\\)"),
     (lambda: T.CenterCrop(-1), ValueError, "CenterCrop: size"),
@@ -178,3 +182,22 @@ def test_images_that_do_not_fit(transform, message):
     with pytest.raises(ValueError, match=message):
         transform(LARGE)
     assert applied(T.RandomCrop(9, (8, 11)), LARGE)[0].shape == (40, 9, 9, 3)
+
+
+@pytest.mark.parametrize("transform", [
+    T.RandomCrop(1, 2, mode="constant"), T.RandomFlip(), T.Cutout(2), T.RandomTranslate(0.5),
+    T.RandomRotation(15), T.CenterCrop(1), T.RandomResizedCrop(2), T.Resize(2), T.Normalize(0, 1),
+    T.ColorJitter(0.1)], ids=lambda transform: type(transform).__name__)
+@pytest.mark.parametrize("shape", [(1, 2**30 + 1, 0, 3), (1, 0, 2**40, 3)], ids=["high", "wide"])
+def test_sides_of_more_pixels_than_places_have_bits_are_refused_by_name(transform, shape):
+    with refuses(ValueError, f"{type(transform).__name__}: images must have sides of at most"):
+        transform(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("transform", [
+    T.RandomTranslate(0.999), T.RandomTranslate(2**31 - 1), T.RandomRotation(180)], ids=repr)
+def test_the_longest_sides_are_not_beyond_what_kernels_take(transform):
+    images = np.zeros((2, 2**30, 0, 3), np.float32)     # without memory
+    assert transform(images, np.random.default_rng(0)).shape == images.shape
+    with refuses(ValueError, "RandomCrop: images of the shape", "have no pixels"):
+        T.RandomCrop(1, 2**30, mode="constant")(images)

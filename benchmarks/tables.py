@@ -1,0 +1,100 @@
+"""The tables of figures in README.md and docs/performance.md, from benchmarks/results/*.json.
+
+    python -m benchmarks.tables
+
+A table stands between two comments of its page, `<!-- table NAME -->` and `<!-- end -->`. Whoever
+measures again runs this afterwards; a test compares the pages with the files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tools import marked_tables
+
+from . import report
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+
+STEP, NORM = "train step ", "BatchNorm+ReLU"
+# What a train step was to reach at least, and its aim: times as fast as PyTorch.
+AIMS = {"mlp-bn": ("1.5x", "2x"), "mnist-cnn": ("2.2x", "3x"), "resnet20": ("1.7x", "2.3x"),
+        "vgg8-bn": ("2.3x", "3x"), "mobile": ("1.5x", "2x"),
+        "geometric mean of the five": ("1.9x", "2.5x"), NORM: ("3x", "5x")}
+
+
+def results(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def ms(seconds: float) -> str:
+    """Milliseconds: two places, and none from 100 on."""
+    return f"{seconds * 1e3:.{2 if seconds < 0.1 else 0}f}"
+
+
+def ranged(figures: dict[str, Any]) -> str:
+    return f"{ms(figures['median'])} ms ({ms(figures['min'])} - {ms(figures['max'])})"
+
+
+def steps_summary() -> str:
+    """Train steps beside PyTorch's fastest mode, in a few figures: for the README."""
+    rows = []
+    for row in results("torch")["rows"]:
+        if row["case"].startswith(STEP):
+            peer, memory = row["others"][row["peer"]], row["peak_bytes"]
+            rows.append([row["case"].removeprefix(STEP), *(
+                f"{side['median'] * 1e3:.2f} ms" for side in (row["ours"], peer)),
+                f"{peer['ratio']['median']:.2f}", f"{memory['ours'] / memory[row['peer']]:.2f}"])
+    return report.table(["", "minidl", "PyTorch", "times faster", "of PyTorch's memory"], rows)
+
+
+def steps() -> str:
+    """The same with every round's range, and what was to be reached."""
+    found = results("torch")
+    rows = []
+    for row in found["rows"]:
+        name, peer = row["case"].removeprefix(STEP), row["others"][row["peer"]]
+        ratio = peer["ratio"]
+        aims = AIMS[NORM if name.startswith(NORM) else name]
+        rows.append([name, ranged(row["ours"]), ranged(peer), f"**{ratio['median']:.2f}x**",
+                     f"{ratio['min']:.2f}-{ratio['max']:.2f}", *aims])
+    mean = "geometric mean of the five"
+    place = sum(row["case"].startswith(STEP) for row in found["rows"])
+    rows.insert(place, [mean, "", "", f"**{found['geometric_mean']:.2f}x**", "", *AIMS[mean]])
+    head = ["", "minidl", "PyTorch, its fastest", "ratio", "rounds", "at least", "aim"]
+    return report.table(head, rows)
+
+
+def memory() -> str:
+    """The most memory that the process of a train step held."""
+    rows = []
+    for row in results("torch")["rows"]:
+        if row["case"].startswith(STEP):
+            ours, theirs = (row["peak_bytes"][side] for side in ("ours", row["peer"]))
+            rows.append([row["case"].removeprefix(STEP), f"{ours / 2**20:.0f} MiB",
+                         f"{theirs / 2**20:.0f} MiB", f"{ours / theirs:.2f}x"])
+    return report.table(["", "minidl", "PyTorch", ""], rows)
+
+
+def numpy() -> str:
+    """Native kernels and train steps beside their NumPy twins."""
+    return report.table(report.NUMPY_HEAD,
+                        [report.numpy_cells(row) for row in results("numpy")["rows"]])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "train steps, in short": steps_summary, "train steps": steps, "memory": memory, "numpy": numpy}
+
+
+def main() -> None:
+    for page in PAGES:
+        page.write_text(marked_tables.filled(page.read_text(encoding="utf-8"), TABLES),
+                        encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""`curves`: a training's history as one picture."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ... import checks
+from ...atomic import replace_file
+
+NOT_CURVES = ("lr", "seconds")
+
+
+def curves(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str]) -> None:
+    """Draw a history as `Trainer.fit` returns it: loss, each metric, and the learning rate, over
+    the epochs; those of the validation beside those of the training.
+
+    path: the format is that of the ending (.png, .svg, .pdf ...), PNG if it has none. The file is
+    written whole or not at all. Neither the backend nor the settings of matplotlib's pyplot are
+    touched. ImportError without matplotlib, which the extra `report` brings; TypeError or
+    ValueError for what is no history, or for an ending that is no format.
+
+    >>> import os, tempfile
+    >>> history = {"loss": [2.1, 1.2], "valid_loss": [1.9, 1.3], "lr": [0.1, 0.1]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     train.curves(history, folder + "/curves.png")
+    ...     os.listdir(folder)
+    ['curves.png']
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("curves: needs matplotlib: pip install 'minidl[report]'") from None
+    from matplotlib.ticker import MaxNLocator
+
+    path = checks.path(path, "curves")
+    panels = panels_of(history, "curves")
+    if not panels:
+        raise ValueError("curves: history has no epoch")
+    figure = Figure(figsize=(4.2 * len(panels), 3.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for ax, (name, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0],
+                                 panels.items(), strict=True):
+        for (label, values), colour in zip(lines.items(), ("#3567b7", "#d2642a"), strict=False):
+            epochs = range(1, len(values) + 1)
+            ax.plot(epochs, values, color=colour, label=label,
+                    marker="o" if len(values) < 12 else None, markersize=3)
+        ax.set_title(name)
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25)
+        if len(lines) > 1:
+            ax.legend(frameon=False)
+    ending = os.path.splitext(path)[1][1:].lower() or "png"
+    content = io.BytesIO()
+    figure.savefig(content, format=ending)
+    replace_file(path, content.getvalue())
+
+
+def panels_of(history: Any, where: str) -> dict[str, dict[str, list[float]]]:
+    """{title: {label: values}} for each figure of a history that is drawn, the loss first and the
+    learning rate last; {} if it has no epoch. TypeError or ValueError for what is no history."""
+    expected = "a dict of lists of one length, as Trainer.fit returns it"
+    if not isinstance(history, Mapping):
+        raise TypeError(checks.message(where, "history", expected, history))
+    columns: dict[str, list[float]] = {}
+    for name, column in history.items():
+        try:
+            columns[str(name)] = [float(value) for value in column]
+        except (TypeError, ValueError):
+            raise TypeError(checks.message(where, f"history[{name!r}]", "a list of numbers",
+                                           column)) from None
+    if len({len(column) for column in columns.values()}) > 1:
+        raise ValueError(checks.message(where, "history", expected, history))
+    panels: dict[str, dict[str, list[float]]] = {}
+    for name, column in columns.items():
+        title = name.removeprefix("valid_")
+        if column and title not in NOT_CURVES:
+            label = "validation" if name.startswith("valid_") else "training"
+            panels.setdefault(title, {})[label] = column
+    if columns.get("lr"):
+        panels["learning rate"] = {"learning rate": columns["lr"]}
+    return panels

@@ -1,0 +1,218 @@
+"""The page of a report: what the template shows, section by section."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import figures, machine, plots
+from .curves import panels_of
+from .findings import findings
+from .pictures import data_uri, overlay
+from .table import mistaken, worst_first
+
+if TYPE_CHECKING:
+    from .report import Looks, Report
+
+MOST_NUMBERS = 20       # classes, up to which a confusion matrix is a table of numbers
+MOST_CELLS = 3000       # of one that is drawn
+MOST_DRAWN = 120        # classes of one that is drawn: of more, those that are confused most
+MOST_CONFUSIONS = 10    # pairs that are listed
+MOST_TEXT = 400         # characters of an entry of the configuration
+
+
+def page(found: Report) -> str:
+    """The page as HTML."""
+    try:
+        import jinja2
+        import matplotlib
+        import PIL
+    except ImportError as error:
+        raise ImportError(f"Report.html: needs {error.name}: pip install "
+                          f"'minidl[report]'") from None
+    del matplotlib, PIL
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("minidl.train.report", "templates"), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"share": share, "count": count, "figure": figure}
+    environment.globals["svg"] = lambda text: jinja2.utils.markupsafe.Markup(text)
+    return environment.get_template("report.html").render(
+        report=found, today=datetime.date.today().isoformat(), findings=findings(found),
+        uneven=figures.uneven(found.support), curves=_curves(found), matrix=_matrix(found),
+        confusions=figures.confusions(found.confusion, MOST_CONFUSIONS), classes=_classes(found),
+        misread=_misread(found), looks=_looks(found), layers=_layers(found),
+        pairs=_pairs(found), config=list(_flat(found._config or {})),
+        machine=machine.machine(), versions=machine.versions())
+
+
+# ------------------------------------------------------------------------------------ the numbers
+
+def share(value: float, digits: int = 1) -> str:
+    """0.9412 as 94.1%; a dash for what there is none of."""
+    return "–" if not math.isfinite(value) else f"{100 * value:.{digits}f}%"
+
+
+def count(value: int) -> str:
+    return f"{value:,}"
+
+
+def figure(value: float) -> str:
+    """Three digits that matter; a dash for what there is none of."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.1e}" if value and not 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+
+
+# ----------------------------------------------------------------------------------- the sections
+
+def _curves(found: Report) -> list[dict[str, Any]]:
+    """A plot for each panel of the history, with what it shows in words."""
+    drawn = []
+    panels = panels_of(found._history or {}, "report")
+    for place, (title, lines) in enumerate(panels.items()):
+        ends = [f"{label} {figure(values[0])} to {figure(values[-1])}"
+                for label, values in lines.items()]
+        drawn.append({"title": title, "alt": f"{title} over {len(next(iter(lines.values())))} "
+                                             f"epochs: {', '.join(ends)}",
+                      "svg": plots.lines(f"curve{place}", lines, zero=title == "learning rate")})
+    return drawn
+
+
+def _matrix(found: Report) -> dict[str, Any]:
+    """The confusion matrix: a table of numbers of few classes, else cells to be drawn."""
+    confusion = found.confusion
+    support = np.maximum(confusion.sum(axis=1), 1)
+    total = len(confusion)
+    if total <= MOST_NUMBERS:
+        rows = [{"name": found.classes[i], "cells": [
+            {"count": int(n), "share": float(n / support[i]), "right": i == k,
+             "column": found.classes[k]} for k, n in enumerate(row)]}
+            for i, row in enumerate(confusion)]
+        longest = max(len(str(name)) for name in found.classes)
+        return {"rows": rows, "cells": None, "upright": longest > 4}
+    order = np.arange(total)
+    if total > MOST_DRAWN:
+        wrong = confusion.copy()
+        np.fill_diagonal(wrong, 0)
+        worst = np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")
+        order = np.sort(worst[:MOST_DRAWN])
+    part = confusion[np.ix_(order, order)]
+    shares = part / support[order][:, None]
+    places = np.argwhere(part)
+    first = np.argsort(-shares[tuple(places.T)], kind="stable")[:MOST_CELLS]
+    cells = [{"row": int(i), "column": int(k), "count": int(part[i, k]),
+              "share": float(shares[i, k]), "right": bool(i == k)}
+             for i, k in places[first]]
+    names = [str(found.classes[k]) for k in order]
+    return {"rows": None, "cells": cells, "names": names, "left_out": total - len(order),
+            "margin": min(112, 14 + 6 * max(map(len, names)))}
+
+
+def _classes(found: Report) -> list[dict[str, Any]]:
+    """A row for each class, the worst first."""
+    return [{"name": found.classes[k], "support": int(found.support[k]),
+             "recall": float(found.recall[k]), "precision": float(found.precision[k]),
+             "f1": float(found.f1[k]), "mistaken": mistaken(found, k)}
+            for k in worst_first(found)]
+
+
+def _misread(found: Report) -> list[dict[str, Any]]:
+    shown = found.misread[:len(found._misread_images) or 24]
+    return [{"item": item, "label": found.classes[item.label],
+             "predicted": found.classes[item.predicted], "path": found._paths.get(item.index, ""),
+             "file": os.path.basename(found._paths.get(item.index, "")),
+             "image": data_uri(found._misread_images[i]) if found._misread_images else None}
+            for i, item in enumerate(shown)]
+
+
+def _looks(found: Report) -> dict[str, list[dict[str, Any]]] | None:
+    """Right and wrong examples with their maps; None where there are none."""
+    if found._looks is None:
+        return None
+
+    def shown(looks: Looks) -> dict[str, Any]:
+        return {"index": looks.index, "label": found.classes[looks.label],
+                "predicted": found.classes[looks.predicted], "probability": looks.probability,
+                "image": data_uri(looks.image), "maps": [
+                    {"name": found.classes[k], "image": overlay(looks.image, heat),
+                     "some": bool(heat.max() > 0)}
+                    for k, heat in looks.maps.items()]}
+
+    return {"right": [shown(x) for x in found._looks if x.label == x.predicted],
+            "wrong": [shown(x) for x in found._looks if x.label != x.predicted]}
+
+
+def _layers(found: Report) -> dict[str, Any] | None:
+    """Plots over the training and over the depth, and the newest figures of each layer."""
+    statistics = found._statistics
+    if statistics is None or not statistics["epoch"]:
+        return None
+    epochs, layers = statistics["epoch"], statistics["layers"]
+    drawn = []
+    norms = [layer for layer in layers if "std_before" in layer]
+    if norms:
+        before, after = ({f"{what}, {when}": [layer[name][place] for layer in norms]
+                          for when, place in (("start", 0), ("end", -1))}
+                         for what, name in (("before", "std_before"), ("after", "std")))
+        drawn.append({
+            "title": "What normalization does", "svg": plots.depth(
+                "norms", before, after, "normalization, in the order of computation"),
+            "alt": "Standard deviation of activations before and after each of "
+                   f"{len(norms)} normalizations, at the start and at the end of the training",
+            "text": f"The spread (standard deviation) of what each of the {len(norms)} "
+                    "normalizations is given (dashed) and of what it gives (solid). Whatever the "
+                    "layers before them do, what comes out has a spread near 1 (gamma is 1 at the "
+                    "start, and learned): each layer gets inputs of the same size throughout the "
+                    "training, in a deep network too."})
+    for name, title, log, text, guides in PLOTS:
+        series = {layer["name"]: layer[name] for layer in layers
+                  if name in layer and any(math.isfinite(v) for v in layer[name])}
+        if series:
+            drawn.append({
+                "title": title, "text": text,
+                "svg": plots.many(name, series, epochs, log, guides, percent=name == "dead"),
+                "alt": f"{title} of {len(series)} layers over {len(epochs) - 1} epochs"})
+    rows = [{name: layer[name] if isinstance(layer[name], str) else layer[name][-1]
+             for name in layer} for layer in layers]
+    return {"plots": drawn, "rows": rows}
+
+
+PLOTS = (
+    ("std", "Spread of activations", True,
+     "The standard deviation of what each layer and each activation gives. Lines that run level "
+     "are fine; one that grows by powers of ten is about to end in infinity, one that falls to "
+     "nothing carries no signal.", None),
+    ("gradient", "Gradients", True,
+     "The norm of the gradient of each layer's weights. Layers within two powers of ten of each "
+     "other learn together; if the first layers are far below the last, they do not learn.", None),
+    ("update", "Size of a step", True,
+     "How far the last step of each epoch has moved the weights, as a share of their norm. About "
+     "0.001 is usual; far above it the learning rate is high, far below it is low, or has run out "
+     "as its schedule says.", {"0.001": 1e-3}),
+    ("dead", "Dead units", False,
+     "The share of a ReLU's units that are 0 for the whole batch: no gradient reaches what is "
+     "before them. A few are no harm; many mean that a too large step has pushed them below 0.",
+     None),
+)
+
+
+def _pairs(found: Report) -> list[dict[str, Any]]:
+    return [{"pair": pair, "left": data_uri(left), "right": data_uri(right),
+             "label": found.classes[found.labels[pair.index]],
+             "path": found._paths.get(pair.index, "")}
+            for pair, left, right in found._pairs]
+
+
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(name, value) of each entry of nested dicts, the names joined by dots."""
+    if isinstance(tree, Mapping) and tree:
+        for name, value in tree.items():
+            yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
+    elif prefix:
+        text = str(tree)
+        yield prefix, text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}..."

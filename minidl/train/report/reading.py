@@ -1,0 +1,129 @@
+"""A model's predictions for a labelled data set, read once, batch by batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import checks, models
+from ...data.batch import as_dataset, gather
+from ...data.dataset import ArrayDataset
+
+BATCH = 128
+
+
+@dataclass
+class Predictions:
+    """labels, predicted: (N,) int64, in the model's order of classes; probability: (N,) float64, of
+    the predicted class; loss: the mean cross-entropy; classes: their names, one an output."""
+
+    labels: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray
+    loss: float
+    classes: list[Any]
+
+
+def as_saved(saved: Any) -> models.Saved:
+    """A model with its classes, from one or from the path of its file."""
+    if isinstance(saved, models.Saved):
+        return saved
+    if isinstance(saved, str | os.PathLike):
+        return models.load(saved)
+    raise TypeError(checks.message("report", "saved", "a models.Saved, or the path of a file that "
+                                   "models.save wrote", saved))
+
+
+def as_labelled(dataset: Any, name: str) -> Any:
+    """A data set with items; a pair of arrays is one. TypeError and ValueError as a loader's."""
+    if isinstance(dataset, tuple):
+        if len(dataset) != 2:
+            raise ValueError(f"report: {name} must be a data set, or (images, labels), got a tuple "
+                             f"of {len(dataset)}")
+        dataset = ArrayDataset(*dataset)
+    dataset = as_dataset(dataset, "report")
+    if not len(dataset):
+        raise ValueError(f"report: {name} has no items")
+    return dataset
+
+
+def names_of(dataset: Any) -> list[str] | None:
+    """The names of a data set's classes, if it has them."""
+    try:
+        names = getattr(dataset, "classes", None)
+    except AttributeError:      # of a subset of something without
+        return None
+    return None if names is None else [str(name) for name in names]
+
+
+def predictions(saved: models.Saved, dataset: Any) -> Predictions:
+    """What the model says of each item, on the images as `Saved.predict` prepares them.
+
+    ValueError for labels that are no classes of the model, and as from `predict`.
+    """
+    given: list[np.ndarray] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        for start in range(0, len(dataset), BATCH):
+            batch = gather(dataset, range(start, min(len(dataset), start + BATCH)))
+            given.append(_classes_of(batch.labels, start))
+            yield saved._prepared(batch.images)
+
+    translation: np.ndarray | None = None
+    labels, predicted, probability, loss = [], [], [], 0.0
+    for rows in saved._probabilities(batches()):
+        if translation is None:
+            translation = _translation(saved.classes, names_of(dataset), rows.shape[1])
+        own = _translated(given.pop(), translation, dataset)
+        best = rows.argmax(axis=1)
+        places = np.arange(len(rows))
+        labels.append(own)
+        predicted.append(best)
+        probability.append(rows[places, best])
+        with np.errstate(divide="ignore"):
+            loss -= float(np.log(rows[places, own]).sum())
+        outputs = rows.shape[1]
+    names = names_of(dataset)
+    known: Sequence[Any] = saved.classes or (
+        names if names is not None and len(names) == outputs else range(outputs))
+    return Predictions(np.concatenate(labels), np.concatenate(predicted),
+                       np.concatenate(probability), loss / len(dataset), list(known))
+
+
+def _classes_of(labels: np.ndarray | None, start: int) -> np.ndarray:
+    if labels is None:
+        raise ValueError("report: dataset must have labels, one class an item: an ImageFolder, an "
+                         "ArrayDataset(images, labels), or (images, labels)")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"report: dataset must have one class, an integer, an item; got labels of "
+                         f"shape {labels.shape[1:]} and dtype {labels.dtype}")
+    return labels
+
+
+def _translation(classes: list[Any], names: list[str] | None, outputs: int) -> np.ndarray:
+    """The model's class of each of the data set's, -1 where it has none: by their names where both
+    have some, else they are the same."""
+    own = [str(name) for name in classes]
+    if names is None or not own or names == own or (
+            len(names) == len(own) and not set(names) & set(own)
+            and own == [str(k) for k in range(len(own))]):      # the model's are only numbers
+        return np.arange(outputs)
+    place = {name: k for k, name in enumerate(own)}
+    return np.array([place.get(name, -1) for name in names], np.int64)
+
+
+def _translated(labels: np.ndarray, translation: np.ndarray, dataset: Any) -> np.ndarray:
+    bad = (labels < 0) | (labels >= len(translation))
+    if bad.any():
+        raise ValueError(f"report: dataset has the label {labels[bad][0]}, and the model has "
+                         f"classes 0 to {len(translation) - 1}")
+    found = translation[labels]
+    if (found < 0).any():
+        name = (names_of(dataset) or [])[labels[found < 0][0]]
+        raise ValueError(f"report: dataset has pictures of {name!r}, which is no class of the "
+                         f"model")
+    return found

@@ -1,0 +1,109 @@
+"""Watch: follows one pass through a model, and keeps a few figures of what each layer gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...nn.layer import Layer
+from ...nn.parameter import Parameter
+from ...tensor import Tensor
+
+ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Sigmoid", "Tanh")
+
+
+class Watch:
+    """Told of all that a thread does (see `tracers`). `rows` has, in the order in which they
+    computed, the layers with parameters and the activations, whether layers or functions: by name,
+    {"kind", "mean", "std", "weights" (whether there are some), ...}. Functions are named after the
+    layer that called them: "block.relu", and "block.relu 2" where there are two."""
+
+    def __init__(self, model: Layer) -> None:
+        self.names = {id(layer): name or type(layer).__name__
+                      for name, layer in model.named_layers()}
+        self.model = model
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._path: list[Layer] = []
+
+    def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
+             options: dict[str, Any]) -> Any:
+        name = self.names.get(id(layer))
+        self._path.append(layer)
+        try:
+            output = run(*inputs, **options)
+        finally:
+            self._path.pop()
+        if name is not None and name not in self.rows and _shown(layer):
+            array = _array(output)
+            if array is not None:
+                row = {"kind": type(layer).__name__, "weights": bool(weights_of(layer)),
+                       **_spread(array)}
+                before = _array(inputs) if is_norm(layer) else None
+                if before is not None:
+                    spread = _spread(before)
+                    row |= {"mean_before": spread["mean"], "std_before": spread["std"]}
+                self.rows[name] = row
+        return output
+
+    def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
+                  outputs: tuple[Any, ...]) -> None:
+        kind = function.__name__
+        layer = self._path[-1] if self._path else None
+        if kind not in ACTIVATIONS or layer is None:
+            return
+        name = self._name(layer, kind)
+        array = _array(outputs)
+        if name in self.rows or array is None or not array.size:
+            return
+        self.rows[name] = {"kind": kind, "weights": False, **_spread(array)}
+        if kind == "ReLU" and array.ndim > 1:
+            alive = (array.reshape(-1, array.shape[-1]) > 0).any(axis=0)
+            self.rows[name]["dead"] = float(1 - alive.mean())
+
+    def _name(self, layer: Layer, kind: str) -> str:
+        """That of an activation that is a layer, or one made of the calling layer's."""
+        own = self.names.get(id(layer), "")
+        if type(layer).__name__ == kind:
+            return own
+        name = f"{own}.{kind.lower()}" if layer is not self.model else kind.lower()
+        number = 1
+        made = name
+        while made in self.rows:
+            number += 1
+            made = f"{name} {number}"
+        return made
+
+    def read(self, tensor: Any) -> None:
+        pass
+
+    def copied(self, tensor: Any, array: Any) -> None:
+        pass
+
+
+def is_norm(layer: Layer) -> bool:
+    """Whether a layer is a normalization, by its name: one of a user's counts too."""
+    kind = type(layer).__name__
+    return kind.endswith("Norm") and kind != "WeightNorm"
+
+
+def weights_of(layer: Layer) -> list[Parameter]:
+    """The matrices and filters that a layer holds itself, without biases, gamma and beta."""
+    return [p for _, p in layer._items() if isinstance(p, Parameter) and len(p.shape) > 1]
+
+
+def _shown(layer: Layer) -> bool:
+    return is_norm(layer) or any(isinstance(p, Parameter) for _, p in layer._items())
+
+
+def _array(given: Any) -> np.ndarray | None:
+    """The first array of floats in what a layer is given or gives."""
+    for x in given if isinstance(given, tuple | list) else (given,):
+        if isinstance(x, Tensor) and x.dtype.kind == "f" and x.size:
+            return x._values()
+    return None
+
+
+def _spread(array: np.ndarray) -> dict[str, float]:
+    return {"mean": float(array.mean(dtype=np.float64)), "std": float(array.std(dtype=np.float64))}

@@ -1,0 +1,60 @@
+"""Write the last tables of docs/coming-from.md, from what errors say: `make docs`.
+
+`minidl.hints` knows what names of PyTorch and Keras are called here. The page lists all of them, so
+that one can look a name up without making the mistake first.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from minidl import hints
+
+from . import marked_tables
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "coming-from.md"
+# What is code in what an error says: names of a module with what they are called with, and
+# expressions and assignments of x.
+CODE = re.compile(r"""
+    \bx(?:\.data(?:\[\.\.\.\])?)?\ [-+*]?=\ \w+(?:\ [-+*]\ y)?       # x.data[...] = 0
+    | \bx\ (?:[-+*/@<>]|\*\*|[=!<>]=)\ \w+(?:\ \+\ \w+)?             # x @ weight + bias
+    | \bx\[\w+\] | -x\b
+    | \b(?:md|nn|optim|data|np|T|x|model|layer|loss|minidl|self)\.\w[\w.]*
+      (?:\((?:[^()]|\([^()]*\))*\))*                                  # md.sqrt((x * x).sum())
+      (?:\ =\ \w[\w.]*)?                                             # self.name = layer
+    """, re.X)
+
+
+def table(names: dict[str, str], owner: str = "") -> str:
+    rows = [f"| `{name}` | {instead(text, owner)} |" for name, text in sorted(
+        names.items(), key=lambda item: item[0].lower())]
+    return "\n".join(["| elsewhere | here |", "|---|---|", *rows])
+
+
+def instead(text: str, owner: str) -> str:
+    """What an error says, with its code in backquotes; a bare name is one of the same owner."""
+    if re.fullmatch(r"\w+(\(.*\))?", text):
+        return f"`{text}`" if text.startswith("tuple(") else f"`{owner}{text}`"
+    return CODE.sub(lambda found: f"`{found[0]}`", text)
+
+
+TABLES = {
+    "tensor": lambda: table(hints.TENSOR, "x."),
+    "functions": lambda: table(hints.FUNCTIONS),
+    "layers": lambda: table(hints.LAYERS),
+    "of layers": lambda: table(hints.OF_LAYERS, "layer."),
+    "optimizers": lambda: table(hints.OPTIMIZERS),
+    "of optimizers": lambda: table(hints.OF_OPTIMIZERS, "optimizer."),
+    "data": lambda: table(hints.DATA | hints.TRANSFORMS),
+    "arguments": lambda: table(hints.ARGUMENTS),
+}
+
+
+def page() -> str:
+    """The page as it should be."""
+    return marked_tables.filled(PAGE.read_text(encoding="utf-8"), TABLES)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
