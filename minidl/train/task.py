@@ -16,7 +16,6 @@ import numpy as np
 from .. import checks, data
 from ..data.dataset import ArrayDataset
 from ..data.image_folder import ImageFolder
-from ..data.store import DataFileError
 
 KNOWN: dict[str, type[Any]] = {
     "mnist": data.MNIST, "fashion-mnist": data.FashionMNIST, "cifar10": data.CIFAR10}
@@ -192,6 +191,6 @@ def split_off(pictures: Any, share: float, seed: int) -> tuple[Any, Any]:
     missing = [str(name) for label, name in enumerate(pictures.classes)
                if label not in train.labels]
     if missing:
-        raise DataFileError(f"there are too few pictures of {', '.join(missing)}: all of them "
-                            f"would be to validate, and none to train")
+        raise ValueError(f"there are too few pictures of {', '.join(missing)}: with a share of "
+                         f"{share:g} all of them would be to validate, and none to train")
     return train, valid
