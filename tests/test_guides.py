@@ -10,7 +10,7 @@ import minidl as md
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-@pytest.mark.parametrize("guide", ["guide-training.md"])
+@pytest.mark.parametrize("guide", ["guide-evaluation.md", "guide-training.md"])
 def test_the_blocks_of_a_guide_run(guide, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)     # they write files
     md.manual_seed(0)
