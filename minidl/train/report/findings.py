@@ -86,8 +86,8 @@ def _of_classes(found: Report) -> list[str]:
         said.append(f"There are no examples of {shown}: nothing is known about them.")
     low, high = found.interval
     if high - low > 0.06:
-        said.append(f"{len(found.labels):,} examples are few: on others the accuracy may well be "
-                    f"anything from {low:.3f} to {high:.3f}.")
+        said.append(f"There are only {len(found.labels):,} examples: on others the accuracy may "
+                    f"well be anything from {low:.3f} to {high:.3f}.")
     return said
 
 

@@ -47,7 +47,7 @@ def test_uneven_classes():
 
 def test_missing_classes_and_few_examples():
     assert "no examples of grey, light" in said([0], [0.0])
-    assert "1 examples are few" in said([0], [0.0])
+    assert "only 1 examples" in said([0], [0.0])
 
 
 def test_duplicates():
