@@ -130,7 +130,8 @@ class Run:
             "format": FORMAT, "minidl": __version__, "source": plan.source,
             "recipe": plan.recipe, "size": size, "seed": plan.seed, "init": plan.init,
             "freeze": plan.freeze, "skip_broken": plan.skip_broken,
-            "settings": self.recipe.settings(), "data": self.task.description(), "preprocess": self.preprocess}
+            "settings": self.recipe.settings(), "data": self.task.description(),
+            "preprocess": self.preprocess}
 
     def _preprocess(self, size: Any) -> dict[str, Any]:
         """What `models.save` says about pictures, as the model to begin with does."""
