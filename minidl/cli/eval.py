@@ -13,8 +13,10 @@ from .shared import accuracy_line, load_model, set_threads, threads_option
 @click.command("eval", no_args_is_help=True)
 @click.argument("run_or_model")
 @click.argument("data", required=False)
+@click.option("--skip-broken", is_flag=True,
+              help="Leave out pictures of DATA that cannot be decoded, and name them.")
 @threads_option
-def evaluate(run_or_model: str, data: str | None, threads: int | None) -> None:
+def evaluate(run_or_model: str, data: str | None, skip_broken: bool, threads: int | None) -> None:
     """Measure a model: per class, and the accuracy in the last line.
 
     RUN_OR_MODEL is a run's folder, of which the best model is taken, or a model's file. DATA is
@@ -31,7 +33,7 @@ def evaluate(run_or_model: str, data: str | None, threads: int | None) -> None:
 
     set_threads(threads)
     saved = load_model(run_or_model)
-    part, pictures = _of_run(run_or_model) if data is None else _of_data(data, saved)
+    part, pictures = _of_run(run_or_model) if data is None else _of_data(data, saved, skip_broken)
     found = report(saved, pictures, valid_name=part)
     print(found)
     accuracy_line(part, found.accuracy)
@@ -48,10 +50,10 @@ def _of_run(folder: str) -> tuple[str, Any]:
     plan = plan_of(config)
     channels = None if plan.source in KNOWN else config["data"]["shape"][2]
     return load_task(plan.source, plan.size, config["settings"]["valid"], plan.seed,
-                     channels).measured
+                     channels, plan.skip_broken).measured
 
 
-def _of_data(data: str, saved: Any) -> tuple[str, Any]:
+def _of_data(data: str, saved: Any, skip_broken: bool) -> tuple[str, Any]:
     """The test part of a data set, or the pictures of a folder, as the model takes them."""
     from ..data.image_folder import ImageFolder
     from ..train.task import KNOWN, matched, part_folders
@@ -66,5 +68,5 @@ def _of_data(data: str, saved: Any) -> tuple[str, Any]:
     parts = part_folders(data)
     part = next((name for name in ("test", "valid") if name in parts), "test")
     size, channels = saved.picture_size()
-    pictures = ImageFolder(parts.get(part, data), size, channels)
+    pictures = ImageFolder(parts.get(part, data), size, channels, skip_broken=skip_broken)
     return part, matched(pictures, classes or pictures.classes or (), data)

@@ -28,9 +28,12 @@ def predict(run_or_model: str, images: tuple[str, ...], top: int, as_json: bool,
     minidl predict runs/photos new/1.jpg --top 1 --json
     """
     set_threads(threads)
-    missing = [path for path in images if not os.path.isfile(path)]
-    if missing:
-        raise click.UsageError(f"there is no picture {missing[0]!r}")
+    for path in images:
+        if os.path.isdir(path):
+            raise click.UsageError(f"{path!r} is a folder: name the pictures in it, as "
+                                   f"{os.path.join(path, '*.jpg')}")
+        if not os.path.exists(path):
+            raise click.UsageError(f"there is no picture {path!r}")
     found = load_model(run_or_model).predict(list(images), top)
     if as_json:
         print(json.dumps([

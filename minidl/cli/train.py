@@ -34,6 +34,8 @@ SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size",
               help="Share of the training pictures that is kept to validate. [default: 0.1]")
 @click.option("--size", type=Numbers("size", 1, 2), metavar="N",
               help="Scale pictures to N x N, or to H,W. [default: as they are]")
+@click.option("--skip-broken", is_flag=True,
+              help="Leave out pictures that cannot be decoded, and name them.")
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), metavar="N",
               help="Of all that is drawn by chance. [default: 0]")
 @threads_option
@@ -116,7 +118,8 @@ def _plan(data: str, given: dict[str, Any], settings: dict[str, Any], out: str |
     folder = out or os.path.join("runs", os.path.basename(os.path.abspath(data)))
     init = _init(given)
     plan = Plan(source, given.get("recipe", "default"), settings, given.get("size"),
-                given.get("seed", 0), init, given.get("freeze", False))
+                given.get("seed", 0), init, given.get("freeze", False),
+                given.get("skip_broken", False))
     if resume and os.path.exists(os.path.join(folder, CONFIG)):
         begun = plan_of(read_config(folder))
         _check_same(begun, plan, given, folder)
@@ -136,12 +139,14 @@ def _init(given: dict[str, Any]) -> str | None:
 def _check_same(begun: Any, plan: Any, given: dict[str, Any], folder: str) -> None:
     """A wrong call where a run is resumed with other wishes than it was begun with."""
     pairs = [(name, getattr(begun, name), getattr(plan, name))
-             for name in ("source", "recipe", "size", "seed", "init", "freeze")
+             for name in ("source", "recipe", "size", "seed", "init", "freeze", "skip_broken")
              if name in ("source", *given)]
     pairs += [(name, begun.settings.get(name), value) for name, value in plan.settings.items()]
     lines = [f"{name} {then!r} then, {now!r} now" for name, then, now in pairs if then != now]
     if lines:
-        raise click.UsageError(f"{folder!r} is a run of another configuration: {'; '.join(lines)}")
+        raise click.UsageError(
+            f"{folder!r} is a run of another configuration: {'; '.join(lines)}. To begin another "
+            f"one with what it has learned: --init {shlex.quote(folder)} --out FOLDER")
 
 
 def _check_place(folder: str, source: str, resume: bool) -> None:

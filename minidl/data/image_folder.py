@@ -104,6 +104,9 @@ class ImageFolder(ArrayDataset, hints.Explained):
         name = os.path.basename(root)
         if cached and (loaded := cache_module.load(name, self._key)):
             return loaded[0], loaded[1]["broken"]
+        if size is not None:
+            pair = (size, size) if isinstance(size, int) else size
+            kernels.check_shape("ImageFolder: a picture", (*pair, 3), np.uint8)
         about: dict[str, Any] = {"source": root, "broken": []}
         rows = _rows(found, root, size, channels, about["broken"])
         if cached:

@@ -32,7 +32,7 @@ def pillow() -> Any:
         from PIL import Image
     except ImportError:
         raise ImportError("pictures are read by the package Pillow, which is not installed: "
-                          "pip install minidl[images]") from None
+                          "pip install 'minidl[images]'") from None
     return Image
 
 

@@ -55,6 +55,7 @@ class Plan:
     seed:     of the weights, the order, the augmentation and the valid part
     init:     a file of `models.save` whose weights the model begins with; `freeze`: only its head
               learns
+    skip_broken: leave out pictures that cannot be decoded
 
     >>> train.Plan("mnist", recipe="mnist", settings={"epochs": 5}).seed
     0
@@ -67,6 +68,7 @@ class Plan:
     seed: int = 0
     init: str | None = None
     freeze: bool = False
+    skip_broken: bool = False
 
 
 @dataclass
@@ -110,7 +112,8 @@ class Run:
             channels = getattr(self.init.model, "input_shape", (3,))[-1]
         if not recipe.valid and "valid" not in plan.settings and not has_part(plan.source, "test"):
             recipe.valid = Recipe.valid     # nothing else would tell how good the model is
-        self.task = load_task(plan.source, size, recipe.valid, plan.seed, channels)
+        self.task = load_task(plan.source, size, recipe.valid, plan.seed, channels,
+                              plan.skip_broken)
         self.part, self.measured = self.task.measured
         if self.measured is None:
             raise ValueError(f"Run: {plan.source} has no test part, and valid=0 leaves none to "
@@ -126,13 +129,16 @@ class Run:
         self.config = {
             "format": FORMAT, "minidl": __version__, "source": plan.source,
             "recipe": plan.recipe, "size": size, "seed": plan.seed, "init": plan.init,
-            "freeze": plan.freeze, "settings": self.recipe.settings(),
-            "data": self.task.description(), "preprocess": self.preprocess}
+            "freeze": plan.freeze, "skip_broken": plan.skip_broken,
+            "settings": self.recipe.settings(), "data": self.task.description(),
+            "preprocess": self.preprocess}
 
     def _preprocess(self, size: Any) -> dict[str, Any]:
         """What `models.save` says about pictures, as the model to begin with does."""
-        found = {"size": self.task.shape[:2] if size is None else size,
-                 "channels": self.task.shape[2]}
+        height, width, channels = self.task.shape
+        if size is None:    # others are cropped to a square rather than distorted
+            size = height if height == width else (height, width)
+        found = {"size": size, "channels": channels}
         given = (self.init.preprocess or {}) if self.init is not None else {}
         if "mean" in given and "std" in given:
             return {**found, "mean": given["mean"], "std": given["std"]}
@@ -248,7 +254,7 @@ def plan_of(config: dict[str, Any]) -> Plan:
     """The plan that a configuration was made of. ValueError if parts of it are missing."""
     try:
         return Plan(**{name: config[name] for name in (
-            "source", "recipe", "settings", "size", "seed", "init", "freeze")})
+            "source", "recipe", "settings", "size", "seed", "init", "freeze", "skip_broken")})
     except KeyError as error:
         raise ValueError(f"the configuration of the run has no {error}") from None
 

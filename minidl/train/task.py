@@ -71,7 +71,7 @@ class Task:
 
 
 def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 0.1,
-              seed: int = 0, channels: int | None = None) -> Task:
+              seed: int = 0, channels: int | None = None, skip_broken: bool = False) -> Task:
     """The parts of a known data set (mnist, fashion-mnist, cifar10) or of a folder.
 
     size:     to scale the pictures of a folder to, as `ImageFolder` does; None: as they are
@@ -79,6 +79,7 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
               where the source has no such part; 0 for none
     seed:     which ones these are
     channels: 1 or 3; None: 1 if all pictures of a folder are grey
+    skip_broken: leave out pictures that cannot be decoded, with a warning
 
     ValueError for a folder of one class, parts whose classes or sizes do not fit, a size for a data
     set that has one; the errors of `ImageFolder` and of the data sets.
@@ -94,7 +95,7 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
                              f"channels= are for folders")
         found = {part: KNOWN[source](split=part) for part in ("train", "test")}
     else:
-        found = load_folder(source, size, channels)
+        found = load_folder(source, size, channels, skip_broken)
     train = found["train"]
     if "valid" not in found and valid > 0:
         train, found["valid"] = split_off(train, valid, seed)
@@ -134,7 +135,8 @@ def _folders(root: str) -> list[str]:
                 if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def load_folder(root: str, size: Size = None, channels: int | None = None) -> dict[str, Any]:
+def load_folder(root: str, size: Size = None, channels: int | None = None,
+                skip_broken: bool = False) -> dict[str, Any]:
     """The data sets of a folder: its parts, or "train" alone. ValueError for parts that do not fit,
     and for one class."""
     if not os.path.exists(root):
@@ -143,9 +145,10 @@ def load_folder(root: str, size: Size = None, channels: int | None = None) -> di
     folders = part_folders(root)
     if "train" not in folders:
         folders = {"train": root}
-    found = {part: ImageFolder(path, size, channels) for part, path in folders.items()}
+    found = {part: ImageFolder(path, size, channels, skip_broken=skip_broken)
+             for part, path in folders.items()}
     if len({part.images.shape[3] for part in found.values()}) > 1:      # grey ones, and coloured
-        found = {part: ImageFolder(path, size, 3) for part, path in folders.items()}
+        return load_folder(root, size, 3, skip_broken)
     train = found["train"]
     classes = tuple(train.classes or ())
     if len(classes) < 2:

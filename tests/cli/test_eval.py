@@ -91,10 +91,12 @@ def test_other_classes(refused, run, tmp_path):
     refused("eval", run, "more", code=1, words=["'yellow'", "blue, green, red"])
 
 
-def test_a_broken_picture_is_named(refused, run, tmp_path):
+def test_a_broken_picture_is_named(minidl, refused, run, tmp_path):
     coloured(tmp_path / "more", {"red": 2, "green": 2})
     (tmp_path / "more" / "red" / "000.png").write_bytes(b"nonsense")
     refused("eval", run, "more", code=1, words=["red/000.png", "cannot be decoded"])
+    said = minidl("eval", run, "more", "--skip-broken")
+    assert accuracy(said) == ("test", 1.0) and "red/000.png" in said.err
 
 
 def test_grey_pictures_for_a_model_of_colour(minidl, run, tmp_path):

@@ -95,7 +95,7 @@ def test_the_same_picture_twice_and_many(minidl, run, new):
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_a_missing_or_broken_picture_is_named_and_nothing_on_stdout(refused, run, new, options):
     refused("predict", run, new["red"], "nix.png", *options, words=["'nix.png'"])
-    refused("predict", run, "new", *options, words=["'new'"])
+    refused("predict", run, "new", *options, words=["'new' is a folder", "new/*.jpg"])
     with open("broken.png", "wb") as file:
         file.write(b"nonsense")
     refused("predict", run, new["red"], "broken.png", *options, code=1,

@@ -280,6 +280,20 @@ def test_folders_that_cannot_be_learned(refused, tmp_path, make, words):
     assert not (tmp_path / "runs").exists()
 
 
+def test_broken_pictures_are_left_out_where_that_is_asked_for(minidl, refused, tmp_path):
+    folder_of_broken(tmp_path / "photos")
+    refused("train", "photos", *QUICK, code=1, words=["red/001.png", "skip_broken"])
+    said = minidl("train", "photos", "--skip-broken", *QUICK)
+    assert said.code == 0 and "21 pictures to train, 2 to validate" in said.err
+    assert "minidl: warning: " in said.err and "red/001.png" in said.err
+    assert minidl("eval", "runs/photos").last == said.last
+    assert minidl("train", "photos", "--resume").last == said.last
+
+
+def test_a_size_that_no_memory_has(refused, photos):
+    refused("train", "photos", "--size", 10_000_000, code=1, words=["a picture", "10000000"])
+
+
 def test_sizes_with_size(minidl, tmp_path):
     folder_of_sizes(tmp_path / "photos")
     assert minidl("train", "photos", "--size", "8", *QUICK).code == 0

@@ -167,7 +167,7 @@ def test_another_configuration(refused, shared, tmp_path, options, words):
     shutil.copytree(shared / "runs" / "photos", tmp_path / "other")
     before = sorted((path.name, path.read_bytes()) for path in run.iterdir())
     refused("train", shared / "photos", "--out", run, "--resume", *options,
-            words=["run", *words])
+            words=["run", "--init", *words])
     assert sorted((path.name, path.read_bytes()) for path in run.iterdir()) == before
 
 

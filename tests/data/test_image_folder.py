@@ -417,7 +417,7 @@ def test_without_pillow(root, monkeypatch):
 
     write_folder(root, {"a": 1})
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"pip install minidl\[images\]"):
+    with pytest.raises(ImportError, match=r"pip install 'minidl\[images\]'"):
         ImageFolder(root)
 
 

@@ -203,5 +203,5 @@ def test_errors_of_the_system_are_no_damage(tmp_path):
 
 def test_without_pillow(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"pip install minidl\[images\]"):
+    with pytest.raises(ImportError, match=r"pip install 'minidl\[images\]'"):
         read("a.png", None, 3)

@@ -6,7 +6,7 @@ import pytest
 import minidl as md
 from minidl import models, nn, optim
 from minidl.models.cifar_fast import second_moment
-from tests.harness import close, refuses, small_batches, uniform
+from tests.harness import close, refuses, small_batches, threads, uniform
 
 pytestmark = small_batches
 
@@ -156,3 +156,63 @@ def test_images_that_are_not_finite():
     x[0, 0, 0, 0] = np.nan
     with refuses(ValueError, "whiten: images must be finite"):
         model.whiten(x)
+
+
+# ----------------------------------------------------------------------------------------- views
+
+def with_views(**options):
+    md.manual_seed(0)
+    model = models.CifarFast(widths=(8, 12, 20), input_shape=(16, 16, 3), **options)
+    model.whiten(images())
+    return model.astype(np.float64)
+
+
+def test_six_views_by_their_formula():
+    model, plain = with_views(views=True).eval(), with_views().eval()
+    x = images(3).astype(np.float64)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    shifted = [padded[:, :-2, :-2], padded[:, 2:, 2:]]      # down and right; up and left
+
+    def mirrored(images):
+        return (plain(images).data + plain(np.ascontiguousarray(images[:, :, ::-1])).data) / 2
+
+    expected = mirrored(x) / 2 + (mirrored(shifted[0]) + mirrored(shifted[1])) / 4
+    close(model(x).data, expected, 10)
+    close(model.predict(x), expected, 10)
+
+
+def test_views_are_not_for_training():
+    model, plain = with_views(views=True), with_views()
+    x = images(8).astype(np.float64)
+    assert np.array_equal(model.train()(x).data, plain.train()(x).data)
+
+
+def test_views_have_gradients():
+    """In evaluation mode: what the model looks at is asked of them."""
+    model = with_views(views=True).eval()
+    x = md.tensor(images(2).astype(np.float64), requires_grad=True)
+    model(x)[:, 0].sum().backward()
+    delta = np.random.default_rng(0).normal(size=x.shape) * 1e-6
+    change = (model(x.data + delta).data - model(x.data - delta).data)[:, 0].sum() / 2
+    np.testing.assert_allclose((x.grad * delta).sum(), change, rtol=1e-4)
+
+
+def test_views_are_kept_in_a_file(tmp_path):
+    model = models.CifarFast(widths=(8, 8, 8), views=True)
+    assert model.config()["views"] is True and models.CifarFast().config()["views"] is False
+    models.save(tmp_path / "model.safetensors", model)
+    again = models.load(tmp_path / "model.safetensors").model
+    x = uniform(2, 32, 32, 3)
+    assert again.views and np.array_equal(again(x).data, model.eval()(x).data)
+    with refuses(TypeError, "CifarFast", "views"):
+        models.CifarFast(views=1.5)
+
+
+def test_views_have_the_same_bits_on_any_number_of_threads():
+    model = models.CifarFast(widths=(8, 8, 8), views=True).eval()
+    x = uniform(9, 32, 32, 3)
+    outputs = []
+    for n in (1, 2, 3):
+        with threads(n):
+            outputs.append(model(x).data.tobytes())
+    assert len(set(outputs)) == 1
