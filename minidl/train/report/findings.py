@@ -44,9 +44,9 @@ def _of_curves(history: Mapping[str, Any]) -> list[str]:
     said = []
     accuracy, valid = _last(history, "accuracy"), _last(history, "valid_accuracy")
     if accuracy - valid > GAP:
-        said.append(f"In the last epoch {accuracy:.1%} of the training pictures were right, but "
+        said.append(f"In the last epoch {accuracy:.1%} of the training examples were right, but "
                     f"{valid:.1%} of those for validation: the model learns them by heart. More "
-                    f"pictures, stronger augmentation or weight decay help.")
+                    f"examples, stronger augmentation or weight decay help.")
     losses = [float(value) for value in history.get("valid_loss", ())]
     finite = [value for value in losses if math.isfinite(value)]
     if len(finite) == len(losses) >= 4:

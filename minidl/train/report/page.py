@@ -66,7 +66,9 @@ def figure(value: float) -> str:
     """Three digits that matter; a dash for what there is none of."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.1e}" if value and not 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+    if value and not 1e-3 <= abs(value) < 1e3:
+        return f"{value:.1e}"
+    return f"{value:#.3g}".rstrip(".")
 
 
 # ----------------------------------------------------------------------------------- the sections
