@@ -86,8 +86,30 @@ def numpy() -> str:
                         [report.numpy_cells(row) for row in results("numpy")["rows"]])
 
 
+def recipes() -> str:
+    """What the recipes reach on the test pictures."""
+    rows = []
+    for name, entry in results("recipes").items():
+        runs = entry["runs"]
+        accuracies = [f"{run['accuracy']:.2%}" for run in runs]
+        seconds = [run["training_seconds"] for run in runs]
+        rows.append([name, f"**{entry['mean']:.2%}**", " ".join(accuracies),
+                     f"{entry['spread']:.2%}" if len(runs) > 1 else "",
+                     " ".join(f"{value / 60:.1f}" for value in seconds), entry["machine"]["cpu"]])
+    head = ["recipe", "test accuracy, mean", "of each seed", "standard deviation",
+            "minutes of training", "two cores of"]
+    return report.table(head, rows)
+
+
+def recipe() -> str:
+    """A step of cifar10-fast beside PyTorch's."""
+    found = results("recipe")
+    return report.table(report.TORCH_HEAD, [report.torch_cells(row) for row in found["rows"]])
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    "train steps, in short": steps_summary, "train steps": steps, "memory": memory, "numpy": numpy}
+    "train steps, in short": steps_summary, "train steps": steps, "memory": memory, "numpy": numpy,
+    "recipes": recipes, "recipe step": recipe}
 
 
 def main() -> None:

@@ -21,6 +21,10 @@ def main(threads, layout, how):
     mode = {"memory_format": getattr(torch, layout), "how": how}
 
     def make(kind, arguments):
+        if kind == "augment":
+            from . import torch_augment  # which needs torchvision
+
+            return torch_augment.augment(*arguments)
         options = mode if kind in BY_MODE else {}
         return getattr(torch_cases, kind)(*arguments, **options)
 

@@ -5,12 +5,13 @@ import sys
 import minidl as md
 from minidl_ext.threads import team_size
 
-from . import minidl_cases
+from . import augment_cases, minidl_cases
 from .serve import serve
 
 
 def make(kind, arguments):
-    return getattr(minidl_cases, kind)(*arguments)
+    module = augment_cases if hasattr(augment_cases, kind) else minidl_cases
+    return getattr(module, kind)(*arguments)
 
 
 if __name__ == "__main__":

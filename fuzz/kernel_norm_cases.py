@@ -91,6 +91,16 @@ def _pool(k: Any) -> Args:
     return {"dy": dy, **args, **k.maybe(0.3, training=False)}
 
 
+def _activation(k: Any) -> Args:
+    shape = k.shape(k.draw.whole(2, 4), least=1)
+    curve = k.draw.pick(("gelu", False), ("gelu", True), ("silu",), ("leaky_relu", 0.1),
+                        ("elu", 1.0), ("softplus", 1.0, 20.0), ("sigmoid",), ("tanh",))
+    args = {"x": k.array(shape), "factors": factors(k, shape[-1]), "activation": curve}
+    if k.name == "batch_norm_activation":
+        return args
+    return {"dy": k.array(shape), **args, **k.maybe(0.3, training=False)}
+
+
 def _layer_norm(k: Any) -> Args:
     m, c = k.shape(2, least=1)
     gamma = k.array([c]) if k.draw.chance(0.7) else None
@@ -132,6 +142,7 @@ NORMS: dict[str, Any] = {
     "batch_norm_finish": _finish,
     **dict.fromkeys(("masked_stats", "masked_norm_apply", "masked_norm_backward"), _masked),
     **dict.fromkeys(("batch_norm_pool", "batch_norm_pool_backward"), _pool),
+    **dict.fromkeys(("batch_norm_activation", "batch_norm_activation_backward"), _activation),
     **dict.fromkeys(("layer_norm", "layer_norm_backward"), _layer_norm),
     **dict.fromkeys(("group_norm", "group_norm_backward"), _group_norm),
 }

@@ -1,8 +1,9 @@
 """Lazy and Epilogue: results that the next operation may finish.
 
 `relu(bn(x) + shortcut)` is three operations and one pass over memory. `batch_norm` does not return
-an array but a `Lazy`: how to compute it, given an `Epilogue`. `+` and `relu` are post-operations:
-each returns another Lazy, with a larger epilogue. Whoever needs the values calls `compute`.
+an array but a `Lazy`: how to compute it, given an `Epilogue`. `+`, `relu` and `gelu` are
+post-operations: each returns another Lazy, with a larger epilogue. Whoever needs the values calls
+`compute`.
 
 What a Lazy reads nobody can write to: results are read-only, and where an input is a user's own
 array, `Function.apply` computes at once. Backward, the walk calls one `chain_backward` for all
@@ -17,13 +18,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+Activation = tuple[Any, ...]        # the name of a kernel, and its options
+RELU: Activation = ("relu",)
+
 
 class Epilogue(NamedTuple):
     """What happens to each value of a result before it is written to memory, in this order."""
 
     residual: np.ndarray | None = None      # an array of the same shape, which is added
-    relu: bool = False
+    activation: Activation | None = None
     pool: bool = False                      # the largest value of 2x2 windows side by side
+
+    @property
+    def relu(self) -> bool:
+        """Whether the activation is a ReLU, which the loops of most kernels have in them."""
+        return self.activation == RELU
+
+    @property
+    def curve(self) -> Activation | None:
+        """The activation if it is another one than a ReLU."""
+        return None if self.activation == RELU else self.activation
 
 
 NOTHING = Epilogue()
@@ -33,16 +47,17 @@ class Lazy:
     """An array that is computed on first use by `run(epilogue)`.
 
     `source` is what kernels take that compute the values themselves while they read: (x, factors)
-    of a normalization, None if no kernel can. `pools` says whether `run` can pool.
+    of a normalization, None if no kernel can. `pools` says whether `run` can pool, `curves`
+    whether it takes other activations than ReLU.
     """
 
-    __slots__ = ("_made", "dtype", "epilogue", "pools", "run", "shape", "source")
+    __slots__ = ("_made", "curves", "dtype", "epilogue", "pools", "run", "shape", "source")
 
     def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
-                 dtype: np.dtype, source: Any = None, pools: bool = False,
+                 dtype: np.dtype, source: Any = None, pools: bool = False, curves: bool = False,
                  epilogue: Epilogue = NOTHING) -> None:
         self.run, self.shape, self.dtype = run, shape, dtype
-        self.source, self.pools, self.epilogue = source, pools, epilogue
+        self.source, self.pools, self.curves, self.epilogue = source, pools, curves, epilogue
         self._made: weakref.ref[np.ndarray] | None = None
 
     def compute(self) -> np.ndarray:
@@ -53,13 +68,16 @@ class Lazy:
             self._made = weakref.ref(array)
         return array
 
-    def then(self, residual: np.ndarray | None = None, relu: bool = False, pool: bool = False
-             ) -> Lazy | None:
+    def then(self, residual: np.ndarray | None = None, activation: Activation | None = None,
+             pool: bool = False) -> Lazy | None:
         """This result with one more post-operation; None if one pass cannot do it, or if the array
         exists already: the caller then takes the array."""
         done = self.epilogue
-        if done.pool or (pool and not (self.pools and done.residual is None)) or (
+        if done.pool or done.curve or (pool and not (self.pools and done.residual is None)) or (
                 self._made is not None and self._made() is not None):
+            return None
+        if activation not in (None, RELU) and not (
+                self.curves and done.residual is None and done.activation is None):
             return None
         shape = self.shape
         if residual is None:
@@ -69,8 +87,8 @@ class Lazy:
             return None
         if pool:
             shape = (shape[0], shape[1] // 2, shape[2] // 2, shape[3])
-        return Lazy(self.run, shape, self.dtype, self.source, self.pools,
-                    Epilogue(residual, done.relu or relu, pool))
+        return Lazy(self.run, shape, self.dtype, self.source, self.pools, self.curves,
+                    Epilogue(residual, activation or done.activation, pool))
 
 
 def computed(x: Any) -> Any:

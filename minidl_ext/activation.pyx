@@ -1,7 +1,7 @@
 """Activations with parameters, and gradients of these and of sigmoid and tanh, from x: where y has
 come close to 1, it no longer tells how close.
 
-One loop per function over a piece of contiguous memory (curves.pxd); pieces are shared out to
+One loop per function over a piece of contiguous memory (curves.h); pieces are shared out to
 threads. Formulas are in the twin.
 """
 cimport numpy as cnp
@@ -9,7 +9,7 @@ from cython.parallel cimport prange
 
 from minidl_ext.arguments cimport apart_or_same, output_like, real_array, same_dtype, same_shape
 from minidl_ext.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, SOFTPLUS, TANH, \
-    Curve, curve, curve_gradient
+    curve_f32, curve_f64, curve_gradient_f32, curve_gradient_f64
 from minidl_ext.threads cimport team
 
 cnp.import_array()
@@ -18,23 +18,23 @@ cdef enum:
     PIECE = 16384       # elements a thread takes at a time
 
 
-cdef forward_kernel(Curve f, str name, object x, double p, double q, object out, int threads):
+cdef forward_kernel(int f, str name, object x, double p, double q, object out, int threads):
     cdef cnp.ndarray a = real_array(x, name, "x", -1), y = output_like(out, name, a)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(a), i
     cdef int t = team(threads, <double>n * (1 if f == LEAKY_RELU else 8))
     apart_or_same(y, a, name, "x")
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
+            curve_f32(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
                     min(n - i * PIECE, <Py_ssize_t>PIECE), <float>p, <float>q)
     else:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve(f, <double*>a.data + i * PIECE, <double*>y.data + i * PIECE,
+            curve_f64(f, <double*>a.data + i * PIECE, <double*>y.data + i * PIECE,
                     min(n - i * PIECE, <Py_ssize_t>PIECE), p, q)
     return y
 
 
-cdef backward_kernel(Curve f, str name, object dy, object x, double p, double q, object out,
+cdef backward_kernel(int f, str name, object dy, object x, double p, double q, object out,
                      int threads):
     cdef cnp.ndarray g = real_array(dy, name, "dy", -1), a = real_array(x, name, "x", -1), dx
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
@@ -46,12 +46,12 @@ cdef backward_kernel(Curve f, str name, object dy, object x, double p, double q,
     apart_or_same(dx, a, name, "x")
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_gradient(f, <float*>g.data + i * PIECE, <float*>a.data + i * PIECE,
+            curve_gradient_f32(f, <float*>g.data + i * PIECE, <float*>a.data + i * PIECE,
                      <float*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE), <float>p,
                      <float>q)
     else:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_gradient(f, <double*>g.data + i * PIECE, <double*>a.data + i * PIECE,
+            curve_gradient_f64(f, <double*>g.data + i * PIECE, <double*>a.data + i * PIECE,
                      <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE), p, q)
     return dx
 

@@ -9,9 +9,6 @@ cdef extern from "vecmath.h" nogil:
     float mdl_tanh_f32(float x)
     float mdl_expm1_f32(float x)
     float mdl_log1p_f32(float x)
-    float mdl_exp_below_0_f32(float x)
-    float mdl_gauss_f32(float a)
-    float mdl_normal_tail_f32(float a, float gauss)
 
 
 cdef inline floating vexp(floating x) noexcept nogil:
@@ -68,34 +65,3 @@ cdef inline floating vlog1p(floating x) noexcept nogil:
         return mdl_log1p_f32(x)
     else:
         return libm.log1p(x)
-
-
-cdef inline floating vexp_below_0(floating x) noexcept nogil:
-    """exp(x) for -106 < x <= 0."""
-    if floating is float:
-        return mdl_exp_below_0_f32(x)
-    else:
-        return libm.exp(x)
-
-
-cdef inline floating vgauss(floating a) noexcept nogil:
-    """exp(-a^2 / 2) for 0 <= a < 14.55."""
-    if floating is float:
-        return mdl_gauss_f32(a)
-    else:
-        return libm.exp(-0.5 * a * a)
-
-
-cdef inline floating vnormal_tail(floating a, floating gauss) noexcept nogil:
-    """The share of a normal distribution below -a, for a >= 0; `gauss` is vgauss(a)."""
-    if floating is float:
-        return mdl_normal_tail_f32(a, gauss)
-    else:
-        return 0.5 * libm.erfc(0.7071067811865476 * a)
-
-
-cdef inline floating vabs(floating x) noexcept nogil:
-    if floating is float:
-        return libm.fabsf(x)
-    else:
-        return libm.fabs(x)

@@ -16,6 +16,7 @@ from benchmarks import (
     compare,
     machine,
     minidl_cases,
+    pictures,
     report,
     training_file,
     versus_torch,
@@ -250,3 +251,12 @@ def test_arguments_are_checked(options, words, capsys):
         parser.parse_args(options)
     assert words in capsys.readouterr().err
     assert parser.parse_args([]).threads == 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and RLIMIT_DATA")
+@pytest.mark.parametrize("job", ["decode", "iterate"])
+def test_a_folder_of_pictures_takes_less_memory_than_its_pictures(tmp_path, job):
+    pictures.write_pictures(tmp_path, 800, 256)
+    found = pictures.measured(job, tmp_path, megabytes=400)
+    assert found["pictures"] == 800 and found["seen"] == (800 if job == "iterate" else 0)
+    assert 20 < found["own_megabytes"] < found["decoded_megabytes"] == pytest.approx(157.3, 0.01)

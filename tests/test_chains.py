@@ -46,6 +46,12 @@ class Steps:
     def relu(self, x):
         return self.step("relu", md.relu(x))
 
+    def gelu(self, x):
+        return self.step("gelu", md.gelu(x))
+
+    def silu(self, x):
+        return self.step("silu", md.silu(x))
+
     def add(self, a, b):
         return self.step("add", a + b)
 
@@ -80,6 +86,13 @@ PROGRAMS = {
     "bn relu conv bn": lambda m: m.bn(m.conv(m.relu(m.bn(m.images("x"))))),
     "bn relu depthwise": lambda m: m.depthwise(m.relu(m.bn(m.images("x")))),
     "bn relu conv bn relu": lambda m: m.relu(m.bn(m.conv(m.relu(m.bn(m.images("x")))))),
+    "bn gelu": lambda m: m.gelu(m.bn(m.images("x"))),
+    "bn silu conv bn silu": lambda m: m.silu(m.bn(m.conv(m.silu(m.bn(m.images("x")))))),
+    "bn gelu residual": lambda m: m.add(m.gelu(m.bn(m.images("x"))), m.images("s")),
+    "bn residual gelu": lambda m: m.gelu(m.add(m.bn(m.images("x")), m.images("s"))),
+    "bn gelu gelu pool": lambda m: m.pool(m.gelu(m.gelu(m.bn(m.images("x"))))),
+    "bn relu gelu": lambda m: m.gelu(m.relu(m.bn(m.images("x")))),
+    "pool bn silu": lambda m: m.silu(m.bn(m.pool(m.images("x")))),
     "bn residual relu conv": lambda m: m.conv(m.relu(m.add(m.bn(m.images("x")), m.images("s")))),
 }
 every_program = pytest.mark.parametrize("name", PROGRAMS)
@@ -121,13 +134,17 @@ def test_chained_and_step_by_step(training, name):
 # What runs on the way back where nobody else asks.
 KERNELS = ("batch_norm_backward", "batch_norm_sums", "batch_norm_input_grad", "relu_backward",
            "batch_norm_pool_backward", "max_pool_backward", "pointwise_backward",
-           "depthwise_backward", "batch_norm_apply", "relu", "add")
+           "depthwise_backward", "batch_norm_apply", "relu", "add", "gelu", "gelu_backward", "silu",
+           "silu_backward", "batch_norm_activation", "batch_norm_activation_backward")
 ONE_PASS = {
     **{name: ["batch_norm_backward"] for name in (
         "bn", "bn relu", "bn relu relu", "bn residual", "residual bn", "bn residual relu",
         "residual bn relu", "bn relu residual")},
     "bn bn relu": ["batch_norm_backward"] * 2,
     "bn pool": ["batch_norm_pool_backward"], "bn relu pool": ["batch_norm_pool_backward"],
+    "bn gelu": ["batch_norm_activation_backward"],
+    "bn gelu residual": ["batch_norm_activation_backward"],
+    "pool bn silu": ["batch_norm_activation_backward", "max_pool_backward"],
     "bn conv": ["pointwise_backward"], "bn relu conv": ["pointwise_backward"],
     "bn relu conv bn": ["batch_norm_sums", "pointwise_backward"],
     "bn relu depthwise": ["depthwise_backward"],

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from minidl.lazy import NOTHING, Epilogue, Lazy, computed
+from minidl.lazy import NOTHING, RELU, Epilogue, Lazy, computed
 from tests.harness import uniform
 
 VALUES, SHORTCUT = uniform(2, 5, 4, 3), uniform(2, 5, 4, 3, seed=1)
@@ -23,24 +23,28 @@ def finished(epilogue):
         y = y + epilogue.residual
     if epilogue.relu:
         y = np.maximum(y, 0)
+    if epilogue.curve:
+        y = NUMPYS[epilogue.curve[0]](y)
     return pooled(y) if epilogue.pool else y * 1
 
 
 class Counted:
     """A Lazy of VALUES, and the epilogues that it was computed with."""
 
-    def __init__(self, pools=True):
+    def __init__(self, pools=True, curves=True):
         self.runs = []
-        self.lazy = Lazy(self.run, VALUES.shape, VALUES.dtype, ("source",), pools)
+        self.lazy = Lazy(self.run, VALUES.shape, VALUES.dtype, ("source",), pools, curves)
 
     def run(self, epilogue):
         self.runs.append(epilogue)
         return finished(epilogue)
 
 
-POSTS = {"residual": {"residual": SHORTCUT}, "relu": {"relu": True}, "pool": {"pool": True}}
-NUMPYS = {"residual": lambda y: y + SHORTCUT, "relu": lambda y: np.maximum(y, 0), "pool": pooled}
-TAKEN = {(), ("residual",), ("relu",), ("pool",), ("residual", "relu"), ("relu", "relu"),
+POSTS = {"residual": {"residual": SHORTCUT}, "relu": {"activation": RELU}, "pool": {"pool": True},
+         "tanh": {"activation": ("tanh",)}}
+NUMPYS = {"residual": lambda y: y + SHORTCUT, "relu": lambda y: np.maximum(y, 0), "pool": pooled,
+          "tanh": np.tanh}
+TAKEN = {(), ("residual",), ("relu",), ("pool",), ("tanh",), ("residual", "relu"), ("relu", "relu"),
          ("relu", "pool"), ("residual", "relu", "relu"), ("relu", "relu", "pool"),
          ("relu", "relu", "relu")}
 
@@ -65,8 +69,8 @@ def test_every_order_of_post_operations(order):
 
 def test_a_post_operation_leaves_what_it_extends_alone():
     made = Counted()
-    longer = made.lazy.then(residual=SHORTCUT).then(relu=True)
-    assert made.lazy.epilogue == NOTHING == Epilogue(None, False, False)
+    longer = made.lazy.then(residual=SHORTCUT).then(activation=RELU)
+    assert made.lazy.epilogue == NOTHING == Epilogue(None, None, False)
     assert longer.epilogue.residual is SHORTCUT
     assert longer.epilogue.relu
     assert longer.source == made.lazy.source
@@ -84,7 +88,13 @@ def test_a_residual_of_another_shape_or_dtype_is_refused(residual):
 def test_a_pool_is_refused_by_a_producer_that_has_none():
     lazy = Counted(pools=False).lazy
     assert lazy.then(pool=True) is None
-    assert lazy.then(relu=True).then(pool=True) is None
+    assert lazy.then(activation=RELU).then(pool=True) is None
+
+
+def test_an_activation_is_refused_by_a_producer_that_has_only_relu():
+    lazy = Counted(curves=False).lazy
+    assert lazy.then(activation=("tanh",)) is None
+    assert lazy.then(activation=RELU) is not None
 
 
 def test_computed_once_while_someone_holds_the_array():
@@ -107,9 +117,9 @@ def test_nothing_is_kept_alive():
 def test_what_is_computed_is_there_for_everyone():
     made = Counted()
     y = made.lazy.compute()
-    assert made.lazy.then(relu=True) is None
+    assert made.lazy.then(activation=RELU) is None
     del y
-    assert made.lazy.then(relu=True) is not None
+    assert made.lazy.then(activation=RELU) is not None
 
 
 def test_computed_of_what_is_none():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..ops.common import warn
 from .dataset import arrays_of, holds_items, places
 
 MOST_SEED = 2**64 - 1
@@ -85,8 +86,9 @@ def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: boo
     fractions: of each part, which add up to 1; or numbers of items (ints), which add up to len
     seed:      who is in which part depends on it (and on the length), not on what came before
     stratify:  each part has of each class its share, to within one item; a class of few items is
-               in the largest part first. The data set has `.labels` (or `.targets`) of one class
-               an item, or else its items are asked for.
+               in the largest part first, and a warning names those of which it has none. The data
+               set has `.labels` (or `.targets`) of one class an item, or else its items are asked
+               for.
 
     Items are in the order of the data set. TypeError and ValueError for arguments that do not fit,
     ValueError for a part without items.
@@ -100,11 +102,24 @@ def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: boo
     sizes = _sizes(fractions, count)
     seed = checks.whole(seed, "split", "seed", 0, MOST_SEED)
     rng = np.random.Generator(np.random.Philox(seed))
+    names, groups = np.zeros(1, np.int64), np.zeros(count, np.int64)
     if checks.flag(stratify, "split", "stratify"):
-        groups = _classes(dataset, count)
-    else:
-        groups = np.zeros(count, np.int64)
-    return tuple([Subset(dataset, np.sort(rows)) for rows in _parts(groups, sizes, rng)])
+        names, groups = _classes(dataset, count)
+    parts = _parts(groups, sizes, rng)
+    _warn_of_missing(names, groups[parts[_by_size(sizes)[-1]]], dataset)
+    return tuple([Subset(dataset, np.sort(rows)) for rows in parts])
+
+
+def _warn_of_missing(names: np.ndarray, groups: np.ndarray, dataset: Any) -> None:
+    """Warn of classes that have no item in the largest part, since there are too few of them."""
+    missing = names[~np.isin(np.arange(len(names)), groups)].tolist()
+    if missing:
+        classes = getattr(dataset, "classes", None)
+        if classes is not None and names.dtype.kind in "iu" and max(missing) < len(classes):
+            missing = [classes[label] for label in missing]
+        shown = ", ".join(map(repr, missing[:5])) + (" ..." if len(missing) > 5 else "")
+        warn(f"split: there are too few items for a share of every class in every part: the "
+             f"largest part, usually what is trained on, has none of {shown}")
 
 
 def _sizes(fractions: Any, count: int) -> list[int]:
@@ -141,7 +156,7 @@ def _parts(groups: np.ndarray, sizes: list[int], rng: np.random.Generator) -> li
     left = np.bincount(groups)
     start = np.cumsum(left) - left
     parts: list[np.ndarray] = [np.empty(0, np.int64)] * len(sizes)
-    *small, largest = sorted(range(len(sizes)), key=lambda part: sizes[part])
+    *small, largest = _by_size(sizes)
     for part in small:
         share = left * (sizes[part] / left.sum())
         taken = np.floor(share + 1e-9).astype(np.int64)
@@ -156,14 +171,19 @@ def _parts(groups: np.ndarray, sizes: list[int], rng: np.random.Generator) -> li
     return parts
 
 
+def _by_size(sizes: list[int]) -> list[int]:
+    """The parts, the largest last."""
+    return sorted(range(len(sizes)), key=lambda part: sizes[part])
+
+
 def _runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The places start, start + 1 ... of all runs, one after the other."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
 
 
-def _classes(dataset: Any, count: int) -> np.ndarray:
-    """The class of each item, as numbers from 0 on."""
+def _classes(dataset: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The labels that there are, sorted, and the place of each item's among them."""
     labels = getattr(dataset, "labels", None)
     if labels is None:
         labels = getattr(dataset, "targets", None)
@@ -173,7 +193,8 @@ def _classes(dataset: Any, count: int) -> np.ndarray:
     if labels.shape != (count,) or labels.dtype.kind not in "biuUS":
         raise ValueError(f"split: stratify=True needs one class (an integer or a name) an item; "
                          f"the labels have the shape {labels.shape} and the dtype {labels.dtype}")
-    return np.unique(labels, return_inverse=True)[1].reshape(-1)
+    names, groups = np.unique(labels, return_inverse=True)
+    return names, groups.reshape(-1)
 
 
 def _label(item: Any, row: int) -> Any:

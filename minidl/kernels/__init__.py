@@ -32,6 +32,7 @@ if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same s
     from .reference.loss import *  # noqa: F403
     from .reference.matmul import *  # noqa: F403
     from .reference.norm import *  # noqa: F403
+    from .reference.norm_activation import *  # noqa: F403
     from .reference.norm_mask import *  # noqa: F403
     from .reference.norm_pool import *  # noqa: F403
     from .reference.picture import *  # noqa: F403
@@ -64,6 +65,7 @@ FAMILIES = {
              "batch_norm_input_grad"),
     "layer_norm": ("layer_norm", "layer_norm_backward"),
     "group_norm": ("group_norm", "group_norm_backward"),
+    "norm_activation": ("batch_norm_activation", "batch_norm_activation_backward"),
     "norm_mask": ("masked_stats", "masked_norm_apply", "masked_norm_backward"),
     "norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
     "recurrent": ("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"),

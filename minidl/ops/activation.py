@@ -1,6 +1,7 @@
 """Activations: nonlinear functions of one tensor, element by element.
 
-All take float32 or float64 and keep shape and dtype; TypeError for anything else.
+All take float32 or float64 and keep shape and dtype; TypeError for anything else. After a
+batch_norm that nothing else has used yet, they are computed in its pass.
 """
 
 from __future__ import annotations
@@ -10,32 +11,10 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
-from ..lazy import Lazy, computed
+from ..lazy import RELU, Lazy, computed
 from ..tensor import Tensor
 from .common import float_tensor
-from .operation import Operation, PostOperation
-
-
-class Tanh(Operation):
-    """y = tanh(x);  dx = (1 - y^2) dy, from x: a y that is rounded to 1 would give 0."""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.x = x
-        return kernels.tanh(x)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.tanh_backward(dy, self.x)
-
-
-class Sigmoid(Operation):
-    """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy, from x: a y that is rounded to 1 would give 0."""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.x = x
-        return kernels.sigmoid(x)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.sigmoid_backward(dy, self.x)
+from .operation import PostOperation
 
 
 class ReLU(PostOperation):
@@ -48,66 +27,78 @@ class ReLU(PostOperation):
         return self.y
 
     def _extend(self, x: Lazy) -> Lazy | None:
-        self.y = self.lazy = x.then(relu=True)
+        self.y = self.lazy = x.then(activation=RELU)
         return self.lazy
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         return kernels.relu_backward(dy, computed(self.y))
 
 
-class LeakyReLU(Operation):
+class Curve(PostOperation):
+    """y = f(x);  dx = f'(x) dy, from x: a y that is rounded to a limit of f would give 0.
+
+    `kernel` computes f with the options of the operation, in their order.
+    """
+
+    kernel: str
+    x: Any      # an array, or the Lazy that gives it
+
+    def forward(self, x: np.ndarray, **options: float) -> np.ndarray:
+        self.x, self.options = x, tuple(options.values())
+        y: np.ndarray = getattr(kernels, self.kernel)(x, *self.options)
+        return y
+
+    def _extend(self, x: Lazy, **options: float) -> Lazy | None:
+        self.x, self.options = x, tuple(options.values())
+        self.lazy = x.then(activation=(self.kernel, *self.options))
+        return self.lazy
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        dx: np.ndarray = getattr(kernels, f"{self.kernel}_backward")(dy, computed(self.x),
+                                                                     *self.options)
+        return dx
+
+
+class Tanh(Curve):
+    """y = tanh(x);  dx = (1 - y^2) dy."""
+
+    kernel = "tanh"
+
+
+class Sigmoid(Curve):
+    """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy."""
+
+    kernel = "sigmoid"
+
+
+class LeakyReLU(Curve):
     """y = x where x > 0, else slope x;  dx = dy, or slope dy."""
 
-    def forward(self, x: np.ndarray, slope: float) -> np.ndarray:
-        self.x, self.slope = x, slope
-        return kernels.leaky_relu(x, slope)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.leaky_relu_backward(dy, self.x, self.slope)
+    kernel = "leaky_relu"
 
 
-class ELU(Operation):
+class ELU(Curve):
     """y = x where x > 0, else alpha (exp(x) - 1);  dx = dy, or alpha exp(x) dy."""
 
-    def forward(self, x: np.ndarray, alpha: float) -> np.ndarray:
-        self.x, self.alpha = x, alpha
-        return kernels.elu(x, alpha)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.elu_backward(dy, self.x, self.alpha)
+    kernel = "elu"
 
 
-class Softplus(Operation):
+class Softplus(Curve):
     """y = log(1 + exp(beta x)) / beta;  dx = dy / (1 + exp(-beta x))."""
 
-    def forward(self, x: np.ndarray, beta: float, threshold: float) -> np.ndarray:
-        self.x, self.options = x, (beta, threshold)
-        return kernels.softplus(x, *self.options)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.softplus_backward(dy, self.x, *self.options)
+    kernel = "softplus"
 
 
-class SiLU(Operation):
+class SiLU(Curve):
     """y = x s with s = 1 / (1 + exp(-x));  dx = s (1 + x (1 - s)) dy."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.x = x
-        return kernels.silu(x)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.silu_backward(dy, self.x)
+    kernel = "silu"
 
 
-class GELU(Operation):
+class GELU(Curve):
     """y = x P(x), P the normal distribution function;  dx = (P(x) + x P'(x)) dy."""
 
-    def forward(self, x: np.ndarray, tanh: bool) -> np.ndarray:
-        self.x, self.tanh = x, tanh
-        return kernels.gelu(x, tanh)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return kernels.gelu_backward(dy, self.x, self.tanh)
+    kernel = "gelu"
 
 
 def tanh(x: Any) -> Tensor:
@@ -131,7 +122,7 @@ def sigmoid(x: Any) -> Tensor:
 def relu(x: Any) -> Tensor:
     """max(x, 0); its gradient at 0 is 0; NaN stays NaN (Nair & Hinton 2010).
 
-    After a batch_norm (and a sum) that nothing else has used yet, it is computed in the same
+    Also after a batch_norm and a sum that nothing else has used yet, it is computed in the same
     pass.
 
     >>> md.relu(md.tensor([-1., 0., 2.]))

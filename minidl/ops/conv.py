@@ -53,7 +53,7 @@ class Conv(Producer):
         if bias is not None or x.source is None or x.epilogue.residual is not None:
             return None
         family = reading_family(x.shape, x.dtype, weight.shape, stride, padding, groups)
-        if family is None or x.epilogue.pool:
+        if family is None or x.epilogue.pool or x.epilogue.curve:
             return None
         # Also for the kernels that compute one gradient alone.
         self._choose(x, weight, stride, padding, dilation, groups)
@@ -83,7 +83,7 @@ class Conv(Producer):
     def _run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, epilogue: Epilogue,
              constant: bool = False) -> np.ndarray:
         """The output behind its epilogue; `constant`: nobody can write to the weights."""
-        residual, relu, _ = epilogue
+        residual, relu = epilogue.residual, epilogue.relu
         kernel: Any = kernels.conv
         if self.algorithm == "direct":
             return kernel(x, weight, bias, *self.geometry, residual, relu)

@@ -1,8 +1,9 @@
 """Batch normalization (Ioffe & Szegedy 2015), over all axes but the last.
 
-The statistics are computed at the call; the output is a `Lazy`, which a following sum, ReLU or
-max-pool may finish. The backward recomputes the ReLU's mask and the normalized value from x and the
-per-channel factors; nothing else is kept. Virtual batches and masks: `norm_parts`.
+The statistics are computed at the call; the output is a `Lazy`, which a following sum, activation
+or max-pool may finish. The backward recomputes the ReLU's mask, or the slope of another activation,
+and the normalized value from x and the per-channel factors; nothing else is kept. Virtual batches
+and masks: `norm_parts`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from .running import Correction, corrected, uncorrected
 
 def normalized(x: np.ndarray, factors: np.ndarray, epilogue: Epilogue) -> np.ndarray:
     """y from x and the factors of its channels."""
-    residual, relu, pool = epilogue
-    if pool:
-        return kernels.batch_norm_pool(x, factors, relu)
-    return kernels.batch_norm_apply(x, factors, residual, relu)
+    if epilogue.pool:
+        return kernels.batch_norm_pool(x, factors, epilogue.relu)
+    if epilogue.curve:
+        return kernels.batch_norm_activation(x, factors, epilogue.curve)
+    return kernels.batch_norm_apply(x, factors, epilogue.residual, epilogue.relu)
 
 
 def input_grad(dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
@@ -58,14 +60,19 @@ class BatchNorm(Producer):
             gamma, beta = corrected(gamma, beta, correction, x.dtype)
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
         return Lazy(partial(normalized, x, self.factors), x.shape, x.dtype,
-                    source=(x, self.factors), pools=x.dtype == np.float32 and x.shape[-1] % 16 == 0)
+                    source=(x, self.factors), pools=x.dtype == np.float32 and x.shape[-1] % 16 == 0,
+                    curves=True)
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         return self.epilogue_backward(dy, None, NOTHING)
 
     def epilogue_backward(self, dy: Any, also: np.ndarray | None, epilogue: Epilogue
                           ) -> tuple[Any, ...]:
-        residual, relu, pool = epilogue
+        residual, pool, relu = epilogue.residual, epilogue.pool, epilogue.relu
+        if epilogue.curve:
+            return self._wanted(*kernels.batch_norm_activation_backward(
+                dy if also is None else kernels.add(dy, also), self.x, self.factors,
+                epilogue.curve, self.training))
         if residual is None and also is None and not pool and not self.summed:
             return self._wanted(*self._passes(dy, relu)[:3])
         if residual is not None and relu:   # whose gradient, masked, is written in the same pass

@@ -70,7 +70,7 @@ class Part:
 
 def parts_normalized(x: np.ndarray, parts: list[Part], epilogue: Epilogue) -> np.ndarray:
     """y, part by part."""
-    residual, relu, _ = epilogue
+    residual, relu = epilogue.residual, epilogue.relu
     y = kernels.empty(x.shape, x.dtype)
     for part in parts:
         images = part.images

@@ -17,6 +17,7 @@ from ..random import generator
 from ..tensor import Tensor
 from . import guard
 from .batches import Example
+from .labels import check_labels
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -27,6 +28,7 @@ class Steps:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
+        self.labels_seen = False    # whether those of the data set were compared with the model
         self.batches = 0            # whose gradients are summed, and not yet used
         self._first = 0             # items of the first of them
         self._weight = 0.0          # of them all, the first one's being 1
@@ -80,6 +82,9 @@ class Steps:
             self.mark()
             self._zero_grad()
         outputs = trainer.model(*example.inputs, **example.named)
+        if not self.labels_seen:
+            check_labels(trainer.loss, outputs, trainer.loader, trainer.valid)
+            self.labels_seen = True
         loss = trainer._loss(outputs, example)
         value = loss.item()
         if not math.isfinite(value):

@@ -25,6 +25,7 @@ from .averaged import Averaged
 from .batches import Example, Reader, check_loader, evaluated, once, takes_batch
 from .evaluation import evaluate, views_of
 from .interrupts import Interrupts
+from .labels import check_classes
 from .metrics import Totals, measures
 from .progress import bar, line, say
 from .steps import Steps, one_number
@@ -173,6 +174,9 @@ class Trainer(hints.Explained):
         layer that made it, and the model is as it was before the step. Ctrl-C ends the training
         between two steps, after `Checkpoint` has saved it; KeyboardInterrupt is raised then.
 
+        ValueError for labels that are no class of the model, as far as a data set shows all of its
+        labels, and for a `valid` with other classes than the loader's data set.
+
         StateError (a ValueError) says where a checkpoint is of another model or configuration;
         a warning names one that is damaged.
         """
@@ -207,6 +211,7 @@ class Trainer(hints.Explained):
         self.epochs = checks.count(epochs, "fit", "epochs")
         if valid is not None:
             evaluated(valid, "fit", "valid")
+            check_classes(loader, valid, "fit", "valid")
         elif self._wants_metric:
             raise ValueError("fit: a schedule that looks at valid_loss needs valid=")
         self.loader, self.valid = loader, valid
@@ -314,6 +319,7 @@ class Trainer(hints.Explained):
              makes of them, a list of transforms those of all
         """
         views = views_of(tta)
+        check_classes(self.loader, loader, "evaluate", "loader")
         model = self.model
         if self._averaged is not None:
             model = self._averaged.model

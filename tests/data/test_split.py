@@ -1,6 +1,7 @@
 """Parts of data sets: subsets, splits by share and by number, stratified ones."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -146,6 +147,7 @@ def test_everyone_is_as_likely():
     assert abs(counts - 100).max() < 5 * np.sqrt(400 * 0.25 * 0.75)
 
 
+@pytest.mark.filterwarnings("ignore:split. there are too few items")
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=8), seed=st.integers(0, 99),
        shares=st.lists(st.integers(1, 20), min_size=2, max_size=4))
@@ -173,6 +175,19 @@ def test_a_class_of_one_is_in_the_largest_part():
         assert set(range(2, 12)) <= set(train.labels.tolist()) and len(valid) == 11
         valid, train = split(data, (0.1, 0.9), seed=seed, stratify=True)
         assert set(range(2, 12)) <= set(train.labels.tolist())
+
+
+@pytest.mark.parametrize("classes, shown", [(None, "none of 1"), ("abc", "none of 'b'")])
+def test_a_class_without_items_in_the_largest_part_is_named(classes, shown):
+    """One picture of each class: somebody has to go without."""
+    pictures = ArrayDataset(np.zeros((3, 2)), np.arange(3), classes=classes)
+    with pytest.warns(UserWarning, match=f"split: .* {shown}$"):
+        train, valid = split(pictures, (2, 1), stratify=True, seed=0)
+    assert valid.labels.tolist() == [1] and train.labels.tolist() == [0, 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split(pictures, (2, 1))     # who does not ask for it is not told
+        split(ArrayDataset(np.zeros((6, 2)), np.arange(6) % 3), (0.5, 0.5), stratify=True)
 
 
 def test_mnist_is_split_as_it_is_mixed():

@@ -10,7 +10,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import case, checks_of, close, uniform
+from tests.harness import case, checks_of, close, kernels_run, uniform
 from tests.ops.normalizations import PROGRAMS, inputs, numpys, ours
 
 test_values, test_gradients, test_threads = checks_of([
@@ -138,3 +138,36 @@ def test_nothing_is_left_of_what_nobody_used(calls):
     ours(True).bn(x)
     x.data[...] = 0
     assert "batch_norm_apply" not in calls
+
+
+CURVES = {
+    "tanh": md.tanh, "sigmoid": md.sigmoid, "silu": md.silu, "gelu": md.gelu,
+    "gelu by tanh": lambda p: md.gelu(p, approximate="tanh"),
+    "leaky_relu": lambda p: md.leaky_relu(p, 0.25), "elu": lambda p: md.elu(p, 0.75),
+    "softplus": lambda p: md.softplus(p, 2, 5),
+}
+
+
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+@pytest.mark.parametrize("training", (True, False))
+@pytest.mark.parametrize("name", CURVES)
+def test_an_activation_is_computed_in_the_pass(name, training, dtype, monkeypatch):
+    """To the same bits as the two operations."""
+    kernel = name.split(" ")[0]
+    calls = kernels_run(monkeypatch, "batch_norm_apply", "batch_norm_backward", kernel,
+                        f"{kernel}_backward", "batch_norm_activation",
+                        "batch_norm_activation_backward")
+    found = []
+    for fused in (True, False):
+        x = md.tensor(uniform(50, 6, 3, dtype=dtype), requires_grad=True)
+        p = ours(training).bn(x * 1)
+        if not fused:
+            p.data  # noqa: B018
+        calls.clear()
+        y = CURVES[name](p)
+        y.backward(uniform(*y.shape, dtype=dtype, seed=9))
+        found.append((y.data, x.grad))
+        assert calls == (["batch_norm_activation_backward", "batch_norm_activation"] if fused
+                         else [kernel, f"{kernel}_backward", "batch_norm_backward"])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -44,9 +44,9 @@ def _of_curves(history: Mapping[str, Any]) -> list[str]:
     said = []
     accuracy, valid = _last(history, "accuracy"), _last(history, "valid_accuracy")
     if accuracy - valid > GAP:
-        said.append(f"In the last epoch {accuracy:.1%} of the training pictures were right, but "
+        said.append(f"In the last epoch {accuracy:.1%} of the training examples were right, but "
                     f"{valid:.1%} of those for validation: the model learns them by heart. More "
-                    f"pictures, stronger augmentation or weight decay help.")
+                    f"examples, stronger augmentation or weight decay help.")
     losses = [float(value) for value in history.get("valid_loss", ())]
     finite = [value for value in losses if math.isfinite(value)]
     if len(finite) == len(losses) >= 4:
@@ -86,8 +86,8 @@ def _of_classes(found: Report) -> list[str]:
         said.append(f"There are no examples of {shown}: nothing is known about them.")
     low, high = found.interval
     if high - low > 0.06:
-        said.append(f"{len(found.labels):,} examples are few: on others the accuracy may well be "
-                    f"anything from {low:.3f} to {high:.3f}.")
+        said.append(f"There are only {len(found.labels):,} examples: on others the accuracy may "
+                    f"well be anything from {low:.3f} to {high:.3f}.")
     return said
 
 

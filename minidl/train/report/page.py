@@ -14,10 +14,11 @@ from . import figures, machine, plots
 from .curves import panels_of
 from .findings import findings
 from .pictures import data_uri, overlay
+from .shown import MOST_MISREAD, Looks
 from .table import mistaken, worst_first
 
 if TYPE_CHECKING:
-    from .report import Looks, Report
+    from .report import Report
 
 MOST_NUMBERS = 20       # classes, up to which a confusion matrix is a table of numbers
 MOST_CELLS = 3000       # of one that is drawn
@@ -65,7 +66,9 @@ def figure(value: float) -> str:
     """Three digits that matter; a dash for what there is none of."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.1e}" if value and not 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+    if value and not 1e-3 <= abs(value) < 1e3:
+        return f"{value:.1e}"
+    return f"{value:#.3g}".rstrip(".")
 
 
 # ----------------------------------------------------------------------------------- the sections
@@ -122,29 +125,37 @@ def _classes(found: Report) -> list[dict[str, Any]]:
 
 
 def _misread(found: Report) -> list[dict[str, Any]]:
-    shown = found.misread[:len(found._misread_images) or 24]
+    """A row for each of the surest wrong answers, with a picture if there are pictures."""
+    images = found._shown.misread if found._shown else []
     return [{"item": item, "label": found.classes[item.label],
-             "predicted": found.classes[item.predicted], "path": found._paths.get(item.index, ""),
-             "file": os.path.basename(found._paths.get(item.index, "")),
-             "image": data_uri(found._misread_images[i]) if found._misread_images else None}
-            for i, item in enumerate(shown)]
+             "predicted": found.classes[item.predicted], "path": _path(found, item.index),
+             "file": os.path.basename(_path(found, item.index)),
+             "image": data_uri(images[i]) if images else None}
+            for i, item in enumerate(found.misread[:MOST_MISREAD])]
+
+
+def _path(found: Report, index: int) -> str:
+    """The file of an item that is shown; "" where there are no files."""
+    return found._shown.paths.get(index, "") if found._shown else ""
 
 
 def _looks(found: Report) -> dict[str, list[dict[str, Any]]] | None:
     """Right and wrong examples with their maps; None where there are none."""
-    if found._looks is None:
+    if found._shown is None or found._shown.looks is None:
         return None
 
-    def shown(looks: Looks) -> dict[str, Any]:
-        return {"index": looks.index, "label": found.classes[looks.label],
-                "predicted": found.classes[looks.predicted], "probability": looks.probability,
+    def row(looks: Looks) -> dict[str, Any]:
+        item = looks.item
+        return {"index": item.index, "label": found.classes[item.label],
+                "predicted": found.classes[item.predicted], "probability": item.probability,
                 "image": data_uri(looks.image), "maps": [
                     {"name": found.classes[k], "image": overlay(looks.image, heat),
                      "some": bool(heat.max() > 0)}
                     for k, heat in looks.maps.items()]}
 
-    return {"right": [shown(x) for x in found._looks if x.label == x.predicted],
-            "wrong": [shown(x) for x in found._looks if x.label != x.predicted]}
+    looks = found._shown.looks
+    return {"right": [row(x) for x in looks if x.item.label == x.item.predicted],
+            "wrong": [row(x) for x in looks if x.item.label != x.item.predicted]}
 
 
 def _layers(found: Report) -> dict[str, Any] | None:
@@ -204,8 +215,8 @@ PLOTS = (
 def _pairs(found: Report) -> list[dict[str, Any]]:
     return [{"pair": pair, "left": data_uri(left), "right": data_uri(right),
              "label": found.classes[found.labels[pair.index]],
-             "path": found._paths.get(pair.index, "")}
-            for pair, left, right in found._pairs]
+             "path": _path(found, pair.index)}
+            for pair, left, right in (found._shown.pairs if found._shown else ())]
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

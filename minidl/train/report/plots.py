@@ -30,8 +30,7 @@ def lines(name: str, series: Lines, zero: bool = False) -> str:
     if len(series) > 1:
         _legend(ax)
     if zero:
-        ax.set_ylim(0, 1.12 * max((v for x in series.values() for v in x if v == v), default=1)
-                    or 1)
+        ax.set_ylim(0, 1.12 * _largest(series) or 1)
     return _finished(name, figure, ax, False, None)
 
 
@@ -54,7 +53,7 @@ def many(name: str, series: Lines, x: Sequence[float], log: bool = False,
         from matplotlib.ticker import PercentFormatter
 
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ax.set_ylim(0, max(0.1, 1.1 * max(max(_drawn(v, log)) for v in series.values())))
+        ax.set_ylim(0, max(0.1, 1.1 * _largest(series)))
     return _finished(name, figure, ax, log, guides)
 
 
@@ -94,6 +93,11 @@ def _drawn(values: Sequence[float], log: bool) -> list[float]:
     """The values, NaN where there is none and where a logarithm has none."""
     numbers = [float(value) for value in values]
     return [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in numbers]
+
+
+def _largest(series: Lines) -> float:
+    """The largest number that is finite; 0 if there is none above it."""
+    return max([0.0, *(v for values in series.values() for v in _drawn(values, True) if v == v)])
 
 
 def _text(label: str) -> str:

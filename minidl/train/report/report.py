@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ... import checks, hints
 from ...atomic import replace_file
-from ...data.batch import gather
-from . import duplicates, figures, reading
+from . import figures
 from .curves import panels_of
-from .grad_cam import grad_cam
-from .table import table
 
-MOST_MISREAD = 24       # pictures of misreadings,
-MOST_LOOKED_AT = 6      # of right and of wrong examples with a map of what the model looks at,
-MOST_PAIRS = 12         # and of pairs of near-duplicates, on the page
+if TYPE_CHECKING:
+    from .duplicates import Pair
+    from .reading import Predictions
+    from .shown import Shown
 
 
 class Misread(NamedTuple):
@@ -30,18 +27,6 @@ class Misread(NamedTuple):
     label: int
     predicted: int
     probability: float
-
-
-@dataclasses.dataclass
-class Looks:
-    """A picture, and what speaks for each of some classes in it: maps (h, w)."""
-
-    index: int
-    image: np.ndarray
-    label: int
-    predicted: int
-    probability: float
-    maps: dict[int, np.ndarray]
 
 
 class Report(hints.Explained):
@@ -68,7 +53,7 @@ class Report(hints.Explained):
     (0.75, [[3, 0], [1, 0]], 3)
     """
 
-    def __init__(self, seen: reading.Predictions, valid_name: str, title: str) -> None:
+    def __init__(self, seen: Predictions, valid_name: str, title: str) -> None:
         self.title, self.valid_name = title, valid_name
         self.labels, self.predicted = seen.labels, seen.predicted
         self.probability, self.loss = seen.probability, seen.loss
@@ -82,14 +67,10 @@ class Report(hints.Explained):
         wrong = np.flatnonzero(self.labels != self.predicted)
         wrong = wrong[np.argsort(-self.probability[wrong], kind="stable")]
         self.misread = [self._misread(int(i)) for i in wrong]
-        self.duplicates: list[duplicates.Pair] | None = None
+        self.duplicates: list[Pair] | None = None
         # What the page shows besides.
-        self._misread_images: list[np.ndarray] = []
-        self._looks: list[Looks] | None = None
-        self._pairs: list[tuple[duplicates.Pair, np.ndarray, np.ndarray]] = []
-        self._paths: dict[int, str] = {}
-        self._are_pictures = False
-        self._model = self._model_summary = ""
+        self._shown: Shown | None = None        # of pictures
+        self._model = ""
         self._history: Mapping[str, Any] | None = None
         self._statistics: Mapping[str, Any] | None = None
         self._config: Mapping[str, Any] | None = None
@@ -113,6 +94,8 @@ class Report(hints.Explained):
         replace_file(path, self.html().encode("utf-8", "backslashreplace"))
 
     def __str__(self) -> str:
+        from .table import table  # it and what follows take their time to load
+
         return table(self)
 
     __repr__ = __str__
@@ -148,79 +131,27 @@ def report(saved: Any, dataset: Any, *, valid_name: str = "test",
     >>> print(str(found).splitlines()[0])
     a hundred: accuracy 0.1300 (95%: 0.0776 to 0.2098) of 100, balanced accuracy 0.1700
     """
-    saved = reading.as_saved(saved)
-    dataset = reading.as_labelled(dataset, "dataset")
+    from .reading import as_labelled, as_saved, predictions
+    from .shown import show
+
+    saved = as_saved(saved)
+    dataset = as_labelled(dataset, "dataset")
     if not isinstance(valid_name, str):
         raise TypeError(checks.message("report", "valid_name", "a name", valid_name))
     if train_set is not None:
-        train_set = reading.as_labelled(train_set, "train_set")
+        train_set = as_labelled(train_set, "train_set")
     if history is not None:
-        panels_of(history, "report")       # checks it
+        panels_of(history, "report")        # checks it
     statistics = getattr(statistics, "history", statistics)
     if statistics is not None and not (isinstance(statistics, Mapping) and "layers" in statistics):
         raise TypeError(checks.message("report", "statistics", "a LayerStatistics or its history",
                                        statistics))
     if config is not None and not isinstance(config, Mapping):
         raise TypeError(checks.message("report", "config", "a dict", config))
-    seen = reading.predictions(saved, dataset)
     name = type(saved.model).__name__
-    found = Report(seen, valid_name, title or f"{name} on {valid_name}")
-    found._model = name
-    parameters = sum(p.size for p in saved.model.parameters())
-    found._model_summary = f"{name}, {parameters:,} parameters"
+    found = Report(predictions(saved, dataset), valid_name, title or f"{name} on {valid_name}")
+    found._model = f"{name}, {sum(p.size for p in saved.model.parameters()):,} parameters"
     found._history, found._statistics = history, statistics
     found._config, found._command = config, command
-    images = gather(dataset, range(1)).images
-    found._are_pictures = images.ndim == 4 and images.shape[3] in (1, 3)
-    if found._are_pictures:
-        _add_pictures(found, saved, dataset, train_set)
+    found._shown, found.duplicates = show(found, saved, dataset, train_set)
     return found
-
-
-def _add_pictures(found: Report, saved: Any, dataset: Any, train_set: Any) -> None:
-    """What the page shows of the pictures themselves."""
-    def pictures(of: Any, rows: list[int]) -> np.ndarray:
-        return gather(of, np.array(rows, np.int64)).images
-
-    shown = found.misread[:MOST_MISREAD]
-    if shown:
-        found._misread_images = list(pictures(dataset, [item.index for item in shown]))
-    right = _examples(found)
-    chosen = [*right, *found.misread[:MOST_LOOKED_AT]]
-    found._looks = _looks(saved, pictures(dataset, [item.index for item in chosen]), chosen)
-    wanted = {item.index for item in (*chosen, *shown)}
-    if train_set is not None and gather(train_set, range(1)).images.ndim == 4:
-        found.duplicates = duplicates.find(dataset, train_set)
-        pairs = sorted(found.duplicates, key=lambda pair: -pair.correlation)[:MOST_PAIRS]
-        if pairs:
-            found._pairs = list(zip(
-                pairs, pictures(dataset, [pair.index for pair in pairs]),
-                pictures(train_set, [pair.train for pair in pairs]), strict=True))
-            wanted |= {pair.index for pair in pairs}
-    try:
-        paths = getattr(dataset, "paths", None)
-    except AttributeError:      # of a subset of something without
-        paths = None
-    if paths is not None:
-        found._paths = {i: os.fspath(paths[i]) for i in wanted}
-
-
-def _examples(found: Report) -> list[Misread]:
-    """The right answers that are shown: the surest one of each of the first classes."""
-    right = np.flatnonzero(found.labels == found.predicted)
-    right = right[np.argsort(-found.probability[right], kind="stable")]
-    _, first = np.unique(found.labels[right], return_index=True)
-    return [found._misread(int(i)) for i in right[first[:MOST_LOOKED_AT]]]
-
-
-def _looks(saved: Any, images: np.ndarray, chosen: list[Misread]) -> list[Looks] | None:
-    """Maps of the predicted class for each picture, and of the label where that is another; None
-    where the model has no maps."""
-    prepared = saved._prepared(images)
-    maps = [grad_cam(saved.model, prepared, np.array(classes))
-            for classes in ([item.predicted for item in chosen], [item.label for item in chosen])]
-    if maps[0] is None or maps[1] is None:
-        return None
-    return [Looks(item.index, images[i], item.label, item.predicted, item.probability,
-                  {item.predicted: maps[0][i], item.label: maps[1][i]})
-            for i, item in enumerate(chosen)]

@@ -160,7 +160,7 @@ class LayerStatistics(hints.Explained):
         model = trainer.model
         example = trainer._reader(self._batch)
         watch = Watch(model)
-        with _undisturbed(model):
+        with _undisturbed(model), np.errstate(all="ignore"):
             with following(watch):
                 outputs = model(*example.inputs, **example.named)
             loss = trainer._loss(outputs, example)

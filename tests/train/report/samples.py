@@ -1,6 +1,7 @@
 """Models and pictures for the tests of reports."""
 
 import numpy as np
+import pytest
 
 import minidl as md
 from minidl import data, models, nn, optim, train
@@ -35,6 +36,12 @@ def noise(count=40, side=16, channels=3, seed=0):
     coarse = rng.integers(40, 216, (count, side // 4, side // 4, 1))
     coloured = coarse + rng.integers(-40, 41, (count, side // 4, side // 4, channels))
     return coloured.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
+
+
+def settings():
+    """Matplotlib's settings, without the backend: to ask for that chooses one."""
+    matplotlib = pytest.importorskip("matplotlib")
+    return {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
 
 
 def small_network(seed=0):

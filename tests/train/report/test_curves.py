@@ -8,6 +8,7 @@ import pytest
 from minidl import train
 from minidl.train.report.curves import panels_of
 from tests.harness import refuses
+from tests.train.report.samples import settings
 
 HISTORY = {"loss": [2.0, 1.0], "accuracy": [0.5, 0.75], "valid_loss": [1.5, 1.25],
            "valid_accuracy": [0.5, 0.5], "lr": [0.1, 0.01], "seconds": [3.0, 3.0]}
@@ -44,11 +45,10 @@ def test_values_that_are_not_finite(tmp_path):
 
 
 def test_pyplot_is_left_alone(tmp_path):
-    matplotlib = pytest.importorskip("matplotlib")
-    loaded, before = "matplotlib.pyplot" in sys.modules, matplotlib.rcParams.copy()
+    loaded, before = "matplotlib.pyplot" in sys.modules, settings()
     train.curves(HISTORY, tmp_path / "curves.png")
     assert ("matplotlib.pyplot" in sys.modules) == loaded
-    assert matplotlib.rcParams == before
+    assert settings() == before
 
 
 @pytest.mark.parametrize(("history", "error", "words"), [

@@ -21,7 +21,7 @@ def test_nothing_to_say():
 
 
 @pytest.mark.parametrize(("history", "words"), [
-    ({"accuracy": [0.99], "valid_accuracy": [0.8]}, "99.0% of the training pictures"),
+    ({"accuracy": [0.99], "valid_accuracy": [0.8]}, "99.0% of the training examples"),
     ({"valid_loss": [1.0, 0.5, 0.6, 0.7, 0.8]}, "lowest after epoch 2 and is 60% higher"),
     ({"valid_loss": [1.0, 0.9, 0.8, 0.7]}, "still falls"),
 ])
@@ -47,7 +47,7 @@ def test_uneven_classes():
 
 def test_missing_classes_and_few_examples():
     assert "no examples of grey, light" in said([0], [0.0])
-    assert "1 examples are few" in said([0], [0.0])
+    assert "only 1 examples" in said([0], [0.0])
 
 
 def test_duplicates():

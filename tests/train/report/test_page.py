@@ -12,7 +12,15 @@ import pytest
 
 from minidl import data, models, train
 from tests.harness import refuses
-from tests.train.report.samples import bright, noise, pictures, saved, small_network, trained
+from tests.train.report.samples import (
+    bright,
+    noise,
+    pictures,
+    saved,
+    settings,
+    small_network,
+    trained,
+)
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 EVIL = '<script>alert("1")</script> & \'x\''
@@ -217,11 +225,10 @@ def test_a_missing_package_names_the_extra(package, monkeypatch):
 
 
 def test_matplotlib_is_left_as_it_is(full):
-    matplotlib = pytest.importorskip("matplotlib")
-    before = matplotlib.rcParams.copy()
+    before = settings()
     pyplot = "matplotlib.pyplot" in sys.modules
     full.html()
-    assert matplotlib.rcParams == before
+    assert settings() == before
     assert ("matplotlib.pyplot" in sys.modules) == pyplot
 
 
