@@ -3,6 +3,7 @@ codes: 0, 1 for what failed, 2 for a wrong call, 130 for Ctrl-C."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -46,6 +47,8 @@ for command in (train, evaluate, predict, summary, info, cache):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code."""
     warnings.showwarning = _show_warning
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")   # of names that a terminal cannot show
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         result: Any = commands.main(given, "minidl", standalone_mode=False, obj=given)

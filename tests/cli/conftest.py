@@ -77,11 +77,12 @@ def minidl(capsys):
 
 @pytest.fixture
 def process():
-    """Starts a command in a process of its own: process("eval", run) -> Popen."""
+    """Starts a command in a process of its own: process("eval", run) -> Popen; `variables` are set
+    in its environment."""
     started = []
 
-    def start(*arguments, **options):
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    def start(*arguments, variables=(), **options):
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **dict(variables)}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(
             [sys.executable, "-m", "minidl", *map(str, arguments)], env=env,

@@ -115,8 +115,19 @@ def test_threads(minidl, run, new):
     assert len(outputs) == 1 and md.get_num_threads() == 2
 
 
+def test_names_that_a_terminal_cannot_show(process, minidl, tmp_path):
+    coloured(tmp_path / "photos", {"blue": 10, "red": 10})
+    (tmp_path / "photos" / "red").rename(tmp_path / "photos" / "grün")
+    assert minidl("train", "photos", "--epochs", 1, "--model", "mlp").code == 0
+    for command in (("predict", "runs/photos", "photos/blue/000.png"), ("eval", "runs/photos")):
+        running = process(*command, variables={"PYTHONIOENCODING": "ascii"})
+        out, err = running.communicate()
+        assert running.returncode == 0, err
+        assert "gr\\xfcn" in out
+
+
 def test_as_a_process_into_a_file(process, run, new, tmp_path):
-    """JSON that another program reads; and names that the encoding of stdout does not have."""
+    """JSON that another program reads."""
     with open(tmp_path / "out.json", "w") as file:
         started = process("predict", run, *new.values(), "--json", stdout=file)
         _, err = started.communicate()

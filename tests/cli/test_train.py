@@ -3,7 +3,9 @@ run leaves behind. Resuming and fine-tuning have files of their own."""
 
 import csv
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -348,6 +350,23 @@ def test_recipes(minidl, tmp_path, recipe, options):
 
 
 # ------------------------------------------------------------------------------ where it goes
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_as_a_process_into_files(process, photos, tmp_path):
+    """With names of files and of a class that are no text, in Latin-1."""
+    root = os.fsencode(photos)
+    os.rename(root + b"/blue/000.png", root + b"/blue/caf\xe9.png")
+    os.rename(root + b"/red", root + b"/r\xf6t")
+    with open("out.txt", "w") as out, open("err.txt", "w") as err:
+        running = process("train", "photos", "--epochs", 1, "--model", "mlp", stdout=out,
+                          stderr=err)
+        running.wait()
+    text = Path("err.txt").read_text()
+    assert running.returncode == 0, text
+    assert re.fullmatch(r"valid accuracy [01]\.\d{4}\n", Path("out.txt").read_text())
+    assert "\nepoch 1/1 " in text and "\r" not in text and "Traceback" not in text
+    assert "</html>" in Path("runs/photos/report.html").read_text(encoding="utf-8")
+
 
 @pytest.mark.parametrize("data, out", [
     (".", None), (".", "runs/a"), ("../photos", "red/run"), ("../photos", "."),

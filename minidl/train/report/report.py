@@ -90,7 +90,8 @@ class Report(hints.Explained):
         """Write the page to a file, whole or not at all. ImportError as from `html`, and the errors
         of the system, which name the path."""
         path = checks.path(path, "Report.save")
-        replace_file(path, self.html())
+        # A file's name may hold bytes that are no text.
+        replace_file(path, self.html().encode("utf-8", "backslashreplace"))
 
     def __str__(self) -> str:
         from .table import table  # it and what follows take their time to load
