@@ -103,7 +103,7 @@ def elementwise_cases(n: int) -> list[Case]:
 def picture_cases(n: int, side: int) -> list[Case]:
     title, size = f"{n}x{side}x{side}x3", 8.0 * n * side * side * 3
     return [Case(f"{kind} {title}", f"{kind}_pictures", (n, side), size, "GB/s")
-            for kind in ("crop", "warp")]
+            for kind in ("crop", "warp", "blend")]
 
 
 def loss_cases(m: int, classes: int) -> list[Case]:

@@ -258,6 +258,13 @@ def warp_pictures(n: int, side: int) -> Run:
     return lambda: kernels.warp(x, (side, side), maps)
 
 
+def blend_pictures(n: int, side: int) -> Run:
+    """One axis to the same length, of four pixels each."""
+    x, weights = normal(n, side, side, 3), np.full((1, side, 4), 0.25, np.float32)
+    starts = np.arange(side)[None].clip(0, side - 4)
+    return lambda: kernels.blend(x, starts, weights)
+
+
 def cross_entropy(m: int, classes: int) -> Run:
     logits, labels, ones = normal(m, classes), np.arange(m) % classes, np.ones(m, np.float32)
 

@@ -348,6 +348,14 @@ def _warp(k: Kernel) -> Args:
     return {"x": k.array(shape), "size": size, "maps": maps, **mode}
 
 
+def _blend(k: Kernel) -> Args:
+    n, r, h, line = k.shape(4, least=1)
+    size, taps = k.draw.pick(1, 3, 8, 31), k.draw.whole(1, h)
+    tables = [k.draw.pick(1, n), size]
+    return {"x": k.array([n, r, h, line]), "weights": k.array([*tables, taps]),
+            "starts": k.draw.array(tables, "int64", low=0, high=h - taps)}
+
+
 def _pictures(k: Kernel) -> tuple[list[int], Value, Args]:
     """Shapes of pictures, the size of a part, and what is said of what lies outside."""
     shape = k.shape(4, least=1)
@@ -385,9 +393,6 @@ MAKERS: dict[str, Any] = {
     **dict.fromkeys(("cross_entropy", "cross_entropy_backward"), _cross_entropy),
     **dict.fromkeys(("sgd_update", "adam_update", "rmsprop_update", "adagrad_update",
                      "lars_update", "square_sum"), _update),
-    "dropout": _dropout,
-    "to_float": _to_float,
-    "crop": _crop,
-    "warp": _warp,
+    "dropout": _dropout, "to_float": _to_float, "crop": _crop, "warp": _warp, "blend": _blend,
     **NORMS,
 }

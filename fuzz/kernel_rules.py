@@ -23,7 +23,8 @@ from .watch import Fault
 
 EXACT = frozenset(["relu", "relu_backward", "absolute", "negative", "add", "subtract", "multiply",
                    "divide", "maximum", "minimum", "sqrt", "max", "min", "max_pool", "embedding",
-                   "to_float", "dropout", "leaky_relu", "leaky_relu_backward", "crop", "warp"])
+                   "to_float", "dropout", "leaky_relu", "leaky_relu_backward", "crop", "warp",
+                   "blend"])
 ULP = {"exp": 4, "log": 4, "tanh": 4, "sigmoid": 8, "sigmoid_backward": 8, "tanh_backward": 8,
        "power": 16, "elu": 8, "elu_backward": 8, "softplus": 16, "softplus_backward": 16,
        "silu": 16}

@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING
 
 from .tensor import Tensor  # isort: skip  (before ops, whose function `tensor` takes the name)
-from . import data, models, nn, ops, optim, train
+from . import data, nn, ops, optim
 from .backward import grad
 from .central_differences import gradcheck
 from .files import load, save
@@ -28,10 +28,20 @@ from .traced import Graph, Node, Value
 from .tracing import trace
 from .version import __version__ as __version__
 
-if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+if TYPE_CHECKING:
+    from . import models, train
+else:       # to a type checker a module with __getattr__ has every name
     from . import hints
 
-    __getattr__ = hints.attributes_of(__name__, hints.FUNCTIONS)
+    _not_here = hints.attributes_of(__name__, hints.FUNCTIONS)
+
+    def __getattr__(name):
+        """What is loaded when it is first asked for, since `import minidl` should not wait."""
+        if name in ("models", "train"):
+            import importlib
+
+            return importlib.import_module(f"minidl.{name}")
+        return _not_here(name)
 
 __all__ = [
     "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",

@@ -1,7 +1,8 @@
-"""Pictures (N, H, W, C) moved, mirrored and turned, each by its own numbers.
+"""Pictures (N, H, W, C) moved, mirrored, turned and scaled, each by its own numbers.
 
 Each row of the result is one task. What lies outside of a picture is said by `mode`: "constant" (a
-value), "reflect" (mirrored, the edge itself once) or "edge" (the nearest pixel).
+value), "reflect" (mirrored, the edge itself once) or "edge" (the nearest pixel). `blend` scales
+one axis.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -52,6 +53,19 @@ cdef inline Py_ssize_t place(Py_ssize_t i, Py_ssize_t size, int mode) noexcept n
     return i if i < size else period - i
 
 
+cdef void mirrored(const floating* x, floating* y, Py_ssize_t columns, Py_ssize_t c) noexcept nogil:
+    """Pixels in reverse order."""
+    cdef Py_ssize_t j, k
+    x = x + (columns - 1) * c
+    if c == 3:          # without a loop inside
+        for j in range(columns):
+            y[3 * j], y[3 * j + 1], y[3 * j + 2] = x[-3 * j], x[1 - 3 * j], x[2 - 3 * j]
+    else:
+        for j in range(columns):
+            for k in range(c):
+                y[j * c + k] = x[k - j * c]
+
+
 cdef void crop_row(const floating* image, floating* y, Py_ssize_t h, Py_ssize_t w, Py_ssize_t c,
                    Py_ssize_t row, Py_ssize_t left, Py_ssize_t columns, bint flip, int mode,
                    floating value) noexcept nogil:
@@ -63,8 +77,12 @@ cdef void crop_row(const floating* image, floating* y, Py_ssize_t h, Py_ssize_t 
             y[k] = value
         return
     line = image + row * w * c
-    first, last = 0, 0              # columns that are copied together
-    if not flip:
+    # Columns that come from inside of the picture.
+    if flip:
+        first = min(max(0, left + columns - w), columns)
+        last = max(first, min(columns, left + columns))
+        mirrored(line + (left + columns - last) * c, y + first * c, last - first, c)
+    else:
         first = min(max(0, -left), columns)
         last = max(first, min(columns, w - left))
         if last > first:
@@ -202,4 +220,81 @@ def warp(x, size, maps, mode="constant", double value=0.0, out=None, int threads
         for i in prange(n * rows, nogil=True, num_threads=t, schedule='static'):
             warp_row(<double*>a.data + i // rows * image, <double*>y.data + i * line, h, w, c,
                      m + i // rows * 6, i % rows, columns, kind, value)
+    return y
+
+
+cdef enum:
+    SHORT = 16      # of a line: below, its values take turns inside the sum
+
+
+cdef void blend_plane(const floating* x, const int64_t* starts, const floating* weights,
+                      floating* y, Py_ssize_t size, Py_ssize_t taps, Py_ssize_t line) noexcept nogil:
+    cdef Py_ssize_t i, k, m
+    cdef const floating* source
+    cdef const floating* w
+    cdef floating* target
+    cdef floating total, red, green, blue
+    for i in range(size):
+        source, w, target = x + starts[i] * line, weights + i * taps, y + i * line
+        if line == 3:       # a colour picture's width: three sums at a time
+            red, green, blue = w[0] * source[0], w[0] * source[1], w[0] * source[2]
+            for k in range(1, taps):
+                red = red + w[k] * source[3 * k]
+                green = green + w[k] * source[3 * k + 1]
+                blue = blue + w[k] * source[3 * k + 2]
+            target[0], target[1], target[2] = red, green, blue
+        elif line < SHORT:
+            for m in range(line):
+                total = w[0] * source[m]
+                for k in range(1, taps):
+                    total = total + w[k] * source[k * line + m]
+                target[m] = total
+        else:
+            for m in range(line):
+                target[m] = w[0] * source[m]
+            for k in range(1, taps):
+                for m in range(line):
+                    target[m] = target[m] + w[k] * source[k * line + m]
+
+
+def blend(x, starts, weights, out=None, int threads=0):
+    """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: the third axis of x,
+    each of its lines a mixture of neighbours.
+
+    x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or N = 1 there for all;
+    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K.
+    """
+    cdef cnp.ndarray a = real_array(x, "blend", "x", 4), y
+    cdef cnp.ndarray first = typed_array(starts, "blend", "starts", 2, cnp.NPY_INT64)
+    cdef cnp.ndarray w = typed_array(weights, "blend", "weights", 3, cnp.PyArray_TYPE(a))
+    cdef Py_ssize_t n = a.shape[0], r = a.shape[1], h = a.shape[2], line = a.shape[3], i, t
+    cdef Py_ssize_t size = first.shape[1], taps = w.shape[2], tables = first.shape[0], own
+    cdef const int64_t* at = <const int64_t*>first.data
+    cdef cnp.npy_intp dims[4]
+    if tables not in (1, n) or w.shape[0] != tables or w.shape[1] != size or taps < 1:
+        raise ValueError(f"blend: starts and weights must have the shapes (N, S) and (N, S, K) with "
+                         f"N = {n} or 1 and K >= 1, got {np.shape(starts)} and {np.shape(weights)}")
+    for i in range(tables * size):
+        if not 0 <= at[i] <= h - taps:
+            raise ValueError(f"blend: starts must be from 0 to {h - taps} for {taps} weights and "
+                             f"{h} lines, got {at[i]}")
+    set_dims((n, r, size, line), "blend", dims)
+    y = output(out, "blend", 4, dims, cnp.PyArray_TYPE(a))
+    apart(y, a, "blend", "x")
+    apart(y, first, "blend", "starts")
+    apart(y, w, "blend", "weights")
+    if cnp.PyArray_SIZE(y) == 0:
+        return y
+    own = 0 if tables == 1 else 1
+    t = team(threads, 2.0 * taps * cnp.PyArray_SIZE(y))
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        for i in prange(n * r, nogil=True, num_threads=t, schedule='static'):
+            blend_plane(<float*>a.data + i * h * line, at + i // r * own * size,
+                        <float*>w.data + i // r * own * size * taps,
+                        <float*>y.data + i * size * line, size, taps, line)
+    else:
+        for i in prange(n * r, nogil=True, num_threads=t, schedule='static'):
+            blend_plane(<double*>a.data + i * h * line, at + i // r * own * size,
+                        <double*>w.data + i // r * own * size * taps,
+                        <double*>y.data + i * size * line, size, taps, line)
     return y

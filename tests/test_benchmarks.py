@@ -1,6 +1,7 @@
 """The benchmarks: that sides are compared as said, on the work as said. No timing is asserted."""
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import minidl as md
 from benchmarks import (
     arguments,
+    augment,
+    augment_cases,
     busy,
     cases,
     compare,
@@ -260,3 +263,39 @@ def test_a_folder_of_pictures_takes_less_memory_than_its_pictures(tmp_path, job)
     found = pictures.measured(job, tmp_path, megabytes=400)
     assert found["pictures"] == 800 and found["seen"] == (800 if job == "iterate" else 0)
     assert 20 < found["own_megabytes"] < found["decoded_megabytes"] == pytest.approx(157.3, 0.01)
+
+
+def test_the_pipelines_of_both_sides_are_the_same():
+    torch_side = (Path(augment.__file__).parent / "torch_augment.py").read_text()
+    names = re.findall(r'^    "(.*?)": \(', torch_side, flags=re.M)
+    assert names == list(augment_cases.PIPELINES)
+    for name, (shape, _) in augment_cases.PIPELINES.items():
+        found = augment_cases.augment(name)()
+        assert found.dtype == np.float32 and len(found) == shape[0], name
+
+
+def test_a_step_with_a_loader_is_that_with_ready_batches():
+    losses = [[run() for _ in range(2)] for run in map(seeded_step, ("ready", "loader"))]
+    assert losses[0] == losses[1]
+    images, labels = augment_cases.loader_batch()()
+    assert images.shape == (128, 32, 32, 3) and labels.shape == (128,)
+
+
+def seeded_step(source):
+    md.manual_seed(0)
+    return augment_cases.loader_step(source)
+
+
+def test_tables_of_augmentation():
+    other = {**compare.figures([0.2, 0.4]), "ratio": compare.figures([2.0, 4.0])}
+    row = {"case": "flip", "images": 128, "ours": compare.figures([0.1]),
+           "others": {"NumPy": other}}
+    step = {**compare.figures([0.101, 0.103]), "ratio": compare.figures([1.01, 1.03])}
+    batch = {**compare.figures([0.002]), "ratio": compare.figures([0.02])}
+    share = {"threads": 2, "ours": compare.figures([0.1]), "others": {"loader": step,
+                                                                      "batch": batch}}
+    found = augment.tables({"pipelines": [row], "share": share})
+    assert "| flip | 1,280 | 427 | **3.0x** (2.0-4.0) |  |  |  |  |" in found["augmentation"]
+    assert "**2.0%** (1.0 - 3.0)" in found["loader's share"]
+    assert "| 2.0% |" in found["loader's share"]
+    assert list(augment.tables({"pipelines": [row], "share": None})) == ["augmentation"]

@@ -76,7 +76,7 @@ FAMILIES = {
               "square_sum"),
     "random": ("dropout",),
     "convert": ("to_float",),
-    "picture": ("crop", "warp"),
+    "picture": ("crop", "warp", "blend"),
 }
 
 isa = minidl_ext.ISA

@@ -83,7 +83,53 @@ def test_warp_between_pixels(module):
     assert module.warp(x, (1, 1), outside, "reflect").item() == 5
 
 
+def blends(n, r, h, length, size, taps, tables=None, dtype=np.float32):
+    rng = np.random.default_rng((n, r, h, length, size, taps))
+    tables = n if tables is None else tables
+    return line(x=values(n, r, h, length, dtype=dtype),
+                starts=rng.integers(0, h - taps + 1, (tables, size)),
+                weights=values(tables, size, taps, dtype=dtype, seed=1))
+
+
+BLENDS = ((3, 1, 7, 24, 5, 3), (3, 5, 7, 3, 9, 4), (2, 4, 1, 1, 3, 1), (2, 3, 6, 16, 4, 6),
+          (4, 2, 9, 17, 1, 2), (0, 3, 4, 3, 2, 1), (2, 3, 4, 0, 2, 1), (2, 3, 4, 5, 0, 2))
+
+
+@FLOATS
+@pytest.mark.parametrize("shape", BLENDS, ids=str)
+@pytest.mark.parametrize("tables", [1, None], ids=["one for all", "each its own"])
+def test_blend_is_the_twin(dtype, shape, tables):
+    case = blends(*shape, tables, dtype)
+    identical(native.blend(**case), twin.blend(**case))
+
+
+@pytest.mark.parametrize("module", [native, twin])
+def test_blend_is_its_formula(module):
+    """y[n, r, i, l] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k, l]."""
+    case = blends(2, 3, 6, 5, 4, 3, dtype=np.float64)
+    y = module.blend(**case)
+    assert y.shape == (2, 3, 4, 5)
+    for n, r, i, m in np.ndindex(*y.shape):
+        first = case["starts"][n, i]
+        expected = case["weights"][n, i] @ case["x"][n, r, first:first + 3, m]
+        np.testing.assert_allclose(y[n, r, i, m], expected, rtol=1e-12)
+
+
+def test_blends_that_are_refused():
+    case = blends(4, 2, 6, 5, 3, 2)
+    refuses(native.blend, case, "x", KINDS | {"axis less": lambda a: a[0]})
+    refuses(native.blend, case, "starts", {
+        "int32": lambda a: a.astype(np.int32), "negative": lambda a: a - 6,
+        "beyond": lambda a: a + 5, "far": lambda a: np.full_like(a, 2**62),
+        "other images": lambda a: a[1:], "longer": lambda a: a.repeat(2, axis=1)})
+    refuses(native.blend, case, "weights", {
+        "float64": lambda a: a.astype(np.float64), "no weights": lambda a: a[..., :0],
+        "more than lines": lambda a: a.repeat(4, axis=2), "axis less": lambda a: a[0]})
+    checks_out(native.blend, case)
+
+
 def test_threads_do_not_matter():
+    same_bits(native.blend, blends(9, 40, 40, 3, 60, 4))
     same_bits(native.crop, crops(9, 40, 40, 3, (60, 60), 12))
     same_bits(native.warp, line(x=values(9, 40, 40, 3), size=(60, 60), maps=maps(9, 40, 40)))
 

@@ -33,6 +33,9 @@ for size, expected in (("(2**30, 2**30)", MEMORY), ("(2**62, 2**62)", MEMORY),
     case("crop", f"z(1, 1, 1, 1), {size}, np.zeros(1, int), np.zeros(1, int), "
                  "np.zeros(1, np.uint8)", expected)
     case("warp", f"z(1, 1, 1, 1), {size}, np.zeros((1, 6))", expected)
+case("blend", "z(1, 2**16, 1, 8), np.zeros((1, 2**20), int), z(1, 2**20, 1)", MEMORY)
+case("blend", "z(2**56, 0, 1, 1), np.zeros((1, 2), int), z(1, 2, 1)",
+     "(72057594037927936, 0, 2, 1)")
 
 # Reductions.
 for name in FAMILIES["reduce"]:

@@ -1,4 +1,4 @@
-"""Pictures (N, H, W, C) moved, mirrored and turned, each by its own numbers.
+"""Pictures (N, H, W, C) moved, mirrored, turned and scaled, each by its own numbers.
 
 What lies outside of a picture is said by `mode`: "constant" (a value), "reflect" (mirrored, the
 edge itself once) or "edge" (the nearest pixel).
@@ -38,6 +38,22 @@ def warp(x, size, maps, mode="constant", value=0.0, out=None, threads=0):
     below = (_at(x, top + 1, left, mode, value) * (1 - right)
              + _at(x, top + 1, left + 1, mode, value) * right)
     return into(out, above * (1 - down) + below * down)
+
+
+def blend(x, starts, weights, out=None, threads=0):
+    """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: the third axis of x,
+    each of its lines a mixture of neighbours.
+
+    x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or N = 1 there for all;
+    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K.
+    """
+    n, r, _, _ = x.shape
+    item, plane = np.arange(n)[:, None, None], np.arange(r)[:, None]
+    y = 0
+    for k in range(weights.shape[2]):
+        lines = x[item, plane, starts[:, None, :] + k]
+        y = y + weights[:, None, :, k, None] * lines if k else weights[:, None, :, 0, None] * lines
+    return into(out, y)
 
 
 def _at(x, rows, columns, mode, value):
