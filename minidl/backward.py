@@ -88,6 +88,8 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
             try:
                 if chain and _alone(chain, uses, captured):
                     inputs = _outside(chain, node)
+                    if type(grads[0]) is Lazy and not node._takes_lazy_grads:
+                        grads[0] = computed(grads[0])
                     given: Sequence[Any] = grads[0] if type(grads[0]) is tuple else (grads[0], None)
                     results = node.chain_backward(*given)
                 else:
@@ -211,7 +213,7 @@ def _hand_on(inputs: Sequence[Tensor | None], results: Sequence[Any], given: Seq
             g = np.asarray(g, t._dtype, order="C")
         node = t._node
         if node is None:
-            before = leaves.get(t)
+            g, before = computed(g), leaves.get(t)
             if before is None:
                 leaves[t] = g.copy() if _held(g, given, results) else g
             else:

@@ -9,6 +9,8 @@
  */
 #ifndef MINIDL_WINOGRAD_H
 #define MINIDL_WINOGRAD_H
+#include <stdint.h>
+
 #include "micro.h"
 
 typedef vec_f32 wv;
@@ -189,6 +191,26 @@ static __attribute__((noinline)) void output_grad_tile(const float *dy, ptrdiff_
             UNROLL for (int j = 0; j < 6; j++) STORE(z + (i * 6 + j) * step + c, o[j]);
         }
     }
+}
+
+/* A tile of size x size pixels from (y0, x0) on of the gradient in front of a max-pool of 2x2 windows
+ * side by side, from that behind it, dy (h, w, channels), and the places that won. */
+static __attribute__((noinline)) void unpooled_tile(const float *dy, const uint8_t *argmax,
+                                                    ptrdiff_t h, ptrdiff_t w, ptrdiff_t channels,
+                                                    ptrdiff_t y0, ptrdiff_t x0, ptrdiff_t size,
+                                                    float *restrict tile) {
+    for (ptrdiff_t y = y0; y < y0 + size; y++)
+        for (ptrdiff_t x = x0; x < x0 + size; x++, tile += channels) {
+            if (y < 0 || x < 0 || y >= 2 * h || x >= 2 * w) {
+                memset(tile, 0, channels * sizeof(float));
+                continue;
+            }
+            const ptrdiff_t from = (y / 2 * w + x / 2) * channels;
+            const float *restrict g = dy + from;
+            const uint8_t *restrict winner = argmax + from;
+            const uint8_t place = (uint8_t)(y % 2 * 2 + x % 2);
+            for (ptrdiff_t c = 0; c < channels; c++) tile[c] = winner[c] == place ? g[c] : 0.0f;
+        }
 }
 
 /* One vector of weights w[tap * tap_step] to u[frequency * step]. */

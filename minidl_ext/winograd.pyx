@@ -13,32 +13,33 @@ gradient of the input is the same with taps turned around and channels exchanged
 transformed back. With few channels, fixed chunks of tiles have sums of their own, which are added
 in order. With many, those sums would leave the cache: all threads transform a chunk of tiles, then
 each sums some frequencies of it. No result depends on the number of threads.
+
+*A max-pool behind.* Where 2x2 windows side by side follow, both gradients may read theirs: a tile of
+dy is made from it in cache, and dy, four times as large and mostly zeros, is never in memory.
 """
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, prange, threadid
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
 
 from minidl_ext.arguments cimport apart, channel_blocks, has_length, has_shape, output, \
     typed_array
 from minidl_ext.conv_end cimport Ending, ending_of, finish_pixels
 from minidl_ext.geometry cimport places, set_images, set_pair
-from minidl_ext.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, micro_f32, plan_ahead, \
-    prefetch_part
+from minidl_ext.micro cimport Ahead, MR, ask_ahead, micro_f32, plan_ahead, prefetch_part
 from minidl_ext.runtime cimport new_array, product, scratch
 from minidl_ext.threads cimport pieces_at_once, team
+from minidl_ext.winograd_tiles cimport FREQUENCIES, VL, Geometry, finish, first_pixel, \
+    first_read, transform_inputs, transform_output_grads
 
 import numpy as np
 
 cnp.import_array()
 
 cdef extern from "winograd.h" nogil:
-    void input_tile(const float* x, Py_ssize_t row, Py_ssize_t channels, float* v,
-                    Py_ssize_t step)
     void output_tile(const float* m, Py_ssize_t step, float* y, Py_ssize_t row,
                      Py_ssize_t channels, Py_ssize_t rows, Py_ssize_t cols)
-    void output_grad_tile(const float* dy, Py_ssize_t row, Py_ssize_t channels, float* z,
-                          Py_ssize_t step)
     int has_product_tiles(Py_ssize_t ci)
     void product_tiles(Py_ssize_t ci, int vectors, const float* v, const float* u, float* m,
                        Py_ssize_t blocks, Py_ssize_t co, const char* ahead,
@@ -49,10 +50,7 @@ cdef extern from "winograd.h" nogil:
     void weight_grad_vector(const float* du, Py_ssize_t step, float* dw, Py_ssize_t tap_step)
 
 cdef enum:
-    VL = VECTOR_BYTES // 4
     WIDTH = 2 * VL                  # columns of a panel of U
-    FREQUENCIES = 36
-    PAD = 16                        # floats between frequencies, against conflicts in the cache
     MULTIPLE = 8                    # of channels
     LEAST = 16                      # channels: the widest vector's
     FEW_CHANNELS = 64               # input and output together: units can be larger
@@ -61,75 +59,6 @@ cdef enum:
     OWN_BYTES = 160 * 1024          # of transformed weights: chunks of tiles have sums of their own
     OWN_TILES = 64                  # transformed at a time for these
     CHUNKS = 16                     # of them, at most
-
-
-cdef struct Geometry:
-    Py_ssize_t n, h, w, ci          # of the images that are read
-    Py_ssize_t oh, ow, co           # of those that are written
-    Py_ssize_t cp                   # co, up to whole vectors
-    Py_ssize_t top, left            # of padding; negative: so much is cut off
-    Py_ssize_t th, tw, tiles        # tiles of an image by height and width, of all images
-    Py_ssize_t vs, ms               # from one frequency to the next
-
-
-cdef void finish(Geometry* s, Py_ssize_t unit) noexcept nogil:
-    s.th, s.tw = (s.oh + 3) // 4, (s.ow + 3) // 4
-    s.tiles = s.n * s.th * s.tw
-    s.cp = (s.co + VL - 1) // VL * VL
-    s.vs, s.ms = unit * s.ci + PAD, unit * s.cp + PAD
-
-
-cdef const float* tile_at(const float* image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t c,
-                          Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t size, float* copy,
-                          Py_ssize_t* row) noexcept nogil:
-    """Where a tile of size x size pixels can be read: in place, or at a border in a copy."""
-    cdef Py_ssize_t i, y, first, last
-    if y0 >= 0 and x0 >= 0 and y0 + size <= h and x0 + size <= w:
-        row[0] = w * c
-        return image + (y0 * w + x0) * c
-    row[0] = size * c
-    first = min(max(-x0, 0), size)
-    last = max(min(size, w - x0), first)
-    for i in range(size):
-        y = y0 + i
-        if y < 0 or y >= h:
-            memset(copy + i * size * c, 0, size * c * sizeof(float))
-            continue
-        memset(copy + i * size * c, 0, first * c * sizeof(float))
-        memcpy(copy + (i * size + first) * c, image + (y * w + x0 + first) * c,
-               (last - first) * c * sizeof(float))
-        memset(copy + (i * size + last) * c, 0, (size - last) * c * sizeof(float))
-    return copy
-
-
-cdef void transform_inputs(const float* x, float* v, float* copy, Geometry* s, Py_ssize_t first,
-                           Py_ssize_t after) noexcept nogil:
-    cdef Py_ssize_t t, q, row, per_image = s.th * s.tw
-    cdef const float* tile
-    for t in range(first, after):
-        q = t % per_image
-        tile = tile_at(x + t // per_image * s.h * s.w * s.ci, s.h, s.w, s.ci,
-                       q // s.tw * 4 - s.top, q % s.tw * 4 - s.left, 6, copy, &row)
-        input_tile(tile, row, s.ci, v + (t - first) * s.ci, s.vs)
-
-
-cdef void transform_output_grads(const float* dy, float* z, float* copy, Geometry* s,
-                                 Py_ssize_t first, Py_ssize_t after) noexcept nogil:
-    cdef Py_ssize_t t, q, row, per_image = s.th * s.tw
-    cdef const float* tile
-    for t in range(first, after):
-        q = t % per_image
-        tile = tile_at(dy + t // per_image * s.oh * s.ow * s.co, s.oh, s.ow, s.co,
-                       q // s.tw * 4, q % s.tw * 4, 4, copy, &row)
-        output_grad_tile(tile, row, s.co, z + (t - first) * s.cp, s.ms)
-
-
-cdef Py_ssize_t first_pixel(Geometry* s, Py_ssize_t t, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
-    """The pixel, of all images of h x w, at the start of the row of tiles that holds tile t."""
-    cdef Py_ssize_t per_image = s.th * s.tw
-    if t >= s.tiles:
-        return s.n * h * w
-    return (t // per_image * h + t % per_image // s.tw * 4) * w
 
 
 # ------------------------------------------------------------------------------------ forward
@@ -142,8 +71,9 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
     cdef Py_ssize_t us = s.ci * panels * WIDTH, zero = 0, offset, t, q, per_image = s.th * s.tw
     cdef Py_ssize_t out_first = first_pixel(s, first, s.oh, s.ow) * s.co
     cdef Py_ssize_t out_bytes = (first_pixel(s, after, s.oh, s.ow) * s.co - out_first) * 4
-    cdef Py_ssize_t in_first = first_pixel(s, after, s.h, s.w) * s.ci
-    cdef Py_ssize_t in_bytes = (first_pixel(s, after + unit, s.h, s.w) * s.ci - in_first) * 4
+    cdef Py_ssize_t in_first = first_read(s, after, s.h, s.w, s.x_argmax) * s.ci
+    cdef Py_ssize_t in_bytes = (first_read(s, after + unit, s.h, s.w, s.x_argmax) * s.ci
+                               - in_first) * 4
     cdef Ahead ahead
     ahead.start[0], ahead.nbytes[0] = <const char*>(y + out_first), out_bytes
     ahead.start[1], ahead.nbytes[1] = <const char*>(x + in_first), in_bytes
@@ -373,8 +303,8 @@ cdef void transform_unit(const float* x, const float* dy, float* v, float* z, fl
     cdef Py_ssize_t t, x_first, x_bytes, dy_first, dy_bytes
     x_first = first_pixel(s, after, s.h, s.w) * s.ci
     x_bytes = (first_pixel(s, after + UNIT, s.h, s.w) * s.ci - x_first) * 4
-    dy_first = first_pixel(s, after, s.oh, s.ow) * s.co
-    dy_bytes = (first_pixel(s, after + UNIT, s.oh, s.ow) * s.co - dy_first) * 4
+    dy_first = first_read(s, after, s.oh, s.ow, s.dy_argmax) * s.co
+    dy_bytes = (first_read(s, after + UNIT, s.oh, s.ow, s.dy_argmax) * s.co - dy_first) * 4
     for t in range(first, after):
         prefetch_part(<const char*>(x + x_first), x_bytes, t - first, after - first)
         prefetch_part(<const char*>(dy + dy_first), dy_bytes, t - first, after - first)
@@ -410,9 +340,23 @@ cdef int set_geometry(Geometry* s, str where, shape, Py_ssize_t ci, Py_ssize_t c
     set_pair(cols, where, "padding", 0, &s.left, &right)
     if s.ci != ci:
         raise ValueError(f"{where}: images of shape {shape} must have {ci} channels")
-    s.co = co
+    s.co, s.x_argmax, s.dy_argmax = co, NULL, NULL
     s.oh = places(s.h + s.top + bottom, 3, 1, where)
     s.ow = places(s.w + s.left + right, 3, 1, where)
+    return 0
+
+
+cdef int set_pooled(Geometry* s, cnp.ndarray g, object argmax, str where) except -1:
+    """That g is the gradient of the outputs, or of a max-pool of them with these winners."""
+    cdef cnp.ndarray winners
+    cdef Py_ssize_t h = s.oh // 2, w = s.ow // 2
+    if argmax is None:
+        has_shape(g, s.n, s.oh, s.ow, s.co, where, "dy")
+        return 0
+    winners = typed_array(argmax, where, "argmax", 4, cnp.NPY_UINT8)
+    has_shape(g, s.n, h, w, s.co, where, "dy")
+    has_shape(winners, s.n, h, w, s.co, where, "argmax")
+    s.dy_argmax = <const uint8_t*>winners.data
     return 0
 
 
@@ -463,8 +407,10 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, bint
     return y
 
 
-def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, int threads=0):
-    """dx (N, H, W, C_in) from dy (N, OH, OW, C_out)."""
+def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), argmax=None, out=None,
+                        int threads=0):
+    """dx (N, H, W, C_in) from dy (N, OH, OW, C_out); with `argmax` dy is the gradient behind a
+    max-pool of 2x2 windows side by side, and goes to the places that won."""
     cdef cnp.ndarray g = images(dy, "winograd_input_grad", "dy"), dx, u
     cdef cnp.ndarray k = kernel(w, "winograd_input_grad")
     cdef Geometry s, t
@@ -472,14 +418,14 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, 
     cdef int workers
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_input_grad", input_shape, k.shape[2], k.shape[3], padding)
-    has_shape(g, s.n, s.oh, s.ow, s.co, "winograd_input_grad", "dy")
+    set_pooled(&s, g, argmax, "winograd_input_grad")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.ci
     dx = output(out, "winograd_input_grad", 4, dims, cnp.NPY_FLOAT32)
     apart(dx, g, "winograd_input_grad", "dy")
     apart(dx, k, "winograd_input_grad", "w")
     t.n, t.h, t.w, t.ci = s.n, s.oh, s.ow, s.co
     t.oh, t.ow, t.co = s.h, s.w, s.ci
-    t.top, t.left = 2 - s.top, 2 - s.left
+    t.top, t.left, t.x_argmax, t.dy_argmax = 2 - s.top, 2 - s.left, s.dy_argmax, NULL
     if s.n * s.h * s.w:
         workers = team(threads, work_of(&s))
         end.bias, end.shortcut, end.rectify = NULL, NULL, False
@@ -490,14 +436,15 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, 
     return dx
 
 
-def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), out=None, int threads=0):
-    """dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
+def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), argmax=None, out=None, int threads=0):
+    """dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out), or behind a max-pool,
+    as in winograd_input_grad."""
     cdef cnp.ndarray a = images(x, "winograd_weight_grad", "x"), dw
     cdef cnp.ndarray g = images(dy, "winograd_weight_grad", "dy")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_weight_grad", np.shape(x), a.shape[3], g.shape[3], padding)
-    has_shape(g, s.n, s.oh, s.ow, s.co, "winograd_weight_grad", "dy")
+    set_pooled(&s, g, argmax, "winograd_weight_grad")
     dims[0], dims[1], dims[2], dims[3] = 3, 3, s.ci, s.co
     dw = output(out, "winograd_weight_grad", 4, dims, cnp.NPY_FLOAT32)
     apart(dw, a, "winograd_weight_grad", "x")

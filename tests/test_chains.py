@@ -62,6 +62,10 @@ class Steps:
         k = len(self.leaves)
         return self.step("conv", md.conv(x, self.leaf(f"w{k}", 1, 1, x.shape[-1], 32)))
 
+    def winograd(self, x):
+        w = self.leaf(f"w{len(self.leaves)}", 3, 3, x.shape[-1], 24)
+        return self.step("conv", md.conv(x, w, self.leaf(f"b{len(self.leaves)}", 24), padding=1))
+
     def depthwise(self, x):
         c = x.shape[-1]
         w = self.leaf(f"w{len(self.leaves)}", 3, 3, 1, c)
@@ -92,6 +96,11 @@ PROGRAMS = {
     "bn residual gelu": lambda m: m.gelu(m.add(m.bn(m.images("x")), m.images("s"))),
     "bn gelu gelu pool": lambda m: m.pool(m.gelu(m.gelu(m.bn(m.images("x"))))),
     "bn relu gelu": lambda m: m.gelu(m.relu(m.bn(m.images("x")))),
+    "winograd pool": lambda m: m.pool(m.winograd(m.images("x"))),
+    "winograd pool bn gelu": lambda m: m.gelu(m.bn(m.pool(m.winograd(m.images("x"))))),
+    "bn gelu winograd pool": lambda m: m.pool(m.winograd(m.gelu(m.bn(m.images("x"))))),
+    "bn conv pool": lambda m: m.pool(m.conv(m.bn(m.images("x")))),
+    "bn residual pool": lambda m: m.pool(m.add(m.bn(m.images("x")), m.images("s"))),
     "pool bn silu": lambda m: m.silu(m.bn(m.pool(m.images("x")))),
     "bn residual relu conv": lambda m: m.conv(m.relu(m.add(m.bn(m.images("x")), m.images("s")))),
 }
@@ -135,7 +144,8 @@ def test_chained_and_step_by_step(training, name):
 KERNELS = ("batch_norm_backward", "batch_norm_sums", "batch_norm_input_grad", "relu_backward",
            "batch_norm_pool_backward", "max_pool_backward", "pointwise_backward",
            "depthwise_backward", "batch_norm_apply", "relu", "add", "gelu", "gelu_backward", "silu",
-           "silu_backward", "batch_norm_activation", "batch_norm_activation_backward")
+           "silu_backward", "batch_norm_activation", "batch_norm_activation_backward",
+           "winograd_input_grad", "winograd_weight_grad")
 ONE_PASS = {
     **{name: ["batch_norm_backward"] for name in (
         "bn", "bn relu", "bn relu relu", "bn residual", "residual bn", "bn residual relu",
@@ -145,6 +155,10 @@ ONE_PASS = {
     "bn gelu": ["batch_norm_activation_backward"],
     "bn gelu residual": ["batch_norm_activation_backward"],
     "pool bn silu": ["batch_norm_activation_backward", "max_pool_backward"],
+    "winograd pool bn gelu": ["batch_norm_activation_backward", "winograd_input_grad",
+                              "winograd_weight_grad"],
+    "bn gelu winograd pool": ["winograd_input_grad", "winograd_weight_grad",
+                              "batch_norm_activation_backward"],
     "bn conv": ["pointwise_backward"], "bn relu conv": ["pointwise_backward"],
     "bn relu conv bn": ["batch_norm_sums", "pointwise_backward"],
     "bn relu depthwise": ["depthwise_backward"],
@@ -158,7 +172,8 @@ def test_one_pass(name, monkeypatch):
     y.data  # noqa: B018
     calls = kernels_run(monkeypatch, *KERNELS)
     y.backward(dy)
-    after = ["batch_norm_input_grad"] if "conv" in name or "depthwise" in name else []
+    after = ["batch_norm_input_grad"] if ONE_PASS[name][-1] in (
+        "pointwise_backward", "depthwise_backward") else []
     assert calls == ONE_PASS[name] + after
 
 

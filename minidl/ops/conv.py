@@ -15,8 +15,9 @@ from ..settings import get_precision
 from ..tensor import Tensor
 from .common import float_tensor, same_float
 from .inference import read_only, winograd_weights
-from .norm import BatchNorm
+from .norm import BatchNorm, Behind
 from .operation import Producer
+from .pool import Unpooled
 
 
 class Conv(Producer):
@@ -24,7 +25,7 @@ class Conv(Producer):
 
     dx is the transposed convolution of dy with w; dw correlates x with dy; db = sum(dy).
     1x1 and depthwise convolutions read through a normalization that is still to be computed, in
-    both directions (`_extend`, `chain_backward`).
+    both directions (`_extend`, `chain_backward`); Winograd's gradients through a max-pool.
     """
 
     _takes_lazy_grads = True
@@ -97,14 +98,19 @@ class Conv(Producer):
     def backward(self, dy: Any) -> tuple[Any, ...]:
         if self.through is not None and self.needs_grad[0] and self.needs_grad[1]:
             return (*self._backward_through(self.through, dy)[:2], None)
-        dy = computed(dy)
         dx = dw = db = None
+        geometry = self.geometry
+        if (self.algorithm == "winograd" and type(dy) is Lazy and type(dy.source) is Unpooled):
+            dy, argmax = dy.source
+            geometry = *geometry, argmax
+        else:
+            dy = computed(dy)
         if self.needs_grad[0]:
-            dx = self._input_grad(dy)
+            dx = self._input_grad(dy, geometry)
         if self.needs_grad[1]:
             x = self.x if self.through is None else self.through.compute()
             assert x is not None
-            dw = self._weight_grad(x, dy)
+            dw = self._weight_grad(x, dy, geometry)
         if self.needs_grad[2]:
             db = kernels.sum(dy.reshape(1, -1, dy.shape[-1])).reshape(-1)
         return dx, dw, db
@@ -125,26 +131,28 @@ class Conv(Producer):
         """dx, dw, and the sums of dx that the normalization needs which x is. dy may itself be a
         gradient that is still to pass through the normalization behind."""
         behind = None
-        if isinstance(dy, Lazy):
+        if type(dy) is Lazy and type(dy.source) is Behind:
             dy, *rest = dy.source
             behind = tuple(rest)
+        dy = computed(dy)
         values, factors = x.source
         family, geometry = self.reader
         return getattr(kernels, f"{family}_backward")(
             dy, values, self.weight, *geometry, factors=factors, relu=x.epilogue.relu,
             behind=behind)
 
-    def _input_grad(self, dy: np.ndarray) -> np.ndarray:
+    def _input_grad(self, dy: np.ndarray, geometry: tuple[Any, ...]) -> np.ndarray:
         kernel: Any = {"direct": kernels.conv_input_grad, "winograd": kernels.winograd_input_grad,
                        "depthwise": kernels.depthwise_input_grad}[self.algorithm]
-        return kernel(dy, self.weight, self.shape, *self.geometry)
+        return kernel(dy, self.weight, self.shape, *geometry)
 
-    def _weight_grad(self, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    def _weight_grad(self, x: np.ndarray, dy: np.ndarray, geometry: tuple[Any, ...]
+                     ) -> np.ndarray:
         if self.algorithm == "winograd":
-            return kernels.winograd_weight_grad(x, dy, *self.geometry)
+            return kernels.winograd_weight_grad(x, dy, *geometry)
         kernel: Any = {"direct": kernels.conv_weight_grad,
                        "depthwise": kernels.depthwise_weight_grad}[self.algorithm]
-        return kernel(x, dy, self.window, *self.geometry)
+        return kernel(x, dy, self.window, *geometry)
 
 
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,

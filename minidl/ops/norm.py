@@ -9,7 +9,7 @@ and masks: `norm_parts`.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,16 @@ def input_grad(dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
     """dx from the gradient of y, after its ReLU; `centre` is of the statistics'
     gradient, `epilogue` always NOTHING: a gradient has no post-operations."""
     return kernels.batch_norm_input_grad(dy, x, factors, relu, centre=centre)
+
+
+class Behind(NamedTuple):
+    """What the gradient in front of a normalization is made of; see `input_grad`."""
+
+    dy: np.ndarray
+    x: np.ndarray
+    factors: np.ndarray
+    relu: bool
+    centre: np.ndarray | None
 
 
 class BatchNorm(Producer):
@@ -95,7 +105,7 @@ class BatchNorm(Producer):
         of it that `kernels.batch_norm_sums` gives."""
         dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
                                                           self.x.size // self.x.shape[-1])
-        source = dy, self.x, self.factors, relu, centre if self.training else None
+        source = Behind(dy, self.x, self.factors, relu, centre if self.training else None)
         dx = Lazy(partial(input_grad, *source), self.x.shape, self.x.dtype, source)
         return self._wanted(dx if self.summed else computed(dx), dgamma, dbeta)
 

@@ -7,13 +7,14 @@ larger than the padded image, or a padding more than half of the window.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import checks, kernels
 from ..graph import Function
-from ..lazy import Lazy
+from ..lazy import NOTHING, Epilogue, Lazy
 from ..tensor import Tensor
 from .common import float_tensor
 from .operation import Operation, PostOperation
@@ -21,8 +22,19 @@ from .operation import Operation, PostOperation
 SIDE_BY_SIDE = {"window": (2, 2), "stride": (2, 2), "padding": (0, 0)}    # what an epilogue pools
 
 
+class Unpooled(NamedTuple):
+    """What the gradient in front of a max-pool of windows side by side is made of."""
+
+    dy: np.ndarray
+    argmax: np.ndarray
+
+
 class MaxPool(PostOperation):
-    """y = the largest value of each window;  dx = dy at the places that won."""
+    """y = the largest value of each window;  dx = dy at the places that won.
+
+    dx of 2x2 windows side by side, three quarters of which are 0, is a Lazy: a convolution may read
+    dy in its place.
+    """
 
     x: Lazy | None = None       # what a pass has pooled without noting the winners
 
@@ -37,11 +49,21 @@ class MaxPool(PostOperation):
             self.x = x if self.lazy is not None else None
         return self.lazy
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def backward(self, dy: np.ndarray) -> np.ndarray | Lazy:
         if self.lazy is not None:
             assert self.x is not None
             self.forward(self.x.compute(), **SIDE_BY_SIDE)
-        return kernels.max_pool_backward(dy, self.argmax, self.shape, **self.geometry)
+        if self.geometry == SIDE_BY_SIDE:
+            return Lazy(partial(unpooled, dy, self.argmax, self.shape), self.shape, dy.dtype,
+                        Unpooled(dy, self.argmax))
+        dx: np.ndarray = kernels.max_pool_backward(dy, self.argmax, self.shape, **self.geometry)
+        return dx
+
+
+def unpooled(dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...],
+             epilogue: Epilogue = NOTHING) -> np.ndarray:
+    """dx; `epilogue` is always NOTHING: a gradient has no post-operations."""
+    return kernels.max_pool_backward(dy, argmax, shape, **SIDE_BY_SIDE)
 
 
 class AvgPool(Operation):

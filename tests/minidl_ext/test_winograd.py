@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference import conv as direct
 from minidl.kernels.reference import winograd as twin
+from minidl_ext import pool
 from minidl_ext import winograd as native
 from tests.minidl_ext.common import (
     KINDS,
@@ -14,6 +15,7 @@ from tests.minidl_ext.common import (
     RANKS,
     checks_out,
     close,
+    identical,
     line,
     many,
     refuses,
@@ -179,6 +181,29 @@ def test_bad_values_stay_in_their_channel(name, argument, axis, bad):
 ), ids=lambda g: "x".join(str(v) for v in g.values()))
 def test_threads_do_not_matter(name, geometry):
     same_bits(getattr(native, name), cases(**geometry)[name])
+
+
+@many
+@given(n=st.integers(1, 4), h=st.integers(2, 13), w=st.integers(2, 13),
+       channels=st.integers(2, 5), outputs=st.integers(2, 5), padding=pads)
+def test_a_gradient_behind_a_max_pool(n, h, w, channels, outputs, padding):
+    """Read through the pool, to the same bits."""
+    assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
+    case = cases(n, h, w, 8 * channels, 8 * outputs, padding)["winograd_input_grad"]
+    x, full = values(n, h, w, 8 * channels, seed=3), case.pop("dy")
+    window = {"window": (2, 2), "stride": (2, 2)}
+    y, argmax = pool.max_pool(full, **window)
+    dy = values(*y.shape, seed=4)
+    spread = pool.max_pool_backward(dy, argmax, full.shape, **window)
+    dx = native.winograd_input_grad(dy, **case, argmax=argmax)
+    identical(dx, native.winograd_input_grad(spread, **case))
+    close(dx, twin.winograd_input_grad(dy, **case, argmax=argmax), 2e-5)
+    dw = native.winograd_weight_grad(x, dy, padding, argmax)
+    identical(dw, native.winograd_weight_grad(x, spread, padding))
+    close(dw, twin.winograd_weight_grad(x, dy, padding, argmax), 5e-5)
+    for bad in (argmax[1:], argmax.astype(np.int32), argmax[..., 1:].copy()):
+        with pytest.raises((TypeError, ValueError), match="argmax"):
+            native.winograd_weight_grad(x, dy, padding, bad)
 
 
 # ------------------------------------------------------------------------------ bad arguments

@@ -148,3 +148,12 @@ def test_means_of_the_largest_values(backend):
     with md.use_backend(backend):
         assert (md.avg_pool(x, 2, 1).data == np.float32(3e38)).all()
         assert (md.global_avg_pool(x).data == np.float32(3e38)).all()
+
+
+def test_the_gradient_of_a_leaf_is_an_array():
+    """Also of windows side by side, whose gradient may be read before it is computed."""
+    x = md.tensor(uniform(2, 5, 4, 3), requires_grad=True)
+    y = md.max_pool(x, 2)
+    y.backward(uniform(*y.shape, seed=1), retain_graph=True)
+    assert type(x.grad) is np.ndarray
+    np.testing.assert_array_equal(md.grad(y, x, uniform(*y.shape, seed=1)), x.grad)

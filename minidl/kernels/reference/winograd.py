@@ -10,6 +10,7 @@ import numpy as np
 
 from .common import into
 from .conv import ended
+from .pool import max_pool_backward
 
 P, Q = np.sqrt(0.5), np.sqrt(2.0)
 
@@ -78,16 +79,25 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, rect
     return into(out, ended(y, bias, shortcut, rectify))
 
 
-def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), out=None, threads=0):
+def unpooled(dy, argmax, shape):
+    """The gradient in front of a max-pool of 2x2 windows side by side from that behind it; dy
+    itself if argmax is None."""
+    return dy if argmax is None else max_pool_backward(dy, argmax, shape, (2, 2), (2, 2))
+
+
+def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), argmax=None, out=None,
+                        threads=0):
     """dx (N, H, W, C_in): dy convolved with w turned around, channels exchanged."""
     (top, _), (left, _) = padding
+    dy = unpooled(dy, argmax, output_shape(input_shape, padding, w.shape[3]))
     turned = both(WEIGHT, w[::-1, ::-1].transpose(0, 1, 3, 2))
     return into(out, convolve(dy, turned, 2 - top, 2 - left, input_shape))
 
 
-def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), out=None, threads=0):
+def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), argmax=None, out=None, threads=0):
     """dw = G' [sum over tiles of (B' d B) (A dY A')] G."""
     (top, _), (left, _) = padding
+    dy = unpooled(dy, argmax, output_shape(x.shape, padding, dy.shape[3]))
     rows, cols = -(-dy.shape[1] // 4), -(-dy.shape[2] // 4)
     du = np.einsum("ijnrsc,ijnrso->ijco", both(INPUT, tiles_of(x, top, left, rows, cols, 6)),
                    both(OUTPUT.T, tiles_of(dy, 0, 0, rows, cols, 4)), optimize=True)
