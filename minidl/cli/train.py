@@ -15,6 +15,8 @@ from .shared import Numbers, accuracy_line, is_within, model_path, set_threads, 
 SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr",
          "valid": "--valid"}      # settings of a recipe that have an option of their own
 
+LARGE = 128 * 128       # pixels of pictures about which something is said
+
 
 @click.command(no_args_is_help=True)
 @click.argument("data")
@@ -195,6 +197,10 @@ def _tell(run: Any) -> None:
              if value not in (None, {}) and name != "valid"}
     model, count = type(run.model).__name__, sum(p.size for p in run.model.parameters())
     print(run.task, file=sys.stderr)
+    height, width, _ = run.task.shape
+    if height * width > LARGE:
+        print(f"an epoch of pictures of {height} x {width} takes {height * width / 64**2:,.0f} "
+              f"times as long as one of 64 x 64: --size 64 scales them", file=sys.stderr)
     print(f"recipe {run.plan.recipe}: "
           f"{', '.join(f'{name} {value}' for name, value in shown.items())}", file=sys.stderr)
     print(f"{model}, {count:,} parameters; folder {run.folder}", file=sys.stderr)

@@ -129,6 +129,15 @@ def test_one_coloured_picture_makes_all_of_them_colour(minidl, tmp_path):
     assert config(tmp_path / "runs" / "mixed")["data"]["shape"] == [8, 8, 3]
 
 
+def test_large_pictures_are_worth_a_word(minidl, tmp_path):
+    coloured(tmp_path / "photos", {"blue": 5, "red": 5}, size=(160, 120))
+    said = minidl("train", "photos", *QUICK)
+    assert said.code == 0 and "160 x 120 takes 5 times as long" in said.err
+    assert "--size 64" in said.err
+    assert "times as long" not in minidl("train", "photos", "--size", 16, "--out", "run",
+                                         *QUICK).err
+
+
 # --------------------------------------------------------------------------------- options
 
 def test_options_become_settings(minidl, photos, tmp_path):
