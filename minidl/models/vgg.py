@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import nn
+from .. import checks, nn
 from ..tensor import Tensor
 from .network import Network
 from .norms import Norm, Norms
@@ -15,24 +15,29 @@ class VGG(Network):
     """Stages of 3x3 convolutions, each with normalization and ReLU, a 2x2 max-pool after every
     stage, and one dense layer."""
 
-    stages: tuple[tuple[int, int], ...]     # channels and number of convolutions of each
+    stages: tuple[tuple[int, int], ...]     # channels over `width`, convolutions, of each
 
     def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
-                 input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+                 width: int = 64, input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms(type(self).__name__, norm, norm_position)
+        self.width = checks.size(width, type(self).__name__, "width")
         layers: list[nn.Layer] = []
-        height, width, channels = self.input_shape
-        for out, convolutions in self.stages:
+        rows, columns, channels = self.input_shape
+        for times, convolutions in self.stages:
+            out = self.width * times
             for _ in range(convolutions):
                 conv, normed = norms.normalized(nn.Conv, channels, out, 3, padding=1)
                 layers += ([conv, normed, nn.ReLU()] if norm_position == "before"
                            else [conv, nn.ReLU(), normed])
                 channels = out
             layers.append(nn.MaxPool(2))
-            height, width = height // 2, width // 2
+            rows, columns = rows // 2, columns // 2
         self.features = nn.Sequential(*layers, nn.Flatten())
-        self.fc = nn.Dense(height * width * channels, classes)
+        self.fc = nn.Dense(rows * columns * channels, classes)
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "width": self.width}
 
     def forward(self, x: Any) -> Tensor:
         return self.fc(self.features(x))
@@ -47,7 +52,8 @@ class VGG8(VGG):
     (2014).
 
     `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`). ValueError for images below 8 x 8.
+    `minidl.models`). `width`: channels of the first convolutions, of which the others have
+    multiples. ValueError for images below 8 x 8.
 
     >>> from minidl import models
     >>> models.VGG8()(md.zeros((2, 32, 32, 3))).shape
@@ -61,7 +67,7 @@ class VGG8(VGG):
     """
 
     smallest = 8
-    stages = ((64, 2), (128, 2), (256, 2))
+    stages = ((1, 2), (2, 2), (4, 2))
 
 
 class VGG16(VGG):
@@ -74,7 +80,8 @@ class VGG16(VGG):
     so that one dense layer takes the place of the paper's three.
 
     `norm` and `norm_position`: another normalization, "none" for the paper's, and on which side of
-    the ReLU it stands (see `minidl.models`). ValueError for images below 32 x 32.
+    the ReLU it stands (see `minidl.models`); `width` is `VGG8`'s. ValueError for images below
+    32 x 32.
 
     >>> from minidl import models
     >>> print(models.VGG16(classes=100).summary().splitlines()[-1])
@@ -82,4 +89,4 @@ class VGG16(VGG):
     """
 
     smallest = 32
-    stages = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+    stages = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))

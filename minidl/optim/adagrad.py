@@ -42,5 +42,5 @@ class Adagrad(Optimizer):
             kernels.adagrad_update(
                 [params[i]._values() for i in members], [grads[i] for i in members],
                 [self.state[params[i]]["sum"] for i in members],
-                group["lr"] / (1 + (step - 1) * group["lr_decay"]), group["eps"],
+                float(group["lr"]) / (1 + (step - 1) * float(group["lr_decay"])), group["eps"],
                 group["weight_decay"])

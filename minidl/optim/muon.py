@@ -68,7 +68,8 @@ class Muon(Optimizer):
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:
-        lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+        # NumPy's scalars would compute in their own dtypes.
+        lr, momentum, decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
         some = [(p, g) for p, g in zip(params, grads, strict=True) if p.size]
         updates = [g for _, g in some]
         if momentum:

@@ -206,3 +206,31 @@ def test_flags_are_flags():
         with refuses(TypeError, "nesterov must be True or False", repr(value)):
             optim.SGD([nn.Parameter([1.0])], lr=0.1, momentum=0.9, nesterov=value)
     assert optim.SGD([nn.Parameter([1.0])], lr=0.1, momentum=0.9, nesterov=np.True_)
+
+
+@pytest.mark.parametrize("scalar", [np.float16, np.float32, np.int64, np.uint8])
+@pytest.mark.parametrize("kind, options", [
+    (optim.SGD, {"momentum": 0}), (optim.Adam, {"eps": 1}), (optim.AdamW, {"eps": 1}),
+    (optim.RMSprop, {"eps": 1}), (optim.Adagrad, {"lr_decay": 3, "eps": 1}),
+    (optim.LARS, {"trust": 1}), (optim.Muon, {"momentum": 0})],
+    ids=lambda value: getattr(value, "__name__", None))
+def test_numpys_scalars_as_options_compute_as_pythons_numbers(kind, options, scalar):
+    """200 times 2 is more than a uint8 holds."""
+    found = []
+    for make in (float, scalar):
+        p = nn.Parameter(np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3))
+        optimizer = kind([p], lr=make(200), weight_decay=make(2),
+                         **{name: make(value) for name, value in options.items()})
+        for _ in range(3):
+            p.grad = np.ones((2, 3), np.float32)
+            optimizer.step()
+        found.append(p.data.tobytes())
+    assert found[0] == found[1]
+
+
+def test_the_largest_rate():
+    p = nn.Parameter(np.ones((1, 1), np.float32))
+    optimizer = optim.Muon([p], 2**63, weight_decay=np.int64(1))
+    p.grad = np.ones((1, 1), np.float32)
+    optimizer.step()
+    assert np.isfinite(p.data).all()
