@@ -1,10 +1,10 @@
 """MNIST to 99.6% and more in 10 epochs.
 
 `vgg8` at half its width, 32 to 128 channels with BatchNorm. Nesterov's SGD, whose rate grows in a
-fifth of the steps and falls on a cosine; labels smoothed by 0.1; pictures turned by up to 10 degrees
-and shifted by up to 2 pixels; an average of the weights over the steps, whose BatchNorm statistics
-are measured anew. All 60,000 training pictures are trained on, so nothing is validated, and the
-averaged model of the last epoch is the result.
+fifth of the steps and falls on a cosine; labels smoothed by 0.1; pictures turned by up to 10
+degrees and shifted by up to 2 pixels; an average of the weights over the steps, whose BatchNorm
+statistics are measured anew. All 60,000 training pictures are trained on, so nothing is validated,
+and the averaged model of the last epoch is the result.
 """
 
 from __future__ import annotations

@@ -143,6 +143,8 @@ def with_settings(recipe: type[Recipe], settings: dict[str, Any], where: str) ->
         if value is not None and name in recipe.checks:
             recipe.checks[name](value, where, name)
     _check_model(settings, where)
+    if "model" in settings and settings["model"] != getattr(recipe, "model", None):
+        settings = {"model_options": {}, **settings}    # the recipe's are those of its own model
     return recipe(**settings)
 
 

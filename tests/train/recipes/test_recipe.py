@@ -72,6 +72,16 @@ def test_whole_numbers_where_broken_ones_may_be(name):
     assert recipe.lr == 1 and recipe.valid == 0
 
 
+@every
+def test_another_model_does_not_get_the_options_of_the_recipes_own(name):
+    own = recipes.create(name)
+    assert recipes.create(name, model=own.model).model_options == own.model_options
+    other = recipes.create(name, model="resnet32").settled(task())
+    assert other.model_options == {} and other.build_model(task()).classes == 2
+    given = recipes.create(name, model="mlp", model_options={"hidden": 7})
+    assert given.model_options == {"hidden": 7}
+
+
 @pytest.mark.parametrize("name, settings", [
     ("mnist", {"rotation": -1}), ("mnist", {"shift": -1}), ("mnist", {"warmup": 2}),
     ("default", {"warmup": -0.1}), ("cifar10-fast", {"muon_momentum": 1}),
