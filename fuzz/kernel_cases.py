@@ -219,9 +219,20 @@ def _winograd(k: Kernel) -> Args:
     if k.name == "winograd_conv":
         return {"x": x, "w": w, "padding": tuples(padding),
                 **k.maybe(0.4, bias=k.array([co]), shortcut=dy, rectify=True)}
+    if k.name == "winograd_conv_pool":
+        if min(y[1:3]) < 2:
+            padding, x = [[1, 1], [1, 1]], k.array([*shape[:1], 9, 8, ci])
+        return {"x": x, "w": w, "padding": tuples(padding),
+                **k.maybe(0.4, bias=k.array([co]), rectify=True)}
+    behind: Args = {}
+    if k.draw.chance(0.4):      # a max-pool
+        pooled = [y[0], y[1] // 2, y[2] // 2, y[3]]
+        dy, place = k.array(pooled), k.draw.whole(0, 3)
+        behind = {"argmax": k.draw.array(pooled, "uint8", low=place, high=place)}
     if k.name == "winograd_input_grad":
-        return {"dy": dy, "w": w, "input_shape": tuples(shape), "padding": tuples(padding)}
-    return {"x": x, "dy": dy, "padding": tuples(padding)}
+        return {"dy": dy, "w": w, "input_shape": tuples(shape), "padding": tuples(padding),
+                **behind}
+    return {"x": x, "dy": dy, "padding": tuples(padding), **behind}
 
 
 def _pool(k: Kernel) -> Args:
@@ -383,8 +394,8 @@ MAKERS: dict[str, Any] = {
     **dict.fromkeys(("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad",
                      "depthwise_backward"), _depthwise),
     **dict.fromkeys(("pointwise_conv", "pointwise_backward"), _pointwise),
-    **dict.fromkeys(("winograd_weights", "winograd_conv", "winograd_input_grad",
-                     "winograd_weight_grad"), _winograd),
+    **dict.fromkeys(("winograd_weights", "winograd_conv", "winograd_conv_pool",
+                     "winograd_input_grad", "winograd_weight_grad"), _winograd),
     **dict.fromkeys(("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward"), _pool),
     **dict.fromkeys(("global_avg_pool", "global_avg_pool_backward"), _global_pool),
     **dict.fromkeys(("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"), _cell),

@@ -43,8 +43,8 @@ WILD = {*EXACT, *ULP, *MAGNITUDE, "gelu", "gelu_backward", "silu_backward", "sof
         "log_softmax", "cross_entropy", "batch_stats", "layer_norm", "group_norm"}
 STATISTICS = ("batch_stats", "layer_norm", "group_norm")
 EXAMPLES = ("layer_norm", "group_norm")     # statistics are those of an example, the first axis
-# Packed in an order of their own.
-PRIVATE = ("matmul_panels", "winograd_weights")
+# Packed in an order of their own; or winners, which roundings choose among nearly equal values.
+PRIVATE = ("matmul_panels", "winograd_weights", "winograd_conv_pool")
 
 
 class Rule:

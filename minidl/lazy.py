@@ -47,17 +47,18 @@ class Lazy:
     """An array that is computed on first use by `run(epilogue)`.
 
     `source` is what kernels take that compute the values themselves while they read: (x, factors)
-    of a normalization, None if no kernel can. `pools` says whether `run` can pool, `curves`
-    whether it takes other activations than ReLU.
+    of a normalization, None if no kernel can. `takes` says which post-operations `run` can do:
+    "residual", "relu", "curve" (another activation), "pool".
     """
 
-    __slots__ = ("_made", "curves", "dtype", "epilogue", "pools", "run", "shape", "source")
+    __slots__ = ("_made", "dtype", "epilogue", "run", "shape", "source", "takes")
 
     def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
-                 dtype: np.dtype, source: Any = None, pools: bool = False, curves: bool = False,
-                 epilogue: Epilogue = NOTHING) -> None:
+                 dtype: np.dtype, source: Any = None,
+                 takes: tuple[str, ...] = ("residual", "relu"), epilogue: Epilogue = NOTHING
+                 ) -> None:
         self.run, self.shape, self.dtype = run, shape, dtype
-        self.source, self.pools, self.curves, self.epilogue = source, pools, curves, epilogue
+        self.source, self.takes, self.epilogue = source, takes, epilogue
         self._made: weakref.ref[np.ndarray] | None = None
 
     def compute(self) -> np.ndarray:
@@ -72,23 +73,23 @@ class Lazy:
              pool: bool = False) -> Lazy | None:
         """This result with one more post-operation; None if one pass cannot do it, or if the array
         exists already: the caller then takes the array."""
-        done = self.epilogue
-        if done.pool or done.curve or (pool and not (self.pools and done.residual is None)) or (
-                self._made is not None and self._made() is not None):
+        done, shape = self.epilogue, self.shape
+        if done.pool or done.curve or (self._made is not None and self._made() is not None):
             return None
-        if activation not in (None, RELU) and not (
-                self.curves and done.residual is None and done.activation is None):
-            return None
-        shape = self.shape
-        if residual is None:
-            residual = done.residual
-        elif (done.relu or done.residual is not None or residual.shape != shape
-                or residual.dtype != self.dtype):
-            return None
-        if pool:
+        if residual is not None:
+            possible = (done is NOTHING and residual.shape == shape
+                        and residual.dtype == self.dtype and "residual" in self.takes)
+        elif pool:
+            possible = done.residual is None and "pool" in self.takes
             shape = (shape[0], shape[1] // 2, shape[2] // 2, shape[3])
-        return Lazy(self.run, shape, self.dtype, self.source, self.pools, self.curves,
-                    Epilogue(residual, activation or done.activation, pool))
+        elif activation == RELU:
+            possible = "relu" in self.takes
+        else:
+            possible = done is NOTHING and "curve" in self.takes
+        if not possible:
+            return None
+        return Lazy(self.run, shape, self.dtype, self.source, self.takes, Epilogue(
+            done.residual if residual is None else residual, activation or done.activation, pool))
 
 
 def computed(x: Any) -> Any:

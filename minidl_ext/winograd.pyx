@@ -14,8 +14,9 @@ transformed back. With few channels, fixed chunks of tiles have sums of their ow
 in order. With many, those sums would leave the cache: all threads transform a chunk of tiles, then
 each sums some frequencies of it. No result depends on the number of threads.
 
-*A max-pool behind.* Where 2x2 windows side by side follow, both gradients may read theirs: a tile of
-dy is made from it in cache, and dy, four times as large and mostly zeros, is never in memory.
+*A max-pool behind.* Of 2x2 windows side by side, four of a tile: they are pooled in cache, and the
+gradients make tiles of dy from theirs there. Neither the outputs, four times as large, are in memory
+nor dy, which is mostly zeros.
 """
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
@@ -36,6 +37,11 @@ from minidl_ext.winograd_tiles cimport FREQUENCIES, VL, Geometry, finish, first_
 import numpy as np
 
 cnp.import_array()
+
+cdef extern from "pool_rows.h" nogil:
+    void max_window_f32(const float* window, Py_ssize_t line, Py_ssize_t channels, Py_ssize_t k0,
+                        Py_ssize_t k1, Py_ssize_t l0, Py_ssize_t l1, Py_ssize_t kw, float* best,
+                        uint8_t* where)
 
 cdef extern from "winograd.h" nogil:
     void output_tile(const float* m, Py_ssize_t step, float* y, Py_ssize_t row,
@@ -69,8 +75,9 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
     cdef Py_ssize_t after = min(first + unit, s.tiles), count = after - first, f, p, i, a, b, at
     cdef Py_ssize_t blocks = (count + MR - 1) // MR, panels = (s.cp + WIDTH - 1) // WIDTH
     cdef Py_ssize_t us = s.ci * panels * WIDTH, zero = 0, offset, t, q, per_image = s.th * s.tw
-    cdef Py_ssize_t out_first = first_pixel(s, first, s.oh, s.ow) * s.co
-    cdef Py_ssize_t out_bytes = (first_pixel(s, after, s.oh, s.ow) * s.co - out_first) * 4
+    cdef Py_ssize_t out_first = first_read(s, first, s.oh, s.ow, s.y_argmax) * s.co
+    cdef Py_ssize_t out_bytes = (first_read(s, after, s.oh, s.ow, s.y_argmax) * s.co
+                                - out_first) * 4
     cdef Py_ssize_t in_first = first_read(s, after, s.h, s.w, s.x_argmax) * s.ci
     cdef Py_ssize_t in_bytes = (first_read(s, after + unit, s.h, s.w, s.x_argmax) * s.ci
                                - in_first) * 4
@@ -98,12 +105,31 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
     for t in range(first, after):
         q = t % per_image
         a, b = q // s.tw * 4, q % s.tw * 4
+        if s.y_argmax != NULL:
+            pooled_tile(m + (t - first) * s.cp, y, copy, s, t // per_image, a, b, end)
+            continue
         at = ((t // per_image * s.oh + a) * s.ow + b) * s.co
         output_tile(m + (t - first) * s.cp, s.ms, y + at, s.ow * s.co, s.co, min(s.oh - a, 4),
                     min(s.ow - b, 4))
         if end != NULL:
             for i in range(min(s.oh - a, 4)):
                 finish_pixels(y, at + i * s.ow * s.co, min(s.ow - b, 4), s.co, end)
+
+
+cdef void pooled_tile(const float* m, float* y, float* tile, Geometry* s, Py_ssize_t image,
+                      Py_ssize_t a, Py_ssize_t b, const Ending* end) noexcept nogil:
+    """The outputs of a tile at (a, b), made in `tile`, to the largest of each 2x2 window."""
+    cdef Py_ssize_t i, j, at, h = s.oh // 2, w = s.ow // 2, line = 4 * s.co
+    cdef Py_ssize_t rows = min(s.oh - a, 4), cols = min(s.ow - b, 4)
+    output_tile(m, s.ms, tile, line, s.co, rows, cols)
+    if end != NULL:
+        for i in range(rows):
+            finish_pixels(tile, i * line, cols, s.co, end)
+    for i in range(min(h - a // 2, 2)):
+        for j in range(min(w - b // 2, 2)):
+            at = ((image * h + a // 2 + i) * w + b // 2 + j) * s.co
+            max_window_f32(tile + 2 * i * line + 2 * j * s.co, line, s.co, 0, 2, 0, 2, 2, y + at,
+                           s.y_argmax + at)
 
 
 cdef void transform_weights(const float* w, float* u, Geometry* s, bint turned, int threads
@@ -130,7 +156,7 @@ cdef int forward(const float* x, const float* u, float* y, Geometry* s, const En
     finish(s, unit)
     cdef Py_ssize_t units = (s.tiles + unit - 1) // unit, i, t, first = 0, after
     cdef Py_ssize_t at_once = pieces_at_once(units, 2 * work_of(s), threads)
-    cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms) + FREQUENCIES * s.ci
+    cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms + max(s.ci, s.co))
     cdef Py_ssize_t per_thread = (floats * 4 + 2 * unit * sizeof(void*) + 127) // 64 * 64
     cdef cnp.ndarray work = scratch(product(threads, per_thread))
     cdef char* memory = work.data
@@ -145,7 +171,7 @@ cdef int forward(const float* x, const float* u, float* y, Geometry* s, const En
         with nogil, parallel(num_threads=threads):
             v = <float*>(memory + threadid() * per_thread)
             m = v + FREQUENCIES * s.vs
-            rows = <const float**>(m + FREQUENCIES * s.ms + FREQUENCIES * s.ci)
+            rows = <const float**>(v + floats)
             outs = <float**>(rows + unit)
             for t in range(unit):
                 rows[t], outs[t] = v + t * s.ci, m + t * s.cp
@@ -340,7 +366,7 @@ cdef int set_geometry(Geometry* s, str where, shape, Py_ssize_t ci, Py_ssize_t c
     set_pair(cols, where, "padding", 0, &s.left, &right)
     if s.ci != ci:
         raise ValueError(f"{where}: images of shape {shape} must have {ci} channels")
-    s.co, s.x_argmax, s.dy_argmax = co, NULL, NULL
+    s.co, s.x_argmax, s.dy_argmax, s.y_argmax = co, NULL, NULL, NULL
     s.oh = places(s.h + s.top + bottom, 3, 1, where)
     s.ow = places(s.w + s.left + right, 3, 1, where)
     return 0
@@ -382,9 +408,8 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, bint
                   transformed=None, out=None, int threads=0):
     """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out), plus `bias` and
     `shortcut`, then ReLU if `rectify`; `transformed`: winograd_weights(w), if they are known."""
-    cdef cnp.ndarray a = images(x, "winograd_conv", "x"), y, u
+    cdef cnp.ndarray a = images(x, "winograd_conv", "x"), y
     cdef Ending end
-    cdef int t
     cdef cnp.ndarray k = kernel(w, "winograd_conv")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
@@ -394,17 +419,49 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, bint
     apart(y, a, "winograd_conv", "x")
     apart(y, k, "winograd_conv", "w")
     end = ending_of(bias, shortcut, rectify, y, "winograd_conv")
-    if s.n:
-        t = team(threads, work_of(&s))
-        if transformed is None:
-            u = scratch(product(transformed_floats(&s), 4))
-            with nogil:
-                transform_weights(<const float*>k.data, <float*>u.data, &s, False, t)
-        else:
-            u = typed_array(transformed, "winograd_conv", "transformed", 1, cnp.NPY_FLOAT32)
-            has_length(u, transformed_floats(&s), "winograd_conv", "transformed")
-        forward(<const float*>a.data, <const float*>u.data, <float*>y.data, &s, &end, t)
+    convolve(a, k, transformed, y, &s, &end, threads, "winograd_conv")
     return y
+
+
+def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, bint rectify=False,
+                       transformed=None, out=None, int threads=0):
+    """(y, argmax) (N, OH // 2, OW // 2, C_out): max_pool of winograd_conv by 2x2 windows side by
+    side."""
+    cdef str where = "winograd_conv_pool"
+    cdef cnp.ndarray a = images(x, where, "x"), k = kernel(w, where), y, argmax
+    cdef Ending end
+    cdef Geometry s
+    cdef cnp.npy_intp dims[4]
+    set_geometry(&s, where, np.shape(x), k.shape[2], k.shape[3], padding)
+    if s.oh < 2 or s.ow < 2:
+        raise ValueError(f"{where}: outputs of {s.oh} x {s.ow} have no window of 2 x 2")
+    dims[0], dims[1], dims[2], dims[3] = s.n, s.oh // 2, s.ow // 2, s.co
+    y = output(out, where, 4, dims, cnp.NPY_FLOAT32)
+    apart(y, a, where, "x")
+    apart(y, k, where, "w")
+    argmax = new_array(4, dims, cnp.NPY_UINT8)
+    s.y_argmax = <uint8_t*>argmax.data
+    end = ending_of(bias, None, rectify, y, where)
+    convolve(a, k, transformed, y, &s, &end, threads, where)
+    return y, argmax
+
+
+cdef int convolve(cnp.ndarray x, cnp.ndarray w, object transformed, cnp.ndarray y, Geometry* s,
+                  const Ending* end, int threads, str where) except -1:
+    """`forward` with weights that may be transformed already."""
+    cdef cnp.ndarray u
+    cdef int t
+    if s.n == 0:
+        return 0
+    t = team(threads, work_of(s))
+    if transformed is None:
+        u = scratch(product(transformed_floats(s), 4))
+        with nogil:
+            transform_weights(<const float*>w.data, <float*>u.data, s, False, t)
+    else:
+        u = typed_array(transformed, where, "transformed", 1, cnp.NPY_FLOAT32)
+        has_length(u, transformed_floats(s), where, "transformed")
+    return forward(<const float*>x.data, <const float*>u.data, <float*>y.data, s, end, t)
 
 
 def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), argmax=None, out=None,
@@ -425,7 +482,8 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), argmax=Non
     apart(dx, k, "winograd_input_grad", "w")
     t.n, t.h, t.w, t.ci = s.n, s.oh, s.ow, s.co
     t.oh, t.ow, t.co = s.h, s.w, s.ci
-    t.top, t.left, t.x_argmax, t.dy_argmax = 2 - s.top, 2 - s.left, s.dy_argmax, NULL
+    t.top, t.left, t.x_argmax = 2 - s.top, 2 - s.left, s.dy_argmax
+    t.dy_argmax = t.y_argmax = NULL
     if s.n * s.h * s.w:
         workers = team(threads, work_of(&s))
         end.bias, end.shortcut, end.rectify = NULL, NULL, False

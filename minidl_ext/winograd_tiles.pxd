@@ -30,6 +30,7 @@ cdef struct Geometry:
     # is there, and who won; NULL: it is there itself.
     const uint8_t* x_argmax
     const uint8_t* dy_argmax
+    uint8_t* y_argmax               # where the winners go if outputs are pooled; NULL: they are not
 
 
 cdef inline void finish(Geometry* s, Py_ssize_t unit) noexcept nogil:

@@ -31,9 +31,9 @@ def finished(epilogue):
 class Counted:
     """A Lazy of VALUES, and the epilogues that it was computed with."""
 
-    def __init__(self, pools=True, curves=True):
+    def __init__(self, takes=("residual", "relu", "curve", "pool")):
         self.runs = []
-        self.lazy = Lazy(self.run, VALUES.shape, VALUES.dtype, ("source",), pools, curves)
+        self.lazy = Lazy(self.run, VALUES.shape, VALUES.dtype, ("source",), takes)
 
     def run(self, epilogue):
         self.runs.append(epilogue)
@@ -85,16 +85,13 @@ def test_a_residual_of_another_shape_or_dtype_is_refused(residual):
     assert Counted().lazy.then(residual=residual) is None
 
 
-def test_a_pool_is_refused_by_a_producer_that_has_none():
-    lazy = Counted(pools=False).lazy
-    assert lazy.then(pool=True) is None
-    assert lazy.then(activation=RELU).then(pool=True) is None
-
-
-def test_an_activation_is_refused_by_a_producer_that_has_only_relu():
-    lazy = Counted(curves=False).lazy
-    assert lazy.then(activation=("tanh",)) is None
-    assert lazy.then(activation=RELU) is not None
+@pytest.mark.parametrize("name", POSTS)
+def test_what_a_producer_cannot_do_is_refused(name):
+    kind = "curve" if name == "tanh" else name
+    assert Counted((kind,)).lazy.then(**POSTS[name]) is not None
+    others = tuple({"residual", "relu", "curve", "pool"} - {kind})
+    assert Counted(others).lazy.then(**POSTS[name]) is None
+    assert Counted(()).lazy.then(**POSTS[name]) is None
 
 
 def test_computed_once_while_someone_holds_the_array():

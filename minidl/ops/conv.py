@@ -17,7 +17,7 @@ from .common import float_tensor, same_float
 from .inference import read_only, winograd_weights
 from .norm import BatchNorm, Behind
 from .operation import Producer
-from .pool import Unpooled
+from .pool import Unpooled, unpooled
 
 
 class Conv(Producer):
@@ -40,13 +40,21 @@ class Conv(Producer):
                 groups: int) -> Any:
         self._choose(x, weight, stride, padding, dilation, groups)
         self.x = x if self.needs_grad[1] else None
-        if True in self.needs_grad or not read_only(weight, bias):
-            return self._run(x, weight, bias, NOTHING)
-        shape = (x.shape[0], *(
+        self.winners: list[np.ndarray] = []     # where a max-pool is part of its pass
+        constant = True not in self.needs_grad and read_only(weight, bias)
+        winograd = self.algorithm == "winograd"
+        run = partial(convolved, self.algorithm, self.geometry, self.winners, constant, x)
+        if not winograd and not constant:
+            return run(weight, bias, NOTHING)
+        if not constant:        # others may write to them
+            weight, bias = weight.copy(), None if bias is None else bias.copy()
+        self.out_shape = (x.shape[0], *(
             (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
             zip(x.shape[1:3], padding, dilation, weight.shape[:2], stride, strict=True)),
             weight.shape[3])
-        return Lazy(partial(self._run, x, weight, bias, constant=True), shape, x.dtype)
+        self.run = partial(run, weight, bias)
+        return Lazy(self.run, self.out_shape, x.dtype, takes=(
+            *(("residual", "relu") if constant else ()), *(("pool",) if winograd else ())))
 
     def _extend(self, x: Lazy, weight: np.ndarray, bias: np.ndarray | None,
                stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
@@ -81,20 +89,6 @@ class Conv(Producer):
                          (padding,) if self.algorithm == "winograd" else
                          (stride, padding, dilation))
 
-    def _run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, epilogue: Epilogue,
-             constant: bool = False) -> np.ndarray:
-        """The output behind its epilogue; `constant`: nobody can write to the weights."""
-        residual, relu = epilogue.residual, epilogue.relu
-        kernel: Any = kernels.conv
-        if self.algorithm == "direct":
-            return kernel(x, weight, bias, *self.geometry, residual, relu)
-        kernel = kernels.winograd_conv
-        if self.algorithm == "winograd":
-            transformed = winograd_weights(weight) if constant else None
-            return kernel(x, weight, *self.geometry, bias, residual, relu, transformed)
-        kernel = kernels.depthwise_conv
-        return kernel(x, weight, *self.geometry, bias=bias, shortcut=residual, rectify=relu)
-
     def backward(self, dy: Any) -> tuple[Any, ...]:
         if self.through is not None and self.needs_grad[0] and self.needs_grad[1]:
             return (*self._backward_through(self.through, dy)[:2], None)
@@ -114,6 +108,16 @@ class Conv(Producer):
         if self.needs_grad[2]:
             db = kernels.sum(dy.reshape(1, -1, dy.shape[-1])).reshape(-1)
         return dx, dw, db
+
+    def epilogue_backward(self, dy: Any, also: np.ndarray | None, epilogue: Epilogue
+                          ) -> tuple[Any, ...]:
+        """Behind a max-pool, whose pass has noted the winners, if anybody wanted its values."""
+        assert epilogue.pool
+        if also is not None:
+            dy = kernels.add(dy, also)
+        if not self.winners:
+            self.run(epilogue)
+        return self.backward(unpooled(dy, self.winners[0], self.out_shape))
 
     def chain_backward(self, dy: Any, also: np.ndarray | None) -> tuple[Any, ...]:
         """The gradients of the normalization that it has read through, then its own."""
@@ -153,6 +157,28 @@ class Conv(Producer):
         kernel: Any = {"direct": kernels.conv_weight_grad,
                        "depthwise": kernels.depthwise_weight_grad}[self.algorithm]
         return kernel(x, dy, self.window, *geometry)
+
+
+def convolved(algorithm: str, geometry: tuple[Any, ...], winners: list[np.ndarray],
+              constant: bool, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
+              epilogue: Epilogue) -> np.ndarray:
+    """The output behind its epilogue, and the winners if it is pooled; `constant`: what is made of
+    the weights is kept."""
+    residual, relu = epilogue.residual, epilogue.relu
+    kernel: Any = kernels.conv
+    if algorithm == "direct":
+        return kernel(x, weight, bias, *geometry, residual, relu)
+    if algorithm == "depthwise":
+        kernel = kernels.depthwise_conv
+        return kernel(x, weight, *geometry, bias=bias, shortcut=residual, rectify=relu)
+    transformed = winograd_weights(weight) if constant else None
+    if epilogue.pool:
+        kernel = kernels.winograd_conv_pool
+        y, argmax = kernel(x, weight, *geometry, bias, relu, transformed)
+        winners[:] = [argmax]
+        return y
+    kernel = kernels.winograd_conv
+    return kernel(x, weight, *geometry, bias, residual, relu, transformed)
 
 
 def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,

@@ -18,6 +18,9 @@ from ..lazy import NOTHING, Epilogue, Lazy, computed
 from .operation import Producer
 from .running import Correction, corrected, uncorrected
 
+TAKES = ("residual", "relu", "curve")       # what a pass over a normalization's input can do
+POOLS = (*TAKES, "pool")
+
 
 def normalized(x: np.ndarray, factors: np.ndarray, epilogue: Epilogue) -> np.ndarray:
     """y from x and the factors of its channels."""
@@ -70,8 +73,8 @@ class BatchNorm(Producer):
             gamma, beta = corrected(gamma, beta, correction, x.dtype)
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
         return Lazy(partial(normalized, x, self.factors), x.shape, x.dtype,
-                    source=(x, self.factors), pools=x.dtype == np.float32 and x.shape[-1] % 16 == 0,
-                    curves=True)
+                    (x, self.factors),
+                    POOLS if x.dtype == np.float32 and x.shape[-1] % 16 == 0 else TAKES)
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         return self.epilogue_backward(dy, None, NOTHING)

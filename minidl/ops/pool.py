@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import checks, kernels
 from ..graph import Function
-from ..lazy import NOTHING, Epilogue, Lazy
+from ..lazy import Epilogue, Lazy
 from ..tensor import Tensor
 from .common import float_tensor
 from .operation import Operation, PostOperation
@@ -54,16 +54,20 @@ class MaxPool(PostOperation):
             assert self.x is not None
             self.forward(self.x.compute(), **SIDE_BY_SIDE)
         if self.geometry == SIDE_BY_SIDE:
-            return Lazy(partial(unpooled, dy, self.argmax, self.shape), self.shape, dy.dtype,
-                        Unpooled(dy, self.argmax))
+            return unpooled(dy, self.argmax, self.shape)
         dx: np.ndarray = kernels.max_pool_backward(dy, self.argmax, self.shape, **self.geometry)
         return dx
 
 
-def unpooled(dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...],
-             epilogue: Epilogue = NOTHING) -> np.ndarray:
+def spread(dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...], epilogue: Epilogue
+           ) -> np.ndarray:
     """dx; `epilogue` is always NOTHING: a gradient has no post-operations."""
     return kernels.max_pool_backward(dy, argmax, shape, **SIDE_BY_SIDE)
+
+
+def unpooled(dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...]) -> Lazy:
+    """dx, of this shape, from the gradient behind a max-pool of 2x2 windows side by side."""
+    return Lazy(partial(spread, dy, argmax, shape), shape, dy.dtype, Unpooled(dy, argmax), ())
 
 
 class AvgPool(Operation):
@@ -95,7 +99,8 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tenso
 
     Windows, strides and paddings are ints or pairs; `stride` defaults to `window`. Padding never
     wins; NaN does. The first of equal values gets the gradient. With 2x2 windows side by side after
-    a batch_norm (and a relu) that nothing else has used yet, it is computed in the same pass.
+    a batch_norm (and a relu), or a 3x3 convolution, that nothing else has used yet, it is computed
+    in the same pass.
 
     >>> x = md.arange(16.).reshape(1, 4, 4, 1)
     >>> md.max_pool(x, 2)[0, :, :, 0]

@@ -184,6 +184,31 @@ def test_threads_do_not_matter(name, geometry):
 
 
 @many
+@given(n=st.integers(0, 4), h=st.integers(2, 13), w=st.integers(2, 13),
+       channels=st.integers(2, 5), outputs=st.integers(2, 5), padding=pads,
+       ended=st.booleans())
+def test_a_max_pool_behind(n, h, w, channels, outputs, padding, ended):
+    """In the same pass, to the same bits."""
+    assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
+    case = cases(n, h, w, 8 * channels, 8 * outputs, padding)["winograd_conv"]
+    if ended:
+        case |= {"bias": values(8 * outputs, seed=5), "rectify": True}
+    y, argmax = native.winograd_conv_pool(**case)
+    right, winners = pool.max_pool(native.winograd_conv(**case), (2, 2), (2, 2))
+    identical(y, right)
+    identical(argmax, winners)
+    close(y, twin.winograd_conv_pool(**case)[0], 2e-5)
+
+
+def test_a_max_pool_behind_on_any_number_of_threads():
+    case = cases(20, 14, 13, 32, 64)["winograd_conv"]
+    same_bits(native.winograd_conv_pool, case)
+    with pytest.raises(ValueError, match="window of 2 x 2"):
+        native.winograd_conv_pool(np.ones((2, 1, 9, 16), np.float32),
+                                  np.ones((3, 3, 16, 16), np.float32), SAME)
+
+
+@many
 @given(n=st.integers(1, 4), h=st.integers(2, 13), w=st.integers(2, 13),
        channels=st.integers(2, 5), outputs=st.integers(2, 5), padding=pads)
 def test_a_gradient_behind_a_max_pool(n, h, w, channels, outputs, padding):

@@ -10,7 +10,7 @@ import numpy as np
 
 from .common import into
 from .conv import ended
-from .pool import max_pool_backward
+from .pool import max_pool, max_pool_backward
 
 P, Q = np.sqrt(0.5), np.sqrt(2.0)
 
@@ -77,6 +77,15 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, rect
     u = both(WEIGHT, w) if transformed is None else transformed
     y = convolve(x, u, top, left, output_shape(x.shape, padding, w.shape[3]))
     return into(out, ended(y, bias, shortcut, rectify))
+
+
+def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, rectify=False,
+                       transformed=None, out=None, threads=0):
+    """(y, argmax) (N, OH // 2, OW // 2, C_out): max_pool of winograd_conv by 2x2 windows side by
+    side."""
+    y, argmax = max_pool(winograd_conv(x, w, padding, bias, None, rectify, transformed), (2, 2),
+                         (2, 2))
+    return into(out, y), argmax
 
 
 def unpooled(dy, argmax, shape):
