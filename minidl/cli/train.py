@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -68,7 +69,7 @@ def train(arguments: list[str], data: str, resume: bool, out: str | None, thread
     browser (report.html), the history (log.csv) and the checkpoint. The last line on stdout is the
     accuracy on the test pictures, or on the valid ones where there are none.
     """
-    from ..train.run import REPORT, Run
+    from ..train.run import REPORT, OtherRun, Run
 
     set_threads(threads)
     given = {name: value for name, value in options.items()
@@ -83,6 +84,8 @@ def train(arguments: list[str], data: str, resume: bool, out: str | None, thread
         again = arguments if resume else ["train", "--resume", *arguments[1:]]
         print(f"interrupted; to go on: {shlex.join(['minidl', *again])}", file=sys.stderr)
         return 130
+    except OtherRun as error:
+        raise click.UsageError(str(error)) from None
     written = os.path.join(folder, REPORT)
     if os.path.exists(written):
         print(f"report: {written}", file=sys.stderr)
@@ -125,7 +128,7 @@ def _plan(data: str, given: dict[str, Any], settings: dict[str, Any], out: str |
     if resume and os.path.exists(os.path.join(folder, CONFIG)):
         begun = plan_of(read_config(folder))
         _check_same(begun, plan, given, folder)
-        return begun, folder
+        return replace(begun, source=source), folder    # pictures may have been moved
     _check_place(folder, source, resume)
     _check_plan(plan, given)
     return plan, folder
@@ -141,8 +144,8 @@ def _init(given: dict[str, Any]) -> str | None:
 def _check_same(begun: Any, plan: Any, given: dict[str, Any], folder: str) -> None:
     """A wrong call where a run is resumed with other wishes than it was begun with."""
     pairs = [(name, getattr(begun, name), getattr(plan, name))
-             for name in ("source", "recipe", "size", "seed", "init", "freeze", "skip_broken")
-             if name in ("source", *given)]
+             for name in ("recipe", "size", "seed", "init", "freeze", "skip_broken")
+             if name in given]
     pairs += [(name, begun.settings.get(name), value) for name, value in plan.settings.items()]
     lines = [f"{name} {then!r} then, {now!r} now" for name, then, now in pairs if then != now]
     if lines:

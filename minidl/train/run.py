@@ -45,6 +45,10 @@ EVALUATED = 256     # pictures of a batch that is validated
 DARKEST = 1 / 255   # the smallest standard deviation, of pictures that hardly differ
 
 
+class OtherRun(ValueError):
+    """A folder has a run of another plan, or of other pictures."""
+
+
 @dataclass
 class Plan:
     """What a run is to do.
@@ -183,8 +187,8 @@ class Run:
         if os.path.exists(path):
             differences = differing(read_config(self.folder), self.config)
             if differences:
-                raise ValueError(f"{self.folder!r} is a run of another configuration: "
-                                 f"{'; '.join(differences)}")
+                raise OtherRun(f"{self.folder!r} is a run of another configuration: "
+                               f"{'; '.join(differences)}")
             return
         os.makedirs(self.folder, exist_ok=True)
         replace_file(path, json.dumps(self.config, indent=1) + "\n")
@@ -260,12 +264,13 @@ def plan_of(config: dict[str, Any]) -> Plan:
 
 
 def differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Where two configurations differ, as text; the version of minidl is no difference."""
+    """Where two configurations differ, as text; the version of minidl is no difference, nor is the
+    place of the pictures."""
     found = []
     for name in {**there, **here}:
         old, new = (json.loads(json.dumps(c.get(name))) for c in (there, here))
         if isinstance(old, dict) and isinstance(new, dict):
             found += [f"{name} {text}" for text in differing(old, new)]
-        elif old != new and name != "minidl":
+        elif old != new and name not in ("minidl", "source"):
             found.append(f"{name}: {checks.shown(old)} there, {checks.shown(new)} here")
     return found

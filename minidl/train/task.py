@@ -22,6 +22,8 @@ KNOWN: dict[str, type[Any]] = {
 PARTS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"),
          "test": ("test",)}
 
+HASHED = 64         # pictures of a part, by which it is known again
+
 Size = int | Sequence[int] | None
 
 
@@ -54,11 +56,11 @@ class Task:
         return ("valid", self.valid) if self.test is None else ("test", self.test)
 
     def description(self) -> dict[str, Any]:
-        """Source, sizes and classes as plain values."""
+        """Sizes, classes and contents as plain values."""
         counts = {part: len(found) for part in PARTS
                   if (found := getattr(self, part)) is not None}
-        return {"source": self.source, "pictures": counts, "shape": list(self.shape),
-                "classes": list(self.classes)}
+        return {"pictures": counts, "shape": list(self.shape), "classes": list(self.classes),
+                "contents": {part: contents(getattr(self, part)) for part in counts}}
 
     def __str__(self) -> str:
         parts = [f"{len(self.train):,} pictures to train"]
@@ -104,6 +106,16 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
                 tuple(map(str, train.classes)), train.images.shape[1:])
 
 
+def contents(pictures: Any) -> str:
+    """A hash of a part: of all labels, and of some pictures, so that it takes no time."""
+    import hashlib  # it loads slowly
+
+    found = hashlib.sha256(np.ascontiguousarray(pictures.labels, np.int64).data)
+    for i in np.linspace(0, len(pictures) - 1, min(len(pictures), HASHED), dtype=np.int64):
+        found.update(np.ascontiguousarray(pictures[int(i)][0]).data)
+    return found.hexdigest()[:16]
+
+
 def has_part(source: str, part: str) -> bool:
     """Whether a source brings a part ("valid", "test") of its own."""
     return part == "test" if source in KNOWN else part in part_folders(source)
@@ -113,8 +125,15 @@ def part_folders(root: str) -> dict[str, str]:
     """The parts of a folder (train, valid, test) and their paths; none for one of classes."""
     if not os.path.isdir(root):
         return {}
-    found = {part: os.path.join(root, name) for part, names in PARTS.items() for name in names
-             if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)}
+    found: dict[str, str] = {}
+    for part, names in PARTS.items():
+        there = [os.path.join(root, name) for name in names
+                 if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)]
+        if len(there) > 1:
+            raise ValueError(f"{root!r} has two {part} parts, {there[0]!r} and {there[1]!r}: leave "
+                             f"one of them")
+        if there:
+            found[part] = there[0]
     return found if "train" in found or len(found) == len(_folders(root)) else {}
 
 

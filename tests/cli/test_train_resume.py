@@ -173,7 +173,7 @@ def test_another_configuration(refused, shared, tmp_path, options, words):
 
 def test_other_data(refused, shared, photos, tmp_path):
     refused("train", photos, "--out", shared / "runs" / "photos", "--resume",
-            words=["source", str(shared / "photos"), str(photos)])
+            words=["another configuration", "contents"])
 
 
 def test_pictures_that_have_changed_meanwhile(minidl, photos, tmp_path):
@@ -182,8 +182,17 @@ def test_pictures_that_have_changed_meanwhile(minidl, photos, tmp_path):
     assert minidl("train", "photos", "--epochs", 1, "--out", run, "--model", "mlp").code == 0
     coloured(tmp_path / "photos", {"red": 12}, seed=5)
     said = minidl("train", "photos", "--out", run, "--resume")
-    assert said.code == 1 and "another configuration" in said.err
+    assert said.code == 2 and "another configuration" in said.err
     assert "train: 22 there, 25 here" in said.err
+
+
+def test_pictures_that_have_been_moved(minidl, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    run = tmp_path / "run"
+    first = minidl("train", "photos", "--epochs", 1, "--out", run, "--model", "mlp")
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    again = minidl("train", "elsewhere", "--out", run, "--resume")
+    assert (again.code, again.out) == (0, first.out)
 
 
 def test_without_resume_a_run_is_a_wrong_call(refused, shared, monkeypatch):

@@ -43,9 +43,10 @@ def test_a_folder_of_classes(tmp_path):
     assert task.classes == ("blue", "green", "red") and task.shape == (8, 8, 3)
     assert np.bincount(task.valid.labels).tolist() == [2, 2, 2]
     assert task.measured[0] == "valid" and task.measured[1] is task.valid
-    assert task.description() == {
-        "source": str(tmp_path / "photos"), "pictures": {"train": 24, "valid": 6},
-        "shape": [8, 8, 3], "classes": ["blue", "green", "red"]}
+    described = task.description()
+    assert set(described.pop("contents")) == {"train", "valid"}
+    assert described == {"pictures": {"train": 24, "valid": 6}, "shape": [8, 8, 3],
+                         "classes": ["blue", "green", "red"]}
     every = set(task.train.paths) | set(task.valid.paths)
     assert len(every) == 30
 
@@ -197,3 +198,18 @@ def test_matched_keeps_what_fits():
     assert matched(pictures, pictures.classes, "here") is pictures
     with refuses(ValueError, "'here'", "'class 0', 'class 1'", "cat, dog"):
         matched(pictures, ["cat", "dog"], "here")
+
+
+def test_contents_are_known_again_and_others_are_not(tmp_path):
+    first = train.load_task(folder(tmp_path / "photos", "")).description()["contents"]
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    assert train.load_task(tmp_path / "moved").description()["contents"] == first
+    picture = next((tmp_path / "moved" / "red").iterdir())
+    pytest.importorskip("PIL.Image").new("RGB", (8, 8), "white").save(picture)
+    assert train.load_task(tmp_path / "moved").description()["contents"] != first
+
+
+def test_two_parts_of_one_kind(tmp_path):
+    folder(tmp_path / "photos", "train", "val", "validation")
+    with refuses(ValueError, "two valid parts", "val", "validation"):
+        train.load_task(tmp_path / "photos")
