@@ -15,7 +15,7 @@ from typing import Any
 
 from tools import marked_tables
 
-from . import report
+from . import augment, report
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
@@ -109,7 +109,9 @@ def recipe() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "train steps, in short": steps_summary, "train steps": steps, "memory": memory, "numpy": numpy,
-    "recipes": recipes, "recipe step": recipe}
+    "recipes": recipes, "recipe step": recipe,
+    "augmentation": lambda: augment.tables(results("augment"))["augmentation"],
+    "loader's share": lambda: augment.tables(results("augment"))["loader's share"]}
 
 
 def main() -> None:
