@@ -148,6 +148,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "optim.Muon": call([parameter(3, 2)], 0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
     "optim.Lookahead": call(optimizer(), 5, alpha=0.5),
     "optim.clip_grad_norm": call([parameter(3, 2)], 1.0, eps=1e-6),
+    "optim.MultiStepLR": call(optimizer(), [2, 4], gamma=0.5),
+    "optim.LinearLR": call(optimizer(), 5, end=0.1),
     "optim.StepLR": call(optimizer(), 2, gamma=0.5), "optim.CosineLR": call(optimizer(), 5,
                                                                            min_lr=0.01),
     "optim.WarmupLR": call(optimizer(), 5, start=0.1),

@@ -108,10 +108,12 @@ case("depthwise_backward", "z(1, 1, 1, 16), z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 
 case("pointwise_conv", "z(2**50, 0, 1, 16), z(1, 1, 16, 16)", f"({2**50}, 0, 1, 16)")
 case("pointwise_backward", "z(2**50, 0, 1, 16), z(2**50, 0, 1, 16), z(1, 1, 16, 16)",
      f"({2**50}, 0, 1, 16), (1, 1, 16, 16), (2, 16)")
-case("winograd_weights", "z(3, 3, 0, 16)", "(0,)")
+case("winograd_weights", "z(3, 3, 0, 16)", VALUE)
 case("winograd_weights", "z(3, 3, 16, 0)", VALUE)
 case("winograd_conv", f"z(1, 1, 1, 16), z(3, 3, 16, 16), {PBIG}", MEMORY)
 case("winograd_conv", "z(1, 1, 1, 16), z(3, 3, 16, 16), ((HUGE, 1), (1, 1))", VALUE)
+case("winograd_conv_pool", f"z(1, 1, 1, 16), z(3, 3, 16, 16), {PBIG}", MEMORY)
+case("winograd_conv_pool", "z(1, 1, 1, 16), z(3, 3, 16, 16), ((HUGE, 1), (1, 1))", VALUE)
 case("winograd_input_grad", f"z(1, 1, 1, 16), z(3, 3, 16, 16), (1, BIG, BIG, 16), {P0}", VALUE)
 case("winograd_input_grad", "z(1, 1, 1, 16), z(3, 3, 16, 16), (1, HUGE, 3, 16)", VALUE)
 case("winograd_weight_grad", f"z(1, 1, 1, 16), z(1, 1, 1, 16), {PBIG}", VALUE)
@@ -156,6 +158,9 @@ case("masked_stats", "z(0, 2**60), np.zeros(0, bool)", MEMORY)
 case("masked_norm_apply", "z(2**60, 0), np.zeros(0, bool), z(5, 0)", EMPTY)
 case("masked_norm_backward", "z(2**60, 0), z(2**60, 0), np.zeros(0, bool), z(5, 0)",
      f"{EMPTY}, (0,), (0,), None")
+case("batch_norm_activation", "z(2**60, 0), z(5, 0), ('gelu',)", EMPTY)
+case("batch_norm_activation_backward", "z(2**60, 0), z(2**60, 0), z(5, 0), ('gelu',)",
+     f"{EMPTY}, (0,), (0,)")
 case("batch_norm_pool", f"z(0, {2**29}, 2**20, 16), z(5, 16)", f"(0, {2**28}, {2**19}, 16)")
 case("batch_norm_pool_backward", f"z(0, {2**28}, {2**19}, 16), z(0, {2**29}, 2**20, 16), "
      "z(5, 16)", f"(0, {2**29}, {2**20}, 16), (16,), (16,)")
