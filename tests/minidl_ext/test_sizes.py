@@ -158,8 +158,8 @@ case("masked_stats", "z(0, 2**60), np.zeros(0, bool)", MEMORY)
 case("masked_norm_apply", "z(2**60, 0), np.zeros(0, bool), z(5, 0)", EMPTY)
 case("masked_norm_backward", "z(2**60, 0), z(2**60, 0), np.zeros(0, bool), z(5, 0)",
      f"{EMPTY}, (0,), (0,), None")
-case("batch_norm_activation", "z(2**60, 0), z(5, 0), ('gelu',)", EMPTY)
-case("batch_norm_activation_backward", "z(2**60, 0), z(2**60, 0), z(5, 0), ('gelu',)",
+case("batch_norm_activation", "z(2**60, 0), z(5, 0), ('gelu', False)", EMPTY)
+case("batch_norm_activation_backward", "z(2**60, 0), z(2**60, 0), z(5, 0), ('gelu', False)",
      f"{EMPTY}, (0,), (0,)")
 case("batch_norm_pool", f"z(0, {2**29}, 2**20, 16), z(5, 16)", f"(0, {2**28}, {2**19}, 16)")
 case("batch_norm_pool_backward", f"z(0, {2**28}, {2**19}, 16), z(0, {2**29}, 2**20, 16), "
