@@ -42,7 +42,7 @@ def write(path: Path, batch: int) -> int:
     normalize = T.Normalize(MEAN, STD)
     recipe = recipes.create("cifar10-fast", batch_size=batch)
     assert recipe.epochs is not None
-    task = Task("cifar10", "cifar10", pictures, None, None, pictures.classes, (32, 32, 3))
+    task = Task("cifar10", pictures, None, None, pictures.classes, (32, 32, 3))
     md.manual_seed(0)
     model = recipe.build_model(task)
     recipe.prepare(model, task, normalize)
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recipe", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=6.0)
-    parser.add_argument("--batch", type=arguments.at_least_one, default=2000)
+    parser.add_argument("--batch", type=arguments.at_least_one, default=1000)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=TRAINING, metavar="MODE",
                         help=f"of PyTorch: {'; '.join(MODES)}")
     args = parser.parse_args()

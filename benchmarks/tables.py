@@ -95,9 +95,10 @@ def recipes() -> str:
         seconds = [run["training_seconds"] for run in runs]
         rows.append([name, f"**{entry['mean']:.2%}**", " ".join(accuracies),
                      f"{entry['spread']:.2%}" if len(runs) > 1 else "",
-                     " ".join(f"{value / 60:.1f}" for value in seconds), entry["machine"]["cpu"]])
+                     " ".join(f"{value / 60:.1f}" for value in seconds),
+                     f"{entry['threads']} threads, {entry['machine']['cpu']}"])
     head = ["recipe", "test accuracy, mean", "of each seed", "standard deviation",
-            "minutes of training", "two cores of"]
+            "minutes of training", "on"]
     return report.table(head, rows)
 
 

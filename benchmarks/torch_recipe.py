@@ -84,7 +84,7 @@ def recipe_step(path: str, batch: int, memory_format: torch.memory_format, how: 
     model = model.to(memory_format=memory_format)
     learning = [p for p in model.parameters() if p.requires_grad]
     decay, rate, head = 2e-6 * batch, 0.053, 0.67
-    muon = Muon([p for p in learning if p.ndim == 4], 0.24, 0.6)
+    muon = Muon([p for p in learning if p.ndim == 4], 0.17, 0.6)
     sgd = torch.optim.SGD([
         {"params": [p for p in learning if p.ndim == 1], "lr": rate, "weight_decay": decay / rate},
         {"params": [model.fc.weight], "lr": head, "weight_decay": decay / head},

@@ -20,7 +20,7 @@ from .predict import predict
 from .summary import summary
 from .train import train
 
-FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
+FAILED, INTERRUPTED = 1, 130
 EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError, RuntimeError)
 
 
@@ -46,15 +46,18 @@ for command in (train, evaluate, predict, summary, info, cache):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code."""
-    warnings.showwarning = _show_warning
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(given)
+
+
+def _run(given: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")   # of names that a terminal cannot show
-    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         result: Any = commands.main(given, "minidl", standalone_mode=False, obj=given)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return WRONG_CALL
+        sys.stdout.flush()      # here, where what fails is told as other errors are
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -33,6 +33,8 @@ def evaluate(run_or_model: str, data: str | None, skip_broken: bool, threads: in
 
     set_threads(threads)
     saved = load_model(run_or_model)
+    if data is None and skip_broken:
+        raise click.UsageError("--skip-broken is for DATA: without it, it is as in the run")
     part, pictures = _of_run(run_or_model) if data is None else _of_data(data, saved, skip_broken)
     found = report(saved, pictures, valid_name=part)
     print(found)
@@ -41,7 +43,7 @@ def evaluate(run_or_model: str, data: str | None, skip_broken: bool, threads: in
 
 def _of_run(folder: str) -> tuple[str, Any]:
     """What a run was measured on."""
-    from ..train.run import plan_of, read_config
+    from ..train.run import differing, plan_of, read_config
     from ..train.task import KNOWN, load_task
 
     if not os.path.isdir(folder):
@@ -49,24 +51,31 @@ def _of_run(folder: str) -> tuple[str, Any]:
     config = read_config(folder)
     plan = plan_of(config)
     channels = None if plan.source in KNOWN else config["data"]["shape"][2]
-    return load_task(plan.source, plan.size, config["settings"]["valid"], plan.seed,
-                     channels, plan.skip_broken).measured
+    task = load_task(plan.source, plan.size, config["settings"]["valid"], plan.seed, channels,
+                     plan.skip_broken)
+    different = differing(config["data"], task.description())
+    if different:
+        raise ValueError(f"{plan.source!r} is not what the run was trained on any more: "
+                         f"{'; '.join(different)}. Say DATA, what to measure it on")
+    return task.measured
 
 
 def _of_data(data: str, saved: Any, skip_broken: bool) -> tuple[str, Any]:
     """The test part of a data set, or the pictures of a folder, as the model takes them."""
     from ..data.image_folder import ImageFolder
-    from ..train.task import KNOWN, matched, part_folders
+    from ..train.task import KNOWN, part_folders
 
-    classes = [str(name) for name in saved.classes]
     if data in KNOWN:
-        found = KNOWN[data](split="test")
-        return "test", matched(found, classes or found.classes, data)
+        return "test", KNOWN[data](split="test")
     if not os.path.isdir(data):
         raise click.UsageError(f"DATA: there is no folder {data!r}, and it is none of "
                                f"{', '.join(KNOWN)}")
     parts = part_folders(data)
-    part = next((name for name in ("test", "valid") if name in parts), "test")
+    part = next((name for name in ("test", "valid") if name in parts), None)
+    if parts and part is None:
+        raise click.UsageError(f"DATA: {data!r} has a part train/ and none to measure on: give "
+                               f"{os.path.join(data, 'train')!r} itself, if that is meant")
     size, channels = saved.picture_size()
-    pictures = ImageFolder(parts.get(part, data), size, channels, skip_broken=skip_broken)
-    return part, matched(pictures, classes or pictures.classes or (), data)
+    pictures = ImageFolder(data if part is None else parts[part], size, channels,
+                           skip_broken=skip_broken)
+    return part or "test", pictures

@@ -13,8 +13,8 @@ import click
 
 from .shared import Numbers, accuracy_line, is_within, model_path, set_threads, threads_option
 
-SHORT = {"model": "--model", "epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr",
-         "valid": "--valid"}      # settings of a recipe that have an option of their own
+# Settings of a recipe that have an option of their own.
+SHORT = ("model", "epochs", "batch_size", "lr", "valid")
 
 LARGE = 128 * 128       # pixels of pictures about which something is said
 
@@ -72,8 +72,9 @@ def train(arguments: list[str], data: str, resume: bool, out: str | None, thread
     from ..train.run import REPORT, OtherRun, Run
 
     set_threads(threads)
+    # An option that was not given is None, a flag False; 0, as in --valid 0, was given.
     given = {name: value for name, value in options.items()
-             if value is not None and value is not False}       # 0 is something
+             if value is not None and value is not False}
     wanted = _settings(settings, given)
     plan, folder = _plan(data, given, wanted, out, resume)
     try:

@@ -124,7 +124,9 @@ class Checkpoint(hints.Explained):
     def save(self, trainer: Trainer) -> None:
         """Save the training as it stands, unless that has been done."""
         place = _place(trainer)
-        if self._saved is None and not self._has_best:      # that of another training
+        # Nothing here is this training's yet: a best model in the folder is that of the one before,
+        # and goes with its checkpoints.
+        if self._saved is None and not self._has_best:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.best)
         if place != self._saved:
@@ -134,7 +136,7 @@ class Checkpoint(hints.Explained):
     def save_best(self, trainer: Trainer) -> None:
         """Save the model as the best so far."""
         self._has_best = True
-        model = trainer.averaged if trainer.averaged is not None else trainer.model
+        model = trainer.result_model()
         with files.naming_a_full_disk(self.folder):
             os.makedirs(self.folder, exist_ok=True)
             if not can_be_made_again(model):

@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,9 @@ class Run:
     command:  how it was asked for, for the report
     progress: whether something is shown on stderr
 
-    `task`, `recipe`, `model` and `config` say what that comes to; nothing has been written yet.
-    ValueError and TypeError for a plan that cannot be carried out.
+    `task`, `recipe`, `model` and `config` say what that comes to; nothing has been written yet but
+    decoded pictures, into the cache. ValueError and TypeError for a plan that cannot be carried
+    out; the errors of `load_task` and `models.load`.
 
     >>> run = train.Run("runs/digits", train.Plan("mnist", settings={"epochs": 1}))
     >>> run.recipe.model, run.task.shape, len(run.task.valid)
@@ -107,7 +109,7 @@ class Run:
         self.folder = checks.path(folder, "Run", "folder")
         self.plan, self.command, self.progress = plan, command, progress
         recipe = create(plan.recipe, **plan.settings)
-        self.init = None if plan.init is None else models.load(plan.init)
+        self.init = None if plan.init is None else _begun_with(plan.init)
         if plan.freeze and self.init is None:
             raise ValueError("Run: freeze=True needs init=, a model that has learned something")
         size, channels = plan.size, None
@@ -140,7 +142,9 @@ class Run:
     def _preprocess(self, size: Any) -> dict[str, Any]:
         """What `models.save` says about pictures, as the model to begin with does."""
         height, width, channels = self.task.shape
-        if size is None:    # others are cropped to a square rather than distorted
+        if size is None:
+            # Pictures of other sizes that are predicted later: an int has them cropped to a square,
+            # a pair would distort them.
             size = height if height == width else (height, width)
         found = {"size": size, "channels": channels}
         given = (self.init.preprocess or {}) if self.init is not None else {}
@@ -163,7 +167,8 @@ class Run:
         checkpoint, or begins where there is none.
 
         FileExistsError for a folder with something in it, without `resume`; ValueError for one of
-        another plan. KeyboardInterrupt after the checkpoint was saved.
+        another plan; the errors of `Trainer.fit`. KeyboardInterrupt after the checkpoint was saved.
+        What fails before anything was saved leaves no folder.
         """
         loader = self.recipe.loader(self.task, self.normalize, self.plan.seed)
         trainer = self._trainer(len(loader))
@@ -189,7 +194,8 @@ class Run:
             if differences:
                 raise OtherRun(f"{self.folder!r} is a run of another configuration: "
                                f"{'; '.join(differences)}")
-            return
+            if read_config(self.folder)["source"] == self.config["source"]:
+                return
         os.makedirs(self.folder, exist_ok=True)
         replace_file(path, json.dumps(self.config, indent=1) + "\n")
 
@@ -226,12 +232,20 @@ class Run:
                        train_set=self.task.train, statistics=self.statistics.history,
                        config=self.config, command=self.command,
                        title=f"{self.task.name}, {os.path.basename(os.path.abspath(self.folder))}")
-        try:
-            curves(history, os.path.join(self.folder, CURVES))
-            found.save(os.path.join(self.folder, REPORT))
-        except ImportError as error:
-            say(f"no {CURVES} and {REPORT}: {error}", self.progress)
+        for name, write in ((CURVES, partial(curves, history)), (REPORT, found.save)):
+            try:
+                write(os.path.join(self.folder, name))
+            except ImportError as error:
+                say(f"no {name}: {error}", self.progress)
         return Result(self.part, found.accuracy, found, history)
+
+
+def _begun_with(path: str) -> models.Saved:
+    """The model that a run begins with, which a resumed one needs again."""
+    try:
+        return models.load(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"the model that this run begins with is gone: {path}") from None
 
 
 def read_config(folder: str) -> dict[str, Any]:

@@ -32,7 +32,6 @@ class Task:
     """The parts of a data set of pictures and their classes.
 
     name:    that of the data set or of the folder
-    source:  what was given: a known name, or the path of the folder
     train, valid, test: data sets of (image, label); valid and test are None where there is none
     classes: the names of the labels
     shape:   (H, W, C) of every picture
@@ -43,7 +42,6 @@ class Task:
     """
 
     name: str
-    source: str
     train: Any
     valid: Any
     test: Any
@@ -83,8 +81,9 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
     channels: 1 or 3; None: 1 if all pictures of a folder are grey
     skip_broken: leave out pictures that cannot be decoded, with a warning
 
-    ValueError for a folder of one class, parts whose classes or sizes do not fit, a size for a data
-    set that has one; the errors of `ImageFolder` and of the data sets.
+    ValueError for a folder of one class, parts whose classes or sizes do not fit, too few pictures
+    to have a valid part, a size for a data set that has one; the errors of `ImageFolder` and of the
+    data sets.
 
     >>> print(train.load_task("mnist"))
     mnist: 54,000 pictures to train, 6,000 to validate, 10,000 to test; 10 classes, 28 x 28, grey
@@ -99,11 +98,12 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
     else:
         found = load_folder(source, size, channels, skip_broken)
     train = found["train"]
+    shape = train.images.shape[1:]      # not of a subset, which would copy all of its images
     if "valid" not in found and valid > 0:
         train, found["valid"] = split_off(train, valid, seed)
-    return Task(os.path.basename(os.path.abspath(source)) if source not in KNOWN else source,
-                source, train, found.get("valid"), found.get("test"),
-                tuple(map(str, train.classes)), train.images.shape[1:])
+    name = source if source in KNOWN else os.path.basename(os.path.abspath(source))
+    return Task(name, train, found.get("valid"), found.get("test"),
+                tuple(map(str, train.classes)), shape)
 
 
 def contents(pictures: Any) -> str:
@@ -130,8 +130,8 @@ def part_folders(root: str) -> dict[str, str]:
         there = [os.path.join(root, name) for name in names
                  if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)]
         if len(there) > 1:
-            raise ValueError(f"{root!r} has two {part} parts, {there[0]!r} and {there[1]!r}: leave "
-                             f"one of them")
+            raise ValueError(f"load_task: {root!r} has two {part} parts, {there[0]!r} and "
+                             f"{there[1]!r}: leave one of them")
         if there:
             found[part] = there[0]
     return found if "train" in found or len(found) == len(_folders(root)) else {}
@@ -156,14 +156,19 @@ def _folders(root: str) -> list[str]:
 
 def load_folder(root: str, size: Size = None, channels: int | None = None,
                 skip_broken: bool = False) -> dict[str, Any]:
-    """The data sets of a folder: its parts, or "train" alone. ValueError for parts that do not fit,
-    and for one class."""
+    """The data sets of a folder: its parts, or "train" alone. FileNotFoundError for no folder,
+    ValueError for parts that do not fit, and for one class."""
     if not os.path.exists(root):
-        raise FileNotFoundError(f"there is no folder {root!r}, and no data set of this name; the "
-                                f"names are {', '.join(KNOWN)}")
+        raise FileNotFoundError(f"load_task: there is no folder {root!r}, and no data set of this "
+                                f"name; the names are {', '.join(KNOWN)}")
     folders = part_folders(root)
-    if "train" not in folders:
-        folders = {"train": root}
+    others = set(_folders(root)) - set(map(os.path.basename, folders.values()))
+    if folders and ("train" not in folders or others):
+        what = (f"beside it {', '.join(sorted(others)[:10])}, which are no parts" if others
+                else "no train part")
+        raise ValueError(f"load_task: {root!r} has the parts {', '.join(sorted(folders))}, and "
+                         f"{what}")
+    folders = folders or {"train": root}
     found = {part: ImageFolder(path, size, channels, skip_broken=skip_broken)
              for part, path in folders.items()}
     if len({part.images.shape[3] for part in found.values()}) > 1:      # grey ones, and coloured
@@ -171,14 +176,14 @@ def load_folder(root: str, size: Size = None, channels: int | None = None,
     train = found["train"]
     classes = tuple(train.classes or ())
     if len(classes) < 2:
-        raise ValueError(f"{folders['train']!r} has one class, {classes[0]!r}: to tell "
+        raise ValueError(f"load_task: {folders['train']!r} has one class, {classes[0]!r}: to tell "
                          f"classes apart needs pictures of two or more, each in a folder of its "
                          f"own")
     for part, pictures in found.items():
         if pictures.images.shape[1:] != train.images.shape[1:]:
             raise ValueError(
-                f"the pictures in {folders[part]!r} have {_pixels(pictures)} pixels, those in "
-                f"{folders['train']!r} {_pixels(train)}; give one size for all of them")
+                f"load_task: the pictures in {folders[part]!r} have {_pixels(pictures)} pixels, "
+                f"those in {folders['train']!r} {_pixels(train)}; give one size for all of them")
     return {"train": train, **{part: matched(pictures, classes, folders[part])
                                for part, pictures in found.items() if part != "train"}}
 
@@ -193,11 +198,13 @@ def matched(pictures: Any, classes: Sequence[str], where: str) -> Any:
         return pictures
     unknown = [name for name in pictures.classes if name not in classes]
     if unknown:
-        raise ValueError(f"{where!r} has the classes {', '.join(map(repr, unknown[:10]))}, which "
-                         f"are none of those that are learned: {', '.join(map(str, classes))}")
+        raise ValueError(f"load_task: {where!r} has the classes "
+                         f"{', '.join(map(repr, unknown[:10]))}, which are none of those that are "
+                         f"learned: {', '.join(map(str, classes))}")
     numbers = np.array([list(classes).index(name) for name in pictures.classes])
     found = ArrayDataset(pictures.images, numbers[pictures.labels], classes=tuple(classes))
-    found.paths = pictures.paths        # type: ignore[attr-defined]
+    if hasattr(pictures, "paths"):
+        found.paths = pictures.paths    # type: ignore[attr-defined]
     return found
 
 
@@ -206,12 +213,12 @@ def split_off(pictures: Any, share: float, seed: int) -> tuple[Any, Any]:
     few to have both."""
     count = round(len(pictures) * share)
     if not 0 < count < len(pictures):
-        raise ValueError(f"a share of {share:g} of {len(pictures)} pictures leaves "
+        raise ValueError(f"load_task: a share of {share:g} of {len(pictures)} pictures leaves "
                          f"{'none to validate' if count == 0 else 'none to train'}: give more "
                          f"pictures, or another share")
     train, valid = data.split(pictures, (len(pictures) - count, count), seed=seed, stratify=True)
-    missing = [str(name) for label, name in enumerate(pictures.classes)
-               if label not in train.labels]
+    there = set(np.unique(train.labels).tolist())
+    missing = [str(name) for label, name in enumerate(pictures.classes) if label not in there]
     if missing:
         raise ValueError(f"there are too few pictures of {', '.join(missing)}: with a share of "
                          f"{share:g} all of them would be to validate, and none to train")

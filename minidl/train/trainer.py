@@ -320,13 +320,17 @@ class Trainer(hints.Explained):
         """
         views = views_of(tta)
         check_classes(self.loader, loader, "evaluate", "loader")
-        model = self.model
-        if self._averaged is not None:
-            model = self._averaged.model
-            if self._averaged.stale and self.loader is not None:
-                self._averaged.recalibrate(once(self.loader))
-        return evaluate(model, evaluated(loader, "evaluate", "loader"), self._loss, self._note,
-                        views, "evaluate")
+        return evaluate(self.result_model(), evaluated(loader, "evaluate", "loader"), self._loss,
+                        self._note, views, "evaluate")
+
+    def result_model(self) -> Layer:
+        """The model that the training is for: the averaged one, its BatchNorm statistics measured,
+        if there is one."""
+        if self._averaged is None:
+            return self.model
+        if self._averaged.stale and self.loader is not None:
+            self._averaged.recalibrate(once(self.loader))
+        return self._averaged.model
 
     def _loss(self, outputs: Any, example: Example) -> Tensor:
         if self._takes_batch:

@@ -88,7 +88,7 @@ def test_one_class_is_enough_to_measure(minidl, run, tmp_path):
 def test_other_classes(refused, run, tmp_path):
     coloured(tmp_path / "more", {"red": 2, "green": 2})
     (tmp_path / "more" / "green").rename(tmp_path / "more" / "yellow")
-    refused("eval", run, "more", code=1, words=["'yellow'", "blue, green, red"])
+    refused("eval", run, "more", code=1, words=["'yellow'", "no class of the model"])
 
 
 def test_a_broken_picture_is_named(minidl, refused, run, tmp_path):
@@ -113,7 +113,7 @@ def test_known_data(minidl, tmp_path):
 
 
 def test_known_data_of_other_classes_or_another_shape(refused, run, tmp_path):
-    refused("eval", run, "mnist", code=1, words=["mnist", "blue, green, red"])
+    refused("eval", run, "mnist", code=1, words=["8 x 8", "28 x 28"])
 
 
 def test_a_model_of_the_same_classes_for_other_channels(refused, tmp_path):

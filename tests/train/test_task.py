@@ -25,7 +25,7 @@ def tones(part, name):
 
 def test_a_known_data_set():
     task = train.load_task("mnist", valid=0.5, seed=3)
-    assert (task.name, task.source, task.shape) == ("mnist", "mnist", (28, 28, 1))
+    assert (task.name, task.shape) == ("mnist", (28, 28, 1))
     assert [len(part) for part in (task.train, task.valid, task.test)] == [30000, 30000, 10000]
     assert task.classes == tuple("0123456789")
     part, pictures = task.measured
@@ -38,7 +38,7 @@ def test_a_known_data_set():
 
 def test_a_folder_of_classes(tmp_path):
     task = train.load_task(folder(tmp_path / "photos", ""), valid=0.2)
-    assert task.name == "photos" and task.source == str(tmp_path / "photos")
+    assert task.name == "photos"
     assert [len(task.train), len(task.valid), task.test] == [24, 6, None]
     assert task.classes == ("blue", "green", "red") and task.shape == (8, 8, 3)
     assert np.bincount(task.valid.labels).tolist() == [2, 2, 2]

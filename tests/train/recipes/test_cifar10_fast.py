@@ -20,7 +20,7 @@ def task(count=40, size=16):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, size, size, 3), np.uint8)
     pictures = data.ArrayDataset(images, np.arange(count) % 10, classes=CLASSES)
-    return train.Task("cifar10", "cifar10", pictures, None, None, CLASSES, (size, size, 3))
+    return train.Task("cifar10", pictures, None, None, CLASSES, (size, size, 3))
 
 
 def recipe(**settings):
@@ -33,10 +33,10 @@ def normalize():
 
 def test_the_numbers_of_the_record():
     r = recipe()
-    assert (r.model, r.epochs, r.batch_size, r.label_smoothing) == ("cifar-fast", 8, 2000, 0.2)
+    assert (r.model, r.epochs, r.batch_size, r.label_smoothing) == ("cifar-fast", 8, 1000, 0.2)
     assert (r.momentum, r.muon_momentum, r.crop, r.crop_mode, r.flip) == (
         0.85, 0.6, 2, "reflect", True)
-    assert (r.lr, r.bias_lr, r.head_lr) == (0.24, 0.053, 0.67)
+    assert (r.lr, r.bias_lr, r.head_lr) == (0.17, 0.053, 0.67)
     assert (r.whitening_pictures, r.bias_epochs, r.valid) == (5000, 3, 0)
     model = r.build_model(task())
     assert model.widths == (64, 256, 256) and model.logit_scale == 1 / 256 and model.views
@@ -59,10 +59,10 @@ def test_the_optimizers():
     assert sorted(name for group in taken for name in group) == sorted(learning)
     assert "whitening.weight" not in learning and not any("gamma" in name for name in learning)
     rates = [group["lr"] for group in optimizer.groups]
-    assert rates == [0.24, 0.053, 0.053, 0.67]
+    assert rates == [0.17, 0.053, 0.053, 0.67]
     # The decay of a step is rate times decay: the same for all, of the size of the batch.
     for group in optimizer.groups[1:]:
-        close(group["lr"] * group["weight_decay"], 2e-6 * 2000)
+        close(group["lr"] * group["weight_decay"], 2e-6 * 1000)
 
 
 def test_all_rates_fall_in_a_straight_line_to_nothing():
@@ -87,7 +87,7 @@ def test_the_loss_is_a_sum():
     assert r.trainer_options()["reduction"] == "sum"
 
 
-def test_whitening_from_the_first_pictures_as_the_model_gets_them():
+def test_whitening_from_pictures_evenly_out_of_all_as_the_model_gets_them():
     some = task()
     found = []
     for pictures in (12, 5000):
@@ -95,7 +95,9 @@ def test_whitening_from_the_first_pictures_as_the_model_gets_them():
         model = r.build_model(some)
         r.prepare(model, some, normalize())
         expected = models.CifarFast(input_shape=(16, 16, 3))
-        expected.whiten(normalize()(some.train.images[:pictures].astype(np.float32) / 255))
+        count = len(some.train)
+        rows = np.linspace(0, count - 1, min(pictures, count), dtype=int)
+        expected.whiten(normalize()(some.train.images[rows].astype(np.float32) / 255))
         assert np.array_equal(model.whitening.weight.data, expected.whitening.weight.data)
         found.append(model.whitening.weight.data)
     assert not np.array_equal(*found)

@@ -12,7 +12,7 @@ CLASSES = tuple("abcdefghij")
 def task():
     images = np.full((20, 32, 32, 3), 200, np.uint8)
     pictures = data.ArrayDataset(images, np.arange(20) % 10, classes=CLASSES)
-    return train.Task("cifar10", "cifar10", pictures, None, None, CLASSES, (32, 32, 3))
+    return train.Task("cifar10", pictures, None, None, CLASSES, (32, 32, 3))
 
 
 def test_the_numbers_of_the_paper():

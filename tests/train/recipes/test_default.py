@@ -14,7 +14,7 @@ def task(count, size=(32, 32), channels=3):
     """Of so many pictures: the same one, which takes no memory."""
     images = np.broadcast_to(np.zeros((1, *size, channels), np.uint8), (count, *size, channels))
     pictures = data.ArrayDataset(images, np.arange(count) % 2, classes=NAMES)
-    return train.Task("task", "task", pictures, None, None, NAMES, (*size, channels))
+    return train.Task("task", pictures, None, None, NAMES, (*size, channels))
 
 
 @pytest.mark.parametrize("count, batch_size, epochs", [

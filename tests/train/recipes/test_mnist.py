@@ -18,7 +18,7 @@ def test_its_numbers():
 def test_its_augmentation_turns_and_shifts():
     digits = data.MNIST(split="test")
     images = digits.images[:200].astype(np.float32) / 255
-    task = train.Task("mnist", "mnist", digits, None, None, tuple("0123456789"), (28, 28, 1))
+    task = train.Task("mnist", digits, None, None, tuple("0123456789"), (28, 28, 1))
     transform = recipes.create("mnist").transform(task, T.Normalize([0.0], [1.0]))
     loader = data.DataLoader(data.ArrayDataset(images, digits.labels[:200]), 200,
                              transform=transform)
@@ -41,7 +41,7 @@ def test_a_short_training_learns():
     """2,000 digits in three epochs; the averaged weights are those that are measured."""
     digits = data.MNIST(split="test")
     some, others = data.Subset(digits, range(2000)), data.Subset(digits, range(5000, 6000))
-    task = train.Task("mnist", "mnist", some, None, others, tuple("0123456789"), (28, 28, 1))
+    task = train.Task("mnist", some, None, others, tuple("0123456789"), (28, 28, 1))
     md.manual_seed(0)
     recipe = recipes.create("mnist", epochs=3, ema=0.9, batch_size=50).settled(task)
     normalize = T.Normalize([0.13], [0.31])

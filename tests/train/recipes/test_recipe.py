@@ -15,7 +15,7 @@ def task(count=40, size=(16, 16), channels=3, classes=("a", "b")):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *size, channels), np.uint8)
     pictures = data.ArrayDataset(images, np.arange(count) % len(classes), classes=classes)
-    return train.Task("task", "task", pictures, None, None, classes, (*size, channels))
+    return train.Task("task", pictures, None, None, classes, (*size, channels))
 
 
 every = pytest.mark.parametrize("name", recipes.names())
