@@ -64,15 +64,24 @@ def _run(given: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:     # of `| head`: nothing more may be written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:     # of `| head`
+        _write_no_more()
         return FAILED
     except EXPECTED as error:
         if os.environ.get("MINIDL_TRACEBACK"):
             raise
         print(f"minidl: {_text(error)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:         # it was what failed
+            _write_no_more()
         return FAILED
     return result if isinstance(result, int) else 0
+
+
+def _write_no_more() -> None:
+    """Let Python write what is left in the buffer of stdout to nowhere when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _text(error: BaseException) -> str:

@@ -52,6 +52,23 @@ def test_data_that_have_gone(minidl, tmp_path):
     assert accuracy(minidl("eval", "runs/photos", "pictures"))[0] == "test"
 
 
+def test_data_that_have_changed(minidl, refused, tmp_path):
+    """The valid part would be another one, with pictures that were trained on."""
+    coloured(tmp_path / "photos", {"blue": 12, "red": 12})
+    assert minidl("train", "photos", "--epochs", 1, "--model", "mlp").code == 0
+    coloured(tmp_path / "photos", {"red": 15}, seed=7)
+    refused("eval", "runs/photos", code=1, words=["any more", "pictures train", "DATA"])
+
+
+def test_a_folder_with_a_train_part_alone(refused, run, tmp_path):
+    coloured(tmp_path / "photos" / "train", {"blue": 2, "red": 2})
+    refused("eval", run, "photos", words=["train", "none to measure on"])
+
+
+def test_skip_broken_is_for_data(refused, run):
+    refused("eval", run, "--skip-broken", words=["--skip-broken", "DATA"])
+
+
 @pytest.mark.parametrize("model", ["run", "file"])
 def test_a_folder_of_classes(minidl, run, tmp_path, model):
     """Fewer classes than the model has, and pictures of another size."""

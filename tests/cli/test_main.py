@@ -1,5 +1,6 @@
 """The command line as a whole: help, exit codes, what goes to which stream."""
 
+import os
 import subprocess
 import sys
 
@@ -120,3 +121,25 @@ def test_a_reader_that_has_enough(tmp_path):
         shell=True, executable="/bin/bash", cwd=ROOT, capture_output=True, text=True)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
     assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of Unix")
+@pytest.mark.parametrize("buffered", [True, False])
+def test_nobody_reads(buffered):
+    """The pipe is closed before anything is written; what is buffered is written at the end."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    with subprocess.Popen([sys.executable, "-m", "minidl", "cache"], cwd=ROOT, env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait() == 1 and said == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "minidl", "cache"], cwd=ROOT, stdout=full,
+                              env={**os.environ, "PYTHONUNBUFFERED": ""}, stderr=subprocess.PIPE,
+                              text=True)
+    assert done.returncode == 1 and "No space left" in done.stderr
+    assert "Exception ignored" not in done.stderr

@@ -42,6 +42,15 @@ def test_a_new_training_replaces_the_files_of_another(tmp_path):
     assert checkpoints(tmp_path) == ["last"]
 
 
+def test_the_best_of_averaged_weights_has_its_own_statistics(tmp_path):
+    """Without a validation nobody has measured them before it is saved."""
+    t = trainer(ema=0.9, callbacks=[train.Checkpoint(tmp_path, monitor="loss")])
+    t.fit(loader(), epochs=1)
+    found, state = md.load(tmp_path / "best.safetensors"), t.averaged.state_dict()
+    assert np.abs(found["1.running_mean"]).max() > 0
+    assert all(np.array_equal(found[name], state[name]) for name in state)
+
+
 def test_without_a_validation_the_best_is_the_last(tmp_path):
     class Stop:
         def on_epoch_end(self, trainer):

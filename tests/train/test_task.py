@@ -213,3 +213,19 @@ def test_two_parts_of_one_kind(tmp_path):
     folder(tmp_path / "photos", "train", "val", "validation")
     with refuses(ValueError, "two valid parts", "val", "validation"):
         train.load_task(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(("parts", "words"), [
+    (("valid", "test"), ["test, valid", "no train part"]),
+    (("train", "test", "more"), ["beside it more", "no parts"]),
+])
+def test_parts_that_do_not_fit(tmp_path, parts, words):
+    folder(tmp_path / "photos", *parts)
+    with refuses(ValueError, *words):
+        train.load_task(tmp_path / "photos")
+
+
+def test_parts_without_paths_are_matched_by_name():
+    digits = data.MNIST(split="test")
+    found = matched(digits, [*"9876543210", "other"], "mnist")
+    assert np.array_equal(found.labels, 9 - digits.labels)
