@@ -22,12 +22,15 @@ from ...data.batch import gather
 
 COARSE, FINE = 8, 32        # pixels a side
 LOOKED_AT = 0.95            # the correlation on the coarse pixels of what is looked at again
-NEAR = 0.9                  # and on the fine ones of what is nearly the same, if it stands out:
-STANDS_OUT = 0.2            # 1 - correlation, coarse and fine, is below this share of that
-NEXT = 5                    # of the picture that is the fifth in likeness
-SAME = 0.998                # the correlation on the fine pixels of what is the same in any case
-MOST_BYTES = 64 << 20       # of products at a time
-READ = 512                  # pictures that are read at a time
+
+# A pair is the same if its fine correlation is above SAME. It is nearly the same if that is above
+# NEAR and it stands out: 1 - correlation is below STANDS_OUT times that of the picture fifth (NEXT)
+# in likeness, on coarse and on fine pixels.
+SAME, NEAR = 0.998, 0.9
+STANDS_OUT, NEXT = 0.2, 5
+
+MOST_BYTES = 32 << 20       # at a time: of pictures as float32, and of products
+TOGETHER = 100              # pictures that are compared on the fine pixels at a time
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def find(dataset: Any, train_set: Any) -> list[Pair]:
     """The pictures of `dataset` that `train_set` has too, in their order, each with the one there
     that is most like it. Pictures of one colour are only compared byte for byte.
 
-    Memory is bounded: that of both data sets' vectors of 64 numbers and of one block of products.
+    Memory is that of both data sets' vectors of 64 numbers and hashes, and of a few times
+    MOST_BYTES, or of one picture that is larger.
     """
     theirs, known = _vectors(train_set)
     own, hashes = _vectors(dataset)
@@ -65,13 +69,22 @@ def _vectors(dataset: Any) -> tuple[np.ndarray, list[bytes]]:
     """(N, 64) float32, and a hash of each picture's bytes."""
     vectors = np.empty((len(dataset), COARSE * COARSE), np.float32)
     hashes: list[bytes] = []
-    for start in range(0, len(dataset), READ):
-        images = gather(dataset, range(start, min(len(dataset), start + READ))).images
+    for images in _blocks(dataset, range(len(dataset))):
+        grey = images.mean(axis=3, keepdims=True, dtype=np.float32)
+        vectors[len(hashes):len(hashes) + len(images)] = _unit(_scaled(grey, COARSE))
         hashes += [blake2b(image.tobytes(), digest_size=16, salt=_salt(image)).digest()
                    for image in images]
-        grey = images.mean(axis=3, dtype=np.float32)[..., None]
-        vectors[start:start + len(images)] = _unit(_scaled(grey, COARSE))
     return vectors, hashes
+
+
+def _blocks(dataset: Any, rows: range | np.ndarray) -> Iterator[np.ndarray]:
+    """Some pictures of a data set in their order, as many at a time as MOST_BYTES allows."""
+    start, step = 0, 1      # the first one tells how large they are
+    while start < len(rows):
+        images = gather(dataset, rows[start:start + step]).images
+        start += len(images)
+        step = max(1, MOST_BYTES // max(1, 4 * images[0].size, images[0].nbytes))
+        yield images
 
 
 def _salt(image: np.ndarray) -> bytes:
@@ -82,7 +95,8 @@ def _salt(image: np.ndarray) -> bytes:
 def _scaled(images: np.ndarray, side: int) -> np.ndarray:
     """Pictures (n, H, W, C), each of whose pixels is the mean of the area that it stands for."""
     down, across = _areas(images.shape[1], side), _areas(images.shape[2], side)
-    return np.einsum("ih,nhwc,jw->nijc", down, images.astype(np.float32), across, optimize=True)
+    pixels = images.astype(np.float32, copy=False)
+    return np.einsum("ih,nhwc,jw->nijc", down, pixels, across, optimize=True)
 
 
 def _areas(length: int, side: int) -> np.ndarray:
@@ -107,7 +121,7 @@ def _candidates(own: np.ndarray, theirs: np.ndarray, wanted: list[int]
                 ) -> Iterator[tuple[int, np.ndarray, bool]]:
     """(row of own, rows of theirs, whether one of them stands out): for each row of own that may
     have a near-duplicate by the coarse pixels, those that are most like it."""
-    step = max(1, MOST_BYTES // (4 * len(theirs)))
+    step = max(1, MOST_BYTES // (4 * max(theirs.shape)))
     for start in range(0, len(wanted), step):
         block = wanted[start:start + step]
         products = own[block] @ theirs.T
@@ -131,12 +145,12 @@ def _compared(dataset: Any, train_set: Any, candidates: Iterable[tuple[int, np.n
               ) -> Iterator[Pair]:
     """The pairs that are nearly the same on the fine pixels."""
     candidates = iter(candidates)
-    while some := list(islice(candidates, READ // NEXT)):
-        left = gather(dataset, np.array([row for row, _, _ in some])).images
-        right = gather(train_set, np.concatenate([near for _, near, _ in some])).images
+    while some := list(islice(candidates, TOGETHER)):
+        left = _fine(dataset, np.array([row for row, _, _ in some]))
+        right = _fine(train_set, np.concatenate([near for _, near, _ in some]))
         if left.shape[3] != right.shape[3]:
             left, right = left.mean(axis=3, keepdims=True), right.mean(axis=3, keepdims=True)
-        left, right = _unit(_scaled(left, FINE)), _unit(_scaled(right, FINE))
+        left, right = _unit(left), _unit(right)
         start = 0
         for one, (row, near, stands_out) in zip(left, some, strict=True):
             products = right[start:start + len(near)] @ one
@@ -145,3 +159,8 @@ def _compared(dataset: Any, train_set: Any, candidates: Iterable[tuple[int, np.n
             stands_out = stands_out and _stands_out(products)
             if products[best] > (NEAR if stands_out else SAME):
                 yield Pair(row, int(near[best]), float(min(products[best], 1)), False)
+
+
+def _fine(dataset: Any, rows: np.ndarray) -> np.ndarray:
+    """(n, FINE, FINE, C) float32: some pictures of a data set."""
+    return np.concatenate([_scaled(images, FINE) for images in _blocks(dataset, rows)])

@@ -67,8 +67,8 @@ def _of_classes(found: Report) -> list[str]:
     there = np.flatnonzero(found.support)
     if len(there) > 1:
         worst = int(there[np.argmin(recall[there])])
-        rest = float(np.mean(np.delete(recall, worst)[found.support[
-            np.arange(len(recall)) != worst] > 0]))
+        others = there[there != worst]
+        rest = float(recall[others].mean())
         if recall[worst] < rest - 0.1:
             row = found.confusion[worst].copy()
             row[worst] = 0

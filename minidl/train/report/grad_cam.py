@@ -44,11 +44,20 @@ def grad_cam(model: Layer, x: np.ndarray, classes: np.ndarray) -> np.ndarray | N
 
 class _LastMaps:
     """Follows a pass, and finds the maps that the last convolution makes: its output, after the
-    normalization and the activation behind it, which have the same shape."""
+    normalization and the activation behind it, which have the same shape.
+
+    A convolution that is computed several times counts the first time: a model that averages over
+    several views of a picture begins with the picture itself, and maps of a mirrored or shifted
+    view would not lie on it.
+    """
 
     def __init__(self) -> None:
         self.maps: Tensor | None = None
-        self._made: dict[int, Tensor] = {}      # of that convolution; they live as long as this
+        # By id, of what lives as long as this: no id comes again.
+        self._made: dict[int, Tensor] = {}      # what is made of that convolution
+        self._seen: dict[int, Any] = {}         # the layers and the weights so far
+        # Whether the innermost layer has been called before: it may compute weights for each call.
+        self._again = False
 
     def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
                   outputs: tuple[Any, ...]) -> None:
@@ -56,7 +65,8 @@ class _LastMaps:
         if not isinstance(output, Tensor) or output.ndim != 4:
             return
         if function.__name__ in CONVOLUTIONS:
-            if output.shape[1] * output.shape[2] > 1:
+            first = self._is_new(inputs[1]) and not self._again
+            if first and output.shape[1] * output.shape[2] > 1:
                 self._made = {id(output): output}
                 self.maps = output
         elif self.maps is not None and output.shape == self.maps.shape and any(
@@ -65,7 +75,17 @@ class _LastMaps:
 
     def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
              options: dict[str, Any]) -> Any:
-        return run(*inputs, **options)
+        outer, self._again = self._again, not self._is_new(layer)
+        try:
+            return run(*inputs, **options)
+        finally:
+            self._again = outer
+
+    def _is_new(self, thing: Any) -> bool:
+        """Whether it is seen for the first time."""
+        new = id(thing) not in self._seen
+        self._seen[id(thing)] = thing
+        return new
 
     def read(self, tensor: Any) -> None:
         pass

@@ -33,6 +33,7 @@ def page(found: Report) -> str:
         import jinja2
         import matplotlib
         import PIL
+        from markupsafe import Markup
     except ImportError as error:
         raise ImportError(f"Report.html: needs {error.name}: pip install "
                           f"'minidl[report]'") from None
@@ -41,7 +42,7 @@ def page(found: Report) -> str:
         loader=jinja2.PackageLoader("minidl.train.report", "templates"), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"share": share, "count": count, "figure": figure}
-    environment.globals["svg"] = lambda text: jinja2.utils.markupsafe.Markup(text)
+    environment.globals["svg"] = Markup
     return environment.get_template("report.html").render(
         report=found, today=datetime.date.today().isoformat(), findings=findings(found),
         uneven=figures.uneven(found.support), curves=_curves(found), matrix=_matrix(found),
@@ -167,9 +168,10 @@ def _layers(found: Report) -> dict[str, Any] | None:
     drawn = []
     norms = [layer for layer in layers if "std_before" in layer]
     if norms:
-        before, after = ({f"{what}, {when}": [layer[name][place] for layer in norms]
-                          for when, place in (("start", 0), ("end", -1))}
-                         for what, name in (("before", "std_before"), ("after", "std")))
+        before = {"before, start": [layer["std_before"][0] for layer in norms],
+                  "before, end": [layer["std_before"][-1] for layer in norms]}
+        after = {"after, start": [layer["std"][0] for layer in norms],
+                 "after, end": [layer["std"][-1] for layer in norms]}
         drawn.append({
             "title": "What normalization does", "svg": plots.depth(
                 "norms", before, after, "normalization, in the order of computation"),

@@ -96,8 +96,9 @@ def _drawn(values: Sequence[float], log: bool) -> list[float]:
 
 
 def _largest(series: Lines) -> float:
-    """The largest number that is finite; 0 if there is none above it."""
-    return max([0.0, *(v for values in series.values() for v in _drawn(values, True) if v == v)])
+    """The largest number that is finite; 0 if none is above it."""
+    return max([0.0, *(float(v) for values in series.values() for v in values
+                       if math.isfinite(v) and v > 0)])
 
 
 def _text(label: str) -> str:

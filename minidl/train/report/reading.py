@@ -53,10 +53,7 @@ def as_labelled(dataset: Any, name: str) -> Any:
 
 def names_of(dataset: Any) -> list[str] | None:
     """The names of a data set's classes, if it has them."""
-    try:
-        names = getattr(dataset, "classes", None)
-    except AttributeError:      # of a subset of something without
-        return None
+    names = getattr(dataset, "classes", None)
     return None if names is None else [str(name) for name in names]
 
 

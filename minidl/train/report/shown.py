@@ -57,10 +57,7 @@ def show(found: Report, saved: Any, dataset: Any, train_set: Any
         pairs = sorted(duplicates, key=lambda pair: -pair.correlation)[:MOST_PAIRS]
         shown.pairs = list(zip(pairs, _images(dataset, [pair.index for pair in pairs]),
                                _images(train_set, [pair.train for pair in pairs]), strict=True))
-    try:
-        paths = getattr(dataset, "paths", None)
-    except AttributeError:      # of a subset of something without
-        paths = None
+    paths = getattr(dataset, "paths", None)
     if paths is not None:
         places = [item.index for item in (*misread, *chosen)]
         places += [pair.index for pair, _, _ in shown.pairs]

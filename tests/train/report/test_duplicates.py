@@ -1,6 +1,7 @@
 """Near-duplicates: planted ones are found, others are not."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -112,7 +113,47 @@ def test_blocks_make_no_difference(monkeypatch):
     images = np.stack([noisier(image) for image in TRAIN[::5]])
     whole = find(labelled(images), labelled(TRAIN))
     monkeypatch.setattr(duplicates, "MOST_BYTES", 1)
-    monkeypatch.setattr(duplicates, "READ", 7)
+    monkeypatch.setattr(duplicates, "TOGETHER", 7)
     assert [(p.index, p.train) for p in whole] == [(i, 5 * i) for i in range(12)]
     assert [(p.index, p.train) for p in find(labelled(images), labelled(TRAIN))] == [
         (p.index, p.train) for p in whole]
+
+
+class Large:
+    """Pictures that are made when they are asked for, each with something of its own."""
+
+    def __init__(self, count, change=0):
+        self.small, self.change = TRAIN[:count], change
+
+    def __len__(self):
+        return len(self.small)
+
+    def __getitem__(self, row):
+        return self.small[row].repeat(16, axis=0).repeat(16, axis=1) + np.uint8(self.change), 0
+
+
+def test_memory_is_bounded_for_large_pictures(monkeypatch):
+    """In all they would be 10 MB, and 40 as float32, and so would be those that are compared."""
+    monkeypatch.setattr(duplicates, "MOST_BYTES", 1 << 20)
+    find(Large(1), Large(1))                # imports, and what is made only once
+    tracemalloc.start()
+    try:
+        found = find(Large(12, change=1), Large(60))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [(pair.index, pair.train) for pair in found] == [(i, i) for i in range(12)]
+    assert peak < 6 << 20
+
+
+def test_products_are_bounded_where_one_data_set_is_small(monkeypatch):
+    monkeypatch.setattr(duplicates, "MOST_BYTES", 1 << 20)
+    own, theirs = np.zeros((100_000, 64), np.float32), np.zeros((1, 64), np.float32)
+    wanted = list(range(len(own)))
+    tracemalloc.start()
+    try:
+        assert list(duplicates._candidates(own, theirs, wanted)) == []
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 << 20

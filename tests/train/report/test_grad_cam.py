@@ -63,6 +63,43 @@ def test_the_models(name, size):
     assert found.shape[1:] == size or (size is None and found.shape[1] > 1)
 
 
+def test_several_views_of_a_picture():
+    """The map is that of the picture as it is, not of its mirror image or of a shifted one."""
+    md.manual_seed(0)
+    one = models.create("cifar-fast")
+    several = models.create("cifar-fast", views=True)
+    several.load_state_dict(one.state_dict())
+    x = np.random.default_rng(0).random((2, *one.input_shape), dtype=np.float32)
+    x[:, :, :16] /= 4                       # the left is dark: its mirror image is another picture
+    wanted, found = (grad_cam(model, x, np.array([0, 1])) for model in (one, several))
+    assert wanted.any(axis=(1, 2)).all()
+    # The picture itself is a quarter of the logits.
+    np.testing.assert_allclose(found, wanted / 4, rtol=1e-5, atol=1e-7)
+    assert not np.allclose(found[:, :, ::-1], wanted / 4, rtol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["layer", "weights of each call", "function"])
+def test_a_layer_that_is_called_again_counts_the_first_time(kind):
+    conv, dense = nn.Conv(1, 4, 3), nn.Dense(4, 3)
+    if kind == "weights of each call":
+        nn.weight_standardization(conv)
+
+    class Both(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.dense = conv, dense
+
+        def maps(self, x):
+            return md.conv(x, conv.weight, conv.bias) if kind == "function" else conv(x)
+
+        def forward(self, x):
+            return sum(self.dense(self.maps(view).mean(axis=(1, 2)))
+                       for view in (x, md.flip(x, 2)))
+
+    np.testing.assert_allclose(grad_cam(Both(), IMAGES, CLASSES),
+                               by_formula(conv(IMAGES).data, dense, CLASSES), atol=1e-7)
+
+
 def test_after_the_activation():
     """A normalization behind the ReLU is part of it too, and so is a shortcut."""
     model = models.create("resnet20", norm_position="after")
