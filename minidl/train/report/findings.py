@@ -118,7 +118,9 @@ def of_layers(statistics: Mapping[str, Any] | None) -> list[str]:
     if fast:
         said.append(f"The last step changed {fast[0]}{_others(fast)} by more than {FAST:.0%}: the "
                     f"learning rate is high for the end of a training.")
-    slow = [name for name, share in newest["update"].items() if share < SLOW]
+    # What is frozen has no gradient, and is meant to stay.
+    slow = [name for name, share in newest["update"].items()
+            if share < SLOW and name in newest["gradient"]]
     if slow and len(slow) < len(newest["update"]):
         said.append(f"The last step changed {slow[0]}{_others(slow)} by less than "
                     f"{SLOW:g} of its weights: it hardly learns.")

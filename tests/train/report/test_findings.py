@@ -67,7 +67,8 @@ def row(name, **columns):
     ([row("a", dead=0.5), row("b", dead=0.6)], "2 layers have more than 30% dead units, b"),
     ([row("a", gradient=1e-5), row("b", gradient=1.0)], "gradient of a is 100,000 times"),
     ([row("a", update=0.1), row("b", update=1e-3)], "changed a by more than 3%"),
-    ([row("a", update=1e-7), row("b", update=1e-3)], "changed a by less than"),
+    ([row("a", gradient=1.0, update=1e-7), row("b", gradient=1.0, update=1e-3)],
+     "changed a by less than"),
 ])
 def test_layers(layers, words):
     assert words in " ".join(of_layers({"epoch": [0, 1], "layers": layers}))
@@ -76,5 +77,7 @@ def test_layers(layers, words):
 def test_layers_without_trouble():
     layers = [row("a", dead=0.1, gradient=0.5, update=1e-3), row("b", gradient=1.0, update=2e-3)]
     assert of_layers({"epoch": [0, 1], "layers": layers}) == [] == of_layers(None)
+    frozen = [row("a", gradient=np.nan, update=0.0), row("b", gradient=1.0, update=1e-3)]
+    assert of_layers({"layers": frozen}) == []
     run_out = [row("a", update=1e-9), row("b", update=1e-8)]       # a schedule that ends at 0
     assert of_layers({"epoch": [0, 1], "layers": run_out}) == []
