@@ -18,20 +18,13 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import kernels
+from minidl import kernels, machine
 
 
 def describe(**others: Any) -> dict[str, Any]:
     """The machine and the software, for the record; `others`: what another side says of itself."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines()
-                 if line.startswith("model name")]
-        model = names[0] if names else model
-    return {"cpu": model, "cpus": os.cpu_count(), "system": platform.system(),
-            "libc": " ".join(platform.libc_ver()), "python": platform.python_version(),
-            "numpy": np.__version__, "minidl": md.__version__, "isa": kernels.isa,
+    return {"cpu": machine.cpu(), "cpus": os.cpu_count(), "system": platform.system(),
+            "libc": " ".join(platform.libc_ver()), **machine.versions(), "isa": kernels.isa,
             "date": time.strftime("%Y-%m-%d"), **others}
 
 

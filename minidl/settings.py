@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
-import sys
 
-import numpy as np
-
-from . import checks, kernels
+from . import checks, kernels, machine
 from .cpus import MAX_THREADS, default_threads
-from .version import __version__
 
 
 def set_num_threads(n: int) -> None:
@@ -76,17 +71,13 @@ def empty_cache() -> None:
 
 
 def show_versions() -> None:
-    """Print the versions and settings that a bug report needs.
+    """Print what a bug report needs: versions, the CPU, memory, kernels and threads.
 
     >>> md.show_versions()  # doctest: +ELLIPSIS
     minidl    ...
     """
-    print(f"minidl    {__version__}")
-    print(f"python    {sys.version.split()[0]} ({platform.system()} {platform.machine()})")
-    print(f"numpy     {np.__version__}")
-    print(f"kernels   {kernels.isa}, backend {kernels.backend()}")
-    print("openmp    " + ("yes" if kernels.openmp else "no: kernels run on one thread"))
-    print(f"threads   {get_num_threads()} of {os.cpu_count()} CPUs")
+    for name, value in machine.facts().items():
+        print(f"{name:<9} {value}")
 
 
 kernels.set_num_threads(default_threads())

@@ -16,7 +16,7 @@ HOUSE = (
     ("minidl.version", "minidl.hints", "minidl.locks", "minidl.arrays", "minidl.atomic",
      "minidl.checks", "minidl.grad_mode", "minidl.mode", "minidl.random", "minidl.tracers"),
     ("minidl.kernels",),
-    ("minidl.cpus", "minidl.settings"),
+    ("minidl.cpus", "minidl.machine", "minidl.settings"),
     ("minidl.storage", "minidl.changes", "minidl.lazy", "minidl.tensor"),
     ("minidl.graph", "minidl.backward", "minidl.central_differences"),
     ("minidl.ops",),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import figures, machine, plots
+from ... import machine
+from . import figures, plots
 from .curves import panels_of
 from .findings import findings
 from .pictures import data_uri, overlay
@@ -49,7 +50,7 @@ def page(found: Report) -> str:
         confusions=figures.confusions(found.confusion, MOST_CONFUSIONS), classes=_classes(found),
         misread=_misread(found), looks=_looks(found), layers=_layers(found),
         pairs=_pairs(found), config=list(_flat(found._config or {})),
-        machine=machine.machine(), versions=machine.versions())
+        machine=machine.facts())
 
 
 # ------------------------------------------------------------------------------------ the numbers
