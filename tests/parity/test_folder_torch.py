@@ -1,0 +1,21 @@
+"""The program that does the job of `minidl train FOLDER` in PyTorch: it runs, and resumes."""
+
+import subprocess
+import sys
+
+from tests.data.picture_files import coloured
+from tests.harness import ROOT
+
+
+def test_it_trains_and_resumes(tmp_path):
+    coloured(tmp_path / "photos", {"blue": 20, "red": 20}, size=(16, 16))
+
+    def run(epochs):
+        return subprocess.run(
+            [sys.executable, "-m", "benchmarks.folder_torch", tmp_path / "photos", tmp_path / "out",
+             "--epochs", str(epochs)], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+
+    first = run(2)
+    assert len(first) == 3 and first[-1].startswith("valid accuracy")
+    assert run(2) == first[-1:]
