@@ -21,6 +21,9 @@ from .summary import summary
 from .train import train
 
 FAILED, INTERRUPTED = 1, 130
+# What errors of the library call arguments, and what that is here.
+OPTIONS = {"skip_broken=True": "--skip-broken", "size=32 or size=(24, 32)": "--size 32 or 24,32",
+           "data.cache.clear()": "minidl cache clear", ", cache=False does without": ""}
 EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError, RuntimeError)
 
 
@@ -87,6 +90,8 @@ def _write_no_more() -> None:
 def _text(error: BaseException) -> str:
     """What went wrong; of what may be a fault of the program its kind, and how to see more."""
     text = str(error)
+    for argument, option in OPTIONS.items():
+        text = text.replace(argument, option)
     if isinstance(error, MemoryError):
         return text or "there is not enough memory"
     if isinstance(error, OSError) and error.strerror:

@@ -71,7 +71,7 @@ def set_threads(threads: int | None) -> None:
     if threads is not None:
         from ..settings import set_num_threads
 
-        set_num_threads(threads)
+        set_num_threads(min(threads, os.cpu_count() or 1))      # more would wait for each other
 
 
 def accuracy_line(part: str, accuracy: float) -> None:

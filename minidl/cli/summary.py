@@ -30,6 +30,8 @@ def summary(model: str, shape: int | list[int] | None) -> None:
         raise click.UsageError(f"there is no run or file {model!r}, and it is none of "
                                f"{', '.join(names())}")
     asked = None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+    if known and asked is not None and len(asked) != 3:
+        raise click.UsageError(f"--input: {model} takes pictures: H,W,C, as 32,32,3")
     if known:
         built = create(model, **({} if asked is None else {"input_shape": asked}))
     else:

@@ -36,7 +36,8 @@ LARGE = 128 * 128       # pixels of pictures about which something is said
 @click.option("--valid", type=float, metavar="SHARE",
               help="Share of the training pictures that is kept to validate. [default: 0.1]")
 @click.option("--size", type=Numbers("size", 1, 2), metavar="N",
-              help="Scale pictures to N x N, or to H,W. [default: as they are]")
+              help="Scale the shorter side to N and cut the middle out, or scale to H,W. "
+                   "[default: as they are]")
 @click.option("--skip-broken", is_flag=True,
               help="Leave out pictures that cannot be decoded, and name them.")
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), metavar="N",
@@ -180,6 +181,9 @@ def _check_plan(plan: Any, given: dict[str, Any]) -> None:
     if plan.source in KNOWN and plan.size is not None:
         raise click.UsageError(f"--size: the pictures of {plan.source} are used as they are; it is "
                                f"for folders")
+    if plan.settings.get("valid") == 0 and not has_part(plan.source, "test"):
+        raise click.UsageError(f"--valid 0: {plan.source!r} has no test part either: nothing would "
+                               f"tell how good the model is")
     if "valid" in plan.settings and has_part(plan.source, "valid"):
         raise click.UsageError(f"--valid: {plan.source!r} has a valid part of its own")
     if plan.freeze and plan.init is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 WORSE = 4.0         # times the best loss: there the search ends
+LEAST_FALL = 0.05   # of the first loss; less than that is noise
 
 
 class LearningRateFinder(hints.Explained):
@@ -119,9 +121,11 @@ class LearningRateFinder(hints.Explained):
                                 "the loss was too large from the first rates on; try a lower low"))
         lowest = max(int(np.argmin(self.losses)), 2)
         slopes = np.gradient(self.losses[:lowest + 1], np.log(self.rates[:lowest + 1]))
-        if slopes.min() >= 0:
-            raise ValueError("LearningRateFinder: there is no suggestion: the loss has not fallen "
-                             "at any rate; look at .plot(), try more steps or a higher high")
+        if self.losses[0] - self.losses[lowest] < LEAST_FALL * abs(self.losses[0]):
+            raise ValueError(f"LearningRateFinder: there is no suggestion: the loss has not fallen "
+                             f"by {LEAST_FALL:.0%} at any rate, as that of a model which has "
+                             f"learned already; look at a new model, or try more steps or a higher "
+                             f"high")
         return self.rates[int(np.argmin(slopes))]
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
@@ -135,11 +139,12 @@ class LearningRateFinder(hints.Explained):
         figure = Figure(figsize=(6, 4), layout="constrained")
         ax = figure.add_subplot()
         ax.semilogx(self.rates, self.losses)
-        ax.axvline(self.suggestion, linestyle="--", color="0.5",
-                   label=f"suggestion {self.suggestion:.2g}")
+        with contextlib.suppress(ValueError):       # there is none, which the curve explains
+            ax.axvline(self.suggestion, linestyle="--", color="0.5",
+                       label=f"suggestion {self.suggestion:.2g}")
+            ax.legend()
         ax.set_xlabel("learning rate")
         ax.set_ylabel("loss")
-        ax.legend()
         if path is not None:
             figure.savefig(path)
         return figure

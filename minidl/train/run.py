@@ -43,6 +43,7 @@ CONFIG, LOG = "config.json", "log.csv"
 CURVES, REPORT = "curves.png", "report.html"
 FORMAT = 1
 EVALUATED = 256     # pictures of a batch that is validated
+FROZEN = 20         # epochs that a last layer alone takes at most, unless it is said
 DARKEST = 1 / 255   # the smallest standard deviation, of pictures that hardly differ
 
 
@@ -125,6 +126,8 @@ class Run:
             raise ValueError(f"Run: {plan.source} has no test part, and valid=0 leaves none to "
                              f"validate: nothing would tell how good the model is")
         self.recipe = recipe.settled(self.task)
+        if plan.freeze and plan.settings.get("epochs") is None:
+            self.recipe.epochs = min(self.recipe.epochs or FROZEN, FROZEN)
         if self.init is not None:
             self.recipe.model = name_of(self.init.model)
             self.recipe.model_options = options_of(self.init)
@@ -231,7 +234,8 @@ class Run:
         found = report(saved, self.measured, valid_name=self.part, history=history,
                        train_set=self.task.train, statistics=self.statistics.history,
                        config=self.config, command=self.command,
-                       title=f"{self.task.name}, {os.path.basename(os.path.abspath(self.folder))}")
+                       title=", ".join(dict.fromkeys([self.task.name, os.path.basename(
+                           os.path.abspath(self.folder))])))
         for name, write in ((CURVES, partial(curves, history)), (REPORT, found.save)):
             try:
                 write(os.path.join(self.folder, name))

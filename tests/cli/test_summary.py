@@ -45,7 +45,7 @@ def test_a_model_for_rows(minidl, tmp_path):
     (("resnet20", "--input", "a"), 2, ["--input", "'a'"]),
     (("resnet20", "--input", "1,2,3,4"), 2, ["--input"]),
     (("resnet20", "--input", "2,2,3"), 1, ["ResNet20", "input_shape", "(2, 2, 3)"]),
-    (("resnet20", "--input", "32"), 1, ["ResNet20", "(H, W, C)", "32"])])
+    (("resnet20", "--input", "32"), 2, ["resnet20", "H,W,C"])])
 def test_wrong_calls(refused, arguments, code, words):
     refused("summary", *arguments, code=code, words=words)
 

@@ -7,6 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import optim, train
+from tests.harness import refuses
 from tests.train.samples import digest, loader, network, pairs, same_bits, trainer
 
 
@@ -119,3 +120,14 @@ def test_an_error_leaves_the_model_as_it_was():
     with pytest.raises(ValueError, match="label"):
         train.LearningRateFinder().find(trainer(model), batches)
     assert digest(model.state_dict()) == before
+
+
+def test_a_model_that_has_learned_already():
+    """Its loss does not fall: what falls is noise."""
+    t = trainer(network(dropout=0.0))
+    t.fit(loader(), epochs=60)
+    finder = train.LearningRateFinder(steps=30).find(t, loader())
+    with refuses(ValueError, "no suggestion", "learned already"):
+        _ = finder.suggestion
+    pytest.importorskip("matplotlib")
+    assert len(finder.plot().axes[0].lines) == 1

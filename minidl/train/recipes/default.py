@@ -44,6 +44,7 @@ class Default(Recipe):
             self.model = "mnist-cnn" if channels == 1 and side <= 32 else "resnet20"
         if self.batch_size is None:
             self.batch_size = min(128, 2 ** int(math.log2(max(4, count / BATCHES))))
+        self.batch_size = min(self.batch_size, count)
         if self.lr is None:
             self.lr = 0.1 * self.batch_size / 128
         if self.epochs is None:

@@ -42,7 +42,7 @@ def page(found: Report) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("minidl.train.report", "templates"), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"share": share, "count": count, "figure": figure}
+    environment.filters |= {"share": share, "count": count, "figure": figure, "ending": ending}
     environment.globals["svg"] = Markup
     return environment.get_template("report.html").render(
         report=found, today=datetime.date.today().isoformat(), findings=findings(found),
@@ -136,6 +136,16 @@ def _misread(found: Report) -> list[dict[str, Any]]:
             for i, item in enumerate(found.misread[:MOST_MISREAD])]
 
 
+def ending(path: str) -> str:
+    """A file by its name and that of its folder, which is its class."""
+    return "/".join(path.replace(os.sep, "/").split("/")[-2:])
+
+
+def _train_path(found: Report, index: int) -> str:
+    """The file of an item of the training set, if that says."""
+    return found._shown.train_paths.get(index, "") if found._shown else ""
+
+
 def _path(found: Report, index: int) -> str:
     """The file of an item that is shown; "" where there are no files."""
     return found._shown.paths.get(index, "") if found._shown else ""
@@ -218,7 +228,7 @@ PLOTS = (
 def _pairs(found: Report) -> list[dict[str, Any]]:
     return [{"pair": pair, "left": data_uri(left), "right": data_uri(right),
              "label": found.classes[found.labels[pair.index]],
-             "path": _path(found, pair.index)}
+             "path": _path(found, pair.index), "train_path": _train_path(found, pair.train)}
             for pair, left, right in (found._shown.pairs if found._shown else ())]
 
 

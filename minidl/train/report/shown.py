@@ -33,12 +33,14 @@ class Looks:
 class Shown:
     """misread: pictures of the first of `Report.misread`; looks: right and wrong examples, None if
     the model has no maps; pairs: of near-duplicates, the most alike first; paths: the files of all
-    these items of the data set, by their places, if it has files."""
+    these items of the data set, by their places, if it has files; train_paths: those of the
+    training set."""
 
     misread: list[np.ndarray]
     looks: list[Looks] | None
     pairs: list[tuple[Pair, np.ndarray, np.ndarray]]
     paths: dict[int, str]
+    train_paths: dict[int, str]
 
 
 def show(found: Report, saved: Any, dataset: Any, train_set: Any
@@ -50,19 +52,25 @@ def show(found: Report, saved: Any, dataset: Any, train_set: Any
     misread = found.misread[:MOST_MISREAD]
     chosen = [*_right(found), *found.misread[:MOST_LOOKED_AT]]
     shown = Shown(_images(dataset, [item.index for item in misread]),
-                  _looks(saved, _images(dataset, [item.index for item in chosen]), chosen), [], {})
+                  _looks(saved, _images(dataset, [item.index for item in chosen]), chosen),
+                  [], {}, {})
     duplicates = None
     if train_set is not None and are_pictures(train_set):
         duplicates = find(dataset, train_set)
         pairs = sorted(duplicates, key=lambda pair: -pair.correlation)[:MOST_PAIRS]
         shown.pairs = list(zip(pairs, _images(dataset, [pair.index for pair in pairs]),
                                _images(train_set, [pair.train for pair in pairs]), strict=True))
-    paths = getattr(dataset, "paths", None)
-    if paths is not None:
-        places = [item.index for item in (*misread, *chosen)]
-        places += [pair.index for pair, _, _ in shown.pairs]
-        shown.paths = {i: os.fspath(paths[i]) for i in places}
+    duplicated = [pair for pair, _, _ in shown.pairs]
+    places = [item.index for item in (*misread, *chosen)]
+    shown.paths = _files(dataset, places + [pair.index for pair in duplicated])
+    shown.train_paths = _files(train_set, [pair.train for pair in duplicated])
     return shown, duplicates
+
+
+def _files(dataset: Any, places: list[int]) -> dict[int, str]:
+    """The files of some items; none where the data set does not say."""
+    paths = getattr(dataset, "paths", None)
+    return {} if paths is None else {i: os.fspath(paths[i]) for i in places}
 
 
 def are_pictures(dataset: Any) -> bool:

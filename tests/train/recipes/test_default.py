@@ -18,7 +18,7 @@ def task(count, size=(32, 32), channels=3):
 
 
 @pytest.mark.parametrize("count, batch_size, epochs", [
-    (2, 4, 100), (20, 4, 100), (100, 8, 100), (500, 32, 100), (1000, 64, 100), (1300, 128, 100),
+    (2, 2, 100), (20, 4, 100), (100, 8, 100), (500, 32, 100), (1000, 64, 100), (1300, 128, 100),
     (5000, 128, 77), (10000, 128, 39), (50000, 128, 15), (1000000, 128, 15)])
 def test_chosen_by_the_number_of_pictures(count, batch_size, epochs):
     recipe = recipes.create("default").settled(task(count))
