@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 WORSE = 4.0         # times the best loss: there the search ends
-LEAST_FALL = 0.05   # of the first loss; less than that is noise
+WINDOW = 4.0       # the factor between the rates that losses are compared at
 
 
 class LearningRateFinder(hints.Explained):
@@ -114,19 +114,25 @@ class LearningRateFinder(hints.Explained):
 
     @property
     def suggestion(self) -> float:
-        """The rate at which the smoothed loss falls fastest with the logarithm of the rate."""
+        """The rate around which the smoothed loss falls most: in the middle of the factor 4 over
+        which it does. ValueError if that is no more than the noise, which is how far the loss
+        moves in the first quarter of the rates: they are too low to learn."""
         if len(self.losses) < 3:
             raise ValueError("LearningRateFinder: there is no suggestion: "
                              + ("it has not looked yet" if not self.rates else
                                 "the loss was too large from the first rates on; try a lower low"))
-        lowest = max(int(np.argmin(self.losses)), 2)
-        slopes = np.gradient(self.losses[:lowest + 1], np.log(self.rates[:lowest + 1]))
-        if self.losses[0] - self.losses[lowest] < LEAST_FALL * abs(self.losses[0]):
-            raise ValueError(f"LearningRateFinder: there is no suggestion: the loss has not fallen "
-                             f"by {LEAST_FALL:.0%} at any rate, as that of a model which has "
-                             f"learned already; look at a new model, or try more steps or a higher "
-                             f"high")
-        return self.rates[int(np.argmin(slopes))]
+        losses = np.array(self.losses)
+        lowest, idle = max(int(np.argmin(losses)), 2), min(self.steps // 4, len(losses) - 1)
+        step = math.log(self.rates[1] / self.rates[0])
+        width = min(max(1, round(math.log(WINDOW) / step)), lowest)
+        falls = losses[:lowest + 1 - width] - losses[width:lowest + 1]
+        steepest = idle + int(np.argmax(falls[idle:])) if len(falls) > idle else -1
+        if steepest < 0 or falls[steepest] <= 2 * np.std(losses[:idle + 1]):
+            raise ValueError("LearningRateFinder: there is no suggestion: the loss has not fallen "
+                             "by more than it moves at the lowest rates, as that of a model which "
+                             "has learned already; look at a new model, or try more steps or a "
+                             "higher high")
+        return math.sqrt(self.rates[steepest] * self.rates[steepest + width])
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """A figure of the curve with the suggestion in it, written to `path` if given. ImportError
