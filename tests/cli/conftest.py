@@ -1,6 +1,7 @@
 """What the tests of the command line share: a way to call it, pictures, and a run of them."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -84,6 +85,9 @@ def process():
     def start(*arguments, variables=(), **options):
         env = {**os.environ, "PYTHONPATH": str(ROOT), **dict(variables)}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        if os.name == "posix":      # a shell lets what it runs in the background ignore Ctrl-C
+            options.setdefault("preexec_fn",
+                               lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         started.append(subprocess.Popen(
             [sys.executable, "-m", "minidl", *map(str, arguments)], env=env,
             **{**streams, **options}))

@@ -81,7 +81,7 @@ def test_folders_that_cannot_be_learned(refused, tmp_path, make, words):
 
 def test_broken_pictures_are_left_out_where_that_is_asked_for(minidl, refused, tmp_path):
     folder_of_broken(tmp_path / "photos")
-    refused("train", "photos", *QUICK, code=1, words=["red/001.png", "skip_broken"])
+    refused("train", "photos", *QUICK, code=1, words=["red/001.png", "--skip-broken"])
     said = minidl("train", "photos", "--skip-broken", *QUICK)
     assert said.code == 0 and "21 pictures to train, 2 to validate" in said.err
     assert "minidl: warning: " in said.err and "red/001.png" in said.err
@@ -122,7 +122,7 @@ def test_valid_zero(minidl, tmp_path):
 
 
 def test_valid_zero_without_a_test_part(refused, photos, tmp_path):
-    refused("train", "photos", "--valid", 0, code=1, words=["test", "valid", "how good"])
+    refused("train", "photos", "--valid", 0, words=["test", "--valid 0", "how good"])
     assert not (tmp_path / "runs").exists()
 
 
