@@ -230,6 +230,12 @@ def warp_pictures(n: int, side: int) -> Run:
     return lambda: F.grid_sample(x, F.affine_grid(maps, list(x.shape), False), align_corners=False)
 
 
+def blend_pictures(n: int, side: int) -> Run:
+    x, weights = normal(n, side, side, 3), torch.full((side, 4), 0.25)
+    pixels = torch.arange(side).clamp(0, side - 4)[:, None] + torch.arange(4)
+    return lambda: torch.einsum("nchkw,hk->nchw", x[:, :, pixels], weights)
+
+
 def cross_entropy(m: int, classes: int) -> Run:
     logits, labels, ones = normal(m, classes), torch.arange(m) % classes, torch.ones(m)
 
