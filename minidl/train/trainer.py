@@ -193,8 +193,7 @@ class Trainer(hints.Explained):
                 hooks.call(self.callbacks, "on_fit_begin", self)
                 while self.epoch < self.epochs and not self.stop:
                     self._run_epoch(interrupts)
-                if self._averaged is not None:
-                    self._averaged.recalibrate(once(loader))
+                self.result_model()     # measured, also where the last epoch was not validated
                 hooks.call(self.callbacks, "on_fit_end", self)
             except BaseException as error:
                 self._steps.rollback()
@@ -328,7 +327,7 @@ class Trainer(hints.Explained):
         if there is one."""
         if self._averaged is None:
             return self.model
-        if self._averaged.stale and self.loader is not None:
+        if self.loader is not None:
             self._averaged.recalibrate(once(self.loader))
         return self._averaged.model
 

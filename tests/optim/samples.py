@@ -17,3 +17,13 @@ def give_gradients(params, step):
     for p in params:
         size = 10.0 ** rng.integers(-6, 2, p.shape)
         p.grad = np.asarray(rng.normal(size=p.shape) * size, p.dtype)
+
+
+def trained(make, shapes, dtype, steps):
+    """Parameters of these shapes after some steps of the optimizer that `make` gives for them."""
+    params = parameters(shapes, dtype)
+    optimizer = make(params)
+    for step in range(steps):
+        give_gradients(params, step)
+        optimizer.step()
+    return params

@@ -9,7 +9,7 @@ import minidl as md
 from minidl import nn, optim
 from minidl.optim.muon import orthogonalized
 from tests.harness import both_backends, both_floats, close, refuses, threads
-from tests.optim.samples import give_gradients, parameters
+from tests.optim.samples import give_gradients, parameters, trained
 
 SHAPES = [(40, 30), (30, 40), (3, 3, 8, 16), (1, 1, 4, 32), (1, 7), (7, 1), (0, 4)]
 OPTIONS = [{}, {"lr": 0.2, "nesterov": False}, {"momentum": 0, "steps": 3},
@@ -42,12 +42,8 @@ def muon(p, g, state, lr, momentum=0.95, nesterov=True, weight_decay=0, steps=5,
 
 
 def run(options, dtype=np.float32, steps=10):
-    params = parameters(SHAPES, dtype)
-    optimizer = optim.Muon(params, **{"lr": 0.02, **options})
-    for step in range(steps):
-        give_gradients(params, step)
-        optimizer.step()
-    return params
+    return trained(lambda params: optim.Muon(params, **{"lr": 0.02, **options}), SHAPES, dtype,
+                   steps)
 
 
 @every_option

@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import nn, optim
 from tests.harness import both_backends, both_floats, close, threads
-from tests.optim.samples import give_gradients, parameters
+from tests.optim.samples import give_gradients, parameters, trained
 
 SHAPES = [(), (1,), (7,), (3, 3, 4, 5), (150, 130), (0, 4)]
 
@@ -95,12 +95,7 @@ every_rule = pytest.mark.parametrize(
 
 
 def run(kind, options, dtype=np.float64, steps=30):
-    params = parameters(SHAPES, dtype)
-    optimizer = kind(params, **{"lr": 1e-3, **options})
-    for step in range(steps):
-        give_gradients(params, step)
-        optimizer.step()
-    return params
+    return trained(lambda params: kind(params, **{"lr": 1e-3, **options}), SHAPES, dtype, steps)
 
 
 @every_rule
