@@ -1,0 +1,113 @@
+"""E18: does batch normalization make gradients flow better? At initialization it does the opposite.
+
+In a deep network of dense layers, BatchNorm and ReLU, the gradient grows from layer to layer on
+its way back, by sqrt(pi / (pi - 1)) = 1.211 in the limit of wide layers and large batches (Yang et
+al. 2019): the normalization divides by the standard deviation of its input, which the ReLU before
+it has made smaller than the root mean square that the weights see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+from minidl import nn
+
+from .. import plots
+from ..experiment import Experiment, Judgement, Result
+from ..verdict import Verdict, every, interval, opposite, within
+
+GROWTH = math.sqrt(math.pi / (math.pi - 1))
+BOUNDS = GROWTH - 0.04, GROWTH + 0.04
+
+
+class GradientFlow(Experiment):
+    id = "E18"
+    title = "Better gradient flow"
+    claim = "With batch normalization gradients flow better through a deep network."
+    notes = "B"
+    source = "Yang et al. 2019, A Mean Field Theory of Batch Normalization (1902.08129)"
+    setup = ("Dense layers without bias, BatchNorm and ReLU, 40 times, untrained, float32; normal "
+             "inputs, a random gradient at the last layer. Widths and batch sizes as in the plot. "
+             "Growth: the geometric mean over the layers of the gradient's norm at a layer's input "
+             "over that at its output. Beside it, the same network without BatchNorm, with He's "
+             "initialization.")
+    rule = ("For each width from 128 on and each batch from 32 to 512: the interval of the growth "
+            f"a layer lies within {BOUNDS[0]:.3f} to {BOUNDS[1]:.3f}. All of them there: REFUTED, "
+            "as a flow that grows exponentially is not better; the growth of one wholly elsewhere: "
+            "SUPPORTED.")
+    paper = "grows by sqrt(pi / (pi - 1)) = 1.211 a layer; depth cannot be trained at the start"
+    expected = Verdict.REFUTED
+    explanation = ("At the start of training a deep network with batch normalization has exploding "
+                   "gradients: 40 layers make them 2,000 times larger. A network with He's "
+                   "initialization and without normalization keeps them level. What batch "
+                   "normalization does give is a scale that does not depend on the weights (E07, "
+                   "E15); shortcuts are what lets deep ones train.")
+    minutes = 0.3
+    full = {"depth": 40, "widths": [128, 256], "batches": [32, 128, 512], "small": [8]}
+    quick = {"depth": 30, "widths": [128], "batches": [32, 128]}
+    quick_seeds = 3
+
+    def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        for norm in ("batch", "none"):
+            for width in settings["widths"]:
+                for size in (*settings["small"], *settings["batches"]):
+                    found[f"{norm} {width} {size}"] = gradient_norms(
+                        norm, settings["depth"], width, size, seed)
+        return {"norms": found, "batches": settings["batches"]}
+
+    def judge(self, seeds: Sequence[Result]) -> Judgement:
+        names = [name for name in seeds[0]["norms"]
+                 if name.startswith("batch") and int(name.split()[2]) in seeds[0]["batches"]]
+        figures = {_label(name): interval([growth(seed["norms"][name]) for seed in seeds])
+                   for name in names}
+        explodes = every(*(within(found, *BOUNDS) for found in figures.values()))
+        others = {_label(name): interval([growth(seed["norms"][name]) for seed in seeds])
+                  for name in seeds[0]["norms"] if name not in names}
+        low, high = (f(found.value for found in figures.values()) for f in (min, max))
+        return Judgement(opposite(explodes),
+                         f"The gradient's norm grows by {low:.3f} to {high:.3f} a layer "
+                         f"({GROWTH:.3f} in the limit).", {**figures, **others, "limit": GROWTH})
+
+    def plot(self, seeds: Sequence[Result]) -> Any:
+        figure, (ax,) = plots.new(("layer, from the input", "norm of the gradient (last layer: 1)"))
+        width = max(int(name.split()[1]) for name in seeds[0]["norms"])
+        size = seeds[0]["batches"][len(seeds[0]["batches"]) // 2]
+        for norm, label in (("batch", "BatchNorm"), ("none", "none, He's start")):
+            rows = [np.divide(seed["norms"][f"{norm} {width} {size}"],
+                              seed["norms"][f"{norm} {width} {size}"][-1]) for seed in seeds]
+            plots.band(ax, range(len(rows[0])), rows, label, plots.COLOURS[norm], marker=None)
+        layers = np.arange(len(rows[0]))
+        ax.plot(layers, GROWTH ** (layers[-1] - layers), color=plots.INK, linewidth=1,
+                linestyle=(0, (4, 2)), label="1.211 a layer")
+        plots.logarithmic(ax.yaxis)
+        plots.legend(ax, 3)
+        return figure
+
+
+def gradient_norms(norm: str, depth: int, width: int, size: int, seed: int) -> list[float]:
+    """Norms of the gradient at the input of each layer and at the last output: depth + 1 values."""
+    md.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    points = [md.tensor(rng.standard_normal((size, width)), dtype=np.float32, requires_grad=True)]
+    for _ in range(depth):
+        y = nn.Dense(width, width, bias=False)(points[-1])
+        points.append(md.relu(nn.BatchNorm(width)(y) if norm == "batch" else y))
+    last = rng.standard_normal((size, width)).astype(np.float32)
+    grads = md.grad((points[-1] * last).sum(), points)
+    return [float(np.linalg.norm(grad.astype(np.float64))) for grad in grads]
+
+
+def growth(norms: Sequence[float]) -> float:
+    """The geometric mean of what each layer multiplies the norm by, on the way back."""
+    return (norms[0] / norms[-1]) ** (1 / (len(norms) - 1))
+
+
+def _label(name: str) -> str:
+    norm, width, size = name.split()
+    return f"growth a layer, {norm}, width {width}, batch {size}"

@@ -1,0 +1,61 @@
+"""What the plots of the experiments share: colours by normalization, curves with their range over
+the seeds, axes with names and units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import svg
+from ..svg import GREY, INK, MUTED, RULE, A, B, C, D, E
+
+__all__ = ["COLOURS", "GREY", "INK", "MUTED", "RULE", "A", "B", "C", "D", "E", "band", "bars",
+           "guide", "new"]
+
+# The same colour for the same normalization in every plot.
+COLOURS = {"batch": A, "none": B, "group": C, "layer": D, "instance": E, "renorm": GREY}
+
+
+def new(*labels: tuple[str, str], size: tuple[float, float] | None = None) -> tuple[Any, list[Any]]:
+    """A figure, and its axes beside each other: for each the texts of its x and y axis, with units.
+    """
+    wide = (svg.SIZE[0] * max(1, 0.82 * len(labels)), svg.SIZE[1])
+    figure, axes = svg.new(len(labels), size or wide)
+    for ax, (x, y) in zip(axes, labels, strict=True):
+        ax.set_xlabel(x, color=MUTED, fontsize=10)
+        ax.set_ylabel(y, color=MUTED, fontsize=10)
+    return figure, axes
+
+
+def band(ax: Any, x: Sequence[float], seeds: Sequence[Sequence[float]], label: str, colour: str,
+         **style: Any) -> None:
+    """The mean over the seeds as a line, and the range of them around it."""
+    values = np.asarray(seeds, np.float64)
+    ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.18,
+                    linewidth=0)
+    ax.plot(x, values.mean(axis=0), color=colour, linewidth=1.7, label=svg.text(label),
+            **{"marker": "o" if len(values[0]) <= 12 else None, "markersize": 3.5, **style})
+
+
+def bars(ax: Any, labels: Sequence[str], seeds: Sequence[Sequence[float]],
+         colours: Sequence[str]) -> None:
+    """A bar for each label, of the mean over the seeds, with each seed as a dot on it."""
+    values = np.asarray(seeds, np.float64)
+    places = np.arange(len(labels))
+    ax.bar(places, values.mean(axis=0), color=list(colours), width=0.62)
+    for row in values:
+        ax.plot(places, row, linestyle="none", marker="o", markersize=3.5, color=INK)
+    ax.set_xticks(places, [svg.text(label) for label in labels])
+
+
+def guide(ax: Any, value: float, label: str) -> None:
+    """A dotted level with its name: chance, a bound of the rule, the paper's figure."""
+    ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+    ax.annotate(svg.text(label), (1, value), (0, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", fontsize=9, color=MUTED)
+
+
+legend, logarithmic = svg.legend, svg.logarithmic
+__all__ += ["legend", "logarithmic"]

@@ -1,0 +1,202 @@
+"""Runs experiments: seed by seed, each in a process of its own, some beside each other.
+
+A seed that is finished stays finished: run again, only what is missing is run. What crashes is
+reported and ends nothing else.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..cpus import available_cpus
+from . import store
+from .experiment import Experiment
+from .problems import MissingData, require
+from .results import Found, collect, write_results
+
+LINES = 12      # of a worker's error that are kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A seed of an experiment that is to be run."""
+
+    experiment: Experiment
+    seed: int
+
+    def seconds(self, quick: bool) -> float:
+        """The estimate that the bar begins with."""
+        return 12.0 if quick else 60 * self.experiment.minutes
+
+
+def run(experiments: Sequence[Experiment], folder: str | os.PathLike[str], quick: bool = False,
+        seeds: int | None = None, jobs: int | None = None,
+        progress: bool = True) -> dict[str, Found]:
+    """Run experiments, write `folder`/results.json, and return what was found, by id.
+
+    `quick`: smaller settings, and verdicts that are provisional. `seeds`: how many, else what each
+    experiment says. `jobs`: processes beside each other, else one for each CPU of this process;
+    each has its part of the CPUs. What measures time is run at the end, alone.
+
+    ValueError for less than one seed or job. An experiment whose data set is missing, or which
+    crashed, is INCONCLUSIVE and says so.
+    """
+    for name, count in (("seeds", seeds), ("jobs", jobs)):
+        if count is not None and count < 1:
+            raise ValueError(f"lab: {name} must be at least 1, got {count}")
+    folder = os.fspath(folder)
+    os.makedirs(os.path.join(folder, store.SEEDS), exist_ok=True)
+    counts = {e.id: seeds or (e.quick_seeds if quick else e.seeds) for e in experiments}
+    missing = _missing(experiments)
+    todo = [Job(e, seed) for seed in range(max(counts.values(), default=0)) for e in experiments
+            if seed < counts[e.id] and not set(e.needs) & missing
+            and store.read_seed(folder, e, seed, e.settings(quick)) is None]
+    errors = _run(todo, folder, quick, jobs or available_cpus(), progress)
+    found = {e.id: collect(folder, e, quick, counts[e.id], missing, errors.get(e.id, ""))
+             for e in experiments}
+    write_results(folder, found)
+    return found
+
+
+def _missing(experiments: Sequence[Experiment]) -> set[str]:
+    """The data sets that cannot be had."""
+    missing = set()
+    for name in sorted({name for e in experiments for name in e.needs}):
+        try:
+            require(name)
+        except MissingData:
+            missing.add(name)
+    return missing
+
+
+def _run(todo: Sequence[Job], folder: str, quick: bool, jobs: int,
+         progress: bool) -> dict[str, str]:
+    """Run the seeds; the errors of those that failed, by id."""
+    errors: dict[str, str] = {}
+    # The longest first, so that none is left for the end; what must be alone after all others.
+    beside = sorted((job for job in todo if not job.experiment.alone),
+                    key=lambda job: -job.seconds(quick))
+    alone = [job for job in todo if job.experiment.alone]
+    with _Bar(todo, quick, jobs, progress) as bar, _Processes() as processes:
+        for part, workers in ((beside, jobs), (alone, 1)):
+            threads = max(1, available_cpus() // workers)
+            with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+                futures = {pool.submit(processes.run, job, folder, quick, threads): job
+                           for job in part}
+                try:
+                    for future in concurrent.futures.as_completed(futures):
+                        job = futures[future]
+                        if error := future.result():
+                            errors[job.experiment.id] = error
+                        bar.finished(job, error)
+                except BaseException:       # Ctrl-C: what runs is ended, what waits is not begun
+                    processes.stop()
+                    pool.shutdown(cancel_futures=True)
+                    raise
+    return errors
+
+
+class _Processes:
+    """The workers that run now, all of which end when the block does."""
+
+    def __init__(self) -> None:
+        self.lock, self.running, self.stopped = threading.Lock(), set[Any](), False
+
+    def run(self, job: Job, folder: str, quick: bool, threads: int) -> str:
+        """Run a seed; "" or what went wrong."""
+        command = [sys.executable, "-m", "minidl.lab.worker", job.experiment.id, str(job.seed),
+                   folder, *(["quick"] if quick else [])]
+        paths = [path for path in sys.path if path]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads),
+                       "PYTHONPATH": os.pathsep.join(paths)}
+        with self.lock:
+            if self.stopped:
+                return "it was not begun"
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                       text=True, errors="replace")
+            self.running.add(process)
+        error = process.communicate()[1].strip()
+        with self.lock:
+            self.running.discard(process)
+        if process.returncode == 0:
+            return ""
+        if process.returncode < 0:
+            error = f"{error}\nended by {signal.Signals(-process.returncode).name}"
+        return f"seed {job.seed}: " + "\n".join(error.strip().splitlines()[-LINES:])
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
+                process.terminate()
+
+    def __enter__(self) -> _Processes:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.stop()
+
+
+class _Bar:
+    """Progress on stderr: a bar with the time left on a terminal, else a line for each seed.
+
+    The time left is estimated from the minutes that the experiments state, and from how they have
+    turned out so far.
+    """
+
+    def __init__(self, todo: Sequence[Job], quick: bool, jobs: int, wanted: bool) -> None:
+        self.left = {job: job.seconds(quick) for job in todo}
+        self.total, self.jobs, self.start = sum(self.left.values()), jobs, time.monotonic()
+        self.count, self.shown = len(todo), None
+        self.say: Callable[[str], Any] | None = None
+        if not wanted or not todo:
+            return
+        from tqdm import tqdm
+
+        if sys.stderr.isatty():
+            self.shown = tqdm(total=self.count, unit=" seeds", file=sys.stderr,
+                              bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}")
+            self.say = self.shown.write
+        else:
+            self.say = lambda text: print(text, file=sys.stderr, flush=True)
+        self._estimate()
+
+    def finished(self, job: Job, error: str) -> None:
+        """A seed is through."""
+        del self.left[job]
+        if self.say is None:
+            return
+        text = f"{job.experiment.id} seed {job.seed}"
+        if error:
+            self.say(f"{text} FAILED\n{error}")
+        elif self.shown is None:
+            self.say(f"{text} done, {self._estimate()}")
+        if self.shown is not None:
+            self.shown.update()
+            self._estimate()
+
+    def _estimate(self) -> str:
+        left = sum(self.left.values())
+        passed, done = time.monotonic() - self.start, self.total - left
+        minutes = (left * passed / done if done else left / self.jobs) / 60
+        text = f"{len(self.left)} of {self.count} left, about {minutes:.0f} min"
+        if self.shown is not None:
+            self.shown.set_postfix_str(f"{minutes:.0f} min left")
+        return text
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self.shown is not None:
+            self.shown.close()

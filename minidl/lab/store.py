@@ -1,0 +1,90 @@
+"""The files of the lab: one for each seed that is finished, and what follows from them.
+
+    DIR/seeds/E18-0.json    what a seed has measured, with its settings, machine and version
+    DIR/results.json        by id: verdict, provisional, why, figures, ...
+    DIR/report.html, DIR/report.md
+
+JSON has no NaN and no infinity: in the files they are the texts "NaN", "Infinity", "-Infinity".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..atomic import replacing
+from .experiment import Experiment
+
+SEEDS, RESULTS = "seeds", "results.json"
+NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def seed_path(folder: str, id: str, seed: int) -> str:
+    """The file of a seed."""
+    return os.path.join(folder, SEEDS, f"{id}-{seed}.json")
+
+
+def read_seed(folder: str, experiment: Experiment, seed: int,
+              settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is stored of a seed that was run with these settings; None if nothing is."""
+    found = read(seed_path(folder, experiment.id, seed))
+    if found is None or found.get("settings") != plain(settings):
+        return None
+    return found
+
+
+def read(path: str) -> Any:
+    """The content of a file; None where there is none, or a damaged one."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return _numbers(json.load(file))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def write(path: str, content: Any) -> None:
+    """Write a file, whole or not at all."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    text = json.dumps(_named(plain(content)), indent=1, allow_nan=False)
+    with replacing(path) as file:
+        file.write((text + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """The same of dicts, lists, texts and Python's numbers alone."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"lab: a result must be numbers, texts, lists and dicts of them, "
+                    f"got {type(value).__name__}")
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _named(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_named(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _numbers(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_numbers(part) for part in value]
+    return NAMES.get(value, value) if isinstance(value, str) else value

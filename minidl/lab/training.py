@@ -1,0 +1,94 @@
+"""The short trainings of the experiments: a loop that stops where the loss is no number, and what
+is measured of a model."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import nn, ops
+from .problems import Arrays
+
+LARGE = 1e4         # a loss from which on a training has diverged
+CHUNK = 500         # images that are evaluated at a time
+
+
+def train(model: nn.Layer, optimizer: Any, batches: Iterator[Arrays], steps: int,
+          loss: Callable[..., Any] = ops.cross_entropy, schedule: Any = None,
+          at: Callable[[int], None] | None = None, every: int = 1) -> list[float]:
+    """Take so many steps, and return the loss of each batch before its step.
+
+    The list is shorter, with infinity at its end, where the training has diverged: a loss that is
+    no number, or above 10,000. `at(step)` is called after every `every` steps with their number
+    from 1 on, in the mode of training; `schedule` is stepped after each.
+    """
+    losses: list[float] = []
+    model.train()
+    with quiet():
+        for step in range(1, steps + 1):
+            images, labels = next(batches)
+            found = loss(model(images), labels)
+            value = float(found.data)
+            if not value < LARGE:
+                return [*losses, math.inf]
+            losses.append(value)
+            optimizer.zero_grad()
+            found.backward()
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+            if at is not None and step % every == 0:
+                at(step)
+    return losses
+
+
+def diverged(losses: list[float]) -> bool:
+    """Whether `train` has stopped before its end."""
+    return not math.isfinite(losses[-1])
+
+
+def logits(model: nn.Layer, images: np.ndarray, training: bool = False) -> np.ndarray:
+    """What a model says of images, in eval mode, or with the statistics of each 500 of them."""
+    with quiet(), _mode(model, training):
+        return np.concatenate([model(images[start:start + CHUNK]).data
+                               for start in range(0, len(images), CHUNK)])
+
+
+def accuracy(model: nn.Layer, arrays: Arrays) -> float:
+    """The share of right answers, in eval mode; 0 counts for outputs that are no number."""
+    found = logits(model, arrays[0])
+    right = (found.argmax(axis=1) == arrays[1]) & np.isfinite(found).all(axis=1)
+    return float(right.mean())
+
+
+def mean_loss(model: nn.Layer, arrays: Arrays) -> float:
+    """The mean cross-entropy in eval mode."""
+    with np.errstate(all="ignore"):
+        return float(ops.cross_entropy(logits(model, arrays[0]), arrays[1]).data)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings that an experiment provokes: of small batches, of overflows."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _mode(model: nn.Layer, training: bool) -> Iterator[None]:
+    """A mode for a while, without gradients."""
+    from ..grad_mode import no_grad
+
+    before = model.training
+    with no_grad():
+        model.train(training)
+        try:
+            yield
+        finally:
+            model.train(before)

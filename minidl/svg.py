@@ -1,0 +1,87 @@
+"""Matplotlib figures as SVG that stands within a page, in colours that the page's style decides.
+
+Matplotlib draws with the colours of the light page; in the SVG they are replaced by the style's
+variables, so that the same plot is readable in the dark. Text stays text.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import Any
+
+# What is drawn with, and the variable of a page's style that takes its place.
+INK, MUTED, RULE, GREY, A, B = "#111213", "#616263", "#d1d2d3", "#a1a2a3", "#2151a1", "#c15121"
+C, D, E = "#21812f", "#8131a1", "#917111"
+VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", GREY: "--grey", A: "--a", B: "--b",
+             C: "--c", D: "--d", E: "--e"}
+SIZE = (4.7, 2.9)       # inches: as wide as a phone, so that text is not scaled down there
+
+
+def new(columns: int = 1, size: tuple[float, float] = SIZE) -> tuple[Any, list[Any]]:
+    """A figure with so many axes beside each other, of a transparent background."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    figure.patch.set_visible(False)
+    axes = [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
+    for ax in axes:
+        ax.patch.set_visible(False)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(RULE)
+        ax.tick_params(which="both", color=RULE, labelcolor=MUTED, labelsize=10, length=3)
+        ax.grid(axis="y", color=RULE, linewidth=0.6)
+        ax.set_axisbelow(True)
+        ax.margins(x=0.02)
+    return figure, axes
+
+
+def text(label: str) -> str:
+    """A user's text: no formula in it, and no name that a legend leaves out."""
+    return label.replace("$", r"\$").lstrip("_") or "_ "
+
+
+def legend(ax: Any, columns: int = 2) -> None:
+    """A legend above the axes."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=10,
+              labelcolor=INK, borderaxespad=0.2, handlelength=1.8, columnspacing=1.4)
+
+
+def logarithmic(axis: Any) -> None:
+    """A logarithmic axis (`ax.xaxis` or `ax.yaxis`) with plain numbers: 0.01, 0.02, 0.05 where few
+    powers of ten are seen."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    axis._set_axes_scale("log")
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def element(name: str, figure: Any) -> str:
+    """The figure as an SVG element: no prolog, no metadata, no addresses, and ids of its own."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    content = io.StringIO()
+    # These two have no other place than matplotlib's settings, which are put back.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        FigureCanvasSVG(figure).print_svg(content)
+    found = content.getvalue()
+    found = found[found.index("<svg"):]
+    found = re.sub(r"<metadata>.*?</metadata>", "", found, flags=re.S)
+    found = re.sub(r"<!--.*?-->", "", found, flags=re.S)
+    found = re.sub(r' (?:xmlns(?::xlink)?|version|width|height)="[^"]*"', "",
+                   found[:found.index(">")]) + found[found.index(">"):]
+    found = found.replace("xlink:href", "href")
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', found))
+    found = re.sub(r' id="([^"]*)"',
+                   lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", found)
+    found = re.sub(r'(href="|url\()#', rf"\1#{name}-", found)
+    for colour, variable in VARIABLES.items():
+        found = found.replace(colour, f"var({variable})")
+    return re.sub(r"\n\s*", "\n", found)

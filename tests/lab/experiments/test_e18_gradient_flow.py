@@ -1,0 +1,35 @@
+"""The growth of gradients: the rule on both sides, and the limit."""
+
+import pytest
+
+from minidl.lab.experiments import e18_gradient_flow as e18
+from minidl.lab.verdict import Verdict
+
+experiment = e18.GradientFlow()
+
+
+def seeds(*growths, depth=10):
+    """Results whose gradient grows so much a layer, one for each seed."""
+    return [{"batches": [32],
+             "norms": {"batch 128 32": [g ** (depth - i) for i in range(depth + 1)],
+                       "none 128 32": [1.0] * (depth + 1)}} for g in growths]
+
+
+@pytest.mark.parametrize("growths, verdict", [
+    ((1.20, 1.21, 1.22), Verdict.REFUTED),
+    ((1.00, 1.01, 1.02), Verdict.SUPPORTED),
+    ((1.10, 1.21, 1.32), Verdict.INCONCLUSIVE),
+    ((1.21,), Verdict.INCONCLUSIVE),
+])
+def test_rule(growths, verdict):
+    assert experiment.judge(seeds(*growths)).verdict is verdict
+
+
+def test_growth_is_near_its_limit():
+    norms = e18.gradient_norms("batch", depth=20, width=256, size=128, seed=0)
+    assert abs(e18.growth(norms) - e18.GROWTH) < 0.04
+    assert len(norms) == 21
+
+
+def test_without_normalization_gradients_stay_level():
+    assert abs(e18.growth(e18.gradient_norms("none", 20, 256, 128, seed=0)) - 1) < 0.03
