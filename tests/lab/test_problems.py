@@ -15,7 +15,7 @@ def test_c6(norm, after):
     model = problems.c6(norm, after=after)
     assert model(md.zeros((4, 32, 32, 3))).shape == (4, 10)
     assert (model.order.index("norm1") > model.order.index("act1")) == after
-    assert model.conv1.bias is None if norm != "none" and not after else model.conv1.bias is not None
+    assert (model.conv1.bias is not None) == (norm == "none" or after)
 
 
 def test_mlp_is_that_of_the_specification():
