@@ -65,8 +65,8 @@ def network(settings, classes):
     layers, inputs = [], 2
     norm = NORMS[settings["norm"]]
     for _ in range(settings["depth"]):
-        layers += [nn.Dense(inputs, 16, bias=not settings["norm"].startswith("batch")), *([norm(16)] if norm else []),
-                   ACTIVATIONS[settings["activation"]]()]
+        layers += [nn.Dense(inputs, 16, bias=not settings["norm"].startswith("batch")),
+                   *([norm(16)] if norm else []), ACTIVATIONS[settings["activation"]]()]
         inputs = 16
     return nn.Sequential(*layers, nn.Dense(inputs, classes)).astype(np.float64)
 
@@ -177,7 +177,7 @@ def test_random_numbers(page):
       const random = new Points.Random(5);
       return Array.from({length: 20000}, () => (kind ? random.normal() : random.uniform()));
     })""")
-    assert 0 < min(uniform) and max(uniform) < 1
+    assert min(uniform) > 0 and max(uniform) < 1
     assert np.mean(uniform) == pytest.approx(0.5, abs=0.01)
     assert np.var(uniform) == pytest.approx(1 / 12, rel=0.03)
     assert abs(np.corrcoef(uniform[1:], uniform[:-1])[0, 1]) < 0.02
