@@ -100,10 +100,10 @@ def counts(found: Sequence[Found]) -> dict[str, int]:
     return {str(verdict): seen[str(verdict)] for verdict in Verdict}
 
 
-def value(figure: Figure) -> str:
+def value(figure: Figure, digits: int = 3) -> str:
     """A figure in the digits that matter; up to eight of a list."""
     if isinstance(figure, Interval):
-        return value(figure.value)
+        return value(figure.value, digits_of(figure))
     if isinstance(figure, str):
         return figure
     if isinstance(figure, bool):
@@ -113,20 +113,33 @@ def value(figure: Figure) -> str:
     if isinstance(figure, float):
         if not math.isfinite(figure):
             return "–" if math.isnan(figure) else "infinite"
-        return f"{figure:.3g}" if figure == 0 or 1e-3 <= abs(figure) < 1e4 else f"{figure:.1e}"
+        if figure == 0 or 1e-3 <= abs(figure) < 1e4:
+            return f"{figure:.{digits}g}"
+        return f"{figure:.1e}"
     shown = [value(part) for part in figure[:8]]
     return ", ".join(shown) + (", ..." if len(figure) > 8 else "")
+
+
+def digits_of(figure: Interval) -> int:
+    """So many that two of them tell the interval's ends apart; at least three, at most six."""
+    width, size = figure.high - figure.low, max(abs(figure.low), abs(figure.high))
+    if not (math.isfinite(width) and width > 0):
+        return 3
+    return min(6, max(3, 2 + math.ceil(math.log10(size / width))))
 
 
 def bounds(figure: Figure) -> str:
     """The interval of a figure that has one."""
     if not isinstance(figure, Interval) or not math.isfinite(figure.low):
         return ""
-    return f"{value(figure.low)} to {value(figure.high)}"
+    digits = digits_of(figure)
+    return f"{value(figure.low, digits)} to {value(figure.high, digits)}"
 
 
 def took(seconds: float) -> str:
     """12 s, 3 min, 2.5 h."""
+    if seconds < 1:
+        return "under a second"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

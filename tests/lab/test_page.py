@@ -73,8 +73,10 @@ def test_bounds():
     assert page.bounds(Interval(0.5, 0.25, 1.0, 3)) == "0.25 to 1"
     assert page.bounds(Interval(0.5, float("nan"), float("nan"), 1)) == ""
     assert page.bounds(0.5) == ""
+    close = Interval(1.2061, 1.2041, 1.2081, 3)
+    assert (page.value(close), page.bounds(close)) == ("1.2061", "1.2041 to 1.2081")
 
 
-@pytest.mark.parametrize("seconds, text", [(12, "12 s"), (300, "5 min"), (9000, "2.5 h")])
+@pytest.mark.parametrize("seconds, text", [(0.2, "under a second"), (12, "12 s"), (300, "5 min"), (9000, "2.5 h")])
 def test_took(seconds, text):
     assert page.took(seconds) == text
