@@ -20,7 +20,7 @@ const Page = (() => {
 
   let runs = {};
   let running = false, target = LIMIT, frames = 0, waiting = 0;
-  let scale = {};               // of the plots: kept while a training goes on, unless it must grow
+  let ranges = {};              // of the plots: while a training goes on they only grow
 
   // ---------------------------------------------------------------------------------- controls
 
@@ -50,7 +50,7 @@ const Page = (() => {
   function describe() {
     for (const input of form.querySelectorAll("[data-values]")) {
       const text = value(input).replace("-", "−") + (input.id === "scale" ? " × He’s" : "");
-      input.labels[0].querySelector("output").textContent = text;
+      input.labels[0].querySelector("span").textContent = text;
       input.setAttribute("aria-valuetext", text);
     }
     for (const span of all("[data-name]")) {
@@ -70,8 +70,15 @@ const Page = (() => {
     runs = Object.fromEntries(NETWORKS.map((name) => [name, new Runs.Run(
       {...given, norm: given[name], sorted: given.order === "sorted"})]));
     target = LIMIT;
-    scale = {};
+    ranges = {};
     shift();
+  }
+
+  // From the first step on; a training that has come to its end runs again.
+  function again() {
+    const ended = over();
+    restart();
+    if (ended) go();
   }
 
   function shift() {
@@ -101,13 +108,12 @@ const Page = (() => {
   function go() {
     if (over()) target = steps() + LIMIT;
     running = true;
-    element("run").textContent = "Pause";
+    drawLines();
     if (!waiting) waiting = requestAnimationFrame(frame);
   }
 
   function pause() {
     running = false;
-    element("run").textContent = steps() ? "Go on" : "Run";
     draw();
   }
 
@@ -120,6 +126,7 @@ const Page = (() => {
 
   function drawLines() {
     element("steps").textContent = steps().toLocaleString("en");
+    element("run").textContent = running ? "Pause" : steps() ? "Go on" : "Run";
     drawNumbers();
     drawCurves();
     drawLayers();
@@ -143,7 +150,8 @@ const Page = (() => {
   // same, B's leave the edges of A's.
   function pairs(points) {
     return NETWORKS.flatMap((name) => points(runs[name]).map((line, k) => (
-      {points: line, colour: `--${name}`, width: name === "a" ? 2.8 : 1.4, dashed: k === 1})));
+      {points: line, colour: `--${name}`, width: name === "a" ? 2.8 : 1.4, dashed: k === 1,
+       dots: line.length === 1})));
   }
 
   function drawCurves() {
@@ -157,16 +165,16 @@ const Page = (() => {
                 both("accuracy", "testAccuracy", 100));
   }
 
-  // A logarithmic axis for lines, of whole powers of ten; it only grows while a training goes on.
+  // A logarithmic axis for lines, of whole powers of ten.
   function range(name, drawn, low, high, least, most) {
     const seen = drawn.flatMap((line) => line.points.map((point) => point[1]))
       .filter((y) => Number.isFinite(y) && y > 0);
-    const before = scale[name] || {low, high};
+    const before = ranges[name] || {low, high};
     const found = {low: Math.max(least, Math.min(before.low, 10 ** Math.floor(Math.log10(
                      seen.reduce((a, b) => Math.min(a, b), before.low))))),
                    high: Math.min(most, Math.max(before.high, 10 ** Math.ceil(Math.log10(
                      seen.reduce((a, b) => Math.max(a, b), before.high)))))};
-    scale[name] = found;
+    ranges[name] = found;
     return {...found, logarithmic: true};
   }
 
@@ -241,7 +249,7 @@ const Page = (() => {
     form.addEventListener("input", (event) => {
       describe();
       leaveCase();
-      if ("restart" in event.target.dataset) restart();
+      if ("restart" in event.target.dataset) again();
       else shift();
     });
     for (const link of links) {
@@ -255,7 +263,7 @@ const Page = (() => {
       step();
       pause();
     });
-    element("restart").addEventListener("click", restart);
+    element("restart").addEventListener("click", again);
     window.addEventListener("resize", draw);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       Plots.readStyle();

@@ -47,11 +47,12 @@ const Plots = (() => {
       return "10" + [...String(Math.round(Math.log10(Math.abs(value))))]
         .map((sign) => SUPERSCRIPTS[sign]).join("");
     }
-    return Number(value.toPrecision(6)).toLocaleString("en", {maximumFractionDigits: 3});
+    return Number(value.toPrecision(6)).toLocaleString("en", {maximumFractionDigits: 3})
+      .replace("-", "−");
   }
 
-  // Axes with their names: {x: {name, low, high, ticks}, y: {name, low, high, logarithmic}}. Returns
-  // the places of values on them; values beyond an end are drawn at it.
+  // Axes with their names: {x: {name, low, high, ticks}, y: {name, low, high, logarithmic}}. It
+  // returns the places of values on them; values beyond an end are drawn at it.
   function axes(context, width, height, {x, y}) {
     const left = MARGIN.left, right = width - MARGIN.right;
     const top = MARGIN.top, bottom = height - MARGIN.bottom;
@@ -82,7 +83,8 @@ const Plots = (() => {
     return scales;
   }
 
-  // Lines over axes: [{points: [[x, y]], colour, width, dashed, dots}]. What is no number is left out.
+  // Lines over axes: [{points: [[x, y]], colour, width, dashed, dots}]. What is no number is left
+  // out.
   function lines(canvas, height, scale, drawn) {
     const {context, width} = cleared(canvas, height);
     const scales = axes(context, width, height, scale);
@@ -172,7 +174,8 @@ const Plots = (() => {
       const y = (share) => base - (row - 5) * share / top;
       context.fillStyle = context.strokeStyle = colour(name);
       context.globalAlpha = 0.45;
-      filled.forEach((share, bin) => context.fillRect(x(bin), y(share), x(1) - x(0), base - y(share)));
+      filled.forEach((share, bin) => (
+        context.fillRect(x(bin), y(share), x(1) - x(0), base - y(share))));
       context.globalAlpha = 1;
       context.lineWidth = 1.2;
       context.beginPath();

@@ -13,6 +13,7 @@ import threading
 
 import pytest
 
+from minidl import svg
 from tools import build_site, play_page
 
 BROWSER = next(filter(None, map(shutil.which, (
@@ -57,7 +58,7 @@ async function seen(frame) {
     one.id, one.tagName === "BUTTON" || one.labels.length, one.tabIndex,
     one.getBoundingClientRect().right <= view.innerWidth]);
   click("restart");
-  found.restarted = steps();
+  found.restarted = [steps(), page.getElementById("run").textContent];
   const twice = [];
   for (const _ of [0, 1]) {
     click("restart");
@@ -160,7 +161,7 @@ def test_the_page_works(seen, width):
     assert found["stepped"] == found["paused"][0] + 1
     assert len(found["figures"]) == 8
     assert all(re.fullmatch(r"[\d.]+%?|–", text) for text in found["figures"])
-    assert found["restarted"] == 0 and found["same"]
+    assert found["restarted"] == [0, "Run"] and found["same"]
     assert found["shifted"][0] != found["shifted"][1] and found["shifted"][2] == 10
 
 
@@ -272,6 +273,14 @@ def test_addresses_of_cases_are_the_anchors_of_their_headings():
     assert stand_in.startswith("# Batch normalization to play with\n")
     assert all(f"## {heading}\n" in stand_in for _, heading, _ in found)
     assert "&" not in stand_in
+
+
+def test_colours_are_those_of_the_labs_plots():
+    style = (play_page.SOURCE.parent / "page.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"(--[cde]): (#\w{6})", part))
+                   for part in style.split("prefers-color-scheme"))
+    assert light == {name: svg.LIGHT[name] for name in light} and len(light) == 3
+    assert dark == {name: svg.DARK[name] for name in light}
 
 
 def test_files_are_short():
