@@ -77,6 +77,7 @@ def test_bounds():
     assert (page.value(close), page.bounds(close)) == ("1.2061", "1.2041 to 1.2081")
 
 
-@pytest.mark.parametrize("seconds, text", [(0.2, "under a second"), (12, "12 s"), (300, "5 min"), (9000, "2.5 h")])
+@pytest.mark.parametrize("seconds, text", [
+    (0.2, "under a second"), (12, "12 s"), (300, "5 min"), (9000, "2.5 h")])
 def test_took(seconds, text):
     assert page.took(seconds) == text
