@@ -50,7 +50,7 @@ class MinusEpsilon(Experiment):
                    "a little noise on the pixels, and in hidden layers, both signs train alike. "
                    "It would come out later, at the first unit that varies by less than ε.")
     needs = ("mnist",)
-    minutes = 0.1
+    minutes = 0.04
     full = {"images": 6000, "batch": 60, "steps": 300}
     quick = {"images": 1200, "steps": 60}
 
