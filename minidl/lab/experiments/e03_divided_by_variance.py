@@ -51,7 +51,7 @@ class DividedByVariance(Experiment):
                    "What is lost is that the scale of the weights does not matter. It is a slip "
                    "of words: the formula beside it divides by the root.")
     needs = ("mnist",)
-    minutes = 0.2
+    minutes = 0.06
     full = {"images": 6000, "batch": 60, "steps": 300, "scales": [0.1, 1.0, 10.0]}
     quick = {"images": 1200, "steps": 60}
 
