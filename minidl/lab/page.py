@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import datetime
 import math
 import os
 import re
+import traceback
 from collections.abc import Sequence
 
 from .. import svg
@@ -29,7 +31,13 @@ def write_report(folder: str | os.PathLike[str]) -> str:
     """
     folder = os.fspath(folder)
     found = collect_all(folder)
-    figures = {one.experiment.id: one.experiment.plot(one.seeds) for one in found if one.seeds}
+    figures = {}
+    for place, one in enumerate(found):
+        if one.seeds:
+            try:
+                figures[one.experiment.id] = one.experiment.plot(one.seeds)
+            except Exception:       # a fault of one experiment is told, and ends no other
+                found[place] = dataclasses.replace(one, error=traceback.format_exc())
     os.makedirs(os.path.join(folder, PLOTS), exist_ok=True)
     for id, figure in figures.items():
         replace_file(os.path.join(folder, PLOTS, f"{id}.svg"), svg.document(id, figure))

@@ -57,11 +57,12 @@ def guide(ax: Any, value: float, label: str) -> None:
                 textcoords="offset points", ha="right", fontsize=9, color=MUTED)
 
 
-def legend(ax: Any) -> None:
-    """A legend above the axes, in as many columns as the axes are wide enough for."""
+def legend(ax: Any, most: int = 4) -> None:
+    """A legend above the axes, in as many columns as they are wide enough for, `most` at the most.
+    """
     longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
     inches = ax.figure.get_size_inches()[0] / len(ax.figure.axes)
-    columns = max(1, int((inches - 0.6) / (0.08 * longest + 0.5)))
+    columns = max(1, min(most, int((inches - 0.6) / (0.08 * longest + 0.5))))
     svg.legend(ax, columns)
 
 

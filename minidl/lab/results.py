@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import traceback
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -53,9 +54,11 @@ def collect(folder: str, experiment: Experiment, quick: bool, count: int | None 
              if (found := store.read_seed(folder, experiment, seed, settings)) is not None]
     seeds = [file["result"] for file in files]
     lacking = sorted(missing & set(experiment.needs))
-    if seeds:
-        judgement = experiment.judge(seeds)
-    else:
+    try:
+        judgement = experiment.judge(seeds) if seeds else None
+    except Exception:       # a fault of one experiment is told, and ends no other
+        judgement, error = None, traceback.format_exc()
+    if judgement is None:
         why = (f"The data set {' and '.join(lacking)} is missing on this machine." if lacking
                else "It crashed." if error else "It has not been run.")
         judgement = Judgement(Verdict.INCONCLUSIVE, why, {})

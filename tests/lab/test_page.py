@@ -59,6 +59,23 @@ def test_nothing_run_is_an_error(tmp_path):
         page.write_report(tmp_path)
 
 
+@pytest.mark.parametrize("part", ["judge", "plot"])
+def test_a_fault_of_one_experiment_is_told(folder, monkeypatch, part):
+    experiment, = chosen(["E18"])
+
+    def fault(seeds):
+        raise ZeroDivisionError("of a test")
+
+    monkeypatch.setattr(experiment, part, fault)
+    page.write_report(folder)
+    text = (folder / "report.html").read_text()
+    assert "ZeroDivisionError: of a test" in text
+    assert ("It crashed." in text) == (part == "judge")
+    monkeypatch.undo()
+    page.write_report(folder)
+    assert "ZeroDivisionError" not in (folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize("figure, shown", [
     (1.23456, "1.23"), (0.0, "0"), (1e-12, "1.0e-12"), (123456.0, "1.2e+05"), (12345, "12,345"),
     ("text", "text"), (True, "yes"), (float("nan"), "–"), (float("inf"), "infinite"),
