@@ -42,6 +42,17 @@ def new(columns: int = 1, size: tuple[float, float] = SIZE) -> tuple[Any, list[A
     return figure, axes
 
 
+def stack(figure: Any) -> None:
+    """Put the axes of a figure below each other, each as large as before: for a narrow page."""
+    from matplotlib.gridspec import GridSpec
+
+    axes = figure.axes
+    grid = GridSpec(len(axes), 1, figure=figure)
+    for place, ax in enumerate(axes):
+        ax.set_subplotspec(grid[place])
+    figure.set_size_inches(SIZE[0], SIZE[1] * len(axes))
+
+
 def text(label: str) -> str:
     """A user's text: no formula in it, and no name that a legend leaves out."""
     return label.replace("$", r"\$").lstrip("_") or "_ "

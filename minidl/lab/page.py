@@ -9,7 +9,8 @@ import math
 import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .. import svg
 from ..atomic import replace_file
@@ -19,6 +20,7 @@ from .results import Found, collect_all
 from .verdict import Interval, Verdict
 
 PLOTS = "plots"
+SHOWN = 6           # figures of an experiment that are seen at once
 PARTS = (("identities", "Identities", "exact sentences, in double precision, on real activations",
           range(1, 11)),
          ("training", "Training", "sentences about trainings, from paired seeds", range(11, 100)))
@@ -43,12 +45,22 @@ def write_report(folder: str | os.PathLike[str]) -> str:
         replace_file(os.path.join(folder, PLOTS, f"{id}.svg"), svg.document(id, figure))
     replace_file(os.path.join(folder, "report.md"), markdown(found))
     path = os.path.join(folder, "report.html")
-    replace_file(path, html(found, {id: svg.element(id, drawn) for id, drawn in figures.items()},
+    replace_file(path, html(found, {id: drawings(id, figure) for id, figure in figures.items()},
                             store.read_kind(folder)))
     return path
 
 
-def html(found: Sequence[Found], plots: dict[str, str], quick: bool) -> str:
+def drawings(id: str, figure: Any) -> list[tuple[str, str]]:
+    """(class, SVG) of a figure: one, or for axes beside each other one for wide pages and one, with
+    the axes below each other, for narrow ones."""
+    if len(figure.axes) == 1:
+        return [("", svg.element(id, figure))]
+    wide = svg.element(id, figure)
+    svg.stack(figure)
+    return [("wide", wide), ("narrow", svg.element(f"{id}-narrow", figure))]
+
+
+def html(found: Sequence[Found], plots: Mapping[str, list[tuple[str, str]]], quick: bool) -> str:
     """The page."""
     try:
         import jinja2
@@ -64,7 +76,7 @@ def html(found: Sequence[Found], plots: dict[str, str], quick: bool) -> str:
     return environment.get_template("lab.html").render(
         parts=[(name, title, text, [one for one in found if number(one) in numbers])
                for name, title, text, numbers in PARTS],
-        counts=counts(found), plots={id: Markup(drawn) for id, drawn in plots.items()},
+        counts=counts(found), plots=plots, svg=Markup, shown=SHOWN,
         quick=quick, machine=next((one.machine for one in found if one.machine), {}),
         light=svg.LIGHT, dark=svg.DARK, today=datetime.date.today().isoformat(),
         seconds=sum(one.seconds for one in found),
