@@ -1,0 +1,163 @@
+"""E11: is training with batch normalization faster and more stable? The experiment of the paper's
+Figure 1, at its full length.
+
+A network of three hidden layers of 100 sigmoids learns black and white digits. "Faster" is the
+accuracy at each moment of the training; "more stable" is the input of the sigmoids of the last
+hidden layer: its 15th, 50th and 85th percentile over the images, and how far they wander while the
+network learns. In the paper's picture those of the plain network move up and down, and those of the
+normalized one stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+
+from .. import plots, sweeps
+from ..experiment import Experiment, Judgement, Result
+from ..problems import Stack, mlp, subset
+from ..verdict import Interval, Verdict, at_least, at_most, every, interval
+
+PERCENTILES = 15, 50, 85
+AHEAD, DRIFT = 0.9, 0.5         # the bounds of the rule
+LABELS = {"batch": "BatchNorm", "none": "none"}
+
+
+class FasterAndStable(Experiment):
+    id = "E11"
+    title = "Faster and more stable"
+    claim = ("With batch normalization training is faster, and the distributions inside the "
+             "network are more stable.")
+    notes = "B, C, D"
+    source = "Ioffe & Szegedy 2015, section 4.1 and Figure 1 (1502.03167)"
+    setup = ""
+    rule = ("At each rate: the interval of the share of checkpoints at which BatchNorm has the "
+            "higher test accuracy lies at 0.9 or above, and that of the drift with BatchNorm over "
+            "the drift without at 0.5 or below: SUPPORTED. One of them wholly on the other side: "
+            "REFUTED.")
+    expected = Verdict.SUPPORTED
+    needs = ("mnist",)
+    minutes = 4
+    full = {"rates": [0.1, 1.0], "steps": 50000, "every": 500, "batch": 60, "std": 0.1,
+            "images": 1000}
+    quick = {"rates": [0.1], "steps": 4000, "every": 100}
+
+    def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {str(rate): {norm: arm(norm, rate, seed, settings) for norm in LABELS}
+                for rate in settings["rates"]}
+
+    def judge(self, seeds: Sequence[Result]) -> Judgement:
+        rates = list(seeds[0])
+        ahead = {rate: interval([lead(seed[rate]) for seed in seeds]) for rate in rates}
+        drift = {rate: relative([seed[rate] for seed in seeds], "drift") for rate in rates}
+        figures = {**{f"share of checkpoints with BatchNorm ahead, rate {rate}": found
+                      for rate, found in ahead.items()},
+                   **{f"drift with BatchNorm over drift without, rate {rate}": found
+                      for rate, found in drift.items()}}
+        for rate in rates:
+            figures |= more_figures([seed[rate] for seed in seeds], rate)
+        verdict = every(*(at_least(found, AHEAD) for found in ahead.values()),
+                        *(at_most(found, DRIFT) for found in drift.values()))
+        return Judgement(verdict, " ".join(
+            f"At rate {rate} BatchNorm is ahead at {ahead[rate].value:.0%} of the checkpoints, "
+            f"and its sigmoids' inputs wander {drift[rate].value:.2f} times as far."
+            for rate in rates), figures)
+
+    def plot(self, seeds: Sequence[Result]) -> Any:
+        rate = list(seeds[0])[-1]
+        figure, (left, right) = plots.new(
+            (f"step (rate {rate})", "test error, %"),
+            (f"step (rate {rate})", "a sigmoid's input (last hidden layer)"))
+        for norm, label in LABELS.items():
+            courses = [seed[rate][norm] for seed in seeds]
+            x = checkpoints(courses[0])
+            plots.band(left, x, [100 - 100 * np.array(found["accuracy"]) for found in courses],
+                       label, plots.COLOURS[norm])
+            low, middle, high = np.transpose(courses[0]["typical"] or [[np.nan] * 3])
+            x = x[:len(middle)]
+            right.fill_between(x, low, high, color=plots.COLOURS[norm], alpha=0.25, linewidth=0)
+            right.plot(x, middle, color=plots.COLOURS[norm], linewidth=1.7,
+                       label=f"{label}: median, 15–85%")
+        plots.logarithmic(left.yaxis)
+        plots.legend(left)
+        plots.legend(right, 1)
+        return figure
+
+
+def arm(norm: str, rate: float, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The course of a training, and how its sigmoids' inputs wander meanwhile."""
+    md.manual_seed(seed)
+    model = mlp(norm, std=settings["std"])
+    test = sweeps.binary_mnist("test")
+    images = subset(test, settings["images"])[0]
+    rows: list[np.ndarray] = []
+    course = sweeps.course(model, sweeps.binary_mnist("train"), test, rate, seed, settings,
+                           watch=lambda: rows.append(percentiles(model, "act3", images)))
+    return {**course, **wandering(np.array(rows))}
+
+
+def percentiles(model: Stack, place: str, images: np.ndarray) -> np.ndarray:
+    """The percentiles over images of the input of each unit of a layer, (3, units), in eval mode:
+    what the layer sees at inference."""
+    x: Any = images
+    was = model.training
+    model.eval()
+    with md.no_grad():
+        for name in model.order[:model.order.index(place)]:
+            x = getattr(model, name)(x)
+    model.train(was)
+    return np.percentile(x.data, PERCENTILES, axis=0)
+
+
+def wandering(rows: np.ndarray) -> dict[str, Any]:
+    """Of percentiles over time, (checkpoints, 3, units): means over the percentiles and the units.
+
+    `drift`: from the lowest to the highest that a percentile ever is; `path`: all of its changes
+    together; `width`: between the 15th and the 85th percentile, over the time. `typical`: the
+    percentiles of the unit of median drift, over time.
+    """
+    if not len(rows):       # it has diverged before the first checkpoint
+        return {"drift": np.nan, "path": np.nan, "width": np.nan, "typical": []}
+    drifts = np.ptp(rows, axis=0).mean(axis=0)
+    typical = int(np.argsort(drifts)[len(drifts) // 2])
+    return {"drift": float(drifts.mean()),
+            "path": float(np.abs(np.diff(rows, axis=0)).sum(axis=0).mean()),
+            "width": float((rows[:, -1] - rows[:, 0]).mean()),
+            "typical": rows[:, :, typical].round(3).tolist()}
+
+
+def checkpoints(course: sweeps.Course) -> np.ndarray:
+    """The steps of a course's accuracies."""
+    return course["every"] * np.arange(1, len(course["accuracy"]) + 1)
+
+
+def lead(pair: Mapping[str, Any]) -> float:
+    """The share of checkpoints at which BatchNorm has the higher accuracy."""
+    return float(np.mean(np.greater(pair["batch"]["accuracy"], pair["none"]["accuracy"])))
+
+
+def relative(pairs: Sequence[Mapping[str, Any]], name: str) -> Interval:
+    """A figure with BatchNorm over that without."""
+    return sweeps.quotient([pair["batch"][name] for pair in pairs],
+                           [pair["none"][name] for pair in pairs])
+
+
+def more_figures(pairs: Sequence[Mapping[str, Any]], rate: str) -> dict[str, Any]:
+    """What the verdict does not rest on: other measures of the same, and the figures themselves."""
+    found = {f"path with BatchNorm over path without, rate {rate}": relative(pairs, "path"),
+             f"drift over width, with BatchNorm over without, rate {rate}": sweeps.quotient(
+                 *([pair[norm]["drift"] / pair[norm]["width"] for pair in pairs]
+                   for norm in ("batch", "none")))}
+    for norm, label in LABELS.items():
+        arms = [pair[norm] for pair in pairs]
+        found |= {f"drift, {label}, rate {rate}": interval([one["drift"] for one in arms]),
+                  f"last accuracy, {label}, rate {rate}": interval(
+                      [one["accuracy"][-1] for one in arms])}
+    reached = [sweeps.steps_to(pair["none"], max(pair["none"]["accuracy"]))
+               / sweeps.steps_to(pair["batch"], max(pair["none"]["accuracy"])) for pair in pairs]
+    found[f"times fewer steps to the best accuracy without, rate {rate}"] = interval(reached)
+    return found

@@ -1,0 +1,100 @@
+"""E32: do LayerNorm, InstanceNorm and GroupNorm allow the learning rates that BatchNorm does?
+
+What makes the high rates of E13 possible is, in the paper, that the scale of the weights before a
+normalization does not matter. That holds for each of the others too. If it were all, they would
+allow the same rates. They do not, from a cold start: BatchNorm alone takes the mean over the data
+from each channel, where the others leave a part that all images have in common, and in the first
+steps at a high rate their channels are pushed below zero, where a ReLU passes nothing on. With a
+rate that rises in the first steps they are spared that, and come close. Both are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import plots
+from ..experiment import Experiment, Judgement, Result
+from ..sweeps import CHANCE, SWEEP, Course, at_the_end, best, c6_sweep, ceiling, quotient
+from ..verdict import Interval, Verdict, every, interval, within
+
+TIMES = 3           # the bound of the rule
+LABELS = {"batch": "BatchNorm", "layer": "LayerNorm", "group": "GroupNorm",
+          "instance": "InstanceNorm", "none": "none"}
+OTHERS = "layer", "group", "instance"
+SUFFIX = {"cold": "", "warm": ", with a warm-up"}
+
+
+class RatesOfOthers(Experiment):
+    id = "E32"
+    title = "The rates of the other normalizations"
+    claim = ("Layer, instance and group normalization allow learning rates similar to those that "
+             "batch normalization allows.")
+    notes = "A"
+    source = ("Ba et al. 2016 (1607.06450); Ulyanov et al. 2016 (1607.08022); Wu & He 2018 "
+              "(1803.08494)")
+    setup = ""
+    rule = ("Of each of the three, the interval of its largest stable rate over BatchNorm's lies "
+            "within 1/3 to 3: SUPPORTED; of one wholly outside: REFUTED.")
+    expected = Verdict.SUPPORTED
+    needs = ("cifar10",)
+    minutes = 5
+    full = {**SWEEP, "warm": {"rates": [0.05, 0.1, 0.2, 0.5, 1, 2, 5], "steps": 300,
+                              "warmup": 100}}
+    quick = {"rates": [0.02, 0.2, 0.5, 1], "steps": 80, "batch": 16, "test": 500,
+             "warm": None}
+
+    def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        warm = settings["warm"] and {**settings, **settings["warm"]}
+        return {name: {"rates": chosen["rates"],
+                       "courses": {norm: c6_sweep(norm, seed, chosen) for norm in LABELS}}
+                for name, chosen in (("cold", settings), ("warm", warm)) if chosen}
+
+    def judge(self, seeds: Sequence[Result]) -> Judgement:
+        sweeps = {name: [seed[name]["courses"] for seed in seeds] for name in seeds[0]}
+        found = {name: ratios(courses) for name, courses in sweeps.items()}
+        figures: dict[str, Any] = {
+            f"largest stable rate over BatchNorm's, {LABELS[norm]}{SUFFIX[name]}": value
+            for name, values in found.items() for norm, value in values.items()}
+        for name, courses in sweeps.items():
+            figures |= more_figures(courses, SUFFIX[name])
+        return Judgement(
+            every(*(within(found["cold"][norm], 1 / TIMES, TIMES) for norm in OTHERS)),
+            " ".join(f"Largest stable rate over BatchNorm's{SUFFIX[name]}: " + ", ".join(
+                f"{LABELS[norm]} {value.value:.2g}" for norm, value in values.items()) + "."
+                for name, values in found.items()), figures)
+
+    def plot(self, seeds: Sequence[Result]) -> Any:
+        accuracy = f"test accuracy, % (guessing: {100 * CHANCE:.0f})"
+        figure, axes = plots.new(*((f"learning rate{SUFFIX[name]}", accuracy)
+                                   for name in seeds[0]))
+        for ax, name in zip(axes, seeds[0], strict=True):
+            rates = seeds[0][name]["rates"]
+            for norm, label in LABELS.items():
+                rows = [100 * np.array(at_the_end(seed[name]["courses"][norm], rates))
+                        for seed in seeds]
+                plots.band(ax, rates, rows, label, plots.COLOURS[norm], marker="o")
+            plots.logarithmic(ax.xaxis)
+        plots.legend(axes[0], 2)
+        return figure
+
+
+def ratios(sweeps: Sequence[Mapping[str, Sequence[Course]]]) -> dict[str, Interval]:
+    """The largest stable rate of each arm over BatchNorm's."""
+    return {norm: quotient([ceiling(arms[norm]) for arms in sweeps],
+                           [ceiling(arms["batch"]) for arms in sweeps])
+            for norm in LABELS if norm != "batch"}
+
+
+def more_figures(sweeps: Sequence[Mapping[str, Sequence[Course]]], suffix: str) -> dict[str, Any]:
+    """The rates themselves, and the accuracy at the best one."""
+    found: dict[str, Any] = {}
+    for norm, label in LABELS.items():
+        chosen = [best(arms[norm]) for arms in sweeps]
+        found[f"largest stable rate, {label}{suffix}"] = [ceiling(arms[norm]) for arms in sweeps]
+        found[f"best rate, {label}{suffix}"] = [one["rate"] for one in chosen]
+        found[f"accuracy at it, {label}{suffix}"] = interval(
+            [one["accuracy"][-1] for one in chosen])
+    return found
