@@ -34,11 +34,20 @@ class FasterAndStable(Experiment):
              "network are more stable.")
     notes = "B, C, D"
     source = "Ioffe & Szegedy 2015, section 4.1 and Figure 1 (1502.03167)"
-    setup = ""
+    setup = ("784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, cross-entropy, SGD "
+             "without momentum, batches of 60, 50,000 steps, weights normal with standard "
+             "deviation 0.1, as the paper's but for the rate, which it does not give: 0.1, where "
+             "the network without BatchNorm learns about as slowly as in the paper's figure, and "
+             "1, near its best. Accuracy on the 10,000 test images every 500 steps, in eval mode. "
+             "Sigmoids: the inputs of all 100 of the last hidden layer over 1,000 test images, in "
+             "eval mode. Drift: the highest minus the lowest value of a percentile in the "
+             "training, the mean over the three percentiles and the sigmoids. The plot shows the "
+             "sigmoid of median drift in the first seed.")
     rule = ("At each rate: the interval of the share of checkpoints at which BatchNorm has the "
             "higher test accuracy lies at 0.9 or above, and that of the drift with BatchNorm over "
             "the drift without at 0.5 or below: SUPPORTED. One of them wholly on the other side: "
             "REFUTED.")
+    paper = "Figure 1: ahead from the start to the end, the percentiles level; no figures given"
     expected = Verdict.SUPPORTED
     needs = ("mnist",)
     minutes = 4

@@ -33,14 +33,21 @@ class FewerSteps(Experiment):
     id = "E12"
     title = "“14 fewer training steps”"
     claim = ("With batch normalization a network reaches the same accuracy in many times fewer "
-             "steps, even at the same learning rate.")
+             "steps (“14 fewer training steps” in the note, 14 times fewer in the paper), even at "
+             "the same learning rate.")
     notes = "C"
     source = "Ioffe & Szegedy 2015, abstract and section 4.2 (1502.03167)"
-    setup = ""
-    rule = ("Times fewer steps: those until the network without reaches its highest test accuracy, "
-            "at the rate where that is highest, over those until the network with BatchNorm "
-            "reaches it at the same rate (0 where it never does). The interval lies at 2 or above, "
-            "for both networks: SUPPORTED; below 2 for one: REFUTED.")
+    setup = ("MLP: the network of E11, 12,000 steps at each of the rates 0.1, 0.3, 1 and 3, "
+             "tested on 10,000 images every 200 steps. C6: six convolutions on CIFAR-10 without "
+             "augmentation, SGD with momentum 0.9, batches of 32, 1,500 steps at each of 0.01, "
+             "0.02, 0.05 and 0.1, tested on 1,000 images every 25 steps. Constant rates; both "
+             "arms start from the same weights and see the same batches; accuracies in eval mode. "
+             "A longer training moves the target: where the one without BatchNorm catches up, the "
+             "factor shrinks.")
+    rule = ("Times fewer steps: those until the network without reaches its highest test "
+            "accuracy, at the rate where that is highest, over those until the network with "
+            "BatchNorm reaches it at the same rate (0 where it never does). The interval lies at "
+            "2 or above, for both networks: SUPPORTED; below 2 for one: REFUTED.")
     paper = ("to 72.2%: 31.0 M steps without, 13.3 M with at the same rate (2.3 times fewer), "
              "2.1 M at 5 times the rate (14.8), 2.7 M at 30 times (11.5)")
     expected = Verdict.SUPPORTED
@@ -139,6 +146,10 @@ def more_figures(seeds: Sequence[Mapping[str, Sequence[Course]]], label: str) ->
             sweeps.geometric_mean)
     courses = [chosen(arms) for arms in seeds]
     targets = [max(without["accuracy"]) for without, _, _ in courses]
+    found[f"times fewer steps to 95% of that accuracy, the same rate, {label}"] = interval(
+        [steps_to(without, 0.95 * target) / steps_to(same, 0.95 * target)
+         for (without, same, _), target in zip(courses, targets, strict=True)],
+        sweeps.geometric_mean)
     found[f"best accuracy without, {label}"] = interval(targets)
     found[f"best accuracy with, {label}"] = interval(
         [max(best(arms["batch"])["accuracy"]) for arms in seeds])

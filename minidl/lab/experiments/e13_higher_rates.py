@@ -41,7 +41,13 @@ class HigherRates(Experiment):
     notes = "A, B, C, D"
     source = ("Ioffe & Szegedy 2015, sections 3.3 and 4.2 (1502.03167); Bjorck et al. 2018 "
               "(1806.02375)")
-    setup = ""
+    setup = ("C6, six convolutions on CIFAR-10 without augmentation, SGD with momentum 0.9, "
+             "batches of 32, no warm-up; rates 0.005, 0.01, 0.02, 0.05 and so on up to 50, 200 "
+             "steps at each, until two in a row are not stable. Stable: the mean loss over the "
+             "last tenth of the steps is below 2.2, where guessing has 2.303. Then 1,000 steps at "
+             "0.01, 1, 5 and 30 times the rate at which the sweep's accuracy without BatchNorm is "
+             "best, and at the one at which that with it is. Accuracy on 1,000 test images at the "
+             "end.")
     rule = ("The interval of BatchNorm's largest stable rate over the baseline's lies at 10 or "
             "above: SUPPORTED; below 10: REFUTED.")
     paper = ("the baseline diverges at 5 times its rate; BatchNorm at 30 times reaches 74.8%, the "

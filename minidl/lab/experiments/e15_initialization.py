@@ -2,8 +2,8 @@
 
 The scale of weights before a normalization does not change what the network computes, so that all
 of the starts from 0.001 to 10 are the same function, but for eps. They are not the same training:
-the gradient shrinks as the weights grow (E07), large weights hardly turn, and the last layer, which
-no normalization follows, is as sensitive as ever.
+the gradient shrinks as the weights grow (E07), so that large weights do not turn, and the last
+layer, which no normalization follows, is as sensitive as ever.
 """
 
 from __future__ import annotations
@@ -32,15 +32,26 @@ class Initialization(Experiment):
     claim = "With batch normalization a network is less sensitive to how its weights start."
     notes = "B, D"
     source = "Ioffe & Szegedy 2015, sections 1 and 3.3 (1502.03167)"
-    setup = ""
+    setup = ("784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, SGD without "
+             "momentum, batches of 60, 3,000 steps at a rate of 0.5. All weights, those of the "
+             "last layer too, are normal with a standard deviation of 0.001, 0.01, 0.1, 1 or 10; "
+             "biases are 0. Accuracy on 10,000 test images in eval mode. Beside the rule the same "
+             "at the best of the rates 0.1, 0.5 and 2 for each start.")
     rule = ("Spread: the highest minus the lowest test accuracy over the standard deviations of "
             "the initial weights. The interval of BatchNorm's spread over the baseline's lies at "
             "1/3 or below, from 0.001 to 1 and from 0.001 to 10, and BatchNorm is nowhere within "
-            "2 points of guessing where the baseline is: SUPPORTED. One of the three wholly on the "
-            "other side: REFUTED.")
+            "2 points of guessing where the baseline is: SUPPORTED. One of the three wholly on "
+            "the other side: REFUTED.")
     expected = Verdict.SUPPORTED
+    explanation = ("With BatchNorm the start hardly matters over three decades. Without, weights "
+                   "that start small pass almost nothing on, and the network stays on a plateau "
+                   "for a long time: at a higher rate it gets off it, so part of the difference "
+                   "is one of rates. At 10 BatchNorm suffers too: the hidden weights are so large "
+                   "that a step no longer turns them (their cosine with the start is 1.0000 after "
+                   "3,000 steps), and what is trained is the last layer on random features. The "
+                   "scale of the weights is out of the function, but not out of the training.")
     needs = ("mnist",)
-    minutes = 2.5
+    minutes = 0.8
     full = {"stds": [0.001, 0.01, 0.1, 1.0, 10.0], "rates": [0.1, 0.5, 2.0], "main": 0.5,
             "steps": 3000, "batch": 60}
     quick = {"rates": [0.5], "steps": 1000}
