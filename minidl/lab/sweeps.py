@@ -93,6 +93,16 @@ def at_the_end(courses: Sequence[Course], rates: Sequence[float]) -> list[float]
     return [last.get(rate, CHANCE) for rate in rates]
 
 
+def percent(shares: Iterable[float]) -> list[float]:
+    """Shares in percent, as plots have them."""
+    return [100 * share for share in shares]
+
+
+def checkpoints(found: Course) -> list[float]:
+    """The steps of a course's accuracies."""
+    return [place * found["every"] for place in range(1, len(found["accuracy"]) + 1)]
+
+
 def quotient(upper: Sequence[float], lower: Sequence[float]) -> Interval:
     """How many times one figure the other is: the geometric mean over the seeds."""
     with np.errstate(all="ignore"):
@@ -127,5 +137,5 @@ def c6_sweep(norm: str, seed: int, settings: Mapping[str, Any]) -> list[Course]:
 
 
 # The sweep of E13 and E32.
-SWEEP = {"rates": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], "steps": 200,
-         "batch": 32, "momentum": 0.9, "test": 1000}
+SWEEP = {"rates": [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50],
+         "steps": 200, "batch": 32, "momentum": 0.9, "test": 1000}

@@ -83,9 +83,9 @@ class FasterAndStable(Experiment):
             (f"step (rate {rate})", "a sigmoid's input (last hidden layer)"))
         for norm, label in LABELS.items():
             courses = [seed[rate][norm] for seed in seeds]
-            x = checkpoints(courses[0])
-            plots.band(left, x, [100 - 100 * np.array(found["accuracy"]) for found in courses],
-                       label, plots.COLOURS[norm])
+            x = sweeps.checkpoints(courses[0])
+            plots.band(left, x, [sweeps.percent(1 - value for value in found["accuracy"])
+                                 for found in courses], label, plots.COLOURS[norm])
             low, middle, high = np.transpose(courses[0]["typical"] or [[np.nan] * 3])
             x = x[:len(middle)]
             right.fill_between(x, low, high, color=plots.COLOURS[norm], alpha=0.25, linewidth=0)
@@ -137,11 +137,6 @@ def wandering(rows: np.ndarray) -> dict[str, Any]:
             "path": float(np.abs(np.diff(rows, axis=0)).sum(axis=0).mean()),
             "width": float((rows[:, -1] - rows[:, 0]).mean()),
             "typical": rows[:, :, typical].round(3).tolist()}
-
-
-def checkpoints(course: sweeps.Course) -> np.ndarray:
-    """The steps of a course's accuracies."""
-    return course["every"] * np.arange(1, len(course["accuracy"]) + 1)
 
 
 def lead(pair: Mapping[str, Any]) -> float:

@@ -48,8 +48,8 @@ class FewerSteps(Experiment):
             "accuracy, at the rate where that is highest, over those until the network with "
             "BatchNorm reaches it at the same rate (0 where it never does). The interval lies at "
             "2 or above, for both networks: SUPPORTED; below 2 for one: REFUTED.")
-    paper = ("to 72.2%: 31.0 M steps without, 13.3 M with at the same rate (2.3 times fewer), "
-             "2.1 M at 5 times the rate (14.8), 2.7 M at 30 times (11.5)")
+    paper = ("to 72.2%: 31.0 M steps without, 13.3 M with at the same rate (2.3 times fewer), 2.1 "
+             "M at 5 times the rate (14.8), 2.7 M at 30 times (11.5)")
     expected = Verdict.SUPPORTED
     needs = ("mnist", "cifar10")
     minutes = 5
@@ -90,9 +90,9 @@ class FewerSteps(Experiment):
         for ax, name in zip(axes, NAMES, strict=True):
             courses = [chosen(seed[name]) for seed in seeds]
             for place, (label, colour, style) in enumerate(CURVES):
-                rows = [100 * np.array(three[place]["accuracy"]) for three in courses]
-                x = courses[0][place]["every"] * np.arange(1, len(rows[0]) + 1)
-                plots.band(ax, x, rows, label, colour, marker=None, linestyle=style)
+                plots.band(ax, sweeps.checkpoints(courses[0][place]),
+                           [sweeps.percent(three[place]["accuracy"]) for three in courses],
+                           label, colour, marker=None, linestyle=style)
             best_without = [100 * max(without["accuracy"]) for without, _, _ in courses]
             plots.guide(ax, float(np.mean(best_without)), "best without")
             plots.logarithmic(ax.xaxis)

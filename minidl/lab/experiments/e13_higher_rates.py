@@ -25,6 +25,7 @@ from ..sweeps import (
     c6_course,
     c6_sweep,
     ceiling,
+    percent,
     quotient,
     stable,
 )
@@ -42,19 +43,27 @@ class HigherRates(Experiment):
     source = ("Ioffe & Szegedy 2015, sections 3.3 and 4.2 (1502.03167); Bjorck et al. 2018 "
               "(1806.02375)")
     setup = ("C6, six convolutions on CIFAR-10 without augmentation, SGD with momentum 0.9, "
-             "batches of 32, no warm-up; rates 0.005, 0.01, 0.02, 0.05 and so on up to 50, 200 "
-             "steps at each, until two in a row are not stable. Stable: the mean loss over the "
-             "last tenth of the steps is below 2.2, where guessing has 2.303. Then 1,000 steps at "
-             "0.01, 1, 5 and 30 times the rate at which the sweep's accuracy without BatchNorm is "
-             "best, and at the one at which that with it is. Accuracy on 1,000 test images at the "
-             "end.")
+             "batches of 32, no warm-up; rates 0.002, 0.005, 0.01, 0.02, 0.05 and so on up to 50, "
+             "200 steps at each, until two in a row are not stable. Stable: the mean loss over "
+             "the last tenth of the steps is below 2.2, where guessing has 2.303. Then 1,000 "
+             "steps at 0.01, 1, 5 and 30 times the rate at which the sweep's accuracy without "
+             "BatchNorm is best, and at the one at which that with it is. Accuracy on 1,000 test "
+             "images at the end.")
     rule = ("The interval of BatchNorm's largest stable rate over the baseline's lies at 10 or "
             "above: SUPPORTED; below 10: REFUTED.")
     paper = ("the baseline diverges at 5 times its rate; BatchNorm at 30 times reaches 74.8%, the "
              "baseline 72.2%; equal accuracies at a rate of 1e-4 (Bjorck et al.)")
     expected = Verdict.SUPPORTED
+    explanation = ("BatchNorm stays trainable at rates at which the network without it is thrown "
+                   "back to guessing in its first steps, and that is where most of its advantage "
+                   "lies: at five times the baseline's best rate it gains the most, at a "
+                   "hundredth both have learned equally little (in so short a training that says "
+                   "no more than that nothing is left of the head start). How far apart the "
+                   "largest rates are depends on the start: with a warm-up of 100 steps the "
+                   "baseline's was twice as large in one seed, and BatchNorm's the same. The "
+                   "largest stable rate is not the best one, which is about ten times smaller.")
     needs = ("cifar10",)
-    minutes = 5
+    minutes = 1.7
     full = {**SWEEP, "times": [0.01, 1, 5, 30], "long": 1000}
     quick = {"rates": [0.02, 0.1, 0.5, 1, 2, 5], "steps": 100, "batch": 16, "test": 500,
              "long": 120}
@@ -97,12 +106,12 @@ class HigherRates(Experiment):
         figure, (left, right) = plots.new(("learning rate", accuracy),
                                           ("times the baseline's best rate", accuracy))
         for norm, label in LABELS.items():
-            rows = [100 * np.array(at_the_end(seed["sweep"][norm], rates)) for seed in seeds]
+            rows = [percent(at_the_end(seed["sweep"][norm], rates)) for seed in seeds]
             plots.band(left, rates, rows, label, plots.COLOURS[norm], marker="o")
         plots.logarithmic(left.xaxis)
         times = list(seeds[0]["long"]["none"])
         for norm, label in LABELS.items():
-            rows = [[100 * seed["long"][norm][one]["accuracy"][-1] for one in times]
+            rows = [percent(seed["long"][norm][one]["accuracy"][-1] for one in times)
                     for seed in seeds]
             plots.band(right, range(len(times)), rows, label, plots.COLOURS[norm])
         right.set_xticks(range(len(times)), [f"{one}x" for one in times])

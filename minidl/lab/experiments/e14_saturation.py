@@ -58,7 +58,7 @@ class Saturation(Experiment):
                    "any normalization: BatchNorm is a cure, not the only one. After the training "
                    "some sigmoids are saturated with BatchNorm too.")
     needs = ("mnist",)
-    minutes = 1.5
+    minutes = 1.1
     full = {"depth": 10, "width": 100, "rates": [0.1, 0.5, 2], "steps": 8000, "every": 500,
             "batch": 60, "images": 1000}
     quick = {"rates": [0.1], "steps": 4000}
@@ -95,10 +95,10 @@ class Saturation(Experiment):
             ("layer, from the input", "gradient of the weights (last: 1)"))
         for name, label in LABELS.items():
             courses = [sweeps.best(seed[name]["courses"]) for seed in seeds]
-            x = courses[0]["every"] * np.arange(1, len(courses[0]["accuracy"]) + 1)
-            plots.band(left, x, [100 * np.array(found["accuracy"]) for found in courses], label,
+            plots.band(left, sweeps.checkpoints(courses[0]),
+                       [sweeps.percent(found["accuracy"]) for found in courses], label,
                        COLOURS[name], marker=None)
-            rows = [np.divide(seed[name]["gradients"], seed[name]["gradients"][-1])
+            rows = [[norm / seed[name]["gradients"][-1] for norm in seed[name]["gradients"]]
                     for seed in seeds]
             plots.band(right, range(1, len(rows[0]) + 1), rows, label, COLOURS[name])
         plots.logarithmic(right.yaxis)

@@ -91,7 +91,7 @@ class Initialization(Experiment):
         for norm, label in LABELS.items():
             for accuracies, text, style in ((at_main, f"rate {seeds[0]['main']:g}", "-"),
                                             (at_best, "best rate", ":")):
-                rows = [100 * np.array(accuracies(seed, norm)) for seed in seeds]
+                rows = [sweeps.percent(accuracies(seed, norm)) for seed in seeds]
                 plots.band(ax, seeds[0]["stds"], rows, f"{label}, {text}", plots.COLOURS[norm],
                            linestyle=style)
         plots.logarithmic(ax.xaxis)

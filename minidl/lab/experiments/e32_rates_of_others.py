@@ -13,11 +13,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..sweeps import CHANCE, SWEEP, Course, at_the_end, best, c6_sweep, ceiling, quotient
+from ..sweeps import (
+    CHANCE,
+    SWEEP,
+    Course,
+    at_the_end,
+    best,
+    c6_sweep,
+    ceiling,
+    percent,
+    quotient,
+)
 from ..verdict import Interval, Verdict, every, interval, within
 
 TIMES = 3           # the bound of the rule
@@ -36,14 +44,33 @@ class RatesOfOthers(Experiment):
     source = ("Ba et al. 2016 (1607.06450); Ulyanov et al. 2016 (1607.08022); Wu & He 2018 "
               "(1803.08494)")
     setup = ("The sweep of E13: C6, batches of 32, momentum 0.9, 200 steps at each of the rates "
-             "0.005, 0.01, 0.02, 0.05 and so on, until two in a row are not stable (a loss of 2.2 "
-             "or more at the end, where guessing has 2.303), without a warm-up. LayerNorm over "
-             "the channels at each position, GroupNorm with 8 groups, InstanceNorm with gamma and "
-             "beta. The same again from 0.05 on with 300 steps, in the first 100 of which the "
-             "rate rises from 0.")
+             "0.002, 0.005, 0.01, 0.02, 0.05 and so on, until two in a row are not stable (a loss "
+             "of 2.2 or more at the end, where guessing has 2.303), without a warm-up. LayerNorm "
+             "over the channels at each position, GroupNorm with 8 groups, InstanceNorm with "
+             "gamma and beta. The same again from 0.05 on with 300 steps, in the first 100 of "
+             "which the rate rises from 0.")
     rule = ("Of each of the three, the interval of its largest stable rate over BatchNorm's lies "
             "within 1/3 to 3: SUPPORTED; of one wholly outside: REFUTED.")
     expected = Verdict.SUPPORTED
+    examination = ("Expected was SUPPORTED: published networks are trained with group and batch "
+                   "normalization at the same rate. Looked at in one seed: (1) LayerNorm over all "
+                   "values of an image, GroupNorm with one group, stays at 0.05 as that over the "
+                   "channels does. (2) Half a step above its ceiling, after 120 steps at 0.2, 47% "
+                   "of the units of the last convolution are dead with GroupNorm, their ReLU "
+                   "passing nothing on for any image, and none with BatchNorm; at 2 all of "
+                   "BatchNorm's are. (3) Without momentum all ceilings rise to about ten times, "
+                   "and GroupNorm's stays below BatchNorm's. (4) With a warm-up of 100 steps "
+                   "GroupNorm and LayerNorm learn at 0.5, within a factor of 2 of BatchNorm's 1: "
+                   "measured beside the rule in all seeds.")
+    explanation = ("That the scale of the weights before a normalization does not matter holds "
+                   "for all of them, and is not enough: from a cold start LayerNorm allows no "
+                   "higher rate than no normalization, group and instance normalization a "
+                   "fraction of BatchNorm's. What BatchNorm alone does is to take from each "
+                   "channel its mean over the data, so that about half of the images get through "
+                   "each ReLU; a channel of the others can be pushed below zero for all images, "
+                   "and is dead then. With a warm-up, as such networks are trained in practice, "
+                   "the rates come close to each other: the note is right about practice, not "
+                   "about the normalization by itself.")
     needs = ("cifar10",)
     minutes = 5
     full = {**SWEEP, "warm": {"rates": [0.05, 0.1, 0.2, 0.5, 1, 2, 5], "steps": 300,
@@ -78,8 +105,7 @@ class RatesOfOthers(Experiment):
         for ax, name in zip(axes, seeds[0], strict=True):
             rates = seeds[0][name]["rates"]
             for norm, label in LABELS.items():
-                rows = [100 * np.array(at_the_end(seed[name]["courses"][norm], rates))
-                        for seed in seeds]
+                rows = [percent(at_the_end(seed[name]["courses"][norm], rates)) for seed in seeds]
                 plots.band(ax, rates, rows, label, plots.COLOURS[norm], marker="o")
             plots.logarithmic(ax.xaxis)
         plots.legend(axes[0], 2)
