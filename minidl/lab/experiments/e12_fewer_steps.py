@@ -37,26 +37,41 @@ class FewerSteps(Experiment):
              "the same learning rate.")
     notes = "C"
     source = "Ioffe & Szegedy 2015, abstract and section 4.2 (1502.03167)"
-    setup = ("MLP: the network of E11, 12,000 steps at each of the rates 0.1, 0.3, 1 and 3, "
+    setup = ("MLP: the network of E11, 12,000 steps at each of the rates 0.1, 0.3, 1, 3 and 10, "
              "tested on 10,000 images every 200 steps. C6: six convolutions on CIFAR-10 without "
-             "augmentation, SGD with momentum 0.9, batches of 32, 1,500 steps at each of 0.01, "
-             "0.02, 0.05 and 0.1, tested on 1,000 images every 25 steps. Constant rates; both "
-             "arms start from the same weights and see the same batches; accuracies in eval mode. "
-             "A longer training moves the target: where the one without BatchNorm catches up, the "
-             "factor shrinks.")
+             "augmentation, SGD with momentum 0.9, batches of 32, 1,500 steps at each of 0.005, "
+             "0.01, 0.02, 0.05 and 0.1, tested on 1,000 images every 25 steps. Constant rates; "
+             "both arms start from the same weights and see the same batches; accuracies in eval "
+             "mode. A longer training moves the target: where the one without BatchNorm catches "
+             "up, the factor shrinks.")
     rule = ("Times fewer steps: those until the network without reaches its highest test "
             "accuracy, at the rate where that is highest, over those until the network with "
             "BatchNorm reaches it at the same rate (0 where it never does). The interval lies at "
             "2 or above, for both networks: SUPPORTED; below 2 for one: REFUTED.")
     paper = ("to 72.2%: 31.0 M steps without, 13.3 M with at the same rate (2.3 times fewer), 2.1 "
-             "M at 5 times the rate (14.8), 2.7 M at 30 times (11.5)")
+             "M (14.8) at 5 times the rate, 2.7 M at 30 times (11.5)")
     expected = Verdict.SUPPORTED
+    examination = ("Expected was SUPPORTED, and C6 gives it: 2.4 times fewer steps at the same "
+                   "rate in one seed, where the paper has 2.3. The MLP does not, and this was "
+                   "looked at: (1) The rate. The MLP without BatchNorm is at its best at 1 to 3, "
+                   "and there BatchNorm needs as many steps (1.0 times fewer); at 0.3 it needs "
+                   "half of them, at 0.1 1.8 times fewer. (2) The target. To 90% of the accuracy "
+                   "that is reached in the end, instead of all of it, BatchNorm takes 14, 6, 3 "
+                   "and 3 times fewer steps at the rates 0.1, 0.3, 1 and 3; to 99% of it 2.2, "
+                   "1.3, 0.9 and 0.8 times.")
+    explanation = ("It is “14 times fewer”, not “14 fewer”. And such a factor belongs to a "
+                   "network, a rate and a target: on the MLP one can get anything from 14 down to "
+                   "less than 1 by the choice of the last two, as BatchNorm is far ahead in the "
+                   "beginning and the network without it catches up where its rate is a good one. "
+                   "On C6, which does not catch up, the factor at the same rate is about the "
+                   "paper's. The paper's 14 compares BatchNorm at five times the rate with the "
+                   "other at its own; with both tuned it is far less here.")
     needs = ("mnist", "cifar10")
-    minutes = 5
-    full = {"mlp": {"rates": [0.1, 0.3, 1, 3], "steps": 12000, "every": 200, "batch": 60,
+    minutes = 3.4
+    full = {"mlp": {"rates": [0.1, 0.3, 1, 3, 10], "steps": 12000, "every": 200, "batch": 60,
                     "std": 0.1},
-            "c6": {"rates": [0.01, 0.02, 0.05, 0.1], "steps": 1500, "every": 25, "batch": 32,
-                   "momentum": 0.9, "test": 1000}}
+            "c6": {"rates": [0.005, 0.01, 0.02, 0.05, 0.1], "steps": 1500, "every": 25,
+                   "batch": 32, "momentum": 0.9, "test": 1000}}
     quick = {"mlp": {"rates": [0.1, 1], "steps": 1800, "every": 100, "batch": 60, "std": 0.1},
              "c6": {"rates": [0.02, 0.05], "steps": 100, "every": 10, "batch": 32, "momentum": 0.9,
                     "test": 500}}
@@ -85,17 +100,20 @@ class FewerSteps(Experiment):
                          "; ".join(texts) + ".", figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, axes = plots.new(*((f"step ({label})", "test accuracy, %")
-                                   for label in NAMES.values()))
+        figure, axes = plots.new(*((f"step ({label})", "test error, %")
+                                   for label in NAMES.values()), size=(7.7, 3.4))
         for ax, name in zip(axes, NAMES, strict=True):
             courses = [chosen(seed[name]) for seed in seeds]
             for place, (label, colour, style) in enumerate(CURVES):
                 plots.band(ax, sweeps.checkpoints(courses[0][place]),
-                           [sweeps.percent(three[place]["accuracy"]) for three in courses],
+                           [sweeps.percent(1 - value for value in three[place]["accuracy"])
+                            for three in courses],
                            label, colour, marker=None, linestyle=style)
-            best_without = [100 * max(without["accuracy"]) for without, _, _ in courses]
-            plots.guide(ax, float(np.mean(best_without)), "best without")
+            best_without = np.mean([100 - 100 * max(one["accuracy"]) for one, _, _ in courses])
+            ax.axhline(best_without, color=plots.MUTED, linewidth=1, linestyle=(0, (1, 2)),
+                       label="the best without")
             plots.logarithmic(ax.xaxis)
+            plots.logarithmic(ax.yaxis)
         plots.legend(axes[0], 1)
         return figure
 
