@@ -10,6 +10,7 @@ normalized one stay where they are.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,18 +40,36 @@ class FasterAndStable(Experiment):
              "deviation 0.1, as the paper's but for the rate, which it does not give: 0.1, where "
              "the network without BatchNorm learns about as slowly as in the paper's figure, and "
              "1, near its best. Accuracy on the 10,000 test images every 500 steps, in eval mode. "
-             "Sigmoids: the inputs of all 100 of the last hidden layer over 1,000 test images, in "
-             "eval mode. Drift: the highest minus the lowest value of a percentile in the "
-             "training, the mean over the three percentiles and the sigmoids. The plot shows the "
-             "sigmoid of median drift in the first seed.")
+             "Sigmoids: the inputs of all 100 of the last hidden layer over 1,000 test images, "
+             "normalized as in training, with the statistics of these images. Drift: the highest "
+             "minus the lowest value of a percentile in the training, the mean over the three "
+             "percentiles and the sigmoids. The plot shows the sigmoid of median drift in the "
+             "first seed.")
     rule = ("At each rate: the interval of the share of checkpoints at which BatchNorm has the "
             "higher test accuracy lies at 0.9 or above, and that of the drift with BatchNorm over "
             "the drift without at 0.5 or below: SUPPORTED. One of them wholly on the other side: "
             "REFUTED.")
     paper = "Figure 1: ahead from the start to the end, the percentiles level; no figures given"
     expected = Verdict.SUPPORTED
+    examination = ("Expected was SUPPORTED. Looked at in one seed: (1) The rate. At 0.1 BatchNorm "
+                   "is ahead at all checkpoints and after 2.7 times fewer steps as good as the "
+                   "other ever gets; at 1 it is ahead at 83% of the checkpoints, all of the late "
+                   "ones, and takes as many steps. (2) The measure, over the first 20,000 steps. "
+                   "With the statistics of the images the drift is 0.47 of that without BatchNorm "
+                   "at 0.1 and 0.86 at 1, all changes together 0.50 and 0.47. In eval mode the "
+                   "drift is 0.64 and 1.04, the changes 1.4 and 1.1: the noise of the running "
+                   "statistics is in it. (3) The length: over 50,000 steps the drift in eval mode "
+                   "is 0.71 and 1.16 of that without.")
+    explanation = ("With BatchNorm this network starts much faster, and ends a little better. How "
+                   "much faster it is over a whole training depends on the rate that both are "
+                   "given: at one at which the sigmoids without BatchNorm crawl it is ahead all "
+                   "the time, at one that suits them they have caught up after a tenth of the "
+                   "training. The inputs of the sigmoids do start in place, where those of the "
+                   "other network have to spread first. But they do not stay there: gamma and "
+                   "beta are learned, and at the higher rate move them about as far. The paper's "
+                   "picture shows one sigmoid at one rate.")
     needs = ("mnist",)
-    minutes = 4
+    minutes = 2
     full = {"rates": [0.1, 1.0], "steps": 50000, "every": 500, "batch": 60, "std": 0.1,
             "images": 1000}
     quick = {"rates": [0.1], "steps": 4000, "every": 100}
@@ -77,22 +96,26 @@ class FasterAndStable(Experiment):
             for rate in rates), figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        rate = list(seeds[0])[-1]
+        *_, last = seeds[0]
         figure, (left, right) = plots.new(
-            (f"step (rate {rate})", "test error, %"),
-            (f"step (rate {rate})", "a sigmoid's input (last hidden layer)"))
+            ("step", "test error, %"),
+            (f"step (rate {last})", "a sigmoid's input (last hidden layer)"), size=(7.7, 3.4))
+        for rate, style in zip(seeds[0], ("--", "-")[-len(seeds[0]):], strict=True):
+            for norm, label in LABELS.items():
+                courses = [seed[rate][norm] for seed in seeds]
+                plots.band(left, sweeps.checkpoints(courses[0]),
+                           [sweeps.percent(1 - value for value in found["accuracy"])
+                            for found in courses], f"{label}, rate {rate}", plots.COLOURS[norm],
+                           linestyle=style, marker=None)
         for norm, label in LABELS.items():
-            courses = [seed[rate][norm] for seed in seeds]
-            x = sweeps.checkpoints(courses[0])
-            plots.band(left, x, [sweeps.percent(1 - value for value in found["accuracy"])
-                                 for found in courses], label, plots.COLOURS[norm])
-            low, middle, high = np.transpose(courses[0]["typical"] or [[np.nan] * 3])
-            x = x[:len(middle)]
+            one = seeds[0][last][norm]
+            low, middle, high = np.transpose(one["typical"] or [[np.nan] * 3])
+            x = sweeps.checkpoints(one)[:len(middle)]
             right.fill_between(x, low, high, color=plots.COLOURS[norm], alpha=0.25, linewidth=0)
             right.plot(x, middle, color=plots.COLOURS[norm], linewidth=1.7,
                        label=f"{label}: median, 15–85%")
         plots.logarithmic(left.yaxis)
-        plots.legend(left)
+        plots.legend(left, 1)
         plots.legend(right, 1)
         return figure
 
@@ -103,22 +126,26 @@ def arm(norm: str, rate: float, seed: int, settings: Mapping[str, Any]) -> dict[
     model = mlp(norm, std=settings["std"])
     test = sweeps.binary_mnist("test")
     images = subset(test, settings["images"])[0]
-    rows: list[np.ndarray] = []
-    course = sweeps.course(model, sweeps.binary_mnist("train"), test, rate, seed, settings,
-                           watch=lambda: rows.append(percentiles(model, "act3", images)))
-    return {**course, **wandering(np.array(rows))}
+    rows: dict[bool, list[np.ndarray]] = {True: [], False: []}
+
+    def watch() -> None:
+        for training, found in rows.items():
+            found.append(percentiles(model, "act3", images, training))
+
+    course = sweeps.course(model, sweeps.binary_mnist("train"), test, rate, seed, settings, watch)
+    evaluated = wandering(np.array(rows[False]))
+    return {**course, **wandering(np.array(rows[True])), "drift in eval mode": evaluated["drift"]}
 
 
-def percentiles(model: Stack, place: str, images: np.ndarray) -> np.ndarray:
-    """The percentiles over images of the input of each unit of a layer, (3, units), in eval mode:
-    what the layer sees at inference."""
+def percentiles(model: Stack, place: str, images: np.ndarray, training: bool) -> np.ndarray:
+    """The percentiles over images of the input of each unit of a layer, (3, units): in training
+    with the statistics of these images, else with running ones."""
     x: Any = images
-    was = model.training
-    model.eval()
+    copied = copy.deepcopy(model)       # so that the running statistics of the model stay
+    copied.train(training)
     with md.no_grad():
-        for name in model.order[:model.order.index(place)]:
-            x = getattr(model, name)(x)
-    model.train(was)
+        for name in copied.order[:copied.order.index(place)]:
+            x = getattr(copied, name)(x)
     return np.percentile(x.data, PERCENTILES, axis=0)
 
 
@@ -152,7 +179,9 @@ def relative(pairs: Sequence[Mapping[str, Any]], name: str) -> Interval:
 
 def more_figures(pairs: Sequence[Mapping[str, Any]], rate: str) -> dict[str, Any]:
     """What the verdict does not rest on: other measures of the same, and the figures themselves."""
-    found = {f"path with BatchNorm over path without, rate {rate}": relative(pairs, "path"),
+    found = {f"drift in eval mode with BatchNorm over without, rate {rate}":
+             relative(pairs, "drift in eval mode"),
+             f"path with BatchNorm over path without, rate {rate}": relative(pairs, "path"),
              f"drift over width, with BatchNorm over without, rate {rate}": sweeps.quotient(
                  *([pair[norm]["drift"] / pair[norm]["width"] for pair in pairs]
                    for norm in ("batch", "none")))}

@@ -15,7 +15,8 @@ TINY = {"rates": [0.5], "steps": 60, "every": 20, "batch": 20, "std": 0.1, "imag
 def arm(accuracy, drift):
     """An arm's result."""
     return {"rate": 0.1, "every": 10, "loss": 1.0, "accuracy": accuracy, "drift": drift,
-            "path": 2 * drift, "width": 1.0, "typical": [[-1, 0, 1]] * len(accuracy)}
+            "path": 2 * drift, "width": 1.0,
+            "drift in eval mode": drift, "typical": [[-1, 0, 1]] * len(accuracy)}
 
 
 def seeds(*pairs):
@@ -51,12 +52,15 @@ def test_what_has_diverged_at_once_has_no_drift():
     assert np.isnan(e11.wandering(np.array([]))["drift"])
 
 
-def test_percentiles_are_those_of_the_input_of_the_sigmoids():
+@pytest.mark.parametrize("training", [True, False])
+def test_percentiles_are_those_of_the_input_of_the_sigmoids(training):
     md.manual_seed(0)
     model = mlp("batch", (6, 5, 10))
     images = np.random.default_rng(0).random((40, 6), np.float32)
-    found = e11.percentiles(model, "act1", images)
-    model.eval()
+    found = e11.percentiles(model, "act1", images, training)
+    assert model.norm1.num_batches == 0
+    assert model.training
+    model.train(training)
     inputs = model.norm1(model.dense1(images)).data
     assert np.array_equal(found, np.percentile(inputs, [15, 50, 85], axis=0))
 
