@@ -1,0 +1,139 @@
+"""E13: does batch normalization allow higher learning rates?
+
+Weights that a normalization follows have no scale of their own: a step that is too large makes them
+longer, and the same rate then turns them less (E07). So the network does not blow up where the one
+without does. How far the rate can go is measured on C6, rate by rate; then what it is good for: the
+accuracy at 1, 5 and 30 times the rate that is best without, the arms of the paper's Figure 2, and
+at a hundredth of it, where Bjorck et al. (2018) found no advantage left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import plots
+from ..experiment import Experiment, Judgement, Result
+from ..sweeps import (
+    CHANCE,
+    SWEEP,
+    at_the_end,
+    best,
+    c6_course,
+    c6_sweep,
+    ceiling,
+    percent,
+    quotient,
+    stable,
+)
+from ..verdict import Verdict, at_least, interval
+
+RATIO = 10          # the bound of the rule
+LABELS = {"none": "none", "batch": "BatchNorm"}
+
+
+class HigherRates(Experiment):
+    id = "E13"
+    title = "Higher learning rates"
+    claim = "Batch normalization allows much higher learning rates."
+    notes = "A, B, C, D"
+    source = ("Ioffe & Szegedy 2015, sections 3.3 and 4.2 (1502.03167); Bjorck et al. 2018 "
+              "(1806.02375)")
+    setup = ("C6, six convolutions on CIFAR-10 without augmentation, SGD with momentum 0.9, "
+             "batches of 32, no warm-up; rates 0.002, 0.005, 0.01, 0.02, 0.05 and so on up to 50, "
+             "200 steps at each, until two in a row are not stable. Stable: the mean loss over "
+             "the last tenth of the steps is below 2.2, where guessing has 2.303. Then 1,000 "
+             "steps at 0.01, 1, 5 and 30 times the rate at which the sweep's accuracy without "
+             "BatchNorm is best, and at the one at which that with it is. Accuracy on 1,000 test "
+             "images at the end.")
+    rule = ("The interval of BatchNorm's largest stable rate over the baseline's lies at 10 or "
+            "above: SUPPORTED; below 10: REFUTED.")
+    paper = ("the baseline diverges at 5 times its rate; BatchNorm at 30 times reaches 74.8%, the "
+             "baseline 72.2%; equal accuracies at a rate of 1e-4 (Bjorck et al.)")
+    expected = Verdict.SUPPORTED
+    explanation = ("BatchNorm stays trainable at rates at which the network without it is thrown "
+                   "back to guessing in its first steps, and that is where most of its advantage "
+                   "lies: at five times the baseline's best rate it gains the most, at a "
+                   "hundredth both have learned equally little (in so short a training that says "
+                   "no more than that nothing is left of the head start). How far apart the "
+                   "largest rates are depends on the start: with a warm-up of 100 steps the "
+                   "baseline's was twice as large in one seed, and BatchNorm's the same. The "
+                   "largest stable rate is not the best one, which is about ten times smaller.")
+    needs = ("cifar10",)
+    minutes = 1.7
+    full = {**SWEEP, "times": [0.01, 1, 5, 30], "long": 1000}
+    quick = {"rates": [0.02, 0.1, 0.5, 1, 2, 5], "steps": 100, "batch": 16, "test": 500,
+             "long": 120}
+
+    def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        sweep = {norm: c6_sweep(norm, seed, settings) for norm in LABELS}
+        once = best(sweep["none"])["rate"]
+        longer = {**settings, "steps": settings["long"]}
+        long = {norm: {f"{times:g}": c6_course(norm, times * once, seed, longer)
+                       for times in settings["times"]} for norm in LABELS}
+        long["batch"]["own"] = c6_course("batch", best(sweep["batch"])["rate"], seed, longer)
+        return {"rates": settings["rates"], "sweep": sweep, "long": long}
+
+    def judge(self, seeds: Sequence[Result]) -> Judgement:
+        ceilings = {norm: [ceiling(seed["sweep"][norm]) for seed in seeds] for norm in LABELS}
+        ratio = quotient(ceilings["batch"], ceilings["none"])
+        tuned = [best(seed["long"]["batch"].values())["accuracy"][-1]
+                 - best(seed["long"]["none"].values())["accuracy"][-1] for seed in seeds]
+        figures: dict[str, Any] = {
+            "largest stable rate with BatchNorm over that without": ratio,
+            "points that BatchNorm is ahead, each at its best rate":
+                interval([100 * value for value in tuned])}
+        tiny, *_ = seeds[0]["long"]["none"]
+        figures |= {f"points that BatchNorm is ahead, both at {times} times": gap(seeds, times)
+                    for times in seeds[0]["long"]["none"]}
+        figures |= {f"largest stable rate, {LABELS[norm]}": found
+                    for norm, found in ceilings.items()}
+        figures |= accuracies(seeds)
+        figures["share of seeds whose baseline is not stable at 5 times"] = float(np.mean(
+            [not stable(seed["long"]["none"].get("5", {"loss": math.nan})) for seed in seeds]))
+        return Judgement(at_least(ratio, RATIO),
+                         f"BatchNorm's largest stable rate is {ratio.value:.3g} times the "
+                         f"baseline's; each at its best rate it is {100 * np.mean(tuned):.1f} "
+                         f"points ahead, both at {tiny} times the baseline's best rate "
+                         f"{gap(seeds, tiny).value:.1f} points.", figures)
+
+    def plot(self, seeds: Sequence[Result]) -> Any:
+        rates = seeds[0]["rates"]
+        accuracy = f"test accuracy, % (guessing: {100 * CHANCE:.0f})"
+        figure, (left, right) = plots.new(("learning rate", accuracy),
+                                          ("times the baseline's best rate", accuracy))
+        for norm, label in LABELS.items():
+            rows = [percent(at_the_end(seed["sweep"][norm], rates)) for seed in seeds]
+            plots.band(left, rates, rows, label, plots.COLOURS[norm], marker="o")
+        plots.logarithmic(left.xaxis)
+        times = list(seeds[0]["long"]["none"])
+        for norm, label in LABELS.items():
+            rows = [percent(seed["long"][norm][one]["accuracy"][-1] for one in times)
+                    for seed in seeds]
+            plots.band(right, range(len(times)), rows, label, plots.COLOURS[norm])
+        right.set_xticks(range(len(times)), [f"{one}x" for one in times])
+        for ax in (left, right):
+            plots.legend(ax)
+        return figure
+
+
+def gap(seeds: Sequence[Result], times: str) -> Any:
+    """The points that BatchNorm is ahead at so many times the baseline's best rate."""
+    return interval([100 * (seed["long"]["batch"][times]["accuracy"][-1]
+                            - seed["long"]["none"][times]["accuracy"][-1]) for seed in seeds])
+
+
+def accuracies(seeds: Sequence[Result]) -> dict[str, Any]:
+    """The accuracy of each long training, and the rate of BatchNorm's own best."""
+    found: dict[str, Any] = {
+        f"accuracy, {LABELS[norm]}, at {times} times": interval(
+            [seed["long"][norm][times]["accuracy"][-1] for seed in seeds])
+        for norm in LABELS for times in seeds[0]["long"]["none"]}
+    found["accuracy, BatchNorm, at its own best rate"] = interval(
+        [seed["long"]["batch"]["own"]["accuracy"][-1] for seed in seeds])
+    for norm, label in LABELS.items():
+        found[f"best rate, {label}"] = [best(seed["sweep"][norm])["rate"] for seed in seeds]
+    return found

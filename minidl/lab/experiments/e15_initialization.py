@@ -1,0 +1,132 @@
+"""E15: is a network with batch normalization less sensitive to the initial weights?
+
+The scale of weights before a normalization does not change what the network computes, so that all
+of the starts from 0.001 to 10 are the same function, but for eps. They are not the same training:
+the gradient shrinks as the weights grow (E07), so that large weights do not turn, and the last
+layer, which no normalization follows, is as sensitive as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+
+from .. import plots, sweeps
+from ..experiment import Experiment, Judgement, Result
+from ..problems import mlp
+from ..verdict import Interval, Verdict, at_most, every, interval
+
+SPREAD = 1 / 3                          # the bound of the rule
+COLLAPSED = sweeps.CHANCE + 0.02        # within 2 points of guessing
+LABELS = {"batch": "BatchNorm", "none": "none"}
+LARGEST = 1.0                           # of the narrower range
+
+
+class Initialization(Experiment):
+    id = "E15"
+    title = "Less sensitive to the initial weights"
+    claim = "With batch normalization a network is less sensitive to how its weights start."
+    notes = "B, D"
+    source = "Ioffe & Szegedy 2015, sections 1 and 3.3 (1502.03167)"
+    setup = ("784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, SGD without "
+             "momentum, batches of 60, 3,000 steps at a rate of 0.5. All weights, those of the "
+             "last layer too, are normal with a standard deviation of 0.001, 0.01, 0.1, 1 or 10; "
+             "biases are 0. Accuracy on 10,000 test images in eval mode. Beside the rule the same "
+             "at the best of the rates 0.1, 0.5 and 2 for each start.")
+    rule = ("Spread: the highest minus the lowest test accuracy over the standard deviations of "
+            "the initial weights. The interval of BatchNorm's spread over the baseline's lies at "
+            "1/3 or below, from 0.001 to 1 and from 0.001 to 10, and BatchNorm is nowhere within "
+            "2 points of guessing where the baseline is: SUPPORTED. One of the three wholly on "
+            "the other side: REFUTED.")
+    expected = Verdict.SUPPORTED
+    explanation = ("With BatchNorm the start hardly matters over three decades. Without, weights "
+                   "that start small pass almost nothing on, and the network stays on a plateau "
+                   "for a long time: at a higher rate it gets off it, so part of the difference "
+                   "is one of rates. At 10 BatchNorm suffers too: the hidden weights are so large "
+                   "that a step no longer turns them (their cosine with the start is 1.0000 after "
+                   "3,000 steps), and what is trained is the last layer on random features. The "
+                   "scale of the weights is out of the function, but not out of the training.")
+    needs = ("mnist",)
+    minutes = 0.8
+    full = {"stds": [0.001, 0.01, 0.1, 1.0, 10.0], "rates": [0.1, 0.5, 2.0], "main": 0.5,
+            "steps": 3000, "batch": 60}
+    quick = {"rates": [0.5], "steps": 1000}
+
+    def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {"stds": settings["stds"], "main": settings["main"],
+                "arms": {norm: [[trained(norm, std, rate, seed, settings)
+                                 for rate in settings["rates"]] for std in settings["stds"]]
+                         for norm in LABELS}}
+
+    def judge(self, seeds: Sequence[Result]) -> Judgement:
+        narrow, wide = (spreads(seeds, accuracies, largest) for accuracies, largest in
+                        ((at_main, LARGEST), (at_main, np.inf)))
+        shared = interval([collapses(seed) for seed in seeds])
+        figures: dict[str, Any] = {
+            "spread with BatchNorm over that without, 0.001 to 1": narrow,
+            "spread with BatchNorm over that without, 0.001 to 10": wide,
+            "starts at which both collapse": shared}
+        for norm, label in LABELS.items():
+            for place, std in enumerate(seeds[0]["stds"]):
+                figures[f"accuracy, {label}, start {std:g}"] = interval(
+                    [at_main(seed, norm)[place] for seed in seeds])
+            figures[f"starts at which it collapses, {label}"] = interval(
+                [float(np.sum(np.array(at_main(seed, norm)) < COLLAPSED)) for seed in seeds])
+        figures |= {"the same with the best rate for each start, 0.001 to 1":
+                    spreads(seeds, at_best, LARGEST),
+                    "the same with the best rate for each start, 0.001 to 10":
+                    spreads(seeds, at_best, np.inf)}
+        return Judgement(
+            every(at_most(narrow, SPREAD), at_most(wide, SPREAD), at_most(shared, 0)),
+            f"BatchNorm's spread is {narrow.value:.2f} of the baseline's from 0.001 to 1 and "
+            f"{wide.value:.2f} to 10; both collapse at {shared.value:.2g} starts.", figures)
+
+    def plot(self, seeds: Sequence[Result]) -> Any:
+        guessing = f"test accuracy, % (guessing: {100 * sweeps.CHANCE:.0f})"
+        figure, (ax,) = plots.new(("standard deviation of the initial weights", guessing))
+        for norm, label in LABELS.items():
+            for accuracies, text, style in ((at_main, f"rate {seeds[0]['main']:g}", "-"),
+                                            (at_best, "best rate", ":")):
+                rows = [sweeps.percent(accuracies(seed, norm)) for seed in seeds]
+                plots.band(ax, seeds[0]["stds"], rows, f"{label}, {text}", plots.COLOURS[norm],
+                           linestyle=style)
+        plots.logarithmic(ax.xaxis)
+        plots.legend(ax)
+        return figure
+
+
+def trained(norm: str, std: float, rate: float, seed: int,
+            settings: Mapping[str, Any]) -> dict[str, float]:
+    """The rate and the accuracy of a network that started from weights of a standard deviation."""
+    md.manual_seed(seed)
+    course = sweeps.course(mlp(norm, std=std), sweeps.binary_mnist("train"),
+                           sweeps.binary_mnist("test"), rate, seed, settings)
+    return {"rate": rate, "accuracy": course["accuracy"][-1]}
+
+
+def at_main(seed: Result, norm: str) -> list[float]:
+    """The accuracy from each start at the one rate that the rule is about."""
+    return [one["accuracy"] for start in seed["arms"][norm] for one in start
+            if one["rate"] == seed["main"]]
+
+
+def at_best(seed: Result, norm: str) -> list[float]:
+    """The accuracy from each start at the best rate for it."""
+    return [max(one["accuracy"] for one in start) for start in seed["arms"][norm]]
+
+
+def spreads(seeds: Sequence[Result], accuracies: Any, largest: float) -> Interval:
+    """The spread with BatchNorm over that without, of starts up to a standard deviation."""
+    count = sum(std <= largest for std in seeds[0]["stds"])
+    return sweeps.quotient(*([float(np.ptp(accuracies(seed, norm)[:count])) for seed in seeds]
+                             for norm in ("batch", "none")))
+
+
+def collapses(seed: Result) -> float:
+    """At how many starts BatchNorm is at guessing, of those where the baseline is."""
+    both = np.maximum(at_main(seed, "batch"), at_main(seed, "none"))
+    return float(np.sum(both < COLLAPSED))
