@@ -2,9 +2,9 @@
 
 With a single example a dense layer's mean is that example: every unit is x - x = 0, the output is
 the same for every input, and the accuracy that of guessing. With a few examples the answer to one
-of them depends on which others are beside it. A convolution has something left to average in a single
-image, its positions, but that is not what the network was trained with. (`nn.BatchNorm` refuses a
-batch of one value a channel, so that the normalization is composed from operations here.)
+of them depends on which others are beside it. A convolution has something left to average in a
+single image, its positions, but that is not what the network was trained with. (`nn.BatchNorm`
+refuses a batch of one value a channel, so that the normalization is composed from operations here.)
 """
 
 from __future__ import annotations

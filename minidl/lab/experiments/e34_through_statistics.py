@@ -54,10 +54,11 @@ class ThroughStatistics(Experiment):
             "REFUTED.")
     paper = "the bias grows indefinitely while the loss remains fixed; the model blows up"
     expected = Verdict.SUPPORTED
-    explanation = ("Each step changes the bias, each normalization takes that back, and the next step "
-                   "changes it again: its norm grows at every rate, where with the full gradient "
-                   "it stays 0. At a rate at which the network with the full gradient learns the "
-                   "weights grow more than tenfold, and the loss ends far above that of a guess. "
+    explanation = ("Each step changes the bias, each normalization takes that back, and the next "
+                   "step changes it again: its norm grows at every rate, where with the full "
+                   "gradient it stays 0. At a rate at which the network with the full gradient "
+                   "learns the weights grow more than tenfold, and the loss ends far above that of "
+                   "a guess. "
                    "It is the mean that must not be left out: with the standard deviation alone as "
                    "a constant the network trains, a little worse. At smaller rates, or with gamma "
                    "and beta, the damage is a worse fit rather than a divergence.")
