@@ -61,7 +61,7 @@ class Population(Experiment):
                    "place of sigma^2 makes the variance too small, by 1 to 2% at batches of 2, "
                    "which no accuracy shows.")
     needs = ("cifar10",)
-    minutes = 2.5
+    minutes = 0.4
     full = {"images": 20_000, "test": 3000, "batch": 32, "rate": 0.1, "early": 400,
             "checkpoints": [50, 100, 200, 400, 800], "samples": [100, 300, 1000, 3000, 10_000],
             "reference": 20_000, "sizes": [2, 8, 32], "widths": [16, 32, 64]}

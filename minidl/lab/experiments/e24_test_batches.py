@@ -52,7 +52,7 @@ class OwnStatistics(Experiment):
                    "average over, but that takes away just what the global average of C6 hands on "
                    "to its classifier: 12%.")
     needs = ("mnist",)
-    minutes = 0.5
+    minutes = 0.2
     full = {"sizes": [1, 2, 4, 8, 16, 32, 64, 128], "images": 20_000, "population": 5000,
             "steps": {"dense": 2000, "convolution": 200}, "rate": {"dense": 0.5,
                                                                    "convolution": 0.1},
