@@ -146,11 +146,13 @@ class Population(Experiment):
         for name, colour in {**COLOURS, "precise": plots.C}.items():
             label = f"fresh pass, {samples[-2]:,}" if name == "precise" else name
             plots.band(left, seeds[0]["checkpoints"],
-                       [100 * np.array(seed["accuracy"][name]) for seed in seeds], label, colour)
+                       [[100 * found for found in seed["accuracy"][name]] for seed in seeds],
+                       label, colour)
         plots.logarithmic(left.xaxis)
         plots.legend(left)
-        plots.band(right, samples, [100 * np.subtract(seed["by samples"], seed["by samples"][-1])
-                                    for seed in seeds], f"fresh pass at step {step}", plots.C)
+        gains = [[100 * (found - seed["by samples"][-1]) for found in seed["by samples"]]
+                 for seed in seeds]
+        plots.band(right, samples, gains, f"fresh pass at step {step}", plots.C)
         right.set_ylim(min(-1.5, right.get_ylim()[0]), max(1.5, right.get_ylim()[1]))
         for bound in (-0.3, 0.3):
             plots.guide(right, bound, f"{bound:+g}")

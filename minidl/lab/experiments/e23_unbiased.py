@@ -190,5 +190,6 @@ def accuracies(size: int, seed: int, settings: Mapping[str, Any]) -> dict[str, f
     found = {"with": accuracy(model, test)}
     for _, layer in model.named_layers():
         if isinstance(layer, nn.BatchNorm):
-            layer.running_var *= (size - 1) / size
+            assert layer.running_var is not None
+            layer.running_var[...] *= (size - 1) / size
     return {**found, "without": accuracy(model, test)}

@@ -118,23 +118,24 @@ def trained(stopped: Sequence[str], affine: bool, rate: float, seed: int,
     md.manual_seed(seed)
     model = build(stopped, affine)
     start, _ = norms(model)
-    curves: dict[str, list[float]] = {"norm": [1.0], "bias": [0.0], "steps": [0]}
+    curves: dict[str, list[float]] = {"norm": [1.0], "bias": [0.0]}
+    steps = [0]
 
     def look(step: int) -> None:
         norm, bias = norms(model)
         curves["norm"].append(norm / start)
         curves["bias"].append(bias)
-        curves["steps"].append(step)
+        steps.append(step)
 
     every = settings["every"]
     losses = train(model, optim.SGD(model.parameters(), rate),
                    batches(subset(mnist("train"), settings["images"]), 60, seed),
                    settings["steps"], at=look, every=every)
     curves["loss"] = [losses[0], *(float(np.mean(losses[at - every:at]))
-                                   for at in curves["steps"][1:])]
+                                   for at in steps[1:])]
     if affine:      # its curves are not plotted
         curves = {what: values[-1:] for what, values in curves.items()}
-    return {**curves, "end": min(LARGE, float(np.mean(losses[-every:]))),
+    return {**curves, "steps": steps, "end": min(LARGE, float(np.mean(losses[-every:]))),
             "accuracy": accuracy(model, subset(mnist("test"), settings["test"]))}
 
 
