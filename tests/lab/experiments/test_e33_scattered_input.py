@@ -34,10 +34,10 @@ def test_best_of_equal_steps_is_the_most_accurate():
 
 
 def test_inputs():
-    images, labels = mnist("test")
-    raw, _ = e33.inputs("raw", (images[:100], labels[:100]))
+    images, _ = mnist("test")
+    raw = e33.scaled("raw", images[:100])
     assert raw.min() == 0 and raw.max() == 255
-    standard, _ = e33.inputs("standardized", (images, labels))
+    standard = e33.scaled("standardized", images)
     assert abs(standard.mean()) < 0.05 and abs(standard.std() - 1) < 0.05
 
 
