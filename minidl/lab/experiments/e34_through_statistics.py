@@ -60,10 +60,15 @@ class ThroughStatistics(Experiment):
                    "learns the weights grow more than tenfold, and the loss ends far above that of "
                    "a guess. "
                    "It is the mean that must not be left out: with the standard deviation alone as "
-                   "a constant the network trains, a little worse. At smaller rates, or with gamma "
-                   "and beta, the damage is a worse fit rather than a divergence.")
+                   "a constant the network trains, a little worse. At smaller rates the damage is "
+                   "a worse fit rather than a divergence; gamma and beta do not save it at the "
+                   "largest one.")
+    examination = ("The verdict depends on the rate. At 0.1 and 0.5 nothing diverges in 1,500 steps "
+                   "(nor in 3,000): the norm is 1.3 and 1.6 times that of the other network, still "
+                   "growing, and the test accuracy 2 to 3 points lower. ReLU in place of sigmoid "
+                   "shows the same, one seed: diverged at 2.5, not below.")
     needs = ("mnist",)
-    minutes = 0.6
+    minutes = 0.4
     full = {"rates": [0.1, 0.5, 2.5], "steps": 1500, "every": 50, "images": 20_000, "test": 5000}
     quick = {"rates": [2.5], "steps": 500, "test": 2000}
 
@@ -87,7 +92,8 @@ class ThroughStatistics(Experiment):
             return Judgement(Verdict.INCONCLUSIVE, "The network with the gradient through both "
                                                    "learns at none of the rates.", figures)
         ending = f", both constant, rate {rate:g}"
-        norm, loss = figures[f"norm, times the other{ending}"], figures[f"loss{ending}"]
+        norm, loss = (figures[f"{what}{ending}"] for what in ("norm, times the other", "loss"))
+        figures = {f"norm, times the other{ending}": norm, f"loss{ending}": loss, **figures}
         held = every(opposite(at_least(norm, TIMES)), opposite(above(loss, CHANCE)))
         return Judgement(opposite(held),
                          f"At rate {rate:g} weights and biases become {norm.value:.1f} times as "
@@ -173,11 +179,10 @@ def judged(seeds: Sequence[Result]) -> float | None:
 
 def _figures(arms: Sequence[Mapping[str, Any]], name: str, ending: str) -> dict[str, Any]:
     found = [arm[name] for arm in arms]
-    others = [arm["through both"] for arm in arms]
-    return {f"norm, times the other{ending}": interval(
-                [one["norm"][-1] / other["norm"][-1]
-                 for one, other in zip(found, others, strict=True)]),
-            f"loss{ending}": interval([one["end"] for one in found]),
+    times = [arm[name]["norm"][-1] / arm["through both"]["norm"][-1] for arm in arms]
+    compared = {} if name == "through both" else {
+        f"norm, times the other{ending}": interval(times)}
+    return {**compared, f"loss{ending}": interval([one["end"] for one in found]),
             f"norm over the start's{ending}": interval([one["norm"][-1] for one in found]),
             f"norm of the biases{ending}": interval([one["bias"][-1] for one in found]),
             f"test accuracy{ending}": interval([one["accuracy"] for one in found])}
