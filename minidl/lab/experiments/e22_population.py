@@ -65,8 +65,8 @@ class Population(Experiment):
     full = {"images": 20_000, "test": 3000, "batch": 32, "rate": 0.1, "early": 400,
             "checkpoints": [50, 100, 200, 400, 800], "samples": [100, 300, 1000, 3000, 10_000],
             "reference": 20_000, "sizes": [2, 8, 32], "widths": [16, 32, 64]}
-    quick = {"images": 6000, "test": 1000, "checkpoints": [50, 400], "samples": [100, 1000],
-             "reference": 3000, "widths": [8, 16, 32]}
+    quick = {"images": 6000, "test": 2000, "checkpoints": [50, 400], "samples": [300, 3000],
+             "reference": 6000, "widths": [8, 16, 32], "sizes": [2, 32]}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         arrays = subset(cifar10("train"), settings["images"])
