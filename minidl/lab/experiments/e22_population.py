@@ -58,8 +58,8 @@ class Population(Experiment):
                    "over training images with the weights as they are (nn.recalibrate) is the "
                    "paper's own algorithm, and has neither fault; with convolutions, which average "
                    "over positions too, even 100 images are nearly enough. Averaging sigma in "
-                   "place of sigma^2 makes the variance too small, by 1 to 2% at batches of 2, "
-                   "which no accuracy shows.")
+                   "place of sigma^2 makes the variance too small, by 3% rather than 1% at batches "
+                   "of 2, which no accuracy shows.")
     needs = ("cifar10",)
     minutes = 0.4
     full = {"images": 20_000, "test": 3000, "batch": 32, "rate": 0.1, "early": 400,
