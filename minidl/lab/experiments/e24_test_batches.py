@@ -49,8 +49,9 @@ class OwnStatistics(Experiment):
                    "the company that an image is in, which is what one wants least of a "
                    "prediction. From some tens of examples on the statistics of the batch do "
                    "nearly as well. A convolution has the positions of a single image left to "
-                   "average over, but that takes away just what the global average of C6 hands on "
-                   "to its classifier: 12%.")
+                   "average over, but C6 is hardly better than chance with them: 12%. (A likely "
+                   "reason, not tested: its classifier sees averages over the positions, and they "
+                   "are what is taken away.)")
     needs = ("mnist",)
     minutes = 0.2
     full = {"sizes": [1, 2, 4, 8, 16, 32, 64, 128], "images": 20_000, "population": 5000,

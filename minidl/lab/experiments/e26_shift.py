@@ -54,8 +54,8 @@ class Shift(Experiment):
     explanation = ("In eval mode nothing renormalizes a shift, and accuracy falls. But the "
                    "activations do not diverge: the change is largest in the first layers, where "
                    "the image comes in, and the layers behind pass on less of it (twice the "
-                   "contrast: 2.0 at the first normalization, 1.4 at the sixth). What does harm is "
-                   "that values are in other places than the classifier was trained for. "
+                   "contrast: 2.0 at the first normalization, 1.4 at the sixth). Why accuracy "
+                   "falls all the same is not tested here. "
                    "Statistics of unlabelled images of the new kind mend most of it: all of a "
                    "change of contrast, which a convolution and its normalization cancel exactly, "
                    "and less of noise, which no mean and variance take out.")

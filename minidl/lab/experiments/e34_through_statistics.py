@@ -61,12 +61,16 @@ class ThroughStatistics(Experiment):
                    "a guess. "
                    "It is the mean that must not be left out: with the standard deviation alone as "
                    "a constant the network trains, a little worse. At smaller rates the damage is "
-                   "a worse fit rather than a divergence; gamma and beta do not save it at the "
-                   "largest one.")
-    examination = ("The verdict depends on the rate. At 0.1 and 0.5 nothing diverges in 1,500 "
-                   "steps (nor in 3,000): the norm is 1.3 and 1.6 times that of the other network, "
-                   "still growing, and the test accuracy 2 to 3 points lower. With ReLU in place "
-                   "of sigmoid it is the same, one seed: diverged at 2.5, not below.")
+                   "a worse fit rather than a divergence. With gamma and beta, at the largest "
+                   "rate, the norm is 4 to 129 times the other's in three seeds, and the loss "
+                   "stays below that of a guess.")
+    examination = ("This rule is not the first one. It was tried at a rate of 0.5 alone, with the "
+                   "same bound of 10, and gave 1.6: refuted there. Then rates (0.1, 0.5, 2.5), "
+                   "sigmoid and ReLU, with and without gamma and beta were looked at with one "
+                   "seed, and the largest rate that the full gradient learns at was made the one "
+                   "that is judged, with the loss as a second sign. So the verdict depends on the "
+                   "rate: at 0.1 and 0.5 nothing diverges (in 3,000 steps neither), the norm is "
+                   "1.3 and 1.6 times the other's and the accuracy 2 to 3 points lower.")
     needs = ("mnist",)
     minutes = 0.4
     full = {"rates": [0.1, 0.5, 2.5], "steps": 1500, "every": 50, "images": 20_000, "test": 5000}
