@@ -1,0 +1,255 @@
+"""E22: which statistics should a trained network be tested with?
+
+Those of the population: mean and variance of all that a layer sees, with the weights as they are
+now. They are estimated from batches. The average over all batches of the training is an estimate
+for weights that are long gone; a moving average forgets them, and is noisy; a pass over some
+training images after the training has neither fault (Algorithm 2 of Ioffe & Szegedy 2015; Precise
+BN: Wu & Johnson 2021). All of them are taken from one training here, which they do not change: the
+layers keep the statistics of the last batch (a momentum of 1), and the averages are made beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+from minidl import nn, optim
+
+from .. import plots
+from ..experiment import Experiment, Judgement, Result
+from ..problems import Arrays, batches, c6, cifar10, subset
+from ..training import accuracy, train
+from ..verdict import Verdict, above, every, interval, within
+
+Statistics = list[tuple[np.ndarray, np.ndarray]]        # mean and variance of each layer
+KEEPS = {"all batches": None, "EMA 0.9": 0.9, "EMA 0.99": 0.99}
+COLOURS = dict(zip(KEEPS, (plots.B, plots.A, plots.D), strict=True))
+PRECISE = 100           # images a batch of the pass after training
+
+
+class Population(Experiment):
+    id = "E22"
+    title = "Population statistics"
+    claim = ("For testing, mean and variance are estimated over many training batches, and over "
+             "recent ones: the plain average of all batches seen in training is the worst of the "
+             "estimates early on, and a fresh pass over 10,000 images is as good as any larger.")
+    notes = "A"
+    source = ("Ioffe & Szegedy 2015 (1502.03167), Algorithm 2; Wu & Johnson 2021, Rethinking "
+              "\"Batch\" in BatchNorm (2105.07576)")
+    setup = ("C6 on 20,000 CIFAR-10 images, batch 32, SGD 0.1 with momentum 0.9, 800 steps; test "
+             "accuracy on 3,000 images at some checkpoints. Of the same training, with the same "
+             "weights: the average of all batches since the start; moving averages that keep 0.9 "
+             "and 0.99 (started at mean 0 and variance 1, as libraries do); Precise BN of 100 to "
+             "20,000 training images in batches of 100. Early: after 400 steps, when the slower "
+             "average has forgotten its start (0.99^400 = 2%). At the end, averages of sigma and "
+             "of sigma^2 over batches of 2, 8 and 32 of the same weights.")
+    rule = ("Early, each of EMA 0.9, EMA 0.99 and Precise BN of 10,000 images minus the average of "
+            "all batches, in points of accuracy: intervals above 0; and 20,000 minus 10,000 "
+            "images: within -0.3 to 0.3 points.")
+    paper = "1,000 to 10,000 samples are enough; Algorithm 2 takes them after training"
+    expected = Verdict.SUPPORTED
+    explanation = ("That population statistics come \"from all batches seen in training\" is true "
+                   "of where they come from, and a bad recipe: the weights move, and an average "
+                   "over all of the past describes networks that no longer are. A moving average "
+                   "forgets them, but needs some hundred steps to forget its own start too. A pass "
+                   "over training images with the weights as they are (nn.recalibrate) is the "
+                   "paper's own algorithm, and has neither fault; with convolutions, which average "
+                   "over positions too, even 100 images are nearly enough. Averaging sigma in "
+                   "place of sigma^2 makes the variance too small, by 3% rather than 1% at batches "
+                   "of 2, which no accuracy shows.")
+    examination = ("It depends on what early means: at 50 and 100 steps it is the moving average "
+                   "of 0.99 that is worst, as it still holds its start; at 200 and later, on "
+                   "average over two seeds, that of all batches. The quick settings first "
+                   "judged step 120 and came out refuted for that reason; they judge step 400 now, "
+                   "as the full ones always did.")
+    needs = ("cifar10",)
+    minutes = 0.4
+    full = {"images": 20_000, "test": 3000, "batch": 32, "rate": 0.1, "early": 400,
+            "checkpoints": [50, 100, 200, 400, 800], "samples": [100, 300, 1000, 3000, 10_000],
+            "reference": 20_000, "sizes": [2, 8, 32], "widths": [16, 32, 64]}
+    quick = {"images": 6000, "test": 2000, "checkpoints": [50, 400], "samples": [300, 3000],
+             "reference": 6000, "widths": [8, 16, 32], "sizes": [2, 32]}
+
+    def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        arrays = subset(cifar10("train"), settings["images"])
+        test = subset(cifar10("test"), settings["test"])
+        fresh = arrays[0][np.random.default_rng(seed).permutation(len(arrays[0]))]
+        md.manual_seed(seed)
+        model = c6(lambda features: nn.BatchNorm(features, momentum=1.0), settings["widths"])
+        averages = {name: Average(keep) for name, keep in KEEPS.items()}
+        curves: dict[str, list[float]] = {name: [] for name in (*KEEPS, "precise")}
+        early: dict[str, Any] = {}
+
+        def look(step: int) -> None:
+            seen = taken(model)
+            for average in averages.values():
+                average.take(seen)
+            if step not in settings["checkpoints"]:
+                return
+            for name, average in averages.items():
+                curves[name].append(accuracy(put(model, average.value), test))
+            most = settings["samples"][-1]
+            curves["precise"].append(accuracy(precise(model, fresh[:most]), test))
+            if step == settings["early"]:
+                early.update(sample_sizes(model, fresh, test, settings))
+                early["distances"] = {
+                    name: distances(average.value, early["statistics"])
+                    for name, average in averages.items()}
+                del early["statistics"]
+
+        optimizer = optim.SGD(model.parameters(), settings["rate"], 0.9)
+        train(model, optimizer, batches(arrays, settings["batch"], seed),
+              settings["checkpoints"][-1], at=look)
+        return {"checkpoints": settings["checkpoints"], "early": settings["early"],
+                "accuracy": curves, **early,
+                "averaged": {str(size): sigma_or_square(model, batches(arrays, size, seed), test)
+                             for size in settings["sizes"]}}
+
+    def judge(self, seeds: Sequence[Result]) -> Judgement:
+        place = seeds[0]["checkpoints"].index(seeds[0]["early"])
+        ahead = {}
+        for name in ("EMA 0.9", "EMA 0.99", "precise"):
+            ahead[name] = interval([100 * (seed["accuracy"][name][place]
+                                           - seed["accuracy"]["all batches"][place])
+                                    for seed in seeds])
+        most, reference = seeds[0]["samples"][-2:]
+        gain = interval([100 * (seed["by samples"][-1] - seed["by samples"][-2])
+                         for seed in seeds])
+        figures: dict[str, Any] = {f"{name} minus all batches, early, points": found
+                                   for name, found in ahead.items()}
+        figures[f"{reference:,} minus {most:,} images, points"] = gain
+        for at, step in enumerate(seeds[0]["checkpoints"]):
+            for name in seeds[0]["accuracy"]:
+                figures[f"accuracy, {name}, step {step}"] = interval(
+                    [seed["accuracy"][name][at] for seed in seeds])
+        for at, count in enumerate(seeds[0]["samples"]):
+            figures[f"accuracy, precise of {count:,} images, early"] = interval(
+                [seed["by samples"][at] for seed in seeds])
+        for name in KEEPS:
+            for what in ("shift of the means, std", "factor of the variances"):
+                figures[f"{name}, early: {what}"] = interval(
+                    [seed["distances"][name][what] for seed in seeds])
+        for size, found in seeds[0]["averaged"].items():
+            figures |= {f"batches of {size}: {what}": interval(
+                [seed["averaged"][size][what] for seed in seeds]) for what in found}
+        verdict = every(*(above(found, 0) for found in ahead.values()), within(gain, -0.3, 0.3))
+        return Judgement(verdict,
+                         f"At step {seeds[0]['early']} the average of all batches is "
+                         f"{min(found.value for found in ahead.values()):.1f} points behind the "
+                         f"next best and {ahead['precise'].value:.1f} behind a fresh pass, in "
+                         f"which {reference:,} images give {gain.value:+.2f} points over "
+                         f"{most:,}.", figures)
+
+    def plot(self, seeds: Sequence[Result]) -> Any:
+        samples, step = seeds[0]["samples"], seeds[0]["early"]
+        figure, (left, right) = plots.new(
+            ("training step", "test accuracy (%)"),
+            ("images in the fresh pass", f"points over those of {samples[-1]:,}"))
+        for name, colour in {**COLOURS, "precise": plots.C}.items():
+            label = f"fresh pass, {samples[-2]:,}" if name == "precise" else name
+            plots.band(left, seeds[0]["checkpoints"],
+                       [[100 * found for found in seed["accuracy"][name]] for seed in seeds],
+                       label, colour)
+        plots.logarithmic(left.xaxis)
+        plots.legend(left)
+        gains = [[100 * (found - seed["by samples"][-1]) for found in seed["by samples"]]
+                 for seed in seeds]
+        plots.band(right, samples, gains, f"fresh pass at step {step}", plots.C)
+        right.set_ylim(min(-1.5, right.get_ylim()[0]), max(1.5, right.get_ylim()[1]))
+        for bound in (-0.3, 0.3):
+            plots.guide(right, bound, f"{bound:+g}")
+        plots.logarithmic(right.xaxis)
+        right.set_xticks([10**n for n in range(2, 6) if samples[0] <= 10**n <= samples[-1]])
+        plots.legend(right, 1)
+        return figure
+
+
+class Average:
+    """A running average of the statistics of all layers, in float64: of all batches alike, or one
+    that keeps so much of what it was and starts at mean 0 and variance 1."""
+
+    def __init__(self, keep: float | None) -> None:
+        self.keep, self.count, self.value = keep, 0, Statistics()
+
+    def take(self, seen: Statistics) -> None:
+        if not self.count:
+            self.value = [(0 * mean, np.ones_like(var)) for mean, var in seen]
+        self.count += 1
+        new = 1 / self.count if self.keep is None else 1 - self.keep
+        self.value = [(mean + new * (other - mean), var + new * (other_var - var))
+                      for (mean, var), (other, other_var) in zip(self.value, seen, strict=True)]
+
+
+def norms(model: nn.Layer) -> list[nn.BatchNorm]:
+    """The model's batch normalizations in their order."""
+    return [layer for _, layer in model.named_layers() if isinstance(layer, nn.BatchNorm)]
+
+
+def taken(model: nn.Layer) -> Statistics:
+    """The running statistics of all layers."""
+    return [(np.array(layer.running_mean, np.float64), np.array(layer.running_var, np.float64))
+            for layer in norms(model)]
+
+
+def put(model: nn.Layer, statistics: Statistics) -> nn.Layer:
+    """The model with other running statistics."""
+    for layer, (mean, var) in zip(norms(model), statistics, strict=True):
+        assert layer.running_mean is not None and layer.running_var is not None
+        layer.running_mean[...], layer.running_var[...] = mean, var
+    return model
+
+
+def precise(model: nn.Layer, images: np.ndarray) -> nn.Layer:
+    """The model with the statistics of a pass over some images."""
+    parts = [images[start:start + PRECISE] for start in range(0, len(images), PRECISE)]
+    nn.recalibrate(model, parts, quiet=True)
+    return model
+
+
+def sample_sizes(model: nn.Layer, images: np.ndarray, test: Arrays,
+                 settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The accuracy by the number of images in the pass, and the statistics of the last."""
+    sizes = [*settings["samples"], settings["reference"]]
+    return {"samples": sizes,
+            "by samples": [accuracy(precise(model, images[:size]), test) for size in sizes],
+            "statistics": taken(model)}
+
+
+def distances(statistics: Statistics, reference: Statistics) -> dict[str, float]:
+    """How far statistics are from others: the means in standard deviations (root mean square over
+    the channels of all layers), the variances as a factor (geometric mean)."""
+    mean, var, mean_there, var_there = (np.concatenate([pair[i] for pair in which])
+                                        for which in (statistics, reference) for i in (0, 1))
+    return {"shift of the means, std": float(np.sqrt(np.mean((mean - mean_there)**2 / var_there))),
+            "factor of the variances": float(np.exp(np.abs(np.log(var / var_there)).mean()))}
+
+
+def sigma_or_square(model: nn.Layer, stream: Iterator[Arrays], test: Arrays,
+                    count: int = 100) -> dict[str, float]:
+    """The variance from the mean of sigma, and from that of sigma^2, over the precise one
+    (geometric mean over the channels), and the accuracy with each."""
+    for layer in norms(model):
+        layer.unbiased = False
+    seen = []
+    model.train()
+    with md.no_grad():
+        for _ in range(count):
+            model(next(stream)[0]).numpy()
+            seen.append(taken(model))
+    means, variances = ([np.stack([batch[place][i] for batch in seen])
+                         for place in range(len(seen[0]))] for i in (0, 1))
+    centres = [mean.mean(axis=0) for mean in means]
+    whole = [v.mean(axis=0) + m.var(axis=0) for m, v in zip(means, variances, strict=True)]
+    found = {}
+    for name, estimate in (("mean of sigma", [np.sqrt(v).mean(axis=0)**2 for v in variances]),
+                           ("mean of sigma^2", [v.mean(axis=0) for v in variances]),
+                           ("precise", whole)):
+        ratio = np.concatenate(estimate) / np.concatenate(whole)
+        found[f"variance by the {name}, of the precise one"] = float(np.exp(np.log(ratio).mean()))
+        found[f"accuracy, {name}"] = accuracy(
+            put(model, list(zip(centres, estimate, strict=True))), test)
+    del found["variance by the precise, of the precise one"]
+    return found

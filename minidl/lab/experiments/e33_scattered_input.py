@@ -1,0 +1,142 @@
+"""E33: is scattered input harder to learn from than normalized input?
+
+Pixels from 0 to 255 are all positive and far from zero: sigmoids behind them are saturated before
+the first step, and the loss is steep in some directions and flat in others. The same pixels with
+mean 0 and variance 1 have neither problem, and a BatchNorm as the first layer makes the one of the
+other. Each kind of input gets a grid of learning rates, so that no rate is to blame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+from minidl import nn, optim
+
+from .. import plots
+from ..experiment import Experiment, Judgement, Result
+from ..problems import Arrays, Stack, batches, mlp, mnist
+from ..training import accuracy, diverged, train
+from ..verdict import Verdict, at_least, interval
+
+INPUTS = {"raw": plots.B, "standardized": plots.C, "BatchNorm first": plots.A}
+MEAN, STD = np.float32(0.1307), np.float32(0.3081)      # of the pixels of the training images
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+
+
+class ScatteredInput(Experiment):
+    id = "E33"
+    title = "Scattered input"
+    claim = "Scattered input is harder to train on than normalized input."
+    notes = "B, E"
+    source = "LeCun et al. 1998, Efficient BackProp; Ioffe & Szegedy 2015, section 2 (1502.03167)"
+    setup = ("The MLP without normalization, MNIST, batch 60, SGD; pixels 0 to 255 as they are; "
+             "standardized by the mean and standard deviation of all pixels; as they are, with a "
+             "BatchNorm as the first layer. Steps until 95% of 2,000 test images are right, looked "
+             "at every 50 steps, with each rate of a grid from 0.0003 to 3; the best rate counts. "
+             "What is not there after 6,000 steps counts as 6,000, a lower bound. The same with "
+             "ReLU beside it.")
+    rule = ("Sigmoid: steps of the raw input over those of the standardized, each at its best "
+            "rate: the interval is 2 or more.")
+    expected = Verdict.SUPPORTED
+    explanation = ("At no rate of the grid does the network learn from raw pixels what it learns "
+                   "from the same pixels with mean 0 and variance 1 in a sixth of the steps: "
+                   "97% of the first sigmoids are outside of 0.01 to 0.99 before the first "
+                   "step (standardized: 0.1%), and with ReLU only rates a "
+                   "hundred times smaller are stable. A BatchNorm as the first layer does nearly "
+                   "what standardizing does, without knowing the data in advance; it is somewhat "
+                   "slower here; it scales each pixel by itself, the rarely lit ones most.")
+    needs = ("mnist",)
+    minutes = 1.9
+    full = {"rates": [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0],
+            "limit": 6000, "every": 50, "target": 0.95, "test": 2000,
+            "activations": ["sigmoid", "relu"]}
+    quick = {"rates": [0.1, 1.0], "limit": 3500, "activations": ["sigmoid"]}
+
+    def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        test = mnist("test")
+        rows = np.random.default_rng(seed).permutation(len(test[0]))[:settings["test"]]
+        found: dict[str, Any] = {"rates": settings["rates"], "limit": settings["limit"]}
+        for activation in settings["activations"]:
+            found[activation] = {
+                kind: [steps_to(settings, kind, activation, rate, seed,
+                                (test[0][rows], test[1][rows])) for rate in settings["rates"]]
+                for kind in INPUTS}
+        return found
+
+    def judge(self, seeds: Sequence[Result]) -> Judgement:
+        figures: dict[str, Any] = {}
+        for activation in (name for name in ACTIVATIONS if name in seeds[0]):
+            for kind in ("raw", "BatchNorm first"):
+                figures[f"{activation}: steps, {kind} over standardized"] = interval(
+                    [best(seed, activation, kind)[0] / best(seed, activation, "standardized")[0]
+                     for seed in seeds])
+        ratio = figures["sigmoid: steps, raw over standardized"]
+        for activation in (name for name in ACTIVATIONS if name in seeds[0]):
+            for kind in INPUTS:
+                found = [best(seed, activation, kind) for seed in seeds]
+                figures |= {f"{activation}: steps, {kind}": interval([one[0] for one in found]),
+                            f"{activation}: best rate, {kind}": [one[1] for one in found],
+                            f"{activation}: best accuracy, {kind}": interval(
+                                [one[2] for one in found])}
+        steps = [figures[f"sigmoid: steps, {kind}"].value for kind in ("raw", "standardized")]
+        return Judgement(at_least(ratio, 2),
+                         f"To 95% the raw input takes {steps[0]:,.0f} steps at its best rate "
+                         f"({seeds[0]['limit']:,} is the limit), the standardized one "
+                         f"{steps[1]:,.0f}: {ratio.value:.1f} times as many.", figures)
+
+    def plot(self, seeds: Sequence[Result]) -> Any:
+        shown = [name for name in ACTIVATIONS if name in seeds[0]]
+        figure, axes = plots.new(*((f"learning rate, {name}", "steps to 95%") for name in shown))
+        for ax, activation in zip(axes, shown, strict=True):
+            for kind, colour in INPUTS.items():
+                plots.band(ax, seeds[0]["rates"], [[steps for steps, _ in seed[activation][kind]]
+                                                   for seed in seeds], kind, colour)
+            plots.logarithmic(ax.xaxis)
+            plots.logarithmic(ax.yaxis)
+            plots.guide(ax, seeds[0]["limit"], "not reached")
+            plots.legend(ax, 3 if len(shown) == 1 else 2)
+        return figure
+
+
+def steps_to(settings: Mapping[str, Any], kind: str, activation: str, rate: float, seed: int,
+             test: Arrays) -> tuple[int, float]:
+    """The steps until the accuracy is reached, or the limit; and the best accuracy until then."""
+    md.manual_seed(seed)
+    model = build(kind, activation)
+    optimizer = optim.SGD(model.parameters(), rate)
+    stream = ((scaled(kind, images), labels)
+              for images, labels in batches(mnist("train"), 60, seed))
+    seen, reached = (scaled(kind, test[0]), test[1]), 0.0
+    for step in range(settings["every"], settings["limit"] + 1, settings["every"]):
+        if diverged(train(model, optimizer, stream, settings["every"])):
+            break
+        reached = max(reached, accuracy(model, seen))
+        if reached >= settings["target"]:
+            return step, reached
+    return settings["limit"], reached
+
+
+def scaled(kind: str, images: np.ndarray) -> np.ndarray:
+    """The images as this kind of network gets them."""
+    return (images - MEAN) / STD if kind == "standardized" else 255 * images
+
+
+def build(kind: str, activation: str) -> nn.Layer:
+    """The MLP without normalization, or with one before everything else."""
+    model = mlp("none", activation=ACTIVATIONS[activation])
+    if kind != "BatchNorm first":
+        return model
+    return Stack({"flatten": nn.Flatten(), "first": nn.BatchNorm(784), "rest": model})
+
+
+def best(seed: Result, activation: str, kind: str) -> tuple[int, float, float]:
+    """(steps, rate, accuracy) at the best rate: that of the fewest steps, of equal ones that of
+    the highest accuracy."""
+    found = [(steps, -reached, rate) for (steps, reached), rate
+             in zip(seed[activation][kind], seed["rates"], strict=True)]
+    steps, reached, rate = min(found)
+    return steps, rate, -reached

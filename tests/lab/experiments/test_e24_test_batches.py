@@ -1,0 +1,51 @@
+"""Testing with the batch's statistics: the rule on its sides, and small batches of a model."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn
+from minidl.lab.experiments import e24_test_batches as e24
+from minidl.lab.verdict import Verdict
+
+experiment = e24.OwnStatistics()
+
+
+def seeds(*ones, population=0.95):
+    """Results with such accuracies of single examples, one for each seed."""
+    return [{"sizes": [1, 2], **{kind: {
+        "population": population, "accuracy": {"1": one, "2": 0.5},
+        "changed": {"1": 0.0, "2": 0.4}} for kind in e24.KINDS}} for one in ones]
+
+
+@pytest.mark.parametrize("ones, population, verdict", [
+    ((0.10, 0.11, 0.095), 0.95, Verdict.SUPPORTED),
+    ((0.50, 0.60, 0.70), 0.95, Verdict.REFUTED),
+    ((0.10, 0.15, 0.10), 0.95, Verdict.INCONCLUSIVE),
+    ((0.10, 0.11, 0.095), 0.10, Verdict.REFUTED),
+    ((0.10,), 0.95, Verdict.INCONCLUSIVE),
+    ((0.10, np.nan), 0.95, Verdict.INCONCLUSIVE),
+])
+def test_rule(ones, population, verdict):
+    assert experiment.judge(seeds(*ones, population=population)).verdict is verdict
+
+
+@pytest.mark.parametrize("kind", e24.KINDS)
+def test_batches_of_a_size(kind):
+    md.manual_seed(0)
+    model = e24.build(kind, "batch")
+    images = np.random.default_rng(0).random((8, 28, 28, 3), np.float32)
+    with md.no_grad(), nn.batch_statistics(model.eval()):
+        expected = np.concatenate([model(images[:4]).numpy(), model(images[4:]).numpy()])
+        found = e24.with_batches_of(4, kind, model)(images).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_single_examples_of_a_dense_network_look_all_the_same():
+    model = e24.with_batches_of(1, "dense", e24.build("dense", "batch"))
+    found = model(np.random.default_rng(0).random((4, 28, 28, 3), np.float32)).numpy()
+    np.testing.assert_array_equal(found, np.tile(found[:1], (4, 1)))
+
+
+def test_plot_of_one_seed():
+    assert len(experiment.plot(seeds(0.1)).axes) == 2

@@ -1,0 +1,47 @@
+"""Overhead and folding: the rule on its sides, and how times are taken."""
+
+import numpy as np
+import pytest
+
+from minidl.lab.experiments import e31_overhead as e31
+from minidl.lab.verdict import Verdict
+
+experiment = e31.Overhead()
+
+
+def seeds(*folded, step=1.2, difference=1e-6):
+    """Results with such ratios in each round of a single seed."""
+    return [{name: {
+        "times": {"step": [[step * 0.1, 0.1], [step * 0.11, 0.1]],
+                  "inference, batch 1": [[ratio * 1e-3, 1e-3] for ratio in folded]},
+        "difference": difference, "peak MB": {"with BatchNorm": 200.0, "without": 150.0}}
+        for name in e31.NETWORKS}]
+
+
+@pytest.mark.parametrize("folded, step, difference, verdict", [
+    ((0.7, 0.75, 0.8), 1.2, 1e-6, Verdict.SUPPORTED),
+    ((1.1, 1.2, 1.3), 1.2, 1e-6, Verdict.REFUTED),
+    ((0.8, 1.0, 1.2), 1.2, 1e-6, Verdict.INCONCLUSIVE),
+    ((0.7, 0.75, 0.8), 1.2, 1e-4, Verdict.REFUTED),
+    ((0.7, 0.75, 0.8), 0.8, 1e-6, Verdict.SUPPORTED),       # the overhead is not judged
+    ((0.7,), 1.2, 1e-6, Verdict.INCONCLUSIVE),
+    ((0.7, 0.75, np.nan), 1.2, 1e-6, Verdict.INCONCLUSIVE),
+])
+def test_rule(folded, step, difference, verdict):
+    assert experiment.judge(seeds(*folded, step=step, difference=difference)).verdict is verdict
+
+
+def test_sides_take_turns():
+    called = []
+    found = e31.alternate([lambda: called.append("a"), lambda: called.append("b")], 3, 2)
+    assert "".join(called) == "aabb" * 4        # the first round is not counted
+    assert np.shape(found) == (3, 2)
+
+
+def test_memory_of_a_process():
+    found = e31.peak("C6", "batch", 2)
+    assert np.isnan(found) or 10 < found < 10_000
+
+
+def test_plot_of_one_seed():
+    assert len(experiment.plot(seeds(0.7, 0.8)).axes) == 1
