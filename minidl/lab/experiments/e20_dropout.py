@@ -31,6 +31,7 @@ from ..experiment import Experiment, Judgement, Result
 from ..verdict import Interval, Verdict, above, every, interval, within
 
 TOLERANCE = 0.1
+LOOK = 2000         # images that statistics are computed of
 PLACES = {"none": "no dropout", "before": "before each", "after": "after all"}
 
 
@@ -43,27 +44,42 @@ class Dropout(Experiment):
     notes = "B, C, D"
     source = ("Li et al. 2018, Understanding the Disharmony between Dropout and Batch "
               "Normalization by Variance Shift (1801.05134)")
-    setup = ("CIFAR-10, 10,000 training images, MLP 3072-256-256-256-10 of dense layers, ReLU, "
-             "BatchNorm; SGD with momentum 0.9, rate 0.05 with a cosine to 0, batch 100, 15 "
-             "epochs, 5,000 test images. Dropout of keep 0.5, 0.7 and 0.9: none; before each "
-             "BatchNorm (between ReLU and BatchNorm); after all of them (before the last dense "
-             "layer). Ratio of variances: running variance over that of the training images in "
-             "evaluation, the geometric mean over the units of the first BatchNorm, whose input "
-             "has no other noise; beside it the formula, from the same units' mean and variance. "
-             "Beside them: the network without BatchNorm, with and without dropout behind each "
-             "ReLU; dropout before a BatchNorm with the statistics computed anew without dropout.")
+    setup = ("CIFAR-10, 10,000 training images, C6 in the order convolution, ReLU, BatchNorm; SGD "
+             "with momentum 0.9, rate 0.05 with a cosine to 0, batch 100, 8 epochs, all test "
+             "images. Dropout of keep 0.5 and 0.8: none; before each BatchNorm (between ReLU and "
+             "BatchNorm); after all of them (before the last dense layer). Ratio of variances: "
+             "running variance over that of 2,000 training images in evaluation, the geometric "
+             "mean over the channels of the first BatchNorm, whose input has no other noise; "
+             "beside it the formula, 1/keep + (1/keep - 1) mean^2 / variance, of the same "
+             "channels. Beside them: dropout before each with the statistics computed anew "
+             "without dropout; the network without BatchNorm, with and without dropout before the "
+             "last layer.")
     rule = (f"At each keep: the interval of the measured ratio over that of the formula lies "
             f"within 1 ± {TOLERANCE}. At keep 0.5: the interval of the accuracy with dropout after "
             "all BatchNorms minus that with dropout before each, in points, is above 0. All of it: "
             "SUPPORTED; one wholly elsewhere: REFUTED.")
     paper = "DenseNet on CIFAR-100: 77.42% without dropout, 68.55% with 0.5 before BatchNorm"
     expected = Verdict.SUPPORTED
-    minutes = 1.0
+    examination = ("The variance does not depend on the network, the cost does. One seed of an MLP "
+                   "(3072-256-256-256-10, 10,000 images, 15 epochs, which overfits: 45.9% without "
+                   "dropout) had ratios of 2.40 at keep 0.5 at the first BatchNorm and 3.5 at the "
+                   "last. There dropout before each was 1.9 points below dropout after all at "
+                   "keep 0.5, and 1.6 and 2.0 points above it at 0.7 and 0.9; new statistics gave "
+                   "nothing back. So the order is decisive in convolutional networks, and not in "
+                   "every network.")
+    explanation = ("Each dropout before a BatchNorm makes the variance that is remembered larger "
+                   "than the one that is met later, exactly as the formula says: 2.47 times "
+                   "behind a ReLU of normal values. Layer by layer the errors multiply, and in "
+                   "evaluation the last layers see nearly constant inputs. Statistics computed "
+                   "anew without dropout, which cost one pass over a few images, give back more "
+                   "than half of the loss; the rest is the noise in training. Dropout after the "
+                   "last BatchNorm is safe, and gives a network that is regularised already, and "
+                   "trained for few epochs, nothing.")
+    minutes = 2.5
     needs = ("cifar10",)
-    full = {"images": 10_000, "test": 5_000, "widths": [256, 256, 256], "epochs": 15,
-            "batch": 100, "lr": 0.05, "keeps": [0.5, 0.7, 0.9]}
-    quick = {"images": 5_000, "test": 2_000, "widths": [100, 100, 100], "epochs": 8,
-             "keeps": [0.5, 0.9]}
+    full = {"images": 10_000, "test": 10_000, "epochs": 8, "batch": 100, "lr": 0.05,
+            "keeps": [0.5, 0.8]}
+    quick = {"images": 2_500, "test": 1_000, "epochs": 2, "keeps": [0.5]}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         arrays = problems.subset(problems.cifar10("train"), settings["images"])
@@ -73,12 +89,14 @@ class Dropout(Experiment):
         arms = [("batch", place, keep) for keep in settings["keeps"] for place in PLACES
                 if place != "none"]
         for norm, place, keep in [("batch", "none", 1.0), *arms, ("none", "none", 1.0),
-                                  ("none", "before", min(settings["keeps"]))]:
-            model = network(norm, place, keep, settings["widths"], seed)
+                                  ("none", "after", min(settings["keeps"]))]:
+            model = network(norm, place, keep, seed)
             fit(model, arrays, seed, settings)
             points[f"{norm} {place} {keep}"] = 100 * training.accuracy(model, test)
             if norm == "batch" and place == "before":
-                ratios[str(keep)] = variance_ratios(model, arrays, keep)
+                ratios[str(keep)] = variance_ratios(model, arrays[0][:LOOK], keep)
+                nn.recalibrate(model, [arrays[0][start:start + 500] for start in
+                                       range(0, min(LOOK, len(arrays[0])), 500)], quiet=True)
                 points[f"anew before {keep}"] = 100 * training.accuracy(model, test)
         return {"points": points, "ratios": ratios,
                 "gaussian": {name: gaussian_ratio(0.5, name, seed) for name in ("normal", "ReLU")}}
@@ -97,7 +115,7 @@ class Dropout(Experiment):
             **fits, f"after minus before, points, keep {least}": worse,
             **{f"ratio of variances, keep {keep}": interval([one["measured"] for one in rows])
                for keep, rows in first.items()},
-            **{f"ratio at the last BatchNorm, keep {keep}": interval(
+            **{f"ratio of variances at the last BatchNorm, keep {keep}": interval(
                 [seed["ratios"][keep][-1]["measured"] for seed in seeds]) for keep in keeps},
             **{f"ratio behind dropout of {what}, keep 0.5": interval(
                 [seed["gaussian"][name] for seed in seeds])
@@ -108,37 +126,38 @@ class Dropout(Experiment):
                 seeds, f"anew before {least}", f"batch before {least}"),
             "what dropout gives beside BatchNorm (after all), points": _difference(
                 seeds, f"batch after {least}", "batch none 1.0"),
-            "what dropout gives without BatchNorm, points": _difference(
-                seeds, f"none before {least}", "none none 1.0")}
+            "what the same dropout gives without BatchNorm, points": _difference(
+                seeds, f"none after {least}", "none none 1.0")}
         return Judgement(verdict,
                          f"At keep {least} the running variance is {ratio.value:.2f} times the "
                          f"real one; dropout before each BatchNorm is {worse.value:.1f} points "
                          f"below dropout after all.", figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, (left, right) = plots.new(("share of values that dropout keeps",
-                                           "running variance / real variance"),
-                                          ("", "test accuracy (%)"))
+        figure, (left, right) = plots.new(
+            ("BatchNorm, counted from the input", "running variance / real variance"),
+            ("dropout and BatchNorm, keep 0.5", "test accuracy (%)"))
         keeps = list(seeds[0]["ratios"])
-        x = [float(keep) for keep in keeps]
-        for key, label, colour, style in (("measured", "measured", plots.A, {}),
-                                          ("formula", "formula", plots.INK, {"linestyle": "--"})):
-            rows = [[seed["ratios"][keep][0][key] for keep in keeps] for seed in seeds]
-            plots.band(left, x, rows, label, colour, **style)
-        left.axhline(1, color=plots.MUTED, linewidth=1, linestyle=(0, (1, 2)))
-        plots.legend(left)
+        for keep, colour in zip(keeps, (plots.A, plots.E, plots.C), strict=False):
+            rows = {key: [[one[key] for one in seed["ratios"][keep]] for seed in seeds]
+                    for key in ("measured", "formula")}
+            layers = range(1, len(rows["formula"][0]) + 1)
+            plots.band(left, layers, rows["measured"], f"keep {keep}", colour)
+            left.plot(layers, np.mean(rows["formula"], axis=0), color=colour, linestyle="--",
+                      label="formula" if keep == keeps[0] else None)
+        plots.logarithmic(left.yaxis)
+        plots.legend(left, 3)
         least = min(keeps, key=float)
         names = ["batch none 1.0", f"batch after {least}", f"batch before {least}",
                  f"anew before {least}"]
-        plots.bars(right, ["none", "after all\nBatchNorms", "before\neach",
-                           "before,\nrecalibrated"],
+        plots.bars(right, ["none", "after all", "before\neach", "before,\nnew stats"],
                    [[seed["points"][name] for name in names] for seed in seeds],
                    [plots.GREY, plots.C, plots.B, plots.D])
         return figure
 
 
-def network(norm: str, place: str, keep: float, widths: Sequence[int], seed: int) -> problems.Stack:
-    """An MLP of dense, ReLU, normalization, with dropout at a place of PLACES.
+def network(norm: str, place: str, keep: float, seed: int) -> problems.Stack:
+    """A C6 of convolution, ReLU, normalization, with dropout at a place of PLACES.
 
     The same weights for a seed, wherever dropout stands.
     """
@@ -147,11 +166,10 @@ def network(norm: str, place: str, keep: float, widths: Sequence[int], seed: int
     if place == "before":
         def active() -> nn.Layer:
             return nn.Sequential(nn.ReLU(), nn.Dropout(1 - keep))
-    base = problems.mlp(norm, (3072, *widths, 10), active, after=True)
+    base = problems.c6(norm, activation=active, after=True)
     parts = {name: getattr(base, name) for name in base.order}
     if place == "after":
-        last = base.order[-1]
-        parts |= {"dropout": nn.Dropout(1 - keep), last: parts.pop(last)}
+        parts |= {"dropout": nn.Dropout(1 - keep), "head": parts.pop("head")}
     return problems.Stack(parts)
 
 
@@ -163,24 +181,24 @@ def fit(model: nn.Layer, arrays: problems.Arrays, seed: int, settings: Mapping[s
                    schedule=optim.CosineLR(optimizer, steps))
 
 
-def variance_ratios(model: problems.Stack, arrays: problems.Arrays,
-                    keep: float) -> list[dict[str, float]]:
-    """For each BatchNorm the ratio of running to real variance, and that of the formula.
+def variance_ratios(model: problems.Stack, x: Any, keep: float) -> list[dict[str, float]]:
+    """For each BatchNorm the ratio of its running variance to the variance that it meets in
+    evaluation, and the ratio of the formula.
 
-    The model has the real statistics, those of the images without dropout, afterwards. Units that
-    are nearly always 0 have no variance to speak of, and are left out.
+    Units that are nearly always 0 have no variance to speak of, and are left out.
     """
-    norms = [getattr(model, name) for name in model.order if name.startswith("norm")]
-    running = [norm.running_var.astype(np.float64) for norm in norms]
-    nn.recalibrate(model, [arrays[0][start:start + 1000] for start in
-                           range(0, len(arrays[0]), 1000)], quiet=True)
+    model.eval()
     found = []
-    for norm, before in zip(norms, running, strict=True):
-        mean, var = (value.astype(np.float64) for value in (norm.running_mean, norm.running_var))
-        alive = var > 1e-3 * np.median(var)
-        mean, var, before = mean[alive], var[alive], before[alive]
-        found.append({"measured": _geometric(before / var),
-                      "formula": _geometric(shifted(keep, mean, var))})
+    with md.no_grad():
+        for layer in (getattr(model, name) for name in model.order):
+            if isinstance(layer, nn.BatchNorm):
+                mean, var = (f(x.data, axis=tuple(range(x.ndim - 1)))
+                             for f in (np.mean, np.var))
+                alive = var > 1e-3 * np.median(var)
+                formula = shifted(keep, mean[alive], var[alive])
+                found.append({"measured": _geometric(layer.running_var[alive] / var[alive]),
+                              "formula": _geometric(formula)})
+            x = layer(x)
     return found
 
 

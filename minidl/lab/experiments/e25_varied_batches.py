@@ -62,7 +62,7 @@ class VariedBatches(Experiment):
     needs = ("mnist",)
     full = {"norms": ["batch", "group", "renorm"], "batch": 60, "steps": 10_000, "lr": 0.2,
             "trials": 160}
-    quick = {"norms": ["batch", "group"], "steps": 2_500}
+    quick = {"norms": ["batch", "group"], "batch": 30, "steps": 4_500}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         arrays, test = problems.mnist("train"), problems.mnist("test")
