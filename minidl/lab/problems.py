@@ -105,6 +105,13 @@ NORMS: dict[str, Callable[[int], nn.Layer]] = {
 }
 
 
+def renorm(steps: int, momentum: float = 0.1) -> Callable[[int], nn.Layer]:
+    """Batch Renormalization for a training of so many steps: its limits open from 5% of them on,
+    and are those of the paper, 3 and 5, from 25% on."""
+    limits = nn.Renorm(3, 5, warmup=steps // 20, r_ramp=steps // 5, d_ramp=steps // 5)
+    return lambda features: nn.BatchNorm(features, momentum=momentum, renorm=limits)
+
+
 def mlp(norm: Norm = "batch", widths: tuple[int, ...] = (784, 100, 100, 100, 10),
         activation: Callable[[], nn.Layer] = nn.Sigmoid, after: bool = False,
         std: float | None = None) -> Stack:

@@ -1,0 +1,159 @@
+"""E21: batch normalization with small batches, and what there is instead.
+
+The statistics of a batch of two images are those of two images, and the gradient goes through
+them. GroupNorm, LayerNorm and InstanceNorm take theirs from one image, whatever stands beside it,
+and so cannot know the batch size; Batch Renormalization corrects those of the batch by the running
+ones. Whether larger batches are better without end is another question, judged apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import minidl as md
+from minidl import nn, optim
+
+from .. import plots, problems, training
+from ..experiment import Experiment, Judgement, Result
+from ..verdict import Interval, Verdict, above, every, interval
+
+BOUND = 3.0     # points
+CHANCE = 10.0
+LARGEST = 32        # the batch that the rate, and BatchRenorm's momentum, are stated for
+MOMENTUM = 0.2
+LABELS = {"batch": "BatchNorm", "precise": "BatchNorm, recalibrated", "group": "GroupNorm",
+          "layer": "LayerNorm", "instance": "InstanceNorm", "renorm": "BatchRenorm"}
+
+
+class SmallBatches(Experiment):
+    id = "E21"
+    title = "Small batches"
+    claim = ("Batch normalization is bad at small batches, where GroupNorm loses nothing.")
+    notes = "A, C, D"
+    source = ("Wu & He 2018, Group Normalization (1803.08494), table 2; Ioffe 2017, Batch "
+              "Renormalization (1702.03275)")
+    setup = ("C6 on CIFAR-10, 10,000 training images, {epochs} epochs, SGD with momentum 0.9, "
+             "a rate of 0.05 at batch 32 and in proportion to the batch, with a cosine to 0, "
+             "5,000 test images. ")
+    rule = ("What BatchNorm loses from the largest batch (32) to the smallest (2) minus what "
+            f"GroupNorm loses, in points of test accuracy: its interval wholly above {BOUND:g}: "
+            "SUPPORTED; wholly at it or below: REFUTED. Apart from it, and not in the verdict: "
+            "larger is better if the interval of what BatchNorm gains is above 0 for each step "
+            "to the next larger batch.")
+    paper = ("ImageNet, error at batch 32, 16, 8, 4, 2: BatchNorm 23.6 23.7 24.8 27.3 34.7%, "
+             "GroupNorm 24.1 24.2 24.0 24.2 24.1%; at 32 LayerNorm 25.3%, InstanceNorm 28.4%; at "
+             "4 BatchRenorm 26.3%")
+    expected = Verdict.SUPPORTED
+    explanation = ("")
+    minutes = 5.0
+    needs = ("cifar10",)
+    full = {"images": 10_000, "epochs": 1.5, "test": 5_000, "lr": 0.05,
+            "sizes": {"batch": [2, 4, 8, 16, 32], "group": [2, 4, 8, 16, 32], "layer": [2, 32],
+                      "instance": [2, 32], "renorm": [2, 4, 32]}}
+    quick = {"images": 2_000, "epochs": 0.5, "test": 1_000,
+             "sizes": {"batch": [2, 8, 32], "group": [2, 32], "renorm": [2]}}
+
+    def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        arrays = problems.subset(problems.cifar10("train"), settings["images"])
+        test = problems.subset(problems.cifar10("test"), settings["test"])
+        points: dict[str, dict[str, float]] = {}
+        for norm, sizes in settings["sizes"].items():
+            for size in sizes:
+                model = fit(norm, size, arrays, seed, settings)
+                points.setdefault(norm, {})[str(size)] = score(model, test)
+                if norm == "batch" and model is not None:
+                    nn.recalibrate(model, _parts(arrays, 500, 2000), quiet=True)
+                    points.setdefault("precise", {})[str(size)] = score(model, test)
+        return {"points": points}
+
+    def judge(self, seeds: Sequence[Result]) -> Judgement:
+        loss = {norm: _difference(seeds, norm, *_ends(seeds[0], norm))
+                for norm in seeds[0]["points"] if len(seeds[0]["points"][norm]) > 1}
+        small, large = _ends(seeds[0], "batch")
+        difference = interval([_fall(seed, "batch", small, large) - _fall(seed, "group", small,
+                               large) for seed in seeds])
+        sizes = list(seeds[0]["points"]["batch"])
+        gains = {f"{small} to {large}": _difference(seeds, "batch", small, large)
+                 for small, large in itertools.pairwise(sizes)}
+        larger = every(*(above(gain, 0) for gain in gains.values()))
+        figures = {
+            f"what BatchNorm loses from {large} to {small} minus what GroupNorm loses, points":
+                difference,
+            **{f"{LABELS[norm]}: what it loses, points": found for norm, found in loss.items()},
+            "larger batches are better with BatchNorm": str(larger),
+            **{f"what BatchNorm gains from {step}, points": gain for step, gain in gains.items()},
+            **{f"{LABELS[norm]}, batch {size}: accuracy, %": interval(
+                [seed["points"][norm][size] for seed in seeds])
+               for norm, found in seeds[0]["points"].items() for size in found}}
+        return Judgement(above(difference, BOUND),
+                         f"From batch {large} to {small} BatchNorm loses {loss['batch'].value:.1f} "
+                         f"points and GroupNorm {loss['group'].value:.1f}. That each larger batch "
+                         f"is better with BatchNorm is {larger}.", figures)
+
+    def plot(self, seeds: Sequence[Result]) -> Any:
+        figure, (ax,) = plots.new(("images a batch", "test accuracy (%)"))
+        for norm, found in seeds[0]["points"].items():
+            sizes = list(found)
+            rows = [[seed["points"][norm][size] for size in sizes] for seed in seeds]
+            colour = plots.COLOURS["batch" if norm == "precise" else norm]
+            plots.band(ax, [int(size) for size in sizes], rows, LABELS[norm], colour,
+                       linestyle="--" if norm == "precise" else "-")
+        plots.logarithmic(ax.xaxis)
+        ax.set_xticks([int(size) for size in seeds[0]["points"]["batch"]],
+                      list(seeds[0]["points"]["batch"]))
+        plots.legend(ax, 2)
+        return figure
+
+
+def fit(norm: str, size: int, arrays: problems.Arrays, seed: int,
+        settings: Mapping[str, Any]) -> nn.Layer | None:
+    """A C6 trained on batches of a size, for the same number of epochs at any; None if it diverges.
+    """
+    md.manual_seed(seed)
+    steps = round(settings["epochs"] * len(arrays[0]) / size)
+    model = problems.c6(norm_of(norm, size, steps))
+    optimizer = optim.SGD(model.parameters(), lr=settings["lr"] * size / LARGEST, momentum=0.9)
+    losses = training.train(model, optimizer, problems.batches(arrays, size, seed), steps,
+                            schedule=optim.CosineLR(optimizer, steps))
+    return None if training.diverged(losses) else model
+
+
+def norm_of(norm: str, size: int, steps: int) -> problems.Norm:
+    """A normalization for a batch size.
+
+    LayerNorm takes its statistics over channels and positions, as Wu & He have it. The running
+    statistics of BatchRenorm, which it trains with, are an average over the same number of images
+    at each size.
+    """
+    if norm == "layer":
+        return lambda features: nn.GroupNorm(1, features)
+    if norm == "renorm":
+        return problems.renorm(steps, MOMENTUM * size / LARGEST)
+    return norm
+
+
+def score(model: nn.Layer | None, test: problems.Arrays) -> float:
+    """The accuracy in %; that of chance where the training has diverged."""
+    return CHANCE if model is None else 100 * training.accuracy(model, test)
+
+
+def _parts(arrays: problems.Arrays, size: int, count: int) -> list[np.ndarray]:
+    return [arrays[0][start:start + size] for start in range(0, min(count, len(arrays[0])), size)]
+
+
+def _ends(seed: Result, norm: str) -> tuple[str, str]:
+    """The smallest and the largest batch of a normalization."""
+    sizes = sorted(seed["points"][norm], key=int)
+    return sizes[0], sizes[-1]
+
+
+def _fall(seed: Result, norm: str, small: str, large: str) -> float:
+    return seed["points"][norm][large] - seed["points"][norm][small]
+
+
+def _difference(seeds: Sequence[Result], norm: str, small: str, large: str) -> Interval:
+    return interval([_fall(seed, norm, small, large) for seed in seeds])
