@@ -52,10 +52,14 @@ class RandomAffine(Experiment):
     needs = ("mnist", "cifar10")
     minutes = 1.5
     seeds = 5
-    full = {"mlp": {"images": 10_000, "batch": 60, "rate": 0.1, "steps": 4000},
-            "c6": {"images": 10_000, "batch": 50, "rate": 0.1, "steps": 2000}}
-    quick = {"mlp": {"images": 5000, "batch": 60, "rate": 0.1, "steps": 600},
-             "c6": {"images": 2000, "batch": 50, "rate": 0.1, "steps": 100}}
+    full = {"mlp": {"images": 10_000, "test": 10_000, "batch": 60,
+                    "rate": 0.1, "steps": 4000},
+            "c6": {"images": 10_000, "test": 10_000, "batch": 50,
+                   "rate": 0.1, "steps": 2000}}
+    quick = {"mlp": {"images": 5000, "test": 10_000, "batch": 60,
+                     "rate": 0.1, "steps": 600},
+             "c6": {"images": 2000, "test": 2000, "batch": 50,
+                    "rate": 0.1, "steps": 100}}
     quick_seeds = 3
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,10 +68,11 @@ class RandomAffine(Experiment):
         for network, source, chosen in (("mlp", mnist, ARMS), ("c6", cifar, STARTS)):
             recipe = settings[network]
             train = problems.subset(source("train"), recipe["images"])
+            test = problems.subset(source("test"), recipe["test"])
             for arm in chosen:
                 model = build(network, arm, seed)
                 arms.trained(model, train, recipe, seed)
-                found[network][arm] = {"test": training.accuracy(model, source("test")),
+                found[network][arm] = {"test": training.accuracy(model, test),
                                        "train": training.accuracy(model, train)}
         return found
 

@@ -97,8 +97,10 @@ class LinearRegime(Experiment):
         left.set_ylim(0, 1.3 * top)
         for scale in STATED:
             left.axvline(scale, color=plots.MUTED, linewidth=1, linestyle=(0, (1, 2)))
-            left.annotate(f"R² {line_share(scale):.3f}", (scale, 1.29 * top), (3, 0),
-                          textcoords="offset points", va="top", fontsize=9, color=plots.MUTED)
+            side, aligned = (-3, "right") if scale == 1 else (3, "left")
+            left.annotate(f"R² {line_share(scale):.3f}", (scale, 1.29 * top), (side, 0),
+                          textcoords="offset points", va="top", ha=aligned, fontsize=9,
+                          color=plots.MUTED)
         plots.legend(left, 3)
         plots.bars(right, [LABELS[arm].replace(", ", ",\n") for arm in ARMS],
                    [[100 * (1 - seed["accuracy"][arm]) for arm in ARMS] for seed in seeds],

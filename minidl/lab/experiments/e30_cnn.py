@@ -42,19 +42,21 @@ class BatchOrLayerInCNN(Experiment):
     explanation = ""
     needs = ("cifar10",)
     minutes = 2.0
-    full = {"images": 10_000, "batch": 50, "rates": [0.1, 0.02], "steps": 1000}
-    quick = {"images": 3000, "steps": 60}
+    full = {"images": 10_000, "test": 10_000, "batch": 50, "rates": [0.1, 0.02], "steps": 1000,
+            "points": 8}
+    quick = {"images": 3000, "test": 2000, "steps": 50, "points": 4}
     quick_seeds = 3
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         train = problems.subset(problems.cifar10("train"), settings["images"])
+        test = problems.subset(problems.cifar10("test"), settings["test"])
         found: dict[str, Any] = {arm: {} for arm in ARMS}
         for arm, norm in ARMS.items():
             for rate in settings["rates"]:
                 md.manual_seed(seed)
                 found[arm][str(rate)] = arms.learned(
-                    problems.c6(norm), train, problems.cifar10("test"),
-                    {**settings, "rate": rate}, seed)
+                    problems.c6(norm), train, test, {**settings, "rate": rate}, seed,
+                    settings["points"])
         return found
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:

@@ -11,7 +11,7 @@ from minidl.lab.experiments import e27_random_affine as e27
 from minidl.lab.verdict import Verdict
 
 experiment = e27.RandomAffine()
-RECIPE = {"images": 200, "batch": 20, "rate": 0.1, "steps": 3}
+RECIPE = {"images": 200, "test": 500, "batch": 20, "rate": 0.1, "steps": 3}
 TINY = {"mlp": RECIPE, "c6": {**RECIPE, "images": 40}}
 
 

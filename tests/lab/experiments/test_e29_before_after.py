@@ -10,7 +10,7 @@ from minidl.lab.experiments import e29_before_after as e29
 from minidl.lab.verdict import Verdict
 
 experiment = e29.BeforeAfter()
-RECIPE = {"images": 200, "batch": 20, "rate": 0.1, "steps": 3}
+RECIPE = {"images": 200, "test": 500, "batch": 20, "rate": 0.1, "steps": 3}
 TINY = {"mlp": RECIPE, "c6": {**RECIPE, "images": 40}}
 BEFORE, AFTER, NEITHER, OPEN = (0.5, 0.6, 0.7), (-0.9, -0.6, -0.7), (-0.2, 0.1, 0.2), (-1, 0.5, 1)
 

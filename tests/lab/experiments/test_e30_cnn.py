@@ -10,7 +10,7 @@ from minidl.lab.experiments import e30_cnn as e30
 from minidl.lab.verdict import Verdict
 
 experiment = e30.BatchOrLayerInCNN()
-TINY = {"images": 40, "batch": 20, "rates": [0.1, 0.02], "steps": 3}
+TINY = {"images": 40, "test": 40, "batch": 20, "rates": [0.1, 0.02], "steps": 3, "points": 3}
 
 
 def seeds(layer, image):
