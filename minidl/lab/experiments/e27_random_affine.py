@@ -1,10 +1,13 @@
-"""E27: are gamma and beta better drawn at random? They are not: they start at 1 and 0.
+"""E27: are gamma and beta better drawn at random than set to 1 and 0?
 
 gamma and beta scale and shift each feature after its normalization. Weights have to start at
 random, as units that start equal stay equal; a gamma does not, as its unit already differs from
-the others by its weights. Beside that, what the parts of batch normalization are worth alone:
-gamma and beta without the normalization, the normalization without gamma and beta, and gamma and
-beta as the only things that learn, over random weights (Frankle et al. 2020).
+the others by its weights. Where a random start helps all the same, a start without any chance, at
+the mean of what is drawn (gamma 1, beta 0.5), tells whether it was the chance that helped.
+
+Beside that, what the parts of batch normalization are worth alone: gamma and beta without the
+normalization, the normalization without gamma and beta, and gamma and beta as the only things that
+learn, over random weights (Frankle et al. 2020).
 """
 
 from __future__ import annotations
@@ -33,22 +36,30 @@ class RandomAffine(Experiment):
     source = ("Ioffe & Szegedy 2015 (1502.03167); Frankle et al. 2020, Training BatchNorm and Only "
               "BatchNorm (2003.00152)")
     setup = ("Random is gamma from N(1, 0.5), 0.5 being its standard deviation, and beta from "
-             "U(0, 1), over the same first weights. MLP: MNIST, 784-100-100-100-10, sigmoid, the "
-             "first 10,000 images, batch 60, 4,000 steps. C6 with 8, 16 and 32 channels: CIFAR-10, "
-             "the first 10,000 images, batch 50, 1,600 steps. SGD with momentum 0.9, the rate "
-             "falling from 0.1 to 0 in a straight line. Accuracy on all test images. Of the MLP "
-             "also: gamma and beta alone, without the normalization; the normalization alone; and "
-             "all weights and the last layer left at their random start, gamma and beta learned.")
+             "U(0, 1), over the same first weights; for comparison their means, 1 and 0.5. MLP: "
+             "MNIST, 784-100-100-100-10, sigmoid, the first 10,000 images, batch 60, 4,000 steps. "
+             "C6: CIFAR-10, ReLU, the first 10,000 images, batch 50, 2,000 steps. SGD with "
+             "momentum 0.9, the rate falling from 0.1 to 0 in a straight line. Accuracy on all "
+             "test images. Of the MLP also: gamma and beta alone, without the normalization; the "
+             "normalization alone; and all weights, the last layer's too, left at their random "
+             "start, gamma and beta learned.")
     rule = (f"Random minus 1 and 0, in points of test accuracy, paired by seed. For a network, "
             f"the interval above 0 supports the sentence, else one below +{BOUND} refutes it. "
             f"SUPPORTED if both networks support it, REFUTED if one refutes it.")
     paper = ("gamma 1 and beta 0 at the start; 82% on CIFAR-10 with BatchNorm as all that is "
              "trained, in a ResNet of 866 layers")
     expected = Verdict.REFUTED
-    explanation = ("Nothing is won by chance in gamma and beta: the weights before them are random "
-                   "already. The normalization alone keeps nearly all of the accuracy, gamma and "
-                   "beta alone give what a network without normalization gives, and over random "
-                   "weights they learn more than one would expect of so few numbers.")
+    explanation = ("In a ReLU network a random start costs points. In a sigmoid network it gains "
+                   "some, but a start at 1 and 0.5 without any chance gains most of the same: it "
+                   "is the way out of the sigmoid's linear part that helps (E28), not the chance; "
+                   "weights are random already, so no two units start alike. The normalization "
+                   "alone keeps most of the accuracy; gamma and beta alone, over random weights, "
+                   "learn far more than chance.")
+    examination = ("In the sigmoid MLP the sentence holds, against the expectation. One seed with "
+                   "2,500 steps, test accuracy: gamma 1 and beta 0 94.3%; gamma 1 and beta 0.5 "
+                   "95.1%; gamma 2 and beta 0 95.2%; gamma random and beta 0 94.5%; gamma 1 and "
+                   "beta random 95.3%; both random 95.5%. Whatever leaves the linear part of the "
+                   "sigmoid gains. At rates of 0.03 and 0.1 both random gain 1.3 and 0.8 points.")
     needs = ("mnist", "cifar10")
     minutes = 1.5
     seeds = 5
