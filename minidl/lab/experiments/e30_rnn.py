@@ -46,7 +46,13 @@ class BatchOrLayerInRNN(Experiment):
     paper = ("MNIST pixel by pixel: LSTM 98.9%, with batch normalization 99.0%; pixels permuted: "
              "90.2% and 95.4%")
     expected = Verdict.SUPPORTED
-    explanation = ""
+    explanation = ("Layer normalization asks nothing of the batch: at 8 images it is far ahead, "
+                   "and batch normalization behind a network without any. At 100 batch "
+                   "normalization does work for an LSTM, but only with its precautions: with "
+                   "statistics shared by the steps the error is several times larger, with gamma "
+                   "from 1 the gates start saturated, and without noise on the first state the "
+                   "gradient there is 16,000 rather than 0.03, as MNIST's first rows are black in "
+                   "all images: constant values are divided by the root of eps, step after step.")
     needs = ("mnist",)
     minutes = 6.5
     full = {"hidden": 100, "pool": 1, "images": 60_000, "rate": 1e-3, "clip": 1.0,
