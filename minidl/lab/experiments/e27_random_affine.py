@@ -61,7 +61,7 @@ class RandomAffine(Experiment):
                    "beta random 95.3%; both random 95.5%. Whatever leaves the linear part of the "
                    "sigmoid gains. At rates of 0.03 and 0.1 both random gain 1.3 and 0.8 points.")
     needs = ("mnist", "cifar10")
-    minutes = 1.5
+    minutes = 1.4
     seeds = 5
     full = {"mlp": {"images": 10_000, "test": 10_000, "batch": 60,
                     "rate": 0.1, "steps": 4000},

@@ -39,9 +39,15 @@ class BatchOrLayerInCNN(Experiment):
     paper = ("layer normalization faster than none, but behind batch normalization; ResNet-50 on "
              "ImageNet at 32 images: error 23.6% against 25.3%")
     expected = Verdict.SUPPORTED
-    explanation = ""
+    explanation = ("In this network batch normalization is far ahead, at the best rates of each: "
+                   "by more than ten points after 5 epochs. Layer normalization leaves the "
+                   "channels their different scales, and at a rate of 0.1, at which batch "
+                   "normalization does best, it does worse than at 0.02. In deep residual networks "
+                   "trained to the end the distance is smaller: 1.7 points in Wu & He (2018).")
+    examination = ("Whether the rates are right for layer normalization (over the whole image, one "
+                   "seed, 1,000 steps): 0.1 gives 41.8%, 0.02 47.1%, 0.01 44.7%, 0.005 41.1%.")
     needs = ("cifar10",)
-    minutes = 2.0
+    minutes = 1.6
     full = {"images": 10_000, "test": 10_000, "batch": 50, "rates": [0.1, 0.02], "steps": 1000,
             "points": 8}
     quick = {"images": 3000, "test": 2000, "steps": 50, "points": 4}
