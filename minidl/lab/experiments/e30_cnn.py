@@ -45,7 +45,9 @@ class BatchOrLayerInCNN(Experiment):
                    "normalization does best, it does worse than at 0.02. In deep residual networks "
                    "trained to the end the distance is smaller: 1.7 points in Wu & He (2018).")
     examination = ("Whether the rates are right for layer normalization (over the whole image, one "
-                   "seed, 1,000 steps): 0.1 gives 41.8%, 0.02 47.1%, 0.01 44.7%, 0.005 41.1%.")
+                   "seed, 1,000 steps): 0.1 gives 41.8%, 0.02 47.1%, 0.01 44.7%, 0.005 41.1%. And "
+                   "longer: after 3,000 steps 60.3% at 0.02, where batch normalization has 70.8% "
+                   "at 0.1.")
     needs = ("cifar10",)
     minutes = 1.6
     full = {"images": 10_000, "test": 10_000, "batch": 50, "rates": [0.1, 0.02], "steps": 1000,
