@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn, ops
+from .. import nn, ops, optim
 from .problems import Arrays
 
 LARGE = 1e4         # a loss from which on a training has diverged
@@ -20,12 +20,14 @@ CHUNK = 500         # images that are evaluated at a time
 
 def train(model: nn.Layer, optimizer: Any, batches: Iterator[Arrays], steps: int,
           loss: Callable[..., Any] = ops.cross_entropy, schedule: Any = None,
-          at: Callable[[int], None] | None = None, every: int = 1) -> list[float]:
+          at: Callable[[int], None] | None = None, every: int = 1,
+          clip: float | None = None) -> list[float]:
     """Take so many steps, and return the loss of each batch before its step.
 
     The list is shorter, with infinity at its end, where the training has diverged: a loss that is
     no number, or above 10,000. `at(step)` is called after every `every` steps with their number
-    from 1 on, in the mode of training; `schedule` is stepped after each.
+    from 1 on, in the mode of training; `schedule` is stepped after each. With `clip`, gradients
+    are scaled so that their joint norm is that at most.
     """
     losses: list[float] = []
     model.train()
@@ -39,6 +41,8 @@ def train(model: nn.Layer, optimizer: Any, batches: Iterator[Arrays], steps: int
             losses.append(value)
             optimizer.zero_grad()
             found.backward()
+            if clip is not None:
+                optim.clip_grad_norm(model, clip)
             optimizer.step()
             if schedule is not None:
                 schedule.step()

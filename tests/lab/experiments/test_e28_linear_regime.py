@@ -1,0 +1,61 @@
+"""What gamma and beta are for: the share of a line, by quadrature and by sampling; the rule."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minidl.lab.experiments import e28_linear_regime as e28
+from minidl.lab.verdict import Verdict
+
+experiment = e28.LinearRegime()
+TINY = {"images": 200, "batch": 20, "rate": 0.1, "steps": 3}
+
+
+def seeds(*gains):
+    """Results where gamma and beta add so many points, one for each seed."""
+    return [{"accuracy": {"none": 0.9, "fixed": 0.95, "learned": 0.9 + gain / 100},
+             "gamma": [[1.0, -2.0]] * 3, "beta": [[0.0, 1.0]] * 3} for gain in gains]
+
+
+@pytest.mark.parametrize("gains, verdict", [
+    ((0.2, 0.3, 0.4), Verdict.SUPPORTED),
+    ((-0.2, -0.3, -0.1), Verdict.REFUTED),
+    ((-0.2, 0.3, 0.4), Verdict.INCONCLUSIVE),
+    ((math.nan, 0.3, 0.4), Verdict.INCONCLUSIVE),
+    ((0.3,), Verdict.INCONCLUSIVE),
+])
+def test_rule(gains, verdict):
+    assert experiment.judge(seeds(*gains)).verdict is verdict
+    experiment.plot(seeds(*gains))
+
+
+def test_another_share_refutes(monkeypatch):
+    monkeypatch.setitem(e28.STATED, 2, 0.95)
+    assert experiment.judge(seeds(0.2, 0.3, 0.4)).verdict is Verdict.REFUTED
+
+
+@pytest.mark.parametrize("scale, shift", [(1, 0), (2, 0), (4, 0), (1.5, 2), (-3, 1)])
+def test_share_of_a_line_is_that_of_a_fit(scale, shift):
+    x = np.random.default_rng(0).standard_normal(400_000)
+    y = 1 / (1 + np.exp(-(scale * x + shift)))
+    rest = y - np.polyval(np.polyfit(x, y, 1), x)
+    assert e28.line_share(scale, shift) == pytest.approx(1 - rest.var() / y.var(), abs=2e-3)
+
+
+def test_shares_are_those_stated():
+    for scale, stated in e28.STATED.items():
+        assert abs(e28.line_share(scale) - stated) <= 5e-4
+
+
+def test_shares_of_many_units():
+    scales, shifts = np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, -1.0])
+    each = [e28.line_share(a, b) for a, b in zip(scales, shifts, strict=True)]
+    assert np.allclose(e28.line_share(scales, shifts), each)
+
+
+def test_run_judge_and_plot():
+    found = [experiment.run(0, TINY)]
+    assert [len(layer) for layer in found[0]["gamma"]] == [100] * 3
+    assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
+    experiment.plot(found)

@@ -1,0 +1,53 @@
+"""Before or after the nonlinearity: the rule on its three sides."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minidl.lab import problems
+from minidl.lab.experiments import e29_before_after as e29
+from minidl.lab.verdict import Verdict
+
+experiment = e29.BeforeAfter()
+RECIPE = {"images": 200, "test": 500, "batch": 20, "rate": 0.1, "steps": 3}
+TINY = {"mlp": RECIPE, "c6": {**RECIPE, "images": 40}}
+BEFORE, AFTER, NEITHER, OPEN = (0.5, 0.6, 0.7), (-0.9, -0.6, -0.7), (-0.2, 0.1, 0.2), (-1, 0.5, 1)
+
+
+def seeds(mlp, c6):
+    """Results where "before" is so many points above "after", one for each seed."""
+    def arms(gain):
+        return {name: {"accuracy": 0.5 + (gain / 100 if name == "before" else 0),
+                       "steps": [1, 2], "curve": [0.1, 0.5]} for name in ("before", "after")}
+    return [{"mlp": arms(a), "c6": arms(b)} for a, b in zip(mlp, c6, strict=True)]
+
+
+@pytest.mark.parametrize("mlp, c6, verdict", [
+    (BEFORE, BEFORE, Verdict.SUPPORTED),
+    (BEFORE, AFTER, Verdict.REFUTED),
+    (NEITHER, BEFORE, Verdict.REFUTED),
+    (NEITHER, OPEN, Verdict.REFUTED),
+    (BEFORE, OPEN, Verdict.INCONCLUSIVE),
+    ((math.nan, 0.5, 0.6), BEFORE, Verdict.INCONCLUSIVE),
+    ((0.5,), (0.5,), Verdict.INCONCLUSIVE),
+])
+def test_rule(mlp, c6, verdict):
+    assert experiment.judge(seeds(mlp, c6)).verdict is verdict
+    experiment.plot(seeds(mlp, c6))
+
+
+@pytest.mark.parametrize("gains, words", [
+    (BEFORE, "so before"), (AFTER, "so after"), (NEITHER, "so neither matters"),
+    (OPEN, "which decides nothing"), ((0.1, 0.2, 0.2), "so before")])
+def test_words_are_those_of_the_interval(gains, words):
+    assert e29.in_words(e29.gain(seeds(gains, gains), "mlp")) == words
+
+
+def test_run_judge_and_plot(monkeypatch):
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((40, 32, 32, 3)).astype(np.float32)
+    monkeypatch.setattr(problems, "cifar10", lambda part: (images, np.arange(40) % 10))
+    found = [experiment.run(0, TINY)]
+    assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
+    experiment.plot(found)

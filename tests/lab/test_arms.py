@@ -1,0 +1,51 @@
+"""The training that arms share: frozen parts stay, diverged ones are complete; differences."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn
+from minidl.lab import arms, problems
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 200)
+    images = rng.standard_normal((200, 8)).astype(np.float32)
+    images[np.arange(200), labels % 8] += 3
+    return images, labels
+
+
+def model():
+    md.manual_seed(0)
+    return problems.mlp("batch", (8, 16, 10), activation=nn.ReLU)
+
+
+def test_learned_has_its_curve_and_ends_at_rate_0(arrays):
+    found = arms.learned(model(), arrays, arrays, {"rate": 0.1, "batch": 20, "steps": 40}, 0,
+                         points=4, glance=100)
+    assert found["steps"] == [10, 20, 30, 40]
+    assert len(found["curve"]) == 4
+    assert found["accuracy"] > 0.5
+
+
+def test_a_training_that_diverges_has_a_whole_curve(arrays):
+    found = arms.learned(model(), arrays, arrays, {"rate": 1e30, "batch": 20, "steps": 40}, 0,
+                         points=4)
+    assert found["curve"] == [found["accuracy"]] * 4
+
+
+def test_what_is_frozen_stays(arrays):
+    frozen = model()
+    frozen.dense1.freeze()
+    before = frozen.dense1.weight.data.copy(), frozen.dense2.weight.data.copy()
+    arms.trained(frozen, arrays, {"rate": 0.1, "batch": 20, "steps": 2}, 0)
+    assert np.array_equal(frozen.dense1.weight.data, before[0])
+    assert not np.array_equal(frozen.dense2.weight.data, before[1])
+
+
+def test_points_are_paired():
+    found = arms.points([0.95, 0.85, 0.75], [0.94, 0.84, 0.74])
+    assert found.value == pytest.approx(1)
+    assert found.high - found.low < 1e-9
