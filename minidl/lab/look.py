@@ -14,8 +14,16 @@ from ..random import SEED
 from ..tensor import Tensor
 from ..tracers import following
 from ..train.inspection import undisturbed
-from ..train.watch import Watch, first_array, is_norm, names_norm, weights_of
-from .measures import Block, Units, saturated, units_of
+from ..train.watch import (
+    Units,
+    Watch,
+    first_array,
+    is_norm,
+    names_norm,
+    units_of,
+    weights_of,
+)
+from .measures import Block, saturated
 
 
 class Look(Watch):
@@ -47,8 +55,9 @@ class Look(Watch):
                  output: np.ndarray) -> dict[str, float]:
         first = inputs[0] if inputs else None       # the model's own input may be an array
         given = first if isinstance(first, np.ndarray) else first_array(inputs)
-        if given is not None and given.ndim > 1 and weights_of(layer):
-            self.inputs[name] = units_of(given)
+        if (given is not None and given.ndim > 1 and given.dtype.kind == "f"
+                and weights_of(layer)):
+            self.inputs[name] = units_of(np.ascontiguousarray(given))
         return super().of_layer(name, layer, inputs, output)
 
     def of_activation(self, kind: str, output: np.ndarray) -> dict[str, float]:

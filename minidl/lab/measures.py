@@ -28,6 +28,7 @@ from ..nn.parameter import Parameter
 from ..random import SEED
 from ..tensor import Tensor
 from ..train.inspection import norm_of, undisturbed
+from ..train.watch import Units
 
 Loss = Callable[[], Tensor]
 Values = Mapping[Parameter, np.ndarray]     # of weights, of gradients, of a step
@@ -38,19 +39,6 @@ FLAT = 0.1
 
 
 # --------------------------------------------------------------------------------- distributions
-
-class Units(NamedTuple):
-    """The mean and the standard deviation of each unit (channel) over a batch and all places."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-
-def units_of(array: np.ndarray) -> Units:
-    """Those of an array (N, ..., units)."""
-    rows = array.reshape(-1, array.shape[-1])
-    return Units(rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64))
-
 
 def drift(before: Units, now: Units) -> tuple[float, float]:
     """How far means and standard deviations of units have moved: the root mean square over the
@@ -67,8 +55,9 @@ def drift(before: Units, now: Units) -> tuple[float, float]:
 def saturated(kind: str, output: np.ndarray) -> float:
     """The share of the outputs of a "Sigmoid" or "Tanh" that lie where it is flat: where its slope
     is under a tenth of the largest, for a sigmoid at inputs beyond 3.6, for a tanh beyond 1.8."""
-    slope = 4 * output * (1 - output) if kind == "Sigmoid" else 1 - output * output
-    return float((slope < FLAT).mean())
+    # The slopes are 4 y (1 - y) and 1 - y^2, as shares of the largest.
+    far = np.abs(output - output.dtype.type(0.5)) * 2 if kind == "Sigmoid" else np.abs(output)
+    return float((far > math.sqrt(1 - FLAT)).mean())
 
 
 def _rms(values: np.ndarray) -> float:

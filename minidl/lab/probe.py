@@ -25,11 +25,11 @@ from ..train.inspection import (
     undisturbed,
 )
 from ..train.steps import one_number
+from ..train.watch import Units
 from .look import Look, blocks_of, look
 from .measures import (
     FACTORS,
     Point,
-    Units,
     Values,
     drift,
     effective_rate,
@@ -61,7 +61,7 @@ class Probe(hints.Explained):
     optimizer: by hand, whose rate "rates" reads; as a callback the trainer's
     loss:      by hand, a function of (outputs, labels); as a callback the trainer's
 
-    `history` is what it has found, as plain lists and dicts: {"step": [0, 50, ...], "loss": [...],
+    `history` is what it has found, as plain lists and dicts: {"step": [0, 100, ...], "loss": [...],
     ..., "layers": [{"name": ..., "kind": ..., "mean": [...], ...}, ...]}, the layers in the order
     in which they compute, NaN where there is no such figure. The measures, and what each costs at a
     look, in passes forward and backward, each as long as a training step of such a batch:
@@ -110,7 +110,7 @@ class Probe(hints.Explained):
     [False, True, True]
     """
 
-    def __init__(self, model: Layer, every: int = 50, measures: Iterable[str] = MEASURES,
+    def __init__(self, model: Layer, every: int = 100, measures: Iterable[str] = MEASURES,
                  batch: Any = None, optimizer: Optimizer | None = None,
                  loss: Callable[..., Any] = ops.cross_entropy) -> None:
         where = "Probe"

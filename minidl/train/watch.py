@@ -6,15 +6,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import kernels
 from ..nn.layer import Layer
 from ..nn.parameter import Parameter
 from ..tensor import Tensor
 
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Sigmoid", "Tanh")
+
+
+class Units(NamedTuple):
+    """The mean and the standard deviation of each unit (channel) over a batch and all places."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def units_of(array: np.ndarray) -> Units:
+    """Those of an array (N, ..., units), in double."""
+    mean, var = kernels.batch_stats(array)
+    return Units(mean, np.sqrt(var))
 
 
 class Watch:
@@ -58,7 +72,7 @@ class Watch:
         """The figures of an activation."""
         found = _spread(output)
         if kind == "ReLU" and output.ndim > 1:
-            alive = (output.reshape(-1, output.shape[-1]) > 0).any(axis=0)
+            alive = output.reshape(-1, output.shape[-1]).max(axis=0) > 0
             found["dead"] = float(1 - alive.mean())
         return found
 
@@ -121,4 +135,8 @@ def first_array(given: Any) -> np.ndarray | None:
 
 
 def _spread(array: np.ndarray) -> dict[str, float]:
-    return {"mean": float(array.mean(dtype=np.float64)), "std": float(array.std(dtype=np.float64))}
+    """Of all values: from those of the units, which take one pass."""
+    units = units_of(array if array.ndim > 1 else array.reshape(-1, 1))
+    mean = units.mean.mean()
+    variance = (np.square(units.std) + np.square(units.mean - mean)).mean()
+    return {"mean": float(mean), "std": float(np.sqrt(variance))}

@@ -9,6 +9,7 @@ import minidl as md
 from minidl import nn
 from minidl.lab import measures, problems
 from minidl.lab.look import Look, blocks_of, input_units, look
+from minidl.train.watch import units_of
 
 
 def quadratic(seed=0, size=5):
@@ -23,10 +24,10 @@ def quadratic(seed=0, size=5):
 def test_units_and_their_drift():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((7, 4, 4, 3)) * [1, 2, 3] + [0, 5, -1]
-    units = measures.units_of(x)
+    units = units_of(x)
     np.testing.assert_allclose(units.mean, x.mean(axis=(0, 1, 2)))
     np.testing.assert_allclose(units.std, x.std(axis=(0, 1, 2)))
-    moved = measures.units_of(x * 2 + 1)
+    moved = units_of(x * 2 + 1)
     mean, std = measures.drift(units, moved)
     scale = math.sqrt(np.mean(units.std ** 2))
     assert mean == pytest.approx(math.sqrt(np.mean((units.mean + 1) ** 2)) / scale)
@@ -37,7 +38,7 @@ def test_units_and_their_drift():
 @pytest.mark.parametrize("before, now", [
     (np.ones((4, 2)), np.ones((4, 2))), (np.eye(4, 2), np.eye(4, 3))])
 def test_a_drift_that_there_is_not(before, now):
-    assert all(map(math.isnan, measures.drift(measures.units_of(before), measures.units_of(now))))
+    assert all(map(math.isnan, measures.drift(units_of(before), units_of(now))))
 
 
 @pytest.mark.parametrize("kind, function, bound", [

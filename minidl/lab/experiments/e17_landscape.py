@@ -53,8 +53,9 @@ class Landscape(Experiment):
     explanation = ""
     needs = ("cifar10",)
     minutes = 3.0
-    full = {"steps": 400, "every": 16, "size": 64, "lr": 0.1, "images": 10000}
-    quick = {"steps": 24, "every": 4, "size": 32, "images": 2000}
+    full = {"steps": 3000, "every": 75, "size": 64, "lr": 0.1, "images": 10000,
+            "widths": [16, 32, 64]}
+    quick = {"steps": 600, "every": 60, "size": 32}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {arm: train_arm(arm, seed, **settings) for arm in ARMS}
@@ -81,7 +82,7 @@ class Landscape(Experiment):
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (left, right) = plots.new(
             ("training step", "loss at 1/2 to 4 times the step"),
-            ("", "checkpoints with half the range (%)"))
+            ("", "checkpoints (%) with half the range"))
         for arm in ARMS:
             colour = plots.COLOURS[arm]
             low, high = (np.mean([seed[arm][f"rate {side}"] for seed in seeds], axis=0)
@@ -94,7 +95,9 @@ class Landscape(Experiment):
                    [[100 * share(seed, r, s) for r, s in names] for seed in seeds],
                    [plots.COLOURS["batch"]] * 4)
         right.set_ylim(0, 105)
-        plots.guide(right, 100 * LOWEST, "the rule's bound")
+        right.axhline(100 * LOWEST, color=plots.INK, linewidth=1, linestyle=(0, (1, 2)),
+                      label=f"{LOWEST:.0%}, the rule's bound")
+        plots.legend(right)
         return figure
 
 
@@ -114,12 +117,12 @@ def ratio(seed: Result, what: str, steps: str) -> float:
     return float(np.median(known)) if known.size else math.nan
 
 
-def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float, images: int
-              ) -> dict[str, Any]:
+def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float, images: int,
+              widths: tuple[int, int, int]) -> dict[str, Any]:
     """Train with one of the arms, and look along the step at checkpoints. NaN from where it has
     diverged."""
     md.manual_seed(seed)
-    model = problems.c6(arm)
+    model = problems.c6(arm, tuple(widths))
     arrays = problems.subset(problems.cifar10("train"), images)
     own = problems.batches(arrays, size, seed + 1000)       # those that are measured with
     rows: list[dict[str, float]] = []
