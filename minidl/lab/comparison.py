@@ -133,6 +133,11 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     every:      how many steps between two looks; None: 20 looks in a training
     progress:   whether there is a line on stderr for each training
 
+    It returns a `Comparison`: `print` shows a table, `plot(path)` draws scores, trainings and what
+    the probes have seen; `score(norm)` and `difference(norm)` are means over the seeds with 95%
+    bootstrap intervals, the latter of the paired differences from the first normalization, and
+    `runs`, or `of(norm)`, has the history and the probe of each training.
+
     For each seed all models are made after `manual_seed(seed)` and see the same batches, so that
     they differ in the normalization alone, as far as they draw the same numbers. The rate stays
     what it is. A training whose loss becomes infinite or NaN has the score NaN.

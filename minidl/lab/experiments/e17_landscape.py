@@ -38,11 +38,11 @@ class Landscape(Experiment):
     notes = "B"
     source = ("Santurkar et al. 2018, How Does Batch Normalization Help Optimization? "
               "(1805.11604)")
-    setup = ("C6 on 10,000 CIFAR-10 images, batch 64, plain SGD. At checkpoints, with a batch of "
-             "its own: the gradient, and loss and gradient at 1/2, 1, 2 and 4 times the step of "
-             "plain SGD that follows from it; the range of the loss, and of the gradient's "
-             "distance from the first one. Again with steps in the same direction whose length is "
-             "1% of the weights' norm.")
+    setup = ("C6 on 10,000 CIFAR-10 images, batch 64, 3,000 steps of plain SGD at rate 0.1. Each "
+             "75 steps, with a batch of its own: the gradient, and loss and gradient at 1/2, 1, 2 and "
+             "4 times the step of plain SGD that follows from it; the range of the loss, and of "
+             "the gradient's distance from the first one. Again with steps in the same direction "
+             "whose length is 1% of the weights' norm.")
     rule = ("The share of the checkpoints at which BatchNorm's range is at most half of that "
             "without: of the loss and of the gradient, at the learning rate and at equal steps. "
             f"All four intervals at {LOWEST:.0%} or above: SUPPORTED; one wholly below: REFUTED; "
@@ -50,9 +50,16 @@ class Landscape(Experiment):
     paper = ("VGG on CIFAR-10: loss and gradient vary far less along the step with batch "
              "normalization, through all of the training (figure 4)")
     expected = Verdict.SUPPORTED
-    explanation = ""
+    explanation = ("Along a step the loss varies about seven times as much without batch "
+                   "normalization, and the gradient about four times; with steps of one length it "
+                   "is about five times for both. So gradients can be trusted for longer steps, "
+                   "which is what allows higher rates (E13). Not so in the first hundred steps: "
+                   "there the network without stands on a plateau, and nothing is as smooth as a "
+                   "plateau. With half the channels and batches of 32 the advantage is smaller: of "
+                   "the loss at equal steps BatchNorm's range was at most half at a third of the "
+                   "checkpoints only.")
     needs = ("cifar10",)
-    minutes = 3.0
+    minutes = 1.6
     full = {"steps": 3000, "every": 75, "size": 64, "lr": 0.1, "images": 10000,
             "widths": [16, 32, 64]}
     quick = {"steps": 600, "every": 60, "size": 32}
@@ -118,11 +125,12 @@ def ratio(seed: Result, what: str, steps: str) -> float:
 
 
 def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float, images: int,
-              widths: tuple[int, int, int]) -> dict[str, Any]:
+              widths: Sequence[int]) -> dict[str, Any]:
     """Train with one of the arms, and look along the step at checkpoints. NaN from where it has
     diverged."""
     md.manual_seed(seed)
-    model = problems.c6(arm, tuple(widths))
+    first, second, third = widths
+    model = problems.c6(arm, (first, second, third))
     arrays = problems.subset(problems.cifar10("train"), images)
     own = problems.batches(arrays, size, seed + 1000)       # those that are measured with
     rows: list[dict[str, float]] = []
@@ -147,7 +155,7 @@ def measured(model: Any, images: np.ndarray, labels: np.ndarray, lr: float) -> d
     before, start = measures.values_of(parameters), measures.point(loss, parameters)
     descent = measures.descent(start.gradient, lr)
     equal = measures.of_length(descent, LENGTH * measures.length_of(before))
-    found = {}
+    found: dict[str, float] = {}
     for name, step in (("rate", descent), ("equal", equal)):
         along = measures.landscape(loss, before, step, start)
         found |= {f"{name} low": min(along.losses), f"{name} high": max(along.losses),

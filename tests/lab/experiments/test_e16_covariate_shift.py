@@ -91,6 +91,9 @@ def test_run_judge_and_plot():
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
     pytest.importorskip("matplotlib")
     assert len(experiment.plot([found]).axes) == 2
+    found["none"][1] = {**arm(math.nan, math.nan), "at": [2, 4]}       # one that diverged
+    experiment.plot([found])
+    assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
 
 
 def test_an_arm_that_diverges():
