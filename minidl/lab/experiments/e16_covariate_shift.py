@@ -63,8 +63,8 @@ class CovariateShift(Experiment):
                    "layer's inputs still: a step moves their means some 20 times less. What that "
                    "was to bring does not follow: gradients depend on what the layers before do "
                    "more than without it at the rates 0.1 and 0.5, less at 2, and more on average; "
-                   "only the angle by which they turn is smaller at high rates. Nor is it the still "
-                   "distributions that help: noise that makes the inputs drift more than without "
+                   "only the angle by which they turn is smaller at high rates. Nor do the still "
+                   "distributions help: noise that makes the inputs drift more than without "
                    "any normalization costs nothing. What Santurkar et al. found in their place is "
                    "E17.")
     needs = ("mnist",)
