@@ -16,6 +16,11 @@ INK, MUTED, RULE, GREY, A, B = "#111213", "#616263", "#d1d2d3", "#a1a2a3", "#215
 C, D, E = "#21812f", "#8131a1", "#917111"
 VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", GREY: "--grey", A: "--a", B: "--b",
              C: "--c", D: "--d", E: "--e"}
+# Of a page in the light, and in the dark.
+LIGHT = {"--ink": "#1d2126", "--muted": "#646b74", "--rule": "#dddeda", "--grey": "#a3a8ae",
+         "--a": "#2a62b0", "--b": "#c2541c", "--c": "#2f7d3b", "--d": "#7d3fa3", "--e": "#8d6f14"}
+DARK = {"--ink": "#e6e8ea", "--muted": "#9aa2ab", "--rule": "#31363d", "--grey": "#646b74",
+        "--a": "#7fb0f5", "--b": "#f29a66", "--c": "#79c786", "--d": "#c79be6", "--e": "#d9bb5c"}
 SIZE = (4.7, 2.9)       # inches: as wide as a phone, so that text is not scaled down there
 
 
@@ -40,6 +45,17 @@ def style(ax: Any) -> None:
     ax.grid(axis="y", color=RULE, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.margins(x=0.02)
+
+
+def stack(figure: Any) -> None:
+    """Put the axes of a figure below each other, each as large as before: for a narrow page."""
+    from matplotlib.gridspec import GridSpec
+
+    axes = figure.axes
+    grid = GridSpec(len(axes), 1, figure=figure)
+    for place, ax in enumerate(axes):
+        ax.set_subplotspec(grid[place])
+    figure.set_size_inches(SIZE[0], SIZE[1] * len(axes))
 
 
 def text(label: str) -> str:
@@ -90,3 +106,20 @@ def element(name: str, figure: Any) -> str:
     for colour, variable in VARIABLES.items():
         found = found.replace(colour, f"var({variable})")
     return re.sub(r"\n\s*", "\n", found)
+
+
+def document(name: str, figure: Any) -> str:
+    """The figure as a file of its own, whose colours follow the reader's choice of light or dark.
+    """
+    found = element(name, figure)
+    style = (f":root {{ {_declared(LIGHT)} }} "
+             f"@media (prefers-color-scheme: dark) {{ :root {{ {_declared(DARK)} }} }} "
+             f"text {{ font-family: system-ui, sans-serif !important }}")
+    width, height = figure.get_size_inches() * 96
+    end = found.index(">") + 1
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
+            f"{found[4:end]}<style>{style}</style>{found[end:]}")
+
+
+def _declared(colours: dict[str, str]) -> str:
+    return " ".join(f"{name}: {colour};" for name, colour in colours.items())

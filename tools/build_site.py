@@ -3,7 +3,8 @@
 Its pages are README.md, CHANGELOG.md and those of docs/, which GitHub shows as they stand, and the
 reference (`tools.site_reference`). They are copied into build/site-source, where links lead to
 pages of the site; docs/index.md says which pages there are, and in what order. A warning of Sphinx
-is an error.
+is an error. The page to play with (`tools.play_page`) is not written by Sphinx: it takes the place
+of one that Sphinx has written, so that it is searched and listed as the others are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from . import site_reference
+from . import play_page, site_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
@@ -24,7 +25,8 @@ LINK = re.compile(r"(\]\()([^)\s#]*)(#[^)\s]*)?(\))")
 def pages() -> dict[str, str]:
     """The place in the site of each page of the project."""
     places = {"README.md": "index.md", "CHANGELOG.md": "changelog.md",
-              "docs/api.md": "reference/index.md", "docs/index.md": "index.md"}
+              "docs/api.md": "reference/index.md", "docs/index.md": "index.md",
+              "docs/play/index.html": "play.md"}
     for path in sorted((ROOT / "docs").glob("*.md")):
         places.setdefault(f"docs/{path.name}", path.name)
     return places
@@ -75,10 +77,11 @@ def sources() -> tuple[dict[str, str], set[str]]:
     """All pages of the site by place, and the files that they link to, by their path here."""
     files: set[str] = set()
     made = {place: source(page, files) for page, place in pages().items()
-            if place not in ("index.md", "reference/index.md")}
+            if place not in ("index.md", "reference/index.md", "play.md")}
     made |= {place: site_reference.linked(text)
              for place, text in site_reference.pages().items()}
     made["index.md"] = front(files)
+    made["play.md"] = play_page.stand_in()
     return made, files
 
 
@@ -118,6 +121,7 @@ def main(options: list[str]) -> int:
     write(pages_of_site)
     failed = build_main(["-q", "-W", "--keep-going", "-b", "html", "-d",
                          str(BUILD / "site-doctrees"), *options, str(pages_of_site), str(site)])
+    (site / "play.html").write_text(play_page.page(), encoding="utf-8")
     outside = loaded_from_elsewhere(site)
     for line in outside:
         print(f"minidl: the site must need no network: {line}", file=sys.stderr)

@@ -16,6 +16,7 @@ from ..version import __version__
 from .cache import cache
 from .eval import evaluate
 from .info import info
+from .lab import lab
 from .predict import predict
 from .summary import summary
 from .train import train
@@ -43,7 +44,7 @@ def commands() -> None:
     """
 
 
-for command in (train, evaluate, predict, summary, info, cache):
+for command in (train, evaluate, predict, summary, lab, info, cache):
     commands.add_command(command)
 
 

@@ -7,10 +7,7 @@ import sys
 
 import click
 
-out_option = click.option("--out", "folder", default="runs/lab", show_default=True, metavar="DIR",
-                          help="The folder of the results.")
-quick_option = click.option("--quick", is_flag=True,
-                            help="Smaller settings: all of it in minutes, verdicts provisional.")
+FULL, QUICK = "runs/lab", "runs/lab-quick"      # where results go
 
 
 @click.group(no_args_is_help=True)
@@ -36,14 +33,16 @@ def list_claims() -> None:
 
 @lab.command("run", no_args_is_help=True)
 @click.argument("ids", nargs=-1, required=True, metavar="ID... | all")
-@quick_option
+@click.option("--quick", is_flag=True,
+              help="Smaller settings: all of it in minutes, verdicts provisional.")
 @click.option("--seeds", type=click.IntRange(1), metavar="N",
               help="Seeds of each. [default: 3 or 5, as each says; 2 or 3 with --quick]")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N",
               help="Processes beside each other. [default: one for each CPU]")
-@out_option
+@click.option("--out", "folder", metavar="DIR",
+              help=f"The folder of the results. [default: {FULL}, with --quick {QUICK}]")
 def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int | None,
-               folder: str) -> None:
+               folder: str | None) -> None:
     """Run experiments, and write results.json and report.html.
 
     Finished seeds are not run again: the same command goes on after Ctrl-C. An experiment that
@@ -57,6 +56,7 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
         experiments = registry.chosen(ids)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    folder = folder or (QUICK if quick else FULL)
     found = run(experiments, folder, quick, seeds, jobs)
     for id, one in found.items():
         provisional = " (provisional)" if one.provisional else ""
@@ -66,11 +66,12 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
     crashed = [id for id, one in found.items() if one.error]
     if crashed:
         print(f"crashed: {', '.join(crashed)}", file=sys.stderr)
-        sys.exit(1)
+        click.get_current_context().exit(1)
 
 
 @lab.command("report")
-@out_option
+@click.option("--out", "folder", default=FULL, show_default=True, metavar="DIR",
+              help="The folder of the results.")
 def write_page(folder: str) -> None:
     """Write report.html and report.md of what has been run."""
     from ..lab.page import write_report

@@ -15,7 +15,7 @@ from minidl.locks import lock
 
 from .batch import as_dataset, gather
 from .draws import Draws
-from .prefetch import prefetched
+from .prefetch import prepared
 from .transforms.base import as_transform, run
 
 MOST_SEED = 2**64 - 1        # and of epochs: together they are Philox's key
@@ -55,7 +55,8 @@ class DataLoader(hints.Explained):
                 as a third.
     drop_last:  leave out a last batch that is not full
     seed:       0 to 2**64 - 1; None draws one from the generator of `md.manual_seed`
-    prefetch:   batches that a thread prepares while the caller works; 0 for none, without thread
+    prefetch:   batches that a thread prepares while the caller works, where preparing one takes
+                more than 5% of that work; 0 for none, without thread
     sampler:    `sampler(rng)` gives the items of an epoch in its order, as many as the data set
                 has, some perhaps several times: `data.balanced`. It takes the place of `shuffle`
 
@@ -181,7 +182,7 @@ class DataLoader(hints.Explained):
             order = _sampled(self.sampler(_rng(seed, position.epoch)), count)
         make = partial(self._batch, seed, position.epoch, order)
         numbers = range(position.batches, len(self))
-        with closing(prefetched(make, numbers, self.prefetch)) as batches:
+        with closing(prepared(make, numbers, self.prefetch)) as batches:
             for batch in batches:
                 position.batches += 1
                 yield batch

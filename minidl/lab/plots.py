@@ -12,7 +12,7 @@ from .. import svg
 from ..svg import GREY, INK, MUTED, RULE, A, B, C, D, E
 
 __all__ = ["COLOURS", "GREY", "INK", "MUTED", "RULE", "A", "B", "C", "D", "E", "band", "bars",
-           "guide", "new"]
+           "guide", "legend", "logarithmic", "new"]
 
 # The same colour for the same normalization in every plot.
 COLOURS = {"batch": A, "none": B, "group": C, "layer": D, "instance": E, "renorm": GREY}
@@ -57,5 +57,13 @@ def guide(ax: Any, value: float, label: str) -> None:
                 textcoords="offset points", ha="right", fontsize=9, color=MUTED)
 
 
-legend, logarithmic = svg.legend, svg.logarithmic
-__all__ += ["legend", "logarithmic"]
+def legend(ax: Any, most: int = 4) -> None:
+    """A legend above the axes, in as many columns as they are wide enough for, `most` at the most.
+    """
+    longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
+    inches = ax.figure.get_size_inches()[0] / len(ax.figure.axes)
+    columns = max(1, min(most, int((inches - 0.6) / (0.08 * longest + 0.5))))
+    svg.legend(ax, columns)
+
+
+logarithmic = svg.logarithmic

@@ -125,11 +125,12 @@ def mlp(norm: Norm = "batch", widths: tuple[int, ...] = (784, 100, 100, 100, 10)
 
 
 def c6(norm: Norm = "batch", widths: tuple[int, int, int] = (16, 32, 64), classes: int = 10,
-       activation: Callable[[], nn.Layer] = nn.ReLU, after: bool = False) -> Stack:
+       activation: Callable[[], nn.Layer] = nn.ReLU, after: bool = False,
+       colours: int = 3) -> Stack:
     """C6: two 3x3 convolutions of each width, 2x2 max-pooling between the widths, the average over
-    all positions, a dense layer: `conv1`, `norm1`, `act1`, ... `head`."""
+    all positions, a dense layer: `conv1`, `norm1`, `act1`, ... `head`. `colours`: 1 for MNIST."""
     parts: dict[str, nn.Layer] = {}
-    channels = 3
+    channels = colours
     for i in range(6):
         width = widths[i // 2]
         parts[f"conv{i + 1}"] = nn.Conv(channels, width, 3, padding=1,

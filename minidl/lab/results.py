@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import traceback
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from ..version import __version__
 from . import store
 from .experiment import Experiment, Judgement, Result
+from .registry import all_experiments
 from .verdict import Verdict
 
 
@@ -19,7 +21,7 @@ class Found:
 
     experiment: Experiment
     judgement: Judgement
-    provisional: bool
+    provisional: bool               # fewer seeds or smaller settings than the verdict needs
     seeds: Sequence[Result]
     settings: Mapping[str, Any]
     seconds: float                  # of all seeds
@@ -29,11 +31,6 @@ class Found:
     @property
     def verdict(self) -> Verdict:
         return self.judgement.verdict
-
-    @property
-    def as_expected(self) -> bool:
-        """Whether the verdict is the one that the specification expects."""
-        return self.verdict is self.experiment.expected
 
     def entry(self) -> dict[str, Any]:
         """The entry of `results.json`."""
@@ -48,27 +45,45 @@ class Found:
             "minidl": __version__, **({"error": self.error} if self.error else {})}
 
 
-def collect(folder: str, experiment: Experiment, quick: bool, count: int,
+def collect(folder: str, experiment: Experiment, quick: bool, count: int | None = None,
             missing: Set[str] = frozenset(), error: str = "") -> Found:
-    """Judge an experiment by the files of its first `count` seeds."""
+    """Judge an experiment by the files of its first `count` seeds, or of all that there are."""
     settings = experiment.settings(quick)
-    files = [found for seed in range(count)
+    numbers = range(count) if count is not None else store.seeds_of(folder, experiment.id)
+    files = [found for seed in numbers
              if (found := store.read_seed(folder, experiment, seed, settings)) is not None]
     seeds = [file["result"] for file in files]
     lacking = sorted(missing & set(experiment.needs))
-    if seeds:
-        judgement = experiment.judge(seeds)
-    elif lacking:
-        judgement = Judgement(Verdict.INCONCLUSIVE,
-                              f"The data set {' and '.join(lacking)} is missing on this machine.",
-                              {})
-    else:
-        judgement = Judgement(Verdict.INCONCLUSIVE,
-                              "It crashed." if error else "It has not been run.", {})
-    short = len(seeds) < experiment.seeds
-    return Found(experiment, judgement, short or settings != experiment.settings(False), seeds,
-                 settings, sum(file["seconds"] for file in files),
-                 files[0]["machine"] if files else {}, error)
+    try:
+        judgement = experiment.judge(seeds) if seeds else None
+    except Exception:       # a fault of one experiment is told, and ends no other
+        judgement, error = None, traceback.format_exc()
+    if judgement is None:
+        why = (f"The data set {' and '.join(lacking)} is missing on this machine." if lacking
+               else "It crashed." if error else "It has not been run.")
+        judgement = Judgement(Verdict.INCONCLUSIVE, why, {})
+    provisional = (len(seeds) < experiment.seeds
+                   or store.plain(settings) != store.plain(experiment.settings(False)))
+    return Found(experiment, judgement, provisional, seeds, settings,
+                 sum(file["seconds"] for file in files), files[0]["machine"] if files else {},
+                 error)
+
+
+def collect_all(folder: str) -> list[Found]:
+    """All experiments of a folder, by the files that are there; ValueError where there are none."""
+    quick = store.read_kind(folder)
+    entries = store.read(os.path.join(folder, store.RESULTS)) or {}
+    found = []
+    for id, experiment in all_experiments().items():
+        entry = entries.get(id, {})
+        if id in entries or store.seeds_of(folder, id):
+            missing = set(experiment.needs) if "missing" in entry.get("why", "") else set()
+            found.append(collect(folder, experiment, quick, None, missing,
+                                 entry.get("error", "")))
+    if not found:
+        raise ValueError(f"lab: no experiment has been run in {folder!r}; "
+                         f"minidl lab run E18 --out {folder} runs one")
+    return found
 
 
 def write_results(folder: str, found: Mapping[str, Found]) -> None:

@@ -47,14 +47,14 @@ def run(experiments: Sequence[Experiment], folder: str | os.PathLike[str], quick
     experiment says. `jobs`: processes beside each other, else one for each CPU of this process;
     each has its part of the CPUs. What measures time is run at the end, alone.
 
-    ValueError for less than one seed or job. An experiment whose data set is missing, or which
-    crashed, is INCONCLUSIVE and says so.
+    ValueError for less than one seed or job, and for a folder of the other kind of settings. An
+    experiment whose data set is missing, or which crashed, is INCONCLUSIVE and says so.
     """
     for name, count in (("seeds", seeds), ("jobs", jobs)):
         if count is not None and count < 1:
             raise ValueError(f"lab: {name} must be at least 1, got {count}")
     folder = os.fspath(folder)
-    os.makedirs(os.path.join(folder, store.SEEDS), exist_ok=True)
+    store.begin(folder, quick)
     counts = {e.id: seeds or (e.quick_seeds if quick else e.seeds) for e in experiments}
     missing = _missing(experiments)
     todo = [Job(e, seed) for seed in range(max(counts.values(), default=0)) for e in experiments

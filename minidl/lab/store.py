@@ -1,8 +1,9 @@
 """The files of the lab: one for each seed that is finished, and what follows from them.
 
-    DIR/seeds/E18-0.json    what a seed has measured, with its settings, machine and version
+    DIR/lab.json            whether the settings are the quick ones: a folder has one kind
+    DIR/seeds/E18-0.json    what a seed has measured, with its settings and machine
     DIR/results.json        by id: verdict, provisional, why, figures, ...
-    DIR/report.html, DIR/report.md
+    DIR/report.html, DIR/report.md, DIR/plots/E18.svg
 
 JSON has no NaN and no infinity: in the files they are the texts "NaN", "Infinity", "-Infinity".
 """
@@ -13,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +23,40 @@ import numpy as np
 from ..atomic import replacing
 from .experiment import Experiment
 
-SEEDS, RESULTS = "seeds", "results.json"
+SEEDS, RESULTS, KIND = "seeds", "results.json", "lab.json"
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def begin(folder: str, quick: bool) -> None:
+    """Make a folder, or go on with one; ValueError where it holds results of the other kind."""
+    os.makedirs(os.path.join(folder, SEEDS), exist_ok=True)
+    path = os.path.join(folder, KIND)
+    known = read(path)
+    if known is None:
+        write(path, {"quick": quick})
+    elif known["quick"] != quick:
+        kinds = ("quick", "full") if quick else ("full", "quick")
+        raise ValueError(f"lab: {folder!r} holds results of {kinds[1]} settings, which those of "
+                         f"{kinds[0]} ones would replace: give another --out")
+
+
+def read_kind(folder: str) -> bool:
+    """Whether a folder's settings are the quick ones; ValueError where it is none of the lab's."""
+    known = read(os.path.join(folder, KIND))
+    if known is None:
+        raise ValueError(f"lab: no experiment has been run in {folder!r}; "
+                         f"minidl lab run E18 --out {folder} runs one")
+    return bool(known["quick"])
+
+
+def seeds_of(folder: str, id: str) -> list[int]:
+    """The seeds of an experiment that have a file."""
+    try:
+        names = os.listdir(os.path.join(folder, SEEDS))
+    except FileNotFoundError:
+        return []
+    found = [re.fullmatch(rf"{re.escape(id)}-(\d+)\.json", name) for name in names]
+    return sorted(int(match[1]) for match in found if match)
 
 
 def seed_path(folder: str, id: str, seed: int) -> str:
@@ -40,11 +74,11 @@ def read_seed(folder: str, experiment: Experiment, seed: int,
 
 
 def read(path: str) -> Any:
-    """The content of a file; None where there is none, or a damaged one."""
+    """The content of a file; None where there is none that can be read, or a damaged one."""
     try:
         with open(path, encoding="utf-8") as file:
             return _numbers(json.load(file))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 

@@ -10,7 +10,7 @@ import traceback
 
 import pytest
 
-from minidl.data.prefetch import prefetched
+from minidl.data.prefetch import prefetched, prepared
 
 
 def threads():
@@ -185,7 +185,7 @@ def test_two_at_once():
 @pytest.mark.parametrize("make", ["lambda x: x", "lambda x: x and time.sleep(600)"])
 def test_interpreter_ends_with_a_generator_alive(make):
     code = (
-        "import time; from minidl.data.prefetch import prefetched\n"
+        "import time; from minidl.data.prefetch import prefetched, prepared\n"
         f"results = prefetched({make}, range(100), 2)\n"
         "next(results); print('end')"
     )
@@ -194,3 +194,37 @@ def test_interpreter_ends_with_a_generator_alive(make):
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "end\n", "")
+
+
+def test_a_small_work_is_done_by_the_caller():
+    made = []
+    for _ in prepared(lambda _: made.append(threading.current_thread()), range(20), 2):
+        time.sleep(0.01)
+    assert set(made) == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_a_large_work_is_done_by_a_thread_after_two(ahead):
+    def make(x):
+        time.sleep(0.002)
+        return x, threading.current_thread().name
+
+    results = list(prepared(make, range(20), ahead))
+    assert [x for x, _ in results] == list(range(20))
+    names = [name for _, name in results]
+    assert "minidl prefetch" not in names[:2]
+    assert set(names[2:]) == {"minidl prefetch"}
+
+
+def test_a_large_work_without_a_thread():
+    assert list(prepared(lambda x: time.sleep(0.001) or x, range(5), 0)) == list(range(5))
+    assert threads() == []
+
+
+def test_leaving_ends_the_thread():
+    for x in prepared(lambda x: time.sleep(0.001) or x, range(100), 3):
+        if x == 10:
+            assert len(threads()) == 1
+            break
+    gc.collect()
+    assert threads() == []

@@ -18,6 +18,10 @@ def test_c6(norm, after):
     assert (model.conv1.bias is not None) == (norm == "none" or after)
 
 
+def test_c6_of_grey_images():
+    assert problems.c6(colours=1)(md.zeros((4, 28, 28, 1))).shape == (4, 10)
+
+
 def test_mlp_is_that_of_the_specification():
     model = problems.mlp("none")
     shapes = [p.shape for p in model.parameters() if len(p.shape) == 2]

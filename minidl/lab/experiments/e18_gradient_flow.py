@@ -78,7 +78,7 @@ class GradientFlow(Experiment):
         figure, (ax,) = plots.new(("layer, from the input", "norm of the gradient (last layer: 1)"))
         width = max(int(name.split()[1]) for name in seeds[0]["norms"])
         size = seeds[0]["batches"][len(seeds[0]["batches"]) // 2]
-        for norm, label in (("batch", "BatchNorm"), ("none", "none, He's start")):
+        for norm, label in (("batch", "BatchNorm"), ("none", "none")):
             rows = [np.divide(seed["norms"][f"{norm} {width} {size}"],
                               seed["norms"][f"{norm} {width} {size}"][-1]) for seed in seeds]
             plots.band(ax, range(len(rows[0])), rows, label, plots.COLOURS[norm], marker=None)
@@ -86,7 +86,7 @@ class GradientFlow(Experiment):
         ax.plot(layers, GROWTH ** (layers[-1] - layers), color=plots.INK, linewidth=1,
                 linestyle=(0, (4, 2)), label="1.211 a layer")
         plots.logarithmic(ax.yaxis)
-        plots.legend(ax, 3)
+        plots.legend(ax)
         return figure
 
 

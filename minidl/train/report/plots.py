@@ -19,7 +19,8 @@ def lines(name: str, series: Lines, zero: bool = False) -> str:
     figure, ax = _figure("epoch")
     for (label, values), colour in zip(series.items(), (A, B), strict=False):
         ax.plot(range(1, len(values) + 1), _drawn(values, False), color=colour, linewidth=1.6,
-                label=svg.text(label), marker="o" if len(values) <= POINTS else None, markersize=3.5)
+                label=svg.text(label), marker="o" if len(values) <= POINTS else None,
+                markersize=3.5)
     if len(series) > 1:
         svg.legend(ax)
     if zero:

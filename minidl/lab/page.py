@@ -1,0 +1,173 @@
+"""The lab's report: one page without network, the same in Markdown, and each plot as a file."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import math
+import os
+import re
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import svg
+from ..atomic import replace_file
+from . import store
+from .experiment import Figure
+from .results import Found, collect_all
+from .verdict import Interval, Verdict
+
+PLOTS = "plots"
+SHOWN = 6           # figures of an experiment that are seen at once
+PARTS = (("identities", "Identities", "exact sentences, in double precision, on real activations",
+          range(1, 11)),
+         ("training", "Training", "sentences about trainings, from paired seeds", range(11, 100)))
+
+
+def write_report(folder: str | os.PathLike[str]) -> str:
+    """Write report.html, report.md and plots/ of what a folder has, and return the page's path.
+
+    ValueError where nothing has been run in the folder, ImportError without the extra `lab`.
+    """
+    folder = os.fspath(folder)
+    found = collect_all(folder)
+    figures = {}
+    for place, one in enumerate(found):
+        if one.seeds:
+            try:
+                figures[one.experiment.id] = one.experiment.plot(one.seeds)
+            except Exception:       # a fault of one experiment is told, and ends no other
+                found[place] = dataclasses.replace(one, error=traceback.format_exc())
+    os.makedirs(os.path.join(folder, PLOTS), exist_ok=True)
+    for id, figure in figures.items():
+        replace_file(os.path.join(folder, PLOTS, f"{id}.svg"), svg.document(id, figure))
+    replace_file(os.path.join(folder, "report.md"), markdown(found))
+    path = os.path.join(folder, "report.html")
+    replace_file(path, html(found, {id: drawings(id, figure) for id, figure in figures.items()},
+                            store.read_kind(folder)))
+    return path
+
+
+def drawings(id: str, figure: Any) -> list[tuple[str, str]]:
+    """(class, SVG) of a figure: one, or for axes beside each other one for wide pages and one, with
+    the axes below each other, for narrow ones."""
+    if len(figure.axes) == 1:
+        return [("", svg.element(id, figure))]
+    wide = svg.element(id, figure)
+    svg.stack(figure)
+    return [("wide", wide), ("narrow", svg.element(f"{id}-narrow", figure))]
+
+
+def html(found: Sequence[Found], plots: Mapping[str, list[tuple[str, str]]], quick: bool) -> str:
+    """The page."""
+    try:
+        import jinja2
+        from markupsafe import Markup
+    except ImportError as error:
+        raise ImportError(f"lab: the report needs {error.name}: pip install "
+                          f"'minidl[lab]'") from None
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("minidl.lab", "templates"),
+                                    jinja2.PackageLoader("minidl.train.report", "templates")]),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"value": value, "bounds": bounds, "took": took, "id": anchor}
+    return environment.get_template("lab.html").render(
+        parts=[(name, title, text, [one for one in found if number(one) in numbers])
+               for name, title, text, numbers in PARTS],
+        counts=counts(found), plots=plots, svg=Markup, shown=SHOWN,
+        quick=quick, machine=next((one.machine for one in found if one.machine), {}),
+        light=svg.LIGHT, dark=svg.DARK, today=datetime.date.today().isoformat(),
+        seconds=sum(one.seconds for one in found),
+        surprises=[one for one in found if one.verdict is not one.experiment.expected])
+
+
+def markdown(found: Sequence[Found]) -> str:
+    """The summary: a table of the verdicts, and the figures of each claim."""
+    lines = ["# The normalization lab", "",
+             "| | claim | verdict | why |", "| --- | --- | --- | --- |"]
+    for one in found:
+        lines.append(f"| {one.experiment.id} | {one.experiment.claim} | {_verdict(one)} "
+                     f"| {one.judgement.why} |".replace("\n", " "))
+    for one in found:
+        e = one.experiment
+        lines += ["", f"## {e.id} {e.title}", "", f"*{e.claim}* (notes {e.notes}; {e.source})", "",
+                  f"**{_verdict(one)}** {one.judgement.why}", "", f"Rule: {e.rule}", "",
+                  f"Set-up: {e.setup}", "", f"Paper: {e.paper}", "", "| figure | ours | 95% |",
+                  "| --- | --- | --- |",
+                  *(f"| {name} | {value(figure)} | {bounds(figure)} |"
+                    for name, figure in one.judgement.figures.items())]
+        if e.examination:
+            lines += ["", f"Examined: {e.examination}"]
+        if one.error:
+            lines += ["", "```text", one.error, "```"]
+        lines += ["", f"`minidl lab run {e.id}`: {len(one.seeds)} seeds, "
+                      f"{took(one.seconds)} of one CPU."]
+    return "\n".join(lines) + "\n"
+
+
+# ------------------------------------------------------------------------------------ the numbers
+
+def number(one: Found) -> int:
+    """18 of E18 and 30 of E30b."""
+    return int(re.sub(r"\D", "", one.experiment.id))
+
+
+def counts(found: Sequence[Found]) -> dict[str, int]:
+    """How many claims have each verdict."""
+    seen = collections.Counter(str(one.verdict) for one in found)
+    return {str(verdict): seen[str(verdict)] for verdict in Verdict}
+
+
+def value(figure: Figure, digits: int = 3) -> str:
+    """A figure in the digits that matter; up to eight of a list."""
+    if isinstance(figure, Interval):
+        return value(figure.value, digits_of(figure))
+    if isinstance(figure, str):
+        return figure
+    if isinstance(figure, bool):
+        return "yes" if figure else "no"
+    if isinstance(figure, int):
+        return f"{figure:,}"
+    if isinstance(figure, float):
+        if not math.isfinite(figure):
+            return "–" if math.isnan(figure) else "infinite"
+        if figure == 0 or 1e-3 <= abs(figure) < 1e4:
+            return f"{figure:.{digits}g}"
+        return f"{figure:.1e}"
+    shown = [value(part) for part in figure[:8]]
+    return ", ".join(shown) + (", ..." if len(figure) > 8 else "")
+
+
+def digits_of(figure: Interval) -> int:
+    """So many that two of them tell the interval's ends apart; at least three, at most six."""
+    width, size = figure.high - figure.low, max(abs(figure.low), abs(figure.high))
+    if not (math.isfinite(width) and width > 0):
+        return 3
+    return min(6, max(3, 2 + math.ceil(math.log10(size / width))))
+
+
+def bounds(figure: Figure) -> str:
+    """The interval of a figure that has one."""
+    if not isinstance(figure, Interval) or not math.isfinite(figure.low):
+        return ""
+    digits = digits_of(figure)
+    return f"{value(figure.low, digits)} to {value(figure.high, digits)}"
+
+
+def took(seconds: float) -> str:
+    """12 s, 3 min, 2.5 h."""
+    if seconds < 1:
+        return "under a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def anchor(one: Found) -> str:
+    return one.experiment.id.lower()
+
+
+def _verdict(one: Found) -> str:
+    return f"{one.verdict}{' (provisional)' if one.provisional else ''}"

@@ -1,0 +1,60 @@
+"""Files of seeds and of results."""
+
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+
+from minidl.lab import store
+from minidl.lab.registry import chosen
+from minidl.lab.verdict import Interval, Verdict
+
+experiment, = chosen(["E18"])
+
+
+def test_numbers_that_json_lacks_come_back(tmp_path):
+    path = str(tmp_path / "a.json")
+    content = {"a": [1, 2.5, math.nan, math.inf, -math.inf], "b": {"c": "text", "d": None}}
+    store.write(path, content)
+    json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    found = store.read(path)
+    assert math.isnan(found["a"].pop(2)) and found["a"] == [1, 2.5, math.inf, -math.inf]
+    assert found["b"] == content["b"]
+
+
+def test_plain():
+    given = {1: np.float32(0.5), "a": np.arange(2), "i": Interval(1, 0, 2, 3),
+             "v": Verdict.REFUTED, "t": (True, None)}
+    assert store.plain(given) == {"1": 0.5, "a": [0, 1], "v": "REFUTED", "t": [True, None],
+                                  "i": {"value": 1, "low": 0, "high": 2, "count": 3}}
+    with pytest.raises(TypeError, match="got set"):
+        store.plain({"a": {1}})
+
+
+def test_seeds_count_for_their_settings_alone(tmp_path):
+    folder, full = str(tmp_path), experiment.settings(False)
+    store.write(store.seed_path(folder, "E18", 2), {"settings": full, "result": {"x": 1}})
+    assert store.seeds_of(folder, "E18") == [2]
+    assert store.read_seed(folder, experiment, 2, full)["result"] == {"x": 1}
+    assert store.read_seed(folder, experiment, 2, experiment.settings(True)) is None
+    assert store.read_seed(folder, experiment, 0, full) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_a_damaged_file_is_none(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    assert store.read(str(tmp_path / "a.json")) is None
+
+
+def test_a_folder_has_one_kind_of_settings(tmp_path):
+    folder = str(tmp_path / "new")
+    with pytest.raises(ValueError, match="no experiment has been run"):
+        store.read_kind(folder)
+    store.begin(folder, quick=True)
+    store.begin(folder, quick=True)
+    assert store.read_kind(folder) is True
+    with pytest.raises(ValueError, match="holds results of quick settings"):
+        store.begin(folder, quick=False)
+    assert os.listdir(os.path.join(folder, "seeds")) == []
