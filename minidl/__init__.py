@@ -45,7 +45,7 @@ else:       # to a type checker a module with __getattr__ has every name
 
 __all__ = [
     "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
-    "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "save",
-    "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
+    "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim",
+    "save", "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
     *ops.__all__,
 ]

@@ -82,6 +82,15 @@ def test_what_is_measured_is_that_of_a_step():
     assert e16.measured(model, x, labels, lr=0, step=1)[::3] == [0, 0]
 
 
+@pytest.fixture
+def noise(monkeypatch):
+    """Noise in place of the digits: nothing is read."""
+    rng = np.random.default_rng(0)
+    arrays = rng.random((200, 28, 28, 1), np.float32), rng.integers(0, 10, 200)
+    monkeypatch.setattr(problems, "mnist", lambda part: arrays)
+
+
+@pytest.mark.usefixtures("noise")
 def test_run_judge_and_plot():
     settings = {**experiment.settings(True), "steps": 4, "every": 2, "train": 200, "test": 100,
                 "rates": [0.1, 0.5]}
@@ -96,6 +105,7 @@ def test_run_judge_and_plot():
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.usefixtures("noise")
 def test_an_arm_that_diverges():
     options = {**experiment.settings(True), "steps": 6, "every": 3, "train": 120, "test": 50}
     del options["rates"]

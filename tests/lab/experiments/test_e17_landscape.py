@@ -84,6 +84,15 @@ def test_what_is_measured_is_that_of_a_step():
     assert found["rate high"] == pytest.approx(max(losses), rel=1e-5)
 
 
+@pytest.fixture
+def noise(monkeypatch):
+    """Noise in place of the pictures: nothing is read."""
+    rng = np.random.default_rng(0)
+    arrays = rng.standard_normal((40, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, 40)
+    monkeypatch.setattr(problems, "cifar10", lambda part: arrays)
+
+
+@pytest.mark.usefixtures("noise")
 def test_run_judge_and_plot():
     settings = {**experiment.settings(True), "steps": 4, "every": 2, "size": 8, "images": 40,
                 "widths": [8, 8, 8]}
@@ -94,6 +103,7 @@ def test_run_judge_and_plot():
     assert len(experiment.plot([found]).axes) == 2
 
 
+@pytest.mark.usefixtures("noise")
 def test_an_arm_that_diverges():
     settings = {**experiment.settings(True), "steps": 4, "every": 2, "size": 8, "images": 40,
                 "widths": [8, 8, 8], "lr": 1e30}
