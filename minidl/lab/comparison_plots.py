@@ -14,7 +14,7 @@ import numpy as np
 from .. import checks, svg
 from ..svg import GREY, INK, MUTED, A, B, C, D, E
 from ..train.report.curves import picture, save
-from .plots import COLOURS
+from .plots import COLOURS, legend
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -82,7 +82,7 @@ def _trainings(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
     ax.set_xlabel("epoch", color=MUTED)
     ax.set_ylabel(f"{found.metric} of the test part", color=MUTED)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    svg.legend(ax)
+    legend(ax)
 
 
 def _lines(ax: Any, x: Mapping[str, Sequence[float]],

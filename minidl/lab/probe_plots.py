@@ -42,6 +42,7 @@ BANDS = {
 }
 OVERVIEW = ("loss", "std", "dead", "saturated", "gradient", "drift_mean", "drift_std", "shift",
             "shift_cosine", "loss along the step", "gradient along the step", "effective_rate")
+SHARES = ("dead", "saturated")
 COLUMNS = 3
 
 
@@ -94,6 +95,8 @@ def draw(ax: Any, history: Mapping[str, Any], name: str, colours: tuple[str, str
     ax.set_ylabel(label, color=MUTED, fontsize=10)
     if log:
         svg.logarithmic(ax.yaxis)
+    elif name in SHARES:
+        ax.set_ylim(0, max(0.1, 1.1 * ax.dataLim.y1))
     else:
         ax.margins(y=0.1)
 

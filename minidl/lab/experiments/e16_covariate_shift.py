@@ -67,6 +67,10 @@ class CovariateShift(Experiment):
                    "distributions help: noise that makes the inputs drift more than without "
                    "any normalization costs nothing. What Santurkar et al. found in their place is "
                    "E17.")
+    examination = ("\"Reduces\" depends on the network: with ReLU in place of sigmoids (one seed, "
+                   "1,500 steps, rates 0.02 to 0.5) gradients shift less with BatchNorm, by 0.05 "
+                   "of their norm. \"Because\" does not: there, noise costs 0.3 of the 1.9 points "
+                   "that BatchNorm is above none.")
     needs = ("mnist",)
     minutes = 0.6
     full = {"steps": 4000, "every": 100, "size": 60, "rates": [0.1, 0.5, 2.0], "train": 60000,
