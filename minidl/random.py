@@ -12,7 +12,7 @@ import numpy as np
 
 from . import checks
 
-_SEED = 0x6D696E69646C      # until manual_seed is called
+SEED = 0x6D696E69646C       # until manual_seed is called
 _generator: np.random.Generator | None = None     # made on first use: numpy.random loads slowly
 
 
@@ -45,16 +45,16 @@ def generator() -> np.random.Generator:
     if _apart.generator is not None:
         return _apart.generator
     if _generator is None:
-        manual_seed(_SEED)
+        manual_seed(SEED)
     assert _generator is not None
     return _generator
 
 
 @contextlib.contextmanager
-def apart() -> Iterator[None]:
+def apart(seed: int = SEED) -> Iterator[None]:
     """Within the block this thread draws from a generator of the block's own: what is drawn after
     it is what would have been without it."""
-    before, _apart.generator = _apart.generator, np.random.Generator(np.random.Philox(_SEED))
+    before, _apart.generator = _apart.generator, np.random.Generator(np.random.Philox(seed))
     try:
         yield
     finally:

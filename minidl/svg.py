@@ -33,13 +33,18 @@ def new(columns: int = 1, size: tuple[float, float] = SIZE) -> tuple[Any, list[A
     axes = [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
     for ax in axes:
         ax.patch.set_visible(False)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(RULE)
-        ax.tick_params(which="both", color=RULE, labelcolor=MUTED, labelsize=10, length=3)
-        ax.grid(axis="y", color=RULE, linewidth=0.6)
-        ax.set_axisbelow(True)
-        ax.margins(x=0.02)
+        style(ax)
     return figure, axes
+
+
+def style(ax: Any) -> None:
+    """Quiet axes: two spines, a grid of levels."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(RULE)
+    ax.tick_params(which="both", color=RULE, labelcolor=MUTED, labelsize=10, length=3)
+    ax.grid(axis="y", color=RULE, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.margins(x=0.02)
 
 
 def stack(figure: Any) -> None:

@@ -25,7 +25,7 @@ MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", 
            ("minidl.nn.init", "nn.init.", False), ("minidl.optim", "optim.", False),
            ("minidl.data", "data.", False), ("minidl.data.cache", "data.cache.", False),
            ("minidl.data.transforms", "T.", False), ("minidl.models", "models.", False),
-           ("minidl.train", "train.", False))
+           ("minidl.train", "train.", False), ("minidl.lab", "lab.", False))
 
 NAMES_OF = [name for name, _, _ in MODULES]
 
@@ -37,7 +37,7 @@ Written by `make docs` from the docstrings; the examples run in the tests, which
 ```python
 import numpy as np
 import minidl as md
-from minidl import data, nn, optim, train
+from minidl import data, lab, nn, optim, train
 from minidl.data import transforms as T
 ```
 

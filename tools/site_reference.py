@@ -22,6 +22,7 @@ ABOUT = {
     "minidl.optim": "optimizers and schedules", "minidl.data": "data sets and loaders",
     "minidl.data.cache": "what was decoded once", "minidl.data.transforms": "augmentation",
     "minidl.models": "networks and their files", "minidl.train": "the trainer",
+    "minidl.lab": "the normalization lab",
 }
 
 HEAD = """\
@@ -33,7 +34,7 @@ with:
 ```python
 import numpy as np
 import minidl as md
-from minidl import data, models, nn, optim, train
+from minidl import data, lab, models, nn, optim, train
 from minidl.data import transforms as T
 ```
 """

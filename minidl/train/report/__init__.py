@@ -1,10 +1,9 @@
 """A run's report: what a trained classifier is worth, and why, as numbers and as one page.
 
 `report` computes it and gives a `Report`. Here each part has a file: `reading` the predictions,
-`figures` what they are worth, `statistics` the callback that looks into layers (`watch` follows one
-pass), `grad_cam` what the model looks at, `duplicates` pictures that two parts share, `findings`
-what is worth a word; `machine`, `pictures`, `plots` and `page` make the page of
-`templates/report.html`.
+`figures` what they are worth, `statistics` the callback that looks into layers, `grad_cam` what the
+model looks at, `duplicates` pictures that two parts share, `findings` what is worth a word;
+`machine`, `pictures`, `plots` and `page` make the page of `templates/report.html`.
 """
 
 from .curves import curves

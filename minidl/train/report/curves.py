@@ -29,21 +29,14 @@ def curves(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str])
     ...     os.listdir(folder)
     ['curves.png']
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("curves: needs matplotlib: pip install 'minidl[report]'") from None
-    from matplotlib.ticker import MaxNLocator
-
     path = checks.path(path, "curves")
     panels = panels_of(history, "curves")
     if not panels:
         raise ValueError("curves: history has no epoch")
-    figure = Figure(figsize=(4.2 * len(panels), 3.2), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    for ax, (name, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0],
-                                 panels.items(), strict=True):
+    figure, axes = picture(1, len(panels), "curves")
+    from matplotlib.ticker import MaxNLocator
+
+    for ax, (name, lines) in zip(axes, panels.items(), strict=True):
         for (label, values), colour in zip(lines.items(), ("#3567b7", "#d2642a"), strict=False):
             epochs = range(1, len(values) + 1)
             ax.plot(epochs, values, color=colour, label=label,
@@ -55,6 +48,23 @@ def curves(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str])
         ax.grid(alpha=0.25)
         if len(lines) > 1:
             ax.legend(frameon=False)
+    save(figure, path)
+
+
+def picture(rows: int, columns: int, where: str) -> tuple[Any, list[Any]]:
+    """A figure of so many panels, and their axes row by row. ImportError without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError(f"{where}: needs matplotlib: pip install 'minidl[report]'") from None
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def save(figure: Any, path: str) -> None:
+    """Write a picture, whole or not at all, in the format of the ending, PNG if it has none."""
     ending = os.path.splitext(path)[1][1:].lower() or "png"
     content = io.BytesIO()
     figure.savefig(content, format=ending)

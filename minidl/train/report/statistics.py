@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import checks, hints
+from ... import hints
 from ...backward import grad
-from ...changes import writes
-from ...data.loader import DataLoader
-from ...nn.layer import Layer
-from ...random import apart
-from ...tensor import Tensor
 from ...tracers import following
-from ..batches import is_dataset, once
-from .watch import Watch, weights_of
+from ..inspection import NAN, Columns, FixedBatch, named_weights, norm_of, undisturbed
+from ..watch import Watch
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
-
-ITEMS = 128         # of a batch that is taken from a data set
-NAN = math.nan
 
 
 class LayerStatistics(hints.Explained):
@@ -67,27 +58,28 @@ class LayerStatistics(hints.Explained):
     """
 
     def __init__(self, batch_or_loader: Any = None) -> None:
-        if isinstance(batch_or_loader, str | bytes) or callable(batch_or_loader):
-            raise TypeError(checks.message("LayerStatistics", "batch_or_loader",
-                                           "a batch (images, labels), a loader, a data set or None",
-                                           batch_or_loader))
-        self._given = batch_or_loader
+        self._source = FixedBatch(batch_or_loader, "LayerStatistics", "batch_or_loader")
         self._forget()
 
     def _forget(self) -> None:
-        self.history: dict[str, Any] = {"epoch": [], "layers": []}
+        self._columns = Columns("epoch")
         self._batch: Any = None
-        self._kept: Any = None      # the batch, where it cannot be had again
+        self._source.kept = None
         self._weights: dict[str, list[np.ndarray]] | None = None    # before the last step
         self._step = 0              # how many there were then
         self._updates: dict[str, float] = {}
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """What was found, as plain lists and dicts."""
+        return self._columns.history
 
     # --------------------------------------------------------------------------------- the calls
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         if not trainer.resumed:
             self._forget()
-        self._batch = self._taken(trainer)
+        self._batch = self._source.taken(trainer.loader)
         self._weights = None
         if trainer.batch:
             self._look(trainer)
@@ -106,30 +98,6 @@ class LayerStatistics(hints.Explained):
         self._measure(trainer)
         self._updates, self._weights = {}, None
 
-    # ---------------------------------------------------------------------------------- the batch
-
-    def _taken(self, trainer: Trainer) -> Any:
-        """The batch, and a note of it for checkpoints if nobody could make it again."""
-        source = trainer.loader if self._given is None else self._given
-        if _is_batch(source):
-            return source
-        if is_dataset(source):
-            source = DataLoader(source, ITEMS, seed=0, prefetch=0)
-        again = isinstance(source, DataLoader | list)
-        if not again and self._kept is not None:
-            return self._kept
-        batches = iter(once(source))
-        try:
-            batch = next(batches, None)
-        finally:
-            if hasattr(batches, "close"):
-                batches.close()
-        if batch is None:
-            raise ValueError("LayerStatistics: the loader has no batch")
-        if not again:
-            self._kept = _plain(batch)
-        return batch
-
     # -------------------------------------------------------------------------------- the figures
 
     def _look(self, trainer: Trainer) -> None:
@@ -141,18 +109,18 @@ class LayerStatistics(hints.Explained):
         if self._weights is None and (trainer.batch == total - 1 or total == math.inf):
             self._step = trainer.step
             self._weights = {name: [np.array(p._values()) for p in weights]
-                             for name, weights in _weights(trainer.model)}
+                             for name, weights in named_weights(trainer.model)}
 
     def _note_updates(self, trainer: Trainer) -> None:
         """How far a step has moved the weights that were kept before it, as shares of their norms.
         """
         if self._weights is None or trainer.step == self._step:
             return
-        for name, weights in _weights(trainer.model):
+        for name, weights in named_weights(trainer.model):
             before = self._weights[name]
             moved = [p._values() - old for p, old in zip(weights, before, strict=True)]
-            norm = _norm(before)
-            self._updates[name] = _norm(moved) / norm if norm else NAN
+            norm = norm_of(before)
+            self._updates[name] = norm_of(moved) / norm if norm else NAN
         self._weights = None
 
     def _measure(self, trainer: Trainer) -> None:
@@ -160,104 +128,37 @@ class LayerStatistics(hints.Explained):
         model = trainer.model
         example = trainer._reader(self._batch)
         watch = Watch(model)
-        with _undisturbed(model), np.errstate(all="ignore"):
+        with undisturbed(model, "LayerStatistics"), np.errstate(all="ignore"):
             with following(watch):
                 outputs = model(*example.inputs, **example.named)
             loss = trainer._loss(outputs, example)
-            weights = [(name, p) for name, found in _weights(model) for p in found
+            weights = [(name, p) for name, found in named_weights(model) for p in found
                        if p.requires_grad]
             gradients = grad(loss, [p for _, p in weights]) if loss.requires_grad else ()
         scale = example.count if trainer.reduction == "sum" else 1
         squares: dict[str, float] = {}
         for (name, _), g in zip(weights, gradients, strict=False):
-            squares[name] = squares.get(name, 0.0) + _norm([g]) ** 2
+            squares[name] = squares.get(name, 0.0) + norm_of([g]) ** 2
         for name, row in watch.rows.items():
             if row.pop("weights"):
                 row["gradient"] = math.sqrt(squares[name]) / scale if name in squares else NAN
                 row["update"] = self._updates.get(name, NAN)
-        self._add(trainer.epoch, watch.rows)
-
-    def _add(self, epoch: int, rows: dict[str, dict[str, Any]]) -> None:
-        """An entry for each layer; NaN for what was not seen this time, or not before."""
-        epochs, layers = self.history["epoch"], self.history["layers"]
-        known = {layer["name"]: layer for layer in layers}
-        for name, row in rows.items():
-            if name not in known:
-                known[name] = {"name": name, "kind": row["kind"]}
-                layers.append(known[name])
-            for figure in row:
-                if figure != "kind":
-                    known[name].setdefault(figure, [NAN] * len(epochs))
-        for layer in layers:
-            found = rows.get(layer["name"], {})
-            for figure, column in layer.items():
-                if isinstance(column, list):
-                    column.append(found.get(figure, NAN))
-        epochs.append(epoch)
+        self._columns.add(trainer.epoch, watch.rows)
 
     # ---------------------------------------------------------------------------------- the state
 
     def state_dict(self) -> dict[str, Any]:
         """The history, and what the next entry needs."""
-        layers = self.history["layers"]
-        columns = [(i, name) for i, layer in enumerate(layers)
-                   for name, column in layer.items() if isinstance(column, list)]
-        return {"epoch": list(self.history["epoch"]), "batch": self._kept,
-                "updates": dict(self._updates),
-                "layers": [[layer["name"], layer["kind"]] for layer in layers],
-                "columns": [[i, name] for i, name in columns],
-                "values": np.array([layers[i][name] for i, name in columns], np.float64)}
+        return {**self._columns.state_dict(), "batch": self._source.kept,
+                "updates": dict(self._updates)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gives."""
-        layers: list[dict[str, Any]] = [{"name": name, "kind": kind}
-                                        for name, kind in state["layers"]]
-        for (i, name), column in zip(state["columns"], state["values"], strict=True):
-            layers[i][name] = column.tolist()
+        columns = Columns("epoch")
+        columns.load_state_dict(state)
         self._forget()
-        self.history = {"epoch": [int(epoch) for epoch in state["epoch"]], "layers": layers}
-        self._kept, self._updates = state["batch"], dict(state["updates"])
+        self._columns = columns
+        self._source.kept, self._updates = state["batch"], dict(state["updates"])
 
     def __repr__(self) -> str:
         return f"LayerStatistics({len(self.history['epoch'])} entries)"
-
-
-def _weights(model: Layer) -> Iterator[tuple[str, list[Any]]]:
-    """(name, weights) of the layers that have some."""
-    for name, layer in model.named_layers():
-        if weights := weights_of(layer):
-            yield name or type(layer).__name__, weights
-
-
-def _norm(arrays: list[np.ndarray]) -> float:
-    """The Euclidean norm of all numbers together, in double."""
-    return math.sqrt(sum(float(np.square(a, dtype=np.float64).sum()) for a in arrays))
-
-
-def _is_batch(x: Any) -> bool:
-    """Whether something is one batch: arrays, in a tuple or dict; a list of such is a loader."""
-    return isinstance(x, tuple | Mapping | np.ndarray | Tensor)
-
-
-def _plain(batch: Any) -> Any:
-    """A batch as arrays, in the same structure, to be saved."""
-    if isinstance(batch, Mapping):
-        return {str(key): _plain(part) for key, part in batch.items()}
-    if isinstance(batch, tuple | list):
-        return tuple([_plain(part) for part in batch])
-    return np.array(batch.data if isinstance(batch, Tensor) else batch)
-
-
-@contextlib.contextmanager
-def _undisturbed(model: Layer) -> Iterator[None]:
-    """Within the block the model may do what it does in a step; its buffers, and the generator of
-    random numbers, are after it what they were before."""
-    copies = {name: array.copy() for name, array in model.named_buffers()}
-    try:
-        with apart():
-            yield
-    finally:
-        buffers = {name: array for name, array in model.named_buffers() if name in copies}
-        writes("LayerStatistics", (), buffers.values())
-        for name, array in buffers.items():
-            array[...] = copies[name]

@@ -11,7 +11,7 @@ import minidl as md
 from minidl import data, nn, optim, train
 from minidl.grad_mode import no_grad
 from minidl.tracers import following
-from minidl.train.report.watch import Watch
+from minidl.train.watch import Watch
 from tests.harness import refuses, small_batches
 from tests.train.report.samples import pictures, small_network, trained
 from tests.train.samples import digest, loader, network, trainer
@@ -222,8 +222,8 @@ def test_a_training_that_begins_anew_forgets():
     lambda: next(data.DataLoader(pictures(), 60).once())], ids=["loader", "set", "list", "batch"])
 def test_what_the_batch_may_come_from(given):
     layers = train.LayerStatistics(given())
-    model = network() if isinstance(layers._given, data.DataLoader) else small_network()
-    batches = loader() if isinstance(layers._given, data.DataLoader) else data.DataLoader(
+    model = network() if isinstance(layers._source.given, data.DataLoader) else small_network()
+    batches = loader() if isinstance(layers._source.given, data.DataLoader) else data.DataLoader(
         pictures(), 20)
     trainer(model, callbacks=[layers]).fit(batches, epochs=1)
     assert layers.history["epoch"] == [0, 1]

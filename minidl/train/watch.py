@@ -1,17 +1,34 @@
-"""Watch: follows one pass through a model, and keeps a few figures of what each layer gives."""
+"""Watch: follows one pass through a model, and keeps a few figures of what each layer gives.
+
+`train.LayerStatistics` and `lab.Probe` look with it; a subclass says which figures it keeps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...nn.layer import Layer
-from ...nn.parameter import Parameter
-from ...tensor import Tensor
+from .. import kernels
+from ..nn.layer import Layer
+from ..nn.parameter import Parameter
+from ..tensor import Tensor
 
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Sigmoid", "Tanh")
+
+
+class Units(NamedTuple):
+    """The mean and the standard deviation of each unit (channel) over a batch and all places."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def units_of(array: np.ndarray) -> Units:
+    """Those of an array (N, ..., units), in double."""
+    mean, var = kernels.batch_stats(array)
+    return Units(mean, np.sqrt(var))
 
 
 class Watch:
@@ -36,16 +53,28 @@ class Watch:
         finally:
             self._path.pop()
         if name is not None and name not in self.rows and _shown(layer):
-            array = _array(output)
+            array = first_array(output)
             if array is not None:
-                row = {"kind": type(layer).__name__, "weights": bool(weights_of(layer)),
-                       **_spread(array)}
-                before = _array(inputs) if is_norm(layer) else None
-                if before is not None:
-                    spread = _spread(before)
-                    row |= {"mean_before": spread["mean"], "std_before": spread["std"]}
-                self.rows[name] = row
+                self.rows[name] = {"kind": type(layer).__name__, "weights": bool(weights_of(layer)),
+                                   **self.of_layer(name, layer, inputs, array)}
         return output
+
+    def of_layer(self, name: str, layer: Layer, inputs: tuple[Any, ...],
+                 output: np.ndarray) -> dict[str, float]:
+        """The figures of a layer with parameters, or of a normalization."""
+        before = first_array(inputs) if is_norm(layer) else None
+        if before is None:
+            return _spread(output)
+        spread = _spread(before)
+        return {**_spread(output), "mean_before": spread["mean"], "std_before": spread["std"]}
+
+    def of_activation(self, kind: str, output: np.ndarray) -> dict[str, float]:
+        """The figures of an activation."""
+        found = _spread(output)
+        if kind == "ReLU" and output.ndim > 1:
+            alive = output.reshape(-1, output.shape[-1]).max(axis=0) > 0
+            found["dead"] = float(1 - alive.mean())
+        return found
 
     def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
                   outputs: tuple[Any, ...]) -> None:
@@ -54,13 +83,9 @@ class Watch:
         if kind not in ACTIVATIONS or layer is None:
             return
         name = self._name(layer, kind)
-        array = _array(outputs)
-        if name in self.rows or array is None or not array.size:
-            return
-        self.rows[name] = {"kind": kind, "weights": False, **_spread(array)}
-        if kind == "ReLU" and array.ndim > 1:
-            alive = (array.reshape(-1, array.shape[-1]) > 0).any(axis=0)
-            self.rows[name]["dead"] = float(1 - alive.mean())
+        array = first_array(outputs)
+        if name not in self.rows and array is not None and array.size:
+            self.rows[name] = {"kind": kind, "weights": False, **self.of_activation(kind, array)}
 
     def _name(self, layer: Layer, kind: str) -> str:
         """That of an activation that is a layer, or one made of the calling layer's."""
@@ -84,7 +109,11 @@ class Watch:
 
 def is_norm(layer: Layer) -> bool:
     """Whether a layer is a normalization, by its name: one of a user's counts too."""
-    kind = type(layer).__name__
+    return names_norm(type(layer).__name__)
+
+
+def names_norm(kind: str) -> bool:
+    """Whether a class of layers or operations is a normalization of activations, by its name."""
     return kind.endswith("Norm") and kind != "WeightNorm"
 
 
@@ -97,7 +126,7 @@ def _shown(layer: Layer) -> bool:
     return is_norm(layer) or any(isinstance(p, Parameter) for _, p in layer._items())
 
 
-def _array(given: Any) -> np.ndarray | None:
+def first_array(given: Any) -> np.ndarray | None:
     """The first array of floats in what a layer is given or gives."""
     for x in given if isinstance(given, tuple | list) else (given,):
         if isinstance(x, Tensor) and x.dtype.kind == "f" and x.size:
@@ -106,4 +135,8 @@ def _array(given: Any) -> np.ndarray | None:
 
 
 def _spread(array: np.ndarray) -> dict[str, float]:
-    return {"mean": float(array.mean(dtype=np.float64)), "std": float(array.std(dtype=np.float64))}
+    """Of all values: from those of the units, which take one pass."""
+    units = units_of(array if array.ndim > 1 else array.reshape(-1, 1))
+    mean = units.mean.mean()
+    variance = (np.square(units.std) + np.square(units.mean - mean)).mean()
+    return {"mean": float(mean), "std": float(np.sqrt(variance))}

@@ -1,0 +1,128 @@
+"""The picture of a comparison: scores, trainings, and what the probes have seen."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import checks, svg
+from ..svg import GREY, INK, MUTED, A, B, C, D, E
+from ..train.report.curves import picture, save
+from .plots import COLOURS, legend
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
+# What is drawn of the probes: figures of the model, or means over the layers; the text of the axis,
+# and whether that is logarithmic.
+SEEN = {
+    "gradient": ("norm of the gradient (mean of layers)", True),
+    "shift": ("shift of the gradient (mean of layers)", True),
+    "drift_mean": ("drift of means (mean of layers)", True),
+    "loss range": ("range of the loss along the step", True),
+    "smoothness": ("change of gradient / of weights", True),
+}
+
+
+def plot_comparison(found: Comparison, path: str | os.PathLike[str]) -> None:
+    """Write the picture."""
+    path = checks.path(path, "Comparison.plot")
+    curves = {name: {norm: [_figure(run.probe, name) for run in found.of(norm)]
+                     for norm in found.norms} for name in SEEN}
+    there = [name for name, of_norms in curves.items()
+             if any(np.isfinite(row).any() for rows in of_norms.values() for row in rows)]
+    columns = min(3, 2 + len(there))
+    figure, axes = picture(math.ceil((2 + len(there)) / columns), columns, "Comparison.plot")
+    colours = _colours(found.norms)
+    for ax in axes:
+        svg.style(ax)
+    _scores(axes[0], found, colours)
+    _trainings(axes[1], found, colours)
+    for ax, name in zip(axes[2:], there, strict=False):
+        label, log = SEEN[name]
+        steps = {norm: found.of(norm)[0].probe["step"] for norm in found.norms}
+        _lines(ax, steps, curves[name], colours)
+        ax.set_xlabel("step", color=MUTED)
+        ax.set_ylabel(label, color=MUTED)
+        if log:
+            svg.logarithmic(ax.yaxis)
+    for ax in axes[2 + len(there):]:
+        ax.set_visible(False)
+    save(figure, path)
+
+
+def _scores(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
+    """Each seed as a dot, the mean as a line, and the interval as a bar."""
+    for place, norm in enumerate(found.norms):
+        score = found.score(norm)
+        ax.plot([place, place], [score.low, score.high], color=colours[norm], linewidth=5,
+                alpha=0.3, solid_capstyle="butt")
+        ax.plot([place - 0.2, place + 0.2], [score.value] * 2, color=colours[norm], linewidth=2)
+        scores = [run.score for run in found.of(norm)]
+        ax.plot([place] * len(scores), scores, linestyle="none", marker="o", markersize=3.5,
+                color=INK)
+    ax.set_xticks(range(len(found.norms)), [svg.text(norm) for norm in found.norms])
+    ax.set_ylabel(f"{found.metric} of the test part", color=MUTED)
+    ax.margins(x=0.12, y=0.15)
+
+
+def _trainings(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    rows = {norm: [run.history.get(f"valid_{found.metric}", []) for run in found.of(norm)]
+            for norm in found.norms}
+    longest = max((len(row) for of_norm in rows.values() for row in of_norm), default=0)
+    _lines(ax, {norm: list(range(1, longest + 1)) for norm in found.norms}, rows, colours)
+    ax.set_xlabel("epoch", color=MUTED)
+    ax.set_ylabel(f"{found.metric} of the test part", color=MUTED)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    legend(ax)
+
+
+def _lines(ax: Any, x: Mapping[str, Sequence[float]],
+           rows: Mapping[str, Sequence[Sequence[float]]], colours: Mapping[str, str]) -> None:
+    """The mean over the seeds for each normalization; what diverged is as long as it lasted."""
+    for norm, of_seeds in rows.items():
+        length = max((len(row) for row in of_seeds), default=0)
+        table = np.full((len(of_seeds), length), math.nan)
+        for i, row in enumerate(of_seeds):
+            table[i, :len(row)] = row
+        places = list(x[norm])[:length]
+        with warnings.catch_warnings():     # of a mean of nothing, which is NaN
+            warnings.simplefilter("ignore")
+            means = np.nanmean(table, axis=0)[:len(places)]
+        ax.plot(places, means, color=colours[norm], linewidth=1.6, label=svg.text(norm),
+                marker="o" if len(places) <= 12 else None, markersize=3)
+
+
+def _figure(history: Mapping[str, Any], name: str) -> list[float]:
+    """A column of the model, or the means over the layers that have it; NaN for no number."""
+    if not history:
+        return []
+    if name == "loss range":
+        high, low = history.get("loss_high", []), history.get("loss_low", [])
+        columns = [np.subtract(high, low).tolist()]
+    elif name in history:
+        columns = [history[name]]
+    else:
+        columns = [layer[name] for layer in history["layers"] if name in layer]
+    if not columns or not columns[0]:
+        return []
+    table = np.array(columns, np.float64)
+    table[~np.isfinite(table) | (table <= 0)] = math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.nanmean(table, axis=0).tolist()
+
+
+def _colours(norms: Sequence[str]) -> dict[str, str]:
+    """Those of known normalizations, and others for what is left."""
+    free = cycle([c for c in (E, GREY, D, C, B, A)
+                  if c not in {COLOURS.get(norm) for norm in norms}] or [GREY])
+    return {norm: COLOURS[norm] if norm in COLOURS else next(free) for norm in norms}
