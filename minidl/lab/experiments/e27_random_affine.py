@@ -111,7 +111,7 @@ class RandomAffine(Experiment):
         left.axhline(0, color=plots.INK, linewidth=1)
         plots.guide(left, BOUND, f"below +{BOUND}: no gain")
         plots.bars(right, [SHORT[arm] for arm in SHORT],
-                   np.transpose([percent(seeds, "mlp", arm) for arm in SHORT]),
+                   [[100 * seed["mlp"][arm]["test"] for arm in SHORT] for seed in seeds],
                    [plots.A, plots.C, plots.D, plots.E])
         for ax in (left, right):
             ax.tick_params(axis="x", labelsize=8)

@@ -62,7 +62,7 @@ class LinearRegime(Experiment):
             model = problems.mlp(norm)
             arms.trained(model, train, settings, seed)
             found[arm] = training.accuracy(model, problems.mnist("test"))
-        norms = [model.norm1, model.norm2, model.norm3]
+        norms = [getattr(model, f"norm{place}") for place in (1, 2, 3)]
         return {"accuracy": found, "gamma": [norm.gamma.data for norm in norms],
                 "beta": [norm.beta.data for norm in norms]}
 
