@@ -76,6 +76,13 @@ def mean_loss(model: nn.Layer, arrays: Arrays) -> float:
         return float(ops.cross_entropy(logits(model, arrays[0]), arrays[1]).data)
 
 
+def recalibrate(model: nn.Layer, images: np.ndarray) -> None:
+    """Give the BatchNorms of a model the statistics of images; not where it has diverged."""
+    if all(np.isfinite(parameter.data).all() for parameter in model.parameters()):
+        nn.recalibrate(model, (images[start:start + CHUNK]
+                               for start in range(0, len(images), CHUNK)), quiet=True)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the warnings that an experiment provokes: of small batches, of overflows."""

@@ -108,9 +108,12 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
     steps = task["epochs"] * (len(arrays[0]) // size)
     batches = (with_all if arm == "all" else problems.batches)(arrays, size, seed)
     optimizer = optim.SGD(model.parameters(), lr=settings["lr"], momentum=0.9)
-    training.train(model, optimizer, batches, steps, of_first, optim.CosineLR(optimizer, steps))
+    losses = training.train(model, optimizer, batches, steps, of_first,
+                            optim.CosineLR(optimizer, steps))
+    if training.diverged(losses):
+        return dict.fromkeys(("train", "test", "train loss", "test loss"), math.nan)
     if arm != "none":
-        nn.recalibrate(model, [arrays], quiet=True)
+        training.recalibrate(model, arrays[0])
     return {"train": 100 * training.accuracy(model, arrays),
             "test": 100 * training.accuracy(model, test),
             "train loss": training.mean_loss(model, arrays),

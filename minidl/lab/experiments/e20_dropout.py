@@ -95,8 +95,7 @@ class Dropout(Experiment):
             points[f"{norm} {place} {keep}"] = 100 * training.accuracy(model, test)
             if norm == "batch" and place == "before":
                 ratios[str(keep)] = variance_ratios(model, arrays[0][:LOOK], keep)
-                nn.recalibrate(model, [arrays[0][start:start + 500] for start in
-                                       range(0, min(LOOK, len(arrays[0])), 500)], quiet=True)
+                training.recalibrate(model, arrays[0][:LOOK])
                 points[f"anew before {keep}"] = 100 * training.accuracy(model, test)
         return {"points": points, "ratios": ratios,
                 "gaussian": {name: gaussian_ratio(0.5, name, seed) for name in ("normal", "ReLU")}}

@@ -23,6 +23,7 @@ from ..verdict import Interval, Verdict, above, every, interval
 
 BOUND = 3.0     # points
 CHANCE = 10.0
+LOOK = 2000         # images that precise statistics are computed of
 LARGEST = 32        # the batch that the rate, and BatchRenorm's momentum, are stated for
 MOMENTUM = 0.2
 LABELS = {"batch": "BatchNorm", "precise": "BatchNorm, recalibrated", "group": "GroupNorm",
@@ -51,7 +52,7 @@ class SmallBatches(Experiment):
     explanation = ("")
     minutes = 5.0
     needs = ("cifar10",)
-    full = {"images": 10_000, "epochs": 1.5, "test": 5_000, "lr": 0.05,
+    full = {"images": 10_000, "epochs": 4, "test": 5_000, "lr": 0.05,
             "sizes": {"batch": [2, 4, 8, 16, 32], "group": [2, 4, 8, 16, 32], "layer": [2, 32],
                       "instance": [2, 32], "renorm": [2, 4, 32]}}
     quick = {"images": 2_000, "epochs": 0.5, "test": 1_000,
@@ -66,7 +67,7 @@ class SmallBatches(Experiment):
                 model = fit(norm, size, arrays, seed, settings)
                 points.setdefault(norm, {})[str(size)] = score(model, test)
                 if norm == "batch" and model is not None:
-                    nn.recalibrate(model, _parts(arrays, 500, 2000), quiet=True)
+                    training.recalibrate(model, arrays[0][:LOOK])
                     points.setdefault("precise", {})[str(size)] = score(model, test)
         return {"points": points}
 
@@ -139,10 +140,6 @@ def norm_of(norm: str, size: int, steps: int) -> problems.Norm:
 def score(model: nn.Layer | None, test: problems.Arrays) -> float:
     """The accuracy in %; that of chance where the training has diverged."""
     return CHANCE if model is None else 100 * training.accuracy(model, test)
-
-
-def _parts(arrays: problems.Arrays, size: int, count: int) -> list[np.ndarray]:
-    return [arrays[0][start:start + size] for start in range(0, min(count, len(arrays[0])), size)]
 
 
 def _ends(seed: Result, norm: str) -> tuple[str, str]:
