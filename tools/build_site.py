@@ -3,8 +3,9 @@
 Its pages are README.md, CHANGELOG.md and those of docs/, which GitHub shows as they stand, and the
 reference (`tools.site_reference`). They are copied into build/site-source, where links lead to
 pages of the site; docs/index.md says which pages there are, and in what order. A warning of Sphinx
-is an error. The page to play with (`tools.play_page`) is not written by Sphinx: it takes the place
-of one that Sphinx has written, so that it is searched and listed as the others are.
+is an error. The page to play with (`tools.play_page`) and the report of the lab are not written by
+Sphinx: they take the places of pages that Sphinx has written, so that they are searched and listed
+as the others are.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from . import play_page, site_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+LAB = ROOT / "docs" / "lab"
+# By place: what Sphinx reads, and the page that takes the place of what it writes.
+WHOLE = {"play.md": (play_page.stand_in, play_page.page),
+         "lab.md": (partial((LAB / "report.md").read_text, encoding="utf-8"),
+                    partial((LAB / "report.html").read_text, encoding="utf-8"))}
 FENCE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 LINK = re.compile(r"(\]\()([^)\s#]*)(#[^)\s]*)?(\))")
 
@@ -26,7 +33,7 @@ def pages() -> dict[str, str]:
     """The place in the site of each page of the project."""
     places = {"README.md": "index.md", "CHANGELOG.md": "changelog.md",
               "docs/api.md": "reference/index.md", "docs/index.md": "index.md",
-              "docs/play/index.html": "play.md"}
+              "docs/play/index.html": "play.md", "docs/lab/report.html": "lab.md"}
     for path in sorted((ROOT / "docs").glob("*.md")):
         places.setdefault(f"docs/{path.name}", path.name)
     return places
@@ -77,11 +84,11 @@ def sources() -> tuple[dict[str, str], set[str]]:
     """All pages of the site by place, and the files that they link to, by their path here."""
     files: set[str] = set()
     made = {place: source(page, files) for page, place in pages().items()
-            if place not in ("index.md", "reference/index.md", "play.md")}
+            if place not in ("index.md", "reference/index.md", *WHOLE)}
     made |= {place: site_reference.linked(text)
              for place, text in site_reference.pages().items()}
     made["index.md"] = front(files)
-    made["play.md"] = play_page.stand_in()
+    made |= {place: stand_in() for place, (stand_in, _) in WHOLE.items()}
     return made, files
 
 
@@ -121,7 +128,8 @@ def main(options: list[str]) -> int:
     write(pages_of_site)
     failed = build_main(["-q", "-W", "--keep-going", "-b", "html", "-d",
                          str(BUILD / "site-doctrees"), *options, str(pages_of_site), str(site)])
-    (site / "play.html").write_text(play_page.page(), encoding="utf-8")
+    for place, (_, page) in WHOLE.items():
+        (site / place).with_suffix(".html").write_text(page(), encoding="utf-8")
     outside = loaded_from_elsewhere(site)
     for line in outside:
         print(f"minidl: the site must need no network: {line}", file=sys.stderr)
