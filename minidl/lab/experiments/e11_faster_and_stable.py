@@ -99,7 +99,7 @@ class FasterAndStable(Experiment):
         *_, last = seeds[0]
         figure, (left, right) = plots.new(
             ("step", "test error, %"),
-            (f"step (rate {last})", "a sigmoid's input (last hidden layer)"), size=(7.7, 3.4))
+            (f"step (rate {last})", "input of a last-layer sigmoid"), size=(7.7, 3.4))
         for rate, style in zip(seeds[0], ("--", "-")[-len(seeds[0]):], strict=True):
             for norm, label in LABELS.items():
                 courses = [seed[rate][norm] for seed in seeds]
