@@ -72,8 +72,8 @@ class FewerSteps(Experiment):
                     "std": 0.1},
             "c6": {"rates": [0.005, 0.01, 0.02, 0.05, 0.1], "steps": 1500, "every": 25,
                    "batch": 32, "momentum": 0.9, "test": 1000}}
-    quick = {"mlp": {"rates": [0.1, 1], "steps": 1800, "every": 100, "batch": 60, "std": 0.1},
-             "c6": {"rates": [0.02, 0.05], "steps": 100, "every": 10, "batch": 32, "momentum": 0.9,
+    quick = {"mlp": {"rates": [0.1, 1], "steps": 1200, "every": 100, "batch": 60, "std": 0.1},
+             "c6": {"rates": [0.02, 0.05], "steps": 80, "every": 10, "batch": 32, "momentum": 0.9,
                     "test": 500}}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:

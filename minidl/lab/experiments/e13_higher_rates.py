@@ -65,8 +65,7 @@ class HigherRates(Experiment):
     needs = ("cifar10",)
     minutes = 1.7
     full = {**SWEEP, "times": [0.01, 1, 5, 30], "long": 1000}
-    quick = {"rates": [0.02, 0.1, 0.5, 1, 2, 5], "steps": 100, "batch": 16, "test": 500,
-             "long": 120}
+    quick = {"rates": [0.02, 0.2, 0.5, 1, 2], "steps": 100, "test": 500, "long": 50}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         sweep = {norm: c6_sweep(norm, seed, settings) for norm in LABELS}

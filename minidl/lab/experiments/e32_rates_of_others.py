@@ -73,7 +73,7 @@ class RatesOfOthers(Experiment):
                    "rates come close to each other: the note is right about practice, not about "
                    "the normalization by itself.")
     needs = ("cifar10",)
-    minutes = 5
+    minutes = 2.8
     full = {**SWEEP, "warm": {"rates": [0.05, 0.1, 0.2, 0.5, 1, 2, 5], "steps": 300,
                               "warmup": 100}}
     quick = {"rates": [0.02, 0.2, 0.5, 1], "steps": 80, "batch": 16, "test": 500,
