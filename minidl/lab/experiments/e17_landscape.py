@@ -50,7 +50,7 @@ class Landscape(Experiment):
     paper = ("VGG on CIFAR-10: loss and gradient vary far less along the step with batch "
              "normalization, through all of the training (figure 4)")
     expected = Verdict.SUPPORTED
-    explanation = ("Along a step the loss varies about seven times as much without batch "
+    explanation = ("Along a step the loss varies about six times as much without batch "
                    "normalization, and the gradient about four times; with steps of one length it "
                    "is four to five times for both. So gradients can be trusted for longer steps, "
                    "which is what allows higher rates (E13). It is not so at every moment: at one "
