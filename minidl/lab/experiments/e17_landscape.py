@@ -57,8 +57,8 @@ class Landscape(Experiment):
                    "checkpoint in seven the ranges are alike or the other way round, often in the "
                    "first hundred steps, where the network without stands on a plateau, and "
                    "nothing is as smooth as a plateau.")
-    examination = ("It depends on the time: of the first 400 steps alone the rule says REFUTED (two "
-                   "seeds: 56% to 88% of the checkpoints), and --quick sees no more. And on size: "
+    examination = ("It depends on the time: of the first 400 steps alone the rule says REFUTED (two"
+                   " seeds: 56% to 88% of the checkpoints), and --quick sees no more. And on size: "
                    "with half the channels and batches of 32 (one seed, 1,500 steps) BatchNorm's "
                    "range was at most half at 53% of the checkpoints at the learning rate, and at "
                    "33% (loss) and 40% (gradient) at equal steps.")
