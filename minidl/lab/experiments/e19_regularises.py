@@ -21,11 +21,12 @@ import minidl as md
 from minidl import nn, optim
 
 from .. import plots, problems, training
-from ..experiment import Experiment, Judgement, Result
+from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, at_least, below, every, interval
 
 FALL = 10.0         # %: what the gap must fall by
 USUAL = "32"        # images behind the statistics of the arm that is held against none
+FALLS = f"the gap falls with statistics of {USUAL} images, %"
 NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 
@@ -37,7 +38,13 @@ class Regularises(Experiment):
     notes = "A, B, C, D, E"
     source = ("Luo et al. 2018, Towards Understanding Regularization in Batch Normalization "
               "(1809.00846); Hoffer et al. 2017 (1705.08741)")
-    setup = ("")
+    setup = ("5,000 images of MNIST (40 epochs) and 10,000 of CIFAR-10 (20 epochs), MLPs with "
+             "three hidden layers of 100, BatchNorm and ReLU; SGD with momentum 0.9, rate 0.05 with a "
+             "cosine to 0, batch 256; all test images. The statistics are those of 16, 32, 64 "
+             "images of the batch, of the whole batch, and, on MNIST, of all training images, of "
+             "which the batch has the loss; or there is no BatchNorm. The gap is the accuracy on "
+             "the training images minus that on the test images, both in evaluation with the "
+             "statistics of all training images.")
     rule = ("On each data set, of the gap (training minus test accuracy at the end): the fall from "
             f"the network without BatchNorm to statistics of {USUAL} images, in % of the former, "
             f"has its interval at {FALL:g} or above; Spearman's rank correlation of the gap with "
@@ -46,13 +53,21 @@ class Regularises(Experiment):
             "SUPPORTED; one wholly elsewhere: REFUTED.")
     paper = "direction: the noise of the statistics acts as a penalty of gamma, about 1/m"
     expected = Verdict.SUPPORTED
-    explanation = ("")
-    minutes = 3.0
+    explanation = ("The fewer images stand behind the statistics, the smaller is the gap. With the "
+                   "statistics of all images, the normalization itself is there and its noise is "
+                   "not. On CIFAR-10 the whole batch of 256 has no smaller gap than the network "
+                   "without BatchNorm: it is the noise that regularises, not the normalization. "
+                   "And it is a regulariser like others: much of the smaller gap on CIFAR-10 comes "
+                   "from a lower training accuracy, with the test accuracy up by a few points; in "
+                   "a convolution, whose statistics average over positions too, there is less of "
+                   "it.")
+    minutes = 0.7
+    seeds = 5
     needs = ("mnist", "cifar10")
     full = {"batch": 256, "lr": 0.05, "test": 10_000,
             "mnist": {"images": 5_000, "epochs": 40, "ghosts": [16, 32, 64, 256], "all": True},
             "cifar10": {"images": 10_000, "epochs": 20, "ghosts": [16, 32, 64, 256], "all": False}}
-    quick = {"mnist": {"images": 1_000, "epochs": 10, "ghosts": [16, 32, 256], "all": True},
+    quick = {"mnist": {"images": 1_000, "epochs": 60, "ghosts": [16, 32, 256], "all": True},
              "cifar10": {"images": 2_000, "epochs": 10, "ghosts": [16, 32, 256], "all": False}}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,12 +76,14 @@ class Regularises(Experiment):
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         verdicts: list[Verdict] = []
-        figures: dict[str, Any] = {}
+        falls: list[float] = []
+        figures: dict[str, Figure] = {}
         for name, label in NAMES.items():
             fall = interval([_fall(seed[name]) for seed in seeds])
             trend = interval([rank_correlation(seed[name]) for seed in seeds])
-            figures |= {f"{label}: the gap falls with BatchNorm({USUAL}), %": fall,
+            figures |= {f"{label}: {FALLS}": fall,
                         f"{label}: rank correlation of gap and noise": trend}
+            falls.append(fall.value)
             steps = _steps(seeds, name)
             verdicts += [at_least(fall, FALL), below(trend, 0)]
             verdicts += [Verdict.REFUTED for found in steps.values() if found.low > 0]
@@ -76,21 +93,27 @@ class Regularises(Experiment):
                 for part in ("train", "test"):
                     figures[f"{label}: {part} accuracy, {_label(arm)}, %"] = interval(
                         [seed[name][arm][part] for seed in seeds])
-        return Judgement(every(*verdicts), "", figures)
+            figures[f"{label}: test accuracy, {_label(USUAL)} minus none, points"] = interval(
+                [seed[name][USUAL]["test"] - seed[name]["none"]["test"] for seed in seeds])
+        return Judgement(every(*verdicts),
+                         f"With statistics of {USUAL} images the gap is smaller by "
+                         f"{falls[0]:.0f}% on MNIST and {falls[1]:.0f}% on CIFAR-10 than without "
+                         "BatchNorm.", figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, axes = plots.new(*[("images behind the statistics", f"{label}: training minus test "
-                                    "accuracy (points)") for label in NAMES.values()])
+        figure, axes = plots.new(*[(f"{label}: images behind the statistics",
+                                    "training − test accuracy (points)")
+                                   for label in NAMES.values()])
         for ax, name in zip(axes, NAMES, strict=True):
             names = ["none", *noise(seeds[0][name])[::-1]]
-            plots.bars(ax, ["no\nBatchNorm" if arm == "none" else arm for arm in names],
+            plots.bars(ax, ["none" if arm == "none" else arm for arm in names],
                        [[_gap(seed[name][arm]) for arm in names] for seed in seeds],
                        [plots.COLOURS["none"], *[plots.COLOURS["batch"]] * (len(names) - 1)])
         return figure
 
 
 def arms(task: Mapping[str, Any]) -> list[str]:
-    """Without BatchNorm, and by the number of images behind the statistics."""
+    """No BatchNorm, or the number of images behind the statistics."""
     return ["none", *map(str, task["ghosts"]), *(["all"] if task["all"] else [])]
 
 

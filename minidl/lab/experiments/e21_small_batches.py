@@ -31,13 +31,18 @@ LABELS = {"batch": "BatchNorm", "precise": "BatchNorm, recalibrated", "group": "
 class SmallBatches(Experiment):
     id = "E21"
     title = "Small batches"
-    claim = ("Batch normalization is bad at small batches, where GroupNorm loses nothing.")
+    claim = ("Batch normalization is bad at small batches: from 32 images to 2 it loses accuracy "
+             "that GroupNorm does not lose.")
     notes = "A, C, D"
     source = ("Wu & He 2018, Group Normalization (1803.08494), table 2; Ioffe 2017, Batch "
               "Renormalization (1702.03275)")
-    setup = ("C6 on CIFAR-10, 10,000 training images, {epochs} epochs, SGD with momentum 0.9, "
-             "a rate of 0.05 at batch 32 and in proportion to the batch, with a cosine to 0, "
-             "5,000 test images. ")
+    setup = ("C6 on CIFAR-10, 10,000 training images, 4 epochs at each batch size, SGD with "
+             "momentum 0.9, rate 0.05 at batch 32 and in proportion to the batch, with a cosine "
+             "to 0, 5,000 test images. BatchNorm and GroupNorm (8 groups) at batch 2, 4, 8, 16 and "
+             "32; LayerNorm (over channels and positions) and InstanceNorm at 2 and 32; "
+             "BatchRenorm at 2, 4 and 32, its running averages over as many images at each. "
+             "BatchNorm is evaluated with running statistics, and again with those of 2,000 "
+             "training images (recalibrated).")
     rule = ("What BatchNorm loses from the largest batch (32) to the smallest (2) minus what "
             f"GroupNorm loses, in points of test accuracy: its interval wholly above {BOUND:g}: "
             "SUPPORTED; wholly at it or below: REFUTED. Apart from it, and not in the verdict: "
@@ -47,7 +52,18 @@ class SmallBatches(Experiment):
              "GroupNorm 24.1 24.2 24.0 24.2 24.1%; at 32 LayerNorm 25.3%, InstanceNorm 28.4%; at "
              "4 BatchRenorm 26.3%")
     expected = Verdict.SUPPORTED
-    explanation = ("")
+    examination = ("The verdict does not rest on GroupNorm, which is not level here as in the "
+                   "paper: with so few epochs it gains by small batches, which take more steps at "
+                   "the same rate an image. BatchNorm's own loss is above the bound, also with "
+                   "new statistics. In so short a training BatchNorm is ahead of GroupNorm at "
+                   "every size, even at 2 (54.7% against 51.9% with seed 0); in the paper, of 100 "
+                   "epochs, GroupNorm is ahead from 8 images down.")
+    explanation = ("With two images a batch BatchNorm pays twice: its running statistics are "
+                   "noisy, which new statistics mend, and so is each gradient that went through the "
+                   "statistics of two images, which nothing mends afterwards. From 8 images on "
+                   "there is little left to lose. GroupNorm, LayerNorm and InstanceNorm lose "
+                   "nothing, as they do not know the batch; BatchRenorm loses less than "
+                   "BatchNorm. That larger is always better is judged apart.")
     minutes = 5.0
     needs = ("cifar10",)
     full = {"images": 10_000, "epochs": 4, "test": 5_000, "lr": 0.05,

@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from minidl.lab import problems
+from minidl.lab import problems, training
 from minidl.lab.experiments import e19_regularises as e19
 from minidl.lab.verdict import Verdict
 from tests.lab import made_up
@@ -62,7 +62,8 @@ def test_loss_of_the_first_images():
 def test_parts_are_normalized_each():
     model = e19.network("5", 8, seed=0)
     norm = model.norm1
-    y = norm(md.randn(10, 100)).data
+    with training.quiet():
+        y = norm(md.randn(10, 100)).data
     assert isinstance(norm, nn.BatchNorm)
     assert np.abs(y[:5].mean(axis=0)).max() < 1e-5
     assert isinstance(e19.network("none", 8, seed=0).norm1, nn.Identity)
