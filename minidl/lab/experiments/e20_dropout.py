@@ -190,7 +190,7 @@ def variance_ratios(model: problems.Stack, x: Any, keep: float) -> list[dict[str
     found = []
     with md.no_grad():
         for layer in (getattr(model, name) for name in model.order):
-            if isinstance(layer, nn.BatchNorm):
+            if isinstance(layer, nn.BatchNorm) and layer.running_var is not None:
                 mean, var = (f(x.data, axis=tuple(range(x.ndim - 1)))
                              for f in (np.mean, np.var))
                 alive = var > 1e-3 * np.median(var)
@@ -226,7 +226,8 @@ def _points(seeds: Sequence[Result], name: str) -> list[float]:
 
 
 def _difference(seeds: Sequence[Result], name: str, other: str) -> Interval:
-    return interval(np.subtract(_points(seeds, name), _points(seeds, other)))
+    return interval([a - b for a, b in zip(_points(seeds, name), _points(seeds, other),
+                                           strict=True)])
 
 
 def _label(name: str) -> str:

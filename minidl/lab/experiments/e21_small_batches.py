@@ -16,7 +16,7 @@ import minidl as md
 from minidl import nn, optim
 
 from .. import plots, problems, training
-from ..experiment import Experiment, Judgement, Result
+from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, above, every, interval
 
 BOUND = 3.0     # points
@@ -59,8 +59,8 @@ class SmallBatches(Experiment):
                    "every size, even at 2 (54.7% against 51.9% with seed 0); in the paper, of 100 "
                    "epochs, GroupNorm is ahead from 8 images down.")
     explanation = ("With two images a batch BatchNorm pays twice: its running statistics are "
-                   "noisy, which new statistics mend, and so is each gradient that went through the "
-                   "statistics of two images, which nothing mends afterwards. From 8 images on "
+                   "noisy, which new statistics mend, and so is each gradient that went through "
+                   "the statistics of two images, which nothing mends afterwards. From 8 images on "
                    "there is little left to lose. GroupNorm, LayerNorm and InstanceNorm lose "
                    "nothing, as they do not know the batch; BatchRenorm loses less than "
                    "BatchNorm. That larger is always better is judged apart.")
@@ -95,7 +95,7 @@ class SmallBatches(Experiment):
         gains = {f"{small} to {large}": _difference(seeds, "batch", small, large)
                  for small, large in itertools.pairwise(sizes)}
         larger = every(*(above(gain, 0) for gain in gains.values()))
-        figures = {
+        figures: dict[str, Figure] = {
             f"what BatchNorm loses from {large} to {small} minus what GroupNorm loses, points":
                 difference,
             **{f"{LABELS[norm]}: what it loses, points": found for norm, found in loss.items()},
