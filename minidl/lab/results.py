@@ -90,4 +90,4 @@ def write_results(folder: str, found: Mapping[str, Found]) -> None:
     """Write `results.json`: what was found, and the entries of others that are there already."""
     path = os.path.join(folder, store.RESULTS)
     entries = {**(store.read(path) or {}), **{id: one.entry() for id, one in found.items()}}
-    store.write(path, dict(sorted(entries.items())))
+    store.write(path, dict(sorted(entries.items())), indent=1)

@@ -82,10 +82,10 @@ def read(path: str) -> Any:
         return None
 
 
-def write(path: str, content: Any) -> None:
+def write(path: str, content: Any, indent: int | None = None) -> None:
     """Write a file, whole or not at all."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    text = json.dumps(_named(plain(content)), indent=1, allow_nan=False)
+    text = json.dumps(_named(plain(content)), indent=indent, allow_nan=False)
     with replacing(path) as file:
         file.write((text + "\n").encode())
 
