@@ -79,7 +79,7 @@ class Dropout(Experiment):
     needs = ("cifar10",)
     full = {"images": 10_000, "test": 10_000, "epochs": 8, "batch": 100, "lr": 0.05,
             "keeps": [0.5, 0.8]}
-    quick = {"images": 2_500, "test": 1_000, "epochs": 2, "keeps": [0.5]}
+    quick = {"images": 2_000, "test": 1_000, "epochs": 2, "keeps": [0.5]}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         arrays = problems.subset(problems.cifar10("train"), settings["images"])
