@@ -40,19 +40,11 @@ class Regularises(Experiment):
               "(1809.00846); Hoffer et al. 2017 (1705.08741)")
     setup = ("5,000 images of MNIST (40 epochs) and 10,000 of CIFAR-10 (20 epochs), MLPs with "
              "three hidden layers of 100, BatchNorm and ReLU; SGD with momentum 0.9, rate 0.05 "
-<<<<<<< HEAD
-             "with a cosine to 0, batch 256; all test images. The statistics are those of 16, 32, "
-             "64 images of the batch, of the whole one, and, on MNIST, of all training images, of "
-             "which the batch has the loss; or there is no BatchNorm. The gap is the accuracy on "
-             "the training images minus that on the test images, both in evaluation with the "
-             "statistics of all training images.")
-=======
              "with a cosine to 0, batch 256; all test images. The statistics are those of 16, 32 "
              "or 64 images of the batch, of the whole batch, or, on MNIST, of all training "
              "images, while the loss is that of the batch; or there is no BatchNorm. The gap is "
              "the accuracy on the training images minus that on the test images, both in "
              "evaluation with the statistics of all training images.")
->>>>>>> 736e2bc7e0620397c709c0d34fa57ce7a4f90b61
     rule = ("On each data set, of the gap (training minus test accuracy at the end): the fall from "
             f"the network without BatchNorm to statistics of {USUAL} images, in % of the former, "
             f"has its interval at {FALL:g} or above; Spearman's rank correlation of the gap with "
