@@ -20,7 +20,17 @@ from minidl import nn, optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, HIDDEN, Composed, digits, distance, into, network, normalized
+from ..identities import (
+    EPS,
+    HIDDEN,
+    Composed,
+    digits,
+    distance,
+    into,
+    network,
+    normalized,
+    worst,
+)
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
@@ -98,7 +108,7 @@ class MinusEpsilon(Experiment):
              "hidden units: largest change of the factor by the sign, ε/σ²": EPS / smallest,
              **{f"{place}: largest relative difference of the losses": max(
                  apart(seed, place) for seed in seeds) for place in PLACES[1:]},
-             "composed with +ε, distance from BatchNorm": max(s["from BatchNorm"] for s in seeds)})
+             "composed with +ε, distance from BatchNorm": worst(seeds, "from BatchNorm")})
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (left, right) = plots.new(("σ² of a unit over the batch", "factor 1/√(σ² ± ε)"),
