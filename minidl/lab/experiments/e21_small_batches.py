@@ -80,8 +80,9 @@ class SmallBatches(Experiment):
             for size in sizes:
                 model = fit(norm, size, arrays, seed, settings)
                 points.setdefault(norm, {})[str(size)] = score(model, test)
-                if norm == "batch" and model is not None:
-                    training.recalibrate(model, arrays[0][:LOOK])
+                if norm == "batch":
+                    if model is not None:
+                        training.recalibrate(model, arrays[0][:LOOK])
                     points.setdefault("precise", {})[str(size)] = score(model, test)
         return {"points": points}
 

@@ -78,3 +78,12 @@ def test_run_judge_and_plot(monkeypatch):
     assert set(results[0]["points"]) == {"batch", "precise", "group", "renorm"}
     assert experiment.judge(results).figures
     assert experiment.plot(results[:1]).axes
+
+
+def test_what_diverges_has_its_place_among_the_results(monkeypatch):
+    monkeypatch.setattr(e21.problems, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(e21, "fit", lambda norm, size, *rest: None)
+    results = [experiment.run(number, TINY) for number in range(2)]
+    assert results[0]["points"]["precise"] == {"16": e21.CHANCE, "32": e21.CHANCE}
+    assert experiment.judge(results).verdict is Verdict.REFUTED
+    experiment.plot(results)
