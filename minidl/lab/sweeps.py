@@ -31,9 +31,9 @@ def course(model: nn.Layer, train_set: Arrays, test: Arrays, rate: float, seed: 
 
     `settings`: "steps", "batch", "momentum" (else 0), "warmup": steps in which the rate rises from
     0 (else none), and "every": the steps from one checkpoint to the next (else there is one, at the
-    end). `accuracy` is that of the test images at each
-    checkpoint, where `watch()` is called too; from a divergence on it counts as that of guessing.
-    `loss` is the mean over the last tenth of the steps, infinite after a divergence.
+    end). `accuracy` is that of the test images at each checkpoint, where `watch()` is called too;
+    from a divergence on it counts as that of guessing. `loss` is the mean over the last tenth of
+    the steps, infinite after a divergence.
     """
     steps, every = settings["steps"], settings.get("every", settings["steps"])
     found: list[float] = []
@@ -111,8 +111,10 @@ def quotient(upper: Sequence[float], lower: Sequence[float]) -> Interval:
 
 def geometric_mean(values: np.ndarray, axis: int = -1) -> Any:
     """The mean of quotients: that of a and of 1/a is 1."""
-    with np.errstate(all="ignore"):     # rounded, so that that of 10 and 10 is not below 10
-        return np.exp(np.log(values).mean(axis=axis)).round(12)
+    with np.errstate(all="ignore"):
+        found = np.exp(np.log(values).mean(axis=axis))
+    # To 12 digits, so that that of 10 and 10 is not below 10.
+    return np.vectorize(lambda value: float(f"{value:.12g}"), otypes=[np.float64])(found)
 
 
 # ------------------------------------------------------------------- what several experiments train

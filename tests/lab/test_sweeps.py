@@ -48,6 +48,13 @@ def test_quotients_are_averaged_as_factors():
     assert math.isnan(sweeps.quotient([1, math.nan], [1, 1]).low)
 
 
+def test_geometric_means_have_as_many_digits_however_small_they_are():
+    assert sweeps.geometric_mean(np.array([1e-6, 4e-6])) == pytest.approx(2e-6, rel=1e-11)
+    assert sweeps.geometric_mean(np.array([3e-15, 3e-15])) == 3e-15
+    assert sweeps.geometric_mean(np.array([10.0, 10.0])) == 10
+    assert sweeps.geometric_mean(np.array([[1.0, 4.0], [0.0, 2.0]])).tolist() == [2, 0]
+
+
 def test_a_course_has_its_checkpoints_and_guesses_after_a_divergence():
     rng = np.random.default_rng(0)
     arrays = rng.standard_normal((64, 8)).astype(np.float32), rng.integers(0, 10, 64)
