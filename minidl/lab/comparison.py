@@ -226,8 +226,8 @@ def _named(norms: Any, where: str) -> dict[str, Any]:
     if isinstance(norms, Mapping):
         found = {str(name): norm for name, norm in norms.items()}
     else:
-        given = (norms,) if isinstance(norms, str) or callable(norms) else checks.members(
-            norms, where, "norms", "a list of normalizations")
+        given = [norms] if isinstance(norms, str) or callable(norms) else list(checks.members(
+            norms, where, "norms", "a list of normalizations"))
         names = [norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
                  for norm in given]
         found = dict(zip(names, given, strict=True))
