@@ -70,10 +70,13 @@ class BatchOrLayerInRNN(Experiment):
                 md.manual_seed(seed)
                 model = RowLSTM(train[0].shape[1:], settings["hidden"], **options)
                 optimizer = optim.Adam(model.parameters(), settings["rate"])
-                training.train(model, optimizer, problems.batches(train, int(size), seed), steps,
-                               schedule=optim.LinearLR(optimizer, steps), clip=settings["clip"])
-                found[size][arm] = evaluated(model, problems.subset(train, settings["population"]),
-                                             test)
+                losses = training.train(
+                    model, optimizer, problems.batches(train, int(size), seed), steps,
+                    schedule=optim.LinearLR(optimizer, steps), clip=settings["clip"])
+                found[size][arm] = (
+                    dict.fromkeys(("running", "precise"), training.CHANCE)
+                    if training.diverged(losses) else
+                    evaluated(model, problems.subset(train, settings["population"]), test))
         batch = next(problems.batches(train, 100, seed))
         return {"accuracy": found,
                 "gradient": {str(noise): first_gradient(noise, batch, settings["hidden"], seed)
