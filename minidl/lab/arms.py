@@ -5,13 +5,18 @@ The recipe is a dict of settings: "rate", "batch" (images a step) and "steps".
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import nn, optim
 from . import training
+from .experiment import Result
 from .problems import Arrays, batches
-from .verdict import Interval, interval
+from .verdict import Interval, Verdict, above, interval
 
 MOMENTUM = 0.9
 
@@ -47,6 +52,20 @@ def learned(model: nn.Layer, arrays: Arrays, test: Arrays, recipe: Mapping[str, 
             "curve": curve + [final] * (len(steps) - len(curve))}
 
 
-def points(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """How many percentage points the first accuracies are above the second, seed by seed."""
-    return interval([100 * (a - b) for a, b in zip(first, second, strict=True)])
+def percent(seeds: Sequence[Result], *keys: Any) -> list[float]:
+    """The accuracies in % that stand in the results under these keys, one for each seed."""
+    return [100 * functools.reduce(operator.getitem, keys, seed) for seed in seeds]
+
+
+def paired(seeds: Sequence[Result], first: Sequence[Any], second: Sequence[Any]) -> Interval:
+    """How many percentage points the accuracy under the first keys is above that under the second,
+    seed by seed."""
+    return interval(np.subtract(percent(seeds, *first), percent(seeds, *second)).tolist())
+
+
+def better(gain: Interval, *, none: Sequence[Verdict]) -> Verdict:
+    """What a gain says of the sentence that an arm is better: it holds for a gain wholly above 0,
+    and fails where that does not, but one of `none` does: that there is no such gain."""
+    if above(gain, 0) is Verdict.SUPPORTED:
+        return Verdict.SUPPORTED
+    return Verdict.REFUTED if Verdict.SUPPORTED in none else Verdict.INCONCLUSIVE

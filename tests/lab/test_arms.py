@@ -6,6 +6,7 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.lab import arms, problems, training
+from minidl.lab.verdict import Verdict, below, interval
 
 
 @pytest.fixture
@@ -55,6 +56,17 @@ def test_what_is_frozen_stays(arrays):
 
 
 def test_points_are_paired():
-    found = arms.points([0.95, 0.85, 0.75], [0.94, 0.84, 0.74])
+    seeds = [{"a": {"test": [0.0, a]}, "b": b}
+             for a, b in zip([0.95, 0.85, 0.75], [0.94, 0.84, 0.74], strict=True)]
+    found = arms.paired(seeds, ("a", "test", -1), ("b",))
     assert found.value == pytest.approx(1)
     assert found.high - found.low < 1e-9
+    assert arms.percent(seeds, "b") == pytest.approx([94, 84, 74])
+
+
+@pytest.mark.parametrize("values, verdict", [
+    ((0.1, 0.2, 0.2), Verdict.SUPPORTED), ((-0.1, 0.1, 0.2), Verdict.REFUTED),
+    ((-0.1, 0.1, 0.5), Verdict.INCONCLUSIVE), ((np.nan, 0.1), Verdict.INCONCLUSIVE)])
+def test_better(values, verdict):
+    gain = interval(values)
+    assert arms.better(gain, none=[below(gain, 0.3)]) is verdict

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import plots
+from .. import arms, plots
 from ..experiment import Experiment, Judgement, Result
 from ..sweeps import (
     SWEEP,
@@ -82,15 +82,16 @@ class HigherRates(Experiment):
         ceilings = {norm: [ceiling(seed["sweep"][norm]) for seed in seeds] for norm in LABELS}
         ratio = quotient(ceilings["batch"], ceilings["none"])
         # Each at the rate that is best in its sweep.
-        tuned = [seed["long"]["batch"]["own"]["accuracy"][-1]
-                 - seed["long"]["none"]["1"]["accuracy"][-1] for seed in seeds]
+        tuned = arms.paired(seeds, last("batch", "own"), last("none", "1"))
         figures: dict[str, Any] = {
             "largest stable rate with BatchNorm over that without": ratio,
             "points that BatchNorm is ahead, each at its best rate of the sweep":
-                interval([100 * value for value in tuned])}
+                tuned}
         tiny, *_ = seeds[0]["long"]["none"]
-        figures |= {f"points that BatchNorm is ahead, both at {times} times": gap(seeds, times)
-                    for times in seeds[0]["long"]["none"]}
+        gaps = {times: arms.paired(seeds, last("batch", times), last("none", times))
+                for times in seeds[0]["long"]["none"]}
+        figures |= {f"points that BatchNorm is ahead, both at {times} times": found
+                    for times, found in gaps.items()}
         figures |= {f"largest stable rate, {LABELS[norm]}": found
                     for norm, found in ceilings.items()}
         figures |= accuracies(seeds)
@@ -98,9 +99,9 @@ class HigherRates(Experiment):
             [not stable(seed["long"]["none"]["5"]) for seed in seeds]))
         return Judgement(at_least(ratio, RATIO),
                          f"BatchNorm's largest stable rate is {ratio.value:.3g} times the "
-                         f"baseline's; each at its best rate it is {100 * np.mean(tuned):.1f} "
+                         f"baseline's; each at its best rate it is {tuned.value:.1f} "
                          f"points ahead, both at {tiny} times the baseline's best rate "
-                         f"{gap(seeds, tiny).value:.1f} points.", figures)
+                         f"{gaps[tiny].value:.1f} points.", figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         rates = seeds[0]["rates"]
@@ -122,10 +123,9 @@ class HigherRates(Experiment):
         return figure
 
 
-def gap(seeds: Sequence[Result], times: str) -> Any:
-    """The points that BatchNorm is ahead at so many times the baseline's best rate."""
-    return interval([100 * (seed["long"]["batch"][times]["accuracy"][-1]
-                            - seed["long"]["none"][times]["accuracy"][-1]) for seed in seeds])
+def last(norm: str, times: str) -> tuple[Any, ...]:
+    """Where a result has the accuracy at the end of a long training."""
+    return "long", norm, times, "accuracy", -1
 
 
 def accuracies(seeds: Sequence[Result]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import numpy as np
 import minidl as md
 from minidl import nn, optim
 
-from .. import plots, problems, training
+from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..verdict import Interval, Verdict, above, every, interval, within
 
@@ -84,20 +84,20 @@ class Dropout(Experiment):
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         arrays = problems.subset(problems.cifar10("train"), settings["images"])
         test = problems.subset(problems.cifar10("test"), settings["test"])
-        points: dict[str, float] = {}
+        accuracy: dict[str, float] = {}
         ratios: dict[str, list[dict[str, float]]] = {}
-        arms = [("batch", place, keep) for keep in settings["keeps"] for place in PLACES
-                if place != "none"]
-        for norm, place, keep in [("batch", "none", 1.0), *arms, ("none", "none", 1.0),
+        chosen = [("batch", place, keep) for keep in settings["keeps"] for place in PLACES
+                  if place != "none"]
+        for norm, place, keep in [("batch", "none", 1.0), *chosen, ("none", "none", 1.0),
                                   ("none", "after", min(settings["keeps"]))]:
             model = network(norm, place, keep, seed)
             losses = fit(model, arrays, seed, settings)
-            points[f"{norm} {place} {keep}"] = 100 * training.score(model, losses, test)
+            accuracy[f"{norm} {place} {keep}"] = training.score(model, losses, test)
             if norm == "batch" and place == "before":
                 ratios[str(keep)] = variance_ratios(model, arrays[0][:LOOK], keep)
                 training.recalibrate(model, arrays[0][:LOOK])
-                points[f"anew before {keep}"] = 100 * training.score(model, losses, test)
-        return {"points": points, "ratios": ratios,
+                accuracy[f"anew before {keep}"] = training.score(model, losses, test)
+        return {"accuracy": accuracy, "ratios": ratios,
                 "gaussian": {name: gaussian_ratio(0.5, name, seed) for name in ("normal", "ReLU")}}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
@@ -119,8 +119,8 @@ class Dropout(Experiment):
             **{f"ratio behind dropout of {what}, keep 0.5": interval(
                 [seed["gaussian"][name] for seed in seeds])
                for name, what in (("normal", "normal values"), ("ReLU", "their ReLU"))},
-            **{f"accuracy, {_label(name)}, points": interval(_points(seeds, name))
-               for name in seeds[0]["points"]},
+            **{f"accuracy, {_label(name)}, %": interval(arms.percent(seeds, "accuracy", name))
+               for name in seeds[0]["accuracy"]},
             "what new statistics give back, points": _difference(
                 seeds, f"anew before {least}", f"batch before {least}"),
             "what dropout gives beside BatchNorm (after all), points": _difference(
@@ -150,7 +150,7 @@ class Dropout(Experiment):
         names = ["batch none 1.0", f"batch after {least}", f"batch before {least}",
                  f"anew before {least}"]
         plots.bars(right, ["none", "after all", "before\neach", "before,\nnew stats"],
-                   [[seed["points"][name] for name in names] for seed in seeds],
+                   [[100 * seed["accuracy"][name] for name in names] for seed in seeds],
                    [plots.GREY, plots.C, plots.B, plots.D])
         return figure
 
@@ -181,7 +181,8 @@ def fit(model: nn.Layer, arrays: problems.Arrays, seed: int,
                           steps, schedule=optim.CosineLR(optimizer, steps))
 
 
-def variance_ratios(model: problems.Stack, x: Any, keep: float) -> list[dict[str, float]]:
+def variance_ratios(model: problems.Stack, images: np.ndarray,
+                    keep: float) -> list[dict[str, float]]:
     """For each BatchNorm the ratio of its running variance to the variance that it meets in
     evaluation, and the ratio of the formula.
 
@@ -190,7 +191,7 @@ def variance_ratios(model: problems.Stack, x: Any, keep: float) -> list[dict[str
     model.eval()
     found = []
     with md.no_grad():
-        for layer in (getattr(model, name) for name in model.order):
+        for _, layer, x, _ in model.steps(images):
             if isinstance(layer, nn.BatchNorm) and layer.running_var is not None:
                 mean, var = (f(x.data, axis=tuple(range(x.ndim - 1)))
                              for f in (np.mean, np.var))
@@ -198,7 +199,6 @@ def variance_ratios(model: problems.Stack, x: Any, keep: float) -> list[dict[str
                 formula = shifted(keep, mean[alive], var[alive])
                 found.append({"measured": _geometric(layer.running_var[alive] / var[alive]),
                               "formula": _geometric(formula)})
-            x = layer(x)
     return found
 
 
@@ -222,13 +222,8 @@ def _geometric(values: Any) -> float:
     return float(np.exp(np.mean(np.log(values)))) if len(values) else math.nan
 
 
-def _points(seeds: Sequence[Result], name: str) -> list[float]:
-    return [seed["points"][name] for seed in seeds]
-
-
 def _difference(seeds: Sequence[Result], name: str, other: str) -> Interval:
-    return interval([a - b for a, b in zip(_points(seeds, name), _points(seeds, other),
-                                           strict=True)])
+    return arms.paired(seeds, ("accuracy", name), ("accuracy", other))
 
 
 def _label(name: str) -> str:

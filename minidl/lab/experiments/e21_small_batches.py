@@ -12,10 +12,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 import minidl as md
 from minidl import nn, optim
 
-from .. import plots, problems, training
+from .. import arms, plots, problems, training
 from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, above, every, interval
 
@@ -74,24 +76,26 @@ class SmallBatches(Experiment):
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         arrays = problems.subset(problems.cifar10("train"), settings["images"])
         test = problems.subset(problems.cifar10("test"), settings["test"])
-        points: dict[str, dict[str, float]] = {}
+        shares: dict[str, dict[str, float]] = {}
         for norm, sizes in settings["sizes"].items():
             for size in sizes:
                 model, losses = fit(norm, size, arrays, seed, settings)
-                points.setdefault(norm, {})[str(size)] = 100 * training.score(model, losses, test)
+                shares.setdefault(norm, {})[str(size)] = training.score(model, losses, test)
                 if norm == "batch":
                     training.recalibrate(model, arrays[0][:LOOK])
-                    points.setdefault("precise", {})[str(size)] = 100 * training.score(
+                    shares.setdefault("precise", {})[str(size)] = training.score(
                         model, losses, test)
-        return {"points": points}
+        return {"accuracy": shares}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         loss = {norm: _difference(seeds, norm, *_ends(seeds[0], norm))
-                for norm in seeds[0]["points"] if len(seeds[0]["points"][norm]) > 1}
+                for norm in seeds[0]["accuracy"] if len(seeds[0]["accuracy"][norm]) > 1}
         small, large = _ends(seeds[0], "batch")
-        difference = interval([_fall(seed, "batch", small, large) - _fall(seed, "group", small,
-                               large) for seed in seeds])
-        sizes = list(seeds[0]["points"]["batch"])
+        batch, group = (np.subtract(arms.percent(seeds, "accuracy", norm, large),
+                                    arms.percent(seeds, "accuracy", norm, small))
+                        for norm in ("batch", "group"))
+        difference = interval((batch - group).tolist())
+        sizes = list(seeds[0]["accuracy"]["batch"])
         gains = {f"{small} to {large}": _difference(seeds, "batch", small, large)
                  for small, large in itertools.pairwise(sizes)}
         larger = every(*(above(gain, 0) for gain in gains.values()))
@@ -102,8 +106,8 @@ class SmallBatches(Experiment):
             "larger batches are better with BatchNorm": str(larger),
             **{f"what BatchNorm gains from {step}, points": gain for step, gain in gains.items()},
             **{f"{LABELS[norm]}, batch {size}: accuracy, %": interval(
-                [seed["points"][norm][size] for seed in seeds])
-               for norm, found in seeds[0]["points"].items() for size in found}}
+                arms.percent(seeds, "accuracy", norm, size))
+               for norm, found in seeds[0]["accuracy"].items() for size in found}}
         return Judgement(above(difference, BOUND),
                          f"From batch {large} to {small} BatchNorm loses {loss['batch'].value:.1f} "
                          f"points and GroupNorm {loss['group'].value:.1f}. That each larger batch "
@@ -111,15 +115,15 @@ class SmallBatches(Experiment):
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (ax,) = plots.new(("images a batch", "test accuracy (%)"))
-        for norm, found in seeds[0]["points"].items():
+        for norm, found in seeds[0]["accuracy"].items():
             sizes = list(found)
-            rows = [[seed["points"][norm][size] for size in sizes] for seed in seeds]
+            rows = [[100 * seed["accuracy"][norm][size] for size in sizes] for seed in seeds]
             colour = plots.COLOURS["batch" if norm == "precise" else norm]
             plots.band(ax, [int(size) for size in sizes], rows, LABELS[norm], colour,
                        linestyle="--" if norm == "precise" else "-")
         plots.logarithmic(ax.xaxis)
-        ax.set_xticks([int(size) for size in seeds[0]["points"]["batch"]],
-                      list(seeds[0]["points"]["batch"]))
+        ax.set_xticks([int(size) for size in seeds[0]["accuracy"]["batch"]],
+                      list(seeds[0]["accuracy"]["batch"]))
         plots.legend(ax, 2)
         return figure
 
@@ -151,13 +155,9 @@ def norm_of(norm: str, size: int, steps: int) -> problems.Norm:
 
 def _ends(seed: Result, norm: str) -> tuple[str, str]:
     """The smallest and the largest batch of a normalization."""
-    sizes = sorted(seed["points"][norm], key=int)
+    sizes = sorted(seed["accuracy"][norm], key=int)
     return sizes[0], sizes[-1]
 
 
-def _fall(seed: Result, norm: str, small: str, large: str) -> float:
-    return seed["points"][norm][large] - seed["points"][norm][small]
-
-
 def _difference(seeds: Sequence[Result], norm: str, small: str, large: str) -> Interval:
-    return interval([_fall(seed, norm, small, large) for seed in seeds])
+    return arms.paired(seeds, ("accuracy", norm, large), ("accuracy", norm, small))

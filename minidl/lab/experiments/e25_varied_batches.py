@@ -18,7 +18,7 @@ import numpy as np
 import minidl as md
 from minidl import nn, optim
 
-from .. import plots, problems, training
+from .. import arms, plots, problems, training
 from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, at_least, at_most, every, interval
 
@@ -80,9 +80,9 @@ class VariedBatches(Experiment):
                     batches_of(test, settings["batch"], classes, seed), settings["trials"]))
                 # Evaluation first: training mode moves the running statistics.
                 found[f"{norm} {classes}"] = (
-                    dict.fromkeys(MODES, 100 * training.CHANCE) if training.diverged(losses) else
+                    dict.fromkeys(MODES, training.CHANCE) if training.diverged(losses) else
                     {mode: accuracy(model, same, mode == "train") for mode in ("eval", "train")})
-        return {"points": found}
+        return {"accuracy": found}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         fine, drops, losses = {}, {}, {}
@@ -101,11 +101,11 @@ class VariedBatches(Experiment):
                 "points": fine[classes],
                 f"GroupNorm, {kind}: what it loses against varied batches, points":
                     losses[classes]}
-        for arm in seeds[0]["points"]:
+        for arm in seeds[0]["accuracy"]:
             norm, classes = arm.split()
             for mode, label in MODES.items():
                 figures[f"{NORMS[norm]}, {KINDS[int(classes)]}: accuracy, {label}, %"] = interval(
-                    [seed["points"][arm][mode] for seed in seeds])
+                    arms.percent(seeds, "accuracy", arm, mode))
         drop = {classes: found.value for classes, found in drops.items()}
         loss = max(found.value for found in losses.values())
         return Judgement(verdict, f"From training mode to evaluation BatchNorm falls by "
@@ -118,12 +118,12 @@ class VariedBatches(Experiment):
                                  ("in evaluation: classes in a training batch", "accuracy (%)"))
         kinds = list(KINDS)
         for mode, label in MODES.items():
-            rows = [[seed["points"][f"batch {classes}"][mode] for classes in kinds]
+            rows = [[100 * seed["accuracy"][f"batch {classes}"][mode] for classes in kinds]
                     for seed in seeds]
             plots.band(axes[0], range(len(kinds)), rows, label, plots.COLOURS["batch"],
                        linestyle="--" if mode == "train" else "-")
-        for norm in dict.fromkeys(arm.split()[0] for arm in seeds[0]["points"]):
-            rows = [[seed["points"][f"{norm} {classes}"]["eval"] for classes in kinds]
+        for norm in dict.fromkeys(arm.split()[0] for arm in seeds[0]["accuracy"]):
+            rows = [[100 * seed["accuracy"][f"{norm} {classes}"]["eval"] for classes in kinds]
                     for seed in seeds]
             plots.band(axes[1], range(len(kinds)), rows, NORMS[norm], plots.COLOURS[norm])
         for ax in axes:
@@ -168,13 +168,12 @@ def batches_of(arrays: problems.Arrays, size: int, classes: int,
 
 
 def accuracy(model: nn.Layer, batches: Sequence[problems.Arrays], training: bool) -> float:
-    """The share of right answers in %, with running statistics or with those of each batch."""
+    """The share of right answers, with running statistics or with those of each batch."""
     model.train(training)
     with md.no_grad():
         right = [model(images).data.argmax(axis=1) == labels for images, labels in batches]
-    return 100 * float(np.mean(np.concatenate(right)))
+    return float(np.mean(np.concatenate(right)))
 
 
 def _minus(seeds: Sequence[Result], arm: str, mode: str, other: str, other_mode: str) -> Interval:
-    return interval([seed["points"][arm][mode] - seed["points"][other][other_mode]
-                     for seed in seeds])
+    return arms.paired(seeds, ("accuracy", arm, mode), ("accuracy", other, other_mode))

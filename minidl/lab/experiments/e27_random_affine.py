@@ -22,7 +22,7 @@ from minidl import nn
 
 from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
-from ..verdict import Interval, Verdict, above, below, every, interval
+from ..verdict import Interval, Verdict, below, every, interval
 
 BOUND = 0.3         # points that count as no gain
 NETWORKS = {"mlp": "MLP", "c6": "C6"}
@@ -96,8 +96,9 @@ class RandomAffine(Experiment):
             for arm in seeds[0][network]:
                 for part in ("test", "train"):
                     figures[f"{name}, {LABELS[arm]}, {part} accuracy, %"] = interval(
-                        percent(seeds, network, arm, part))
-        verdict = every(*(of_gain(found) for found in gains.values()))
+                        arms.percent(seeds, network, arm, part))
+        verdict = every(*(arms.better(found, none=[below(found, BOUND)])
+                          for found in gains.values()))
         return Judgement(verdict, f"Random gamma and beta change the test accuracy by "
                          f"{gains['mlp']} points in the MLP and by {gains['c6']} in C6.", figures)
 
@@ -159,19 +160,6 @@ def build(network: str, arm: str, seed: int) -> problems.Stack:
     return model
 
 
-def percent(seeds: Sequence[Result], network: str, arm: str, part: str = "test") -> list[float]:
-    """The accuracies of an arm, one for each seed."""
-    return [100 * seed[network][arm][part] for seed in seeds]
-
-
 def gain(seeds: Sequence[Result], network: str, arm: str = "random") -> Interval:
     """Points that one start of gamma and beta is above 1 and 0."""
-    return arms.points(*([seed[network][name]["test"] for seed in seeds]
-                         for name in (arm, "constant")))
-
-
-def of_gain(found: Interval) -> Verdict:
-    """What the gain of one network says of the sentence."""
-    if above(found, 0) is Verdict.SUPPORTED:
-        return Verdict.SUPPORTED
-    return Verdict.REFUTED if below(found, BOUND) is Verdict.SUPPORTED else Verdict.INCONCLUSIVE
+    return arms.paired(seeds, (network, arm, "test"), (network, "constant", "test"))

@@ -70,13 +70,14 @@ class LinearRegime(Experiment):
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         shares = {scale: float(line_share(scale)) for scale in STATED}
         exact = all(abs(shares[scale] - stated) <= 5e-4 for scale, stated in STATED.items())
-        gain = difference(seeds, "learned", "none")
+        gain, fixed = (arms.paired(seeds, ("accuracy", arm), ("accuracy", "none"))
+                       for arm in ("learned", "fixed"))
         figures: dict[str, Any] = {f"R² of the best line, {scale}x": share
                                    for scale, share in shares.items()}
         figures |= {"with gamma and beta minus without, points": gain,
-                    "fixed gamma of 4 minus without, points": difference(seeds, "fixed", "none")}
+                    "fixed gamma of 4 minus without, points": fixed}
         figures |= {f"test accuracy, {LABELS[arm]}, %":
-                    interval([100 * seed["accuracy"][arm] for seed in seeds]) for arm in ARMS}
+                    interval(arms.percent(seeds, "accuracy", arm)) for arm in ARMS}
         for layer in range(3):
             figures[f"learned gamma, layer {layer + 1}, mean size"] = interval(
                 [float(np.abs(seed["gamma"][layer]).mean()) for seed in seeds])
@@ -128,8 +129,3 @@ def line_share(scale: Any, shift: Any = 0.0) -> Any:
     values, weights = 1 / (1 + np.exp(-inner)), WEIGHTS / WEIGHTS.sum()
     variance = values**2 @ weights - (values @ weights) ** 2
     return (values @ (weights * NODES)) ** 2 / variance
-
-
-def difference(seeds: Sequence[Result], first: str, second: str) -> Any:
-    """Points of test accuracy that one arm is above another."""
-    return arms.points(*([seed["accuracy"][arm] for seed in seeds] for arm in (first, second)))

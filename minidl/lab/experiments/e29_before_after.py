@@ -83,8 +83,8 @@ class BeforeAfter(Experiment):
         for network, name in NETWORKS.items():
             for arm in ("before", "after"):
                 figures[f"test accuracy, {name}, {arm}, %"] = interval(
-                    [100 * seed[network][arm]["accuracy"] for seed in seeds])
-        return Judgement(every(*(of_gain(found) for found in gains.values())), "; ".join(
+                    arms.percent(seeds, network, arm, "accuracy"))
+        return Judgement(every(*(verdict_of(found) for found in gains.values())), "; ".join(
             f"{NETWORKS[network]}: before minus after {found} points, {in_words(found)}"
             for network, found in gains.items()) + ".", figures)
 
@@ -109,16 +109,13 @@ class BeforeAfter(Experiment):
 
 def gain(seeds: Sequence[Result], network: str) -> Interval:
     """Points that "before" is above "after"."""
-    return arms.points(*([seed[network][arm]["accuracy"] for seed in seeds]
-                         for arm in ("before", "after")))
+    return arms.paired(seeds, (network, "before", "accuracy"), (network, "after", "accuracy"))
 
 
-def of_gain(found: Interval) -> Verdict:
-    """What one network says of the sentence that "before" is better."""
-    if above(found, 0) is Verdict.SUPPORTED:
-        return Verdict.SUPPORTED
-    elsewhere = Verdict.SUPPORTED in (below(found, 0), within(found, -BOUND, BOUND))
-    return Verdict.REFUTED if elsewhere else Verdict.INCONCLUSIVE
+def verdict_of(found: Interval) -> Verdict:
+    """What one network says of the sentence that "before" is better: it fails where "after" is, or
+    where neither matters."""
+    return arms.better(found, none=[below(found, 0), within(found, -BOUND, BOUND)])
 
 
 def in_words(found: Interval) -> str:

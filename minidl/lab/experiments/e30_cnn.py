@@ -69,15 +69,16 @@ class BatchOrLayerInCNN(Experiment):
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         rates = {arm: better_rate(seeds, arm) for arm in ARMS}
-        scores = {arm: accuracies(seeds, arm, rate) for arm, rate in rates.items()}
-        gains = {arm: arms.points(scores["batch"], scores[arm]) for arm in ARMS if arm != "batch"}
+        gains = {arm: arms.paired(seeds, ("batch", rates["batch"], "accuracy"),
+                                  (arm, rates[arm], "accuracy"))
+                 for arm in ARMS if arm != "batch"}
         figures: dict[str, Any] = {f"BatchNorm minus {LABELS[arm]}, points": found
                                    for arm, found in gains.items()}
         for arm in ARMS:
             figures[f"better rate, {LABELS[arm]}"] = float(rates[arm])
             for rate in seeds[0][arm]:
                 figures[f"test accuracy, {LABELS[arm]}, rate {rate}, %"] = interval(
-                    [100 * value for value in accuracies(seeds, arm, rate)])
+                    arms.percent(seeds, arm, rate, "accuracy"))
         return Judgement(every(*(above(found, 0) for found in gains.values())),
                          "BatchNorm is " + " and ".join(
                              f"{found} points above {LABELS[arm]}"
@@ -101,12 +102,6 @@ LABELS = {"batch": "BatchNorm", "layer": "LayerNorm, each position",
           "image": "LayerNorm, whole image"}
 
 
-def accuracies(seeds: Sequence[Result], arm: str, rate: str) -> list[float]:
-    """Of one arm at one rate, one for each seed."""
-    return [seed[arm][rate]["accuracy"] for seed in seeds]
-
-
 def better_rate(seeds: Sequence[Result], arm: str) -> str:
     """The rate at which the arm's mean accuracy over the seeds is highest."""
-    return max(seeds[0][arm], key=lambda rate: float(np.nan_to_num(
-        np.mean(accuracies(seeds, arm, rate)), nan=-1)))
+    return max(seeds[0][arm], key=lambda rate: np.mean(arms.percent(seeds, arm, rate, "accuracy")))

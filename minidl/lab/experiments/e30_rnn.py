@@ -19,7 +19,7 @@ from minidl import nn, optim
 
 from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
-from ..verdict import Verdict, above, at_least, every, interval
+from ..verdict import Interval, Verdict, above, at_least, every, interval
 
 SLACK = 0.2         # points by which layer normalization may be behind at the large batch
 NOISE = 0.1         # standard deviation on the first state
@@ -92,10 +92,10 @@ class BatchOrLayerInRNN(Experiment):
         for size in gains:
             for arm in ARMS:
                 figures[f"test accuracy, batch {size}, {LABELS[arm]}, %"] = interval(
-                    [100 * seed["accuracy"][size][arm]["precise"] for seed in seeds])
+                    arms.percent(seeds, "accuracy", size, arm, "precise"))
         for size in gains:
             figures[f"the same with running statistics, batch {size}, BatchNorm, %"] = interval(
-                [100 * seed["accuracy"][size]["batch"]["running"] for seed in seeds])
+                arms.percent(seeds, "accuracy", size, "batch", "running"))
         for noise, name in ((0.0, "without noise"), (NOISE, "with noise")):
             figures[f"norm of the gradient at the first state, {name}"] = interval(
                 [seed["gradient"][str(noise)] for seed in seeds])
@@ -203,7 +203,6 @@ def first_gradient(noise: float, batch: problems.Arrays, hidden: int, seed: int)
     return float(np.linalg.norm(found.astype(np.float64)))
 
 
-def difference(seeds: Sequence[Result], size: str, first: str, second: str) -> Any:
+def difference(seeds: Sequence[Result], size: str, first: str, second: str) -> Interval:
     """Points of test accuracy that one arm is above another, at a batch size."""
-    return arms.points(*([seed["accuracy"][size][arm]["precise"] for seed in seeds]
-                         for arm in (first, second)))
+    return arms.paired(seeds, *(("accuracy", size, arm, "precise") for arm in (first, second)))

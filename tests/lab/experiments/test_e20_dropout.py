@@ -19,7 +19,8 @@ def seed(ratio, before, after):
     """A result of a ratio of variances, that of the formula 2.5, and accuracies in points."""
     points = {"batch none 1.0": 50.0, "batch before 0.5": before, "batch after 0.5": after,
               "anew before 0.5": 48.0, "none none 1.0": 45.0, "none after 0.5": 46.0}
-    return {"points": points, "gaussian": {"normal": 2.0, "ReLU": 2.47},
+    return {"accuracy": {name: value / 100 for name, value in points.items()},
+            "gaussian": {"normal": 2.0, "ReLU": 2.47},
             "ratios": {"0.5": [{"measured": ratio, "formula": 2.5}] * 2}}
 
 

@@ -20,9 +20,9 @@ LARGER = "larger batches are better with BatchNorm"
 def seed(batch, group):
     """Accuracies at batch 2, 8 and 32."""
     def points(values):
-        return dict(zip(("2", "8", "32"), values, strict=True))
-    return {"points": {"batch": points(batch), "precise": points(batch), "group": points(group),
-                       "renorm": {"2": 40.0}}}
+        return dict(zip(("2", "8", "32"), np.divide(values, 100).tolist(), strict=True))
+    return {"accuracy": {"batch": points(batch), "precise": points(batch), "group": points(group),
+                       "renorm": {"2": 0.4}}}
 
 
 @pytest.mark.parametrize("seeds, verdict, larger", [
@@ -71,7 +71,7 @@ def test_all_sizes_see_the_same_number_of_images(monkeypatch):
 def test_run_judge_and_plot(monkeypatch):
     monkeypatch.setattr(e21.problems, "cifar10", made_up.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]
-    assert set(results[0]["points"]) == {"batch", "precise", "group", "renorm"}
+    assert set(results[0]["accuracy"]) == {"batch", "precise", "group", "renorm"}
     assert experiment.judge(results).figures
     assert experiment.plot(results[:1]).axes
 
@@ -79,6 +79,6 @@ def test_run_judge_and_plot(monkeypatch):
 def test_what_diverges_has_its_place_among_the_results(monkeypatch):
     monkeypatch.setattr(e21.problems, "cifar10", made_up.data(32, 32, 3))
     results = [experiment.run(number, {**TINY, "lr": 1e30}) for number in range(2)]
-    assert results[0]["points"]["precise"] == {"16": 10, "32": 10}
+    assert results[0]["accuracy"]["precise"] == {"16": 0.1, "32": 0.1}
     assert experiment.judge(results).verdict is Verdict.REFUTED
     experiment.plot(results)

@@ -17,10 +17,10 @@ experiment = e25.VariedBatches()
 def seed(train, evaluated, group=50.0):
     """BatchNorm's accuracy in both modes after batches of two classes and of one; GroupNorm's."""
     def arm(train, evaluated):
-        return {"train": train, "eval": evaluated}
+        return {"train": train / 100, "eval": evaluated / 100}
     few = {f"{norm} {classes}": values for classes in (2, 1) for norm, values in (
         ("batch", arm(train, evaluated)), ("group", arm(group, group)), ("renorm", arm(50, 45)))}
-    return {"points": {"batch 10": arm(52, 51), "group 10": arm(51, 51), "renorm 10": arm(50, 50),
+    return {"accuracy": {"batch 10": arm(52, 51), "group 10": arm(51, 51), "renorm 10": arm(50, 50),
                        **few}}
 
 
@@ -56,7 +56,7 @@ def test_modes_are_told_apart():
     batches = [(np.eye(10, dtype=np.float32)[[1, 1, 2, 2]] + 5, np.array([1, 1, 2, 2]))]
     norm.running_mean[...] = [9, *[5.0] * 9]
     with training.quiet():
-        assert e25.accuracy(norm, batches, training=True) == 100
+        assert e25.accuracy(norm, batches, training=True) == 1
     norm.running_mean[...] = [0, *[9.0] * 9]
     assert e25.accuracy(norm, batches, training=False) == 0
 
@@ -65,7 +65,7 @@ def test_run_judge_and_plot(monkeypatch):
     monkeypatch.setattr(e25.problems, "mnist", made_up.data(28, 28, 1))
     results = [experiment.run(number, {"norms": ["batch", "group", "renorm"], "batch": 8,
                                        "steps": 3, "lr": 0.01, "trials": 2}) for number in range(2)]
-    assert len(results[0]["points"]) == 9
-    assert results[0]["points"]["group 1"]["eval"] == results[0]["points"]["group 1"]["train"]
+    assert len(results[0]["accuracy"]) == 9
+    assert results[0]["accuracy"]["group 1"]["eval"] == results[0]["accuracy"]["group 1"]["train"]
     assert experiment.judge(results).figures
     assert experiment.plot(results[:1]).axes
