@@ -89,6 +89,16 @@ class Stack(nn.Layer):
             x = getattr(self, name)(x)
         return x
 
+    def steps(self, x: Any, first: str | None = None
+              ) -> Iterator[tuple[str, nn.Layer, Any, Tensor]]:
+        """One layer after the other: its name, itself, what goes into it and what comes out. It
+        begins with the layer `first`, and computes as far as it is asked."""
+        for name in self.order[self.order.index(first) if first else 0:]:
+            layer = getattr(self, name)
+            y = layer(x)
+            yield name, layer, x, y
+            x = y
+
 
 def norm_layer(norm: Norm, features: int) -> nn.Layer:
     """The normalization of so many features: "none", "batch", "layer" (over the features of each

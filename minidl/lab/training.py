@@ -86,8 +86,8 @@ def mean_loss(model: nn.Layer, arrays: Arrays) -> float:
 
 def recalibrate(model: nn.Layer, images: np.ndarray, chunk: int = CHUNK) -> None:
     """Give the BatchNorms of a model the statistics of images, so many of them at a time; not where
-    it has diverged."""
-    if all(np.isfinite(parameter.data).all() for parameter in model.parameters()):
+    it has diverged so far that they are no numbers, which is refused."""
+    with quiet(), contextlib.suppress(ValueError):
         nn.recalibrate(model, (images[start:start + chunk]
                                for start in range(0, len(images), chunk)), quiet=True)
 

@@ -61,5 +61,11 @@ def test_constant_statistics_have_no_gradient():
     np.testing.assert_allclose(y.reshape(-1, 3), z)
 
 
+def test_divides_by_what_it_is_told():
+    x, _ = example((50, 3))
+    y = Composed(3, divisor=lambda var: var)(md.tensor(x)).numpy()
+    np.testing.assert_allclose(y.var(axis=0), 1 / x.var(axis=0))
+
+
 def test_state_is_that_of_a_batch_norm():
     assert set(Composed(3).state_dict()) == {"gamma", "beta"} < set(nn.BatchNorm(3).state_dict())

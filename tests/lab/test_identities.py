@@ -1,10 +1,11 @@
-"""What the experiments on identities share: digits, activations, a composed normalization."""
+"""What the experiments on identities share: digits, activations, errors and their verdicts."""
 
 import numpy as np
 import pytest
 
 import minidl as md
 from minidl.lab import identities
+from minidl.lab.verdict import Verdict
 
 
 def test_digits_are_those_of_the_seed():
@@ -23,16 +24,16 @@ def test_into_and_beyond_are_the_two_parts_of_a_network():
     assert identities.into(model, "flatten", images) is images
 
 
-def test_composed_is_batch_norm_where_it_divides_by_the_root():
-    x = np.random.default_rng(0).normal(5, 2, (30, 4))
-    layer = identities.Composed(4, lambda var: (var + identities.EPS).sqrt()).astype(np.float64)
-    assert identities.distance(layer(md.tensor(x)).data, identities.normalized(x)) < 1e-13
-
-
 def test_worst_is_nan_where_a_seed_is():
     assert identities.worst([{"a": 1.0}, {"a": 3.0}], "a") == 3
     assert np.isnan(identities.worst([{"a": 1.0}, {"a": np.nan}], "a"))
 
 
-def test_distance_is_relative_to_the_largest_value():
-    assert identities.distance(np.array([1.0, 4.0]), np.array([2.0, -4.0])) == pytest.approx(2)
+def test_an_error_is_relative_to_the_largest_value():
+    found = identities.relative_error(np.array([1.0, 4.0]), np.array([2.0, -4.0]))
+    assert found == pytest.approx(2)
+
+
+def test_an_exact_figure_has_to_speak_for_or_against():
+    found = [identities.positive(*case) for case in ((True, False), (False, True), (False, False))]
+    assert found == [Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE]

@@ -67,3 +67,13 @@ def test_training_ends_where_it_diverges():
         assert training.diverged(losses) == ends
         assert (len(losses) < 20) == ends
     assert training.accuracy(model, arrays) <= 1
+
+
+def test_the_steps_of_a_stack():
+    model, x = problems.mlp("batch", (6, 5, 3)), np.ones((4, 6), np.float32)
+    seen = list(model.eval().steps(x))
+    assert [name for name, *_ in seen] == ["flatten", "dense1", "norm1", "act1", "dense2"]
+    assert seen[2][1] is model.norm1
+    assert seen[0][2] is x and seen[3][2] is seen[2][3]
+    assert np.array_equal(seen[-1][3].data, model(x).data)
+    assert [name for name, *_ in model.steps(seen[2][3], "act1")] == ["act1", "dense2"]

@@ -17,7 +17,7 @@ import minidl as md
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, HIDDEN, digits, distance, into, network, normalized, worst
+from ..identities import EPS, HIDDEN, digits, into, network, normalized, relative_error, worst
 from ..verdict import Verdict, identity
 
 MOMENTS, GRADIENTS = 1e-10, 1e-6    # the bounds of the rule
@@ -129,8 +129,8 @@ def gradient_errors(x: np.ndarray, seed: int, step: float = 1e-4) -> dict[str, f
     by_gamma = (sums(x, gamma + step, beta) - sums(x, gamma - step, beta)) / (2 * step)
     by_beta = (sums(x, gamma, beta + step) - sums(x, gamma, beta - step)) / (2 * step)
     by_unit = np.abs(of_x - differences).max(axis=0) / np.abs(differences).max(axis=0)
-    return {"x": float(by_unit.max()), "gamma": distance(of_gamma, by_gamma),
-            "beta": distance(of_beta, by_beta)}
+    return {"x": float(by_unit.max()), "gamma": relative_error(of_gamma, by_gamma),
+            "beta": relative_error(of_beta, by_beta)}
 
 
 def largest(seeds: Sequence[Result], place: int) -> float:

@@ -19,16 +19,16 @@ import minidl as md
 from minidl import nn, optim
 
 from .. import plots, problems
+from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
 from ..identities import (
     EPS,
     HIDDEN,
-    Composed,
     digits,
-    distance,
     into,
     network,
     normalized,
+    relative_error,
     worst,
 )
 from ..training import diverged, train
@@ -85,7 +85,7 @@ class MinusEpsilon(Experiment):
                 "smallest hidden": float(variances["hidden units"].min()),
                 "variances": {name: np.sort(found[found > 0])[::6].tolist()
                               for name, found in variances.items()},
-                "from BatchNorm": distance(plus(md.tensor(flat)).data, normalized(flat))}
+                "from BatchNorm": relative_error(plus(md.tensor(flat)).data, normalized(flat))}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         minus = [seed["losses"]["minus"]["pixels"] for seed in seeds]
@@ -149,7 +149,7 @@ class MinusEpsilon(Experiment):
 
 def composed(eps: float) -> Any:
     """The normalization of so many features that divides by the root of variance plus eps."""
-    return lambda features: Composed(features, lambda var: (var + eps).sqrt())
+    return lambda features: Composed(features, divisor=lambda var: (var + eps).sqrt())
 
 
 def pixels(eps: float, seed: int) -> problems.Stack:
@@ -194,7 +194,7 @@ def apart(seed: Result, place: str) -> float:
     plus, minus = (np.array(seed["losses"][arm][place]) for arm in ARMS)
     if len(plus) != len(minus) or not np.isfinite([*plus, *minus]).all():
         return math.inf
-    return distance(minus, plus)
+    return relative_error(minus, plus)
 
 
 def smooth(values: Sequence[float], width: int = 15) -> np.ndarray:

@@ -17,8 +17,9 @@ import minidl as md
 from minidl import optim
 
 from .. import plots, problems
+from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
-from ..identities import HIDDEN, Composed, digits, into, network
+from ..identities import HIDDEN, digits, into, network
 from ..training import train
 from ..verdict import Verdict, identity
 
@@ -124,7 +125,7 @@ class DividedByVariance(Experiment):
 
 def composed(name: str) -> Any:
     """The normalization of so many features that divides by this, without eps."""
-    return lambda features: Composed(features, DIVISORS[name])
+    return lambda features: Composed(features, divisor=DIVISORS[name])
 
 
 def applied(name: str, x: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from minidl import nn, optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, beyond, digits, distance, into, network, worst
+from ..identities import EPS, beyond, digits, into, network, relative_error, worst
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
@@ -156,8 +156,8 @@ def scaled(batch: problems.Arrays, seed: int, scales: Sequence[float],
     for scale in scales:
         y, du, dw = at(scale)
         cosine = (start * dw).sum(axis=0) / np.sqrt((start**2).sum(axis=0) * (dw**2).sum(axis=0))
-        parts.append({"output": distance(y, output), "input": distance(du, of_u),
-                      "weight": distance(scale * dw, of_weight),
+        parts.append({"output": relative_error(y, output), "input": relative_error(du, of_u),
+                      "weight": relative_error(scale * dw, of_weight),
                       "angle": float(np.abs(cosine).max())})
         input_norms.append(np.linalg.norm(du) / np.linalg.norm(of_u))
         weight_norms.append(np.linalg.norm(dw) / np.linalg.norm(of_weight))

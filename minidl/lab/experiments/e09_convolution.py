@@ -19,7 +19,7 @@ from minidl import nn
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import digits, distance, into
+from ..identities import digits, into, relative_error
 from ..verdict import Verdict, identity
 
 EQUAL, COUNTED = 1e-12, 1e-6    # the bounds of the rule, relative
@@ -138,7 +138,7 @@ def compared(x: np.ndarray, seed: int) -> dict[str, Any]:
     of_images, bn = computed(x, start, gamma)
     of_rows, _ = computed(x.reshape(rows), start.reshape(rows), gamma)
     factor = bn.running_var / x.var(axis=tuple(range(x.ndim - 1)))
-    return {"apart": float(np.max([distance(a.reshape(b.shape), b)
+    return {"apart": float(np.max([relative_error(a.reshape(b.shape), b)
                                    for a, b in zip(of_images, of_rows, strict=True)])),
             "counted": float(np.median(factor / (factor - 1))),
             "parameters": sum(p.data.size for p in bn.parameters())}

@@ -20,6 +20,7 @@ import minidl as md
 
 from .. import plots, sweeps
 from ..experiment import Experiment, Judgement, Result
+from ..identities import into
 from ..problems import Stack, mlp, subset
 from ..verdict import Interval, Verdict, at_least, at_most, every, interval
 
@@ -140,13 +141,9 @@ def arm(norm: str, rate: float, seed: int, settings: Mapping[str, Any]) -> dict[
 def percentiles(model: Stack, place: str, images: np.ndarray, training: bool) -> np.ndarray:
     """The percentiles over images of the input of each unit of a layer, (3, units): in training
     with the statistics of these images, else with running ones."""
-    x: Any = images
     copied = copy.deepcopy(model)       # so that the running statistics of the model stay
     copied.train(training)
-    with md.no_grad():
-        for name in copied.order[:copied.order.index(place)]:
-            x = getattr(copied, name)(x)
-    return np.percentile(x.data, PERCENTILES, axis=0)
+    return np.percentile(into(copied, place, images), PERCENTILES, axis=0)
 
 
 def wandering(rows: np.ndarray) -> dict[str, Any]:

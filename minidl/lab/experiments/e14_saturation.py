@@ -9,6 +9,7 @@ it. Saturation would make it worse; it is not needed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,14 +18,13 @@ import numpy as np
 import minidl as md
 from minidl import nn
 
-from .. import plots, sweeps
+from .. import measures, plots, sweeps
 from ..experiment import Experiment, Judgement, Result
 from ..problems import Arrays, Stack, mlp, subset
 from ..training import quiet
 from ..verdict import Verdict, at_least, at_most, every, interval
 
 WITHOUT, WITH = 0.15, 0.95          # the bounds of the rule
-EDGE = 0.05                         # a sigmoid this close to 0 or 1 is saturated
 ARMS = {"none": ("none", nn.Sigmoid), "batch": ("batch", nn.Sigmoid), "relu": ("none", nn.ReLU)}
 LABELS = {"none": "sigmoid", "batch": "sigmoid, BatchNorm", "relu": "ReLU"}
 COLOURS = {"none": plots.COLOURS["none"], "batch": plots.COLOURS["batch"], "relu": plots.C}
@@ -41,9 +41,9 @@ class Saturation(Experiment):
              "uniform weights; with BatchNorm before each sigmoid, and without. SGD without "
              "momentum, batches of 60, 8,000 steps at each of the rates 0.1, 0.5 and 2; test "
              "accuracy on 10,000 images at the best of the three. Beside it the same network of "
-             "ReLUs without BatchNorm. Saturated: an output within 0.05 of 0 or 1, where the "
-             "slope is less than a fifth of the largest; over all hidden layers and 1,000 test "
-             "images, before the training, and after it at rate 2. Gradients: of the untrained "
+             "ReLUs without BatchNorm. Saturated: an output where the slope is under a tenth of "
+             "the largest (an input beyond 3.6); over all hidden layers and 1,000 test images, "
+             "before the training, and after it at the last rate, 2. Gradients: of the untrained "
              "network.")
     rule = ("Test accuracy of each arm at the best of its rates: the interval without BatchNorm "
             "lies at 15% or below and that with it at 95% or above: SUPPORTED; one of them wholly "
@@ -111,14 +111,12 @@ def arm(name: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     of the last rate."""
     test = sweeps.binary_mnist("test")
     images = subset(test, settings["images"])
-    courses = []
-    for rate in settings["rates"]:
-        model = build(name, seed, settings)
-        courses.append(sweeps.course(model, sweeps.binary_mnist("train"), test, rate, seed,
-                                     settings))
-    fresh = build(name, seed, settings)
+    models = [build(name, seed, settings) for _ in settings["rates"]]
+    courses = [sweeps.course(model, sweeps.binary_mnist("train"), test, rate, seed, settings)
+               for model, rate in zip(models, settings["rates"], strict=True)]
+    fresh, last = build(name, seed, settings), models[-1]
     return {"courses": courses, "start": saturated(fresh, images[0]),
-            "end": saturated(model, images[0]), "gradients": gradient_norms(fresh, images)}
+            "end": saturated(last, images[0]), "gradients": gradient_norms(fresh, images)}
 
 
 def build(name: str, seed: int, settings: Mapping[str, Any]) -> Stack:
@@ -130,17 +128,13 @@ def build(name: str, seed: int, settings: Mapping[str, Any]) -> Stack:
 
 
 def saturated(model: Stack, images: np.ndarray) -> float:
-    """The share of hidden units, over the images and the layers, that are within 0.05 of 0 or 1,
-    with the statistics of these images."""
-    shares = []
-    x: Any = images
+    """The share of sigmoids, over the images and the layers, that lie where they are flat, with the
+    statistics of these images; NaN without sigmoids."""
     model.train()
     with md.no_grad(), quiet():
-        for name in model.order:
-            x = getattr(model, name)(x)
-            if name.startswith("act"):
-                shares.append(np.mean((x.data < EDGE) | (x.data > 1 - EDGE)))
-    return float(np.mean(shares))
+        shares = [measures.saturated("Sigmoid", y.data) for _, layer, _, y in model.steps(images)
+                  if isinstance(layer, nn.Sigmoid)]
+    return float(np.mean(shares)) if shares else math.nan
 
 
 def gradient_norms(model: Stack, images: Arrays) -> list[float]:

@@ -144,14 +144,9 @@ def populations(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, 
 
 def inputs_of_norms(model: Stack, images: np.ndarray) -> dict[str, np.ndarray]:
     """The inputs of the layers norm1, norm2, ... as (images, positions, channels)."""
-    found = {}
     with md.no_grad():
-        x = md.tensor(images)
-        for name in model.order:
-            if name.startswith("norm"):
-                found[name] = x.numpy().reshape(len(images), -1, x.shape[-1])
-            x = getattr(model, name)(x)
-    return found
+        return {name: x.numpy().reshape(len(images), -1, x.shape[-1])
+                for name, _, x, _ in model.steps(images) if name.startswith("norm")}
 
 
 def ratios(x: np.ndarray, size: int, draws: int, seed: int) -> dict[str, float]:

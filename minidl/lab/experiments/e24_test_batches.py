@@ -9,7 +9,6 @@ refuses a batch of one value a channel, so that the normalization is composed fr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +115,7 @@ def tested(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     if diverged(losses):
         sizes = [str(size) for size in settings["sizes"]]
         return {"population": CHANCE, "accuracy": dict.fromkeys(sizes, CHANCE),
-                "changed": dict.fromkeys(sizes, math.nan)}
+                "changed": dict.fromkeys(sizes, 0.0)}
     nn.recalibrate(model, [subset(train_set, settings["population"])[0]], quiet=True)
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(images))[:settings["test"][kind]]

@@ -179,14 +179,11 @@ def normalized(model: Stack, images: np.ndarray) -> dict[str, np.ndarray]:
     """(x - running_mean) / sqrt(running_var + eps) of each BatchNorm, by its name."""
     found = {}
     with md.no_grad():
-        x = md.tensor(images)
-        for name in model.order:
-            layer = getattr(model, name)
+        for name, layer, x, _ in model.steps(images):
             if isinstance(layer, nn.BatchNorm):
                 assert layer.running_var is not None
                 scale = np.sqrt(layer.running_var + np.float32(layer.eps))
                 found[name] = (x.numpy() - layer.running_mean) / scale
-            x = layer(x)
     return found
 
 
