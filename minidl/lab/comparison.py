@@ -15,7 +15,7 @@ from .. import checks, ops, optim
 from ..data.dataset import ArrayDataset
 from ..data.loader import DataLoader
 from ..nn.layer import Layer
-from ..random import manual_seed
+from ..random import apart
 from ..train.batches import check_loader, evaluated, is_dataset
 from ..train.progress import say
 from ..train.trainer import Trainer
@@ -138,9 +138,10 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     bootstrap intervals, the latter of the paired differences from the first normalization, and
     `runs`, or `of(norm)`, has the history and the probe of each training.
 
-    For each seed all models are made after `manual_seed(seed)` and see the same batches, so that
-    they differ in the normalization alone, as far as they draw the same numbers. The rate stays
-    what it is. A training whose loss becomes infinite or NaN has the score NaN.
+    For each seed all models draw from the start of a generator of that seed and see the same
+    batches, so that they differ in the normalization alone, as far as they draw the same numbers;
+    what is drawn elsewhere is what it would have been without. The rate stays what it is. A
+    training whose loss becomes infinite or NaN has the score NaN.
 
     TypeError and ValueError, before anything is trained, for what does not fit; ImportError without
     SciPy, which the extra `lab` brings, if there are several seeds.
@@ -176,8 +177,8 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     checks.function(optimizer, where, "optimizer", "a function of (parameters, rate), or None")
     wanted = tuple(measures) if not isinstance(measures, str) else (measures,)
     for name, norm in chosen.items():
-        manual_seed(0)
-        model = checks.instance(build(norm), where, f"build({name!r})", Layer, "a Layer")
+        with apart():
+            model = checks.instance(build(norm), where, f"build({name!r})", Layer, "a Layer")
         if wanted:
             Probe(model, measures=wanted)
     if seeds > 1:
@@ -189,15 +190,16 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     for seed in range(seeds):
         for rate in rates:
             for name, norm in chosen.items():
-                manual_seed(seed)
-                model = build(norm)
                 loader = _loader(train_on, batch_size, seed)
                 looks = every or max(1, _length(loader) * epochs // LOOKS)
-                probe = Probe(model, looks, wanted) if wanted else None
-                trainer = Trainer(model, optimizer(model.parameters(), rate),
-                                  loss, metrics=() if metric == "loss" else (metric,),
-                                  callbacks=[] if probe is None else [probe], progress=False)
-                run = _trained(trainer, loader, test_on, epochs, metric, (name, rate, seed), probe)
+                with apart(seed):
+                    model = build(norm)
+                    probe = Probe(model, looks, wanted) if wanted else None
+                    trainer = Trainer(model, optimizer(model.parameters(), rate),
+                                      loss, metrics=() if metric == "loss" else (metric,),
+                                      callbacks=[] if probe is None else [probe], progress=False)
+                    run = _trained(trainer, loader, test_on, epochs, metric, (name, rate, seed),
+                                   probe)
                 runs.append(run)
                 say(f"{name}, rate {rate:g}, seed {seed}: {metric} {run.score:.4f}, "
                     f"{run.seconds:.1f} s", progress)

@@ -55,6 +55,25 @@ def test_trainings_are_paired():
     assert a[0].probe == {}
 
 
+def test_what_is_drawn_elsewhere_does_not_change():
+    drawn = []
+    for run in (lambda: None, lambda: compared(seeds=1, measures=())):
+        md.manual_seed(5)
+        run()
+        drawn.append(float(md.rand(1).data[0]))
+    assert drawn[0] == drawn[1]
+
+
+def test_models_of_a_seed_are_those_of_manual_seed():
+    md.manual_seed(1)
+    expected = build("batch")[0].weight.data
+    seen = []
+    lab.compare(lambda norm: seen.append(build(norm)) or seen[-1], ("batch",), seeds=2, epochs=1,
+                data=(pairs(64), pairs(32, seed=1)), measures=(), progress=False,
+                rates=1e-30, optimizer=lambda p, rate: optim.SGD(p, lr=rate))
+    assert np.array_equal(seen[-1][0].weight.data, expected)
+
+
 def test_probes_change_nothing():
     for one, other in zip(compared().runs, compared(measures=()).runs, strict=True):
         assert one.history["loss"] == other.history["loss"]
