@@ -6,14 +6,15 @@ The recipe is a dict of settings: "rate", "batch" (images a step) and "steps".
 from __future__ import annotations
 
 import functools
+import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import nn, optim
-from . import training
+from . import measures, training
 from .experiment import Result
 from .problems import Arrays, batches
 from .verdict import Interval, Verdict, above, interval
@@ -34,6 +35,15 @@ def trained(model: nn.Layer, arrays: Arrays, recipe: Mapping[str, Any], seed: in
     return training.train(model, optimizer, batches(arrays, recipe["batch"], seed),
                           recipe["steps"], schedule=optim.LinearLR(optimizer, recipe["steps"]),
                           **watching)
+
+
+def by_cosine(model: nn.Layer, stream: Iterator[Arrays], rate: float, steps: int,
+              momentum: float = MOMENTUM, **options: Any) -> list[float]:
+    """Train by SGD on the batches of a stream, the rate falling to 0 as half a cosine does, and
+    return the losses. `options`: those of `training.train`."""
+    optimizer = optim.SGD(model.parameters(), rate, momentum)
+    return training.train(model, optimizer, stream, steps,
+                          schedule=optim.CosineLR(optimizer, steps), **options)
 
 
 def learned(model: nn.Layer, arrays: Arrays, test: Arrays, recipe: Mapping[str, Any], seed: int,
@@ -69,3 +79,32 @@ def better(gain: Interval, *, none: Sequence[Verdict]) -> Verdict:
     if above(gain, 0) is Verdict.SUPPORTED:
         return Verdict.SUPPORTED
     return Verdict.REFUTED if Verdict.SUPPORTED in none else Verdict.INCONCLUSIVE
+
+
+# ------------------------------------------------------- what is measured along a training
+
+STEP = 0.01     # the length of an equal step: so much of the norm of all weights
+
+
+def watched(model: nn.Layer, arrays: Arrays, look: Callable[..., Mapping[str, float]],
+            names: Sequence[str], seed: int, *, steps: int, every: int, size: int, lr: float
+            ) -> tuple[list[float], dict[str, Any]]:
+    """Train by plain SGD, and each so many steps call `look(images, labels, step)` with a batch
+    that is not trained on: the losses, and what it has found by its names, "at" these steps; NaN
+    from where the training has diverged."""
+    own = batches(arrays, size, seed + 1000)
+    rows: list[Mapping[str, float]] = []
+    losses = training.train(model, optim.SGD(model.parameters(), lr), batches(arrays, size, seed),
+                            steps, at=lambda step: rows.append(look(*next(own), step)),
+                            every=every)
+    at = list(range(every, steps + 1, every))
+    rows += [dict.fromkeys(names, math.nan)] * (len(at) - len(rows))
+    return losses, {"at": at, **{name: [row[name] for row in rows] for name in names}}
+
+
+def two_steps(start: measures.Point, before: measures.Values, rate: float
+              ) -> tuple[dict[nn.Parameter, np.ndarray], dict[nn.Parameter, np.ndarray]]:
+    """The step of plain SGD from a point, and one in its direction whose length is a given share of
+    that of the weights."""
+    descent = measures.descent(start.gradient, rate)
+    return descent, measures.of_length(descent, STEP * measures.length_of(before))

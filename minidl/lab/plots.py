@@ -12,11 +12,18 @@ import numpy as np
 from .. import svg
 from ..svg import GREY, INK, MUTED, RULE, A, B, C, D, E
 
-__all__ = ["COLOURS", "GREY", "INK", "MUTED", "RULE", "A", "B", "C", "D", "E", "band", "bars",
-           "guide", "legend", "logarithmic", "new"]
+__all__ = ["COLOURS", "GREY", "INK", "MUTED", "NAMES", "RULE", "A", "B", "C", "D", "E", "band",
+           "bars", "guide", "legend", "logarithmic", "names", "new"]
 
 # The same colour for the same normalization in every plot.
 COLOURS = {"batch": A, "none": B, "group": C, "layer": D, "instance": E, "renorm": GREY}
+NAMES = {"batch": "BatchNorm", "none": "none", "group": "GroupNorm", "layer": "LayerNorm",
+         "instance": "InstanceNorm", "renorm": "BatchRenorm"}
+
+
+def names(*norms: str) -> dict[str, str]:
+    """The names of some normalizations as texts have them."""
+    return {norm: NAMES[norm] for norm in norms}
 
 
 def new(*labels: tuple[str, str], size: tuple[float, float] | None = None) -> tuple[Any, list[Any]]:

@@ -102,8 +102,7 @@ class Stack(nn.Layer):
 
 def norm_layer(norm: Norm, features: int) -> nn.Layer:
     """The normalization of so many features: "none", "batch", "layer" (over the features of each
-    position), "group" (8 groups), "instance" (with gamma and beta), "renorm", or what a function
-    makes."""
+    position), "group" (8 groups), "instance" (with gamma and beta), or what a function makes."""
     if not isinstance(norm, str):
         return norm(features)
     return NORMS[norm](features)
@@ -115,7 +114,6 @@ NORMS: dict[str, Callable[[int], nn.Layer]] = {
     "layer": nn.LayerNorm,
     "group": lambda features: nn.GroupNorm(8, features),
     "instance": lambda features: nn.InstanceNorm(features, affine=True),
-    "renorm": lambda features: nn.BatchNorm(features, renorm=nn.Renorm(3, 5, 100, 400, 400)),
 }
 
 

@@ -109,6 +109,13 @@ def steps_to(found: Course, target: float) -> float:
     return math.inf
 
 
+def times_fewer(without: Course, found: Course) -> float:
+    """How many times fewer steps a course takes to the best accuracy of the one without; 0 if it
+    never gets there."""
+    target = max(without["accuracy"])
+    return steps_to(without, target) / steps_to(found, target)
+
+
 def at_the_end(courses: Sequence[Course], rates: Sequence[float]) -> list[float]:
     """The last accuracy at each of the rates; NaN where `climb` did not go."""
     last = {found["rate"]: found["accuracy"][-1] for found in courses}

@@ -8,7 +8,7 @@ from minidl import nn, optim
 from minidl.lab import problems, training
 
 
-@pytest.mark.parametrize("norm", ["none", "batch", "layer", "group", "instance", "renorm",
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "group", "instance",
                                   nn.RMSNorm])
 @pytest.mark.parametrize("after", [False, True])
 def test_c6(norm, after):

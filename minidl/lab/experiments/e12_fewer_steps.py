@@ -20,7 +20,7 @@ import minidl as md
 from .. import plots, sweeps
 from ..experiment import Experiment, Judgement, Result
 from ..problems import mlp
-from ..sweeps import Course, best, steps_to
+from ..sweeps import Course, best, steps_to, times_fewer
 from ..verdict import Verdict, at_least, every, interval
 
 RATIO = 2           # the bound of the rule
@@ -136,13 +136,6 @@ def chosen(arms: Mapping[str, Sequence[Course]]) -> tuple[Course, Course, Course
     tuned = min(arms["batch"], key=lambda found: (steps_to(found, target),
                                                   -max(found["accuracy"])))
     return without, same, tuned
-
-
-def times_fewer(without: Course, found: Course) -> float:
-    """How many times fewer steps a course takes to the best accuracy without; 0 if it never gets
-    there."""
-    target = max(without["accuracy"])
-    return steps_to(without, target) / steps_to(found, target)
 
 
 def at_same_rate(arms: Mapping[str, Sequence[Course]]) -> float:

@@ -31,7 +31,7 @@ from ..training import CHANCE
 from ..verdict import Verdict, at_least, interval
 
 RATIO = 10          # the bound of the rule
-LABELS = {"none": "none", "batch": "BatchNorm"}
+LABELS = plots.names("none", "batch")
 
 
 class HigherRates(Experiment):

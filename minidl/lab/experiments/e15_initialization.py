@@ -23,7 +23,7 @@ from ..verdict import Interval, Verdict, at_most, every, interval
 
 SPREAD = 1 / 3                          # the bound of the rule
 COLLAPSED = CHANCE + 0.02               # within 2 points of guessing
-LABELS = {"batch": "BatchNorm", "none": "none"}
+LABELS = plots.names("batch", "none")
 LARGEST = 1.0                           # of the narrower range
 
 

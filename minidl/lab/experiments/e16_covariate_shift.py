@@ -16,20 +16,19 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import nn, optim
+from minidl import nn
 
-from .. import measures, plots, problems, training
+from .. import arms, measures, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..look import blocks_of, input_units, look
 from ..verdict import Verdict, above, at_most, below, every, interval, opposite
 
-ARMS = {"none": "none", "batch": "BatchNorm", "noisy": "BatchNorm + noise"}
+ARMS = {**plots.names("none", "batch"), "noisy": "BatchNorm + noise"}
 COLOURS = {"none": plots.COLOURS["none"], "batch": plots.COLOURS["batch"], "noisy": plots.C}
 FIGURES = {"shift": "shift of gradients", "cosine": "cosine of shifted gradients",
            "equal": "shift at equal steps", "drift": "drift of distributions"}
 CLOSE = 1.0                             # points of accuracy
 MEAN, SCALE, JITTER = 0.5, 1.25, 0.1    # of the noise, those of Santurkar et al.
-LENGTH = 0.01                           # of an equal step: so much of the norm of all weights
 
 
 class CovariateShift(Experiment):
@@ -179,21 +178,16 @@ def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float,
     measures are NaN from where it has diverged."""
     md.manual_seed(seed)
     model = problems.mlp(Noisy if arm == "noisy" else arm)
-    arrays = problems.subset(problems.mnist("train"), train)
-    own = problems.batches(arrays, size, seed + 1000)       # those that are measured with
-    rows: list[list[float]] = []
-    losses = training.train(
-        model, optim.SGD(model.parameters(), lr=lr), problems.batches(arrays, size, seed), steps,
-        at=lambda step: rows.append(measured(model, *next(own), lr, step)), every=every)
-    at = list(range(every, steps + 1, every))
-    rows += [[float("nan")] * len(FIGURES)] * (len(at) - len(rows))
+    losses, found = arms.watched(
+        model, problems.subset(problems.mnist("train"), train),
+        lambda images, labels, step: measured(model, images, labels, lr, step), list(FIGURES),
+        seed, steps=steps, every=every, size=size, lr=lr)
     accuracy = training.score(model, losses, problems.subset(problems.mnist("test"), test))
-    return {"at": at, "accuracy": accuracy,
-            **{name: [row[i] for row in rows] for i, name in enumerate(FIGURES)}}
+    return {**found, "accuracy": accuracy}
 
 
 def measured(model: nn.Layer, images: np.ndarray, labels: np.ndarray, lr: float, step: int
-             ) -> list[float]:
+             ) -> dict[str, float]:
     """Means over the layers from the second on: shift and cosine after an update at rate `lr`, the
     shift after one of a given length, and the drift of means. All that is compared has the same
     noise, but for the drift, which is what it is from one step to the next."""
@@ -202,8 +196,7 @@ def measured(model: nn.Layer, images: np.ndarray, labels: np.ndarray, lr: float,
     parameters = [p for block in blocks for p in block.parameters]
     before = measures.values_of(parameters)
     start = measures.point(loss, parameters)
-    descent = measures.descent(start.gradient, lr)
-    equal = measures.of_length(descent, LENGTH * measures.length_of(before))
+    descent, equal = arms.two_steps(start, before, lr)
     shifts, equals = (
         list(measures.gradient_shift(loss, blocks, before, measures.after(before, one),
                                      start).values()) for one in (descent, equal))
@@ -211,6 +204,7 @@ def measured(model: nn.Layer, images: np.ndarray, labels: np.ndarray, lr: float,
     with measures.placed(measures.after(before, descent)):
         moved = input_units(model, images, seed=step + 1)
     drifts = [measures.drift(units[block.name], moved[block.name])[0] for block in blocks[1:]]
-    return [float(np.mean(values)) for values in (
-        [one.relative for one in shifts], [one.cosine for one in shifts],
-        [one.relative for one in equals], drifts)]
+    return {"shift": float(np.mean([one.relative for one in shifts])),
+            "cosine": float(np.mean([one.cosine for one in shifts])),
+            "equal": float(np.mean([one.relative for one in equals])),
+            "drift": float(np.mean(drifts))}

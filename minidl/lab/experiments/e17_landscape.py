@@ -17,18 +17,16 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import optim
 
-from .. import measures, plots, problems, training
+from .. import arms, measures, plots, problems
 from ..experiment import Experiment, Judgement, Result
 from ..verdict import Verdict, at_least, every, interval
 
-ARMS = {"none": "none", "batch": "BatchNorm"}
+ARMS = plots.names("none", "batch")
 STEPS = {"rate": "at the learning rate", "equal": "at equal steps"}
 RANGES = {"loss": "range of the loss", "gradient": "range of the gradient"}
 LOWEST = 0.8        # the share of the checkpoints
 HALF = 0.5          # of the range without normalization
-LENGTH = 0.01       # of an equal step: so much of the norm of all weights
 
 
 class Landscape(Experiment):
@@ -136,16 +134,11 @@ def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float,
     md.manual_seed(seed)
     first, second, third = widths
     model = problems.c6(arm, (first, second, third))
-    arrays = problems.subset(problems.cifar10("train"), images)
-    own = problems.batches(arrays, size, seed + 1000)       # those that are measured with
-    rows: list[dict[str, float]] = []
-    losses = training.train(
-        model, optim.SGD(model.parameters(), lr=lr), problems.batches(arrays, size, seed), steps,
-        at=lambda step: rows.append(measured(model, *next(own), lr)), every=every)
-    at = list(range(every, steps + 1, every))
-    rows += [dict.fromkeys(NAMES, math.nan)] * (len(at) - len(rows))
-    return {"at": at, "end": float(np.mean(losses[-20:])),
-            **{name: [row[name] for row in rows] for name in NAMES}}
+    losses, found = arms.watched(
+        model, problems.subset(problems.cifar10("train"), images),
+        lambda images, labels, step: measured(model, images, labels, lr), NAMES, seed,
+        steps=steps, every=every, size=size, lr=lr)
+    return {**found, "end": float(np.mean(losses[-20:]))}
 
 
 NAMES = tuple(f"{steps} {what}" for steps in STEPS
@@ -158,10 +151,8 @@ def measured(model: Any, images: np.ndarray, labels: np.ndarray, lr: float) -> d
     loss = measures.fixed_loss(model, images, labels)
     parameters = model.parameters()
     before, start = measures.values_of(parameters), measures.point(loss, parameters)
-    descent = measures.descent(start.gradient, lr)
-    equal = measures.of_length(descent, LENGTH * measures.length_of(before))
     found: dict[str, float] = {}
-    for name, step in (("rate", descent), ("equal", equal)):
+    for name, step in zip(STEPS, arms.two_steps(start, before, lr), strict=True):
         along = measures.landscape(loss, before, step, start)
         low, high = measures.bounds(along.losses)
         found |= {f"{name} low": low, f"{name} high": high, f"{name} loss": along.loss_range,

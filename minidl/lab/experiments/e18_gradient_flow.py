@@ -86,7 +86,7 @@ class GradientFlow(Experiment):
         figure, (ax,) = plots.new(("layer, from the input", "norm of the gradient (last layer: 1)"))
         width = max(int(name.split()[1]) for name in seeds[0]["norms"])
         size = seeds[0]["batches"][len(seeds[0]["batches"]) // 2]
-        for norm, label in (("batch", "BatchNorm"), ("none", "none")):
+        for norm, label in plots.names("batch", "none").items():
             rows = [np.divide(seed["norms"][f"{norm} {width} {size}"],
                               seed["norms"][f"{norm} {width} {size}"][-1]) for seed in seeds]
             plots.band(ax, range(len(rows[0])), rows, label, plots.COLOURS[norm], marker=None)

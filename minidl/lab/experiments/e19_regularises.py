@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import nn, optim
+from minidl import nn
 
-from .. import plots, problems, training
+from .. import arms, plots, problems, training
 from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, at_least, below, every, interval
 
@@ -71,7 +71,7 @@ class Regularises(Experiment):
              "cifar10": {"images": 2_000, "epochs": 10, "ghosts": [16, 32, 256], "all": False}}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: {arm: fit(name, arm, seed, settings) for arm in arms(settings[name])}
+        return {name: {arm: fit(name, arm, seed, settings) for arm in sizes(settings[name])}
                 for name in NAMES}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
@@ -112,7 +112,7 @@ class Regularises(Experiment):
         return figure
 
 
-def arms(task: Mapping[str, Any]) -> list[str]:
+def sizes(task: Mapping[str, Any]) -> list[str]:
     """No BatchNorm, or the number of images behind the statistics."""
     return ["none", *map(str, task["ghosts"]), *(["all"] if task["all"] else [])]
 
@@ -131,9 +131,7 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
     model = network(arm, arrays[0][0].size, seed)
     steps = task["epochs"] * (len(arrays[0]) // size)
     batches = (with_all if arm == "all" else problems.batches)(arrays, size, seed)
-    optimizer = optim.SGD(model.parameters(), lr=settings["lr"], momentum=0.9)
-    losses = training.train(model, optimizer, batches, steps, of_first,
-                            optim.CosineLR(optimizer, steps))
+    losses = arms.by_cosine(model, batches, settings["lr"], steps, loss=of_first)
     if training.diverged(losses):
         return dict.fromkeys(("train", "test", "train loss", "test loss"), math.nan)
     if arm != "none":

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import nn, optim
+from minidl import nn
 
 from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
@@ -176,9 +176,8 @@ def fit(model: nn.Layer, arrays: problems.Arrays, seed: int,
         settings: Mapping[str, Any]) -> list[float]:
     """Train with momentum and a cosine, in the same batches for a seed; the losses."""
     steps = settings["epochs"] * (len(arrays[0]) // settings["batch"])
-    optimizer = optim.SGD(model.parameters(), lr=settings["lr"], momentum=0.9)
-    return training.train(model, optimizer, problems.batches(arrays, settings["batch"], seed),
-                          steps, schedule=optim.CosineLR(optimizer, steps))
+    return arms.by_cosine(model, problems.batches(arrays, settings["batch"], seed),
+                          settings["lr"], steps)
 
 
 def variance_ratios(model: problems.Stack, images: np.ndarray,

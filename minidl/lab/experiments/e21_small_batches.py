@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import nn, optim
+from minidl import nn
 
 from .. import arms, plots, problems, training
 from ..experiment import Experiment, Figure, Judgement, Result
@@ -25,8 +25,7 @@ BOUND = 3.0     # points
 LOOK = 2000         # images that precise statistics are computed of
 LARGEST = 32        # the batch that the rate, and BatchRenorm's momentum, are stated for
 MOMENTUM = 0.2
-LABELS = {"batch": "BatchNorm", "precise": "BatchNorm, recalibrated", "group": "GroupNorm",
-          "layer": "LayerNorm", "instance": "InstanceNorm", "renorm": "BatchRenorm"}
+LABELS = {**plots.NAMES, "precise": "BatchNorm, recalibrated"}
 
 
 class SmallBatches(Experiment):
@@ -134,9 +133,8 @@ def fit(norm: str, size: int, arrays: problems.Arrays, seed: int,
     md.manual_seed(seed)
     steps = round(settings["epochs"] * len(arrays[0]) / size)
     model = problems.c6(norm_of(norm, size, steps))
-    optimizer = optim.SGD(model.parameters(), lr=settings["lr"] * size / LARGEST, momentum=0.9)
-    return model, training.train(model, optimizer, problems.batches(arrays, size, seed), steps,
-                                 schedule=optim.CosineLR(optimizer, steps))
+    return model, arms.by_cosine(model, problems.batches(arrays, size, seed),
+                                 settings["lr"] * size / LARGEST, steps)
 
 
 def norm_of(norm: str, size: int, steps: int) -> problems.Norm:

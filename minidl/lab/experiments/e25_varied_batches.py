@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import nn, optim
+from minidl import nn
 
 from .. import arms, plots, problems, training
 from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, at_least, at_most, every, interval
 
 KINDS = {10: "all classes", 2: "two classes", 1: "one class"}
-NORMS = {"batch": "BatchNorm", "group": "GroupNorm", "renorm": "BatchRenorm"}
+NORMS = plots.names("batch", "group", "renorm")
 MODES = {"train": "in training mode", "eval": "in evaluation"}
 LEAST, MOST = 20.0, 3.0     # points: what BatchNorm must lose, and what counts as no loss
 
@@ -145,10 +145,8 @@ def fit(norm: str, classes: int, arrays: problems.Arrays, seed: int,
     norms: dict[str, problems.Norm] = {"group": lambda features: nn.GroupNorm(10, features),
                                        "renorm": problems.renorm(settings["steps"])}
     model = problems.mlp(norms.get(norm, norm), activation=nn.ReLU)
-    optimizer = optim.SGD(model.parameters(), lr=settings["lr"])
-    return model, training.train(
-        model, optimizer, batches_of(arrays, settings["batch"], classes, seed), settings["steps"],
-        schedule=optim.CosineLR(optimizer, settings["steps"]))
+    return model, arms.by_cosine(model, batches_of(arrays, settings["batch"], classes, seed),
+                                 settings["lr"], settings["steps"], momentum=0)
 
 
 def batches_of(arrays: problems.Arrays, size: int, classes: int,

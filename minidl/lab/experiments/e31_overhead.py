@@ -82,8 +82,8 @@ class Overhead(Experiment):
                     figures[f"{name}: folded over not, {what}"] = ratio(seeds, name, what)
                 figures |= {f"{name}: {side}, {what}, ms": milliseconds(seeds, name, what, i)
                             for i, side in enumerate(sides(what))}
-            for side, peak in seeds[0][name]["peak MB"].items():
-                figures[f"{name}: peak memory of a training, {side}, MB"] = peak
+            for side, most in seeds[0][name]["peak MB"].items():
+                figures[f"{name}: peak memory of a training, {side}, MB"] = most
         return Judgement(every(*parts), "; ".join(
             f"{name}: a step takes {ratio(seeds, name, 'step').value:.2f} times the time with "
             f"BatchNorm, one image folded "

@@ -28,8 +28,7 @@ from ..training import CHANCE
 from ..verdict import Interval, Verdict, every, interval, within
 
 TIMES = 3           # the bound of the rule
-LABELS = {"batch": "BatchNorm", "layer": "LayerNorm", "group": "GroupNorm",
-          "instance": "InstanceNorm", "none": "none"}
+LABELS = plots.names("batch", "layer", "group", "instance", "none")
 OTHERS = "layer", "group", "instance"
 SUFFIX = {"cold": "", "warm": ", with a warm-up"}
 
