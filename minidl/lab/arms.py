@@ -32,17 +32,17 @@ def trained(model: nn.Layer, arrays: Arrays, recipe: Mapping[str, Any], seed: in
 
 
 def learned(model: nn.Layer, arrays: Arrays, test: Arrays, recipe: Mapping[str, Any], seed: int,
-            points: int = 8, glance: int = 1000) -> dict[str, Any]:
+            looks: int = 8, glance: int = 1000) -> dict[str, Any]:
     """Train, and return {"accuracy", "steps", "curve"}: the accuracy on all of `test` at the end,
-    and on its first `glance` images at so many steps on the way. A training that diverged stays
-    at what it ended with."""
+    and on its first `glance` images at `looks` steps on the way; that of guessing from a divergence
+    on."""
     images, labels = test[0][:glance], test[1][:glance]
-    every = max(1, recipe["steps"] // points)
+    every = max(1, recipe["steps"] // looks)
     steps = list(range(every, recipe["steps"] + 1, every))
     curve: list[float] = []
-    trained(model, arrays, recipe, seed, every=every,
-            at=lambda step: curve.append(training.accuracy(model, (images, labels))))
-    final = training.accuracy(model, test)
+    losses = trained(model, arrays, recipe, seed, every=every,
+                     at=lambda step: curve.append(training.accuracy(model, (images, labels))))
+    final = training.score(model, losses, test)
     return {"accuracy": final, "steps": steps,
             "curve": curve + [final] * (len(steps) - len(curve))}
 

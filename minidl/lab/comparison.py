@@ -118,7 +118,7 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
 
     build:      makes a model with a normalization: `lambda norm: models.create("vgg8", norm=norm)`
     norms:      what `build` is called with: names, or functions of the number of features; a dict
-                gives them names
+                gives them names, which functions of the same name (lambdas) need
     data:       (train, test): each arrays (images, labels), a data set or a loader. A `DataLoader`
                 keeps its options and gets the seed of each training; of another loader the batches
                 are paired only if it gives the same ones each time
@@ -226,10 +226,16 @@ def _named(norms: Any, where: str) -> dict[str, Any]:
     if isinstance(norms, Mapping):
         found = {str(name): norm for name, norm in norms.items()}
     else:
-        given = (norms,) if isinstance(norms, str) or callable(norms) else checks.members(
-            norms, where, "norms", "a list of normalizations")
-        found = {norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm)): norm
-                 for norm in given}
+        given = [norms] if isinstance(norms, str) or callable(norms) else list(checks.members(
+            norms, where, "norms", "a list of normalizations"))
+        names = [norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
+                 for norm in given]
+        found = dict(zip(names, given, strict=True))
+        if len(found) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(checks.message(
+                where, "norms", "normalizations of different names; a dict gives them names",
+                f"{names.count(twice)} called {twice!r}"))
     if not found:
         raise ValueError(checks.message(where, "norms", "one normalization or more", norms))
     return found

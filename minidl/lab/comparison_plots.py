@@ -46,7 +46,9 @@ def plot_comparison(found: Comparison, path: str | os.PathLike[str]) -> None:
     _trainings(axes[1], found, colours)
     for ax, name in zip(axes[2:], there, strict=False):
         label, log = SEEN[name]
-        steps = {norm: found.of(norm)[0].probe["step"] for norm in found.norms}
+        # A seed that diverged has fewer of them.
+        steps = {norm: max((run.probe["step"] for run in found.of(norm)), key=len)
+                 for norm in found.norms}
         _lines(ax, steps, curves[name], colours)
         ax.set_xlabel("step", color=MUTED)
         ax.set_ylabel(label, color=MUTED)

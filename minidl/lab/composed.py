@@ -27,6 +27,9 @@ class Composed(nn.Layer):
         self.beta = nn.Parameter(nn.init.constant((features,), 0.0)) if affine else None
 
     def forward(self, x: md.Tensor) -> md.Tensor:
+        if self.group and x.shape[0] % self.group:
+            raise ValueError(f"Composed: x must have a multiple of {self.group} examples, got "
+                             f"{x.shape[0]}")
         batches = x.shape[0] // (self.group or x.shape[0])
         parts = x.reshape(batches, -1, self.features)
         mean = md.mean(parts, axis=1, keepdims=True)

@@ -14,6 +14,7 @@ from minidl import nn
 from . import problems
 from .experiment import Result
 from .problems import Arrays, Norm, Stack
+from .verdict import Verdict
 
 HIDDEN = ("norm1", "norm2", "norm3")    # the normalizations of the MLP
 EPS = 1e-5                              # BatchNorm's
@@ -75,6 +76,14 @@ class Composed(nn.Layer):
 def distance(found: np.ndarray, reference: np.ndarray) -> float:
     """The largest difference, relative to the largest value of the reference."""
     return float(np.abs(found - reference).max() / np.abs(reference).max())
+
+
+def positive(supports: bool, refutes: bool) -> Verdict:
+    """The verdict of an exact figure that has to speak for the sentence or against it: where it
+    does neither, as one that is no number, there is none."""
+    if supports == refutes:
+        return Verdict.INCONCLUSIVE
+    return Verdict.SUPPORTED if supports else Verdict.REFUTED
 
 
 def worst(seeds: Sequence[Result], name: str) -> float:

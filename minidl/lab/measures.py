@@ -197,20 +197,38 @@ class Landscape:
     @property
     def loss_range(self) -> float:
         """How far the loss varies along the step: the largest minus the smallest."""
-        return max(self.losses) - min(self.losses)
+        return _range(self.losses)
 
     @property
     def distance_range(self) -> float:
         """The same of the gradient's distance from that at the start."""
-        return max(self.distances) - min(self.distances)
+        return _range(self.distances)
 
     @property
     def smoothness(self) -> float:
         """The largest change of the gradient for a change of the weights: a lower bound of the
         gradient's Lipschitz constant, along the step ("effective beta-smoothness")."""
         steps = [f * self.length for f in self.factors]
-        return max((d / s for d, s in zip(self.distances, steps, strict=True) if s),
-                   default=math.nan)
+        found = [d / s for d, s in zip(self.distances, steps, strict=True) if s]
+        return float(np.max(_counted(found))) if found else math.nan
+
+
+def _counted(values: Sequence[float]) -> np.ndarray:
+    """What is no number as infinite: along a step that blows up the ground is not smooth."""
+    array = np.asarray(values, np.float64)
+    return np.where(np.isnan(array), np.inf, array)
+
+
+def bounds(values: Sequence[float]) -> tuple[float, float]:
+    """The smallest and the largest; the latter is infinite where one is no number."""
+    found = _counted(values)
+    return float(found.min()), float(found.max())
+
+
+def _range(values: Sequence[float]) -> float:
+    """The largest minus the smallest; infinite where one is infinite or no number."""
+    low, high = bounds(values)
+    return high - low if math.isfinite(low) and math.isfinite(high) else math.inf
 
 
 def landscape(loss: Loss, before: Values, step: Values, start: Point,

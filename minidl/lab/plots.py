@@ -3,6 +3,7 @@ the seeds, axes with names and units."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,11 +32,14 @@ def new(*labels: tuple[str, str], size: tuple[float, float] | None = None) -> tu
 
 def band(ax: Any, x: Sequence[float], seeds: Sequence[Sequence[float]], label: str, colour: str,
          **style: Any) -> None:
-    """The mean over the seeds as a line, and the range of them around it."""
+    """The mean over the seeds as a line, and the range of them around it: of those that have a
+    number there, and nothing where none has."""
     values = np.asarray(seeds, np.float64)
-    ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.18,
-                    linewidth=0)
-    ax.plot(x, values.mean(axis=0), color=colour, linewidth=1.7, label=svg.text(label),
+    with warnings.catch_warnings():     # of a mean of nothing, which is NaN
+        warnings.simplefilter("ignore")
+        low, mean, high = (of(values, axis=0) for of in (np.nanmin, np.nanmean, np.nanmax))
+    ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    ax.plot(x, mean, color=colour, linewidth=1.7, label=svg.text(label),
             **{"marker": "o" if len(values[0]) <= 12 else None, "markersize": 3.5, **style})
 
 

@@ -31,6 +31,7 @@ from .measures import (
     FACTORS,
     Point,
     Values,
+    bounds,
     drift,
     effective_rate,
     gradient_shift,
@@ -295,8 +296,8 @@ class Probe(hints.Explained):
             step = {p: updated[p] - before[p] for p in learned}
             along = landscape(self._undisturbed_pass, before, step, start, FACTORS, {1.0: now})
             figures = dict(zip(LANDSCAPE, (
-                min(along.losses), max(along.losses), min(along.distances), max(along.distances),
-                along.smoothness, along.length), strict=True))
+                *bounds(along.losses), *bounds(along.distances), along.smoothness, along.length),
+                strict=True))
         return figures
 
     # ------------------------------------------------------------------------------------- plots

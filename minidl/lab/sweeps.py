@@ -17,12 +17,15 @@ import minidl as md
 from minidl import nn, optim
 
 from .problems import Arrays, batches, c6, cifar10, mnist, subset
-from .training import accuracy, train
+from .training import CHANCE, accuracy, logits, train
 from .verdict import Interval, interval
 
 Course = dict[str, Any]
-CHANCE = 0.1                            # the accuracy of guessing among ten classes
-LEARNS = math.log(1 / CHANCE) - 0.1     # its loss is 2.303: what stays there has learned nothing
+GUESSING = math.log(1 / CHANCE)         # the loss of guessing
+LEARNS = GUESSING - 0.1                 # what is below has learned something
+RISE = 0.2                              # of the loss above its start: it has not just been slow
+ALIKE = 0.01                            # standard deviation of outputs that are alike
+LOOK = 200                              # test images that they are looked at of
 
 
 def course(model: nn.Layer, train_set: Arrays, test: Arrays, rate: float, seed: int,
@@ -31,9 +34,11 @@ def course(model: nn.Layer, train_set: Arrays, test: Arrays, rate: float, seed: 
 
     `settings`: "steps", "batch", "momentum" (else 0), "warmup": steps in which the rate rises from
     0 (else none), and "every": the steps from one checkpoint to the next (else there is one, at the
-    end). `accuracy` is that of the test images at each
-    checkpoint, where `watch()` is called too; from a divergence on it counts as that of guessing.
-    `loss` is the mean over the last tenth of the steps, infinite after a divergence.
+    end). `accuracy` is that of the test images at each checkpoint, where `watch()` is called too;
+    from a divergence on it counts as that of guessing. `loss` is the mean over the last tenth of
+    the steps, infinite after a divergence. `rise`: how far above its start, or guessing if that is
+    more, the mean of ten steps has ever been; `spread`: the standard deviation of the outputs over
+    test images in the end, the largest of the classes.
     """
     steps, every = settings["steps"], settings.get("every", settings["steps"])
     found: list[float] = []
@@ -48,13 +53,30 @@ def course(model: nn.Layer, train_set: Arrays, test: Arrays, rate: float, seed: 
     losses = train(model, optimizer, batches(train_set, settings["batch"], seed), steps,
                    schedule=optim.WarmupLR(optimizer, warmup) if warmup else None,
                    at=check, every=every)
+    outputs = logits(model, test[0][:LOOK])
+    with np.errstate(all="ignore"):
+        spread = float(outputs.std(axis=0).max())
     return {"rate": rate, "every": every, "loss": float(np.mean(losses[-max(1, steps // 10):])),
+            "rise": rise(losses), "spread": spread,
             "accuracy": found + [CHANCE] * (steps // every - len(found))}
 
 
+def rise(losses: Sequence[float]) -> float:
+    """How far the mean of ten steps has been above the start, or above guessing."""
+    means = [np.mean(losses[at:at + 10]) for at in range(0, len(losses), 10)]
+    return float(max(means) - max(losses[0], GUESSING))
+
+
 def stable(found: Course) -> bool:
-    """Whether a training has neither diverged nor been thrown back to guessing."""
-    return found["loss"] < LEARNS
+    """Whether a training has neither diverged nor been thrown back to guessing.
+
+    What is at guessing in the end may just not have learned yet. It has been thrown back if its
+    loss was far above the start on the way, or if it has the same output for all images.
+    """
+    if not math.isfinite(found["loss"]):
+        return False
+    return found["loss"] < LEARNS or (found["loss"] < GUESSING + RISE and found["rise"] < RISE
+                                      and found["spread"] > ALIKE)
 
 
 def climb(trained: Callable[[float], Course], rates: Iterable[float]) -> list[Course]:
@@ -70,8 +92,8 @@ def climb(trained: Callable[[float], Course], rates: Iterable[float]) -> list[Co
 
 
 def ceiling(courses: Sequence[Course]) -> float:
-    """The largest stable rate; NaN where none is stable."""
-    return max((found["rate"] for found in courses if stable(found)), default=math.nan)
+    """The largest stable rate; 0 where none is stable: it lies below those that were tried."""
+    return max((found["rate"] for found in courses if stable(found)), default=0.0)
 
 
 def best(courses: Iterable[Course]) -> Course:
@@ -88,9 +110,9 @@ def steps_to(found: Course, target: float) -> float:
 
 
 def at_the_end(courses: Sequence[Course], rates: Sequence[float]) -> list[float]:
-    """The last accuracy at each of the rates; that of guessing where `climb` did not go."""
+    """The last accuracy at each of the rates; NaN where `climb` did not go."""
     last = {found["rate"]: found["accuracy"][-1] for found in courses}
-    return [last.get(rate, CHANCE) for rate in rates]
+    return [last.get(rate, math.nan) for rate in rates]
 
 
 def percent(shares: Iterable[float]) -> list[float]:
@@ -111,8 +133,10 @@ def quotient(upper: Sequence[float], lower: Sequence[float]) -> Interval:
 
 def geometric_mean(values: np.ndarray, axis: int = -1) -> Any:
     """The mean of quotients: that of a and of 1/a is 1."""
-    with np.errstate(all="ignore"):     # rounded, so that that of 10 and 10 is not below 10
-        return np.exp(np.log(values).mean(axis=axis)).round(12)
+    with np.errstate(all="ignore"):
+        found = np.exp(np.log(values).mean(axis=axis))
+    # To 12 digits, so that that of 10 and 10 is not below 10.
+    return np.vectorize(lambda value: float(f"{value:.12g}"), otypes=[np.float64])(found)
 
 
 # ------------------------------------------------------------------- what several experiments train

@@ -14,6 +14,7 @@ import numpy as np
 from .. import nn, ops, optim
 from .problems import Arrays
 
+CHANCE = 0.1        # the accuracy of guessing among ten classes
 LARGE = 1e4         # a loss from which on a training has diverged
 CHUNK = 500         # images that are evaluated at a time
 
@@ -53,12 +54,19 @@ def train(model: nn.Layer, optimizer: Any, batches: Iterator[Arrays], steps: int
 
 def diverged(losses: list[float]) -> bool:
     """Whether `train` has stopped before its end."""
-    return not math.isfinite(losses[-1])
+    return bool(losses) and not math.isfinite(losses[-1])
 
 
-def logits(model: nn.Layer, images: np.ndarray, training: bool = False) -> np.ndarray:
-    """What a model says of images, in eval mode, or with the statistics of each 500 of them."""
-    with quiet(), _mode(model, training):
+def score(model: nn.Layer, losses: list[float], arrays: Arrays) -> float:
+    """The accuracy of a model that was trained with such losses; that of guessing where the
+    training has diverged, in all experiments: the weights where it stopped are of no use, and an
+    arm that cannot be trained is a result."""
+    return CHANCE if diverged(losses) else accuracy(model, arrays)
+
+
+def logits(model: nn.Layer, images: np.ndarray) -> np.ndarray:
+    """What a model says of images, in eval mode."""
+    with quiet(), _evaluation(model):
         return np.concatenate([model(images[start:start + CHUNK]).data
                                for start in range(0, len(images), CHUNK)])
 
@@ -76,11 +84,12 @@ def mean_loss(model: nn.Layer, arrays: Arrays) -> float:
         return float(ops.cross_entropy(logits(model, arrays[0]), arrays[1]).data)
 
 
-def recalibrate(model: nn.Layer, images: np.ndarray) -> None:
-    """Give the BatchNorms of a model the statistics of images; not where it has diverged."""
+def recalibrate(model: nn.Layer, images: np.ndarray, chunk: int = CHUNK) -> None:
+    """Give the BatchNorms of a model the statistics of images, so many of them at a time; not where
+    it has diverged."""
     if all(np.isfinite(parameter.data).all() for parameter in model.parameters()):
-        nn.recalibrate(model, (images[start:start + CHUNK]
-                               for start in range(0, len(images), CHUNK)), quiet=True)
+        nn.recalibrate(model, (images[start:start + chunk]
+                               for start in range(0, len(images), chunk)), quiet=True)
 
 
 @contextlib.contextmanager
@@ -92,13 +101,13 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _mode(model: nn.Layer, training: bool) -> Iterator[None]:
-    """A mode for a while, without gradients."""
+def _evaluation(model: nn.Layer) -> Iterator[None]:
+    """Eval mode for a while, without gradients."""
     from ..grad_mode import no_grad
 
     before = model.training
     with no_grad():
-        model.train(training)
+        model.eval()
         try:
             yield
         finally:

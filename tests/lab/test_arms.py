@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from minidl.lab import arms, problems
+from minidl.lab import arms, problems, training
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def model():
 
 def test_learned_has_its_curve_and_ends_at_rate_0(arrays):
     found = arms.learned(model(), arrays, arrays, {"rate": 0.1, "batch": 20, "steps": 40}, 0,
-                         points=4, glance=100)
+                         looks=4, glance=100)
     assert found["steps"] == [10, 20, 30, 40]
     assert len(found["curve"]) == 4
     assert found["accuracy"] > 0.5
@@ -32,8 +32,17 @@ def test_learned_has_its_curve_and_ends_at_rate_0(arrays):
 
 def test_a_training_that_diverges_has_a_whole_curve(arrays):
     found = arms.learned(model(), arrays, arrays, {"rate": 1e30, "batch": 20, "steps": 40}, 0,
-                         points=4)
-    assert found["curve"] == [found["accuracy"]] * 4
+                         looks=4)
+    assert found["curve"] == [found["accuracy"]] * 4 == [training.CHANCE] * 4
+
+
+def test_a_training_that_diverges_counts_as_guessing(arrays):
+    trained = model()
+    losses = arms.trained(trained, arrays, {"rate": 1e30, "batch": 20, "steps": 5}, 0)
+    assert training.diverged(losses)
+    assert training.score(trained, losses, arrays) == training.CHANCE
+    assert training.score(model(), [1.0], arrays) == training.accuracy(model(), arrays)
+    assert not training.diverged([])
 
 
 def test_what_is_frozen_stays(arrays):

@@ -7,6 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import data, lab, nn, optim
+from minidl.lab import comparison_plots
 from minidl.lab.comparison import Comparison, Trained
 from tests.harness import refuses, small_batches
 from tests.train.samples import pairs
@@ -120,6 +121,28 @@ def test_errors(error, word, options):
 def test_no_normalizations(norms):
     with refuses(ValueError, "compare", "norms"):
         compared(norms)
+
+
+@pytest.mark.parametrize("norms", [
+    (lambda n: nn.GroupNorm(2, n), lambda n: nn.GroupNorm(3, n)),
+    ("batch", "layer", "batch"), ("BatchNorm", nn.BatchNorm)])
+def test_normalizations_of_one_name(norms):
+    with refuses(ValueError, "compare", "norms", "dict"):
+        compared(norms)
+
+
+def test_the_steps_of_a_plot_are_those_of_the_longest_training(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    def run(seed, steps):
+        probe = {"step": list(range(steps)), "gradient": [1.0] * steps, "layers": []}
+        return Trained("batch", 0.1, seed, 0.5, {"valid_accuracy": [0.5]}, probe, 1.0)
+
+    drawn = []
+    lines = comparison_plots._lines
+    monkeypatch.setattr(comparison_plots, "_lines",
+                        lambda ax, x, rows, colours: drawn.append(x) or lines(ax, x, rows, colours))
+    Comparison(("batch",), "accuracy", (run(0, 2), run(1, 5))).plot(tmp_path / "found.png")
+    assert drawn[1] == {"batch": [0, 1, 2, 3, 4]}
 
 
 def test_models_that_are_none():

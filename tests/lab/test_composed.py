@@ -34,6 +34,12 @@ def test_groups_are_batches_of_their_own():
         np.testing.assert_allclose(one, other, atol=1e-10)
 
 
+def test_a_part_of_a_group_is_refused():
+    x, _ = example()
+    with pytest.raises(ValueError, match="multiple of 3 examples, got 8"):
+        Composed(3, group=3)(md.tensor(x))
+
+
 def test_a_batch_of_one_value_is_beta():
     layer = Composed(3, group=1)
     layer.beta.data = np.float32([1, 2, 3])

@@ -174,3 +174,12 @@ def test_a_fixed_loss_leaves_no_trace():
     assert after == float(md.rand(1).data[0])
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_step_that_blows_up_is_not_smooth():
+    for value in (math.nan, math.inf):
+        for losses in ((1.0, 1.1, value, 1.2), (value, 1.0, 1.1, 1.2)):
+            along = measures.Landscape((0.5, 1.0, 2.0, 4.0), 1.0, losses, losses, 0.1)
+            assert along.loss_range == along.distance_range == along.smoothness == math.inf
+            assert measures.bounds(losses) == (1.0, math.inf)
+    assert measures.Landscape((1.0,), 1.0, (1.0,), (1.0,), 0.0).smoothness != math.inf

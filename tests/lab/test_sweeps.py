@@ -9,16 +9,29 @@ import minidl as md
 from minidl import nn
 from minidl.lab import sweeps
 from minidl.lab.problems import mlp
+from minidl.lab.training import CHANCE
 
 
-def course(rate, accuracy=(0.5,), loss=1.0, every=10):
-    return {"rate": rate, "every": every, "loss": loss, "accuracy": list(accuracy)}
+def course(rate, accuracy=(0.5,), loss=1.0, every=10, rise=0.3, spread=0.5):
+    return {"rate": rate, "every": every, "loss": loss, "accuracy": list(accuracy),
+            "rise": rise, "spread": spread}
 
 
-@pytest.mark.parametrize("loss, expected", [
-    (1.5, True), (2.303, False), (5.0, False), (math.inf, False), (math.nan, False)])
-def test_stable_is_what_learns(loss, expected):
-    assert sweeps.stable(course(1, loss=loss)) == expected
+@pytest.mark.parametrize("loss, rise, spread, expected", [
+    (1.5, 0.0, 0.5, True), (1.5, 9.0, 0.5, True),
+    (2.303, 0.0, 0.5, True),            # it has not learned yet
+    (2.303, 0.9, 0.5, False),           # thrown back
+    (2.303, 0.0, 0.001, False),         # dead
+    (2.6, 0.1, 0.5, False), (5.0, 0.0, 0.5, False),
+    (math.inf, 0.0, 0.5, False), (math.nan, 0.0, 0.5, False), (2.303, 0.0, math.nan, False)])
+def test_stable_is_what_is_not_thrown_back(loss, rise, spread, expected):
+    assert sweeps.stable(course(1, loss=loss, rise=rise, spread=spread)) == expected
+
+
+def test_the_rise_of_a_loss():
+    assert sweeps.rise([2.4] * 10 + [3.0] * 10 + [2.3] * 5) == pytest.approx(0.6)
+    assert sweeps.rise([1.0] * 10 + [2.4] * 10) == pytest.approx(2.4 - sweeps.GUESSING)
+    assert sweeps.rise([2.4, math.inf]) == math.inf
 
 
 def test_climb_ends_after_two_unstable_rates_in_a_row():
@@ -26,11 +39,13 @@ def test_climb_ends_after_two_unstable_rates_in_a_row():
     found = sweeps.climb(lambda rate: course(rate, loss=losses[rate]), losses)
     assert [one["rate"] for one in found] == [1, 2, 3, 4, 5, 6, 7]
     assert sweeps.ceiling(found) == 5
-    assert sweeps.at_the_end(found, [5, 6, 8]) == [0.5, 0.5, sweeps.CHANCE]
+    last = sweeps.at_the_end(found, [5, 6, 8])
+    assert last[:2] == [0.5, 0.5]
+    assert math.isnan(last[2])      # never run
 
 
-def test_there_is_no_ceiling_where_nothing_is_stable():
-    assert math.isnan(sweeps.ceiling([course(1, loss=2.3), course(2, loss=math.inf)]))
+def test_the_ceiling_is_below_the_grid_where_nothing_is_stable():
+    assert sweeps.ceiling([course(1, loss=2.3), course(2, loss=math.inf)]) == 0
 
 
 def test_steps_to_an_accuracy_are_those_of_the_first_checkpoint_there():
@@ -48,6 +63,13 @@ def test_quotients_are_averaged_as_factors():
     assert math.isnan(sweeps.quotient([1, math.nan], [1, 1]).low)
 
 
+def test_geometric_means_have_as_many_digits_however_small_they_are():
+    assert sweeps.geometric_mean(np.array([1e-6, 4e-6])) == pytest.approx(2e-6, rel=1e-11)
+    assert sweeps.geometric_mean(np.array([3e-15, 3e-15])) == 3e-15
+    assert sweeps.geometric_mean(np.array([10.0, 10.0])) == 10
+    assert sweeps.geometric_mean(np.array([[1.0, 4.0], [0.0, 2.0]])).tolist() == [2, 0]
+
+
 def test_a_course_has_its_checkpoints_and_guesses_after_a_divergence():
     rng = np.random.default_rng(0)
     arrays = rng.standard_normal((64, 8)).astype(np.float32), rng.integers(0, 10, 64)
@@ -59,7 +81,8 @@ def test_a_course_has_its_checkpoints_and_guesses_after_a_divergence():
                               settings, watch=lambda seen=seen: seen.append(1))
         assert len(found["accuracy"]) == 4
         assert (len(seen) < 4) == ends == (found["loss"] == math.inf)
-        assert (found["accuracy"][-1] == sweeps.CHANCE) == ends
+        assert (found["accuracy"][-1] == CHANCE) == ends
+        assert sweeps.stable(found) != ends
 
 
 def test_binary_mnist_is_black_and_white():

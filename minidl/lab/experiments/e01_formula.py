@@ -76,8 +76,8 @@ class Formula(Experiment):
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         found = {name: worst(seeds, name) for name in NAMES}
-        moments = max(found["mean"], found["variance"])
-        gradients = max(found[name] for name in ("x", "gamma", "beta"))
+        moments = float(np.max([found["mean"], found["variance"]]))
+        gradients = float(np.max([found[name] for name in ("x", "gamma", "beta")]))
         holds = all(found[name] <= (MOMENTS if name in ("mean", "variance") else GRADIENTS)
                     for name in NAMES)
         return Judgement(identity(holds),

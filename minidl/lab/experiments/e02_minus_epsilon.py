@@ -20,7 +20,17 @@ from minidl import nn, optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, HIDDEN, Composed, digits, distance, into, network, normalized
+from ..identities import (
+    EPS,
+    HIDDEN,
+    Composed,
+    digits,
+    distance,
+    into,
+    network,
+    normalized,
+    worst,
+)
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
@@ -80,13 +90,15 @@ class MinusEpsilon(Experiment):
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         minus = [seed["losses"]["minus"]["pixels"] for seed in seeds]
         plus = [seed["losses"]["plus"]["pixels"] for seed in seeds]
-        holds = all(diverged(losses) and len(losses) == 1 for losses in minus) \
+        holds = all(len(losses) == 1 and math.isnan(losses[0]) for losses in minus) \
             and not any(diverged(losses) for losses in plus)
         smallest = min(seed["smallest hidden"] for seed in seeds)
         constant = min(seed["constant"] for seed in seeds)
         return Judgement(
             identity(holds),
-            f"With −ε the loss on raw pixels is NaN at step {max(map(last, minus))} "
+            f"With −ε the loss on raw pixels is "
+            f"{'NaN' if all(math.isnan(losses[-1]) for losses in minus) else 'not NaN'} at step "
+            f"{max(map(last, minus))} "
             f"({constant} of {seeds[0]['count']} pixels are constant in the first batch); with +ε "
             f"it is {'finite' if not any(map(diverged, plus)) else 'not finite'}.",
             {"constant pixels in the first batch, least of the seeds": constant,
@@ -98,7 +110,7 @@ class MinusEpsilon(Experiment):
              "hidden units: largest change of the factor by the sign, ε/σ²": EPS / smallest,
              **{f"{place}: largest relative difference of the losses": max(
                  apart(seed, place) for seed in seeds) for place in PLACES[1:]},
-             "composed with +ε, distance from BatchNorm": max(s["from BatchNorm"] for s in seeds)})
+             "composed with +ε, distance from BatchNorm": worst(seeds, "from BatchNorm")})
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (left, right) = plots.new(("σ² of a unit over the batch", "factor 1/√(σ² ± ε)"),
@@ -151,9 +163,19 @@ def pixels(eps: float, seed: int) -> problems.Stack:
 
 def trained(model: problems.Stack, arrays: problems.Arrays, lr: float, seed: int,
             settings: Mapping[str, Any]) -> list[float]:
-    """The losses of a short training."""
-    return train(model, optim.SGD(model.parameters(), lr=lr),
-                 problems.batches(arrays, settings["batch"], seed), settings["steps"])
+    """The losses of a short training; where it ends too early, with the last loss as it was: NaN or
+    merely large."""
+    last = math.nan
+
+    def loss(outputs: md.Tensor, labels: np.ndarray) -> md.Tensor:
+        nonlocal last
+        found = md.cross_entropy(outputs, labels)
+        last = float(found.data)
+        return found
+
+    losses = train(model, optim.SGD(model.parameters(), lr=lr),
+                   problems.batches(arrays, settings["batch"], seed), settings["steps"], loss)
+    return [*losses[:-1], last] if diverged(losses) else losses
 
 
 def finite(losses: Sequence[float]) -> int:
@@ -162,7 +184,7 @@ def finite(losses: Sequence[float]) -> int:
 
 
 def last(losses: Sequence[float]) -> int:
-    """The number of steps until the loss is no number, or of all."""
+    """The number of steps until the loss is no number or too large, or of all."""
     return len(losses)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import HIDDEN, digits, into, network, normalized, worst
-from ..verdict import Verdict, identity, opposite
+from ..identities import HIDDEN, digits, into, network, normalized, positive, worst
+from ..verdict import Verdict
 
 UNCHANGED, UNCORRELATED = 1e-6, 0.1     # the bounds of the rule
 SHOWN = 120                             # pairs of a kind that are plotted
@@ -32,8 +32,10 @@ class Whitened(Experiment):
              "the three normalizations of the untrained MLP (784-100-100-100-10, sigmoid). "
              "Correlations of all pairs of units before and after batch normalization, and after "
              "whitening with the inverse root of the covariance.")
-    rule = (f"The correlations of all pairs are unchanged to {UNCHANGED:g}, and the largest is "
-            f"above {UNCORRELATED:g}, in every seed: REFUTED, else SUPPORTED.")
+    rule = (f"The correlations of all pairs are unchanged to {UNCHANGED:g}, and the largest after "
+            f"it is above {UNCORRELATED:g}, in every seed: REFUTED. The largest after it at most "
+            f"{UNCORRELATED:g} in every seed: SUPPORTED. Else, or where one is no number: "
+            "INCONCLUSIVE.")
     paper = "\"we will normalize each scalar feature independently\""
     expected = Verdict.REFUTED
     explanation = ("Batch normalization makes the variance of each unit 1 and leaves every "
@@ -72,15 +74,17 @@ class Whitened(Experiment):
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         change = worst(seeds, "change")
-        least = min(max(seed["largest"].values()) for seed in seeds)
+        largest = [float(np.max(list(seed["largest"].values()))) for seed in seeds]
+        least, most = np.min(largest), np.max(largest)
         kinds = list(seeds[0]["median"])
         return Judgement(
-            opposite(identity(change <= UNCHANGED and least > UNCORRELATED)),
+            positive(supports=np.isfinite(change) and most <= UNCORRELATED,
+                     refutes=change <= UNCHANGED and least > UNCORRELATED),
             f"No correlation between two units changes by more than {change:.0e}; the largest is "
             f"{least:.3f}.",
             {"largest change of a correlation": change,
-             **{f"{kind}: largest |correlation| after it": max(
-                 seed["largest"][kind] for seed in seeds) for kind in kinds},
+             **{f"{kind}: largest |correlation| after it": float(np.max(
+                 [seed["largest"][kind] for seed in seeds])) for kind in kinds},
              **{f"{kind}: median |correlation| after it": float(np.mean(
                  [seed["median"][kind] for seed in seeds])) for kind in kinds},
              "hidden units, whitened: largest |correlation|": worst(seeds, "whitened")})

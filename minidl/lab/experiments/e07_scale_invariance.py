@@ -80,6 +80,7 @@ class ScaleInvariance(Experiment):
         exact = [seed["exact"] for seed in seeds]
         found = {name: worst(exact, name) for name in FORMS}
         arms = [arm for seed in seeds for arm in seed["growth"].values()]
+        largest = float(np.max(list(found.values())))
         error = worst(arms, "error")
         quarters = [next(iter(seed["growth"].values()))["quarters"] for seed in seeds]
         holds = all(value <= INVARIANT for value in found.values()) and error <= GROWTH \
@@ -88,7 +89,7 @@ class ScaleInvariance(Experiment):
             and all(np.all(np.diff(gains(seed)) < 0) for seed in seeds)
         return Judgement(
             identity(holds),
-            f"Output and both gradients are those of the formulas to {max(found.values()):.0e}; "
+            f"Output and both gradients are those of the formulas to {largest:.0e}; "
             f"|W|² after training is that of the formula to {error:.1e}.",
             {**{f"{label} (ε = 0)": found[name] for name, label in FORMS.items()},
              "|W|² after training, distance from the formula, relative": error,

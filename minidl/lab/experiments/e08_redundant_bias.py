@@ -75,8 +75,8 @@ class RedundantBias(Experiment):
         return Judgement(
             identity(largest <= BOUND),
             f"The gradient of a bias is at most {largest:.0e} of the sum that it is made of.",
-            {**{f"{name}: largest relative gradient of a bias": max(
-                max(seed["relative"][name]) for seed in seeds) for name in seeds[0]["relative"]},
+            {**{f"{name}: largest relative gradient of a bias": float(np.max(
+                [seed["relative"][name] for seed in seeds])) for name in seeds[0]["relative"]},
              **{f"{name}: biases that would be wasted": count for name, (count, _) in
                 wasted.items()},
              **{f"{name}: those of all parameters, %": 100 * count / total
@@ -85,8 +85,8 @@ class RedundantBias(Experiment):
                  seeds, "losses apart"),
              **{f"drift after the last step, {arm} (root mean square of the biases)": float(
                  np.mean([seed["drift"][arm]["rms"][-1] for seed in seeds])) for arm in ARMS},
-             "largest bias after the last step, Adam, float32": max(
-                 seed["drift"]["Adam, float32"]["largest"] for seed in seeds)})
+             "largest bias after the last step, Adam, float32": float(np.max(
+                 [seed["drift"]["Adam, float32"]["largest"] for seed in seeds]))})
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (ax,) = plots.new(("step", "size of the biases (root mean square)"))
@@ -146,7 +146,7 @@ def drifted(arm: str, arrays: problems.Arrays, seed: int,
           problems.batches((arrays[0].astype(dtype), arrays[1]), settings["batch"], seed),
           settings["steps"], at=at, every=every)
     return {"steps": steps, "rms": rms,
-            "largest": float(max(np.abs(bias.data).max() for bias in biases))}
+            "largest": float(np.max([np.abs(bias.data).max() for bias in biases]))}
 
 
 def trained(bias: bool, arrays: problems.Arrays, seed: int,

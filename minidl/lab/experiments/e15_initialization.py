@@ -18,10 +18,11 @@ import minidl as md
 from .. import plots, sweeps
 from ..experiment import Experiment, Judgement, Result
 from ..problems import mlp
+from ..training import CHANCE
 from ..verdict import Interval, Verdict, at_most, every, interval
 
 SPREAD = 1 / 3                          # the bound of the rule
-COLLAPSED = sweeps.CHANCE + 0.02        # within 2 points of guessing
+COLLAPSED = CHANCE + 0.02               # within 2 points of guessing
 LABELS = {"batch": "BatchNorm", "none": "none"}
 LARGEST = 1.0                           # of the narrower range
 
@@ -86,7 +87,7 @@ class Initialization(Experiment):
             f"{wide.value:.2f} to 10; both collapse at {shared.value:.2g} starts.", figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        guessing = f"test accuracy, % (guessing: {100 * sweeps.CHANCE:.0f})"
+        guessing = f"test accuracy, % (guessing: {100 * CHANCE:.0f})"
         figure, (ax,) = plots.new(("standard deviation of the initial weights", guessing))
         for norm, label in LABELS.items():
             for accuracies, text, style in ((at_main, f"rate {seeds[0]['main']:g}", "-"),

@@ -175,8 +175,8 @@ def uniform(low: float, high: float, shape: tuple[int, ...]) -> md.Tensor:
 
 def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float, train: int,
               test: int) -> dict[str, Any]:
-    """Train with one of the arms: `at` some steps the measures, and the accuracy at the end. NaN
-    from where it has diverged."""
+    """Train with one of the arms: `at` some steps the measures, and the accuracy at the end. The
+    measures are NaN from where it has diverged."""
     md.manual_seed(seed)
     model = problems.mlp(Noisy if arm == "noisy" else arm)
     arrays = problems.subset(problems.mnist("train"), train)
@@ -187,8 +187,7 @@ def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float,
         at=lambda step: rows.append(measured(model, *next(own), lr, step)), every=every)
     at = list(range(every, steps + 1, every))
     rows += [[float("nan")] * len(FIGURES)] * (len(at) - len(rows))
-    accuracy = (float("nan") if training.diverged(losses) else
-                training.accuracy(model, problems.subset(problems.mnist("test"), test)))
+    accuracy = training.score(model, losses, problems.subset(problems.mnist("test"), test))
     return {"at": at, "accuracy": accuracy,
             **{name: [row[i] for row in rows] for i, name in enumerate(FIGURES)}}
 

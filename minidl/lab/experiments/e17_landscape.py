@@ -116,7 +116,8 @@ def share(seed: Result, what: str, steps: str) -> float:
     """The share of the checkpoints at which BatchNorm's range is at most half; NaN without any."""
     none, batch = (np.asarray(seed[arm][f"{steps} {what}"], np.float64) for arm in ARMS)
     known = ~(np.isnan(none) | np.isnan(batch))
-    return float((batch <= HALF * none)[known].mean()) if known.any() else math.nan
+    half = (batch <= HALF * none) & np.isfinite(batch)      # half of infinity is infinity
+    return float(half[known].mean()) if known.any() else math.nan
 
 
 def ratio(seed: Result, what: str, steps: str) -> float:
@@ -142,7 +143,7 @@ def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float,
         model, optim.SGD(model.parameters(), lr=lr), problems.batches(arrays, size, seed), steps,
         at=lambda step: rows.append(measured(model, *next(own), lr)), every=every)
     at = list(range(every, steps + 1, every))
-    rows += [dict.fromkeys(rows[0] if rows else NAMES, math.nan)] * (len(at) - len(rows))
+    rows += [dict.fromkeys(NAMES, math.nan)] * (len(at) - len(rows))
     return {"at": at, "end": float(np.mean(losses[-20:])),
             **{name: [row[name] for row in rows] for name in NAMES}}
 
@@ -162,7 +163,8 @@ def measured(model: Any, images: np.ndarray, labels: np.ndarray, lr: float) -> d
     found: dict[str, float] = {}
     for name, step in (("rate", descent), ("equal", equal)):
         along = measures.landscape(loss, before, step, start)
-        found |= {f"{name} low": min(along.losses), f"{name} high": max(along.losses),
-                  f"{name} loss": along.loss_range, f"{name} gradient": along.distance_range,
+        low, high = measures.bounds(along.losses)
+        found |= {f"{name} low": low, f"{name} high": high, f"{name} loss": along.loss_range,
+                  f"{name} gradient": along.distance_range,
                   f"{name} smoothness": along.smoothness}
     return found

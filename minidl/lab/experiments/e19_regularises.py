@@ -121,7 +121,8 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
     """Train an arm; its accuracy in % and its loss on the training images and on the test images.
 
     BatchNorm is evaluated with the statistics of all training images, so that the arms differ in
-    what they have learnt and not in the noise of a running average.
+    what they have learnt and not in the noise of a running average. NaN where it has diverged: the
+    accuracy of guessing, the same on all images, would pass for the smallest of gaps.
     """
     load = {"mnist": problems.mnist, "cifar10": problems.cifar10}[name]
     task, size = settings[name], settings["batch"]

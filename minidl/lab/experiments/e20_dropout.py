@@ -91,12 +91,12 @@ class Dropout(Experiment):
         for norm, place, keep in [("batch", "none", 1.0), *arms, ("none", "none", 1.0),
                                   ("none", "after", min(settings["keeps"]))]:
             model = network(norm, place, keep, seed)
-            fit(model, arrays, seed, settings)
-            points[f"{norm} {place} {keep}"] = 100 * training.accuracy(model, test)
+            losses = fit(model, arrays, seed, settings)
+            points[f"{norm} {place} {keep}"] = 100 * training.score(model, losses, test)
             if norm == "batch" and place == "before":
                 ratios[str(keep)] = variance_ratios(model, arrays[0][:LOOK], keep)
                 training.recalibrate(model, arrays[0][:LOOK])
-                points[f"anew before {keep}"] = 100 * training.accuracy(model, test)
+                points[f"anew before {keep}"] = 100 * training.score(model, losses, test)
         return {"points": points, "ratios": ratios,
                 "gaussian": {name: gaussian_ratio(0.5, name, seed) for name in ("normal", "ReLU")}}
 
@@ -172,12 +172,13 @@ def network(norm: str, place: str, keep: float, seed: int) -> problems.Stack:
     return problems.Stack(parts)
 
 
-def fit(model: nn.Layer, arrays: problems.Arrays, seed: int, settings: Mapping[str, Any]) -> None:
-    """Train with momentum and a cosine, in the same batches for a seed."""
+def fit(model: nn.Layer, arrays: problems.Arrays, seed: int,
+        settings: Mapping[str, Any]) -> list[float]:
+    """Train with momentum and a cosine, in the same batches for a seed; the losses."""
     steps = settings["epochs"] * (len(arrays[0]) // settings["batch"])
     optimizer = optim.SGD(model.parameters(), lr=settings["lr"], momentum=0.9)
-    training.train(model, optimizer, problems.batches(arrays, settings["batch"], seed), steps,
-                   schedule=optim.CosineLR(optimizer, steps))
+    return training.train(model, optimizer, problems.batches(arrays, settings["batch"], seed),
+                          steps, schedule=optim.CosineLR(optimizer, steps))
 
 
 def variance_ratios(model: problems.Stack, x: Any, keep: float) -> list[dict[str, float]]:

@@ -20,7 +20,6 @@ from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, above, every, interval
 
 BOUND = 3.0     # points
-CHANCE = 10.0
 LOOK = 2000         # images that precise statistics are computed of
 LARGEST = 32        # the batch that the rate, and BatchRenorm's momentum, are stated for
 MOMENTUM = 0.2
@@ -78,11 +77,12 @@ class SmallBatches(Experiment):
         points: dict[str, dict[str, float]] = {}
         for norm, sizes in settings["sizes"].items():
             for size in sizes:
-                model = fit(norm, size, arrays, seed, settings)
-                points.setdefault(norm, {})[str(size)] = score(model, test)
-                if norm == "batch" and model is not None:
+                model, losses = fit(norm, size, arrays, seed, settings)
+                points.setdefault(norm, {})[str(size)] = 100 * training.score(model, losses, test)
+                if norm == "batch":
                     training.recalibrate(model, arrays[0][:LOOK])
-                    points.setdefault("precise", {})[str(size)] = score(model, test)
+                    points.setdefault("precise", {})[str(size)] = 100 * training.score(
+                        model, losses, test)
         return {"points": points}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
@@ -125,16 +125,14 @@ class SmallBatches(Experiment):
 
 
 def fit(norm: str, size: int, arrays: problems.Arrays, seed: int,
-        settings: Mapping[str, Any]) -> nn.Layer | None:
-    """A C6 trained on batches of a size, for the same number of epochs at any; None if it diverges.
-    """
+        settings: Mapping[str, Any]) -> tuple[nn.Layer, list[float]]:
+    """A C6 trained on batches of a size, for the same number of epochs at any, and its losses."""
     md.manual_seed(seed)
     steps = round(settings["epochs"] * len(arrays[0]) / size)
     model = problems.c6(norm_of(norm, size, steps))
     optimizer = optim.SGD(model.parameters(), lr=settings["lr"] * size / LARGEST, momentum=0.9)
-    losses = training.train(model, optimizer, problems.batches(arrays, size, seed), steps,
-                            schedule=optim.CosineLR(optimizer, steps))
-    return None if training.diverged(losses) else model
+    return model, training.train(model, optimizer, problems.batches(arrays, size, seed), steps,
+                                 schedule=optim.CosineLR(optimizer, steps))
 
 
 def norm_of(norm: str, size: int, steps: int) -> problems.Norm:
@@ -149,11 +147,6 @@ def norm_of(norm: str, size: int, steps: int) -> problems.Norm:
     if norm == "renorm":
         return problems.renorm(steps, MOMENTUM * size / LARGEST)
     return norm
-
-
-def score(model: nn.Layer | None, test: problems.Arrays) -> float:
-    """The accuracy in %; that of chance where the training has diverged."""
-    return CHANCE if model is None else 100 * training.accuracy(model, test)
 
 
 def _ends(seed: Result, norm: str) -> tuple[str, str]:

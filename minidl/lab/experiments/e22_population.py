@@ -10,6 +10,7 @@ layers keep the statistics of the last batch (a momentum of 1), and the averages
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,16 @@ from minidl import nn, optim
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
 from ..problems import Arrays, batches, c6, cifar10, subset
-from ..training import accuracy, train
+from ..training import CHANCE, accuracy, diverged, recalibrate, train
 from ..verdict import Verdict, above, every, interval, within
 
 Statistics = list[tuple[np.ndarray, np.ndarray]]        # mean and variance of each layer
 KEEPS = {"all batches": None, "EMA 0.9": 0.9, "EMA 0.99": 0.99}
 COLOURS = dict(zip(KEEPS, (plots.B, plots.A, plots.D), strict=True))
 PRECISE = 100           # images a batch of the pass after training
+DISTANCES = "shift of the means, std", "factor of the variances"
+ESTIMATES = "mean of sigma", "mean of sigma^2"
+VARIANCE, ACCURACY = "variance by the {}, of the precise one", "accuracy, {}"
 
 
 class Population(Experiment):
@@ -48,7 +52,8 @@ class Population(Experiment):
              "of sigma^2 over batches of 2, 8 and 32 of the same weights.")
     rule = ("Early, each of EMA 0.9, EMA 0.99 and Precise BN of 10,000 images minus the average of "
             "all batches, in points of accuracy: intervals above 0; and 20,000 minus 10,000 "
-            "images: within -0.3 to 0.3 points.")
+            "images: within -0.3 to 0.3 points. All of them there: SUPPORTED; one wholly "
+            "elsewhere: REFUTED.")
     paper = "1,000 to 10,000 samples are enough; Algorithm 2 takes them after training"
     expected = Verdict.SUPPORTED
     explanation = ("That population statistics come \"from all batches seen in training\" is true "
@@ -95,16 +100,20 @@ class Population(Experiment):
             curves["precise"].append(accuracy(precise(model, fresh[:most]), test))
             if step == settings["early"]:
                 early.update(sample_sizes(model, fresh, test, settings))
-                early["distances"] = {
-                    name: distances(average.value, early["statistics"])
-                    for name, average in averages.items()}
-                del early["statistics"]
+                reference = taken(model)        # those of the last and largest pass
+                early["distances"] = {name: distances(average.value, reference)
+                                      for name, average in averages.items()}
 
         optimizer = optim.SGD(model.parameters(), settings["rate"], 0.9)
-        train(model, optimizer, batches(arrays, settings["batch"], seed),
-              settings["checkpoints"][-1], at=look)
-        return {"checkpoints": settings["checkpoints"], "early": settings["early"],
-                "accuracy": curves, **early,
+        losses = train(model, optimizer, batches(arrays, settings["batch"], seed),
+                       settings["checkpoints"][-1], at=look)
+        found = {"checkpoints": settings["checkpoints"], "early": settings["early"],
+                 "accuracy": curves, **early}
+        if diverged(losses):
+            return {**after_divergence(settings), **found, "accuracy": {
+                name: curve + [CHANCE] * (len(settings["checkpoints"]) - len(curve))
+                for name, curve in curves.items()}}
+        return {**found,
                 "averaged": {str(size): sigma_or_square(model, batches(arrays, size, seed), test)
                              for size in settings["sizes"]}}
 
@@ -129,7 +138,7 @@ class Population(Experiment):
             figures[f"accuracy, precise of {count:,} images, early"] = interval(
                 [seed["by samples"][at] for seed in seeds])
         for name in KEEPS:
-            for what in ("shift of the means, std", "factor of the variances"):
+            for what in DISTANCES:
                 figures[f"{name}, early: {what}"] = interval(
                     [seed["distances"][name][what] for seed in seeds])
         for size, found in seeds[0]["averaged"].items():
@@ -204,18 +213,27 @@ def put(model: nn.Layer, statistics: Statistics) -> nn.Layer:
 
 def precise(model: nn.Layer, images: np.ndarray) -> nn.Layer:
     """The model with the statistics of a pass over some images."""
-    parts = [images[start:start + PRECISE] for start in range(0, len(images), PRECISE)]
-    nn.recalibrate(model, parts, quiet=True)
+    recalibrate(model, images, PRECISE)
     return model
 
 
 def sample_sizes(model: nn.Layer, images: np.ndarray, test: Arrays,
                  settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The accuracy by the number of images in the pass, and the statistics of the last."""
+    """The accuracy by the number of images in the pass."""
     sizes = [*settings["samples"], settings["reference"]]
     return {"samples": sizes,
-            "by samples": [accuracy(precise(model, images[:size]), test) for size in sizes],
-            "statistics": taken(model)}
+            "by samples": [accuracy(precise(model, images[:size]), test) for size in sizes]}
+
+
+def after_divergence(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in the place of what was not seen."""
+    sizes = [*settings["samples"], settings["reference"]]
+    return {"samples": sizes, "by samples": [CHANCE] * len(sizes),
+            "distances": {name: dict.fromkeys(DISTANCES, math.nan) for name in KEEPS},
+            "averaged": {str(size): {
+                **{VARIANCE.format(name): math.nan for name in ESTIMATES},
+                **{ACCURACY.format(name): CHANCE for name in (*ESTIMATES, "precise")}}
+                for size in settings["sizes"]}}
 
 
 def distances(statistics: Statistics, reference: Statistics) -> dict[str, float]:
@@ -223,8 +241,9 @@ def distances(statistics: Statistics, reference: Statistics) -> dict[str, float]
     the channels of all layers), the variances as a factor (geometric mean)."""
     mean, var, mean_there, var_there = (np.concatenate([pair[i] for pair in which])
                                         for which in (statistics, reference) for i in (0, 1))
-    return {"shift of the means, std": float(np.sqrt(np.mean((mean - mean_there)**2 / var_there))),
-            "factor of the variances": float(np.exp(np.abs(np.log(var / var_there)).mean()))}
+    return dict(zip(DISTANCES, (
+        float(np.sqrt(np.mean((mean - mean_there)**2 / var_there))),
+        float(np.exp(np.abs(np.log(var / var_there)).mean()))), strict=True))
 
 
 def sigma_or_square(model: nn.Layer, stream: Iterator[Arrays], test: Arrays,
@@ -243,13 +262,12 @@ def sigma_or_square(model: nn.Layer, stream: Iterator[Arrays], test: Arrays,
                          for place in range(len(seen[0]))] for i in (0, 1))
     centres = [mean.mean(axis=0) for mean in means]
     whole = [v.mean(axis=0) + m.var(axis=0) for m, v in zip(means, variances, strict=True)]
-    found = {}
-    for name, estimate in (("mean of sigma", [np.sqrt(v).mean(axis=0)**2 for v in variances]),
-                           ("mean of sigma^2", [v.mean(axis=0) for v in variances]),
-                           ("precise", whole)):
-        ratio = np.concatenate(estimate) / np.concatenate(whole)
-        found[f"variance by the {name}, of the precise one"] = float(np.exp(np.log(ratio).mean()))
-        found[f"accuracy, {name}"] = accuracy(
-            put(model, list(zip(centres, estimate, strict=True))), test)
-    del found["variance by the precise, of the precise one"]
-    return found
+    estimates = dict(zip(ESTIMATES, ([np.sqrt(v).mean(axis=0)**2 for v in variances],
+                                     [v.mean(axis=0) for v in variances]), strict=True))
+    ratios = {name: np.concatenate(estimate) / np.concatenate(whole)
+              for name, estimate in estimates.items()}
+    return {**{VARIANCE.format(name): float(np.exp(np.log(ratio).mean()))
+               for name, ratio in ratios.items()},
+            **{ACCURACY.format(name): accuracy(
+                put(model, list(zip(centres, estimate, strict=True))), test)
+                for name, estimate in {**estimates, "precise": whole}.items()}}

@@ -8,6 +8,7 @@ the new kind without their labels (nn.recalibrate)?
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from minidl import nn, optim
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
 from ..problems import Stack, batches, c6, cifar10, subset
-from ..training import accuracy, train
+from ..training import CHANCE, accuracy, diverged, train
 from ..verdict import Verdict, above, at_least, every, interval
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -49,7 +50,8 @@ class Shift(Experiment):
              "images of the new kind, without labels.")
     rule = ("For each of contrast, brightness and noise: the activations at the last normalization "
             "over those at the first (the unchanged images' ratio taken out) above 1, and of the "
-            "drop in accuracy recalibration recovers half or more.")
+            "drop in accuracy recalibration recovers half or more. All six intervals there: "
+            "SUPPORTED; one wholly elsewhere: REFUTED.")
     expected = Verdict.SUPPORTED
     explanation = ("In eval mode nothing renormalizes a shift, and accuracy falls. But the "
                    "activations do not diverge: the change is largest in the first layers, where "
@@ -79,8 +81,13 @@ class Shift(Experiment):
         md.manual_seed(seed)
         model = c6("batch", settings["widths"])
         steps = settings["epochs"] * settings["images"] // settings["batch"]
-        train(model, optim.SGD(model.parameters(), settings["rate"], 0.9),
-              batches(arrays, settings["batch"], seed), steps)
+        losses = train(model, optim.SGD(model.parameters(), settings["rate"], 0.9),
+                       batches(arrays, settings["batch"], seed), steps)
+        if diverged(losses):
+            nothing = [math.nan] * 6        # of the six normalizations
+            return {"clean": CHANCE, "shifts": {name: {
+                "activations": nothing, "away": nothing, "accuracy": CHANCE,
+                "recalibrated": CHANCE} for name in SHIFTS | FAINT}}
         nn.recalibrate(model, [arrays[0][:settings["new"]]], quiet=True)
         clean = sizes(model.eval(), images)
         found: dict[str, Any] = {"clean": accuracy(model, (images, labels)), "shifts": {}}

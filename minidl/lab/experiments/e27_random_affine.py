@@ -82,9 +82,9 @@ class RandomAffine(Experiment):
             test = problems.subset(source("test"), recipe["test"])
             for arm in chosen:
                 model = build(network, arm, seed)
-                arms.trained(model, train, recipe, seed)
-                found[network][arm] = {"test": training.accuracy(model, test),
-                                       "train": training.accuracy(model, train)}
+                losses = arms.trained(model, train, recipe, seed)
+                found[network][arm] = {"test": training.score(model, losses, test),
+                                       "train": training.score(model, losses, train)}
         return found
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:

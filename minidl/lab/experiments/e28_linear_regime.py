@@ -57,12 +57,13 @@ class LinearRegime(Experiment):
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         train = problems.subset(problems.mnist("train"), settings["images"])
         found: dict[str, Any] = {}
+        models = {}
         for arm, norm in ARMS.items():
             md.manual_seed(seed)
-            model = problems.mlp(norm)
-            arms.trained(model, train, settings, seed)
-            found[arm] = training.accuracy(model, problems.mnist("test"))
-        norms = [getattr(model, f"norm{place}") for place in (1, 2, 3)]
+            models[arm] = problems.mlp(norm)
+            losses = arms.trained(models[arm], train, settings, seed)
+            found[arm] = training.score(models[arm], losses, problems.mnist("test"))
+        norms = [getattr(models["learned"], f"norm{place}") for place in (1, 2, 3)]
         return {"accuracy": found, "gamma": [norm.gamma.data for norm in norms],
                 "beta": [norm.beta.data for norm in norms]}
 
@@ -109,7 +110,6 @@ class LinearRegime(Experiment):
         return figure
 
 
-# The learned ones are the last: `run` reads its layers.
 ARMS: dict[str, problems.Norm] = {
     "none": lambda features: nn.BatchNorm(features, affine=False),
     "fixed": lambda features: nn.Sequential(nn.BatchNorm(features, affine=False),

@@ -15,7 +15,6 @@ from typing import Any
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
 from ..sweeps import (
-    CHANCE,
     SWEEP,
     Course,
     at_the_end,
@@ -25,6 +24,7 @@ from ..sweeps import (
     percent,
     quotient,
 )
+from ..training import CHANCE
 from ..verdict import Interval, Verdict, every, interval, within
 
 TIMES = 3           # the bound of the rule
@@ -43,11 +43,11 @@ class RatesOfOthers(Experiment):
     source = ("Ba et al. 2016 (1607.06450); Ulyanov et al. 2016 (1607.08022); Wu & He 2018 "
               "(1803.08494)")
     setup = ("The sweep of E13: C6, batches of 32, momentum 0.9, 200 steps at each of the rates "
-             "0.002, 0.005, 0.01, 0.02, 0.05 and so on, until two in a row are not stable (a loss "
-             "of 2.2 or more at the end, where guessing has 2.303), without a warm-up. LayerNorm "
-             "over the channels at each position, GroupNorm with 8 groups, InstanceNorm with "
-             "gamma and beta. The same again from 0.05 on with 300 steps, in the first 100 of "
-             "which the rate rises from 0.")
+             "0.002, 0.005, 0.01, 0.02, 0.05 and so on, until two in a row are not stable "
+             "(diverged or thrown back to guessing, as there), without a warm-up. LayerNorm over "
+             "the channels at each position, GroupNorm with 8 groups, InstanceNorm with gamma and "
+             "beta. The same again from 0.05 on with 300 steps, in the first 100 of which the rate "
+             "rises from 0. Where no rate is stable, the largest one counts as 0.")
     rule = ("Of each of the three, the interval of its largest stable rate over BatchNorm's lies "
             "within 1/3 to 3: SUPPORTED; of one wholly outside: REFUTED.")
     expected = Verdict.SUPPORTED

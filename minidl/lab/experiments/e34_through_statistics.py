@@ -23,7 +23,7 @@ from .. import plots
 from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
 from ..problems import Stack, batches, mnist, subset
-from ..training import LARGE, accuracy, train
+from ..training import LARGE, score, train
 from ..verdict import Verdict, above, at_least, every, interval, opposite
 
 # Which statistics are constants to the gradient.
@@ -146,7 +146,7 @@ def trained(stopped: Sequence[str], affine: bool, rate: float, seed: int,
     if affine:      # its curves are not plotted
         curves = {what: values[-1:] for what, values in curves.items()}
     return {**curves, "steps": steps, "end": min(LARGE, float(np.mean(losses[-every:]))),
-            "accuracy": accuracy(model, subset(mnist("test"), settings["test"]))}
+            "accuracy": score(model, losses, subset(mnist("test"), settings["test"]))}
 
 
 def build(stopped: Sequence[str], affine: bool = False) -> Stack:

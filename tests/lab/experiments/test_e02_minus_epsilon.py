@@ -10,7 +10,7 @@ from minidl.lab.experiments import e02_minus_epsilon as e02
 from minidl.lab.verdict import Verdict
 
 experiment = e02.MinusEpsilon()
-FINE, ENDED = [2.3, 1.0, 0.5], [math.inf]
+FINE, ENDED = [2.3, 1.0, 0.5], [math.nan]
 
 
 def seed(plus=FINE, minus=ENDED):
@@ -24,7 +24,9 @@ def seed(plus=FINE, minus=ENDED):
 @pytest.mark.parametrize("change, verdict", [
     ({}, Verdict.SUPPORTED),
     ({"minus": FINE}, Verdict.REFUTED),
-    ({"minus": [2.3, math.inf]}, Verdict.REFUTED),      # NaN, but not at the first step
+    ({"minus": [2.3, math.nan]}, Verdict.REFUTED),      # NaN, but not at the first step
+    ({"minus": [math.inf]}, Verdict.REFUTED),           # at the first step, but not NaN
+    ({"minus": [20_000.0]}, Verdict.REFUTED),
     ({"plus": ENDED}, Verdict.REFUTED),                 # the plus sign does not help
 ])
 def test_rule(change, verdict):
@@ -54,4 +56,5 @@ def test_run_judge_and_plot():
     results = [experiment.run(0, {"images": 240, "batch": 60, "steps": 4})]
     assert experiment.judge(results).verdict is Verdict.SUPPORTED
     assert results[0]["from BatchNorm"] < 1e-12
+    assert np.isnan(results[0]["losses"]["minus"]["pixels"]).tolist() == [True]
     experiment.plot(results)

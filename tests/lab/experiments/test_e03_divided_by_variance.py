@@ -31,6 +31,11 @@ def test_rule(change, verdict):
     assert experiment.judge([seed(**change)]).verdict is verdict
 
 
+def test_each_seed_counts_by_itself():
+    near = seed(before=(1.05, 1.05), variance=(1 / 1.05, 1 / 1.05))
+    assert experiment.judge([seed(), seed(), near]).verdict is Verdict.REFUTED
+
+
 def test_divisors():
     x = np.random.default_rng(0).normal(1, 3, (50, 4))
     for name, power in (("deviation", 0), ("variance", -1)):

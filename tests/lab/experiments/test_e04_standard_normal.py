@@ -23,15 +23,23 @@ def seed(rejected=0.8, change=1e-12):
 
 @pytest.mark.parametrize("change, verdict", [
     ({}, Verdict.REFUTED),
-    ({"rejected": 0.4}, Verdict.SUPPORTED),
-    ({"rejected": 0.5}, Verdict.SUPPORTED),
-    ({"change": 1e-3}, Verdict.SUPPORTED),
-    ({"rejected": math.nan}, Verdict.SUPPORTED),
+    ({"rejected": 0.05}, Verdict.INCONCLUSIVE),             # normal, by its input alone
+    ({"rejected": 0.4, "change": 1e-3}, Verdict.INCONCLUSIVE),
+    ({"rejected": 0.5}, Verdict.INCONCLUSIVE),
+    ({"change": 1e-3}, Verdict.INCONCLUSIVE),
+    ({"rejected": 0.05, "change": 1e-3}, Verdict.SUPPORTED),
+    ({"rejected": math.nan}, Verdict.INCONCLUSIVE),
+    ({"change": math.nan}, Verdict.INCONCLUSIVE),
 ])
 def test_rule(change, verdict):
-    results = [seed(), seed(**change)]
+    results = [seed(**change), seed(**change)]
     assert experiment.judge(results).verdict is verdict
     experiment.plot(results)
+
+
+def test_one_seed_that_disagrees_decides_nothing():
+    for change in ({"rejected": math.nan}, {"rejected": 0.4}, {"change": math.nan}):
+        assert experiment.judge([seed(), seed(**change)]).verdict is Verdict.INCONCLUSIVE
 
 
 def test_distances_are_those_of_scipy():

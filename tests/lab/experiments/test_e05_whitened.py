@@ -21,12 +21,19 @@ def seed(change=1e-14, largest=0.9):
 
 @pytest.mark.parametrize("change, verdict", [
     ({}, Verdict.REFUTED),
-    ({"change": 1e-3}, Verdict.SUPPORTED),
-    ({"largest": 0.01}, Verdict.SUPPORTED),
-    ({"change": math.nan}, Verdict.SUPPORTED),
+    ({"change": 1e-3}, Verdict.INCONCLUSIVE),
+    ({"change": 0.9, "largest": 0.01}, Verdict.SUPPORTED),
+    ({"change": math.nan}, Verdict.INCONCLUSIVE),
+    ({"change": math.nan, "largest": 0.01}, Verdict.INCONCLUSIVE),
+    ({"largest": math.nan}, Verdict.INCONCLUSIVE),
 ])
 def test_rule(change, verdict):
-    assert experiment.judge([seed(), seed(**change)]).verdict is verdict
+    assert experiment.judge([seed(**change), seed(**change)]).verdict is verdict
+
+
+def test_one_seed_that_disagrees_decides_nothing():
+    for change in ({"largest": 0.01}, {"largest": math.nan}, {"change": math.nan}):
+        assert experiment.judge([seed(), seed(**change)]).verdict is Verdict.INCONCLUSIVE
 
 
 def test_correlations_and_whitening():

@@ -43,7 +43,7 @@ def test_rule(ceilings, verdict):
 
 def test_what_is_told_beside_the_rule():
     figures = experiment.judge(seeds((0.1, 5), (0.1, 5))).figures
-    assert figures["points that BatchNorm is ahead, each at its best rate"].value == \
+    assert figures["points that BatchNorm is ahead, each at its best rate of the sweep"].value == \
         pytest.approx(10)
     assert figures["points that BatchNorm is ahead, both at 0.01 times"].value == 0
     assert figures["share of seeds whose baseline is not stable at 5 times"] == 1

@@ -56,6 +56,8 @@ def test_diverged_arms():
 def test_an_infinite_range_is_larger():
     seed = {"none": arm([math.inf] * 4), "batch": arm([1.0] * 4)}
     assert e17.share(seed, "loss", "rate") == 1
+    seed = {"none": arm([math.inf] * 4), "batch": arm([math.inf] * 4)}
+    assert e17.share(seed, "loss", "rate") == 0
 
 
 def test_shares_and_ratios():

@@ -15,14 +15,19 @@ def seeds(*growths, depth=10):
                        "none 128 32": [1.0] * (depth + 1)}} for g in growths]
 
 
-@pytest.mark.parametrize("growths, verdict", [
-    ((1.20, 1.21, 1.22), Verdict.REFUTED),
-    ((1.00, 1.01, 1.02), Verdict.SUPPORTED),
-    ((1.10, 1.21, 1.32), Verdict.INCONCLUSIVE),
-    ((1.21,), Verdict.INCONCLUSIVE),
+@pytest.mark.parametrize("growths, verdict, theory", [
+    ((1.20, 1.21, 1.22), Verdict.REFUTED, "SUPPORTED"),
+    ((1.40, 1.41, 1.42), Verdict.REFUTED, "REFUTED"),       # a worse explosion is not better
+    ((1.02, 1.03, 1.04), Verdict.REFUTED, "REFUTED"),
+    ((0.98, 0.99, 1.00), Verdict.SUPPORTED, "REFUTED"),
+    ((0.99, 1.10, 1.32), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
+    ((1.21,), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
+    ((1.21, float("nan")), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
 ])
-def test_rule(growths, verdict):
-    assert experiment.judge(seeds(*growths)).verdict is verdict
+def test_rule(growths, verdict, theory):
+    found = experiment.judge(seeds(*growths))
+    assert found.verdict is verdict
+    assert found.figures["growth as the theory says"] == theory
 
 
 def test_growth_is_near_its_limit():

@@ -64,12 +64,8 @@ def test_all_sizes_see_the_same_number_of_images(monkeypatch):
                             {next(batches)[0].shape[0]: (count, optimizer.lr)}) or [1.0])
     arrays = np.zeros((64, 32, 32, 3), np.float32), np.zeros(64, np.int64)
     for size in (2, 32):
-        assert isinstance(e21.fit("group", size, arrays, 0, TINY), nn.Layer)
+        assert isinstance(e21.fit("group", size, arrays, 0, TINY)[0], nn.Layer)
     assert steps == {2: (32, pytest.approx(0.05 / 16)), 32: (2, 0.05)}
-
-
-def test_diverged_counts_as_chance():
-    assert e21.score(None, (np.zeros((4, 32, 32, 3), np.float32), np.zeros(4))) == e21.CHANCE
 
 
 def test_run_judge_and_plot(monkeypatch):
@@ -78,3 +74,11 @@ def test_run_judge_and_plot(monkeypatch):
     assert set(results[0]["points"]) == {"batch", "precise", "group", "renorm"}
     assert experiment.judge(results).figures
     assert experiment.plot(results[:1]).axes
+
+
+def test_what_diverges_has_its_place_among_the_results(monkeypatch):
+    monkeypatch.setattr(e21.problems, "cifar10", made_up.data(32, 32, 3))
+    results = [experiment.run(number, {**TINY, "lr": 1e30}) for number in range(2)]
+    assert results[0]["points"]["precise"] == {"16": 10, "32": 10}
+    assert experiment.judge(results).verdict is Verdict.REFUTED
+    experiment.plot(results)

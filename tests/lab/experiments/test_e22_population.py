@@ -8,6 +8,7 @@ from minidl import nn
 from minidl.lab import problems
 from minidl.lab.experiments import e22_population as e22
 from minidl.lab.verdict import Verdict
+from tests.lab import made_up
 
 experiment = e22.Population()
 
@@ -70,3 +71,16 @@ def test_mean_of_sigma_is_too_small():
                      for name in ("sigma", "sigma^2"))
     assert sigma < square < 1
     assert square == pytest.approx(7 / 8, abs=0.03)     # batches of 8 independent values
+
+
+@pytest.mark.parametrize("rate", [0.1, 1e30])
+def test_run_judge_and_plot(rate, monkeypatch):
+    monkeypatch.setattr(e22, "cifar10", made_up.data(32, 32, 3))
+    settings = {**experiment.settings(True), "images": 40, "test": 20, "batch": 8, "early": 4,
+                "checkpoints": [2, 4], "samples": [20, 30], "reference": 40, "sizes": [8],
+                "widths": [8, 8, 8], "rate": rate}
+    results = [experiment.run(number, settings) for number in range(2)]
+    assert set(results[0]) == set(seeds(0.1)[0])
+    assert [len(curve) for curve in results[0]["accuracy"].values()] == [2] * 4
+    assert experiment.judge(results).figures
+    experiment.plot(results)

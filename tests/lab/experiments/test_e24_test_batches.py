@@ -7,6 +7,7 @@ import minidl as md
 from minidl import nn
 from minidl.lab.experiments import e24_test_batches as e24
 from minidl.lab.verdict import Verdict
+from tests.lab import made_up
 
 experiment = e24.OwnStatistics()
 
@@ -34,7 +35,7 @@ def test_rule(ones, population, verdict):
 def test_batches_of_a_size(kind):
     md.manual_seed(0)
     model = e24.build(kind, "batch")
-    images = np.random.default_rng(0).random((8, 28, 28, 3), np.float32)
+    images = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
     with md.no_grad(), nn.batch_statistics(model.eval()):
         expected = np.concatenate([model(images[:4]).numpy(), model(images[4:]).numpy()])
         found = e24.with_batches_of(4, kind, model)(images).numpy()
@@ -43,8 +44,20 @@ def test_batches_of_a_size(kind):
 
 def test_single_examples_of_a_dense_network_look_all_the_same():
     model = e24.with_batches_of(1, "dense", e24.build("dense", "batch"))
-    found = model(np.random.default_rng(0).random((4, 28, 28, 3), np.float32)).numpy()
+    found = model(np.random.default_rng(0).random((4, 28, 28, 1), np.float32)).numpy()
     np.testing.assert_array_equal(found, np.tile(found[:1], (4, 1)))
+
+
+@pytest.mark.parametrize("rate", [0.1, 1e30])
+def test_run_judge_and_plot(rate, monkeypatch):
+    monkeypatch.setattr(e24, "mnist", made_up.data(28, 28, 1))
+    settings = {**experiment.settings(True), "sizes": [1, 2], "images": 80, "population": 40,
+                "steps": {"dense": 3, "convolution": 2},
+                "rate": dict.fromkeys(e24.KINDS, rate), "test": dict.fromkeys(e24.KINDS, 16)}
+    found = [experiment.run(0, settings)]
+    assert set(found[0]["dense"]["accuracy"]) == {"1", "2"}
+    assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
+    experiment.plot(found)
 
 
 def test_plot_of_one_seed():

@@ -8,6 +8,7 @@ from minidl import nn
 from minidl.lab import problems
 from minidl.lab.experiments import e26_shift as e26
 from minidl.lab.verdict import Verdict
+from tests.lab import made_up
 
 experiment = e26.Shift()
 
@@ -52,6 +53,15 @@ def test_sizes_of_the_first_layer_follow_the_contrast():
     images = np.random.default_rng(0).standard_normal((40, 16, 16, 3)).astype(np.float32)
     nn.recalibrate(model, [images], quiet=True)
     assert e26.sizes(model.eval(), 2 * images)[0] == pytest.approx(2, abs=0.1)
+
+
+def test_a_training_that_diverges(monkeypatch):
+    monkeypatch.setattr(e26, "cifar10", made_up.data(32, 32, 3))
+    settings = {**experiment.settings(True), "rate": 1e30, "images": 40, "batch": 8, "test": 20}
+    found = [experiment.run(0, settings)]
+    assert found[0]["clean"] == 0.1
+    assert experiment.judge(found * 2).verdict is Verdict.INCONCLUSIVE
+    experiment.plot(found)
 
 
 def test_plot_of_one_seed():

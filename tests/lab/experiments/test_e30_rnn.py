@@ -62,6 +62,22 @@ def test_noise_on_the_first_state_keeps_gradients_small():
     assert without > 3 * with_noise
 
 
+def test_evaluation_has_no_noise_and_the_population_statistics_have():
+    md.manual_seed(0)
+    model = e30.RowLSTM((7, 7), 5, **e30.ARMS["batch"])
+    images = np.random.default_rng(0).random((20, 7, 7), np.float32)
+    with md.no_grad():
+        first, second = (model.train()(images).numpy() for _ in range(2))
+        assert not np.array_equal(first, second)
+        first, second = (model.eval()(images).numpy() for _ in range(2))
+        assert np.array_equal(first, second)
+    labels = np.zeros(20, np.int64)
+    seen = []
+    model.first = lambda count: seen.append(count) or e30.RowLSTM.first(model, count)
+    e30.evaluated(model, (images, labels), (images, labels))
+    assert seen == [20]
+
+
 def test_rows_are_means_of_pixels():
     images = np.arange(2 * 28 * 28, dtype=np.float32).reshape(2, 28, 28, 1)
     made, _ = e30.rows((images, np.zeros(2)), {"pool": 2})
