@@ -74,9 +74,9 @@ def logarithmic(axis: Any) -> None:
     powers of ten are seen."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-    axis._set_axes_scale("log")
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     low, high = axis.get_view_interval()
-    decades = math.log10(high / low)
+    decades = math.log10(high / low) if low > 0 else 0.0    # it is not where nothing is positive
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

@@ -24,7 +24,7 @@ def lab() -> None:
 
 @lab.command("list")
 def list_claims() -> None:
-    """List the experiments: id, minutes of one CPU for all seeds, and the claim."""
+    """List the experiments: id, minutes of one CPU for all seeds, and what each is about."""
     from ..lab.registry import all_experiments
 
     for id, e in all_experiments().items():

@@ -33,20 +33,22 @@ def write_report(folder: str | os.PathLike[str]) -> str:
     """
     folder = os.fspath(folder)
     found = collect_all(folder)
-    figures = {}
+    os.makedirs(os.path.join(folder, PLOTS), exist_ok=True)
+    drawn = {}
     for place, one in enumerate(found):
+        id = one.experiment.id
         if one.seeds:
             try:
-                figures[one.experiment.id] = one.experiment.plot(one.seeds)
+                figure = one.experiment.plot(one.seeds)
+                replace_file(os.path.join(folder, PLOTS, f"{id}.svg"), svg.document(id, figure))
+                drawn[id] = drawings(id, figure)
+            except (ImportError, OSError):
+                raise
             except Exception:       # a fault of one experiment is told, and ends no other
-                found[place] = dataclasses.replace(one, error=traceback.format_exc())
-    os.makedirs(os.path.join(folder, PLOTS), exist_ok=True)
-    for id, figure in figures.items():
-        replace_file(os.path.join(folder, PLOTS, f"{id}.svg"), svg.document(id, figure))
+                found[place] = dataclasses.replace(one, fault=traceback.format_exc())
     replace_file(os.path.join(folder, "report.md"), markdown(found))
     path = os.path.join(folder, "report.html")
-    replace_file(path, html(found, {id: drawings(id, figure) for id, figure in figures.items()},
-                            store.read_kind(folder)))
+    replace_file(path, html(found, drawn, store.read_kind(folder)))
     return path
 
 
@@ -88,22 +90,22 @@ def markdown(found: Sequence[Found]) -> str:
     lines = ["# The normalization lab", "",
              "| | claim | verdict | why |", "| --- | --- | --- | --- |"]
     for one in found:
-        lines.append(f"| {one.experiment.id} | {one.experiment.claim} | {_verdict(one)} "
-                     f"| {one.judgement.why} |".replace("\n", " "))
+        lines.append(_row(one.experiment.id, one.experiment.claim, _verdict(one),
+                          one.judgement.why))
     for one in found:
         e = one.experiment
         lines += ["", f"## {e.id} {e.title}", "", f"*{e.claim}* (notes {e.notes}; {e.source})", "",
                   f"**{_verdict(one)}** {one.judgement.why}", "", f"Rule: {e.rule}", "",
-                  f"Set-up: {e.setup}", "", f"Paper: {e.paper}", "", "| figure | ours | 95% |",
+                  f"Set-up: {e.setup}", "", f"Paper: {e.paper}", "", "| figure | ours | interval |",
                   "| --- | --- | --- |",
-                  *(f"| {name} | {value(figure)} | {bounds(figure)} |"
+                  *(_row(name, value(figure), bounds(figure))
                     for name, figure in one.judgement.figures.items())]
         if e.examination:
             lines += ["", f"Examined: {e.examination}"]
-        if one.error:
-            lines += ["", "```text", one.error, "```"]
+        for text in filter(None, (one.error, one.fault)):
+            lines += ["", "```text", text.strip(), "```"]
         lines += ["", f"`minidl lab run {e.id}`: {len(one.seeds)} seeds, "
-                      f"{took(one.seconds)} of one CPU."]
+                      f"{took(one.seconds)} of one process."]
     return "\n".join(lines) + "\n"
 
 
@@ -133,7 +135,9 @@ def value(figure: Figure, digits: int = 3) -> str:
     if isinstance(figure, float):
         if not math.isfinite(figure):
             return "–" if math.isnan(figure) else "infinite"
-        if figure == 0 or 1e-3 <= abs(figure) < 1e4:
+        if 1000 <= abs(figure) < 1e7:
+            return f"{figure:,.0f}"
+        if figure == 0 or 1e-3 <= abs(figure) < 1000:
             return f"{figure:.{digits}g}"
         return f"{figure:.1e}"
     shown = [value(part) for part in figure[:8]]
@@ -167,6 +171,12 @@ def took(seconds: float) -> str:
 
 def anchor(one: Found) -> str:
     return one.experiment.id.lower()
+
+
+def _row(*cells: str) -> str:
+    """A row of a table in Markdown, whatever stands in its cells."""
+    texts = (" ".join(cell.split()).replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(texts)} |"
 
 
 def _verdict(one: Found) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import traceback
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ..version import __version__
 from . import store
 from .experiment import Experiment, Judgement, Result
 from .registry import all_experiments
@@ -24,9 +23,12 @@ class Found:
     provisional: bool               # fewer seeds or smaller settings than the verdict needs
     seeds: Sequence[Result]
     settings: Mapping[str, Any]
-    seconds: float                  # of all seeds
+    seconds: float                  # of all seeds, each in a process
+    version: str                    # of minidl, that measured
     machine: Mapping[str, str]
+    missing: Sequence[str] = ()     # data sets that it needs and that are not there
     error: str = ""                 # of seeds that crashed
+    fault: str = ""                 # of its judgement or plot
 
     @property
     def verdict(self) -> Verdict:
@@ -42,31 +44,37 @@ class Found:
             "expected": str(experiment.expected), "paper": experiment.paper,
             "seeds": len(self.seeds), "settings": store.plain(self.settings),
             "seconds": round(self.seconds, 1), "machine": dict(self.machine),
-            "minidl": __version__, **({"error": self.error} if self.error else {})}
+            "minidl": self.version, **({"missing": list(self.missing)} if self.missing else {}),
+            **({"error": self.error} if self.error else {})}
 
 
-def collect(folder: str, experiment: Experiment, quick: bool, count: int | None = None,
-            missing: Set[str] = frozenset(), error: str = "") -> Found:
-    """Judge an experiment by the files of its first `count` seeds, or of all that there are."""
+def collect(folder: str, experiment: Experiment, quick: bool, missing: Collection[str] = (),
+            error: str = "") -> Found:
+    """Judge an experiment by all of its seeds that are finished."""
     settings = experiment.settings(quick)
-    numbers = range(count) if count is not None else store.seeds_of(folder, experiment.id)
-    files = [found for seed in numbers
+    files = [found for seed in store.seeds_of(folder, experiment.id)
              if (found := store.read_seed(folder, experiment, seed, settings)) is not None]
     seeds = [file["result"] for file in files]
-    lacking = sorted(missing & set(experiment.needs))
-    try:
-        judgement = experiment.judge(seeds) if seeds else None
-    except Exception:       # a fault of one experiment is told, and ends no other
-        judgement, error = None, traceback.format_exc()
+    lacking = [name for name in experiment.needs if name in missing]
+    judgement, fault = None, ""
+    if seeds:
+        try:
+            judgement = experiment.judge(seeds)
+        except ImportError:
+            raise
+        except Exception:       # a fault of one experiment is told, and ends no other
+            fault = traceback.format_exc()
     if judgement is None:
-        why = (f"The data set {' and '.join(lacking)} is missing on this machine." if lacking
-               else "It crashed." if error else "It has not been run.")
+        why = ("It crashed." if error or fault
+               else f"The data set {' and '.join(lacking)} is missing on this machine." if lacking
+               else "It has not been run.")
         judgement = Judgement(Verdict.INCONCLUSIVE, why, {})
     provisional = (len(seeds) < experiment.seeds
                    or store.plain(settings) != store.plain(experiment.settings(False)))
+    first = files[0] if files else {"minidl": "", "machine": {}}
     return Found(experiment, judgement, provisional, seeds, settings,
-                 sum(file["seconds"] for file in files), files[0]["machine"] if files else {},
-                 error)
+                 sum(file["seconds"] for file in files), first["minidl"], first["machine"],
+                 lacking, error, fault)
 
 
 def collect_all(folder: str) -> list[Found]:
@@ -76,9 +84,8 @@ def collect_all(folder: str) -> list[Found]:
     found = []
     for id, experiment in all_experiments().items():
         entry = entries.get(id, {})
-        if id in entries or store.seeds_of(folder, id):
-            missing = set(experiment.needs) if "missing" in entry.get("why", "") else set()
-            found.append(collect(folder, experiment, quick, None, missing,
+        if entry or store.seeds_of(folder, id):
+            found.append(collect(folder, experiment, quick, entry.get("missing", ()),
                                  entry.get("error", "")))
     if not found:
         raise ValueError(f"lab: no experiment has been run in {folder!r}; "

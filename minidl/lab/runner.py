@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import importlib.util
 import os
 import signal
 import subprocess
@@ -43,28 +44,38 @@ def run(experiments: Sequence[Experiment], folder: str | os.PathLike[str], quick
         progress: bool = True) -> dict[str, Found]:
     """Run experiments, write `folder`/results.json, and return what was found, by id.
 
-    `quick`: smaller settings, and verdicts that are provisional. `seeds`: how many, else what each
-    experiment says. `jobs`: processes beside each other, else one for each CPU of this process;
-    each has its part of the CPUs. What measures time is run at the end, alone.
+    `quick`: smaller settings, and verdicts that are provisional. `seeds`: how many are wanted, else
+    what each experiment says; it is judged by all that are finished. `jobs`: processes beside each
+    other, else one for each CPU of this process; each has its part of the CPUs. What measures time
+    is run at the end, alone.
 
-    ValueError for less than one seed or job, and for a folder of the other kind of settings. An
-    experiment whose data set is missing, or which crashed, is INCONCLUSIVE and says so.
+    ValueError for less than one seed or job, and for a folder of the other kind of settings or in
+    which another run works; ImportError without the extra `lab`. An experiment whose data set is
+    missing, or which crashed, is INCONCLUSIVE and says so.
     """
     for name, count in (("seeds", seeds), ("jobs", jobs)):
         if count is not None and count < 1:
             raise ValueError(f"lab: {name} must be at least 1, got {count}")
+    require_extra()
     folder = os.fspath(folder)
-    store.begin(folder, quick)
-    counts = {e.id: seeds or (e.quick_seeds if quick else e.seeds) for e in experiments}
-    missing = _missing(experiments)
-    todo = [Job(e, seed) for seed in range(max(counts.values(), default=0)) for e in experiments
-            if seed < counts[e.id] and not set(e.needs) & missing
-            and store.read_seed(folder, e, seed, e.settings(quick)) is None]
-    errors = _run(todo, folder, quick, jobs or available_cpus(), progress)
-    found = {e.id: collect(folder, e, quick, counts[e.id], missing, errors.get(e.id, ""))
-             for e in experiments}
-    write_results(folder, found)
+    with store.working(folder, quick):
+        counts = {e.id: seeds or (e.quick_seeds if quick else e.seeds) for e in experiments}
+        missing = _missing(experiments)
+        todo = [Job(e, seed) for seed in range(max(counts.values(), default=0))
+                for e in experiments if seed < counts[e.id] and not set(e.needs) & missing
+                and store.read_seed(folder, e, seed, e.settings(quick)) is None]
+        errors = _run(todo, folder, quick, jobs or available_cpus(), progress)
+        found = {e.id: collect(folder, e, quick, missing, errors.get(e.id, ""))
+                 for e in experiments}
+        write_results(folder, found)
     return found
+
+
+def require_extra() -> None:
+    """ImportError where something is not installed that only the end of a run would need."""
+    for name in ("scipy", "matplotlib", "jinja2"):
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f"lab: needs {name}: pip install 'minidl[lab]'")
 
 
 def _missing(experiments: Sequence[Experiment]) -> set[str]:
@@ -88,6 +99,7 @@ def _run(todo: Sequence[Job], folder: str, quick: bool, jobs: int,
     alone = [job for job in todo if job.experiment.alone]
     with _Bar(todo, quick, jobs, progress) as bar, _Processes() as processes:
         for part, workers in ((beside, jobs), (alone, 1)):
+            workers = max(1, min(workers, len(part)))
             threads = max(1, available_cpus() // workers)
             with concurrent.futures.ThreadPoolExecutor(workers) as pool:
                 futures = {pool.submit(processes.run, job, folder, quick, threads): job
@@ -96,7 +108,8 @@ def _run(todo: Sequence[Job], folder: str, quick: bool, jobs: int,
                     for future in concurrent.futures.as_completed(futures):
                         job = futures[future]
                         if error := future.result():
-                            errors[job.experiment.id] = error
+                            known = errors.get(job.experiment.id, "")
+                            errors[job.experiment.id] = f"{known}\n{error}".strip()
                         bar.finished(job, error)
                 except BaseException:       # Ctrl-C: what runs is ended, what waits is not begun
                     processes.stop()
@@ -121,18 +134,21 @@ class _Processes:
         with self.lock:
             if self.stopped:
                 return "it was not begun"
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                       text=True, errors="replace")
+            try:
+                process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
+                                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                           text=True, errors="replace")
+            except OSError as error:        # no memory, or too many processes
+                return f"seed {job.seed}: {error}"
             self.running.add(process)
-        error = process.communicate()[1].strip()
+        said = process.communicate()[1].strip()
         with self.lock:
             self.running.discard(process)
         if process.returncode == 0:
             return ""
         if process.returncode < 0:
-            error = f"{error}\nended by {signal.Signals(-process.returncode).name}"
-        return f"seed {job.seed}: " + "\n".join(error.strip().splitlines()[-LINES:])
+            said = f"{said}\nended by {signal.Signals(-process.returncode).name}"
+        return f"seed {job.seed}: " + "\n".join(said.strip().splitlines()[-LINES:])
 
     def stop(self) -> None:
         with self.lock:

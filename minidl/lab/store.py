@@ -10,12 +10,14 @@ JSON has no NaN and no infinity: in the files they are the texts "NaN", "Infinit
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,29 +25,47 @@ import numpy as np
 from ..atomic import replacing
 from .experiment import Experiment
 
+if sys.platform != "win32":
+    import fcntl
+
 SEEDS, RESULTS, KIND = "seeds", "results.json", "lab.json"
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def begin(folder: str, quick: bool) -> None:
-    """Make a folder, or go on with one; ValueError where it holds results of the other kind."""
+@contextlib.contextmanager
+def working(folder: str, quick: bool) -> Iterator[None]:
+    """Make a folder, or go on with one, that nobody else works in meanwhile.
+
+    ValueError where somebody does, and where it holds results of the other kind.
+    """
     os.makedirs(os.path.join(folder, SEEDS), exist_ok=True)
     path = os.path.join(folder, KIND)
-    known = read(path)
-    if known is None:
+    if not os.path.exists(path):
         write(path, {"quick": quick})
-    elif known["quick"] != quick:
+    if read_kind(folder) != quick:
         kinds = ("quick", "full") if quick else ("full", "quick")
         raise ValueError(f"lab: {folder!r} holds results of {kinds[1]} settings, which those of "
                          f"{kinds[0]} ones would replace: give another --out")
+    with open(path, "rb") as file:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"lab: another run works in {folder!r}; wait for it, or give "
+                                 f"another --out") from None
+        yield
 
 
 def read_kind(folder: str) -> bool:
     """Whether a folder's settings are the quick ones; ValueError where it is none of the lab's."""
-    known = read(os.path.join(folder, KIND))
-    if known is None:
+    path = os.path.join(folder, KIND)
+    if not os.path.exists(path):
         raise ValueError(f"lab: no experiment has been run in {folder!r}; "
                          f"minidl lab run E18 --out {folder} runs one")
+    known = read(path)
+    if not isinstance(known, dict) or not isinstance(known.get("quick"), bool):
+        raise ValueError(f"lab: {path!r} is damaged: it must be {{\"quick\": true}}, or false for "
+                         f"results of full settings")
     return bool(known["quick"])
 
 

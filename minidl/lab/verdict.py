@@ -43,9 +43,9 @@ def interval(values: Sequence[float], statistic: Callable[..., Any] = np.mean) -
     """The statistic of one value a seed, with its 95% bootstrap interval (percentiles; Efron 1979).
 
     Of paired arms, give the differences. `statistic(values, axis=...)`. The interval is NaN for
-    fewer than two values or where one is NaN. Of three seeds it is as wide as the three values, as
-    the least of 27 equally likely resamples has a probability above 2.5%. ImportError without
-    SciPy.
+    fewer than two values or where one is NaN. Of two or three seeds it is the range of them, as
+    the least of 27 equally likely resamples has a probability above 2.5%: the mean of very many
+    seeds would lie in it less often than 95 times in 100. ImportError without SciPy.
     """
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or not array.size:
@@ -94,11 +94,17 @@ def identity(holds: bool) -> Verdict:
     return Verdict.SUPPORTED if holds else Verdict.REFUTED
 
 
-def every(*verdicts: Verdict) -> Verdict:
+def every(first: Verdict, *others: Verdict) -> Verdict:
     """A sentence with several parts holds if all do, and fails if one does."""
+    verdicts = (first, *others)
     if Verdict.REFUTED in verdicts:
         return Verdict.REFUTED
     return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.SUPPORTED
+
+
+def some(first: Verdict, *others: Verdict) -> Verdict:
+    """A sentence of which one part is enough holds if one does, and fails if all do."""
+    return opposite(every(opposite(first), *map(opposite, others)))
 
 
 def opposite(verdict: Verdict) -> Verdict:

@@ -10,6 +10,7 @@ import time
 
 from .. import machine
 from ..random import manual_seed
+from ..version import __version__
 from . import store
 from .registry import chosen
 
@@ -23,8 +24,8 @@ def main(id: str, seed: int, folder: str, quick: bool) -> None:
     result = experiment.run(seed, settings)
     store.write(store.seed_path(folder, experiment.id, seed), {
         "id": experiment.id, "seed": seed, "settings": settings,
-        "seconds": round(time.perf_counter() - start, 2), "machine": machine.facts(),
-        "result": result})
+        "seconds": round(time.perf_counter() - start, 2), "minidl": __version__,
+        "machine": machine.facts(), "result": result})
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def test_page_says_what_an_experiment_is(folder):
     text = (folder / "report.html").read_text()
     experiment, = chosen(["E18"])
     for part in (experiment.title, experiment.claim, "refuted, provisional", "<svg", "A quick run",
-                 "minidl lab run E18", "95% interval"):
+                 "minidl lab run E18", "interval over the seeds"):
         assert part in text
 
 
@@ -54,9 +54,14 @@ def test_results_of_another_kind_are_not_mixed_in(folder):
 def test_nothing_run_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no experiment has been run"):
         page.write_report(tmp_path)
-    store.begin(str(tmp_path), quick=False)
+    with store.working(str(tmp_path), quick=False):
+        pass
     with pytest.raises(ValueError, match="no experiment has been run"):
         page.write_report(tmp_path)
+
+
+def test_a_cell_may_hold_what_parts_cells():
+    assert page._row("a|b", "c\nd") == r"| a\|b | c d |"
 
 
 @pytest.mark.parametrize("part", ["judge", "plot"])
@@ -77,7 +82,8 @@ def test_a_fault_of_one_experiment_is_told(folder, monkeypatch, part):
 
 
 @pytest.mark.parametrize("figure, shown", [
-    (1.23456, "1.23"), (0.0, "0"), (1e-12, "1.0e-12"), (123456.0, "1.2e+05"), (12345, "12,345"),
+    (1.23456, "1.23"), (0.0, "0"), (1e-12, "1.0e-12"), (123456.0, "123,456"), (12345, "12,345"),
+    (2e9, "2.0e+09"), (3500.0, "3,500"),
     ("text", "text"), (True, "yes"), (float("nan"), "–"), (float("inf"), "infinite"),
     (Interval(0.5, 0.25, 1, 3), "0.5"), ([1.0, 2.5], "1, 2.5"),
     (list(range(9)), "0, 1, 2, 3, 4, 5, 6, 7, ..."),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 
 import pytest
@@ -84,3 +85,24 @@ def test_ctrl_c_ends_the_workers(tmp_path, monkeypatch):
 def test_less_than_one_is_refused(tmp_path, given):
     with pytest.raises(ValueError, match="must be at least 1, got 0"):
         runner.run([E18], tmp_path, **given)
+
+
+def test_a_missing_extra_is_told_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ImportError, match=r"needs scipy: pip install 'minidl\[lab\]'"):
+        runner.run([E18], tmp_path / "new", quick=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_judged_by_all_seeds_that_are_finished(tmp_path):
+    runner.run([E18], tmp_path, quick=True, seeds=2, progress=False)
+    assert len(runner.run([E18], tmp_path, quick=True, seeds=1, progress=False)["E18"].seeds) == 2
+    assert results(tmp_path)["E18"]["seeds"] == 2
+
+
+def test_errors_of_all_seeds_are_told(tmp_path):
+    for seed in (0, 1):
+        os.makedirs(tmp_path / "seeds" / f"E18-{seed}.json" / "x")
+    found = runner.run([E18], tmp_path, quick=True, seeds=2, progress=False)["E18"]
+    assert found.verdict is Verdict.INCONCLUSIVE and found.judgement.why == "It crashed."
+    assert "seed 0: " in found.error and "seed 1: " in found.error

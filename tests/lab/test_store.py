@@ -52,9 +52,26 @@ def test_a_folder_has_one_kind_of_settings(tmp_path):
     folder = str(tmp_path / "new")
     with pytest.raises(ValueError, match="no experiment has been run"):
         store.read_kind(folder)
-    store.begin(folder, quick=True)
-    store.begin(folder, quick=True)
-    assert store.read_kind(folder) is True
-    with pytest.raises(ValueError, match="holds results of quick settings"):
-        store.begin(folder, quick=False)
+    for _ in range(2):
+        with store.working(folder, quick=True):
+            assert store.read_kind(folder) is True
+    with pytest.raises(ValueError, match="holds results of quick settings"), \
+            store.working(folder, quick=False):
+        pass
     assert os.listdir(os.path.join(folder, "seeds")) == []
+
+
+def test_nobody_else_works_in_a_folder(tmp_path):
+    with store.working(str(tmp_path), quick=True), \
+            pytest.raises(ValueError, match="another run works in"), \
+            store.working(str(tmp_path), quick=True):
+        pass
+    with store.working(str(tmp_path), quick=True):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"quick": 3}'])
+def test_a_damaged_kind_is_named(tmp_path, content):
+    (tmp_path / "lab.json").write_text(content)
+    with pytest.raises(ValueError, match=r"lab\.json' is damaged"):
+        store.read_kind(str(tmp_path))

@@ -16,6 +16,7 @@ from minidl.lab.verdict import (
     identity,
     interval,
     opposite,
+    some,
     within,
 )
 
@@ -78,5 +79,8 @@ def test_sentences_of_parts():
     assert every(YES, YES) is YES
     assert every(YES, OPEN) is OPEN
     assert every(OPEN, NO, YES) is NO
+    assert some(NO, YES, OPEN) is YES
+    assert some(NO, OPEN) is OPEN
+    assert some(NO, NO) is NO
     assert [opposite(v) for v in (YES, NO, OPEN)] == [NO, YES, OPEN]
     assert [identity(True), identity(False)] == [YES, NO]
