@@ -64,7 +64,8 @@ def learned(model: nn.Layer, arrays: Arrays, test: Arrays, recipe: Mapping[str, 
 
 def percent(seeds: Sequence[Result], *keys: Any) -> list[float]:
     """The accuracies in % that stand in the results under these keys, one for each seed."""
-    return [100 * functools.reduce(operator.getitem, keys, seed) for seed in seeds]
+    return [100 * float(functools.reduce(operator.getitem, keys, seed))     # type: ignore[arg-type]
+            for seed in seeds]
 
 
 def paired(seeds: Sequence[Result], first: Sequence[Any], second: Sequence[Any]) -> Interval:

@@ -71,7 +71,7 @@ def collect(folder: str, experiment: Experiment, quick: bool, missing: Collectio
         judgement = Judgement(Verdict.INCONCLUSIVE, why, {})
     provisional = (len(seeds) < experiment.seeds
                    or store.plain(settings) != store.plain(experiment.settings(False)))
-    first = files[0] if files else {"minidl": "", "machine": {}}
+    first: dict[str, Any] = files[0] if files else {"minidl": "", "machine": {}}
     return Found(experiment, judgement, provisional, seeds, settings,
                  sum(file["seconds"] for file in files), first["minidl"], first["machine"],
                  lacking, error, fault)
