@@ -33,7 +33,8 @@ def pages() -> dict[str, str]:
     """The place in the site of each page of the project."""
     places = {"README.md": "index.md", "CHANGELOG.md": "changelog.md",
               "docs/api.md": "reference/index.md", "docs/index.md": "index.md",
-              "docs/play/index.html": "play.md", "docs/lab/report.html": "lab.md"}
+              "docs/play/index.html": "play.md", "docs/lab/report.html": "lab.md",
+              "docs/lab/report.md": "lab.md"}
     for path in sorted((ROOT / "docs").glob("*.md")):
         places.setdefault(f"docs/{path.name}", path.name)
     return places

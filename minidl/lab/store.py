@@ -88,7 +88,7 @@ def read_seed(folder: str, experiment: Experiment, seed: int,
               settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """What is stored of a seed that was run with these settings; None if nothing is."""
     found = read(seed_path(folder, experiment.id, seed))
-    if found is None or found.get("settings") != plain(settings):
+    if not isinstance(found, dict) or found.get("settings") != plain(settings):
         return None
     return found
 
