@@ -70,10 +70,11 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
 
 
 @lab.command("report")
-@click.option("--out", "folder", default=FULL, show_default=True, metavar="DIR",
-              help="The folder of the results.")
-def write_page(folder: str) -> None:
+@click.option("--out", "folder", metavar="DIR",
+              help=f"The folder of the results. [default: {FULL}, or {QUICK} if only that is there]")
+def write_page(folder: str | None) -> None:
     """Write report.html and report.md of what has been run."""
     from ..lab.page import write_report
 
-    print(write_report(folder))
+    only_quick = os.path.isdir(QUICK) and not os.path.isdir(FULL)
+    print(write_report(folder or (QUICK if only_quick else FULL)))

@@ -34,3 +34,11 @@ def test_a_crash_is_exit_code_1(tmp_path, capsys):
     code = cli.main(["lab", "run", "E18", "--quick", "--seeds", "2", "--out", str(tmp_path)])
     assert code == 1
     assert "crashed: E18" in capsys.readouterr().err
+
+
+def test_the_report_of_what_has_been_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["lab", "run", "E18", "--quick", "--seeds", "1"]) == 0
+    capsys.readouterr()
+    assert cli.main(["lab", "report"]) == 0
+    assert capsys.readouterr().out.strip() == "runs/lab-quick/report.html"
