@@ -71,7 +71,7 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
 
 @lab.command("report")
 @click.option("--out", "folder", metavar="DIR",
-              help=f"The folder of the results. [default: {FULL}, or {QUICK} if only that is there]")
+              help=f"The folder of the results. [default: {FULL}, or else {QUICK}]")
 def write_page(folder: str | None) -> None:
     """Write report.html and report.md of what has been run."""
     from ..lab.page import write_report
