@@ -12,7 +12,7 @@ one draw stands beside. Without torchvision its columns are left out: `pip insta
 torchvision` of the version for the installed PyTorch brings it.
 
 The share: a train step of resnet20 with batches from a loader (crop, flip, normalize, cutout)
-beside the same step with batches that were ready, and the work of the loader's thread for a batch,
+beside the same step with batches that were ready, and the making a batch, alone for a batch,
 divided by a step's time.
 
 Sides are processes of their own and take turns (see compare.py).
@@ -35,7 +35,7 @@ AT_MOST = 0.03      # of a step may be the loader's
 
 HEAD = ["", "images a second", "NumPy", "ratio", EACH, "ratio", BATCH, "ratio"]
 SHARE_HEAD = ["resnet20", "step, batches ready", "step with the loader", "more, by rounds",
-              "work of the loader's thread", "of a step"]
+              "making a batch, alone", "of a step"]
 
 
 def have_torchvision() -> bool:
