@@ -87,16 +87,16 @@ STEP = 0.01     # the length of an equal step: so much of the norm of all weight
 
 
 def watched(model: nn.Layer, arrays: Arrays, look: Callable[..., Mapping[str, float]],
-            names: Sequence[str], seed: int, *, steps: int, every: int, size: int, lr: float
+            names: Sequence[str], seed: int, *, steps: int, every: int, batch: int, rate: float
             ) -> tuple[list[float], dict[str, Any]]:
     """Train by plain SGD, and each so many steps call `look(images, labels, step)` with a batch
     that is not trained on: the losses, and what it has found by its names, "at" these steps; NaN
     from where the training has diverged."""
-    own = batches(arrays, size, seed + 1000)
+    own = batches(arrays, batch, seed + 1000)
     rows: list[Mapping[str, float]] = []
-    losses = training.train(model, optim.SGD(model.parameters(), lr), batches(arrays, size, seed),
-                            steps, at=lambda step: rows.append(look(*next(own), step)),
-                            every=every)
+    losses = training.train(model, optim.SGD(model.parameters(), rate),
+                            batches(arrays, batch, seed), steps,
+                            at=lambda step: rows.append(look(*next(own), step)), every=every)
     at = list(range(every, steps + 1, every))
     rows += [dict.fromkeys(names, math.nan)] * (len(at) - len(rows))
     return losses, {"at": at, **{name: [row[name] for row in rows] for name in names}}
