@@ -5,9 +5,7 @@ The recipe is a dict of settings: "rate", "batch" (images a step) and "steps".
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -64,7 +62,13 @@ def learned(model: nn.Layer, arrays: Arrays, test: Arrays, recipe: Mapping[str, 
 
 def percent(seeds: Sequence[Result], *keys: Any) -> list[float]:
     """The accuracies in % that stand in the results under these keys, one for each seed."""
-    return [100 * functools.reduce(operator.getitem, keys, seed) for seed in seeds]
+    return [100 * _entry(seed, keys) for seed in seeds]
+
+
+def _entry(found: Any, keys: Sequence[Any]) -> float:
+    for key in keys:
+        found = found[key]
+    return float(found)
 
 
 def paired(seeds: Sequence[Result], first: Sequence[Any], second: Sequence[Any]) -> Interval:
