@@ -5,9 +5,7 @@ The recipe is a dict of settings: "rate", "batch" (images a step) and "steps".
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -64,8 +62,13 @@ def learned(model: nn.Layer, arrays: Arrays, test: Arrays, recipe: Mapping[str, 
 
 def percent(seeds: Sequence[Result], *keys: Any) -> list[float]:
     """The accuracies in % that stand in the results under these keys, one for each seed."""
-    return [100 * float(functools.reduce(operator.getitem, keys, seed))     # type: ignore[arg-type]
-            for seed in seeds]
+    return [100 * _entry(seed, keys) for seed in seeds]
+
+
+def _entry(found: Any, keys: Sequence[Any]) -> float:
+    for key in keys:
+        found = found[key]
+    return float(found)
 
 
 def paired(seeds: Sequence[Result], first: Sequence[Any], second: Sequence[Any]) -> Interval:
@@ -88,16 +91,16 @@ STEP = 0.01     # the length of an equal step: so much of the norm of all weight
 
 
 def watched(model: nn.Layer, arrays: Arrays, look: Callable[..., Mapping[str, float]],
-            names: Sequence[str], seed: int, *, steps: int, every: int, size: int, lr: float
+            names: Sequence[str], seed: int, *, steps: int, every: int, batch: int, rate: float
             ) -> tuple[list[float], dict[str, Any]]:
     """Train by plain SGD, and each so many steps call `look(images, labels, step)` with a batch
     that is not trained on: the losses, and what it has found by its names, "at" these steps; NaN
     from where the training has diverged."""
-    own = batches(arrays, size, seed + 1000)
+    own = batches(arrays, batch, seed + 1000)
     rows: list[Mapping[str, float]] = []
-    losses = training.train(model, optim.SGD(model.parameters(), lr), batches(arrays, size, seed),
-                            steps, at=lambda step: rows.append(look(*next(own), step)),
-                            every=every)
+    losses = training.train(model, optim.SGD(model.parameters(), rate),
+                            batches(arrays, batch, seed), steps,
+                            at=lambda step: rows.append(look(*next(own), step)), every=every)
     at = list(range(every, steps + 1, every))
     rows += [dict.fromkeys(names, math.nan)] * (len(at) - len(rows))
     return losses, {"at": at, **{name: [row[name] for row in rows] for name in names}}

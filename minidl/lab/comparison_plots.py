@@ -109,7 +109,8 @@ def _figure(history: Mapping[str, Any], name: str) -> list[float]:
         return []
     if name == "loss range":
         high, low = history.get("loss_high", []), history.get("loss_low", [])
-        columns = [np.subtract(high, low).tolist()]
+        with np.errstate(invalid="ignore"):     # of a step that blows up at once
+            columns = [np.subtract(high, low).tolist()]
     elif name in history:
         columns = [history[name]]
     else:

@@ -22,7 +22,7 @@ from .verdict import Interval, interval
 
 Course = dict[str, Any]
 GUESSING = math.log(1 / CHANCE)         # the loss of guessing
-LEARNS = GUESSING - 0.1                 # what is below has learned something
+MARGIN = 0.1                            # that far below it something has been learned
 RISE = 0.2                              # of the loss above its start: it has not just been slow
 ALIKE = 0.01                            # standard deviation of outputs that are alike
 LOOK = 200                              # test images that they are looked at of
@@ -75,8 +75,8 @@ def stable(found: Course) -> bool:
     """
     if not math.isfinite(found["loss"]):
         return False
-    return found["loss"] < LEARNS or (found["loss"] < GUESSING + RISE and found["rise"] < RISE
-                                      and found["spread"] > ALIKE)
+    return found["loss"] < GUESSING - MARGIN or (
+        found["loss"] < GUESSING + MARGIN and found["rise"] < RISE and found["spread"] > ALIKE)
 
 
 def climb(trained: Callable[[float], Course], rates: Iterable[float]) -> list[Course]:

@@ -45,7 +45,7 @@ class HigherRates(Experiment):
              "batches of 32, no warm-up; rates 0.002, 0.005, 0.01, 0.02, 0.05 and so on up to 50, "
              "200 steps at each, until two in a row are not stable. Not stable: diverged, or "
              "thrown back to guessing, whose loss is 2.303. The latter is a mean loss over the "
-             "last tenth of the steps of 2.5 or more; or of 2.2 or more where the loss had risen "
+             "last tenth of the steps of 2.4 or more; or of 2.2 or more where the loss had risen "
              "by 0.2 above its start, or above guessing if that is more (mean of ten steps), or "
              "where the outputs are alike for all images (standard deviation of 0.01 or less). "
              "What has merely not learned yet is stable. Then 1,000 steps at 0.01, 1, 5 and 30 "

@@ -21,7 +21,7 @@ from minidl import nn
 from .. import arms, measures, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..look import blocks_of, input_units, look
-from ..verdict import Verdict, above, at_most, below, every, interval, opposite
+from ..verdict import Verdict, above, at_most, below, every, interval, some
 
 ARMS = {**plots.names("none", "batch"), "noisy": "BatchNorm + noise"}
 COLOURS = {"none": plots.COLOURS["none"], "batch": plots.COLOURS["batch"], "noisy": plots.C}
@@ -72,7 +72,7 @@ class CovariateShift(Experiment):
                    "that BatchNorm is above none.")
     needs = ("mnist",)
     minutes = 0.6
-    full = {"steps": 4000, "every": 100, "size": 60, "rates": [0.1, 0.5, 2.0], "train": 60000,
+    full = {"steps": 4000, "every": 100, "batch": 60, "rates": [0.1, 0.5, 2.0], "train": 60000,
             "test": 10000}
     quick = {"steps": 600, "every": 60, "train": 20000, "test": 5000}
     quick_seeds = 3
@@ -80,7 +80,7 @@ class CovariateShift(Experiment):
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         options = dict(settings)
         rates = options.pop("rates")
-        return {"rates": rates, **{arm: [train_arm(arm, seed, lr=rate, **options)
+        return {"rates": rates, **{arm: [train_arm(arm, seed, rate=rate, **options)
                                          for rate in rates] for arm in ARMS}}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
@@ -110,7 +110,7 @@ class CovariateShift(Experiment):
                     figures[f"{label}, rate {rate:g}, {ARMS[arm]}"] = interval(
                         of(arm, name, [place]).tolist())
         reduces = below(shift, 0)
-        because = opposite(every(at_most(lost, CLOSE), above(gained, 0)))
+        because = some(above(lost, CLOSE), at_most(gained, 0))
         texts = [f"{of('batch', 'shift', [place]).mean():.2f} with BatchNorm and "
                  f"{of('none', 'shift', [place]).mean():.2f} without at rate {rate:g}"
                  for place, rate in enumerate(rates)]
@@ -172,7 +172,7 @@ def uniform(low: float, high: float, shape: tuple[int, ...]) -> md.Tensor:
     return md.rand(shape) * (high - low) + low
 
 
-def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float, train: int,
+def train_arm(arm: str, seed: int, steps: int, every: int, batch: int, rate: float, train: int,
               test: int) -> dict[str, Any]:
     """Train with one of the arms: `at` some steps the measures, and the accuracy at the end. The
     measures are NaN from where it has diverged."""
@@ -180,13 +180,13 @@ def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float,
     model = problems.mlp(Noisy if arm == "noisy" else arm)
     losses, found = arms.watched(
         model, problems.subset(problems.mnist("train"), train),
-        lambda images, labels, step: measured(model, images, labels, lr, step), list(FIGURES),
-        seed, steps=steps, every=every, size=size, lr=lr)
+        lambda images, labels, step: measured(model, images, labels, rate, step), list(FIGURES),
+        seed, steps=steps, every=every, batch=batch, rate=rate)
     accuracy = training.score(model, losses, problems.subset(problems.mnist("test"), test))
     return {**found, "accuracy": accuracy}
 
 
-def measured(model: nn.Layer, images: np.ndarray, labels: np.ndarray, lr: float, step: int
+def measured(model: nn.Layer, images: np.ndarray, labels: np.ndarray, rate: float, step: int
              ) -> dict[str, float]:
     """Means over the layers from the second on: shift and cosine after an update at rate `lr`, the
     shift after one of a given length, and the drift of means. All that is compared has the same
@@ -196,7 +196,7 @@ def measured(model: nn.Layer, images: np.ndarray, labels: np.ndarray, lr: float,
     parameters = [p for block in blocks for p in block.parameters]
     before = measures.values_of(parameters)
     start = measures.point(loss, parameters)
-    descent, equal = arms.two_steps(start, before, lr)
+    descent, equal = arms.two_steps(start, before, rate)
     shifts, equals = (
         list(measures.gradient_shift(loss, blocks, before, measures.after(before, one),
                                      start).values()) for one in (descent, equal))

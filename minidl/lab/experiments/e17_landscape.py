@@ -62,7 +62,7 @@ class Landscape(Experiment):
                    "33% (loss) and 40% (gradient) at equal steps.")
     needs = ("cifar10",)
     minutes = 1.6
-    full = {"steps": 3000, "every": 75, "size": 64, "lr": 0.1, "images": 10000,
+    full = {"steps": 3000, "every": 75, "batch": 64, "rate": 0.1, "images": 10000,
             "widths": [16, 32, 64]}
     quick = {"steps": 300, "every": 50}
 
@@ -127,7 +127,7 @@ def ratio(seed: Result, what: str, steps: str) -> float:
     return float(np.median(known)) if known.size else math.nan
 
 
-def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float, images: int,
+def train_arm(arm: str, seed: int, steps: int, every: int, batch: int, rate: float, images: int,
               widths: Sequence[int]) -> dict[str, Any]:
     """Train with one of the arms, and look along the step at checkpoints. NaN from where it has
     diverged."""
@@ -136,8 +136,8 @@ def train_arm(arm: str, seed: int, steps: int, every: int, size: int, lr: float,
     model = problems.c6(arm, (first, second, third))
     losses, found = arms.watched(
         model, problems.subset(problems.cifar10("train"), images),
-        lambda images, labels, step: measured(model, images, labels, lr), NAMES, seed,
-        steps=steps, every=every, size=size, lr=lr)
+        lambda images, labels, step: measured(model, images, labels, rate), NAMES, seed,
+        steps=steps, every=every, batch=batch, rate=rate)
     return {**found, "end": float(np.mean(losses[-20:]))}
 
 
@@ -145,14 +145,14 @@ NAMES = tuple(f"{steps} {what}" for steps in STEPS
               for what in ("low", "high", *RANGES, "smoothness"))
 
 
-def measured(model: Any, images: np.ndarray, labels: np.ndarray, lr: float) -> dict[str, float]:
+def measured(model: Any, images: np.ndarray, labels: np.ndarray, rate: float) -> dict[str, float]:
     """Loss and gradient along the step that plain SGD would take, and along one of a given length.
     """
     loss = measures.fixed_loss(model, images, labels)
     parameters = model.parameters()
     before, start = measures.values_of(parameters), measures.point(loss, parameters)
     found: dict[str, float] = {}
-    for name, step in zip(STEPS, arms.two_steps(start, before, lr), strict=True):
+    for name, step in zip(STEPS, arms.two_steps(start, before, rate), strict=True):
         along = measures.landscape(loss, before, step, start)
         low, high = measures.bounds(along.losses)
         found |= {f"{name} low": low, f"{name} high": high, f"{name} loss": along.loss_range,

@@ -64,7 +64,7 @@ class Regularises(Experiment):
     minutes = 0.7
     seeds = 5
     needs = ("mnist", "cifar10")
-    full = {"batch": 256, "lr": 0.05, "test": 10_000,
+    full = {"batch": 256, "rate": 0.05, "test": 10_000,
             "mnist": {"images": 5_000, "epochs": 40, "ghosts": [16, 32, 64, 256], "all": True},
             "cifar10": {"images": 10_000, "epochs": 20, "ghosts": [16, 32, 64, 256], "all": False}}
     quick = {"mnist": {"images": 1_000, "epochs": 60, "ghosts": [16, 32, 256], "all": True},
@@ -131,7 +131,7 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
     model = network(arm, arrays[0][0].size, seed)
     steps = task["epochs"] * (len(arrays[0]) // size)
     batches = (with_all if arm == "all" else problems.batches)(arrays, size, seed)
-    losses = arms.by_cosine(model, batches, settings["lr"], steps, loss=of_first)
+    losses = arms.by_cosine(model, batches, settings["rate"], steps, loss=of_first)
     if training.diverged(losses):
         return dict.fromkeys(("train", "test", "train loss", "test loss"), math.nan)
     if arm != "none":

@@ -77,7 +77,7 @@ class Dropout(Experiment):
                    "trained for few epochs, nothing.")
     minutes = 2.5
     needs = ("cifar10",)
-    full = {"images": 10_000, "test": 10_000, "epochs": 8, "batch": 100, "lr": 0.05,
+    full = {"images": 10_000, "test": 10_000, "epochs": 8, "batch": 100, "rate": 0.05,
             "keeps": [0.5, 0.8]}
     quick = {"images": 2_000, "test": 1_000, "epochs": 2, "keeps": [0.5]}
 
@@ -177,7 +177,7 @@ def fit(model: nn.Layer, arrays: problems.Arrays, seed: int,
     """Train with momentum and a cosine, in the same batches for a seed; the losses."""
     steps = settings["epochs"] * (len(arrays[0]) // settings["batch"])
     return arms.by_cosine(model, problems.batches(arrays, settings["batch"], seed),
-                          settings["lr"], steps)
+                          settings["rate"], steps)
 
 
 def variance_ratios(model: problems.Stack, images: np.ndarray,

@@ -66,7 +66,7 @@ class SmallBatches(Experiment):
                    "BatchNorm. That larger is always better is judged apart.")
     minutes = 5.0
     needs = ("cifar10",)
-    full = {"images": 10_000, "epochs": 4, "test": 5_000, "lr": 0.05,
+    full = {"images": 10_000, "epochs": 4, "test": 5_000, "rate": 0.05,
             "sizes": {"batch": [2, 4, 8, 16, 32], "group": [2, 4, 8, 16, 32], "layer": [2, 32],
                       "instance": [2, 32], "renorm": [2, 4, 32]}}
     quick = {"images": 2_000, "epochs": 0.5, "test": 1_000,
@@ -134,7 +134,7 @@ def fit(norm: str, size: int, arrays: problems.Arrays, seed: int,
     steps = round(settings["epochs"] * len(arrays[0]) / size)
     model = problems.c6(norm_of(norm, size, steps))
     return model, arms.by_cosine(model, problems.batches(arrays, size, seed),
-                                 settings["lr"] * size / LARGEST, steps)
+                                 settings["rate"] * size / LARGEST, steps)
 
 
 def norm_of(norm: str, size: int, steps: int) -> problems.Norm:

@@ -66,7 +66,7 @@ class VariedBatches(Experiment):
                    "with each kind of batch.")
     minutes = 1.0
     needs = ("mnist",)
-    full = {"norms": ["batch", "group", "renorm"], "batch": 60, "steps": 10_000, "lr": 0.2,
+    full = {"norms": ["batch", "group", "renorm"], "batch": 60, "steps": 10_000, "rate": 0.2,
             "trials": 160}
     quick = {"norms": ["batch", "group"], "batch": 30, "steps": 4_500}
 
@@ -146,7 +146,7 @@ def fit(norm: str, classes: int, arrays: problems.Arrays, seed: int,
                                        "renorm": problems.renorm(settings["steps"])}
     model = problems.mlp(norms.get(norm, norm), activation=nn.ReLU)
     return model, arms.by_cosine(model, batches_of(arrays, settings["batch"], classes, seed),
-                                 settings["lr"], settings["steps"], momentum=0)
+                                 settings["rate"], settings["steps"], momentum=0)
 
 
 def batches_of(arrays: problems.Arrays, size: int, classes: int,

@@ -28,6 +28,30 @@ BOUND = 0.3         # points that count as no gain
 NETWORKS = {"mlp": "MLP", "c6": "C6"}
 
 
+class Affine(nn.Layer):
+    """gamma x + beta: what is left of batch normalization without the normalization."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(np.ones(features, np.float32))
+        self.beta = nn.Parameter(np.zeros(features, np.float32))
+
+    def forward(self, x: Any) -> Any:
+        return x * self.gamma + self.beta
+
+
+# What each arm has in place of a normalization.
+ARMS: dict[str, problems.Norm] = {
+    "constant": "batch", "random": "batch", "fixed": "batch", "affine": Affine,
+    "normalize": lambda features: nn.BatchNorm(features, affine=False), "only": "batch"}
+STARTS = ("constant", "random", "fixed")        # they differ in where gamma and beta start
+LABELS = {"constant": "1 and 0", "random": "random", "fixed": "1 and 0.5",
+          "affine": "gamma and beta alone", "normalize": "normalization alone",
+          "only": "only gamma and beta learn"}
+SHORT = {"constant": "BatchNorm", "affine": "gamma,\nbeta\nalone",
+         "normalize": "normal-\nization\nalone", "only": "only they\nlearn"}
+
+
 class RandomAffine(Experiment):
     id = "E27"
     title = "Random gamma and beta"
@@ -117,30 +141,6 @@ class RandomAffine(Experiment):
         for ax in (left, right):
             ax.tick_params(axis="x", labelsize=8)
         return figure
-
-
-class Affine(nn.Layer):
-    """gamma x + beta: what is left of batch normalization without the normalization."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(np.ones(features, np.float32))
-        self.beta = nn.Parameter(np.zeros(features, np.float32))
-
-    def forward(self, x: Any) -> Any:
-        return x * self.gamma + self.beta
-
-
-# What each arm has in place of a normalization.
-ARMS: dict[str, problems.Norm] = {
-    "constant": "batch", "random": "batch", "fixed": "batch", "affine": Affine,
-    "normalize": lambda features: nn.BatchNorm(features, affine=False), "only": "batch"}
-STARTS = ("constant", "random", "fixed")        # they differ in where gamma and beta start
-LABELS = {"constant": "1 and 0", "random": "random", "fixed": "1 and 0.5",
-          "affine": "gamma and beta alone", "normalize": "normalization alone",
-          "only": "only gamma and beta learn"}
-SHORT = {"constant": "BatchNorm", "affine": "gamma,\nbeta\nalone",
-         "normalize": "normal-\nization\nalone", "only": "only they\nlearn"}
 
 
 def build(network: str, arm: str, seed: int) -> problems.Stack:

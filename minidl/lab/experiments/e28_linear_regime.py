@@ -23,6 +23,13 @@ STATED = {1: 0.984, 2: 0.930, 4: 0.838}     # by how much wider the inputs are t
 BINS = np.linspace(0, 6, 49)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 
+ARMS: dict[str, problems.Norm] = {
+    "none": lambda features: nn.BatchNorm(features, affine=False),
+    "fixed": lambda features: nn.Sequential(nn.BatchNorm(features, affine=False),
+                                            nn.Lambda(lambda x: 4 * x)),
+    "learned": "batch"}
+LABELS = {"none": "without", "fixed": "gamma 4, fixed", "learned": "learned"}
+
 
 class LinearRegime(Experiment):
     id = "E28"
@@ -109,14 +116,6 @@ class LinearRegime(Experiment):
                    [[100 * (1 - seed["accuracy"][arm]) for arm in ARMS] for seed in seeds],
                    [plots.B, plots.GREY, plots.A])
         return figure
-
-
-ARMS: dict[str, problems.Norm] = {
-    "none": lambda features: nn.BatchNorm(features, affine=False),
-    "fixed": lambda features: nn.Sequential(nn.BatchNorm(features, affine=False),
-                                            nn.Lambda(lambda x: 4 * x)),
-    "learned": "batch"}
-LABELS = {"none": "without", "fixed": "gamma 4, fixed", "learned": "learned"}
 
 
 def line_share(scale: Any, shift: Any = 0.0) -> Any:

@@ -20,6 +20,11 @@ from .. import arms, plots, problems
 from ..experiment import Experiment, Judgement, Result
 from ..verdict import Verdict, above, every, interval
 
+ARMS: dict[str, problems.Norm] = {
+    "batch": "batch", "layer": "layer", "image": lambda features: nn.GroupNorm(1, features)}
+LABELS = {"batch": "BatchNorm", "layer": "LayerNorm, each position",
+          "image": "LayerNorm, whole image"}
+
 
 class BatchOrLayerInCNN(Experiment):
     id = "E30a"
@@ -94,12 +99,6 @@ class BatchOrLayerInCNN(Experiment):
                        LABELS[arm], colour)
         plots.legend(ax, 1)
         return figure
-
-
-ARMS: dict[str, problems.Norm] = {
-    "batch": "batch", "layer": "layer", "image": lambda features: nn.GroupNorm(1, features)}
-LABELS = {"batch": "BatchNorm", "layer": "LayerNorm, each position",
-          "image": "LayerNorm, whole image"}
 
 
 def better_rate(seeds: Sequence[Result], arm: str) -> str:

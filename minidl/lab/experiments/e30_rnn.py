@@ -24,6 +24,17 @@ from ..verdict import Interval, Verdict, above, at_least, every, interval
 SLACK = 0.2         # points by which layer normalization may be behind at the large batch
 NOISE = 0.1         # standard deviation on the first state
 
+# Options of `RowLSTM`; batch normalization with noise on the first state throughout.
+ARMS: dict[str, dict[str, Any]] = {
+    "plain": {}, "layer": {"norm": "layer"}, "batch": {"norm": "batch", "noise": NOISE},
+    "shared": {"norm": "batch", "noise": NOISE, "shared": True},
+    "one": {"norm": "batch", "noise": NOISE, "gamma": 1.0}}
+LABELS = {"plain": "no normalization", "layer": "LayerNorm", "batch": "BatchNorm",
+          "shared": "BatchNorm, statistics shared by the steps",
+          "one": "BatchNorm, gamma from 1"}
+SHORT = {"plain": "none", "layer": "Layer", "batch": "Batch", "shared": "Batch,\nshared",
+         "one": "Batch,\ngamma 1"}
+
 
 class BatchOrLayerInRNN(Experiment):
     id = "E30b"
@@ -118,18 +129,6 @@ class BatchOrLayerInRNN(Experiment):
         for ax in axes:
             ax.set_ylim(0, max(ax.get_ylim()[1] for ax in axes))
         return figure
-
-
-# Options of `RowLSTM`; batch normalization with noise on the first state throughout.
-ARMS: dict[str, dict[str, Any]] = {
-    "plain": {}, "layer": {"norm": "layer"}, "batch": {"norm": "batch", "noise": NOISE},
-    "shared": {"norm": "batch", "noise": NOISE, "shared": True},
-    "one": {"norm": "batch", "noise": NOISE, "gamma": 1.0}}
-LABELS = {"plain": "no normalization", "layer": "LayerNorm", "batch": "BatchNorm",
-          "shared": "BatchNorm, statistics shared by the steps",
-          "one": "BatchNorm, gamma from 1"}
-SHORT = {"plain": "none", "layer": "Layer", "batch": "Batch", "shared": "Batch,\nshared",
-         "one": "Batch,\ngamma 1"}
 
 
 class RowLSTM(nn.Layer):

@@ -24,7 +24,7 @@ from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
 from ..problems import Stack, batches, mnist, subset
 from ..training import LARGE, score, train
-from ..verdict import Verdict, above, at_least, every, interval, opposite
+from ..verdict import Verdict, above, at_least, interval, some
 
 # Which statistics are constants to the gradient.
 ARMS: dict[str, tuple[str, ...]] = {"through both": (), "mean constant": ("mean",),
@@ -98,8 +98,7 @@ class ThroughStatistics(Experiment):
         ending = f", both constant, rate {rate:g}"
         norm, loss = (figures[f"{what}{ending}"] for what in ("norm, times the other", "loss"))
         figures = {f"norm, times the other{ending}": norm, f"loss{ending}": loss, **figures}
-        held = every(opposite(at_least(norm, TIMES)), opposite(above(loss, CHANCE)))
-        return Judgement(opposite(held),
+        return Judgement(some(at_least(norm, TIMES), above(loss, CHANCE)),
                          f"At rate {rate:g} weights and biases become {norm.value:.1f} times as "
                          f"large as with the gradient through the statistics, and the loss "
                          f"{loss.value:.1f} instead of "

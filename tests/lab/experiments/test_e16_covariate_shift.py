@@ -76,12 +76,12 @@ def test_what_is_measured_is_that_of_a_step():
     rng = np.random.default_rng(0)
     x, labels = rng.random((16, 6), np.float32), rng.integers(0, 3, 16)
     before = measures.values_of(model.parameters())
-    found = e16.measured(model, x, labels, lr=0.5, step=1)
+    found = e16.measured(model, x, labels, rate=0.5, step=1)
     assert all(np.array_equal(p.data, value) for p, value in before.items())
     assert list(found) == list(e16.FIGURES)
     assert found["shift"] > 0 and found["cosine"] <= 1
     assert found["equal"] > 0 and found["drift"] > 0
-    still = e16.measured(model, x, labels, lr=0, step=1)
+    still = e16.measured(model, x, labels, rate=0, step=1)
     assert still["shift"] == still["drift"] == 0
 
 
@@ -112,6 +112,6 @@ def test_run_judge_and_plot():
 def test_an_arm_that_diverges():
     options = {**experiment.settings(True), "steps": 6, "every": 3, "train": 120, "test": 50}
     del options["rates"]
-    found = e16.train_arm("none", 0, lr=1e30, **options)
+    found = e16.train_arm("none", 0, rate=1e30, **options)
     assert found["at"] == [3, 6] and found["accuracy"] == training.CHANCE
     assert len(found["shift"]) == 2 and math.isnan(found["shift"][1])

@@ -72,7 +72,7 @@ def test_what_is_measured_is_that_of_a_step():
     rng = np.random.default_rng(0)
     x, labels = rng.random((16, 6), np.float32), rng.integers(0, 3, 16)
     before = [p.data.copy() for p in model.parameters()]
-    found = e17.measured(model, x, labels, lr=0.1)
+    found = e17.measured(model, x, labels, rate=0.1)
     assert set(found) == set(e17.NAMES)
     assert found["rate loss"] == pytest.approx(found["rate high"] - found["rate low"])
     start = md.cross_entropy(model(x), labels)
@@ -96,7 +96,7 @@ def noise(monkeypatch):
 
 @pytest.mark.usefixtures("noise")
 def test_run_judge_and_plot():
-    settings = {**experiment.settings(True), "steps": 4, "every": 2, "size": 8, "images": 40,
+    settings = {**experiment.settings(True), "steps": 4, "every": 2, "batch": 8, "images": 40,
                 "widths": [8, 8, 8]}
     found = experiment.run(0, settings)
     assert found["none"]["at"] == [2, 4]
@@ -107,7 +107,7 @@ def test_run_judge_and_plot():
 
 @pytest.mark.usefixtures("noise")
 def test_an_arm_that_diverges():
-    settings = {**experiment.settings(True), "steps": 4, "every": 2, "size": 8, "images": 40,
-                "widths": [8, 8, 8], "lr": 1e30}
+    settings = {**experiment.settings(True), "steps": 4, "every": 2, "batch": 8, "images": 40,
+                "widths": [8, 8, 8], "rate": 1e30}
     found = e17.train_arm("none", 0, **settings)
     assert len(found["rate loss"]) == 2 and not math.isfinite(found["end"])

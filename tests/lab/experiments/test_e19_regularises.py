@@ -13,7 +13,7 @@ from minidl.lab.verdict import Verdict
 from tests.lab import made_up
 
 experiment = e19.Regularises()
-TINY = {"batch": 20, "lr": 0.05, "test": 50,
+TINY = {"batch": 20, "rate": 0.05, "test": 50,
         "mnist": {"images": 40, "epochs": 1, "ghosts": [10, 32], "all": True},
         "cifar10": {"images": 40, "epochs": 1, "ghosts": [10, 32], "all": False}}
 

@@ -11,7 +11,7 @@ from minidl.lab.verdict import Verdict
 from tests.lab import made_up
 
 experiment = e20.Dropout()
-TINY = {"images": 100, "test": 40, "epochs": 1, "batch": 50, "lr": 0.05,
+TINY = {"images": 100, "test": 40, "epochs": 1, "batch": 50, "rate": 0.05,
         "keeps": [0.5]}
 
 

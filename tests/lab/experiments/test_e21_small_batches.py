@@ -12,7 +12,7 @@ from minidl.lab.verdict import Verdict
 from tests.lab import made_up
 
 experiment = e21.SmallBatches()
-TINY = {"images": 64, "epochs": 1, "test": 50, "lr": 0.05,
+TINY = {"images": 64, "epochs": 1, "test": 50, "rate": 0.05,
         "sizes": {"batch": [16, 32], "group": [16, 32], "renorm": [16]}}
 LARGER = "larger batches are better with BatchNorm"
 
@@ -78,7 +78,7 @@ def test_run_judge_and_plot(monkeypatch):
 
 def test_what_diverges_has_its_place_among_the_results(monkeypatch):
     monkeypatch.setattr(e21.problems, "cifar10", made_up.data(32, 32, 3))
-    results = [experiment.run(number, {**TINY, "lr": 1e30}) for number in range(2)]
+    results = [experiment.run(number, {**TINY, "rate": 1e30}) for number in range(2)]
     assert results[0]["accuracy"]["precise"] == {"16": 0.1, "32": 0.1}
     assert experiment.judge(results).verdict is Verdict.REFUTED
     experiment.plot(results)

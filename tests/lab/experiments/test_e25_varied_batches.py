@@ -63,8 +63,9 @@ def test_modes_are_told_apart():
 
 def test_run_judge_and_plot(monkeypatch):
     monkeypatch.setattr(e25.problems, "mnist", made_up.data(28, 28, 1))
-    results = [experiment.run(number, {"norms": ["batch", "group", "renorm"], "batch": 8,
-                                       "steps": 3, "lr": 0.01, "trials": 2}) for number in range(2)]
+    settings = {"norms": ["batch", "group", "renorm"], "batch": 8, "steps": 3, "rate": 0.01,
+                "trials": 2}
+    results = [experiment.run(number, settings) for number in range(2)]
     assert len(results[0]["accuracy"]) == 9
     assert results[0]["accuracy"]["group 1"]["eval"] == results[0]["accuracy"]["group 1"]["train"]
     assert experiment.judge(results).figures
