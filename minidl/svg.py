@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 # What is drawn with, and the variable of a page's style that takes its place.
@@ -61,6 +62,19 @@ def stack(figure: Any) -> None:
 def text(label: str) -> str:
     """A user's text: no formula in it, and no name that a legend leaves out."""
     return label.replace("$", r"\$").lstrip("_") or "_ "
+
+
+def drawable(values: Iterable[float], log: bool = False) -> list[float]:
+    """The values, NaN where there is no number, and where a logarithm has none."""
+    numbers = [float(value) for value in values]
+    return [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in numbers]
+
+
+def guide(ax: Any, value: float, label: str) -> None:
+    """A dotted level with its name."""
+    ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+    ax.annotate(text(label), (1, value), (0, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", fontsize=9, color=MUTED)
 
 
 def legend(ax: Any, columns: int = 2) -> None:

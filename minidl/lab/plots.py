@@ -61,13 +61,6 @@ def bars(ax: Any, labels: Sequence[str], seeds: Sequence[Sequence[float]],
     ax.set_xticks(places, [svg.text(label) for label in labels])
 
 
-def guide(ax: Any, value: float, label: str) -> None:
-    """A dotted level with its name: chance, a bound of the rule, the paper's figure."""
-    ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
-    ax.annotate(svg.text(label), (1, value), (0, 3), xycoords=("axes fraction", "data"),
-                textcoords="offset points", ha="right", fontsize=9, color=MUTED)
-
-
 def legend(ax: Any, most: int = 4) -> None:
     """A legend above the axes, in as many columns as they are wide enough for, `most` at the most.
     """
@@ -77,4 +70,4 @@ def legend(ax: Any, most: int = 4) -> None:
     svg.legend(ax, columns)
 
 
-logarithmic = svg.logarithmic
+guide, logarithmic = svg.guide, svg.logarithmic

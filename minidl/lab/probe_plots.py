@@ -88,7 +88,7 @@ def draw(ax: Any, history: Mapping[str, Any], name: str, colours: tuple[str, str
         log = False
     elif name in OF_MODEL:
         label, log = OF_MODEL[name]
-        ax.plot(steps, _drawn(history[name], log), color=colours[0], linewidth=1.6)
+        ax.plot(steps, svg.drawable(history[name], log), color=colours[0], linewidth=1.6)
     else:
         label, log = OF_LAYERS[name]
         _layers(ax, steps, history["layers"], name, log, colours)
@@ -108,7 +108,7 @@ def _layers(ax: Any, steps: Sequence[int], layers: Sequence[Mapping[str, Any]], 
     for number, layer in enumerate(rows):
         end = number in (0, len(rows) - 1)
         colour = colours[0] if number == 0 else colours[1] if end else GREY
-        ax.plot(steps, _drawn(layer[name], log), color=colour, linewidth=1.6 if end else 0.8,
+        ax.plot(steps, svg.drawable(layer[name], log), color=colour, linewidth=1.6 if end else 0.8,
                 alpha=1 if end else 0.7, zorder=3 if end else 2,
                 marker="o" if end and len(steps) <= 12 else None, markersize=3,
                 label=svg.text(layer["name"]) if end else None)
@@ -124,8 +124,3 @@ def _there(history: Mapping[str, Any], name: str) -> bool:
 
 def _some(column: Sequence[float] | None) -> bool:
     return column is not None and bool(np.isfinite(column).any())
-
-
-def _drawn(column: Sequence[float], log: bool) -> list[float]:
-    """NaN where there is no number, and where a logarithm has none."""
-    return [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in column]

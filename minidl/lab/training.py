@@ -66,9 +66,8 @@ def score(model: nn.Layer, losses: list[float], arrays: Arrays) -> float:
 
 def logits(model: nn.Layer, images: np.ndarray) -> np.ndarray:
     """What a model says of images, in eval mode."""
-    with quiet(), _evaluation(model):
-        return np.concatenate([model(images[start:start + CHUNK]).data
-                               for start in range(0, len(images), CHUNK)])
+    with quiet():
+        return model.predict(images, CHUNK)
 
 
 def accuracy(model: nn.Layer, arrays: Arrays) -> float:
@@ -98,17 +97,3 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def _evaluation(model: nn.Layer) -> Iterator[None]:
-    """Eval mode for a while, without gradients."""
-    from ..grad_mode import no_grad
-
-    before = model.training
-    with no_grad():
-        model.eval()
-        try:
-            yield
-        finally:
-            model.train(before)

@@ -10,7 +10,7 @@ import minidl as md
 from minidl import lab, nn, optim, train
 from minidl.lab.probe import MEASURES
 from tests.harness import refuses, small_batches
-from tests.train.samples import digest, loader, network, pairs, trainer
+from tests.train.samples import Stop, StopAt, digest, loader, network, pairs, trainer
 
 pytestmark = small_batches
 
@@ -206,22 +206,6 @@ def test_a_sum_over_the_batch_has_the_figures_of_a_mean():
         trainer(model, loss=loss, reduction=reduction, callbacks=[probe]).fit(loader(), epochs=0)
         found.append((probe.history["loss"][0], columns(probe)["0", "gradient"][0]))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
-
-
-class Stop(Exception):
-    pass
-
-
-class StopAt:
-    """Ends a training as a kill would, after so many batches."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_batch_end(self, one):
-        self.left -= 1
-        if not self.left:
-            raise Stop
 
 
 @pytest.mark.parametrize("batches", [3, 4, 7, 10])

@@ -18,7 +18,7 @@ def lines(name: str, series: Lines, zero: bool = False) -> str:
     """Up to two lines that have names, over the epochs from 1 on; the axis begins at 0 if asked."""
     figure, ax = _figure("epoch")
     for (label, values), colour in zip(series.items(), (A, B), strict=False):
-        ax.plot(range(1, len(values) + 1), _drawn(values, False), color=colour, linewidth=1.6,
+        ax.plot(range(1, len(values) + 1), svg.drawable(values), color=colour, linewidth=1.6,
                 label=svg.text(label), marker="o" if len(values) <= POINTS else None,
                 markersize=3.5)
     if len(series) > 1:
@@ -38,7 +38,7 @@ def many(name: str, series: Lines, x: Sequence[float], log: bool = False,
         colour = A if label == names[0] else B if label == names[-1] else GREY
         ends = colour != GREY
         place = "first" if colour == A else "last"
-        ax.plot(x, _drawn(values, log), color=colour, linewidth=1.8 if ends else 0.8,
+        ax.plot(x, svg.drawable(values, log), color=colour, linewidth=1.8 if ends else 0.8,
                 alpha=1 if ends else 0.7, zorder=3 if ends else 2,
                 marker="o" if ends and len(values) <= POINTS else None, markersize=3.5,
                 label=svg.text(f"{label} (the {place})") if ends else None)
@@ -57,7 +57,7 @@ def depth(name: str, before: Lines, after: Lines, xlabel: str) -> str:
     figure, ax = _figure(xlabel)
     for group, style in ((before, (0, (4, 2))), (after, "solid")):
         for (label, values), colour in zip(group.items(), (A, B), strict=False):
-            ax.plot(range(1, len(values) + 1), _drawn(values, True), color=colour,
+            ax.plot(range(1, len(values) + 1), svg.drawable(values, True), color=colour,
                     linestyle=style, linewidth=1.6, label=svg.text(label),
                     marker="o" if len(values) <= 2 * POINTS else None, markersize=3)
     svg.legend(ax)
@@ -73,12 +73,6 @@ def _figure(xlabel: str) -> tuple[Any, Any]:
     return figure, ax
 
 
-def _drawn(values: Sequence[float], log: bool) -> list[float]:
-    """The values, NaN where there is none and where a logarithm has none."""
-    numbers = [float(value) for value in values]
-    return [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in numbers]
-
-
 def _largest(series: Lines) -> float:
     """The largest number that is finite; 0 if none is above it."""
     return max([0.0, *(float(v) for values in series.values() for v in values
@@ -92,7 +86,5 @@ def _finished(name: str, figure: Any, ax: Any, log: bool,
     elif ax.get_autoscaley_on():
         ax.margins(y=0.12)
     for label, value in (guides or {}).items():
-        ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
-        ax.annotate(svg.text(label), (1, value), (0, 3), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", ha="right", fontsize=9, color=MUTED)
+        svg.guide(ax, value, label)
     return svg.element(name, figure)

@@ -14,7 +14,7 @@ from minidl.tracers import following
 from minidl.train.watch import Watch
 from tests.harness import refuses, small_batches
 from tests.train.report.samples import pictures, small_network, trained
-from tests.train.samples import digest, loader, network, trainer
+from tests.train.samples import Stop, StopAt, digest, loader, network, trainer
 
 
 def columns(layers):
@@ -154,22 +154,6 @@ def test_the_size_of_a_step_is_that_of_the_last_one():
         weight = one.model.children()[0].weight.data
         assert columns(layers)["0", "update"][1] == pytest.approx(
             np.linalg.norm(weight - before[0]) / np.linalg.norm(before[0]), rel=1e-5)
-
-
-class Stop(Exception):
-    pass
-
-
-class StopAt:
-    """Ends a training as a kill would, after so many batches."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_batch_end(self, one):
-        self.left -= 1
-        if not self.left:
-            raise Stop
 
 
 @pytest.mark.parametrize("batches", [3, 5, 6, 9, 10, 13])
