@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HOUSE = (
     ("minidl_ext",),
     ("minidl.version", "minidl.hints", "minidl.locks", "minidl.arrays", "minidl.atomic",
-     "minidl.checks", "minidl.grad_mode", "minidl.mode", "minidl.random", "minidl.tracers"),
+     "minidl.checks", "minidl.dlpack", "minidl.grad_mode", "minidl.mode", "minidl.random",
+     "minidl.tracers"),
     ("minidl.kernels",),
     ("minidl.cpus", "minidl.machine", "minidl.settings"),
     ("minidl.storage", "minidl.changes", "minidl.lazy", "minidl.tensor"),
