@@ -30,6 +30,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import models, train
+    from . import torch as torch  # not in __all__: `from minidl import *` hides no PyTorch
 else:       # to a type checker a module with __getattr__ has every name
     from . import hints
 
@@ -37,7 +38,7 @@ else:       # to a type checker a module with __getattr__ has every name
 
     def __getattr__(name):
         """What is loaded when it is first asked for, since `import minidl` should not wait."""
-        if name in ("models", "train"):
+        if name in ("models", "torch", "train"):
             import importlib
 
             return importlib.import_module(f"minidl.{name}")

@@ -25,7 +25,7 @@ HOUSE = (
     ("minidl.files", "minidl.data"),
     ("minidl.nn",),
     ("minidl.optim",),
-    ("minidl.models",),
+    ("minidl.models", "minidl.torch"),
     ("minidl.train",),
     ("minidl",),
     ("minidl.cli", "minidl.__main__"),

@@ -22,6 +22,7 @@ ABOUT = {
     "minidl.optim": "optimizers and schedules", "minidl.data": "data sets and loaders",
     "minidl.data.cache": "what was decoded once", "minidl.data.transforms": "augmentation",
     "minidl.models": "networks and their files", "minidl.train": "the trainer",
+    "minidl.torch": "weights from PyTorch, and back",
 }
 
 HEAD = """\
