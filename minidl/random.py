@@ -51,10 +51,10 @@ def generator() -> np.random.Generator:
 
 
 @contextlib.contextmanager
-def apart() -> Iterator[None]:
+def apart(seed: int = _SEED) -> Iterator[None]:
     """Within the block this thread draws from a generator of the block's own: what is drawn after
     it is what would have been without it."""
-    before, _apart.generator = _apart.generator, np.random.Generator(np.random.Philox(_SEED))
+    before, _apart.generator = _apart.generator, np.random.Generator(np.random.Philox(seed))
     try:
         yield
     finally:

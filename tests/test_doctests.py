@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, models, nn, optim, train
+from minidl import data, models, nn, optim, sklearn, train
 from minidl.data import transforms as T
 
 NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "T": T, "np": np, "train": train}
-PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train, md.torch)
+PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train, md.torch,
+          sklearn)
 
 
 def modules():

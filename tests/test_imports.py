@@ -27,6 +27,7 @@ HOUSE = (
     ("minidl.optim",),
     ("minidl.models", "minidl.torch"),
     ("minidl.train",),
+    ("minidl.sklearn",),
     ("minidl",),
     ("minidl.cli", "minidl.__main__"),
 )
