@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.conv import Conv, ConvTranspose
 from ..nn.embedding import Embedding
 from ..nn.layer import Layer
-from ..nn.linear import Dense
+from ..nn.linear import Dense, Weighted
 from ..nn.recurrent import GRU, LSTM, RNN
 from ..traced import Graph
 from ..tracing import trace
@@ -23,6 +22,7 @@ from ..tracing import trace
 # Heights and widths of images, and lengths of sequences, the likeliest first.
 SIZES = (32, 28, 64, 224, *[n for n in range(1, 65) if n not in (28, 32, 64)],
          96, 112, 128, 160, 192, 240, 256, 288, 299, 320, 384, 512)
+ITEMS = 2       # statistics of a batch need more than one
 
 
 def graph_of(model: Layer, example: Any, where: str) -> Graph | None:
@@ -33,16 +33,16 @@ def graph_of(model: Layer, example: Any, where: str) -> Graph | None:
     dtype = model._dtype()
     shape = getattr(model, "input_shape", None)
     if isinstance(shape, tuple):        # a model of the registry says what it takes
-        return trace(model, np.zeros((1, *shape), dtype))
+        return trace(model, np.zeros((ITEMS, *shape), dtype))
     layers = [layer for _, layer in model.named_layers()]
     dense = [layer.in_features for layer in layers if isinstance(layer, Dense)]
-    if not dense or not any(isinstance(layer, (Conv, ConvTranspose)) for layer in layers):
+    if not dense or not any(_axes(layer) for layer in layers):
         return None
-    first = next(layer for layer in layers if isinstance(
-        layer, (Conv, ConvTranspose, Dense, Embedding, RNN, GRU, LSTM)))
+    first = next(layer for layer in layers
+                 if isinstance(layer, (Weighted, Embedding, RNN, GRU, LSTM)))
     errors: list[Exception] = []
-    for batch in (_images(model, first.in_channels, dense, dtype)
-                  if isinstance(first, (Conv, ConvTranspose)) else _sequences(first, dtype)):
+    for batch in (_images(model, first, dense, dtype) if _axes(first) == 2
+                  else _sequences(first, dtype)):
         try:
             return trace(model, batch)
         except Exception as error:      # images of another size, or other inputs altogether
@@ -53,24 +53,29 @@ def graph_of(model: Layer, example: Any, where: str) -> Graph | None:
                      f"several inputs ({errors[0]})")
 
 
+def _axes(layer: Any) -> int:
+    """How many axes a convolution goes along; 0 for other layers."""
+    return layer.weight.ndim - 2 if isinstance(layer, Weighted) else 0
+
+
 def _sequences(first: Any, dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Rows, or sequences of rows or ids, as the first layer takes them."""
+    """Rows, or sequences or images of rows, or of ids, as the first layer takes them."""
     if isinstance(first, Embedding):
-        yield from (np.zeros((1, n), np.int64) for n in SIZES)
+        yield from (np.zeros((ITEMS, n), np.int64) for n in SIZES)
         return
+    features = first.in_channels if _axes(first) else first.in_features
     if isinstance(first, Dense):
-        yield np.zeros((1, first.in_features), dtype)
+        yield np.zeros((ITEMS, features), dtype)
     for n in SIZES:
-        yield np.zeros((1, n, first.in_features), dtype)
+        yield np.zeros((ITEMS, n, features), dtype)
         if isinstance(first, Dense):
-            yield np.zeros((1, n, n, first.in_features), dtype)
+            yield np.zeros((ITEMS, n, n, features), dtype)
 
 
-def _images(model: Layer, channels: int, dense: list[int], dtype: np.dtype
-            ) -> Iterator[np.ndarray]:
+def _images(model: Layer, first: Any, dense: list[int], dtype: np.dtype) -> Iterator[np.ndarray]:
     """Square images, then those of two sides that together make the features of a dense layer."""
     def square(n: int) -> np.ndarray:
-        return np.zeros((1, n, n, channels), dtype)
+        return np.zeros((ITEMS, n, n, first.in_channels), dtype)
 
     sides: dict[int, int] = {}      # of the images that are flattened: the side of the input
     last, too_large = 0, math.inf
@@ -87,7 +92,7 @@ def _images(model: Layer, channels: int, dense: list[int], dtype: np.dtype
         for height in sorted(sides):
             width, rest = divmod(count, max(last * height, 1))
             if not rest and width in sides and width != height:
-                yield np.zeros((1, sides[height], sides[width], channels), dtype)
+                yield np.zeros((ITEMS, sides[height], sides[width], first.in_channels), dtype)
 
 
 def _reached(model: Callable[..., Any], batch: np.ndarray) -> tuple[int, int] | None:

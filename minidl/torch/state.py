@@ -61,7 +61,7 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     values, loaded = _taken(there, found, given, shapes, orders, where)
     missing = [name for name in own if name not in values]
     unexpected = [name for name in given if name not in loaded]
-    wanted = [name for name in missing if not name.endswith("num_batches")]
+    wanted = [name for name in missing if name.rpartition(".")[2] != "num_batches"]
     if strict and (wanted or unexpected or found.problems):
         raise StateError(f"{where}: " + " | ".join([
             *(["missing: " + ", ".join(wanted)] if wanted else []),

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 import minidl as md
 from minidl import models, nn
+from tests.harness import refuses
 from tests.parity.common import assert_close, channels_first, channels_last, draw
 
 
@@ -209,6 +210,11 @@ def test_half_precision_and_saved_files(tmp_path):
     ours = nn.Dense(3, 2)
     md.torch.load_state(ours, torch.load(tmp_path / "net.pt"))
     assert np.array_equal(ours.weight.data.T, theirs.weight.detach().float().numpy())
+
+
+def test_a_state_of_pytorch_in_the_wrong_place():
+    with refuses(nn.StateError, "weight: (3, 2) expected, got (2, 3)", "md.torch.load_state"):
+        nn.Dense(3, 2).load_state_dict(tn.Linear(3, 2).state_dict())
 
 
 def test_a_step_of_training_is_the_same():

@@ -5,6 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import models, nn
+from minidl.nn.linear import Weighted
 from tests.harness import refuses, uniform
 
 
@@ -120,6 +121,34 @@ def test_ids_are_found():
                           nn.Conv(3, 4, (1, 3)), nn.Flatten(), nn.Dense(20, 2))
     theirs = theirs_of(model)["4.weight"]
     assert np.array_equal(theirs.T, channels_first(model[4].weight.data, 1, 5, 4))
+
+
+class OfSequences(Weighted):
+    """A convolution along one axis, as a user may write one."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.in_channels = in_channels
+        self.weight = nn.Parameter(np.zeros((3, in_channels, out_channels), np.float32))
+        self.bias = None
+
+    def forward(self, x):
+        images, weight = md.expand_dims(x, 1), md.expand_dims(self.weight, 0)
+        return md.squeeze(md.conv(images, weight), 1)
+
+
+def test_sequences():
+    model = nn.Sequential(OfSequences(3, 4), md.relu, nn.Flatten(), nn.Dense(20, 2))
+    theirs = theirs_of(model)
+    assert theirs["0.weight"].shape == (4, 3, 3)
+    assert np.array_equal(theirs["3.weight"].T, channels_first(model[3].weight.data, 1, 5, 4))
+
+
+def test_statistics_of_the_batch():
+    model = nn.Sequential(nn.Conv(3, 4, 1), nn.Flatten(), nn.Dense(36, 5),
+                          nn.BatchNorm(5, track_stats=False))
+    theirs = theirs_of(model)["2.weight"]
+    assert np.array_equal(theirs.T, channels_first(model[2].weight.data, 3, 3, 4))
 
 
 class TwoInputs(nn.Layer):
