@@ -165,7 +165,7 @@ class Estimator(BaseEstimator):
                               metrics=(), callbacks=callbacks,
                               progress=bool(checks.flag(self.verbose, where, "verbose")))
             self.history_ = trainer.fit(loader, valid=valid, epochs=epochs)
-        if callbacks:
+        if callbacks and callbacks[0].state:        # none where no loss was a number
             self.model_.load_state_dict(callbacks[0].state)
         self._passes += trainer.epoch
         self._optimizer_state = optimizer.state_dict()

@@ -1,9 +1,9 @@
 """In which order images were flattened: (H, W, C) here, (C, H, W) in PyTorch.
 
-What stands behind a flattening, or before its opposite, is found in a trace of the model. Along
-goes an array for each value that comes from images: at each place the place that the same number
-has in PyTorch's tensor. Operations that move values move these numbers likewise; where they arrive
-at weights, their ranks are the order of PyTorch's rows.
+What stands behind a flattening, or before its opposite, is found in a trace of the model. Each
+value that comes from images has an array of places: where the same number stands in PyTorch's
+tensor. Operations that move values move these places likewise; where they arrive at weights, their
+ranks are the order of PyTorch's rows.
 """
 
 from __future__ import annotations
@@ -105,18 +105,19 @@ class _Walk:
             self.places[value] = images(array.shape) if _per_pixel(array.data) else array.data
 
     def joined(self, node: Node) -> None:
-        """Features beside others: each keeps its order, after those before it."""
-        parts = []
-        if node.options["axis"] != len(node.outputs[0].shape) - 1:
-            return
-        begin = 0
-        for x in node.inputs:
-            width = x.shape[-1]
-            order = _ranks(self.places[x]) if x in self.places else np.arange(width)
-            parts.append(begin + order)
-            begin += width
-        self.places[node.outputs[0]] = np.broadcast_to(np.concatenate(parts),
-                                                       node.outputs[0].shape)
+        """Features beside others, each in their order, or rows of features below others."""
+        out, axis = node.outputs[0], node.options["axis"]
+        if axis == len(out.shape) - 1:
+            orders = [_ranks(self.places[x]) if x in self.places else np.arange(x.shape[-1])
+                      for x in node.inputs]
+            begins = np.cumsum([0, *[len(order) for order in orders]])
+            row = np.concatenate([begin + order
+                                  for begin, order in zip(begins[:-1], orders, strict=True)])
+            self.places[out] = np.broadcast_to(row, out.shape)
+        elif all(x in self.places for x in node.inputs):
+            largest = 1 + max(int(self.places[x].max()) for x in node.inputs)
+            self.places[out] = np.concatenate(
+                [k * largest + self.places[x] for k, x in enumerate(node.inputs)], axis)
 
     def unflattened(self, value: Value) -> None:
         """Features that a dense layer makes and that become images: as a decoder has them."""

@@ -67,6 +67,21 @@ def test_features_beside_others():
     assert np.array_equal(theirs[4:], channels_first(model.fc.weight.data[4:], 2, 3, 4))
 
 
+def test_a_sequence_of_images():
+    class Frames(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.rnn = nn.Conv(3, 4, 1), nn.GRU(24, 5)
+
+        def forward(self, x, y):
+            rows = [self.conv(image).flatten(1) for image in (x, y)]
+            return self.rnn(md.stack(rows, axis=1))[0]
+
+    model, image = Frames(), np.zeros((2, 2, 3, 3), np.float32)
+    theirs = theirs_of(model, example=(image, image))["rnn.weight_ih_l0"]
+    assert np.array_equal(theirs.T, channels_first(model.rnn.cells[0].weight_x.data, 2, 3, 4))
+
+
 def test_normalizations_of_flattened_images():
     model = nn.Sequential(nn.Conv(3, 4, 1), nn.Flatten(), nn.BatchNorm(36), nn.Dense(36, 2))
     model[2].running_mean[:] = np.arange(36)
