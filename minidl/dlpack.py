@@ -81,6 +81,6 @@ def _explained(error: Exception, x: Any, given: str) -> Exception:
         return TypeError(f"{given} that requires a gradient; detach() it first: gradients do not "
                          f"pass from one library to the other")
     if "dtype" in text or "bfloat16" in text:
-        return TypeError(f"{given} of {getattr(x, 'dtype', 'a dtype')} that NumPy does not have: "
+        return TypeError(f"{given} of {getattr(x, 'dtype', 'a dtype')}, which cannot be shared: "
                          f"convert it first, to float32 for one")
     return BufferError(f"{given} that cannot be shared: {text}")
