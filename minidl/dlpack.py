@@ -31,7 +31,7 @@ def exported(array: np.ndarray, stream: Any, max_version: Any, dl_device: Any, c
     """
     if stream is not None:
         raise ValueError(checks.message("__dlpack__", "stream", "None on a CPU", stream))
-    if dl_device is not None and tuple(dl_device) != CPU:
+    if dl_device is not None and not (isinstance(dl_device, tuple) and dl_device == CPU):
         raise BufferError(f"__dlpack__: dl_device must be {CPU}, the CPU, or None, got {dl_device}")
     if copy is not None:
         copy = checks.flag(copy, "__dlpack__", "copy")
@@ -50,8 +50,7 @@ def imported(x: Any, device: Any, copy: Any) -> np.ndarray:
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise TypeError(checks.message("from_dlpack", "x", "an array with __dlpack__ and "
                                        "__dlpack_device__", x))
-    if device is not None and device != "cpu":
-        raise ValueError(checks.message("from_dlpack", "device", '"cpu" or None', device))
+    checks.choice(device, "from_dlpack", "device", ("cpu", None))
     if copy is not None:
         copy = checks.flag(copy, "from_dlpack", "copy")
     given = f"from_dlpack: x is a {type(x).__module__}.{type(x).__qualname__}"

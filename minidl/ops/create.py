@@ -57,7 +57,7 @@ def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> 
 
     TypeError for what is no such array, for a dtype that tensors do not have (bfloat16, complex
     numbers) and for a tensor of PyTorch that requires a gradient; BufferError for an array on
-    another device, or that cannot be shared; ValueError for a device other than "cpu".
+    another device, or that cannot be shared; ValueError for another device than "cpu".
 
     >>> array = np.zeros(3)
     >>> x = md.from_dlpack(array)
