@@ -76,6 +76,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "md.max_pool": call(IMAGES, 2, stride=2, padding=1),
     "md.avg_pool": call(IMAGES, 2, stride=2, padding=1), "md.global_avg_pool": call(IMAGES),
     "md.full": call(tuple_of(3, 4), 2.5, dtype=F), "md.full_like": call(X, 2.5, dtype=F),
+    "md.from_dlpack": call(a(3, 4), device="cpu", copy=True),
     "md.arange": call(0, 10, 2, dtype=F), "md.eye": call(4, m=3, k=1, dtype=F),
     "md.einsum": call("ij,jk->ik", X, t(6, 3)), "md.matmul": call(X, t(6, 3)),
     "md.embedding": call(a(3, dtype=INT, low=0, high=3), X), "md.one_hot": call(LABELS, 6),

@@ -22,7 +22,7 @@ from .values import Invalid, arrays_in, shown, value_of
 from .watch import Fault, Watch, place_of
 
 ERRORS = (TypeError, ValueError, IndexError, KeyError, RuntimeError, MemoryError, OverflowError,
-          NotImplementedError, OSError)
+          NotImplementedError, OSError, BufferError)
 INTERNAL = (NotImplementedError, RecursionError)     # kinds of RuntimeError that are not meant
 PLACES = {"md": md, "nn": nn, "optim": optim, "data": data, "init": nn.init, "Tensor": md.Tensor,
           "T": data.transforms}

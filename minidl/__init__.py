@@ -30,6 +30,10 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import lab, models, train
+
+    # These two are not in __all__: `from minidl import *` hides neither PyTorch nor scikit-learn.
+    from . import sklearn as sklearn
+    from . import torch as torch
 else:       # to a type checker a module with __getattr__ has every name
     from . import hints
 
@@ -37,7 +41,7 @@ else:       # to a type checker a module with __getattr__ has every name
 
     def __getattr__(name):
         """What is loaded when it is first asked for, since `import minidl` should not wait."""
-        if name in ("lab", "models", "train"):
+        if name in ("lab", "models", "sklearn", "torch", "train"):
             import importlib
 
             return importlib.import_module(f"minidl.{name}")

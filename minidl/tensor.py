@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import checks, hints
+from . import checks, dlpack, hints
 from .arrays import plain_array
 from .storage import OPEN, RESULT, Storage, writable
 
@@ -83,6 +83,18 @@ class Tensor(Storage, Methods):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+                   dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+        """The values for another library that takes them by DLPack (`torch.from_dlpack(x)`): a leaf
+        shares its memory, what an operation made is copied, as its array is read-only here. With
+        copy=False that is shared too, and marked as read-only (max_version (1, 0) and later).
+        """
+        return dlpack.exported(self.data, stream, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """(1, 0): DLPack's name of the CPU."""
+        return dlpack.CPU
 
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number. ValueError for more elements,

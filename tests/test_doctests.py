@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, lab, models, nn, optim, train
+from minidl import data, lab, models, nn, optim, sklearn, train
 from minidl.data import transforms as T
 
 NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "T": T, "np": np, "train": train,
              "lab": lab}
-PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train, lab)
+PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train, lab, md.torch,
+          sklearn)
 
 
 def modules():

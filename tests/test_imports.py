@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HOUSE = (
     ("minidl_ext",),
     ("minidl.version", "minidl.hints", "minidl.locks", "minidl.arrays", "minidl.atomic",
-     "minidl.checks", "minidl.grad_mode", "minidl.mode", "minidl.random", "minidl.svg",
-     "minidl.tracers"),
+     "minidl.checks", "minidl.dlpack", "minidl.grad_mode", "minidl.mode", "minidl.random",
+     "minidl.svg", "minidl.tracers"),
     ("minidl.kernels",),
     ("minidl.cpus", "minidl.machine", "minidl.settings"),
     ("minidl.storage", "minidl.changes", "minidl.lazy", "minidl.tensor"),
@@ -25,8 +25,9 @@ HOUSE = (
     ("minidl.files", "minidl.data"),
     ("minidl.nn",),
     ("minidl.optim",),
-    ("minidl.models",),
+    ("minidl.models", "minidl.torch"),
     ("minidl.train",),
+    ("minidl.sklearn",),
     ("minidl",),
     ("minidl.lab",),        # whose experiments use minidl as users do
     ("minidl.cli", "minidl.__main__"),

@@ -25,7 +25,8 @@ MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", 
            ("minidl.nn.init", "nn.init.", False), ("minidl.optim", "optim.", False),
            ("minidl.data", "data.", False), ("minidl.data.cache", "data.cache.", False),
            ("minidl.data.transforms", "T.", False), ("minidl.models", "models.", False),
-           ("minidl.train", "train.", False), ("minidl.lab", "lab.", False))
+           ("minidl.train", "train.", False), ("minidl.lab", "lab.", False),
+           ("minidl.torch", "md.torch.", False), ("minidl.sklearn", "sklearn.", False))
 
 NAMES_OF = [name for name, _, _ in MODULES]
 
@@ -139,7 +140,8 @@ def members(cls: type) -> tuple[list[tuple[str, Any]], list[str]]:
     bases = [base for base in cls.__mro__ if base is cls or (
         base.__module__.startswith("minidl.") and base.__name__[0] != "_"
         and not any(issubclass(other, base) for other in above))]
-    found = [item for base in bases for item in vars(base).items() if item[0][0] != "_"]
+    found = [item for base in bases for item in vars(base).items() if item[0][0] != "_"
+             and getattr(getattr(cls, item[0]), "__module__", "minidl").startswith("minidl")]
     shared = sorted(name for name, member in found
                     if inspect.isroutine(member) and member in shown)
     own = [(name, member) for name, member in found if name not in shared

@@ -36,6 +36,8 @@ ELSEWHERE = (
      "randn_like", "values", "tests/ops/test_create.py"),
     ("zeros ones full eye arange zeros_like ones_like full_like rand randn rand_like randn_like",
      "bad input", "tests/ops/test_create.py"),
+    ("from_dlpack", "values bad_input", "tests/test_dlpack.py"),
+    ("from_dlpack", "PyTorch", "tests/parity/test_dlpack.py"),
     ("dropout", "values gradient twin threads", "tests/ops/test_random.py"),
     ("accuracy", "values", "tests/ops/test_loss.py"),
     ("one_hot", "values", "tests/ops/test_embedding.py"),
@@ -53,6 +55,7 @@ def why(names: str, **reasons: str) -> None:
 
 why("tensor zeros ones full eye arange zeros_like ones_like full_like rand randn rand_like "
     "randn_like", gradient=CONSTANT, twin=NUMPY, threads=NUMPY, PyTorch=CONSTANT)
+why("from_dlpack", gradient=CONSTANT, twin=NUMPY, threads=NUMPY)
 why("dropout", PyTorch="draws other numbers")
 why("argmax argmin one_hot accuracy compare any all bitwise floor_divide", gradient="none",
     threads=NUMPY, twin=NUMPY, PyTorch=NUMPY)

@@ -23,6 +23,8 @@ ABOUT = {
     "minidl.data.cache": "what was decoded once", "minidl.data.transforms": "augmentation",
     "minidl.models": "networks and their files", "minidl.train": "the trainer",
     "minidl.lab": "the normalization lab",
+    "minidl.torch": "weights from PyTorch, and back",
+    "minidl.sklearn": "estimators for scikit-learn",
 }
 
 HEAD = """\

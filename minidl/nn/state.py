@@ -60,7 +60,9 @@ def fitting(layer: Layer, state: Any, strict: bool) -> dict[str, np.ndarray]:
     if wrong:
         problems.append("wrong: " + "; ".join(wrong))
     if problems:
-        raise StateError(f"{where}: " + " | ".join(problems))
+        foreign = any(type(value).__module__.startswith("torch") for value in state.values())
+        raise StateError(f"{where}: " + " | ".join(problems) + (
+            " | a state of PyTorch is taken by md.torch.load_state" if foreign else ""))
     return given
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, kernels
+from .. import checks, dlpack, kernels
 from ..arrays import plain_array
 from ..random import generator
 from ..storage import FRESH
@@ -44,6 +44,28 @@ def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         obj = obj._taken()
     array = plain_array(obj) if dtype is None else obj
     return _unshared(np.array(array, dtype=dtype, order="C"), requires_grad)
+
+
+def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:
+    """A tensor of the memory of another library's array, taken by the DLPack protocol: of PyTorch,
+    JAX, CuPy (on the CPU), NumPy and others.
+
+    What one side writes then the other sees. It is copied if `copy` is True, or if it is not
+    C-contiguous, as tensors always are; copy=False makes an error of that. Memory that the other
+    side has marked as read-only stays so. The other direction: `torch.from_dlpack(tensor)` shares
+    a leaf, and copies the result of an operation, which is read-only.
+
+    TypeError for what is no such array, for a dtype that tensors do not have (bfloat16, complex
+    numbers) and for a tensor of PyTorch that requires a gradient; BufferError for an array on
+    another device, or that cannot be shared; ValueError for another device than "cpu".
+
+    >>> array = np.zeros(3)
+    >>> x = md.from_dlpack(array)
+    >>> array[0] = 1
+    >>> x
+    tensor([1., 0., 0.], dtype=float64)
+    """
+    return Tensor(dlpack.imported(x, device, copy))
 
 
 def _dims(shape: tuple[Any, ...]) -> Any:

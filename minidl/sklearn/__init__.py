@@ -1,0 +1,14 @@
+"""Estimators for scikit-learn: networks in pipelines, grid searches and cross-validation.
+
+They need scikit-learn, of the extra `sklearn`, and `fit`, `predict` and `score` as its own do.
+"""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError:
+    raise ImportError("minidl.sklearn: needs scikit-learn: pip install 'minidl[sklearn]'") from None
+
+from .classifier import Classifier
+from .regressor import Regressor
+
+__all__ = ["Classifier", "Regressor"]

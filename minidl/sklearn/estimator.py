@@ -1,0 +1,206 @@
+"""What the classifier and the regressor share: arguments, input, network and training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .. import checks, models, nn, optim
+from ..data.dataset import ArrayDataset
+from ..data.loader import DataLoader
+from ..nn.population import Tracking
+from ..random import apart
+from ..train.trainer import Trainer
+
+Self = TypeVar("Self", bound="Estimator")
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "adamw": optim.AdamW, "adam": optim.Adam, "rmsprop": optim.RMSprop, "sgd": optim.SGD}
+MEASURED = 64       # batches that the statistics of BatchNorms are measured on after a training
+
+
+class Best:
+    """A callback that keeps the weights of the best epoch by `valid_loss`, and stops after some
+    that brought nothing better."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.loss, self.epoch = patience, np.inf, 0
+        self.state: dict[str, np.ndarray] = {}
+
+    def on_epoch_end(self, trainer: Any) -> None:
+        loss = trainer.history["valid_loss"][-1]
+        if loss < self.loss:
+            self.loss, self.epoch, self.state = loss, trainer.epoch, trainer.model.state_dict()
+        trainer.stop = trainer.epoch - self.epoch >= self.patience
+
+
+class Estimator(BaseEstimator):
+    """A network that is trained as scikit-learn trains: `fit`, then `predict`.
+
+    A subclass has the arguments, says what the network puts out, and makes targets of y.
+    """
+
+    model: Any
+    hidden: Any
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: Any
+    weight_decay: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    warm_start: bool
+    random_state: Any
+    verbose: bool
+
+    model_: nn.Layer
+    n_features_in_: int
+    input_shape_: tuple[int, ...]
+
+    # --------------------------------------------------------------------------------- what differs
+
+    def _loss(self, outputs: Any, targets: Any) -> Any:
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------ the input
+
+    def _rows(self, X: Any, reset: bool, y: Any = "no_validation", **options: Any) -> Any:
+        """X, and y if it is given, as scikit-learn checks them; images for networks of images."""
+        if reset:       # by a training with other input
+            for name in ("input_shape_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+        if self.model is None or np.ndim(X) < 3:
+            if hasattr(self, "input_shape_"):
+                raise ValueError(f"{type(self).__name__} was fitted with images "
+                                 f"{self.input_shape_}, got an array of {np.ndim(X)} axes")
+            return validate_data(self, X, y, reset=reset, dtype=(np.float64, np.float32),
+                                 ensure_min_samples=2 if reset else 1, **options)
+        X = check_array(X, allow_nd=True, dtype=(np.float32, np.float64, np.uint8),
+                        ensure_min_samples=2 if reset else 1, input_name="X")
+        if reset:
+            self.input_shape_, self.n_features_in_ = X.shape[1:], int(np.prod(X.shape[1:]))
+        elif X.shape[1:] != getattr(self, "input_shape_", None):
+            fitted = f"images {self.input_shape_}" if hasattr(self, "input_shape_") else "rows"
+            raise ValueError(f"{type(self).__name__} was fitted with {fitted}, got images "
+                             f"{X.shape[1:]}")
+        if isinstance(y, str):
+            return X
+        # The rows are for scikit-learn's checks of y, and of the two lengths.
+        _, y = validate_data(self, X.reshape(len(X), -1), y, reset=False, **options)
+        return X, y
+
+    def _inputs(self, X: np.ndarray) -> np.ndarray:
+        """What the network takes: rows are standardized where it is the default one."""
+        if self.model is None:
+            X = (X - self._center) / self._width
+        return np.ascontiguousarray(X if X.dtype == np.uint8 else X.astype(np.float32, copy=False))
+
+    # ---------------------------------------------------------------------------------- the network
+
+    def _begin(self, X: np.ndarray, outputs: int) -> None:
+        """A new network, from a new seed."""
+        where = type(self).__name__
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._passes = 0
+        self._optimizer_state: dict[str, Any] | None = None
+        if self.model is None:
+            self._center, width = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+            self._width = np.where(width > 0, width, 1.0)
+        with apart(self._seed):
+            self.model_ = self._network(X.shape[1:], outputs, where)
+
+    def _network(self, shape: tuple[int, ...], outputs: int, where: str) -> nn.Layer:
+        if self.model is None:
+            hidden = checks.ints(self.hidden, where, "hidden")
+            layers: list[nn.Layer] = []
+            before = shape[0]
+            for width in hidden:
+                layers += [nn.Dense(before, width, bias=False), nn.BatchNorm(width), nn.ReLU()]
+                before = width
+            return nn.Sequential(*layers, nn.Dense(before, outputs))
+        if isinstance(self.model, str):
+            return models.create(self.model, classes=outputs, input_shape=shape)
+        checks.function(self.model, where, "model", "None, the name of a model, or a function of "
+                                                    "(in_features, outputs) that makes one")
+        made = self.model(shape[0] if len(shape) == 1 else shape, outputs)
+        return checks.instance(made, where, "what model returns", nn.Layer, "a Layer")
+
+    def _goes_on(self) -> bool:
+        """Whether `fit` trains the network that there is."""
+        return (checks.flag(self.warm_start, type(self).__name__, "warm_start")
+                and hasattr(self, "model_"))
+
+    def _epochs(self) -> int:
+        return checks.count(self.epochs, type(self).__name__, "epochs", 1)
+
+    # --------------------------------------------------------------------------------- the training
+
+    def _train(self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, whole: bool
+               ) -> None:
+        """Some passes over the data; a `whole` training has a schedule and may stop early."""
+        where = type(self).__name__
+        valid = None
+        callbacks: list[Any] = []
+        if whole and checks.flag(self.early_stopping, where, "early_stopping"):
+            X, held_X, targets, held = train_test_split(
+                X, targets, test_size=self.validation_fraction, stratify=strata,
+                random_state=self._seed)
+            valid = held_X, held
+            callbacks = [Best(checks.count(self.n_iter_no_change, where, "n_iter_no_change", 1))]
+        with apart(self._seed + self._passes):
+            size = _even(len(X), checks.size(self.batch_size, where, "batch_size"))
+            loader = DataLoader(ArrayDataset(X, targets), size, shuffle=True, prefetch=0,
+                                seed=self._seed + self._passes)
+            optimizer = self._optimizer(where)
+            schedule = optim.CosineLR(optimizer, len(loader) * epochs) if whole else None
+            trainer = Trainer(self.model_, optimizer, loss=self._loss, schedule=schedule,
+                              metrics=(), callbacks=callbacks,
+                              progress=bool(checks.flag(self.verbose, where, "verbose")))
+            self.history_ = trainer.fit(loader, valid=valid, epochs=epochs)
+        if callbacks and callbacks[0].state:        # none where no loss was a number
+            self.model_.load_state_dict(callbacks[0].state)
+        self._passes += trainer.epoch
+        self._optimizer_state = optimizer.state_dict()
+        self.n_iter_ = trainer.epoch
+        if any(isinstance(layer, Tracking) and layer.running_mean is not None
+               and not layer.frozen and not layer.stats_frozen
+               for _, layer in self.model_.named_layers()):
+            nn.recalibrate(self.model_, islice(loader.once(), MEASURED), quiet=True)
+        self.model_.eval()
+
+    def _optimizer(self, where: str) -> Any:
+        if isinstance(self.optimizer, str):
+            name = checks.choice(self.optimizer, where, "optimizer", tuple(OPTIMIZERS))
+            options = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
+            made = OPTIMIZERS[name](self.model_.parameters(), lr=self.lr,
+                                    weight_decay=self.weight_decay, **options)
+        else:
+            checks.function(self.optimizer, where, "optimizer",
+                            "the name of one, or a function of (parameters, lr) that makes one")
+            made = self.optimizer(self.model_.parameters(), lr=self.lr)
+        if self._optimizer_state is not None:
+            made.load_state_dict(self._optimizer_state)
+            made.lr = self.lr
+        return made
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """What the network makes of X."""
+        check_is_fitted(self)
+        return self.model_.predict(self._inputs(self._rows(X, reset=False)))
+
+
+def _even(count: int, size: int) -> int:
+    """The wanted batch size, or the next larger one with which no batch has a single item, of which
+    there are no statistics."""
+    size = min(max(size, 2), count)
+    while count % size == 1:
+        size += 1
+    return size

@@ -1,0 +1,86 @@
+"""A regressor for scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from .. import ops
+from .estimator import Estimator
+
+
+class Regressor(RegressorMixin, Estimator):
+    """A network that predicts numbers, one or several a row, as an estimator of scikit-learn.
+
+    Arguments are those of `Classifier`, but for `class_weight`; `model` is a function of
+    (in_features, outputs). The network learns standardized targets by their mean squared error,
+    and `predict` gives them back on their own scale.
+
+    Fitted: `model_`, `n_features_in_`, `feature_names_in_`, `input_shape_` of images, `history_`
+    (whose losses are on the standardized scale), `n_iter_`.
+
+    >>> from minidl.sklearn import Regressor
+    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> model = Regressor(epochs=50, random_state=0).fit(X, 1000 + 50 * X[:, 0] * X[:, 1])
+    >>> bool(model.score(X, 1000 + 50 * X[:, 0] * X[:, 1]) > 0.9)
+    True
+    """
+
+    def __init__(self, model: Any = None, epochs: int = 20, batch_size: int = 128,
+                 lr: float = 0.03, optimizer: Any = "adamw", random_state: Any = None, *,
+                 hidden: Any = (128,), weight_decay: float = 0.01, early_stopping: bool = False,
+                 validation_fraction: float = 0.1, n_iter_no_change: int = 5,
+                 warm_start: bool = False, verbose: bool = False) -> None:
+        self.model, self.epochs, self.batch_size = model, epochs, batch_size
+        self.lr, self.optimizer, self.random_state = lr, optimizer, random_state
+        self.hidden, self.weight_decay = hidden, weight_decay
+        self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
+        self.n_iter_no_change, self.warm_start = n_iter_no_change, warm_start
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any) -> Regressor:
+        """Train for `epochs` passes: a new network, or with `warm_start` the one that there is."""
+        again = self._goes_on()
+        X, y = self._rows(X, not again, y, multi_output=True, y_numeric=True)
+        if not again:
+            self._begin_targets(X, y)
+        self._train(self._inputs(X), self._scaled(y), None, self._epochs(), whole=True)
+        return self
+
+    def partial_fit(self, X: Any, y: Any) -> Regressor:
+        """One more pass, over these rows. The learning rate stays `lr`; features and targets are
+        standardized as those of the first call."""
+        first = not hasattr(self, "model_")
+        X, y = self._rows(X, first, y, multi_output=True, y_numeric=True)
+        if first:
+            self._begin_targets(X, y)
+        self._train(self._inputs(X), self._scaled(y), None, 1, whole=False)
+        return self
+
+    def _begin_targets(self, X: np.ndarray, y: np.ndarray) -> None:
+        """A new network for targets of this shape and scale."""
+        self._mean = y.mean(axis=0, dtype=np.float64)
+        self._deviation = y.std(axis=0, dtype=np.float64)
+        self._begin(X, 1 if y.ndim == 1 else y.shape[1])
+
+    def _scaled(self, y: np.ndarray) -> np.ndarray:
+        if y.shape[1:] != self._mean.shape:
+            raise ValueError(f"Regressor: y must have the shape of the first fit, (N, "
+                             f"*{self._mean.shape}), got {y.shape}")
+        deviation = np.where(self._deviation > 0, self._deviation, 1.0)
+        return ((y - self._mean) / deviation).reshape(len(y), -1).astype(np.float32)
+
+    def _loss(self, outputs: Any, targets: Any) -> Any:
+        return ops.mse_loss(outputs, targets)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Numbers (N,), or (N, outputs) if y had two axes, float64."""
+        outputs = self._outputs(X).astype(np.float64)
+        return outputs.reshape(len(outputs), *self._mean.shape) * self._deviation + self._mean
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

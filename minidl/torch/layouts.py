@@ -1,0 +1,166 @@
+"""What PyTorch calls each parameter and buffer of a model, and how it lays it out.
+
+Here are layers by themselves. Which rows of a dense layer stand in another order because images
+were flattened before it depends on the whole model: `orders`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..nn.conv import ConvTranspose
+from ..nn.layer import Layer
+from ..nn.linear import Weighted
+from ..nn.recurrent import GRU, LSTM, RNN
+from ..nn.weight import WeightNorm
+
+Arrays = tuple[np.ndarray, ...]
+RENAMED = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
+COUNT = "num_batches_tracked"       # which states of old versions of PyTorch do not have
+# PyTorch's names for the norms and directions of weight normalization.
+GAIN, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
+
+
+@dataclasses.dataclass
+class Entry:
+    """Some arrays of a PyTorch state, by name, that together are some arrays of ours.
+
+    `take` makes ours of theirs, `give` theirs of ours.
+    """
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    take: Callable[..., Arrays]
+    give: Callable[..., Arrays]
+
+
+def entries(model: Layer) -> Iterator[Entry]:
+    """All that a model holds, in the order of a PyTorch state: a layer that stands in several
+    places is in it once for each, as PyTorch has it."""
+    first = {id(layer): name for name, layer in model.named_layers()}
+    for place, layer in _places(model, "", ()):
+        begin = f"{place}." if place else ""
+        own = f"{first[id(layer)]}." if first[id(layer)] else ""
+        for entry in _entries_of(layer):
+            yield dataclasses.replace(entry, theirs=tuple([begin + name for name in entry.theirs]),
+                                      ours=tuple([own + name for name in entry.ours]))
+
+
+def _places(layer: Layer, name: str, path: tuple[int, ...]) -> Iterator[tuple[str, Layer]]:
+    """(dotted name, layer) of each place in which a layer stands, but for what `_entries_of` takes
+    with the layer around it."""
+    yield name, layer
+    if _is_recurrent(layer):
+        return
+    for inner, child in layer._items():
+        if isinstance(child, Layer) and id(child) not in (*path, id(layer)) and not (
+                inner == "transform" and isinstance(child, WeightNorm)):
+            yield from _places(child, f"{name}.{inner}" if name else inner, (*path, id(layer)))
+
+
+def _is_recurrent(layer: Layer) -> bool:
+    """Whether PyTorch has such a recurrent layer: its own have no normalization inside."""
+    return isinstance(layer, (RNN, GRU, LSTM)) and layer.norm is None
+
+
+def _entries_of(layer: Layer) -> Iterator[Entry]:
+    """What a layer holds itself, by names within it."""
+    if _is_recurrent(layer):
+        yield from _recurrent(layer)
+    elif isinstance(layer, Weighted):
+        yield from _weighted(layer)
+    else:
+        own = [name for name, value in layer._items() if not isinstance(value, Layer)]
+        for name in own:
+            other = RENAMED.get(name, name)
+            yield _same(name if other in own else other, name)
+
+
+def _same(theirs: str, ours: str) -> Entry:
+    return Entry((theirs,), (ours,), lambda a: (a,), lambda a: (a,))
+
+
+# ------------------------------------------------------------------- dense layers and convolutions
+
+def _weighted(layer: Weighted) -> Iterator[Entry]:
+    """A weight, its bias, and what normalizes it."""
+    groups = layer.groups if isinstance(layer, ConvTranspose) else None
+
+    def take(a: np.ndarray) -> Arrays:
+        return (inputs_last(a) if groups is None else from_transposed(a, groups),)
+
+    def give(a: np.ndarray) -> Arrays:
+        return (outputs_first(a) if groups is None else to_transposed(a, groups),)
+
+    bias = [_same("bias", "bias")] if layer.bias is not None else []
+    if not isinstance(layer.transform, WeightNorm):
+        yield from [Entry(("weight",), ("weight",), take, give), *bias]
+        yield from [_same(name, name) for name, value in layer._items()
+                    if name not in ("weight", "bias") and not isinstance(value, Layer)]
+        return
+    rank = layer.weight.ndim
+    shape = (-1, *(1,) * (rank - 1)) if groups is None else (1, -1, *(1,) * (rank - 2))
+    yield from bias
+    yield Entry((GAIN,), ("transform.gain",), lambda a: (a.reshape(-1),),
+                lambda a: (a.reshape(shape),))
+    yield Entry((DIRECTION,), ("weight",), take, give)
+
+
+def outputs_first(a: np.ndarray) -> np.ndarray:
+    """(..., in, out) as (out, in, ...): of a convolution HWIO as OIHW."""
+    return np.moveaxis(a, (-1, -2), (0, 1))
+
+
+def inputs_last(a: np.ndarray) -> np.ndarray:
+    """The inverse of `outputs_first`."""
+    return np.moveaxis(a, (0, 1), (-1, -2))
+
+
+def to_transposed(a: np.ndarray, groups: int) -> np.ndarray:
+    """(..., in / groups, out) as a transposed convolution has it: (in, out / groups, ...)."""
+    *window, inputs, outputs = a.shape
+    parts = a.reshape(*window, inputs, groups, outputs // groups)
+    moved = np.moveaxis(parts, (-2, -3, -1), (0, 1, 2))
+    return moved.reshape(groups * inputs, outputs // groups, *window)
+
+
+def from_transposed(a: np.ndarray, groups: int) -> np.ndarray:
+    """The inverse of `to_transposed`."""
+    inputs, outputs, *window = a.shape
+    parts = a.reshape(groups, inputs // groups, outputs, *window)
+    moved = np.moveaxis(parts, (0, 1, 2), (-2, -3, -1))
+    return moved.reshape(*window, inputs // groups, groups * outputs)
+
+
+# -------------------------------------------------------------------------------- recurrent layers
+
+def _recurrent(layer: Any) -> Iterator[Entry]:
+    """The cells of a recurrent layer: gates stand in the same order, weights are transposed, and of
+    PyTorch's two biases ours is the sum, but for that of the state in the new gate of a GRU."""
+    directions = 2 if layer.bidirectional else 1
+    for k, cell in enumerate(layer.cells):
+        end = f"l{k // directions}" + ("_reverse" if k % directions else "")
+        for theirs, ours in (("weight_ih", "weight_x"), ("weight_hh", "weight_h")):
+            yield Entry((f"{theirs}_{end}",), (f"cells.{k}.{ours}",), lambda a: (a.T,),
+                        lambda a: (a.T,))
+        if cell.bias is None:
+            continue
+        biases = (f"bias_ih_{end}", f"bias_hh_{end}")
+        if cell.bias_h is None:
+            yield Entry(biases, (f"cells.{k}.bias",), lambda x, h: (x + h,),
+                        lambda b: (b, np.zeros_like(b)))
+        else:
+            yield Entry(biases, (f"cells.{k}.bias", f"cells.{k}.bias_h"), _take_gru, _give_gru)
+
+
+def _take_gru(x: np.ndarray, h: np.ndarray) -> Arrays:
+    inside = 2 * (len(x) // 3)
+    return np.concatenate([x[:inside] + h[:inside], x[inside:]]), h[inside:]
+
+
+def _give_gru(bias: np.ndarray, bias_h: np.ndarray) -> Arrays:
+    return bias, np.concatenate([np.zeros(2 * len(bias_h), bias_h.dtype), bias_h])

@@ -1,0 +1,18 @@
+"""docs/guide-interop.md: what needs PyTorch on the page runs, and prints what it says.
+
+The other blocks: tests/test_docs.py.
+"""
+
+from tests import pages
+
+PAGE = pages.ROOT / "docs" / "guide-interop.md"
+
+
+def test_the_blocks_of_pytorch_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    blocks = [text for language, more, text in pages.blocks(PAGE)
+              if (language, more) == ("python", "torch")]
+    assert blocks
+    for text in blocks:
+        pages.python(text, names, PAGE.name)

@@ -1,0 +1,32 @@
+"""Networks and data of these tests; a process of a grid search imports them from here."""
+
+import numpy as np
+
+from minidl import nn
+from tests.harness import uniform
+
+
+def convolutions(shape, outputs):
+    """For images (H, W, C): a convolution, and what it finds anywhere."""
+    return nn.Sequential(nn.Conv(shape[-1], 8, 3), nn.BatchNorm(8), nn.ReLU(), nn.GlobalAvgPool(),
+                         nn.Dense(8, outputs))
+
+
+def dropping(in_features, outputs):
+    return nn.Sequential(nn.Dense(in_features, 16), nn.ReLU(), nn.Dropout(0.3),
+                         nn.Dense(16, outputs))
+
+
+def blobs(count=90, features=4):
+    """Rows of three classes that lie apart, and their names."""
+    rng = np.random.default_rng(0)
+    numbers = np.arange(count) % 3
+    X = rng.normal(size=(count, features)) + 4 * np.eye(3, features)[numbers]
+    return X, np.array(["cat", "dog", "emu"])[numbers]
+
+
+def pictures(count=60):
+    """Bytes of images that are dark or bright."""
+    labels = np.arange(count) % 2
+    noise = uniform(count, 6, 5, 3, low=0, high=100, seed=1)
+    return (noise + 150 * labels[:, None, None, None]).astype(np.uint8), labels
