@@ -29,7 +29,7 @@ from .tracing import trace
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import models, train
+    from . import models, onnx, train
 else:       # to a type checker a module with __getattr__ has every name
     from . import hints
 
@@ -37,7 +37,7 @@ else:       # to a type checker a module with __getattr__ has every name
 
     def __getattr__(name):
         """What is loaded when it is first asked for, since `import minidl` should not wait."""
-        if name in ("models", "train"):
+        if name in ("models", "onnx", "train"):
             import importlib
 
             return importlib.import_module(f"minidl.{name}")
@@ -45,7 +45,7 @@ else:       # to a type checker a module with __getattr__ has every name
 
 __all__ = [
     "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
-    "grad", "gradcheck", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "save",
-    "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
+    "grad", "gradcheck", "load", "manual_seed", "models", "nn", "no_grad", "onnx", "ops", "optim",
+    "save", "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
     *ops.__all__,
 ]

@@ -288,5 +288,5 @@ def test_the_metadata(sdist):
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra")) == {
-        "all", "images", "parity", "plot", "report", "site", "tensorboard", "test"}
+        "all", "images", "onnx", "parity", "plot", "report", "site", "tensorboard", "test"}
     assert "batch normalization" in metadata["Summary"]

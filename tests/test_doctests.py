@@ -13,7 +13,7 @@ from minidl import data, models, nn, optim, train
 from minidl.data import transforms as T
 
 NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "T": T, "np": np, "train": train}
-PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train)
+PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train, md.onnx)
 
 
 def modules():

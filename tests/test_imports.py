@@ -24,7 +24,7 @@ HOUSE = (
     ("minidl.files", "minidl.data"),
     ("minidl.nn",),
     ("minidl.optim",),
-    ("minidl.models",),
+    ("minidl.models", "minidl.onnx"),
     ("minidl.train",),
     ("minidl",),
     ("minidl.cli", "minidl.__main__"),

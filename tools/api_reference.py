@@ -25,7 +25,7 @@ MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", 
            ("minidl.nn.init", "nn.init.", False), ("minidl.optim", "optim.", False),
            ("minidl.data", "data.", False), ("minidl.data.cache", "data.cache.", False),
            ("minidl.data.transforms", "T.", False), ("minidl.models", "models.", False),
-           ("minidl.train", "train.", False))
+           ("minidl.train", "train.", False), ("minidl.onnx", "md.onnx.", False))
 
 NAMES_OF = [name for name, _, _ in MODULES]
 
