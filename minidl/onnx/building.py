@@ -42,7 +42,6 @@ class Builder:
         self.producers = producers_of(source.steps)
         self.names: dict[str, str] = {}         # in the file, by the place of a parameter
         self.model = Model(self.names)
-        self.moved: dict[str, tuple[int, ...]] = {}     # weights by rows, and images they are for
         self.keys = {id(step): _key(step) for step in source.steps}
         self.made: dict[tuple[Any, ...], str] = {}      # layers, by what they are made of
 
@@ -50,6 +49,7 @@ class Builder:
         source = self.source
         for step in source.steps:
             self._keep_places(step)
+        source.steps = [step for step in source.steps if not self._joined(step)]
         with apart():       # random weights that are drawn for nothing
             for step in source.steps:
                 self._make_layer(step)
@@ -87,6 +87,26 @@ class Builder:
             moved = np.moveaxis(array, rows, 0).reshape(*sizes, -1)
             moved = np.moveaxis(moved, 0, len(sizes) - 1).reshape(array.shape[rows], -1)
             self.source.arrays[weight] = np.ascontiguousarray(np.moveaxis(moved, 0, rows))
+
+    def _joined(self, step: Step) -> bool:
+        """Whether a step is the Add of a bias to a product with weights, which becomes part of the
+        product: together they are a dense layer."""
+        arrays, names = self.source.arrays, [name for name in step.inputs if name is not None]
+        if step.operator != "Add" or len(names) != 2 or step.get("broadcast", 0):
+            return False
+        for x, bias in (names, names[::-1]):
+            product = self.producers.get(x)
+            if (product is not None and product.operator == "MatMul" and bias in arrays
+                    and product.inputs[1] in arrays and len(self.consumers[x]) == 1
+                    and x not in self.source.outputs and len(product.inputs) == 2
+                    and arrays[str(product.inputs[1])].ndim == 2
+                    and arrays[bias].shape == arrays[str(product.inputs[1])].shape[1:]):
+                product.inputs, product.outputs = (*product.inputs, bias), step.outputs
+                self.consumers[bias] = [product if s is step else s for s in self.consumers[bias]]
+                self.producers[str(step.outputs[0])] = product
+                self.keys[id(product)] = _key(product)
+                return True
+        return False
 
     def _make_layer(self, step: Step) -> None:
         if step.operator == "Dropout":

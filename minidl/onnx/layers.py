@@ -81,6 +81,8 @@ KINDS = {
     "ConvTranspose": Kind(_conv_transpose, convolution.run_transpose_layer, ("weight", "bias"),
                           _convolves),
     "Gemm": Kind(matrix.dense_layer, matrix.run_dense_layer, ("weight", "bias"), matrix.is_dense),
+    "MatMul": Kind(matrix.dense_layer, matrix.run_dense_layer, ("weight", "bias"),
+                   matrix.is_product),
     "BatchNormalization": Kind(
         normalization.batch_norm_layer, normalization.run_batch_norm_layer,
         ("gamma", "beta", "running_mean", "running_var"), _normalizes),

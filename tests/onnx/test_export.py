@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import models, nn
-from tests.onnx.files import assert_close, draw, operators, run
+from tests.onnx.files import assert_close, draw, file_of, node, operators, run
 
 W = draw(6, 5, seed=1)
 
@@ -300,3 +300,22 @@ def test_wrong_arguments(arguments, error, message, tmp_path, monkeypatch):
     with pytest.raises(error, match=message):
         md.onnx.export(*arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+# ----------------------------------------------------------------------- what has come from a file
+
+def test_operations_that_files_have_brought(tmp_path):
+    content = file_of(
+        [node("Conv", ["x", "w"], ["a"]), node("PRelu", ["a", "slope"], ["b"]),
+         node("Resize", ["b", "", "scales"], ["c"], mode="linear"), node("Erf", ["c"], ["d"]),
+         node("Floor", ["x"], ["e"]), node("ReduceSum", ["e"], ["f"], keepdims=0)],
+        [("x", ("N", 3, 5, 6))], ["d", "f"],
+        {"w": draw(4, 3, 2, 2), "slope": draw(4, 1, 1),
+         "scales": np.array([1, 1, 2, 1.5], np.float32)})
+    x = draw(2, 3, 5, 6)
+    model = md.onnx.load(content, "NCHW")
+    assert_close(md.onnx.load(content)(x.transpose(0, 2, 3, 1))[0].data,
+                 run(content, x)[0].transpose(0, 2, 3, 1))
+    for ours, theirs in zip(run(exported(model, x, tmp_path / "f.onnx"), x), run(content, x),
+                            strict=True):
+        assert_close(ours, theirs)

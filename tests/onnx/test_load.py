@@ -318,7 +318,7 @@ def test_shapes_that_are_computed():
     turned = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     assert_close(model(turned).data, run(content, x)[0])
     found = operations(model, turned)
-    assert found["Conv"] == 1 and found["MatMul"] == 1
+    assert found["Conv"] == 1 and found["Linear"] == 1
     assert not {"Concatenate", "GetItem"} & found.keys()
 
 
@@ -408,3 +408,25 @@ def test_errors_name_the_node():
                       {"w": draw(3)})
     with pytest.raises(ValueError, match="Add of node 'sum': add: shapes"):
         md.onnx.load(content)(draw(2, 4))
+
+
+def test_a_product_and_its_bias_are_a_dense_layer():
+    """As other exporters write dense layers; a bias on either side, a product without one, and
+    weights that several products share."""
+    content = file_of(
+        [node("MatMul", ["x", "fc/kernel"], ["a"], name="fc/MatMul"),
+         node("Add", ["a", "fc/bias"], ["b"]), node("Tanh", ["b"], ["c"]),
+         node("MatMul", ["c", "w"], ["d"], name="middle"),
+         node("MatMul", ["d", "shared"], ["e"]), node("Add", ["bias", "e"], ["f"]),
+         node("MatMul", ["f", "shared"], ["g"]), node("Add", ["g", "c"], ["y"])],
+        [("x", ("N", 5, 3))], ["y"],
+        {"fc/kernel": draw(3, 4), "fc/bias": draw(4), "w": draw(4, 4), "shared": draw(4, 4, seed=1),
+         "bias": draw(4, seed=1)})
+    model, x = md.onnx.load(content), draw(2, 5, 3)
+    assert_close(model(x).data, run(content, x)[0])
+    assert {name for name, _ in model.named_parameters()} == {
+        "fc/kernel", "fc/bias", "w", "shared", "bias"}
+    assert model["fc.MatMul"].extra_repr() == "3, 4, bias=True"
+    assert model["middle"].extra_repr() == "4, 4, bias=False"
+    model["fc.MatMul"] = nn.Dense(3, 4)
+    assert model(x).shape == (2, 5, 4)

@@ -177,6 +177,17 @@ def _clip(out: Writer, site: Site) -> Written:
     return Written(y, site.dims[0], order)
 
 
+def _by_name(out: Writer, site: Site) -> Written:
+    """A function that has come from a file, by the name that it has there."""
+    x = site.inputs[0]
+    return Written(out.op(site.options["name"], x.value), site.dims[0], x.axes)
+
+
+def _prelu(out: Writer, site: Site) -> Written:
+    values, order = out.aligned(site.inputs)
+    return Written(out.op("PRelu", *values), site.dims[0], order)
+
+
 def _cast(out: Writer, site: Site) -> Written:
     x = site.inputs[0]
     return Written(cast(out, x.value, site.type_of(0), site.dtype), x.dims, x.axes)
@@ -203,5 +214,6 @@ ELEMENTWISE: dict[str, Emit] = {
     "LeakyReLU": _one("LeakyRelu", ("slope", "alpha")), "ELU": _one("Elu", ("alpha", "alpha")),
     "Softplus": _softplus, "SiLU": _silu, "GELU": _gelu, "TLU": _tlu,
     "Compare": _compare, "Bitwise": _bitwise, "Where": _where, "Clip": _clip, "Cast": _cast,
-    "Copy": _cast, "Detach": same, "Dropout": _dropout,
+    "Copy": _cast, "Detach": same, "Dropout": _dropout, "Formulaic": _by_name,
+    "Stepwise": _by_name, "PReLU": _prelu,
 }

@@ -168,6 +168,13 @@ def _differ(first: Any, second: Any) -> bool:
     return repr(first) != repr(second)
 
 
+def _take_in_order(out: Writer, site: Site) -> Written:
+    _unchanged(out, site, "axis")
+    x, places = site.inputs[0], np.asarray(site.options["places"], np.int64)
+    return Written(out.op("Gather", x.value, places, axis=x.place(site.options["axis"])),
+                   site.dims[0], x.axes)
+
+
 def _embedding(out: Writer, site: Site) -> Written:
     weight, ids = site.inputs
     return Written(out.op("Gather", out.plain(weight), out.plain(ids), axis=0), site.dims[0])
@@ -183,4 +190,5 @@ SHAPES: dict[str, Emit] = {
     "Reshape": _reshape, "Transpose": _transpose, "BroadcastTo": _broadcast_to,
     "Concatenate": _concatenate, "Split": _split, "Flip": _flip, "Pad": _pad,
     "GetItem": _getitem, "Embedding": _embedding, "OneHot": _one_hot,
+    "TakeInOrder": _take_in_order,
 }

@@ -12,7 +12,7 @@ from ... import ops
 from ...tensor import Tensor
 from ..steps import ANY, FLOATS, NUMBERS, Operator, Step, refuse
 from ..values import Held, aligned
-from .functions import stepwise
+from .functions import computed
 
 Two = Callable[[Any, Any], Tensor]
 
@@ -61,7 +61,7 @@ def _divided(a: Any, b: Any) -> Tensor:
     """a / b, of integers towards 0."""
     if not any(isinstance(v, Tensor) and v.dtype.kind in "iu" for v in (a, b)):
         return ops.divide(a, b)
-    return stepwise(_truncated, a, b)
+    return computed(_truncated, a, b)
 
 
 def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _modulo(step: Step, *values: Held) -> Held:
     (a, b), axes = aligned(values)
     if step.get("fmod", 0):
-        return Held(stepwise(np.fmod, a, b), axes)
+        return Held(computed(np.fmod, a, b), axes)
     return Held(ops.remainder(a, b), axes)
 
 

@@ -15,7 +15,7 @@ from ...tensor import Tensor
 from ..dtypes import dtype_of
 from ..steps import ANY, FLOATS, NUMBERS, Operator, Step, refuse
 from ..values import Held, aligned
-from .functions import FORMULAS, STEPS, formula, stepwise
+from .functions import FORMULAS, STEPS, computed, formula, stepwise
 
 
 def _one(f: Callable[[Step, Tensor], Tensor], *attributes: str, types: tuple[str, ...] = FLOATS
@@ -66,7 +66,7 @@ def _infinite(step: Step, x: Tensor) -> Tensor:
     def f(v: np.ndarray) -> np.ndarray:
         return (np.isposinf(v) & bool(up)) | (np.isneginf(v) & bool(down))
 
-    return stepwise(f, x)
+    return computed(f, x)
 
 
 def _check_gelu(step: Step) -> None:
@@ -165,12 +165,12 @@ ELEMENTWISE = {
     "Neg": _one(lambda step, x: ops.negative(x), types=NUMBERS),
     "IsInf": _one(_infinite, "detect_positive", "detect_negative"),
     **{name: _one(lambda step, x: formula(step.operator, x)) for name in FORMULAS},
-    **{name: _one(lambda step, x: stepwise(STEPS[step.operator], x), types=ANY) for name in STEPS},
+    **{name: _one(lambda step, x: stepwise(step.operator, x), types=ANY) for name in STEPS},
     "Gelu": Operator(lambda step, x: x.like(_gelu(step, x.tensor)), ("approximate",),
                      check=_check_gelu, places="any"),
     "PRelu": Operator(_prelu, places="any"),
-    "Cast": Operator(_cast, ("to",), ANY, _check_cast, "any"),
-    "CastLike": Operator(_cast_like, (), ANY, places="any"),
+    "Cast": Operator(_cast, ("to", "saturate", "round_mode"), ANY, _check_cast, "any"),
+    "CastLike": Operator(_cast_like, ("saturate", "round_mode"), ANY, places="any"),
     "Identity": Operator(_identity, (), ANY, places="any"),
     "Dropout": Operator(_dropout, ("ratio", "is_test", "seed"), FLOATS, _check_dropout, "any"),
 }

@@ -16,20 +16,28 @@ Formula = Callable[[np.ndarray], np.ndarray]
 
 
 class Formulaic(Operation):
-    """y = f(x);  dx = f'(x) dy, f and f' functions of NumPy arrays in double."""
+    """y = f(x);  dx = f'(x) dy, f and f' of FORMULAS by their name, computed in double."""
 
-    def forward(self, x: np.ndarray, f: Formula, slope: Formula) -> np.ndarray:
-        self.x, self.slope = x, slope
+    def forward(self, x: np.ndarray, name: str) -> np.ndarray:
+        self.x, self.name = x, name
         with np.errstate(all="ignore"):
-            return np.asarray(f(np.asarray(x, np.float64)), x.dtype)
+            return np.asarray(FORMULAS[name][0](np.asarray(x, np.float64)), x.dtype)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return (dy * self.slope(np.asarray(self.x, np.float64))).astype(dy.dtype)
+            return (dy * FORMULAS[self.name][1](np.asarray(self.x, np.float64))).astype(dy.dtype)
 
 
 class Stepwise(NoGradient):
-    """y = f(x, ...), constant between its steps."""
+    """y = f(x), constant between its steps; f of STEPS by its name."""
+
+    def forward(self, x: np.ndarray, name: str) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(STEPS[name](x))
+
+
+class Computed(NoGradient):
+    """y = f(x, ...), a function of NumPy arrays that has no gradient."""
 
     def forward(self, *operands: np.ndarray, f: Callable[..., np.ndarray]) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -71,10 +79,14 @@ STEPS: dict[str, Formula] = {
 
 def formula(name: str, x: Tensor) -> Tensor:
     """A smooth function of the table above."""
-    f, slope = FORMULAS[name]
-    return Formulaic.apply(x, f=f, slope=slope)
+    return Formulaic.apply(x, name=name)
 
 
-def stepwise(f: Callable[..., np.ndarray], *operands: Any) -> Tensor:
-    """A function without a gradient."""
-    return Stepwise.apply(*operands, f=f)
+def stepwise(name: str, x: Tensor) -> Tensor:
+    """A function of the table above that has steps."""
+    return Stepwise.apply(x, name=name)
+
+
+def computed(f: Callable[..., np.ndarray], *operands: Any) -> Tensor:
+    """A function of NumPy arrays that has no gradient."""
+    return Computed.apply(*operands, f=f)

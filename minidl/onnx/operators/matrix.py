@@ -11,8 +11,10 @@ from ..steps import FLOATS, Operator, Step
 from ..values import Held
 
 
-def _matmul(step: Step, a: Held, b: Held) -> Held:
-    return Held(ops.matmul(a.plain, b.plain))
+def _matmul(step: Step, a: Held, b: Held, bias: Held | None = None) -> Held:
+    """A product, and a bias where an Add has been joined with it."""
+    y = ops.matmul(a.plain, b.plain)
+    return Held(y if bias is None else y + bias.plain)
 
 
 def _gemm(step: Step, a: Held, b: Held, c: Held | None = None) -> Held:
@@ -44,6 +46,11 @@ def dense_layer(step: Step, weight: np.ndarray, bias: np.ndarray | None = None) 
     if bias is not None:
         layer.bias = nn.Parameter(bias)
     return layer
+
+
+def is_product(step: Step, shapes: list[tuple[int, ...]]) -> bool:
+    """Whether a MatMul, and the Add of a bias that is joined with it, is a dense layer's."""
+    return len(shapes[0]) == 2 and 0 not in shapes[0] and shapes[1:] in ([], [shapes[0][1:]])
 
 
 def run_dense_layer(step: Step, layer: Any, x: Held) -> Held:

@@ -9,7 +9,7 @@ from ...tensor import Tensor
 from ..dtypes import dtype_of
 from ..steps import FLOATS, Operator, Step, refuse
 from ..values import Held
-from .functions import stepwise
+from .functions import computed
 
 BYTES = ("int8", "uint8", "int16", "uint16", "int32")
 
@@ -34,7 +34,7 @@ def _quantize(step: Step, x: Held, scale: Held, zero: Held | None = None) -> Hel
 
     shift = Tensor(np.zeros((), np.float64)) if zero is None else ops.astype(
         _along(step, zero, x), np.float64)
-    return Held(stepwise(f, x.plain, _along(step, scale, x), shift))
+    return Held(computed(f, x.plain, _along(step, scale, x), shift))
 
 
 def _check(step: Step) -> None:

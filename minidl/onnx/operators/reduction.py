@@ -12,7 +12,7 @@ from ... import ops
 from ...tensor import Tensor
 from ..steps import FLOATS, NUMBERS, Operator, Step
 from ..values import Held
-from .functions import stepwise
+from .functions import computed
 from .shapes import axes_of, places_after
 
 Reduction = Callable[..., Tensor]
@@ -39,7 +39,7 @@ def _mean(x: Tensor, axes: Any, keep: bool) -> Tensor:
     if x.dtype.kind == "f":
         return ops.mean(x, axes, keep)
     count = math.prod(x.shape[a] for a in axes)
-    return stepwise(lambda total: (total / count).astype(x.dtype), ops.sum(x, axes, keep))
+    return computed(lambda total: (total / count).astype(x.dtype), ops.sum(x, axes, keep))
 
 
 def _extreme(f: Reduction, empty: Callable[[np.dtype], Any]) -> Reduction:
@@ -104,7 +104,7 @@ def _hardmax(x: Tensor, axis: int) -> Tensor:
         np.put_along_axis(y, np.argmax(v, axis, keepdims=True), 1, axis)
         return y
 
-    return stepwise(f, x)
+    return computed(f, x)
 
 
 def _soft(f: Callable[[Tensor, int], Tensor]) -> Operator:
