@@ -3,7 +3,6 @@ called, and what is computed once."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from .layouts import (
     order_of_output,
     producers_of,
 )
-from .model import Model, Part, Program, run
+from .model import ERRORS, OTHERS, Model, Part, Program, run
 from .reading import Source
 from .steps import Step
 from .values import Held, constant
@@ -73,19 +72,19 @@ class Builder:
 
     def _keep_places(self, step: Step) -> None:
         """Rows of images for a product with weights of the file keep the order that they have."""
-        found = flattened_images(step, self.consumers, self.producers, self.source.shapes)
+        found = flattened_images(step, self.consumers, self.producers)
         if found is None or step.outputs[0] in self.source.outputs:
             return
-        product, sizes = found
+        product, channels = found
         weight = product.inputs[1]
         rows = 1 if product.operator == "Gemm" and product.get("transB", 0) else 0
         array = self.source.arrays.get(weight or "")
         if (weight is not None and array is not None and len(self.consumers[weight]) == 1
-                and array.ndim == 2 and array.shape[rows] == math.prod(sizes)
+                and array.ndim == 2 and array.shape[rows] and array.shape[rows] % channels == 0
                 and not product.get("transA", 0)):
-            step.attributes["keeps_places"] = True
-            moved = np.moveaxis(array, rows, 0).reshape(*sizes, -1)
-            moved = np.moveaxis(moved, 0, len(sizes) - 1).reshape(array.shape[rows], -1)
+            step.attributes["keeps_places"] = channels
+            moved = np.moveaxis(array, rows, 0).reshape(channels, -1, array.shape[1 - rows])
+            moved = moved.swapaxes(0, 1).reshape(array.shape[rows], -1)
             self.source.arrays[weight] = np.ascontiguousarray(np.moveaxis(moved, 0, rows))
 
     def _joined(self, step: Step) -> bool:
@@ -127,7 +126,11 @@ class Builder:
         if any(self.keys[id(other)] != key for name in names for other in self.consumers[name]):
             return
         if key not in self.made:
-            layer = kind.make(step, *[a.copy() for a in arrays])
+            try:
+                layer = kind.make(step, *[a.copy() for a in arrays])
+            except (*ERRORS, *OTHERS) as error:
+                raise ValueError(f"md.onnx.load: {step.operator} of node {step.name!r}: "
+                                 f"{error}") from error
             place = self._placed(layer, _common(names) or _segments(step.name))
             self.made[key] = place
             for inner, name in zip(kind.names, names, strict=False):

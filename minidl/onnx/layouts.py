@@ -8,11 +8,11 @@ file itself turns from (N, C, H, W) to (N, H, W, C), or back, at its border.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from .operators import OPERATORS
 from .operators.elementwise import ELEMENTWISE
+from .operators.pools import POOLS
 from .steps import Step
 from .values import Axes, channels_last
 
@@ -108,28 +108,41 @@ def _perm(step: Step) -> Axes | None:
     return None if shape is None else tuple(range(len(shape)))[::-1]
 
 
-def flattened_images(step: Step, consumers: dict[str, list[Step]], producers: dict[str, Step],
-                     shapes: dict[str, tuple[int | None, ...]]) -> tuple[Step, Axes] | None:
+def flattened_images(step: Step, consumers: dict[str, list[Step]], producers: dict[str, Step]
+                     ) -> tuple[Step, int] | None:
     """For a step that makes rows of images, the only one that takes these, a Gemm or a MatMul, and
-    the sizes (C, H, W) of the images; None if they are not known, or others take the rows too.
+    the number of channels; None if that is not known, or others take the rows too.
 
     Such rows may keep the order in which minidl has the values of an image, if the weights have it
     too: nothing is moved then."""
-    if step.operator not in ("Flatten", "Reshape") or step.inputs[0] is None:
+    if (step.operator not in ("Flatten", "Reshape") or step.inputs[0] is None
+            or step.get("axis", 1) != 1 or order_of_output(step.inputs[0], producers) != "last"):
         return None
-    images = shapes.get(step.inputs[0]) or ()
-    rows = shapes.get(step.outputs[0] or "") or ()
-    sizes = [n for n in images[1:] if n is not None]
-    if (len(images) < 3 or len(sizes) != len(images) - 1 or len(rows) != 2
-            or rows[1] != math.prod(sizes) or step.get("axis", 1) != 1
-            or order_of_output(step.inputs[0], producers) != "last"):
-        return None
+    channels = _channels(step.inputs[0], producers)
     name = step.outputs[0]
-    while name is not None and len(consumers.get(name, ())) == 1:
+    while channels and name is not None and len(consumers.get(name, ())) == 1:
         after = consumers[name][0]
         if after.operator in ("Gemm", "MatMul"):
-            return (after, tuple(sizes)) if after.inputs[0] == name else None
-        if after.operator not in ELEMENTWISE or after.inputs[0] != name or after.makes(1):
+            return (after, channels) if after.inputs[0] == name else None
+        if (after.operator not in ELEMENTWISE or after.operator == "PRelu" or after.makes(1)
+                or after.inputs[0] != name):
             return None
         name = after.outputs[0]
+    return None
+
+
+def _channels(name: str | None, producers: dict[str, Step]) -> int | None:
+    """How many channels images have, as far as weights of the file tell. (A wrong answer would only
+    cost a transpose.)"""
+    while name is not None and name in producers:
+        step = producers[name]
+        weight = step.known[1] if len(step.known) > 1 else None
+        if step.operator in ("Conv", "BatchNormalization", "InstanceNormalization"):
+            return None if weight is None else len(weight)
+        if step.operator == "ConvTranspose":
+            return None if weight is None else weight.shape[1] * step.get("group", 1)
+        if step.operator not in ELEMENTWISE and step.operator not in POOLS \
+                and step.operator != "Add":
+            return None
+        name = step.inputs[0]
     return None

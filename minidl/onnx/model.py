@@ -19,6 +19,8 @@ from .steps import Step
 from .values import Axes, Held, aside, channels_last
 
 ERRORS = (ValueError, TypeError, IndexError)
+# What a node that is malformed may make of a function that expects another one.
+OTHERS = (AttributeError, KeyError, ArithmeticError, AssertionError)
 
 
 @dataclasses.dataclass
@@ -155,6 +157,9 @@ def run(step: Step, given: list[Held | None], layer: Any = None) -> tuple[Any, .
     except ERRORS as error:
         kind = next(k for k in ERRORS if isinstance(error, k))
         raise kind(f"{step.operator} of node {step.name!r}: {error}") from error
+    except OTHERS as error:
+        raise ValueError(f"{step.operator} of node {step.name!r} cannot be computed: "
+                         f"{error!r}") from error
     return made if isinstance(made, tuple) else (made,)
 
 

@@ -3,19 +3,25 @@ what is not supported, before anything is computed."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper, shape_inference
+from onnx import numpy_helper
 
-from .dtypes import DTYPES, OTHERS
+from .dtypes import DTYPES, NUMBER_OF, OTHERS
 from .operators import OPERATORS
 from .steps import Step
 
+# Attributes that are yes or no.
+FLAGS = frozenset((
+    "allowzero", "antialias", "broadcast", "ceil_mode", "count_include_pad", "detect_negative",
+    "detect_positive", "exclude_outside", "exclusive", "fmod", "input_forget", "is_test",
+    "keepdims", "largest", "layout", "linear_before_reset", "noop_with_empty_axes", "reverse",
+    "saturate", "select_last_index", "sorted", "spatial", "storage_order", "training_mode",
+    "transA", "transB", "upper"))
 OLDEST = 6                                      # of the operator sets that can be read
 ERRORS = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RuntimeError)
 
@@ -37,10 +43,24 @@ class Source:
             self.shapes[name] = array.shape
         self.inputs = [v.name for v in graph.input if v.name not in self.initializers]
         self.outputs = [v.name for v in graph.output]
+        for name in self.inputs:
+            number = self.types.get(name, 1)
+            if number not in DTYPES:
+                kind = OTHERS.get(number) or f"the dtype {_dtype_name(number)}"
+                raise NotImplementedError(f"md.onnx.load: {self._first_user(graph, name)}: values "
+                                          f"of {kind} are not supported ({name!r})")
         self.steps: list[Step] = []
         self.same: dict[str, str] = {}      # of what Identity gives another name
         for node in graph.node:
             self._read(node)
+
+    @staticmethod
+    def _first_user(graph: Any, name: str) -> str:
+        """The node that takes an input first, for an error."""
+        for node in graph.node:
+            if name in node.input:
+                return f"{node.op_type} of node {node.name or next(iter(node.output), '')!r}"
+        return f"the input {name!r}"
 
     def _learn(self, value: Any) -> None:
         kind = value.type.WhichOneof("value")
@@ -61,7 +81,10 @@ class Source:
         for attribute in node.attribute:
             if attribute.name not in operator.attributes:
                 raise step.refuse(f"the attribute {attribute.name} is not supported")
-            step.attributes[attribute.name] = _attribute(attribute, step)
+            value = step.attributes[attribute.name] = _attribute(attribute, step)
+            if attribute.name in FLAGS and value not in (0, 1):
+                raise ValueError(f"{step.operator} of node {step.name!r}: {attribute.name} must be "
+                                 f"0 or 1, got {value!r}")
         self._check_dtypes(step, node)
         step.types = tuple([self._dtype(n) for n in inputs])
         step.shapes = tuple([None if n is None else self.shapes.get(n) for n in inputs])
@@ -71,6 +94,9 @@ class Source:
             raise step.refuse(f"values of {first} are not supported")
         if operator.check is not None:
             operator.check(step)
+        for output, dtype in zip(outputs, operator.dtypes(step), strict=False):
+            if output is not None and dtype is not None:
+                self.types.setdefault(output, NUMBER_OF[dtype.name])
         if node.op_type == "Identity" and outputs[0] and inputs[0] in self.arrays:
             self.same[outputs[0]] = str(inputs[0])
             if outputs[0] not in self.outputs:
@@ -110,8 +136,6 @@ def read(path_or_bytes: Any) -> Source:
 
         model = inliner.inline_local_functions(model)
     _check_operators(model)
-    with contextlib.suppress(*ERRORS):  # what it does not know is found out at a call
-        model = shape_inference.infer_shapes(model, data_prop=True)
     try:
         source = Source(model)
         for value in (*model.graph.input, *model.graph.output):     # shapes may be left out

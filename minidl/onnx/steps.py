@@ -69,7 +69,8 @@ class Operator:
     if `same`). `check(step)` refuses what is known beforehand not to be supported.
 
     `places` says what it does with the order of axes: "images" if it wants the channels last,
-    "any" if it takes them as they come, None otherwise.
+    "any" if it takes them as they come, None otherwise. `gives` is the dtype of the outputs: the
+    number of the input that has it too, a name, or a function of the node; a tuple for several.
     """
 
     run: Callable[..., Any]
@@ -77,4 +78,15 @@ class Operator:
     types: tuple[str, ...] = FLOATS
     check: Callable[[Step], None] | None = None
     places: str | None = None
-    outputs: int = 1
+    gives: Any = 0
+
+    def dtypes(self, step: Step) -> list[np.dtype | None]:
+        """The dtypes of a node's outputs, None where that of an input is not known."""
+        given = self.gives if isinstance(self.gives, tuple) else (self.gives,) * len(step.outputs)
+        found: list[np.dtype | None] = []
+        for what in given:
+            what = what(step) if callable(what) else what
+            if isinstance(what, int):
+                what = step.types[what] if what < len(step.types) else None
+            found.append(None if what is None else np.dtype(what))
+        return found

@@ -40,12 +40,12 @@ def _old_broadcast(a: Held, b: Held, axis: int | None) -> Held:
 
 
 def _two(f: Two, *attributes: str, types: tuple[str, ...] = NUMBERS,
-         check: Callable[[Step], None] | None = None) -> Operator:
+         gives: Any = 0) -> Operator:
     def run(step: Step, *values: Held) -> Held:
         (a, b), axes = _operands(step, values)
         return Held(f(a, b), axes)
 
-    return Operator(run, ("axis", "broadcast", *attributes), types, check, "any")
+    return Operator(run, ("axis", "broadcast", *attributes), types, places="any", gives=gives)
 
 
 def _many(f: Two, mean: bool = False, types: tuple[str, ...] = NUMBERS) -> Operator:
@@ -141,11 +141,11 @@ ARITHMETIC = {
     "Min": _many(ops.minimum),
     "Sum": _many(ops.add, types=FLOATS),
     "Mean": _many(ops.add, mean=True, types=FLOATS),
-    "Equal": _two(_compared(np.equal), types=ANY),
-    "Less": _two(_compared(np.less)),
-    "LessOrEqual": _two(_compared(np.less_equal)),
-    "Greater": _two(_compared(np.greater)),
-    "GreaterOrEqual": _two(_compared(np.greater_equal)),
+    "Equal": _two(_compared(np.equal), types=ANY, gives="bool"),
+    "Less": _two(_compared(np.less), gives="bool"),
+    "LessOrEqual": _two(_compared(np.less_equal), gives="bool"),
+    "Greater": _two(_compared(np.greater), gives="bool"),
+    "GreaterOrEqual": _two(_compared(np.greater_equal), gives="bool"),
     "And": _two(_bitwise(np.bitwise_and), types=("bool",)),
     "Or": _two(_bitwise(np.bitwise_or), types=("bool",)),
     "Xor": _two(_bitwise(np.bitwise_xor), types=("bool",)),
@@ -153,6 +153,6 @@ ARITHMETIC = {
     "BitwiseOr": _two(_bitwise(np.bitwise_or), types=BITS),
     "BitwiseXor": _two(_bitwise(np.bitwise_xor), types=BITS),
     "BitShift": Operator(_shift, ("direction",), BITS, places="any"),
-    "Where": Operator(_where, (), ("bool",), places="any"),
+    "Where": Operator(_where, (), ("bool",), places="any", gives=1),
     "Clip": Operator(_clip, ("min", "max"), NUMBERS, places="any"),
 }

@@ -18,10 +18,11 @@ from ..values import Held, aligned
 from .functions import FORMULAS, STEPS, computed, formula, stepwise
 
 
-def _one(f: Callable[[Step, Tensor], Tensor], *attributes: str, types: tuple[str, ...] = FLOATS
-         ) -> Operator:
+def _one(f: Callable[[Step, Tensor], Tensor], *attributes: str, types: tuple[str, ...] = FLOATS,
+         gives: Any = 0) -> Operator:
     """An operator that a function of the node and a tensor computes."""
-    return Operator(lambda step, x: x.like(f(step, x.tensor)), attributes, types, places="any")
+    return Operator(lambda step, x: x.like(f(step, x.tensor)), attributes, types, places="any",
+                    gives=gives)
 
 
 def _clipped(x: Tensor, low: float, high: float) -> Tensor:
@@ -67,6 +68,10 @@ def _infinite(step: Step, x: Tensor) -> Tensor:
         return (np.isposinf(v) & bool(up)) | (np.isneginf(v) & bool(down))
 
     return computed(f, x)
+
+
+def _check_celu(step: Step) -> None:
+    refuse(step, not step.get("alpha", 1.0) > 0, "alpha that is not above 0 is not supported")
 
 
 def _check_gelu(step: Step) -> None:
@@ -146,7 +151,8 @@ ELEMENTWISE = {
     "LeakyRelu": _one(lambda step, x: ops.leaky_relu(x, step.get("alpha", 0.01)), "alpha"),
     "Elu": _one(lambda step, x: ops.elu(x, step.get("alpha", 1.0)), "alpha"),
     "Selu": _one(_selu, "alpha", "gamma"),
-    "Celu": _one(_celu, "alpha"),
+    "Celu": Operator(lambda step, x: x.like(_celu(step, x.tensor)), ("alpha",),
+                     check=_check_celu, places="any"),
     "Sigmoid": _one(lambda step, x: ops.sigmoid(x)),
     "HardSigmoid": _one(_hard_sigmoid, "alpha", "beta"),
     "HardSwish": _one(lambda step, x: x * _clipped(x * (1 / 6) + 0.5, 0.0, 1.0)),
@@ -163,14 +169,17 @@ ELEMENTWISE = {
     "Reciprocal": _one(lambda step, x: 1 / x),
     "Abs": _one(lambda step, x: ops.abs(x), types=NUMBERS),
     "Neg": _one(lambda step, x: ops.negative(x), types=NUMBERS),
-    "IsInf": _one(_infinite, "detect_positive", "detect_negative"),
+    "IsInf": _one(_infinite, "detect_positive", "detect_negative", gives="bool"),
     **{name: _one(lambda step, x: formula(step.operator, x)) for name in FORMULAS},
-    **{name: _one(lambda step, x: stepwise(step.operator, x), types=ANY) for name in STEPS},
+    **{name: _one(lambda step, x: stepwise(step.operator, x), types=ANY,
+                  gives="bool" if name == "IsNaN" else 0) for name in STEPS},
     "Gelu": Operator(lambda step, x: x.like(_gelu(step, x.tensor)), ("approximate",),
                      check=_check_gelu, places="any"),
     "PRelu": Operator(_prelu, places="any"),
-    "Cast": Operator(_cast, ("to", "saturate", "round_mode"), ANY, _check_cast, "any"),
-    "CastLike": Operator(_cast_like, ("saturate", "round_mode"), ANY, places="any"),
+    "Cast": Operator(_cast, ("to", "saturate", "round_mode"), ANY, _check_cast, "any",
+                     lambda step: dtype_of(step.get("to"))),
+    "CastLike": Operator(_cast_like, ("saturate", "round_mode"), ANY, places="any", gives=1),
     "Identity": Operator(_identity, (), ANY, places="any"),
-    "Dropout": Operator(_dropout, ("ratio", "is_test", "seed"), FLOATS, _check_dropout, "any"),
+    "Dropout": Operator(_dropout, ("ratio", "is_test", "seed"), FLOATS, _check_dropout, "any",
+                        (0, "bool")),
 }

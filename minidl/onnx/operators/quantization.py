@@ -37,6 +37,10 @@ def _quantize(step: Step, x: Held, scale: Held, zero: Held | None = None) -> Hel
     return Held(computed(f, x.plain, _along(step, scale, x), shift))
 
 
+def _quantized(step: Step) -> np.dtype | None:
+    return step.types[2] if step.has(2) else dtype_of(step.get("output_dtype") or 2)
+
+
 def _check(step: Step) -> None:
     refuse(step, step.get("block_size", 0), "scales of blocks are not supported")
     refuse(step, step.get("precision", 0) not in (0, 1), "precision is not supported")
@@ -55,6 +59,6 @@ def _dequantize(step: Step, x: Held, scale: Held, zero: Held | None = None) -> H
 ATTRIBUTES = ("axis", "block_size", "output_dtype", "precision", "saturate")
 
 QUANTIZATION = {
-    "QuantizeLinear": Operator(_quantize, ATTRIBUTES, FLOATS, _check),
-    "DequantizeLinear": Operator(_dequantize, ATTRIBUTES, BYTES, _check),
+    "QuantizeLinear": Operator(_quantize, ATTRIBUTES, FLOATS, _check, gives=_quantized),
+    "DequantizeLinear": Operator(_dequantize, ATTRIBUTES, BYTES, _check, gives=1),
 }

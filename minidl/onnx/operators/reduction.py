@@ -95,7 +95,8 @@ def _place(f: Reduction) -> Operator:
             y = f(t, place, keep)
         return Held(y, x.axes if keep else places_after(x.order, (axis,)))
 
-    return Operator(run, ("axis", "keepdims", "select_last_index"), NUMBERS, places="any")
+    return Operator(run, ("axis", "keepdims", "select_last_index"), NUMBERS, places="any",
+                    gives="int64")
 
 
 def _hardmax(x: Tensor, axis: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import kernels, ops
+from ...tensor import Tensor
 from ..steps import ANY, Operator, Step, refuse
 from ..values import Axes, Held, constant
 
@@ -32,19 +33,30 @@ def _reshape(step: Step, x: Held, shape: Held | None = None) -> Held:
     sizes = list(step.get("shape", ()) if shape is None else shape.ints())
     if not step.get("allowzero", 0):
         sizes = [x.shape[k] if n == 0 else n for k, n in enumerate(sizes)]
-    t = x.last if step.get("keeps_places") else x.plain
-    if -1 in sizes and 0 not in t.shape:
+    if -1 in sizes and 0 not in x.shape:
         known = -math.prod(sizes)
-        if known and t.size % known == 0:
-            sizes[sizes.index(-1)] = t.size // known
-    return Held(ops.reshape(t, tuple(sizes)))
+        if known and x.tensor.size % known == 0:
+            sizes[sizes.index(-1)] = x.tensor.size // known
+    return Held(_rows(step, x, tuple(sizes)))
+
+
+def _rows(step: Step, x: Held, sizes: tuple[int, ...]) -> Tensor:
+    """x in another shape. If the weights behind have the order in which minidl has the values of
+    images of `keeps_places` channels, so has the result."""
+    channels = step.get("keeps_places")
+    if channels is None:
+        return ops.reshape(x.plain, sizes)
+    shape = x.shape
+    if len(sizes) == 2 and shape[1:2] == (channels,) and sizes == (shape[0], math.prod(shape[1:])):
+        return ops.reshape(x.last, sizes)
+    parts = ops.reshape(x.plain, (-1, channels, sizes[-1] // channels))     # not of whole images
+    return ops.reshape(ops.transpose(parts, (0, 2, 1)), sizes)
 
 
 def _flatten(step: Step, x: Held) -> Held:
     axis = step.get("axis", 1)
     axis = axis + x.ndim if axis < 0 else axis
-    t = x.last if step.get("keeps_places") else x.plain
-    return Held(ops.reshape(t, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))))
+    return Held(_rows(step, x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))))
 
 
 def _transpose(step: Step, x: Held) -> Held:
@@ -128,6 +140,10 @@ def _constant_of_shape(step: Step, shape: Held) -> Held:
     return constant(np.full(sizes, value.reshape(()), value.dtype))
 
 
+def _dtype_of_value(step: Step) -> np.dtype:
+    return step.get("value", np.zeros(1, np.float32)).dtype
+
+
 def _range(step: Step, start: Held, limit: Held, delta: Held) -> Held:
     first, last, by = (v.array().reshape(()) for v in (start, limit, delta))
     count = max(0, math.ceil((last.item() - first.item()) / by.item())) if by else 0
@@ -181,13 +197,13 @@ SHAPES = {
     "Expand": Operator(_expand, (), ANY),
     "Tile": Operator(_tile, (), ANY),
     "Concat": Operator(_concat, ("axis",), ANY, places="any"),
-    "Split": Operator(_split, ("axis", "split", "num_outputs"), ANY, places="any", outputs=0),
-    "Shape": Operator(_shape, ("start", "end"), ANY),
-    "Size": Operator(_size, (), ANY),
-    "ConstantOfShape": Operator(_constant_of_shape, ("value",), ANY),
+    "Split": Operator(_split, ("axis", "split", "num_outputs"), ANY, places="any"),
+    "Shape": Operator(_shape, ("start", "end"), ANY, gives="int64"),
+    "Size": Operator(_size, (), ANY, gives="int64"),
+    "ConstantOfShape": Operator(_constant_of_shape, ("value",), ANY, gives=_dtype_of_value),
     "Range": Operator(_range, (), ANY),
     "Constant": Operator(_constant, ("value", "value_float", "value_floats", "value_int",
-                                     "value_ints"), ANY, _check_constant),
+                                     "value_ints"), ANY, _check_constant, gives=None),
     "DepthToSpace": Operator(_depth_to_space, ("blocksize", "mode"), ANY),
     "SpaceToDepth": Operator(_space_to_depth, ("blocksize",), ANY),
 }
