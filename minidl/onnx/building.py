@@ -66,6 +66,8 @@ class Builder:
             source.outputs, steps, constants, parameters,
             [order_of_input(name, self.consumers) if last else None for name in source.inputs],
             [order_of_output(name, self.producers) if last else None for name in source.outputs])
+        for step in steps:          # what was only needed to build, weights among it
+            step.known = step.types = step.shapes = ()
         return self.model.eval()
 
     # ------------------------------------------------------------------------------- the layers

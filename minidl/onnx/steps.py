@@ -20,9 +20,9 @@ class Step:
     """A node: its operator, its name in the file (or that of its first output), the names of what
     it takes (None: left out) and makes, its attributes, and the version of the operator set.
 
-    `types` and `shapes` are those of its inputs as far as the file tells; `known` the arrays of
-    those inputs that are constants. `layer` is the place of the layer that does it, if one does;
-    `done` names what no later step takes.
+    `types` and `shapes` are those of its inputs as far as the file tells, `known` the arrays of
+    those inputs that are constants: until the model is built. `layer` is the place of the layer
+    that does it, if one does; `done` names what no later step takes.
     """
 
     operator: str

@@ -4,6 +4,7 @@ the caller's layout, constants that are computed once; and what is refused."""
 import collections
 import copy
 import pickle
+import sys
 
 import numpy as np
 import onnx
@@ -430,3 +431,64 @@ def test_a_product_and_its_bias_are_a_dense_layer():
     assert model["middle"].extra_repr() == "4, 4, bias=False"
     model["fc.MatMul"] = nn.Dense(3, 4)
     assert model(x).shape == (2, 5, 4)
+
+
+# --------------------------------------------------------------------------------- other files
+
+def test_weights_in_a_file_of_their_own(tmp_path):
+    model = onnx.load_model_from_string(network())
+    onnx.save_model(model, tmp_path / "net.onnx", save_as_external_data=True,
+                    location="weights.bin", size_threshold=0)
+    assert (tmp_path / "weights.bin").exists()
+    x = draw(2, 4, 5, 3)
+    assert_close(md.onnx.load(tmp_path / "net.onnx")(x).data, md.onnx.load(network())(x).data)
+
+
+def test_functions_of_the_file_are_taken_apart():
+    model = onnx.load_model_from_string(one("Twice", shape=("N", 3), domain="mine"))
+    model.functions.append(helper.make_function(
+        "mine", "Twice", ["a"], ["b"], [node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 21)]))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    x = draw(2, 3)
+    assert_close(md.onnx.load(model.SerializeToString())(x).data, 2 * x)
+
+
+def test_the_latest_opset():
+    content = one("Relu", opset=onnx.defs.onnx_opset_version())
+    assert (md.onnx.load(content, "NCHW")(draw(1, 3, 4, 4)).data >= 0).all()
+
+
+@pytest.mark.parametrize("function", ["load", "export"])
+@pytest.mark.parametrize("package", ["onnx", "onnx_ir"])
+def test_packages_that_are_missing_are_named(function, package, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, package, None)
+    arguments = (b"",) if function == "load" else (nn.Dense(2, 1), tmp_path / "f", md.zeros(1, 2))
+    with pytest.raises(ImportError, match=rf"md.onnx.{function} needs .*minidl\[onnx\]"):
+        getattr(md.onnx, function)(*arguments)
+
+
+def test_damaged_files_are_errors():
+    """Bytes and attributes that were changed give one of a few errors, or another model."""
+    rng = np.random.default_rng(0)
+    original, x = network(), draw(2, 4, 5, 3)
+    errors = 0
+    for _ in range(300):
+        content = bytearray(original)
+        for place in rng.integers(0, 500, 3):
+            content[place] = rng.integers(256)
+        try:
+            md.onnx.load(content)(x)
+        except (ValueError, TypeError, IndexError, NotImplementedError, MemoryError):
+            errors += 1
+    assert errors > 200
+    for value in (-1, 0, 2 ** 31, 2 ** 62):
+        for place, name in ((0, "pads"), (0, "strides"), (4, "axis")):
+            model = onnx.load_model_from_string(original)
+            attribute = model.graph.node[place].attribute
+            del attribute[:]
+            attribute.append(helper.make_attribute(name, value if name == "axis" else [value] * (
+                4 if name == "pads" else 2)))
+            with pytest.raises((ValueError, TypeError, IndexError, NotImplementedError,
+                                MemoryError)):
+                md.onnx.load(model.SerializeToString())(draw(2, 4, 5, 3) if value else x[..., :2])
