@@ -48,13 +48,13 @@ def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str =
 
 
 def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") -> Model:
-    """The layer that an ONNX file, of opset 6 or later, describes; in evaluation mode.
+    """The layer that an ONNX file, of opset 6 or later, describes; in evaluation mode, but for
+    nodes that are training (training_mode=1), whose layers are in training mode.
 
     It takes tensors or arrays in the order of the file's inputs, and gives a tensor, or a tuple of
     them where the file has several outputs. It learns as any layer: parameters have the names of
-    the file, a BatchNormalization is a `BatchNorm` that follows the model's mode (with
-    training_mode=1 it takes the statistics of each batch, in any mode), a Dropout a `Dropout`. See
-    `md.onnx.Model` for how to replace a part of it.
+    the file, a BatchNormalization is a `BatchNorm`, a Dropout a `Dropout`. See `md.onnx.Model` for
+    how to replace a part of it.
 
     `layout="NHWC"`: images are (N, H, W, C), as everywhere in minidl, whatever the file has: an
     input is one if it comes to a convolution, a pool or the like, an output if it comes from one.

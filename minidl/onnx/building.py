@@ -21,6 +21,7 @@ from .layouts import (
     producers_of,
 )
 from .model import ERRORS, OTHERS, Model, Part, Program, run
+from .operators.normalization import check_statistics
 from .reading import Source
 from .steps import Step
 from .values import Held, constant
@@ -42,11 +43,16 @@ class Builder:
         self.names: dict[str, str] = {}         # in the file, by the place of a parameter
         self.model = Model(self.names)
         self.keys = {id(step): _key(step) for step in source.steps}
+        self.training: list[Layer] = []         # layers that the file has in training mode
         self.made: dict[tuple[Any, ...], str] = {}      # layers, by what they are made of
 
     def build(self) -> Model:
         source = self.source
         for step in source.steps:
+            step.outputs = tuple([name if name in self.consumers or name in source.outputs else None
+                                  for name in step.outputs])
+            if step.operator == "BatchNormalization":
+                check_statistics(step)
             self._keep_places(step)
         source.steps = [step for step in source.steps if not self._joined(step)]
         with apart():       # random weights that are drawn for nothing
@@ -68,7 +74,10 @@ class Builder:
             [order_of_output(name, self.producers) if last else None for name in source.outputs])
         for step in steps:          # what was only needed to build, weights among it
             step.known = step.types = step.shapes = ()
-        return self.model.eval()
+        self.model.eval()
+        for layer in self.training:
+            layer.training = True
+        return self.model
 
     # ------------------------------------------------------------------------------- the layers
 
@@ -114,6 +123,7 @@ class Builder:
             layer = layers.dropout_of(step)
             if layer is not None:
                 step.layer = self._placed(layer, _segments(step.name))
+                self.training += [layer] * layers.trains(step)
                 step.inputs = step.inputs[:1]
             return
         kind = layers.KINDS.get(step.operator)
@@ -133,6 +143,7 @@ class Builder:
             except (*ERRORS, *OTHERS) as error:
                 raise ValueError(f"md.onnx.load: {step.operator} of node {step.name!r}: "
                                  f"{error}") from error
+            self.training += [layer] * layers.trains(step)
             place = self._placed(layer, _common(names) or _segments(step.name))
             self.made[key] = place
             for inner, name in zip(kind.names, names, strict=False):

@@ -49,7 +49,8 @@ def _convolves(step: Step, shapes: Shapes) -> bool:
 
 
 def _normalizes(step: Step, shapes: Shapes) -> bool:
-    return (not normalization.trains(step) and len(set(shapes)) == 1 and len(shapes[0]) == 1
+    return (not any(step.makes(k) for k in range(1, len(step.outputs)))
+            and len(set(shapes)) == 1 and len(shapes[0]) == 1
             and shapes[0][0] > 0 and 0 <= step.get("momentum", 0.9) <= 1)
 
 
@@ -63,17 +64,21 @@ def _dropped(step: Step, layer: Any, x: Held) -> Held:
 
 
 def dropout_of(step: Step) -> nn.Dropout | None:
-    """The layer for a Dropout that does something in training mode alone, whose share is known."""
+    """The layer for a Dropout whose share is known, and whether it is training."""
     share = step.get("ratio", 0.5)
     if step.has(1):
         if step.known[1] is None:
             return None
         share = float(step.known[1].reshape(-1)[0])
-    if step.makes(1) or step.attributes["training"] or not 0 <= share <= 1:
-        return None
-    if step.has(2) and (step.known[2] is None or bool(step.known[2].reshape(-1)[0])):
+    if step.makes(1) or not 0 <= share <= 1 or (step.has(2) and step.known[2] is None):
         return None
     return nn.Dropout(share)
+
+
+def trains(step: Step) -> bool:
+    """Whether the file says that a node is training, so that its layer begins in that mode."""
+    given = step.known[2] if step.operator == "Dropout" and step.has(2) else None
+    return bool(step.get("training") or (given is not None and given.reshape(-1)[0]))
 
 
 KINDS = {

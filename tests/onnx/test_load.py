@@ -182,7 +182,11 @@ def test_a_normalization_that_the_file_has_in_training(opset, attributes):
                       [("x", ("N", 3, 4))], ["y"], arrays, opset)
     x = draw(5, 4, 3)
     expected = md.batch_norm(x, arrays["g"], arrays["b"], training=True).data
-    assert_close(md.onnx.load(content)(x).data, expected)
+    model = md.onnx.load(content)
+    assert_close(model(x).data, expected)
+    norm = next(layer for layer in model.children() if isinstance(layer, nn.BatchNorm))
+    assert norm.training and norm.num_batches == 1
+    assert not np.allclose(model.eval()(x).data, expected)
 
 
 # ---------------------------------------------------------------------------- names and the tree
@@ -492,3 +496,19 @@ def test_damaged_files_are_errors():
             with pytest.raises((ValueError, TypeError, IndexError, NotImplementedError,
                                 MemoryError)):
                 md.onnx.load(model.SerializeToString())(draw(2, 4, 5, 3) if value else x[..., :2])
+
+
+def test_statistics_that_nothing_takes():
+    """Exporters of PyTorch, before opset 14, gave a normalization in training five outputs."""
+    arrays = {"g": draw(3), "b": draw(3, seed=1), "m": draw(3, seed=2), "v": draw(3) ** 2}
+    outputs = ["y", "mean", "var", "saved_mean", "saved_var"]
+
+    def file(*wanted):
+        return file_of([node("BatchNormalization", ["x", *arrays], outputs)],
+                       [("x", ("N", 3, 4))], list(wanted), arrays, 9)
+
+    x = draw(5, 4, 3)
+    expected = md.batch_norm(x, arrays["g"], arrays["b"], training=True).data
+    assert_close(md.onnx.load(file("y"))(x).data, expected)
+    with pytest.raises(NotImplementedError, match="BatchNormalization of node 'y': outputs for"):
+        md.onnx.load(file("y", "mean"))

@@ -14,8 +14,8 @@ from ..steps import FLOATS, Operator, Step, refuse
 from ..values import Held, held_last
 
 
-def trains(step: Step) -> bool:
-    """Whether a BatchNormalization takes the statistics of its batch, whatever the model's mode."""
+def _trains(step: Step) -> bool:
+    """Whether the file says that a BatchNormalization takes the statistics of its batch."""
     if step.opset >= 14:
         return bool(step.get("training_mode", 0))
     if step.opset < 7:
@@ -26,6 +26,12 @@ def trains(step: Step) -> bool:
 def _check_batch_norm(step: Step) -> None:
     refuse(step, not step.get("spatial", 1), "spatial=0, statistics of every place, is not "
            "supported")
+    step.attributes["training"] = _trains(step)
+
+
+def check_statistics(step: Step) -> None:
+    """Refuse outputs for statistics, if something takes them, that mean different things in
+    different versions."""
     refuse(step, step.opset < 14 and any(step.makes(k) for k in range(1, len(step.outputs))),
            "outputs for statistics, before opset 14, are not supported")
 
@@ -46,7 +52,7 @@ def run_batch_norm_layer(step: Step, layer: Any, x: Held) -> Held:
 
 def _batch_norm(step: Step, x: Held, gamma: Held, beta: Held, mean: Held, var: Held) -> Any:
     images, eps = x.last, step.get("epsilon", 1e-5)
-    if not trains(step):
+    if not step.attributes["training"]:
         return held_last(ops.batch_norm(images, gamma.plain, beta.plain, mean.array(), var.array(),
                                         eps=eps))
     y = held_last(ops.batch_norm(images, gamma.plain, beta.plain, training=True, eps=eps))
