@@ -512,3 +512,12 @@ def test_statistics_that_nothing_takes():
     assert_close(md.onnx.load(file("y"))(x).data, expected)
     with pytest.raises(NotImplementedError, match="BatchNormalization of node 'y': outputs for"):
         md.onnx.load(file("y", "mean"))
+
+
+def test_the_mask_of_a_dropout():
+    content = file_of([node("Dropout", ["x", "r", "t"], ["y", "mask"])], [("x", ("N", 4))],
+                      ["y", ("mask", None, bool)], {"r": np.array(0.5, np.float32),
+                                                     "t": np.array(True)}, 13)
+    y, mask = md.onnx.load(content)(np.full((50, 4), 3, np.float32))
+    assert 50 < mask.data.sum() < 150
+    assert (y.data == np.where(mask.data, 6, 0)).all()

@@ -132,18 +132,15 @@ def _dropout(step: Step, x: Held, ratio: Held | None = None, training: Held | No
     in training mode, a share of the values is 0."""
     share = step.get("ratio", 0.5) if ratio is None else ratio.scalar()
     on = step.attributes["training"] or (training is not None and bool(training.scalar()))
-    y = ops.dropout(x.tensor, share) if on and share else x.tensor
     if not step.makes(1):
-        return x.like(y)
-    kept = ops.full_like(x.tensor, True, bool) if y is x.tensor else y != 0
-    return x.like(y), x.like(kept)
+        return x.like(ops.dropout(x.tensor, share) if on and share else x.tensor)
+    factors = ops.ones_like(x.tensor)
+    factors = ops.dropout(factors, share) if on and share else factors
+    return x.like(x.tensor * factors), x.like(factors != 0)
 
 
 def _check_dropout(step: Step) -> None:
-    training = step.opset < 7 and not step.get("is_test", 0)
-    refuse(step, step.makes(1) and (training or step.has(2)),
-           "the mask of a dropout that is training is not supported")
-    step.attributes["training"] = training
+    step.attributes["training"] = step.opset < 7 and not step.get("is_test", 0)
 
 
 ELEMENTWISE = {
