@@ -212,7 +212,10 @@ def _computed(step: Step, constants: dict[str, Held]) -> bool:
     """Whether a step depends on constants alone; what it makes is then one."""
     if step.layer is not None or not all(n is None or n in constants for n in step.inputs):
         return False
-    made = run(step, [None if n is None else constants[n] for n in step.inputs])
+    try:
+        made = run(step, [None if n is None else constants[n] for n in step.inputs])
+    except ERRORS as error:
+        raise ValueError(f"md.onnx.load: {error}") from error
     for name, value in zip(step.outputs, made, strict=False):
         if name is not None:
             constants[name] = value

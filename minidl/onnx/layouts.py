@@ -141,8 +141,7 @@ def _channels(name: str | None, producers: dict[str, Step]) -> int | None:
             return None if weight is None else len(weight)
         if step.operator == "ConvTranspose":
             return None if weight is None else weight.shape[1] * step.get("group", 1)
-        if step.operator not in ELEMENTWISE and step.operator not in POOLS \
-                and step.operator != "Add":
+        if step.operator not in (*ELEMENTWISE, *POOLS, "Add"):
             return None
         name = step.inputs[0]
     return None

@@ -104,9 +104,14 @@ def transposed_weights(weight: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _sizes(step: Step, count: int) -> tuple[tuple[int, int], ...]:
+    """Strides, dilations and output_padding."""
     return (pair(step.get("strides"), count), pair(step.get("dilations"), count),
-            (0, *extra) if len(extra := tuple(step.get("output_padding") or (0,) * count)) == 1
-            else extra)
+            _padding(step.get("output_padding") or (0,) * count))
+
+
+def _padding(values: Any) -> tuple[int, int]:
+    """Paddings of one or two axes as a pair: none along the axis that there is not."""
+    return (0, values[0]) if len(values) == 1 else (values[0], values[1])
 
 
 def _transposed_pads(step: Step, images: tuple[int, ...], kernel: tuple[int, ...], count: int
@@ -160,16 +165,10 @@ def transpose_layer(step: Step, weight: np.ndarray, bias: np.ndarray | None) -> 
     strides, dilations, extra = _sizes(step, count)
     cut = explicit(step, count) if step.get("auto_pad", "NOTSET") == "NOTSET" else ((0, 0),)
     plain = step.get("output_shape") is None and even(cut)
-    padding = tuple([before for before, _ in cut])
-    layer = nn.ConvTranspose(ci * groups, co, (kh, kw), strides,
-                             pair0(padding) if plain else 0, extra if plain else 0, groups,
-                             bias is not None, dilations)
+    padding = _padding([before for before, _ in cut]) if plain else 0
+    layer = nn.ConvTranspose(ci * groups, co, (kh, kw), strides, padding, extra if plain else 0,
+                             groups, bias is not None, dilations)
     return _filled(layer, weight, bias)
-
-
-def pair0(values: tuple[int, ...]) -> tuple[int, int]:
-    """Paddings of one or two axes, as a pair; none along the axis that there is not."""
-    return (0, values[0]) if len(values) == 1 else (values[0], values[1])
 
 
 def run_transpose_layer(step: Step, layer: Any, x: Held) -> Held:
