@@ -122,7 +122,7 @@ class Builder:
         if step.operator == "Dropout":
             layer = layers.dropout_of(step)
             if layer is not None:
-                step.layer = self._placed(layer, _segments(step.name))
+                step.layer = tuple(self._placed(layer, _segments(step.name)).split("."))
                 self.training += [layer] * layers.trains(step)
                 step.inputs = step.inputs[:1]
             return
@@ -148,7 +148,7 @@ class Builder:
             self.made[key] = place
             for inner, name in zip(kind.names, names, strict=False):
                 self.names[f"{place}.{inner}"] = name
-        step.layer = self.made[key]
+        step.layer = tuple(self.made[key].split("."))
         step.inputs = step.inputs[:1]
 
     def _make_parameters(self) -> dict[str, str]:

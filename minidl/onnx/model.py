@@ -103,7 +103,12 @@ class Model(Part):
             values[name] = Held(self[place])
         for step in program.steps:
             given = [None if name is None else values[name] for name in step.inputs]
-            made = run(step, given, self[step.layer] if step.layer is not None else None)
+            layer: Any = None
+            if step.layer is not None:
+                layer = self
+                for segment in step.layer:
+                    layer = layer.__dict__[segment]
+            made = run(step, given, layer)
             for output, value in zip(step.outputs, made, strict=False):
                 if output is not None:
                     values[output] = value

@@ -22,7 +22,7 @@ class Step:
 
     `types` and `shapes` are those of its inputs as far as the file tells, `known` the arrays of
     those inputs that are constants: until the model is built. `layer` is the place of the layer
-    that does it, if one does; `done` names what no later step takes.
+    that does it, if one does, name by name; `done` names what no later step takes.
     """
 
     operator: str
@@ -34,7 +34,7 @@ class Step:
     types: Types = ()
     shapes: tuple[tuple[int | None, ...] | None, ...] = ()
     known: tuple[np.ndarray | None, ...] = ()
-    layer: str | None = None
+    layer: tuple[str, ...] | None = None
     done: tuple[str, ...] = ()
 
     def get(self, attribute: str, default: Any = None) -> Any:

@@ -9,6 +9,7 @@ that those in front of and behind the convolutions of a network cancel out.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,8 +32,8 @@ class Held:
 
     def __init__(self, tensor: Tensor, axes: Axes | None = None, constant: bool = False) -> None:
         self.tensor, self.constant = tensor, constant
-        self.axes = None if axes is None or axes == tuple(range(len(axes))) else axes
-        self._orders: dict[Axes, Tensor] = {}
+        self.axes = None if axes is None or axes == file_order(len(axes)) else axes
+        self._orders: dict[Axes, Tensor] | None = None      # of those that were asked for
 
     @property
     def ndim(self) -> int:
@@ -45,7 +46,7 @@ class Held:
     @property
     def order(self) -> Axes:
         """`axes`, written out."""
-        return tuple(range(self.ndim)) if self.axes is None else self.axes
+        return file_order(self.tensor.ndim) if self.axes is None else self.axes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,6 +66,8 @@ class Held:
         """The tensor with its axes in another order; moved once, however often it is asked for."""
         if order == self.order:
             return self.tensor
+        if self._orders is None:
+            self._orders = {}
         found = self._orders.get(order)
         if found is None:
             places = [self.order.index(axis) for axis in order]
@@ -74,12 +77,12 @@ class Held:
     @property
     def plain(self) -> Tensor:
         """The tensor with its axes as the file has them."""
-        return self.tensor if self.axes is None else self.ordered(tuple(range(self.ndim)))
+        return self.tensor if self.axes is None else self.ordered(file_order(self.ndim))
 
     @property
     def last(self) -> Tensor:
         """The tensor with axis 1, the channels, last."""
-        return self.ordered(channels_last(self.ndim))
+        return self.ordered(channels_last(self.tensor.ndim))
 
     def array(self) -> np.ndarray:
         """The values, as the file has them."""
@@ -98,6 +101,13 @@ class Held:
         return Held(tensor, self.axes)
 
 
+@functools.cache
+def file_order(ndim: int) -> Axes:
+    """The order that axes have in the file."""
+    return tuple(range(ndim))
+
+
+@functools.cache
 def channels_last(ndim: int) -> Axes:
     """The order of axes with axis 1 last."""
     return (0, *range(2, ndim), 1) if ndim > 2 else tuple(range(ndim))

@@ -33,6 +33,7 @@ def _check(step: Step) -> None:
     refuse(step, kernel is None, "a kernel whose size the file does not tell is not supported")
     check_window(step, kernel)
     check_padding(step)
+    step.attributes["uneven"] = uneven(step, len(kernel))
 
 
 def _check_transpose(step: Step) -> None:
@@ -72,7 +73,7 @@ def _filled(layer: Any, weight: np.ndarray, bias: np.ndarray | None) -> Any:
 
 def run_conv_layer(step: Step, layer: Any, x: Held) -> Held:
     images = as_images(x.last)
-    if uneven(step, x.ndim - 2):
+    if step.attributes["uneven"]:
         window = (layer.kernel_size, layer.stride, layer.dilation)
         images = padded(images, paddings(step, images.shape[1:3], *window))
     return held_last(as_before(layer(images), x.ndim))
@@ -172,8 +173,8 @@ def transpose_layer(step: Step, weight: np.ndarray, bias: np.ndarray | None) -> 
 
 
 def run_transpose_layer(step: Step, layer: Any, x: Held) -> Held:
-    images, count = as_images(x.last), x.ndim - 2
-    apart = (step.get("output_shape") is not None or uneven(step, count)
+    images = as_images(x.last)
+    apart = (step.get("output_shape") is not None or step.attributes["uneven"]
              or step.get("auto_pad") == "SAME_UPPER")
     if not apart or not isinstance(layer, nn.ConvTranspose):
         return held_last(as_before(layer(images), x.ndim))
