@@ -41,6 +41,13 @@ class Step:
         """An attribute, or what it is where the file does not give it."""
         return self.attributes.get(attribute, default)
 
+    def axis(self, ndim: int, default: int) -> int:
+        """The attribute `axis` of a value of so many axes, counted from 0."""
+        axis: int = self.attributes.get("axis", default)
+        if not -ndim <= axis < ndim:
+            raise ValueError(f"axis {axis} is none of {ndim} axes")
+        return axis % ndim
+
     def has(self, k: int) -> bool:
         """Whether input k is given."""
         return k < len(self.inputs) and self.inputs[k] is not None

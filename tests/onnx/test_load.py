@@ -395,6 +395,11 @@ def test_what_is_not_supported_is_named(content, message):
     (network()[:200], ValueError, "ONNX model"), (3, TypeError, "path_or_bytes must be"),
     (one("Relu", ("z",)), ValueError, "no valid ONNX model"),
     (one("Reshape", ("s", "t"), {"s": np.arange(3), "t": np.array([2, 2])}), ValueError, "Reshape"),
+    (one("Flatten", ("s",), {"s": np.eye(2, 3, dtype=int)}, axis=3), ValueError, "axis 3 is none of 2"),
+    (one("Gather", ("s", "t"), {"s": np.arange(3), "t": np.array(1)}, axis=2 ** 31), ValueError,
+     "axis 2147483648 is none of 1"),
+    (one("Relu", ("x",), keepdims=1), NotImplementedError, "attribute keepdims"),
+    (one("ReduceMax", ("x",), keepdims=3), ValueError, "keepdims must be 0 or 1, got 3"),
 ])
 def test_what_is_no_model(source, error, message):
     with pytest.raises(error, match=message):

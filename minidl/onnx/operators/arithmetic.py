@@ -34,7 +34,10 @@ def _operands(step: Step, values: tuple[Held, ...]) -> tuple[list[Any], Any]:
 
 def _old_broadcast(a: Held, b: Held, axis: int | None) -> Held:
     """The second operand of opset 6, whose first axis stands at an axis of the first one."""
-    start = a.ndim - b.ndim if axis is None else axis % a.ndim
+    start = a.ndim - b.ndim if axis is None else axis
+    if not 0 <= start <= a.ndim - b.ndim:
+        raise ValueError(f"an operand of shape {b.shape} does not fit into {a.shape} from axis "
+                         f"{axis}")
     return Held(ops.reshape(b.plain, (*b.shape, *(1,) * (a.ndim - start - b.ndim))), None,
                 b.constant)
 

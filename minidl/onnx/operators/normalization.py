@@ -13,6 +13,8 @@ from ...tensor import Tensor
 from ..steps import FLOATS, Operator, Step, refuse
 from ..values import Held, held_last
 
+MOST_CHANNELS = 4096        # that a local response is of
+
 
 def _trains(step: Step) -> bool:
     """Whether the file says that a BatchNormalization takes the statistics of its batch."""
@@ -81,7 +83,7 @@ def _group_norm(step: Step, x: Held, gamma: Held, beta: Held) -> Held:
 
 def _rows(step: Step, x: Tensor, centre: bool, scale: Held, bias: Held | None) -> Any:
     """x normalized over its axes from `axis` on, in float32 or in its own dtype."""
-    axis = step.get("axis", -1) % x.ndim
+    axis = step.axis(x.ndim, -1)
     shape, eps = x.shape[axis:], step.get("epsilon", 1e-5)
     rows = ops.reshape(x, (*x.shape[:axis], math.prod(shape)))
     fit = scale.shape == shape and (bias is None or bias.shape == shape)
@@ -100,7 +102,7 @@ def _layer_norm(step: Step, x: Held, scale: Held, bias: Held | None = None) -> A
     y = Held(_rows(step, t, True, scale, bias))
     if not (step.makes(1) or step.makes(2)):
         return y
-    axes = tuple(range(step.get("axis", -1) % t.ndim, t.ndim))
+    axes = tuple(range(step.axis(t.ndim, -1), t.ndim))
     var = ops.var(t, axes, keepdims=True)
     return (y, Held(ops.mean(t, axes, keepdims=True)),
             Held(1 / ops.sqrt(var + step.get("epsilon", 1e-5))))
@@ -134,6 +136,8 @@ def _local_response(step: Step, x: Held) -> Held:
     """x / (bias + alpha / size sum of squares of neighbouring channels)^beta (Krizhevsky et al.
     2012)."""
     t, size = x.last, step.get("size")
+    if not 0 < size <= MOST_CHANNELS:
+        raise ValueError(f"size must be from 1 to {MOST_CHANNELS}, got {size}")
     squares = ops.multiply(t, t)
     before = (size - 1) // 2
     border = [(0, 0)] * (t.ndim - 1) + [(before, size - 1 - before)]

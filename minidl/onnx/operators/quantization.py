@@ -19,7 +19,7 @@ def _along(step: Step, value: Held, x: Held) -> Tensor:
     t = value.plain
     if t.size == 1:
         return ops.reshape(t, ())
-    axis = step.get("axis", 1) % x.ndim
+    axis = step.axis(x.ndim, 1)
     return ops.reshape(t, (-1, *(1,) * (x.ndim - axis - 1)))
 
 

@@ -75,19 +75,22 @@ def _log_of_sum(x: Tensor, axes: Any, keep: bool) -> Tensor:
 
 
 def _product(x: Tensor, axes: Any, keep: bool) -> Tensor:
-    """A product of entries, one after the other, so that it has a gradient where one is 0."""
-    for axis in sorted((a % x.ndim for a in axes), reverse=True):
-        y = ops.ones(tuple(n for k, n in enumerate(x.shape) if k != axis), dtype=x.dtype)
-        for part in ops.split(x, x.shape[axis], axis) if x.shape[axis] else ():
-            y = y * ops.squeeze(part, axis)
-        x = ops.expand_dims(y, axis)
+    """A product of halves, again and again, so that it has a gradient where an entry is 0."""
+    for axis in axes:
+        before = (slice(None),) * axis
+        while (n := x.shape[axis]) > 1:
+            half = n // 2
+            y = x[(*before, slice(0, half))] * x[(*before, slice(half, 2 * half))]
+            x = y if n % 2 == 0 else ops.concatenate([y, x[(*before, slice(n - 1, n))]], axis)
+        if n == 0:
+            shape = tuple([1 if k == axis else size for k, size in enumerate(x.shape)])
+            x = ops.ones(shape, dtype=x.dtype)
     return x if keep else ops.squeeze(x, tuple(axes))
 
 
 def _place(f: Reduction) -> Operator:
     def run(step: Step, x: Held) -> Held:
-        axis, keep = step.get("axis", 0), bool(step.get("keepdims", 1))
-        axis = axis + x.ndim if axis < 0 else axis
+        axis, keep = step.axis(x.ndim, 0), bool(step.get("keepdims", 1))
         place, t = x.place(axis), x.tensor
         if step.get("select_last_index", 0):
             y = (t.shape[place] - 1) - f(ops.flip(t, place), place, keep)
@@ -113,7 +116,7 @@ def _soft(f: Callable[[Tensor, int], Tensor]) -> Operator:
     def run(step: Step, x: Held) -> Held:
         if step.opset >= 13:
             return x.like(f(x.tensor, x.place(step.get("axis", -1))))
-        axis, t = step.get("axis", 1) % x.ndim, x.plain
+        axis, t = step.axis(x.ndim, 1), x.plain
         rows = ops.reshape(t, (math.prod(t.shape[:axis]), math.prod(t.shape[axis:])))
         return Held(ops.reshape(f(rows, 1), t.shape))
 

@@ -31,8 +31,7 @@ def _slice(step: Step, x: Held, starts: Held | None = None, ends: Held | None = 
 
 def _gather(step: Step, x: Held, indices: Held) -> Held:
     """Entries along an axis, by their numbers: of a table of vectors as `embedding` takes them."""
-    axis = step.get("axis", 0)
-    axis = axis + x.ndim if axis < 0 else axis
+    axis = step.axis(x.ndim, 0)
     chosen = indices.plain
     if indices.constant or chosen.dtype != np.int64:
         chosen = Tensor(indices.array().astype(np.int64))
@@ -56,7 +55,7 @@ def _grid(shape: tuple[int, ...], axis: int, along: Any) -> tuple[Any, ...]:
 
 
 def _gather_elements(step: Step, x: Held, indices: Held) -> Held:
-    axis = step.get("axis", 0) % x.ndim
+    axis = step.axis(x.ndim, 0)
     chosen = indices.plain
     return Held(x.plain[_grid(chosen.shape, axis, chosen)])
 
@@ -64,6 +63,8 @@ def _gather_elements(step: Step, x: Held, indices: Held) -> Held:
 def _gather_nd(step: Step, x: Held, indices: Held) -> Held:
     batch, chosen, t = step.get("batch_dims", 0), indices.array(), x.plain
     shape = chosen.shape[:-1]
+    if not 0 <= batch < min(t.ndim, chosen.ndim):
+        raise ValueError(f"batch_dims {batch} does not fit shapes {t.shape} and {chosen.shape}")
     before = [np.arange(t.shape[k]).reshape((-1,) + (1,) * (len(shape) - k - 1))
               for k in range(batch)]
     return Held(t[(*before, *(np.asarray(chosen[..., k]) for k in range(chosen.shape[-1])))])
@@ -94,7 +95,7 @@ def _check_pad(step: Step) -> None:
 def _one_hot(step: Step, indices: Held, depth: Held, values: Held) -> Held:
     count, off_on = int(depth.scalar()), values.plain
     numbers = indices.array().astype(np.int64)
-    axis = step.get("axis", -1) % (numbers.ndim + 1)
+    axis = step.axis(numbers.ndim + 1, -1)
     numbers = np.expand_dims(np.where(numbers < 0, numbers + count, numbers), axis)
     kernels.check_shape("OneHot", (*numbers.shape, count), off_on.dtype)
     shape = [1] * numbers.ndim
@@ -139,8 +140,10 @@ def _cumsum(step: Step, x: Held, axis: Held) -> Held:
 
 
 def _top_k(step: Step, x: Held, k: Held | None = None) -> Any:
-    t, axis = x.plain, step.get("axis", -1) % x.ndim
+    t, axis = x.plain, step.axis(x.ndim, -1)
     count = step.get("k") if k is None else int(k.scalar())
+    if not 0 <= count <= t.shape[axis]:
+        raise ValueError(f"an axis of length {t.shape[axis]} has no {count} largest values")
     values = t.data
     keys = values if not step.get("largest", 1) else (
         -values if values.dtype.kind == "f" else np.iinfo(values.dtype).max - values)

@@ -54,8 +54,7 @@ def _rows(step: Step, x: Held, sizes: tuple[int, ...]) -> Tensor:
 
 
 def _flatten(step: Step, x: Held) -> Held:
-    axis = step.get("axis", 1)
-    axis = axis + x.ndim if axis < 0 else axis
+    axis = x.ndim if step.get("axis", 1) == x.ndim else step.axis(x.ndim, 1)
     return Held(_rows(step, x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))))
 
 
@@ -87,6 +86,7 @@ def _unsqueeze(step: Step, x: Held, axes: Held | None = None) -> Held:
 
 def _expand(step: Step, x: Held, shape: Held) -> Held:
     sizes = np.broadcast_shapes(x.shape, shape.ints())
+    kernels.check_shape("Expand", sizes, x.dtype)
     return Held(ops.broadcast_to(x.plain, sizes))
 
 
@@ -167,6 +167,8 @@ def _check_constant(step: Step) -> None:
 def _blocks(step: Step, x: Held, shape: Any, order: tuple[int, ...], after: Any) -> Held:
     n, c, h, w = x.shape
     b = step.get("blocksize")
+    if b < 1:
+        raise ValueError(f"blocksize must be at least 1, got {b}")
     y = ops.transpose(ops.reshape(x.plain, shape(n, c, h, w, b)), order)
     return Held(ops.reshape(y, after(n, c, h, w, b)))
 
