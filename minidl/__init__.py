@@ -29,7 +29,7 @@ from .tracing import trace
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import lab, models, train
+    from . import lab, models, onnx, train
 
     # These two are not in __all__: `from minidl import *` hides neither PyTorch nor scikit-learn.
     from . import sklearn as sklearn
@@ -41,7 +41,7 @@ else:       # to a type checker a module with __getattr__ has every name
 
     def __getattr__(name):
         """What is loaded when it is first asked for, since `import minidl` should not wait."""
-        if name in ("lab", "models", "sklearn", "torch", "train"):
+        if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
             import importlib
 
             return importlib.import_module(f"minidl.{name}")
@@ -49,7 +49,8 @@ else:       # to a type checker a module with __getattr__ has every name
 
 __all__ = [
     "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
-    "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim",
-    "save", "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
+    "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad", "onnx", "ops",
+    "optim", "save", "set_num_threads", "set_precision", "show_versions", "trace", "train",
+    "use_backend",
     *ops.__all__,
 ]

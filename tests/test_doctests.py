@@ -14,8 +14,8 @@ from minidl.data import transforms as T
 
 NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "T": T, "np": np, "train": train,
              "lab": lab}
-PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train, lab, md.torch,
-          sklearn)
+PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train, lab, md.onnx,
+          md.torch, sklearn)
 
 
 def modules():

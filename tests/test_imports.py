@@ -25,7 +25,7 @@ HOUSE = (
     ("minidl.files", "minidl.data"),
     ("minidl.nn",),
     ("minidl.optim",),
-    ("minidl.models", "minidl.torch"),
+    ("minidl.models", "minidl.onnx", "minidl.torch"),
     ("minidl.train",),
     ("minidl.sklearn",),
     ("minidl",),

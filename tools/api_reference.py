@@ -26,7 +26,8 @@ MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", 
            ("minidl.data", "data.", False), ("minidl.data.cache", "data.cache.", False),
            ("minidl.data.transforms", "T.", False), ("minidl.models", "models.", False),
            ("minidl.train", "train.", False), ("minidl.lab", "lab.", False),
-           ("minidl.torch", "md.torch.", False), ("minidl.sklearn", "sklearn.", False))
+           ("minidl.onnx", "md.onnx.", False), ("minidl.torch", "md.torch.", False),
+           ("minidl.sklearn", "sklearn.", False))
 
 NAMES_OF = [name for name, _, _ in MODULES]
 
@@ -141,13 +142,19 @@ def members(cls: type) -> tuple[list[tuple[str, Any]], list[str]]:
         base.__module__.startswith("minidl.") and base.__name__[0] != "_"
         and not any(issubclass(other, base) for other in above))]
     found = [item for base in bases for item in vars(base).items() if item[0][0] != "_"
-             and getattr(getattr(cls, item[0]), "__module__", "minidl").startswith("minidl")]
+             and _is_ours(getattr(cls, item[0], None))]
     shared = sorted(name for name, member in found
                     if inspect.isroutine(member) and member in shown)
     own = [(name, member) for name, member in found if name not in shared
            and (is_property(member) or inspect.isroutine(getattr(cls, name, None)))
            and getattr(cls, name).__doc__]
     return own, shared
+
+
+def _is_ours(member: Any) -> bool:
+    """Whether a member is of minidl's making: estimators are given some by scikit-learn."""
+    made_by = getattr(member, "__module__", None) or "minidl"
+    return not inspect.isroutine(member) or made_by.startswith("minidl")
 
 
 def is_property(member: Any) -> bool:

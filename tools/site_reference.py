@@ -22,6 +22,7 @@ ABOUT = {
     "minidl.optim": "optimizers and schedules", "minidl.data": "data sets and loaders",
     "minidl.data.cache": "what was decoded once", "minidl.data.transforms": "augmentation",
     "minidl.models": "networks and their files", "minidl.train": "the trainer",
+    "minidl.onnx": "files for other runtimes, and of other frameworks",
     "minidl.lab": "the normalization lab",
     "minidl.torch": "weights from PyTorch, and back",
     "minidl.sklearn": "estimators for scikit-learn",

@@ -1,0 +1,93 @@
+"""ONNX both ways: models to files that other runtimes run, and files of other frameworks to layers
+that learn. Both need the extra `onnx` (the packages onnx and onnx-ir).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .. import atomic, checks
+from .model import Model
+
+__all__ = ["Model", "export", "load"]
+
+LAYOUTS = ("NHWC", "NCHW")
+
+
+def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str = "NHWC") -> None:
+    """Write a model, a layer or any function of tensors, as an ONNX file.
+
+    `example` is a batch that the model takes (or a tuple of its inputs): the model is traced, as
+    `md.trace` does it, in evaluation mode, and what it does for the example is what the file says.
+    The first axis is that of the batch: the file takes any number of entries, named "N". With
+    `layout="NCHW"` inputs and outputs of four axes are (N, C, H, W), as other frameworks have
+    them; inside, images have their channels first in any case, with transposes at the borders
+    alone. Parameters keep their names.
+
+    The file is of opset 21 and IR version 10, and has passed `onnx.checker`. NotImplementedError
+    for an operation that ONNX has no counterpart for (a loss, a `Function` of one's own), naming it
+    and its layer, and where Python takes values out of tensors; a warning if the model runs with
+    the example's batch alone, which is then fixed. Needs the extra `onnx`.
+
+    >>> import tempfile
+    >>> model = nn.Sequential(nn.Conv(1, 4, 3), nn.ReLU(), nn.GlobalAvgPool(), nn.Dense(4, 10))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     md.onnx.export(model, folder + "/model.onnx", md.zeros(1, 8, 8, 1))
+    ...     loaded = md.onnx.load(folder + "/model.onnx")
+    >>> loaded(md.zeros(5, 8, 8, 1)).shape
+    (5, 10)
+    """
+    checks.function(model, "md.onnx.export", "model", "a layer or a function of tensors")
+    checks.choice(layout, "md.onnx.export", "layout", LAYOUTS)
+    name = checks.path(path, "md.onnx.export")
+    _needed("export")
+    from .writing import exported
+
+    atomic.replace_file(name, exported(model, example, layout))
+
+
+def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") -> Model:
+    """The layer that an ONNX file, of opset 6 or later, describes; in evaluation mode, but for
+    nodes that are training (training_mode=1), whose layers are in training mode.
+
+    It takes tensors or arrays in the order of the file's inputs, and gives a tensor, or a tuple of
+    them where the file has several outputs. It learns as any layer: parameters have the names of
+    the file, a BatchNormalization is a `BatchNorm`, a Dropout a `Dropout`. See `md.onnx.Model` for
+    how to replace a part of it.
+
+    `layout="NHWC"`: images are (N, H, W, C), as everywhere in minidl, whatever the file has: an
+    input is one if it comes to a convolution, a pool or the like, an output if it comes from one.
+    "NCHW" keeps the file's own interface; it only costs a transpose.
+
+    Parameters are the file's arrays of floats that nodes compute with, of at least one axis. Those
+    of convolutions are (KH, KW, in / groups, out) and those of dense layers (in, out), as minidl
+    has them, the others as they are in the file.
+
+    NotImplementedError for an operator, attribute or dtype that is not supported (float16, string),
+    naming operator and node, before anything is computed; ValueError for what is no ONNX model;
+    TypeError for what is neither a path nor bytes. Needs the extra `onnx`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     md.onnx.export(nn.Sequential(nn.Dense(4, 3)), folder + "/model.onnx", md.zeros(1, 4))
+    ...     model = md.onnx.load(folder + "/model.onnx")
+    >>> [name for name, parameter in model.named_parameters()]
+    ['0.weight', '0.bias']
+    """
+    checks.choice(layout, "md.onnx.load", "layout", LAYOUTS)
+    _needed("load")
+    from .building import Builder
+    from .reading import read
+
+    return Builder(read(path_or_bytes), layout).build()
+
+
+def _needed(function: str) -> None:
+    """ImportError with what to install, where the packages are missing."""
+    try:
+        import onnx  # noqa: F401
+        import onnx_ir  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"md.onnx.{function} needs the packages onnx and onnx-ir: "
+                          f"pip install minidl[onnx]") from error

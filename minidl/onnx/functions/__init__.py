@@ -1,0 +1,10 @@
+"""How each of minidl's operations is written, a file a family: by the name of its Function, what
+makes nodes of it and returns the values that they give."""
+
+from .elementwise import ELEMENTWISE
+from .images import IMAGES
+from .products import PRODUCTS
+from .recurrent import RECURRENT
+from .shapes import SHAPES
+
+FUNCTIONS = {**ELEMENTWISE, **IMAGES, **PRODUCTS, **RECURRENT, **SHAPES}

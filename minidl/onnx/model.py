@@ -1,0 +1,191 @@
+"""The layer that an imported graph becomes, and the parts that its parameters stand in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..nn import Layer
+from ..ops.common import as_tensor
+from ..tensor import Tensor
+from . import layers
+from .layouts import Order
+from .operators import OPERATORS
+from .steps import Step
+from .values import Axes, Held, aside, channels_last
+
+ERRORS = (ValueError, TypeError, IndexError)
+# What a node that is malformed may make of a function that expects another one.
+OTHERS = (AttributeError, KeyError, ArithmeticError, AssertionError)
+
+
+@dataclasses.dataclass
+class Program:
+    """What a model computes: inputs (name, dtype, shape in the file) and outputs with the order in
+    which their axes are given and taken, steps, constants by name, and the place of each parameter
+    that no layer has."""
+
+    inputs: list[tuple[str, np.dtype | None, tuple[int | None, ...] | None]]
+    outputs: list[str]
+    steps: list[Step]
+    constants: dict[str, Held]
+    parameters: dict[str, str]
+    input_orders: list[Order]
+    output_orders: list[Order]
+
+
+class Part(Layer):
+    """A part of an imported model: what stands behind a dot in the names of the file."""
+
+    def forward(self, *inputs: Any) -> Any:
+        raise TypeError("a part of an imported model has no forward of its own: call the model")
+
+
+class Model(Part):
+    """An imported model: called with arrays or tensors in the order of the file's inputs, it gives
+    a tensor, or a tuple of them where the file has several outputs.
+
+    Parameters have the names of the file. Its layers (convolutions, dense layers, BatchNorms,
+    dropouts) stand in a tree by these names: that of `layer1.0.conv1.weight` is
+    `model["layer1.0.conv1"]`, and another layer may be put in its place.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     md.onnx.export(nn.Sequential(nn.Dense(4, 3)), folder + "/model.onnx", md.zeros(1, 4))
+    ...     model = md.onnx.load(folder + "/model.onnx")
+    >>> model["0"] = nn.Dense(4, 2)
+    >>> model(md.zeros(5, 4)).shape
+    (5, 2)
+    """
+
+    def __init__(self, names: dict[str, str]) -> None:
+        super().__init__()
+        self.unregistered.names = names         # of parameters in the file, by their places here
+
+    def __getitem__(self, name: str) -> Any:
+        """The layer, or part, of a name."""
+        part: Any = self
+        for segment in name.split("."):
+            part = part.__dict__.get(segment) if isinstance(part, Layer) else None
+            if part is None:
+                raise KeyError(f"the model has no part {name!r}")
+        return part
+
+    def __setitem__(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of one."""
+        checks.instance(layer, "md.onnx.Model", name, Layer, "a layer")
+        self[name]      # for the KeyError
+        above, _, last = name.rpartition(".")
+        setattr(self[above] if above else self, last, layer)
+
+    def _walk(self, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+        names = self.unregistered.names
+        for name, value in super()._walk("", seen):
+            yield prefix + names.get(name, name), value
+
+    def astype(self, dtype: Any) -> Any:
+        super().astype(dtype)
+        program = self.unregistered.program
+        for name, value in program.constants.items():
+            if value.dtype.kind == "f":
+                program.constants[name] = Held(Tensor(value.array().astype(dtype)), None, True)
+        return self
+
+    def forward(self, *inputs: Any) -> Any:
+        program: Program = self.unregistered.program
+        values = dict(program.constants)
+        self._take(program, inputs, values)
+        for name, place in program.parameters.items():
+            values[name] = Held(self[place])
+        for step in program.steps:
+            given = [None if name is None else values[name] for name in step.inputs]
+            layer: Any = None
+            if step.layer is not None:
+                layer = self
+                for segment in step.layer:
+                    layer = layer.__dict__[segment]
+            made = run(step, given, layer)
+            for output, value in zip(step.outputs, made, strict=False):
+                if output is not None:
+                    values[output] = value
+            for name in step.done:
+                del values[name]
+        outputs = tuple([_given(values[name], order) for name, order in
+                         zip(program.outputs, program.output_orders, strict=True)])
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _take(self, program: Program, inputs: tuple[Any, ...], values: dict[str, Held]) -> None:
+        """Inputs as values, if they are what the file asks for."""
+        if len(inputs) != len(program.inputs):
+            names = ", ".join(name for name, _, _ in program.inputs)
+            raise TypeError(f"the model takes {len(program.inputs)} input(s) ({names}), "
+                            f"got {len(inputs)}")
+        own = self._dtype()
+        for x, (name, dtype, shape), order in zip(inputs, program.inputs, program.input_orders,
+                                                  strict=True):
+            t = as_tensor(x, "the model", f"input {name!r}")
+            if dtype is not None:
+                wanted = own if dtype == np.float32 and own == np.float64 else dtype
+                if t.dtype != wanted:
+                    raise TypeError(f"the model: input {name!r} must be {wanted}, got {t.dtype}; "
+                                    f"convert it with astype")
+            axes = written_out(order, t.ndim)
+            if shape is not None and not _fits(t, axes, shape):
+                raise ValueError(f"the model: input {name!r} must have shape "
+                                 f"{_as_given(shape, order)}, got {t.shape}")
+            values[name] = Held(t, axes)
+
+    def extra_repr(self) -> str:
+        program = self.unregistered.program
+        return f"{', '.join(name for name, _, _ in program.inputs)} -> {', '.join(program.outputs)}"
+
+
+def run(step: Step, given: list[Held | None], layer: Any = None) -> tuple[Any, ...]:
+    """What a step makes of its inputs; apart from the trace and the graph of gradients where it
+    depends on none of the model's inputs and parameters."""
+    try:
+        if layer is not None:
+            return (layers.run(step, layer, given[0]),)
+        operator = OPERATORS[step.operator].run
+        if all(value is None or value.constant for value in given):
+            with aside():
+                made = operator(step, *given)
+                made = made if isinstance(made, tuple) else (made,)
+            for value in made:
+                value.constant = True
+            return made
+        made = operator(step, *given)
+    except ERRORS as error:
+        kind = next(k for k in ERRORS if isinstance(error, k))
+        raise kind(f"{step.operator} of node {step.name!r}: {error}") from error
+    except OTHERS as error:
+        raise ValueError(f"{step.operator} of node {step.name!r} cannot be computed: "
+                         f"{error!r}") from error
+    return made if isinstance(made, tuple) else (made,)
+
+
+def written_out(order: Order, ndim: int) -> Axes | None:
+    """The order of the axes of a value of so many."""
+    if order == "last":
+        return channels_last(ndim)
+    return None if order is None or len(order) != ndim else tuple(order)    # type: ignore[arg-type]
+
+
+def _given(value: Held, order: Order) -> Tensor:
+    axes = written_out(order, value.ndim)
+    return value.plain if axes is None else value.ordered(axes)
+
+
+def _fits(t: Tensor, axes: Axes | None, shape: tuple[int | None, ...]) -> bool:
+    order = axes if axes is not None else tuple(range(t.ndim))
+    return t.ndim == len(shape) and all(
+        shape[axis] in (None, n) for axis, n in zip(order, t.shape, strict=True))
+
+
+def _as_given(shape: tuple[int | None, ...], order: Order) -> str:
+    axes = written_out(order, len(shape)) or tuple(range(len(shape)))
+    return "(" + ", ".join("?" if shape[a] is None else str(shape[a]) for a in axes) + ")"

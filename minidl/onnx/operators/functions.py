@@ -1,0 +1,92 @@
+"""Functions of NumPy that minidl has no operation of its own for, with their derivatives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ... import kernels
+from ...ops.operation import NoGradient, Operation
+from ...tensor import Tensor
+
+Formula = Callable[[np.ndarray], np.ndarray]
+
+
+class Formulaic(Operation):
+    """y = f(x);  dx = f'(x) dy, f and f' of FORMULAS by their name, computed in double."""
+
+    def forward(self, x: np.ndarray, name: str) -> np.ndarray:
+        self.x, self.name = x, name
+        with np.errstate(all="ignore"):
+            return np.asarray(FORMULAS[name][0](np.asarray(x, np.float64)), x.dtype)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return (dy * FORMULAS[self.name][1](np.asarray(self.x, np.float64))).astype(dy.dtype)
+
+
+class Stepwise(NoGradient):
+    """y = f(x), constant between its steps; f of STEPS by its name."""
+
+    def forward(self, x: np.ndarray, name: str) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(STEPS[name](x))
+
+
+class Computed(NoGradient):
+    """y = f(x, ...), a function of NumPy arrays that has no gradient."""
+
+    def forward(self, *operands: np.ndarray, f: Callable[..., np.ndarray]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(f(*operands))
+
+
+def _normal_density(x: np.ndarray) -> np.ndarray:
+    return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    """2 P(sqrt(2) x) - 1, the share P of a normal distribution from GELU's slope P(z) + z p(z)."""
+    z = np.ascontiguousarray(x * math.sqrt(2)).reshape(-1)
+    share = kernels.gelu_backward(np.ones_like(z), z, False) - z * _normal_density(z)
+    y = np.where(np.abs(z) > 12, np.sign(z), 2 * share - 1)     # where p(z) z may be 0 inf
+    return np.where(np.isnan(z), np.nan, y).reshape(x.shape)
+
+
+FORMULAS: dict[str, tuple[Formula, Formula]] = {
+    "Erf": (_erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x)),
+    "Sin": (np.sin, np.cos),
+    "Cos": (np.cos, lambda x: -np.sin(x)),
+    "Tan": (np.tan, lambda x: 1 / np.cos(x) ** 2),
+    "Asin": (np.arcsin, lambda x: 1 / np.sqrt(1 - x * x)),
+    "Acos": (np.arccos, lambda x: -1 / np.sqrt(1 - x * x)),
+    "Atan": (np.arctan, lambda x: 1 / (1 + x * x)),
+    "Sinh": (np.sinh, np.cosh),
+    "Cosh": (np.cosh, np.sinh),
+    "Asinh": (np.arcsinh, lambda x: 1 / np.sqrt(x * x + 1)),
+    "Acosh": (np.arccosh, lambda x: 1 / np.sqrt(x * x - 1)),
+    "Atanh": (np.arctanh, lambda x: 1 / (1 - x * x)),
+}
+
+STEPS: dict[str, Formula] = {
+    "Floor": np.floor, "Ceil": np.ceil, "Round": np.rint, "Sign": np.sign,
+    "Not": np.logical_not, "IsNaN": np.isnan, "BitwiseNot": np.invert,
+}
+
+
+def formula(name: str, x: Tensor) -> Tensor:
+    """A smooth function of the table above."""
+    return Formulaic.apply(x, name=name)
+
+
+def stepwise(name: str, x: Tensor) -> Tensor:
+    """A function of the table above that has steps."""
+    return Stepwise.apply(x, name=name)
+
+
+def computed(f: Callable[..., np.ndarray], *operands: Any) -> Tensor:
+    """A function of NumPy arrays that has no gradient."""
+    return Computed.apply(*operands, f=f)

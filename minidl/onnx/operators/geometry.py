@@ -1,0 +1,101 @@
+"""Kernels, strides and paddings of convolutions and pools as attributes give them, and how images
+are padded. One place along an axis is one row of two: sequences (N, C, T) are images of height 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...tensor import Tensor
+from ..steps import Step, refuse
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def check_window(step: Step, kernel: Any) -> None:
+    """Refuse windows of more than two axes, and of none."""
+    refuse(step, kernel is not None and len(kernel) not in (1, 2),
+           f"a kernel of {len(kernel or ())} axes is not supported, only of 1 or 2")
+
+
+def check_padding(step: Step) -> None:
+    """Refuse words and paddings that nobody knows what to do with."""
+    word = step.get("auto_pad", "NOTSET")
+    refuse(step, word not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"),
+           f"auto_pad={word!r} is not supported")
+    refuse(step, any(p < 0 for p in step.get("pads", ())), "negative pads are not supported")
+
+
+def pair(values: Any, count: int) -> tuple[int, int]:
+    """An attribute of one or two axes as a pair; None is a pair of ones."""
+    given = tuple(values) if values is not None else (1,) * count
+    return (1, given[0]) if len(given) == 1 else (given[0], given[1])
+
+
+def explicit(step: Step, count: int) -> Pads:
+    """((before, after), ...) of `count` axes, as the attribute gives it; zeros without one."""
+    pads = tuple(step.get("pads") or (0,) * (2 * count))
+    return tuple(zip(pads[:count], pads[count:], strict=True))
+
+
+def paddings(step: Step, sizes: tuple[int, ...], kernel: tuple[int, ...],
+             strides: tuple[int, ...], dilations: tuple[int, ...]) -> Pads:
+    """((before, after), ...) for images of these sizes."""
+    word = step.get("auto_pad", "NOTSET")
+    if word == "VALID":
+        return ((0, 0),) * len(sizes)
+    if word == "NOTSET":
+        given = explicit(step, len(step.get("pads") or ()) // 2 or len(sizes))
+        return ((0, 0),) * (len(sizes) - len(given)) + given
+    pads = []
+    for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
+        total = max(0, (math.ceil(n / s) - 1) * s + d * (k - 1) + 1 - n)
+        less = total // 2
+        pads.append((less, total - less) if word == "SAME_UPPER" else (total - less, less))
+    return tuple(pads)
+
+
+def as_images(x: Tensor) -> Tensor:
+    """Sequences (N, T, C) as images of height 1; images as they are."""
+    return ops.expand_dims(x, 1) if x.ndim == 3 else x
+
+
+def as_before(y: Tensor, ndim: int) -> Tensor:
+    """What `as_images` has made images of, as it was."""
+    return ops.squeeze(y, 1) if ndim == 3 else y
+
+
+def padded(x: Tensor, pads: Pads, value: float = 0.0) -> Tensor:
+    """Images (N, H, W, C) with a border."""
+    if not any(map(any, pads)):
+        return x
+    return ops.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value)
+
+
+def even(pads: Pads) -> bool:
+    """Whether as much is padded after an axis as before it."""
+    return all(before == after for before, after in pads)
+
+
+def uneven(step: Step, count: int) -> bool:
+    """Whether the attributes ask for a padding that a layer's pair of numbers cannot say."""
+    word = step.get("auto_pad", "NOTSET")
+    return word == "SAME_LOWER" or (word == "NOTSET" and not even(explicit(step, count)))
+
+
+def kernel_of(step: Step, weight: int = 1) -> Any:
+    """The sizes of a kernel: those of the attribute, or those of the weights (input `weight`)."""
+    given = step.get("kernel_shape")
+    shape = step.shapes[weight] if len(step.shapes) > weight else None
+    return shape[2:] if given is None and shape is not None else given
+
+
+def weights_last(weight: np.ndarray) -> np.ndarray:
+    """Weights (out, in, ...) as (KH, KW, in, out)."""
+    if weight.ndim == 3:
+        weight = weight[:, :, None]
+    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))

@@ -1,0 +1,233 @@
+"""From the bytes of a file to steps: what is no ONNX is found out here, and so is, node by node,
+what is not supported, before anything is computed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from .dtypes import DTYPES, NUMBER_OF, OTHERS
+from .operators import OPERATORS
+from .steps import Step
+
+# Attributes that are yes or no.
+FLAGS = frozenset((
+    "allowzero", "antialias", "broadcast", "ceil_mode", "count_include_pad", "detect_negative",
+    "detect_positive", "exclude_outside", "exclusive", "fmod", "input_forget", "is_test",
+    "keepdims", "largest", "layout", "linear_before_reset", "noop_with_empty_axes", "reverse",
+    "saturate", "select_last_index", "sorted", "spatial", "storage_order", "training_mode",
+    "transA", "transB", "upper"))
+OLDEST = 6                                      # of the operator sets that can be read
+ERRORS = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RuntimeError)
+
+
+class Source:
+    """What a file holds: steps in order, arrays by name (of initializers and Constant nodes), which
+    of them are initializers, inputs and outputs with dtypes and shapes as far as they are told."""
+
+    def __init__(self, model: Any) -> None:
+        graph = model.graph
+        self.opset = _opset(model)
+        self.initializers = {t.name: _array(t, t.name) for t in graph.initializer}
+        self.arrays = dict(self.initializers)
+        self.types: dict[str, int] = {}
+        self.shapes: dict[str, tuple[int | None, ...]] = {}
+        for value in (*graph.value_info, *graph.input, *graph.output):
+            self._learn(value)
+        for name, array in self.initializers.items():
+            self.shapes[name] = array.shape
+        self.inputs = [v.name for v in graph.input if v.name not in self.initializers]
+        self.outputs = [v.name for v in graph.output]
+        for name in self.inputs:
+            number = self.types.get(name, 1)
+            if number not in DTYPES:
+                kind = OTHERS.get(number) or f"the dtype {_dtype_name(number)}"
+                raise NotImplementedError(f"md.onnx.load: {self._first_user(graph, name)}: values "
+                                          f"of {kind} are not supported ({name!r})")
+        self.steps: list[Step] = []
+        self.same: dict[str, str] = {}      # of what Identity gives another name
+        for node in graph.node:
+            self._read(node)
+
+    @staticmethod
+    def _first_user(graph: Any, name: str) -> str:
+        """The node that takes an input first, for an error."""
+        for node in graph.node:
+            if name in node.input:
+                return f"{node.op_type} of node {node.name or next(iter(node.output), '')!r}"
+        return f"the input {name!r}"
+
+    def _learn(self, value: Any) -> None:
+        kind = value.type.WhichOneof("value")
+        if kind == "tensor_type":
+            told = value.type.tensor_type
+            if told.elem_type:
+                self.types[value.name] = told.elem_type
+            if told.HasField("shape"):
+                self.shapes[value.name] = tuple([
+                    d.dim_value if d.HasField("dim_value") else None for d in told.shape.dim])
+
+    def _read(self, node: Any) -> None:
+        inputs = tuple([self.same.get(name, name) or None for name in node.input])
+        outputs = tuple([name or None for name in node.output])
+        name = node.name or next(filter(None, outputs), "")
+        step = Step(node.op_type, name, inputs, outputs, {}, self.opset)
+        operator = OPERATORS[node.op_type]
+        for attribute in node.attribute:
+            if attribute.name not in operator.attributes:
+                raise step.refuse(f"the attribute {attribute.name} is not supported")
+            value = step.attributes[attribute.name] = _attribute(attribute, step)
+            if attribute.name in FLAGS and value not in (0, 1):
+                raise ValueError(f"{step.operator} of node {step.name!r}: {attribute.name} must be "
+                                 f"0 or 1, got {value!r}")
+        self._check_dtypes(step, node)
+        step.types = tuple([self._dtype(n) for n in inputs])
+        step.shapes = tuple([None if n is None else self.shapes.get(n) for n in inputs])
+        step.known = tuple([None if n is None else self.arrays.get(n) for n in inputs])
+        first = next(iter(step.types), None)
+        if first is not None and first.name not in operator.types:
+            raise step.refuse(f"values of {first} are not supported")
+        if operator.check is not None:
+            operator.check(step)
+        for output, dtype in zip(outputs, operator.dtypes(step), strict=False):
+            if output is not None and dtype is not None:
+                self.types.setdefault(output, NUMBER_OF[dtype.name])
+        if node.op_type == "Identity" and outputs[0] and inputs[0] in self.arrays:
+            self.same[outputs[0]] = str(inputs[0])
+            if outputs[0] not in self.outputs:
+                return
+        if node.op_type == "Constant" and outputs[0]:
+            with np.errstate(all="ignore"):
+                self.arrays[outputs[0]] = operator.run(step).tensor.data
+            if outputs[0] in self.outputs:
+                self.steps.append(step)
+            return
+        self.steps.append(step)
+
+    def _dtype(self, name: str | None) -> np.dtype | None:
+        if name is None:
+            return None
+        if name in self.arrays:
+            return self.arrays[name].dtype
+        number = self.types.get(name)
+        return None if number is None else np.dtype(DTYPES[number])
+
+    def _check_dtypes(self, step: Step, node: Any) -> None:
+        for name in (*node.input, *node.output):
+            number = self.types.get(name)
+            if number is not None and number not in DTYPES:
+                kind = OTHERS.get(number) or f"the dtype {_dtype_name(number)}"
+                raise step.refuse(f"values of {kind} are not supported ({name!r})")
+
+
+def read(path_or_bytes: Any) -> Source:
+    """What a path, bytes or a ModelProto hold. ValueError for what is no ONNX model,
+    NotImplementedError for what is not supported."""
+    model = _model(path_or_bytes)
+    if not model.HasField("graph"):
+        raise ValueError("md.onnx.load: the file is no ONNX model: it has no graph")
+    if model.functions:
+        from onnx import inliner
+
+        model = inliner.inline_local_functions(model)
+    _check_operators(model)
+    try:
+        source = Source(model)
+        for value in (*model.graph.input, *model.graph.output):     # shapes may be left out
+            if value.type.HasField("tensor_type"):
+                value.type.tensor_type.shape.SetInParent()
+        onnx.checker.check_model(model)
+    except NotImplementedError:
+        raise
+    except (*ERRORS, onnx.checker.ValidationError) as error:
+        raise ValueError(f"md.onnx.load: the file is no valid ONNX model: {error}") from None
+    return source
+
+
+def _model(source: Any) -> Any:
+    if isinstance(source, onnx.ModelProto):
+        return source
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        try:
+            return onnx.load_model_from_string(bytes(source))
+        except Exception as error:      # of protobuf, which has a class of its own for it
+            raise ValueError(f"md.onnx.load: the bytes are no ONNX model: {error}") from None
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"md.onnx.load: path_or_bytes must be a path or bytes, got "
+                        f"{type(source).__name__}")
+    path = os.fspath(source)
+    with open(path, "rb"):      # whose errors name the file
+        pass
+    try:
+        return onnx.load_model(path)
+    except Exception as error:
+        raise ValueError(f"md.onnx.load: {path} is no ONNX model: {error}") from None
+
+
+def _opset(model: Any) -> int:
+    return max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=0)
+
+
+def _check_operators(model: Any) -> None:
+    """Refuse operators that are not known, or not of the file's version of the standard. One older
+    than the oldest will do for operators that have not changed since."""
+    version, newest = _opset(model), onnx.defs.onnx_opset_version()
+    for node in model.graph.node:
+        own = node.domain in ("", "ai.onnx")
+        name = node.name or next(filter(None, node.output), "")
+        domain = "" if own else f" (domain {node.domain})"
+        what = (f"md.onnx.load: the operator {node.op_type}{domain} of node {name!r} is not "
+                f"supported")
+        if not own or node.op_type not in OPERATORS:
+            raise NotImplementedError(what)
+        if version > newest or (version < OLDEST and _since(node.op_type) > version):
+            raise NotImplementedError(f"{what} in opset {version}, only in {OLDEST} to {newest}")
+    if model.graph.sparse_initializer:
+        raise NotImplementedError("md.onnx.load: sparse initializers are not supported")
+
+
+def _since(operator: str) -> int:
+    """The opset since which an operator has been what it is in the oldest that is supported."""
+    try:
+        return int(onnx.defs.get_schema(operator, OLDEST).since_version)
+    except onnx.defs.SchemaError:       # it is younger
+        return OLDEST
+
+
+def _array(tensor: Any, name: str) -> np.ndarray:
+    """An initializer, or an attribute, as an array."""
+    if tensor.data_type not in DTYPES:
+        raise NotImplementedError(
+            f"md.onnx.load: the array {name!r} is of {OTHERS.get(tensor.data_type) or 'dtype '}"
+            f"{'' if tensor.data_type in OTHERS else _dtype_name(tensor.data_type)}, which is not "
+            f"supported")
+    return np.array(numpy_helper.to_array(tensor), order="C")
+
+
+def _dtype_name(number: int) -> str:
+    names: Iterable[tuple[str, int]] = onnx.TensorProto.DataType.items()
+    return next((name.lower() for name, n in names if n == number), str(number))
+
+
+def _attribute(attribute: Any, step: Step) -> Any:
+    """An attribute's value, as Python or NumPy has it. Files hold numbers in float32: 0.1 is what
+    was meant by 0.10000000149."""
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, onnx.TensorProto):
+        if value.data_type not in DTYPES:
+            raise step.refuse(f"a tensor of {OTHERS.get(value.data_type, 'this dtype')} is not "
+                              f"supported")
+        return _array(value, step.name)
+    if isinstance(value, (int, float)):
+        return float(str(np.float32(value))) if isinstance(value, float) else value
+    items = list(value) if isinstance(value, Iterable) else None
+    if items is None or not all(isinstance(v, (int, float, bytes)) for v in items):
+        raise step.refuse(f"the attribute {attribute.name} is not supported")
+    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in items]

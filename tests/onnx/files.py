@@ -1,0 +1,63 @@
+"""What the tests of ONNX share: files of a few nodes, and ONNX Runtime, which runs them."""
+
+import contextlib
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+
+def draw(*shape, dtype=np.float32, seed=0):
+    """Normal numbers that are a function of the shape and the seed."""
+    rng = np.random.default_rng([seed, *shape])
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def file_of(nodes, inputs, outputs, arrays=(), opset=21, ir_version=8):
+    """The bytes of a model. `inputs` are (name, shape) or (name, shape, dtype); `outputs` likewise,
+    or names of floats of any shape; `arrays` are initializers by name."""
+    def told(value):
+        if isinstance(value, str):
+            return helper.make_tensor_value_info(value, TensorProto.FLOAT, None)
+        name, shape, *dtype = value
+        number = helper.np_dtype_to_tensor_dtype(np.dtype(dtype[0])) if dtype else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, number, shape)
+
+    initializers = [numpy_helper.from_array(a, name) for name, a in dict(arrays).items()]
+    graph = helper.make_graph(list(nodes), "test", [told(v) for v in inputs],
+                              [told(v) for v in outputs], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = ir_version
+    with contextlib.suppress(shape_inference.InferenceError):
+        model = shape_inference.infer_shapes(model)     # shapes of outputs
+    return model.SerializeToString()
+
+
+node = helper.make_node
+
+
+def run(content, *arrays):
+    """The outputs that ONNX Runtime computes, a list of arrays."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session.run(None, dict(zip([i.name for i in session.get_inputs()], arrays,
+                                      strict=True)))
+
+
+def operators(content):
+    """The operators of a file, in order."""
+    return [n.op_type for n in onnx.load_model_from_string(content).graph.node]
+
+
+def assert_close(ours, expected, tolerance=1e-5):
+    """Same dtype and shape, and max|a - b| <= tolerance max|b|."""
+    ours, expected = np.asarray(ours), np.asarray(expected)
+    assert ours.dtype == expected.dtype
+    assert ours.shape == expected.shape
+    if ours.dtype.kind != "f":
+        assert (ours == expected).all()
+        return
+    worst = np.abs(ours - expected).max(initial=0)
+    assert worst <= tolerance * np.abs(expected).max(initial=0), worst

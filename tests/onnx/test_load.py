@@ -1,0 +1,529 @@
+"""What becomes of files: layers in a tree of the file's names, parameters that learn, images in
+the caller's layout, constants that are computed once; and what is refused."""
+
+import collections
+import copy
+import pickle
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import minidl as md
+from minidl import nn, optim
+from tests.onnx.files import assert_close, draw, file_of, node, run
+
+
+def network(opset=21):
+    """Convolution, normalization, ReLU, a dropout, a flattening and a dense layer; in PyTorch's
+    words."""
+    return file_of(
+        [node("Conv", ["x", "body.conv.weight", "body.conv.bias"], ["a"], name="/body/conv/Conv",
+              pads=[1, 1, 1, 1]),
+         node("BatchNormalization", ["a", *("body.norm." + n for n in (
+             "weight", "bias", "running_mean", "running_var"))], ["b"], epsilon=1e-3,
+             momentum=0.8),
+         node("Relu", ["b"], ["c"]), node("Dropout", ["c", "ratio"], ["d"], name="/drop/Dropout"),
+         node("Flatten", ["d"], ["e"]),
+         node("Gemm", ["e", "head.weight", "head.bias"], ["y"], transB=1)],
+        [("x", ("N", 3, 4, 5))], [("y", ("N", 7))],
+        {"body.conv.weight": draw(6, 3, 3, 3), "body.conv.bias": draw(6),
+         "body.norm.weight": draw(6, seed=1), "body.norm.bias": draw(6, seed=2),
+         "body.norm.running_mean": draw(6, seed=3), "body.norm.running_var": draw(6) ** 2 + 1,
+         "head.weight": draw(7, 120), "head.bias": draw(7), "ratio": np.array(0.25, np.float32)},
+        opset)
+
+
+NAMES = ["body.conv.weight", "body.conv.bias", "body.norm.weight", "body.norm.bias",
+         "head.weight", "head.bias"]
+
+
+def operations(model, *examples):
+    """How often each operation is in a trace of a model."""
+    return collections.Counter(n.operation for n in md.trace(model, *examples))
+
+
+# -------------------------------------------------------------------------------- what comes out
+
+def test_a_network_is_layers():
+    model = md.onnx.load(network())
+    kinds = {name: type(layer).__name__ for name, layer in model.named_layers()}
+    assert kinds == {"": "Model", "body": "Part", "body.conv": "Conv", "body.norm": "BatchNorm",
+                     "drop": "Part", "drop.Dropout": "Dropout", "head": "Dense"}
+    assert [name for name, _ in model.named_parameters()] == NAMES
+    assert {name for name, _ in model.named_buffers()} == {
+        "body.norm.running_mean", "body.norm.running_var", "body.norm.num_batches"}
+    norm = model["body.norm"]
+    assert (norm.eps, norm.momentum, model["drop.Dropout"].p) == (1e-3, 0.2, 0.25)
+    assert not any(layer.training for _, layer in model.named_layers())
+    assert repr(model).startswith("Model(x -> y\n  (body): Part(")
+
+
+def test_it_computes_what_the_file_says():
+    content, x = network(), draw(2, 3, 4, 5)
+    expected = run(content, x)[0]
+    assert_close(md.onnx.load(content, "NCHW")(x).data, expected)
+    assert_close(md.onnx.load(content)(x.transpose(0, 2, 3, 1)).data, expected)
+    assert_close(md.onnx.load(content).predict(x.transpose(0, 2, 3, 1)), expected)
+
+
+def test_nothing_is_transposed():
+    """Rows of an image keep minidl's order, and the weights behind are in that order."""
+    x = draw(2, 4, 5, 3)
+    assert operations(md.onnx.load(network()), x) == {
+        "Conv": 1, "BatchNorm": 1, "ReLU": 1, "Reshape": 1, "Linear": 1}
+    first = operations(md.onnx.load(network(), "NCHW"), x.transpose(0, 3, 1, 2))
+    assert first["Transpose"] == 1      # at the border
+
+
+def test_a_path_and_a_model_are_taken_too(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(network())
+    x = draw(2, 4, 5, 3)
+    for source in (tmp_path / "net.onnx", str(tmp_path / "net.onnx"),
+                   onnx.load_model_from_string(network()), bytearray(network())):
+        assert_close(md.onnx.load(source)(x).data, md.onnx.load(network())(x).data)
+
+
+def test_it_is_a_layer_like_others(tmp_path):
+    model, x = md.onnx.load(network()), draw(2, 4, 5, 3)
+    expected = model(x).data
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert (other(x).data == expected).all()
+    md.save(tmp_path / "state.safetensors", model.state_dict())
+    changed = md.onnx.load(network())
+    changed["head"].weight.data[...] = 0
+    changed.load_state_dict(md.load(tmp_path / "state.safetensors"))
+    assert (changed(x).data == expected).all()
+    assert model.astype(np.float64)(x.astype(np.float64)).dtype == np.float64
+    assert_close(model(x.astype(np.float64)).data.astype(np.float32), expected)
+
+
+def test_it_folds():
+    model, x = md.onnx.load(network()), draw(2, 4, 5, 3)
+    folded = nn.fold(model, x)
+    assert folded.fold_report.folded == [("body.conv", "body.norm")]
+    assert_close(folded(x).data, model(x).data)
+
+
+def test_loading_draws_no_random_numbers():
+    md.manual_seed(0)
+    md.onnx.load(network())
+    drawn = md.rand(3).data
+    md.manual_seed(0)
+    assert (md.rand(3).data == drawn).all()
+
+
+# --------------------------------------------------------------------------------- it is trained
+
+def test_it_trains():
+    model, rng = md.onnx.load(network()).train(), np.random.default_rng(0)
+    x, labels = rng.normal(size=(16, 4, 5, 3)).astype(np.float32), np.arange(16) % 7
+    optimizer = optim.Adam(model.parameters(), lr=0.03)
+    losses = []
+    for _ in range(40):
+        loss = md.cross_entropy(model(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+    assert model["body.norm"].num_batches == 40
+
+
+def test_a_head_is_replaced_and_the_rest_frozen():
+    model = md.onnx.load(network())
+    model.freeze()
+    model["head"] = nn.Dense(120, 3)
+    model.train()
+    x = draw(8, 4, 5, 3)
+    md.cross_entropy(model(x), np.arange(8) % 3).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is not None] == [
+        "head.weight", "head.bias"]
+    assert model.eval()(x).shape == (8, 3)
+    assert list(model.body.children()) == [model["body.conv"], model["body.norm"]]
+
+
+@pytest.mark.parametrize(("name", "layer", "error"), [
+    ("nose", nn.Dense(2, 2), KeyError), ("head.weight.x", nn.Dense(2, 2), KeyError),
+    ("head", np.zeros(3), TypeError)])
+def test_wrong_parts(name, layer, error):
+    with pytest.raises(error):
+        md.onnx.load(network())[name] = layer
+
+
+def test_a_model_inside_another():
+    model = nn.Sequential(md.onnx.load(network()), nn.Dense(7, 2))
+    assert [name for name, _ in model.named_parameters()][:4] == [f"0.{n}" for n in NAMES[:4]]
+    assert model(draw(2, 4, 5, 3)).shape == (2, 2)
+
+
+def test_dropout_follows_the_mode():
+    model = md.onnx.load(file_of([node("Dropout", ["x"], ["y"])], [("x", ("N", 4))], ["y"]))
+    ones = np.ones((50, 4), np.float32)
+    assert (model(ones).data == 1).all()
+    assert set(np.unique(model.train()(ones).data)) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize("arguments", [
+    {"inputs": ["x", "r", "t"], "opset": 13}, {"inputs": ["x"], "opset": 6}], ids=str)
+def test_a_dropout_that_the_file_has_in_training(arguments):
+    content = file_of([node("Dropout", arguments["inputs"], ["y"])], [("x", ("N", 4))], ["y"],
+                      {"r": np.array(0.5, np.float32), "t": np.array(True)}, arguments["opset"])
+    y = md.onnx.load(content)(np.ones((50, 4), np.float32)).data
+    assert set(np.unique(y)) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize(("opset", "attributes"), [(14, {"training_mode": 1}), (6, {})])
+def test_a_normalization_that_the_file_has_in_training(opset, attributes):
+    arrays = {"g": draw(3), "b": draw(3, seed=1), "m": draw(3, seed=2), "v": draw(3) ** 2}
+    content = file_of([node("BatchNormalization", ["x", *arrays], ["y"], **attributes)],
+                      [("x", ("N", 3, 4))], ["y"], arrays, opset)
+    x = draw(5, 4, 3)
+    expected = md.batch_norm(x, arrays["g"], arrays["b"], training=True).data
+    model = md.onnx.load(content)
+    assert_close(model(x).data, expected)
+    norm = next(layer for layer in model.children() if isinstance(layer, nn.BatchNorm))
+    assert norm.training and norm.num_batches == 1
+    assert not np.allclose(model.eval()(x).data, expected)
+
+
+# ---------------------------------------------------------------------------- names and the tree
+
+def test_names_without_dots_and_names_that_layers_have():
+    content = file_of(
+        [node("MatMul", ["x", "forward"], ["a"]), node("Add", ["a", "_b"], ["b"]),
+         node("Mul", ["b", "a.b"], ["c"]), node("Mul", ["c", "a.b.c"], ["d"]),
+         node("Gemm", ["d", "w", "other"], ["y"], name="last")],
+        [("x", ("N", 3))], ["y"],
+        {"forward": draw(3, 4), "_b": draw(4), "a.b": draw(4, seed=1), "a.b.c": draw(4, seed=2),
+         "w": draw(4, 2), "other": draw(2)})
+    model = md.onnx.load(content)
+    assert {name for name, _ in model.named_parameters()} == {
+        "forward", "_b", "a.b", "a.b.c", "w", "other"}
+    assert isinstance(model["last"], nn.Dense)
+    assert_close(model(draw(5, 3)).data, run(content, draw(5, 3))[0])
+    model.load_state_dict(model.state_dict())
+
+
+def test_weights_that_two_nodes_share():
+    conv = node("Conv", ["x", "c.weight"], ["a"], pads=[1, 1, 1, 1])
+    same = node("Conv", ["a", "c.weight"], ["b"], pads=[1, 1, 1, 1])
+    other = node("Conv", ["b", "c.weight"], ["y"], pads=[1, 1, 1, 1], dilations=[1, 1])
+    arrays = {"c.weight": draw(3, 3, 3, 3)}
+    shared = file_of([conv, same], [("x", ("N", 3, 5, 5))], ["b"], arrays)
+    assert operations(md.onnx.load(shared), draw(1, 5, 5, 3)) == {"Conv": 2}
+    assert len(md.onnx.load(shared).parameters()) == 1
+    content = file_of([conv, same, other], [("x", ("N", 3, 5, 5))], ["y"], arrays)
+    model, x = md.onnx.load(content, "NCHW"), draw(2, 3, 5, 5)
+    assert [name for name, _ in model.named_parameters()] == ["c.weight"]
+    assert_close(model(x).data, run(content, x)[0])
+
+
+def test_an_identity_is_another_name():
+    content = file_of([node("Identity", ["w"], ["v"]), node("MatMul", ["x", "w"], ["a"]),
+                       node("MatMul", ["a", "v"], ["y"])], [("x", ("N", 3))], ["y"],
+                      {"w": draw(3, 3)})
+    model = md.onnx.load(content)
+    assert [name for name, _ in model.named_parameters()] == ["w"]
+    assert_close(model(draw(2, 3)).data, run(content, draw(2, 3))[0])
+
+
+def test_numbers_and_settings_are_no_parameters():
+    content = file_of(
+        [node("Clip", ["x", "low", "high"], ["a"]), node("Mul", ["a", "half"], ["b"]),
+         node("Add", ["b", "shift"], ["c"]), node("Pad", ["c", "pads", "value"], ["y"])],
+        [("x", ("N", 3))], ["y"],
+        {"low": np.array(-1, np.float32), "high": np.array(1, np.float32),
+         "half": np.array(0.5, np.float32), "shift": draw(3), "pads": np.array([0, 1, 0, 0]),
+         "value": np.array(2, np.float32)})
+    model = md.onnx.load(content)
+    assert [name for name, _ in model.named_parameters()] == ["shift"]
+    assert_close(model(draw(2, 3)).data, run(content, draw(2, 3))[0])
+
+
+# ------------------------------------------------------------------------ images and their borders
+
+def conv_between(before=(), after=(), rank=4, output="y"):
+    """A file of a convolution, with nodes before it (of x, to a) and after it (of b, to y)."""
+    sizes = (5, 6)[:rank - 2]
+    return file_of([*before, node("Conv", ["a" if before else "x", "w"], ["b" if after else "y"]),
+                    *after], [("x", ("N", 3, *sizes))], [output],
+                   {"w": draw(4, 3, *(2, 3)[:rank - 2])})
+
+
+def check_layouts(content, x, given, taken):
+    """x in the file's layout, and turned; the output likewise."""
+    expected = run(content, x)[0]
+    assert_close(md.onnx.load(content, "NCHW")(x).data, expected)
+    y = md.onnx.load(content)(np.ascontiguousarray(x.transpose(given))).data
+    assert_close(y, expected.transpose(taken))
+
+
+@pytest.mark.parametrize(("before", "after", "rank", "taken"), [
+    ((), (), 4, (0, 2, 3, 1)),
+    ((), (), 3, (0, 2, 1)),
+    ([node("Relu", ["x"], ["r"]), node("Identity", ["r"], ["a"])],
+     [node("Sigmoid", ["b"], ["s"]), node("Mul", ["s", "b"], ["y"])], 4, (0, 2, 3, 1)),
+    ((), [node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1])], 4, (0, 1, 2, 3)),
+    ((), [node("Transpose", ["b"], ["y"], perm=[1, 0, 2, 3])], 4, (1, 2, 3, 0)),
+    ((), [node("ArgMax", ["b"], ["y"], axis=1, keepdims=0)], 4, (0, 1, 2)),
+    ((), [node("ReduceMean", ["b"], ["y"], axes=[2, 3])], 4, (0, 2, 3, 1)),
+    ((), [node("Softmax", ["b"], ["y"], axis=1)], 4, (0, 2, 3, 1)),
+])
+def test_images_at_the_borders(before, after, rank, taken):
+    x = draw(2, 3, *(5, 6)[:rank - 2])
+    content = conv_between(before, after, rank,
+                           ("y", None, np.int64) if after and after[0].op_type == "ArgMax" else "y")
+    check_layouts(content if "axes" not in str(after) else at_opset(content, 13), x,
+                  (0, *range(2, rank), 1), taken)
+
+
+def at_opset(content, version):
+    model = onnx.load_model_from_string(content)
+    model.opset_import[0].version = version
+    return model.SerializeToString()
+
+
+def test_a_file_that_has_channels_last_keeps_them():
+    content = file_of(
+        [node("Transpose", ["x"], ["a"], perm=[0, 3, 1, 2]), node("Conv", ["a", "w"], ["b"]),
+         node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1])],
+        [("x", ("N", 5, 6, 3))], ["y"], {"w": draw(4, 3, 2, 2)})
+    x = draw(2, 5, 6, 3)
+    model = md.onnx.load(content)
+    assert_close(model(x).data, run(content, x)[0])
+    assert operations(model, x) == {"Conv": 1}
+
+
+def test_what_is_no_image_stays_as_it_is():
+    """Sequences of vectors, turned around for a product of matrices."""
+    content = file_of([node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
+                       node("MatMul", ["x", "a"], ["y"]), node("Tanh", ["a"], ["z"])],
+                      [("x", ("N", 3, 4))], ["y", "z"])
+    x = draw(2, 3, 4)
+    for ours, theirs in zip(md.onnx.load(content)(x), run(content, x), strict=True):
+        assert_close(ours.data, theirs)
+
+
+def test_shapes_that_are_computed():
+    """What exporters write for x.view(len(x), -1): none of it is in a trace, and nothing is
+    transposed, since the weights behind are known."""
+    content = file_of(
+        [node("Conv", ["x", "c.weight"], ["a"]), node("Shape", ["a"], ["s"]),
+         node("Gather", ["s", "zero"], ["n"], axis=0), node("Unsqueeze", ["n", "axes"], ["m"]),
+         node("Concat", ["m", "rest"], ["t"], axis=0), node("Reshape", ["a", "t"], ["r"]),
+         node("MatMul", ["r", "w"], ["y"])],
+        [("x", ("N", 3, 5, 6))], ["y"],
+        {"c.weight": draw(4, 3, 2, 3), "w": draw(64, 5), "zero": np.array(0), "axes": np.array([0]),
+         "rest": np.array([-1])})
+    x = draw(2, 3, 5, 6)
+    model = md.onnx.load(content)
+    turned = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    assert_close(model(turned).data, run(content, x)[0])
+    found = operations(model, turned)
+    assert found["Conv"] == 1 and found["Linear"] == 1
+    assert not {"Concatenate", "GetItem"} & found.keys()
+
+
+def test_constants_are_computed_once():
+    content = file_of([node("Mul", ["c", "c"], ["d"]), node("Add", ["x", "d"], ["y"]),
+                       node("Constant", [], ["unused"], value_floats=[1.0])],
+                      [("x", ("N", 2))], ["y"], {"c": np.arange(2)})
+    content = file_of([node("Constant", [], ["c"], value_floats=[1.0, 2.0]),
+                       node("Mul", ["c", "c"], ["d"]), node("Add", ["x", "d"], ["y"])],
+                      [("x", ("N", 2))], ["y"])
+    model = md.onnx.load(content)
+    assert operations(model, draw(3, 2)) == {"Add": 1}
+    assert model.parameters() == []
+    assert_close(model(draw(3, 2)).data, draw(3, 2) + np.array([1, 4], np.float32))
+
+
+def test_several_inputs_and_outputs():
+    content = file_of([node("Add", ["a", "b"], ["y"]), node("Sub", ["a", "b"], ["z"]),
+                       node("Identity", ["a"], ["same"])],
+                      [("a", ("N", 2)), ("b", ("N", 2))], ["z", "y", "same"])
+    a, b = draw(3, 2), draw(3, 2, seed=1)
+    made = md.onnx.load(content)(a, b)
+    assert type(made) is tuple
+    for ours, theirs in zip(made, (a - b, a + b, a), strict=True):
+        assert_close(ours.data, theirs)
+
+
+@pytest.mark.parametrize(("inputs", "error", "message"), [
+    ((), TypeError, r"takes 1 input\(s\) \(x\), got 0"),
+    ((np.zeros((2, 4, 5, 3)),), TypeError, "input 'x' must be float32, got float64"),
+    ((draw(2, 3, 4, 5),), ValueError, r"must have shape \(\?, 4, 5, 3\), got \(2, 3, 4, 5\)"),
+    (("images",), TypeError, "input 'x' must be a tensor"),
+])
+def test_wrong_inputs(inputs, error, message):
+    with pytest.raises(error, match=message):
+        md.onnx.load(network())(*inputs)
+
+
+# --------------------------------------------------------------------------------- what is refused
+
+def one(operator, inputs=("x",), arrays=(), opset=21, shape=("N", 3, 4, 4), dtype=np.float32,
+        domain="", **attributes):
+    return file_of([helper.make_node(operator, list(inputs), ["y"], "mine", domain=domain,
+                                     **attributes)], [("x", shape, dtype)], ["y"], arrays, opset)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (one("NonMaxSuppression", ("x", "x")), "the operator NonMaxSuppression of node 'mine'"),
+    (one("Relu", domain="com.example"), r"Relu \(domain com.example\) of node 'mine'"),
+    (one("MaxPool", kernel_shape=[2, 2, 2], shape=("N", 3, 4, 4, 4)), "MaxPool of node 'mine'"),
+    (one("Resize", ("x", "", "s"), {"s": np.ones(4, np.float32)}, mode="cubic"), "cubic"),
+    (one("Relu", dtype=np.float16), "Relu of node 'mine': values of float16"),
+    (one("Relu", dtype=np.int32), "Relu of node 'mine': values of int32"),
+    (one("Cast", to=TensorProto.FLOAT16), "Cast of node 'mine'"),
+    (one("LSTM", ("x", "w", "r", "", "", "", "", "p"), {
+        "w": draw(1, 8, 3), "r": draw(1, 8, 2), "p": draw(1, 6)}, shape=(5, "N", 3),
+        hidden_size=2), "LSTM of node 'mine': peepholes"),
+    (one("Relu", opset=5), "the operator Relu of node 'mine' is not supported in opset 5"),
+    (one("Relu", opset=1000), "in opset 1000"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_not_supported_is_named(content, message):
+    with pytest.raises(NotImplementedError, match=f"md.onnx.load: .*{message}") as caught:
+        md.onnx.load(content)
+    assert "not supported" in str(caught.value)
+
+
+@pytest.mark.parametrize(("source", "error", "message"), [
+    (b"no model", ValueError, "no ONNX model"), (b"", ValueError, "no ONNX model"),
+    (network()[:200], ValueError, "ONNX model"), (3, TypeError, "path_or_bytes must be"),
+    (one("Relu", ("z",)), ValueError, "no valid ONNX model"),
+    (one("Reshape", ("s", "t"), {"s": np.arange(3), "t": np.array([2, 2])}), ValueError, "Reshape"),
+    (one("Flatten", ("s",), {"s": np.eye(2, 3, dtype=int)}, axis=3), ValueError,
+     "axis 3 is none of 2"),
+    (one("Gather", ("s", "t"), {"s": np.arange(3), "t": np.array(1)}, axis=2 ** 31), ValueError,
+     "axis 2147483648 is none of 1"),
+    (one("Relu", ("x",), keepdims=1), NotImplementedError, "attribute keepdims"),
+    (one("ReduceMax", ("x",), keepdims=3), ValueError, "keepdims must be 0 or 1, got 3"),
+])
+def test_what_is_no_model(source, error, message):
+    with pytest.raises(error, match=message):
+        md.onnx.load(source)
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        md.onnx.load(tmp_path / "none.onnx")
+    with pytest.raises(ValueError, match="layout must be"):
+        md.onnx.load(network(), "NWHC")
+
+
+def test_errors_name_the_node():
+    content = file_of([node("Add", ["x", "w"], ["y"], name="sum")], [("x", None)], ["y"],
+                      {"w": draw(3)})
+    with pytest.raises(ValueError, match="Add of node 'sum': add: shapes"):
+        md.onnx.load(content)(draw(2, 4))
+
+
+def test_a_product_and_its_bias_are_a_dense_layer():
+    """As other exporters write dense layers; a bias on either side, a product without one, and
+    weights that several products share."""
+    content = file_of(
+        [node("MatMul", ["x", "fc/kernel"], ["a"], name="fc/MatMul"),
+         node("Add", ["a", "fc/bias"], ["b"]), node("Tanh", ["b"], ["c"]),
+         node("MatMul", ["c", "w"], ["d"], name="middle"),
+         node("MatMul", ["d", "shared"], ["e"]), node("Add", ["bias", "e"], ["f"]),
+         node("MatMul", ["f", "shared"], ["g"]), node("Add", ["g", "c"], ["y"])],
+        [("x", ("N", 5, 3))], ["y"],
+        {"fc/kernel": draw(3, 4), "fc/bias": draw(4), "w": draw(4, 4), "shared": draw(4, 4, seed=1),
+         "bias": draw(4, seed=1)})
+    model, x = md.onnx.load(content), draw(2, 5, 3)
+    assert_close(model(x).data, run(content, x)[0])
+    assert {name for name, _ in model.named_parameters()} == {
+        "fc/kernel", "fc/bias", "w", "shared", "bias"}
+    assert model["fc.MatMul"].extra_repr() == "3, 4, bias=True"
+    assert model["middle"].extra_repr() == "4, 4, bias=False"
+    model["fc.MatMul"] = nn.Dense(3, 4)
+    assert model(x).shape == (2, 5, 4)
+
+
+# --------------------------------------------------------------------------------- other files
+
+def test_weights_in_a_file_of_their_own(tmp_path):
+    model = onnx.load_model_from_string(network())
+    onnx.save_model(model, tmp_path / "net.onnx", save_as_external_data=True,
+                    location="weights.bin", size_threshold=0)
+    assert (tmp_path / "weights.bin").exists()
+    x = draw(2, 4, 5, 3)
+    assert_close(md.onnx.load(tmp_path / "net.onnx")(x).data, md.onnx.load(network())(x).data)
+
+
+def test_functions_of_the_file_are_taken_apart():
+    model = onnx.load_model_from_string(one("Twice", shape=("N", 3), domain="mine"))
+    model.functions.append(helper.make_function(
+        "mine", "Twice", ["a"], ["b"], [node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 21)]))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    x = draw(2, 3)
+    assert_close(md.onnx.load(model.SerializeToString())(x).data, 2 * x)
+
+
+def test_the_latest_opset():
+    content = one("Relu", opset=onnx.defs.onnx_opset_version())
+    assert (md.onnx.load(content, "NCHW")(draw(1, 3, 4, 4)).data >= 0).all()
+
+
+@pytest.mark.parametrize("function", ["load", "export"])
+@pytest.mark.parametrize("package", ["onnx", "onnx_ir"])
+def test_packages_that_are_missing_are_named(function, package, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, package, None)
+    arguments = (b"",) if function == "load" else (nn.Dense(2, 1), tmp_path / "f", md.zeros(1, 2))
+    with pytest.raises(ImportError, match=rf"md.onnx.{function} needs .*minidl\[onnx\]"):
+        getattr(md.onnx, function)(*arguments)
+
+
+def test_damaged_files_are_errors():
+    """Bytes and attributes that were changed give one of a few errors, or another model."""
+    rng = np.random.default_rng(0)
+    original, x = network(), draw(2, 4, 5, 3)
+    errors = 0
+    for _ in range(300):
+        content = bytearray(original)
+        for place in rng.integers(0, 500, 3):
+            content[place] = rng.integers(256)
+        try:
+            md.onnx.load(content)(x)
+        except (ValueError, TypeError, IndexError, NotImplementedError, MemoryError):
+            errors += 1
+    assert errors > 200
+    for value in (-1, 0, 2 ** 31, 2 ** 62):
+        for place, name in ((0, "pads"), (0, "strides"), (4, "axis")):
+            model = onnx.load_model_from_string(original)
+            attribute = model.graph.node[place].attribute
+            del attribute[:]
+            attribute.append(helper.make_attribute(name, value if name == "axis" else [value] * (
+                4 if name == "pads" else 2)))
+            with pytest.raises((ValueError, TypeError, IndexError, NotImplementedError,
+                                MemoryError)):
+                md.onnx.load(model.SerializeToString())(draw(2, 4, 5, 3) if value else x[..., :2])
+
+
+def test_statistics_that_nothing_takes():
+    """Exporters of PyTorch, before opset 14, gave a normalization in training five outputs."""
+    arrays = {"g": draw(3), "b": draw(3, seed=1), "m": draw(3, seed=2), "v": draw(3) ** 2}
+    outputs = ["y", "mean", "var", "saved_mean", "saved_var"]
+
+    def file(*wanted):
+        return file_of([node("BatchNormalization", ["x", *arrays], outputs)],
+                       [("x", ("N", 3, 4))], list(wanted), arrays, 9)
+
+    x = draw(5, 4, 3)
+    expected = md.batch_norm(x, arrays["g"], arrays["b"], training=True).data
+    assert_close(md.onnx.load(file("y"))(x).data, expected)
+    with pytest.raises(NotImplementedError, match="BatchNormalization of node 'y': outputs for"):
+        md.onnx.load(file("y", "mean"))
+
+
+def test_the_mask_of_a_dropout():
+    content = file_of([node("Dropout", ["x", "r", "t"], ["y", "mask"])], [("x", ("N", 4))],
+                      ["y", ("mask", None, bool)], {"r": np.array(0.5, np.float32),
+                                                     "t": np.array(True)}, 13)
+    y, mask = md.onnx.load(content)(np.full((50, 4), 3, np.float32))
+    assert 50 < mask.data.sum() < 150
+    assert (y.data == np.where(mask.data, 6, 0)).all()
