@@ -154,7 +154,7 @@ def members(cls: type) -> tuple[list[tuple[str, Any]], list[str]]:
 def _is_ours(member: Any) -> bool:
     """Whether a member is of minidl's making: estimators are given some by scikit-learn."""
     made_by = getattr(member, "__module__", None) or "minidl"
-    return not inspect.isroutine(member) or made_by.startswith("minidl")
+    return is_property(member) or made_by.startswith("minidl")
 
 
 def is_property(member: Any) -> bool:
