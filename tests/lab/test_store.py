@@ -70,6 +70,17 @@ def test_nobody_else_works_in_a_folder(tmp_path):
         pass
 
 
+def test_a_folder_that_cannot_be_locked_is_worked_in(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(handle, how):
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with store.working(str(tmp_path / "a"), quick=True):
+        assert store.read_kind(str(tmp_path / "a")) is True
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"quick": 3}'])
 def test_a_damaged_kind_is_named(tmp_path, content):
     (tmp_path / "lab.json").write_text(content)
