@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks, hints, ops
+from ..grad_mode import is_recording
 from ..nn.layer import Layer
 from ..nn.parameter import Parameter
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
-from ..train.batches import Example, Reader
+from ..train.batches import Example, Reader, takes_batch
 from ..train.inspection import (
     NAN,
     Columns,
@@ -33,19 +35,20 @@ from .measures import (
     Values,
     bounds,
     drift,
-    effective_rate,
     gradient_shift,
     landscape,
     placed,
     point,
     values_of,
 )
+from .rates import effective_rate
 
 if TYPE_CHECKING:
     from ..train.trainer import Trainer
 
 MEASURES = ("activations", "gradients", "drift", "rates", "shift", "landscape")
 OF_STEPS = {"shift", "landscape"}       # which need the weights before a step
+OF_GRADIENTS = {"gradients", *OF_STEPS}
 LANDSCAPE = ("loss_low", "loss_high", "distance_low", "distance_high", "smoothness", "step_norm")
 
 
@@ -59,7 +62,7 @@ class Probe(hints.Explained):
     batch:     what it looks at: a batch as a loader gives it, (images, labels), or a loader or a
                data set, whose first batch it takes. None: the first batch of the trainer's loader;
                by hand, the first that `step` is given
-    optimizer: by hand, whose rate "rates" reads; as a callback the trainer's
+    optimizer: by hand, whose rates "rates" reads; as a callback the trainer's
     loss:      by hand, a function of (outputs, labels); as a callback the trainer's
 
     `history` is what it has found, as plain lists and dicts: {"step": [0, 100, ...], "loss": [...],
@@ -75,8 +78,12 @@ class Probe(hints.Explained):
                  deviations of a layer's inputs have moved since the last look, in their standard
                  deviations. Covariate shift as of Ioffe & Szegedy 2015
     gradients:   the other half. "gradient", the norm of the loss's gradient by a layer's weights
-    rates:       nothing. "effective_rate" of weights that a normalization follows: the learning
-                 rate divided by their squared norm
+    rates:       nothing. "effective_rate" of weights that a normalization follows, and nothing
+                 else, so that their norm does not matter to the loss: the rate at which weights of
+                 norm 1 would turn as far. Of SGD the learning rate divided by their squared norm;
+                 of Adam, AdamW, RMSprop, Adagrad and Muon, to which the size of a gradient does not
+                 matter, divided by their norm; of LARS the rate times `trust` (van Laarhoven 2017).
+                 NaN for frozen weights, an optimizer of one's own kind, and by hand without one
     shift:       one for each layer with weights. "shift", "shift_norm" and "shift_cosine": what the
                  last step, made by the layers before, does to a layer's gradient: the norm of the
                  change divided by that of the gradient, the norm itself, and the cosine of the
@@ -93,9 +100,17 @@ class Probe(hints.Explained):
     The training goes on with the same bits as without: weights and buffers are put back, gradients
     are left alone, and dropout draws from a generator of its own, the same in each pass. The layers
     are in the mode in which the training has them. A layer that is called several times is seen at
-    its first call. `history` is part of checkpoints, and goes on in a resumed training.
+    its first call. `history` is part of checkpoints, and goes on in a resumed training. A loader of
+    another library is asked for its first batch, once; give `batch` where that would change what it
+    gives later.
 
-    ValueError for a trainer of another model.
+    A layer has the figures that there are of its kind. Normalizations are those of `nn`, layers and
+    operations, and layers of one's own that are derived from `nn.Normalization`; those that use
+    running statistics are none to "rates". Models may have several inputs, in the batches that a
+    `Trainer` takes: (a, b, labels), ((a, b), labels) or dicts.
+
+    ValueError for a trainer of another model, an optimizer of another one, and a look for gradients
+    within `md.no_grad()`; TypeError for a model whose one input is itself a tuple or dict.
 
     >>> images = np.random.default_rng(0).random((64, 8), dtype=np.float32)
     >>> pairs = data.ArrayDataset(images, (images[:, 0] > 0.5).astype(int))
@@ -118,9 +133,7 @@ class Probe(hints.Explained):
         self.model = checks.instance(model, where, "model", Layer, "a Layer")
         self.every = checks.count(every, where, "every", 1)
         self.measures = _chosen(measures)
-        if optimizer is not None:
-            checks.instance(optimizer, where, "optimizer", Optimizer, "an optimizer or None")
-        self.optimizer = optimizer
+        self.optimizer = None if optimizer is None else _of_model(optimizer, model)
         self.loss = checks.function(loss, where, "loss", "a function of (outputs, labels)")
         self._reader = Reader(model)
         self._of_trainer: Callable[[Any, Example], Tensor] | None = None
@@ -161,6 +174,8 @@ class Probe(hints.Explained):
     def _take(self, batch: Any, where: str) -> None:
         if self._batch is not None:
             return
+        if isinstance(batch, list):     # of [images, labels], as loaders of PyTorch give them
+            batch = tuple(batch)
         if self._source.given is None and batch is None:
             self._batch = self._source.kept         # that of a saved state
         else:
@@ -217,6 +232,10 @@ class Probe(hints.Explained):
 
     def _look(self) -> None:
         """Measure, and add an entry to the history."""
+        if OF_GRADIENTS & self.measures and not is_recording():
+            raise ValueError(f"Probe: {', '.join(sorted(OF_GRADIENTS & self.measures))} need "
+                             f"gradients, which there are none of within md.no_grad(): look "
+                             f"outside of it, or take other measures")
         start = time.perf_counter()
         with np.errstate(all="ignore"):
             seen, now = self._seen()
@@ -244,11 +263,30 @@ class Probe(hints.Explained):
 
     def _pass(self) -> Tensor:
         """The loss of the batch with the weights as they are."""
-        example = self._reader(self._batch)
+        example = self._example()
         outputs = self.model(*example.inputs, **example.named)
         if self._of_trainer is not None:
             return self._of_trainer(outputs, example)
-        return one_number(self.loss(outputs, example.labels))
+        options = {"batch": example.batch} if takes_batch(self.loss) else {}
+        return one_number(self.loss(outputs, example.labels, **options), "Probe")
+
+    def _example(self) -> Example:
+        """The batch, taken apart. ValueError or TypeError where it is none for the model."""
+        try:
+            example = self._reader(self._batch)
+        except (TypeError, ValueError) as error:
+            raise checks.renamed(error, "Probe: the batch does not fit") from error
+        try:
+            inspect.signature(self.model.forward).bind(*example.inputs, **example.named)
+        except TypeError as error:
+            raise TypeError(
+                f"Probe: forward of {type(self.model).__name__} cannot be called with the "
+                f"{len(list(example))} input(s) of the batch ({error}). A tuple or dict as the "
+                f"first entry of a batch holds inputs by position or by name; a single input that "
+                f"is a tuple or a dict is not supported: let forward take its parts") from None
+        except ValueError:      # what is compiled has no signature
+            pass
+        return example
 
     def _undisturbed_pass(self) -> Tensor:
         with undisturbed(self.model, "Probe"):
@@ -266,15 +304,8 @@ class Probe(hints.Explained):
             gradients = [now.gradient[p] for p in weights if p in now.gradient]
             found["gradient"] = norm_of(gradients) if gradients else NAN
         if "rates" in self.measures and name in seen.normalized:
-            found["effective_rate"] = effective_rate(self._rate_of(weights), weights)
+            found["effective_rate"] = effective_rate(self.optimizer, weights)
         return found
-
-    def _rate_of(self, weights: list[Parameter]) -> float:
-        """The learning rate of the weights' group; NaN where nobody knows."""
-        for group in self.optimizer.groups if self.optimizer is not None else ():
-            if any(p is weights[0] for p in group["params"]):
-                return float(group["lr"])
-        return NAN
 
     def _of_step(self, seen: Look, now: Point) -> dict[str, float]:
         """Shift, into the rows of the layers, and landscape of the step that was made last; NaN
@@ -337,6 +368,16 @@ class Probe(hints.Explained):
 
     def __repr__(self) -> str:
         return f"Probe(every={self.every}, {len(self.history['step'])} entries)"
+
+
+def _of_model(optimizer: Any, model: Layer) -> Optimizer:
+    """An optimizer, if it changes some of the model's parameters."""
+    checks.instance(optimizer, "Probe", "optimizer", Optimizer, "an optimizer or None")
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
+        raise ValueError("Probe: optimizer must be one of the model's parameters, and has none of "
+                         "them")
+    return optimizer
 
 
 def _chosen(given: Any) -> frozenset[str]:

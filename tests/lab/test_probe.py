@@ -133,6 +133,31 @@ def test_the_training_does_not_notice(options):
     assert ends[0] == ends[1] == ends[2]
 
 
+@pytest.mark.parametrize("kind, power", [(optim.SGD, 2), (optim.Adam, 1)])
+def test_effective_rates_are_those_of_the_optimizer(kind, power):
+    model = network()
+    length = np.linalg.norm(model[0].weight.data)
+    found = columns(fitted(model=model, optimizer=kind(model.parameters(), lr=0.01)))
+    assert found["0", "effective_rate"][0] == pytest.approx(0.01 / length ** power, rel=1e-5)
+
+
+def test_no_gradients_within_no_grad():
+    batch = pairs(16)[:]
+    probe = lab.Probe(network(), batch=batch)
+    with md.no_grad(), refuses(ValueError, "Probe", "no_grad", "gradients", "shift"):
+        probe.look()
+    assert probe.history["step"] == []
+    probe = lab.Probe(network(), batch=batch, measures=("activations", "drift"))
+    with md.no_grad():
+        probe.look()
+    assert probe.history["step"] == [0]
+
+
+def test_an_optimizer_of_another_model():
+    with refuses(ValueError, "Probe", "optimizer"):
+        lab.Probe(network(), optimizer=optim.SGD(network().parameters(), lr=0.1))
+
+
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
 def test_by_hand(kind):
     """As in a trainer; and nothing is left in gradients, modes or random numbers."""

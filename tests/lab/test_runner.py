@@ -92,7 +92,7 @@ def test_ctrl_c_ends_the_workers(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def running(folder, *options):
-    """A run in a process of its own, the workers of which hold a pipe open, as it does itself: gives
+    """A run in a process of its own, whose workers hold a pipe open, as it does itself: gives
     (process, the end to read of that pipe) once a worker is there."""
     end, held = os.pipe()
     code = f"""
@@ -131,7 +131,7 @@ def ended(end):
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGKILL, -9)],
                          ids=["SIGTERM", "SIGKILL"])
 def test_workers_end_with_the_runner(tmp_path, number, code):
-    """With full settings, of which a seed would take longer than the test waits."""
+    """With full settings: a worker that goes on has finished its seed when it ends."""
     with running(tmp_path, "--jobs", "2") as (process, end):
         process.stdout.readline()       # the second one
         process.send_signal(number)
