@@ -130,7 +130,11 @@ def test_a_plot(tmp_path, options):
     (ValueError, "seeds", {"seeds": 0}), (TypeError, "epochs", {"epochs": "5"}),
     (ValueError, "batch_size", {"batch_size": 0}), (ValueError, "rates", {"rates": (0.1, -1)}),
     (ValueError, "rates", {"rates": ()}), (ValueError, "every", {"every": 0}),
-    (TypeError, "optimizer", {"optimizer": 0.1}), (ValueError, "measures", {"measures": "all"})])
+    (ValueError, "rates", {"rates": (0.1, 0.1)}), (TypeError, "rates", {"rates": "0.1"}),
+    (TypeError, "optimizer", {"optimizer": 0.1}), (ValueError, "measures", {"measures": "all"}),
+    (TypeError, "measures", {"measures": None}), (TypeError, "loss", {"loss": "mse"}),
+    (TypeError, "progress", {"progress": "no"}),
+    (ValueError, "data[0]", {"data": ((np.zeros((4, 6)), np.zeros(3)), pairs())})])
 def test_errors(error, word, options):
     with refuses(error, word.replace("\\", "")):
         compared(**options)
@@ -171,6 +175,11 @@ def test_models_that_are_none():
         lab.compare(lambda norm: None, ("batch",), data=(pairs(), pairs()))
     with refuses(ValueError, "Comparison", "norm", "batch"):
         made({"batch": [[1.0]]}).score("group")
+
+
+def test_rates_may_be_an_array():
+    found = compared(("batch",), rates=np.array([0.1, 0.2]), seeds=1, measures=())
+    assert {run.rate for run in found.runs} == {0.1, 0.2}
 
 
 def test_an_unknown_metric():

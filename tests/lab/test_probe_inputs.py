@@ -1,7 +1,6 @@
 """What a probe may be given to look at: models of several inputs, batches by position and by name,
 losses of one's own."""
 
-import numpy as np
 import pytest
 
 import minidl as md
