@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ from .. import checks, hints, ops
 from ..grad_mode import is_recording
 from ..nn.layer import Layer
 from ..nn.parameter import Parameter
+from ..nn.state import StateError
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 from ..train.batches import Example, Reader, takes_batch
@@ -28,6 +28,7 @@ from ..train.inspection import (
 )
 from ..train.steps import one_number
 from ..train.watch import Units
+from . import given
 from .look import Look, blocks_of, look
 from .measures import (
     FACTORS,
@@ -59,9 +60,9 @@ class Probe(hints.Explained):
     model:     the model that is trained
     every:     looks after each so many steps; as a callback also before the first
     measures:  what is measured, by names (below)
-    batch:     what it looks at: a batch as a loader gives it, (images, labels), or a loader or a
-               data set, whose first batch it takes. None: the first batch of the trainer's loader;
-               by hand, the first that `step` is given
+    batch:     what it looks at: a batch as a loader gives it, (images, labels) or [images, labels];
+               or a loader (a list of batches is one) or a data set, whose first it takes. None:
+               the first batch of the trainer's loader; by hand, the first that `step` is given
     optimizer: by hand, whose rates "rates" reads; as a callback the trainer's
     loss:      by hand, a function of (outputs, labels); as a callback the trainer's
 
@@ -132,12 +133,12 @@ class Probe(hints.Explained):
         where = "Probe"
         self.model = checks.instance(model, where, "model", Layer, "a Layer")
         self.every = checks.count(every, where, "every", 1)
-        self.measures = _chosen(measures)
-        self.optimizer = None if optimizer is None else _of_model(optimizer, model)
+        self.measures = given.names_of(measures, MEASURES)
+        self.optimizer = given.optimizer_of(optimizer, model)
         self.loss = checks.function(loss, where, "loss", "a function of (outputs, labels)")
         self._reader = Reader(model)
         self._of_trainer: Callable[[Any, Example], Tensor] | None = None
-        self._source = FixedBatch(batch, where, "batch")
+        self._source = FixedBatch(given.batch_of(batch), where, "batch")
         self._forget()
 
     def _forget(self) -> None:
@@ -174,12 +175,10 @@ class Probe(hints.Explained):
     def _take(self, batch: Any, where: str) -> None:
         if self._batch is not None:
             return
-        if isinstance(batch, list):     # of [images, labels], as loaders of PyTorch give them
-            batch = tuple(batch)
         if self._source.given is None and batch is None:
             self._batch = self._source.kept         # that of a saved state
         else:
-            self._batch = self._source.taken(batch)
+            self._batch = self._source.taken(given.batch_of(batch))
             if self._source.given is None:
                 self._source.kept = plain(self._batch)
         if self._batch is None:
@@ -263,30 +262,12 @@ class Probe(hints.Explained):
 
     def _pass(self) -> Tensor:
         """The loss of the batch with the weights as they are."""
-        example = self._example()
+        example = given.example_of(self._batch, self._reader)
         outputs = self.model(*example.inputs, **example.named)
         if self._of_trainer is not None:
             return self._of_trainer(outputs, example)
         options = {"batch": example.batch} if takes_batch(self.loss) else {}
         return one_number(self.loss(outputs, example.labels, **options), "Probe")
-
-    def _example(self) -> Example:
-        """The batch, taken apart. ValueError or TypeError where it is none for the model."""
-        try:
-            example = self._reader(self._batch)
-        except (TypeError, ValueError) as error:
-            raise checks.renamed(error, "Probe: the batch does not fit") from error
-        try:
-            inspect.signature(self.model.forward).bind(*example.inputs, **example.named)
-        except TypeError as error:
-            raise TypeError(
-                f"Probe: forward of {type(self.model).__name__} cannot be called with the "
-                f"{len(list(example))} input(s) of the batch ({error}). A tuple or dict as the "
-                f"first entry of a batch holds inputs by position or by name; a single input that "
-                f"is a tuple or a dict is not supported: let forward take its parts") from None
-        except ValueError:      # what is compiled has no signature
-            pass
-        return example
 
     def _undisturbed_pass(self) -> Tensor:
         with undisturbed(self.model, "Probe"):
@@ -357,36 +338,19 @@ class Probe(hints.Explained):
                                                    for name, units in self._units.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gives."""
+        """Take what `state_dict` gives. StateError (a ValueError) for anything else, of which
+        nothing is taken."""
         columns = Columns("step")
-        columns.load_state_dict(state)
+        try:
+            columns.load_state_dict(state)
+            batch, steps, seconds = state["batch"], int(state["steps"]), float(state["seconds"])
+            units = {name: Units(*np.asarray(pair)) for name, pair in state["units"].items()}
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise StateError(f"load_state_dict of Probe: not a state of a probe: {error!r}"
+                             ) from None
         self._forget()
-        self._columns = columns
-        self._source.kept = state["batch"]
-        self.steps, self.seconds = int(state["steps"]), float(state["seconds"])
-        self._units = {name: Units(*np.asarray(units)) for name, units in state["units"].items()}
+        self._columns, self._units = columns, units
+        self._source.kept, self.steps, self.seconds = batch, steps, seconds
 
     def __repr__(self) -> str:
         return f"Probe(every={self.every}, {len(self.history['step'])} entries)"
-
-
-def _of_model(optimizer: Any, model: Layer) -> Optimizer:
-    """An optimizer, if it changes some of the model's parameters."""
-    checks.instance(optimizer, "Probe", "optimizer", Optimizer, "an optimizer or None")
-    own = {id(p) for p in model.parameters()}
-    if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
-        raise ValueError("Probe: optimizer must be one of the model's parameters, and has none of "
-                         "them")
-    return optimizer
-
-
-def _chosen(given: Any) -> frozenset[str]:
-    """The names of measures; TypeError or ValueError for what is none."""
-    if isinstance(given, str):
-        given = (given,)
-    names = [checks.choice(name, "Probe", "measures", MEASURES)
-             for name in checks.members(given, "Probe", "measures", "a list of names")]
-    if not names:
-        raise ValueError(checks.message("Probe", "measures",
-                                        f"one or more of {', '.join(MEASURES)}", given))
-    return frozenset(names)

@@ -264,6 +264,20 @@ def test_a_state_by_hand():
     assert second.history["layers"][0]["drift_mean"][1] == 0
 
 
+@pytest.mark.parametrize("change", [
+    lambda state: state.clear(), lambda state: state.pop("units"),
+    lambda state: state.update(steps="many"), lambda state: state.update(values=np.zeros(3)),
+    lambda state: state.update(units=[1])])
+def test_what_is_no_state_is_refused(change):
+    probe = lab.Probe(network(), batch=pairs(16)[:])
+    probe.look()
+    before, state = repr(probe.state_dict()), probe.state_dict()
+    change(state)
+    with refuses(ValueError, "load_state_dict of Probe", "not a state"):
+        probe.load_state_dict(state)
+    assert repr(probe.state_dict()) == before
+
+
 def test_a_training_that_begins_anew_forgets():
     model = network()
     probe = lab.Probe(model, every=3)
@@ -320,8 +334,8 @@ def test_what_cannot_be_plotted(tmp_path):
     (TypeError, "model", {"model": lambda x: x}), (TypeError, "every", {"every": 2.5}),
     (ValueError, "every", {"every": 0}), (ValueError, "measures", {"measures": "sharpness"}),
     (ValueError, "measures", {"measures": ()}), (TypeError, "measures", {"measures": 3}),
-    (TypeError, "batch", {"batch": "mnist"}), (TypeError, "optimizer", {"optimizer": 0.1}),
-    (TypeError, "loss", {"loss": "mse"})])
+    (TypeError, "batch", {"batch": "mnist"}), (TypeError, "batch", {"batch": 3}),
+    (TypeError, "optimizer", {"optimizer": 0.1}), (TypeError, "loss", {"loss": "mse"})])
 def test_errors(error, word, arguments):
     with refuses(error, "Probe", word):
         lab.Probe(**{"model": network(), **arguments})

@@ -70,6 +70,19 @@ def test_inputs_that_do_not_fit(kind, batch):
         lab.Probe(OfDict(), batch=(({"a": A, "b": B},), LABELS)).look()
 
 
+def test_a_list_is_a_batch_or_holds_batches():
+    """[images, labels] is what loaders of PyTorch give."""
+    losses = []
+    for given in ((A, LABELS), [A, LABELS], [(A, LABELS), (B, LABELS)], [[A, LABELS]],
+                  [A, LABELS.tolist()]):
+        probe = lab.Probe(network(), batch=given, measures="gradients")
+        probe.look()
+        other = lab.Probe(network(), every=1, measures="gradients")
+        other.step(given)
+        losses += probe.history["loss"] + other.history["loss"]
+    assert len(set(losses)) == 1
+
+
 def test_a_loss_by_hand():
     model = network()
     seen = []
