@@ -29,6 +29,8 @@ if sys.platform != "win32":
     import fcntl
 
 SEEDS, RESULTS, KIND = "seeds", "results.json", "lab.json"
+# What the file of a seed has beside its settings.
+OF_SEED = {"seconds": (int, float), "minidl": str, "machine": dict, "result": dict}
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -102,11 +104,20 @@ def seed_path(folder: str, id: str, seed: int) -> str:
 
 def read_seed(folder: str, experiment: Experiment, seed: int,
               settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is stored of a seed that was run with these settings; None if nothing is."""
+    """What is stored of a seed that was run with these settings; None if nothing is, or a file that
+    no run has written: such a seed is run again."""
     found = read(seed_path(folder, experiment.id, seed))
     if not isinstance(found, dict) or found.get("settings") != plain(settings):
         return None
-    return found
+    whole = all(isinstance(found.get(name), kind) for name, kind in OF_SEED.items())
+    return found if whole else None
+
+
+def read_results(folder: str) -> dict[str, dict[str, Any]]:
+    """The entries of `results.json`; none where there is no such file, or what is none of them."""
+    found = read(os.path.join(folder, RESULTS))
+    return {id: entry for id, entry in found.items() if isinstance(entry, dict)} if isinstance(
+        found, dict) else {}
 
 
 def read(path: str) -> Any:
