@@ -122,8 +122,8 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     norms:      what `build` is called with: names, or functions of the number of features; a dict
                 gives them names, which functions of the same name (lambdas) need
     data:       (train, test): each arrays (images, labels), a data set or a loader. A `DataLoader`
-                keeps its options and gets the seed of each training; of another loader the batches
-                are paired only if it gives the same ones each time
+                keeps its options and gets the seed of each training; of another loader, and of one
+                of a derived class, the batches are paired only if it gives the same ones each time
     seeds:      how many; with one there are no intervals
     batch_size: of arrays and data sets
     rates:      learning rates, or one. Of several, each normalization is trained with each, and
@@ -242,18 +242,18 @@ def _rates(given: Any, where: str) -> list[float]:
 def _named(norms: Any, where: str) -> dict[str, Any]:
     """The normalizations by their names."""
     if isinstance(norms, Mapping):
-        found = {str(name): norm for name, norm in norms.items()}
+        names, given = [str(name) for name in norms], list(norms.values())
     else:
         given = [norms] if isinstance(norms, str) or callable(norms) else list(checks.members(
             norms, where, "norms", "a list of normalizations"))
         names = [norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
                  for norm in given]
-        found = dict(zip(names, given, strict=True))
-        if len(found) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(checks.message(
-                where, "norms", "normalizations of different names; a dict gives them names",
-                f"{names.count(twice)} called {twice!r}"))
+    found = dict(zip(names, given, strict=True))
+    if len(found) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(checks.message(
+            where, "norms", "normalizations of different names; a dict gives them names",
+            f"{names.count(twice)} called {twice!r}"))
     if not found:
         raise ValueError(checks.message(where, "norms", "one normalization or more", norms))
     return found
@@ -282,7 +282,7 @@ def _pair(given: Any, where: str) -> tuple[Any, Any]:
 
 def _loader(source: Any, batch_size: int, seed: int) -> Any:
     """The batches of a training with a seed."""
-    if isinstance(source, DataLoader):
+    if type(source) is DataLoader:      # others may give other batches than their options say
         return DataLoader(source.dataset, source.batch_size, source.shuffle, source.transform,
                           source.drop_last, seed, source.prefetch, source.sampler)
     if isinstance(source, tuple):

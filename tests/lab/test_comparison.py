@@ -94,6 +94,16 @@ def test_a_loader_of_lists():
     assert len(compared(data=(batches, batches)).runs) == 4
 
 
+def test_a_loader_of_a_derived_class_is_taken_as_it_is():
+    class Twice(data.DataLoader):
+        def __iter__(self):
+            for _ in range(2):
+                yield from super().__iter__()
+
+    found = compared(data=(Twice(pairs(64), 16), pairs(64)), norms=("batch",), seeds=1)
+    assert found.runs[0].probe["step"][-1] == 2 * 2 * 4
+
+
 def test_scores_and_differences():
     found = made({"batch": [[0.9, 0.8, 0.7]], "group": [[0.8, 0.7, 0.6]]})
     assert found.score("batch").value == pytest.approx(0.8)
@@ -148,7 +158,7 @@ def test_no_normalizations(norms):
 
 @pytest.mark.parametrize("norms", [
     (lambda n: nn.GroupNorm(2, n), lambda n: nn.GroupNorm(3, n)),
-    ("batch", "layer", "batch"), ("BatchNorm", nn.BatchNorm)])
+    ("batch", "layer", "batch"), ("BatchNorm", nn.BatchNorm), {1: "batch", "1": "layer"}])
 def test_normalizations_of_one_name(norms):
     with refuses(ValueError, "compare", "norms", "dict"):
         compared(norms)
