@@ -30,7 +30,7 @@ if sys.platform != "win32":
 
 SEEDS, RESULTS, KIND = "seeds", "results.json", "lab.json"
 # What the file of a seed has beside its settings.
-OF_SEED = {"seconds": (int, float), "minidl": str, "machine": dict, "result": dict}
+OF_SEED: dict[str, Any] = {"seconds": (int, float), "minidl": str, "machine": dict, "result": dict}
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
