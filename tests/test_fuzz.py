@@ -100,7 +100,8 @@ def test_every_kernel_and_every_operation_has_cases():
     layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
               and issubclass(getattr(nn, name), nn.Layer)}
     called = {name.partition(".")[2] for name in CALLS if name.startswith(("nn.", "optim."))}
-    assert layers - called == {"Layer", "Lambda", "SiLU", "Sigmoid", "Tanh", "Identity"}
+    assert layers - called == {"Layer", "Lambda", "Normalization", "SiLU", "Sigmoid", "Tanh",
+                               "Identity"}
     assert set(optim.__all__) - called == {
         "Combined", "EMA", "Optimizer", "Schedule", "SequenceLR", "groups"}
 

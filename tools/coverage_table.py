@@ -120,7 +120,8 @@ def add_elsewhere(have: dict[str, set[str]]) -> None:
 def tests_of_layers() -> dict[str, set[str]]:
     table = importlib.import_module("tests.nn.test_layers")
     have = {name: set() for name in nn.__all__ if isinstance(getattr(nn, name), type)
-            and issubclass(getattr(nn, name), nn.Layer) and name not in ("Layer", "LayerList")}
+            and issubclass(getattr(nn, name), nn.Layer) and name not in (
+                "Layer", "LayerList", "Normalization")}
     for line in table.LAYERS:
         have[line[0].split(",")[0]] |= {"values", "gradient", "twin"}
     for name in parity_words(r"\bnn\.(\w+)"):

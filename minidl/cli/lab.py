@@ -46,7 +46,7 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
     """Run experiments, and write results.json and report.html.
 
     Finished seeds are not run again: the same command goes on after Ctrl-C. An experiment that
-    crashes ends no other one. The exit code is 1 where one has crashed.
+    crashes ends no other one. The exit code is 1 where one has crashed, 143 after SIGTERM.
     """
     from ..lab import registry
     from ..lab.page import write_report
@@ -57,7 +57,11 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     folder = folder or (QUICK if quick else FULL)
-    found = run(experiments, folder, quick, seeds, jobs)
+    try:
+        found = run(experiments, folder, quick, seeds, jobs)
+    except (KeyboardInterrupt, SystemExit):     # the latter of SIGTERM
+        print("finished seeds are kept; the same command goes on", file=sys.stderr)
+        raise
     for id, one in found.items():
         provisional = " (provisional)" if one.provisional else ""
         print(f"{id:<5}{one.verdict}{provisional}: {one.judgement.why}")

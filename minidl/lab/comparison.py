@@ -19,6 +19,7 @@ from ..random import apart
 from ..train.batches import check_loader, evaluated, is_dataset
 from ..train.progress import say
 from ..train.trainer import Trainer
+from . import trial
 from .probe import MEASURES, Probe
 from .verdict import Interval, interval
 
@@ -116,16 +117,18 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     """Train a model with each of some normalizations on data of one's own, from paired seeds, and
     look into each with a `Probe`.
 
-    build:      makes a model with a normalization: `lambda norm: models.create("vgg8", norm=norm)`
+    build:      makes a new model with a normalization:
+                `lambda norm: models.create("vgg8", norm=norm)`
     norms:      what `build` is called with: names, or functions of the number of features; a dict
                 gives them names, which functions of the same name (lambdas) need
     data:       (train, test): each arrays (images, labels), a data set or a loader. A `DataLoader`
-                keeps its options and gets the seed of each training; of another loader the batches
-                are paired only if it gives the same ones each time
+                keeps its options and gets the seed of each training; of another loader, and of one
+                of a derived class, the batches are paired only if it gives the same ones each time
     seeds:      how many; with one there are no intervals
     batch_size: of arrays and data sets
-    rates:      learning rates. Of several, each normalization is trained with each, and the table
-                has the best of each, which the test part has chosen: that flatters all a little
+    rates:      learning rates, or one. Of several, each normalization is trained with each, and
+                the table has the best of each, which the test part has chosen: that flatters all a
+                little
     optimizer:  a function of (parameters, rate); None: SGD with Nesterov's momentum of 0.9
     loss:       as of `Trainer`
     metric:     "accuracy", "top5", "mae", "mse" or "loss", of the test part
@@ -143,8 +146,10 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     what is drawn elsewhere is what it would have been without. The rate stays what it is. A
     training whose loss becomes infinite or NaN has the score NaN.
 
-    TypeError and ValueError, before anything is trained, for what does not fit; ImportError without
-    SciPy, which the extra `lab` brings, if there are several seeds.
+    TypeError and ValueError for what does not fit, before anything is trained: two models of each
+    normalization are made, and one of them tries a step on one batch of each part. They must have
+    no layer or parameter in common, as what one training has learned would be the next one's start.
+    ImportError without SciPy, which the extra `lab` brings, if there are several seeds.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((96, 8)).astype(np.float32)
@@ -159,9 +164,12 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     >>> len(found.of("layer")), found.of("layer")[0].probe["step"][:3]
     (2, [0, 2, 4])
     """
-    where = "compare"
-    checks.function(build, where, "build", "a function of a normalization that makes a model")
+    where = trial.WHERE
     chosen = _named(norms, where)
+    wanted_build = "a function of a normalization that makes a model"
+    if isinstance(build, Layer):    # which can be called
+        raise TypeError(checks.message(where, "build", wanted_build, build))
+    trial.taking(build, "build", wanted_build, next(iter(chosen.values())))
     train_on, test_on = _pair(data, where)
     seeds, epochs = (checks.count(n, where, name, 1) for n, name in
                      ((seeds, "seeds"), (epochs, "epochs")))
@@ -169,23 +177,24 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     metric = checks.choice(metric, where, "metric", METRICS)
     if every is not None:
         every = checks.count(every, where, "every", 1)
-    listed = rates if isinstance(rates, list | tuple) else (rates,)
-    rates = [checks.positive(rate, where, "rates") for rate in listed]
-    if not rates:
-        raise ValueError(checks.message(where, "rates", "one learning rate or more", listed))
-    optimizer = optimizer or _sgd
-    checks.function(optimizer, where, "optimizer", "a function of (parameters, rate), or None")
-    wanted = tuple(measures) if not isinstance(measures, str) else (measures,)
-    for name, norm in chosen.items():
-        with apart():
-            model = checks.instance(build(norm), where, f"build({name!r})", Layer, "a Layer")
-        if wanted:
-            Probe(model, measures=wanted)
+    rates = _rates(rates, where)
+    optimizer = _sgd if optimizer is None else trial.taking(
+        optimizer, "optimizer", "a function of (parameters, rate), or None", [], rates[0])
+    checks.function(loss, where, "loss", "a function of (outputs, labels)")
+    progress = checks.flag(progress, where, "progress")
+    wanted = (measures,) if isinstance(measures, str) else tuple(checks.members(
+        measures, where, "measures", "a list of names"))
+    for name in wanted:
+        checks.choice(name, where, "measures", MEASURES)
     if seeds > 1:
         try:
             import scipy.stats  # noqa: F401
         except ImportError:
             raise ImportError("compare: needs SciPy: pip install 'minidl[lab]'") from None
+    batches = (trial.Batch.first(_loader(train_on, batch_size, 0), "data[0]"),
+               trial.Batch.first(evaluated(test_on, where, "data[1]"), "data[1]"))
+    for name, model in trial.tried_models(build, chosen).items():
+        trial.tried(model, name, optimizer, rates[0], loss, metric, batches)
     runs = []
     for seed in range(seeds):
         for rate in rates:
@@ -213,9 +222,6 @@ def _trained(trainer: Trainer, loader: Any, test: Any, epochs: int, metric: str,
     score = math.nan
     try:
         history = trainer.fit(loader, valid=test, epochs=epochs)
-        if f"valid_{metric}" not in history:
-            raise ValueError(f"compare: metric {metric!r} does not apply to such outputs and "
-                             f"labels")
         score = history[f"valid_{metric}"][-1]
     except FloatingPointError:
         history = trainer.history
@@ -223,21 +229,31 @@ def _trained(trainer: Trainer, loader: Any, test: Any, epochs: int, metric: str,
                    {} if probe is None else probe.history, time.perf_counter() - start)
 
 
+def _rates(given: Any, where: str) -> list[float]:
+    """Learning rates, given as a list, an array or one number."""
+    several = hasattr(given, "__iter__") and not isinstance(given, str)
+    rates = [checks.positive(rate, where, "rates") for rate in (given if several else (given,))]
+    if not rates or len(set(rates)) < len(rates):
+        raise ValueError(checks.message(where, "rates", "one learning rate or several different "
+                                                        "ones", given))
+    return rates
+
+
 def _named(norms: Any, where: str) -> dict[str, Any]:
     """The normalizations by their names."""
     if isinstance(norms, Mapping):
-        found = {str(name): norm for name, norm in norms.items()}
+        names, given = [str(name) for name in norms], list(norms.values())
     else:
         given = [norms] if isinstance(norms, str) or callable(norms) else list(checks.members(
             norms, where, "norms", "a list of normalizations"))
         names = [norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
                  for norm in given]
-        found = dict(zip(names, given, strict=True))
-        if len(found) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(checks.message(
-                where, "norms", "normalizations of different names; a dict gives them names",
-                f"{names.count(twice)} called {twice!r}"))
+    found = dict(zip(names, given, strict=True))
+    if len(found) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(checks.message(
+            where, "norms", "normalizations of different names; a dict gives them names",
+            f"{names.count(twice)} called {twice!r}"))
     if not found:
         raise ValueError(checks.message(where, "norms", "one normalization or more", norms))
     return found
@@ -254,7 +270,10 @@ def _pair(given: Any, where: str) -> tuple[Any, Any]:
             raise TypeError(checks.message(where, name, "arrays (images, labels), a data set or a "
                                                         "loader", part))
         if isinstance(part, tuple):
-            ArrayDataset(*part)
+            try:
+                ArrayDataset(*part)
+            except (TypeError, ValueError) as error:
+                raise checks.renamed(error, f"{where}: {name}") from None
     if not isinstance(given[0], tuple) and not is_dataset(given[0]):
         check_loader(given[0], where, "data[0]")
     evaluated(given[1], where, "data[1]")
@@ -263,7 +282,7 @@ def _pair(given: Any, where: str) -> tuple[Any, Any]:
 
 def _loader(source: Any, batch_size: int, seed: int) -> Any:
     """The batches of a training with a seed."""
-    if isinstance(source, DataLoader):
+    if type(source) is DataLoader:      # others may give other batches than their options say
         return DataLoader(source.dataset, source.batch_size, source.shuffle, source.transform,
                           source.drop_last, seed, source.prefetch, source.sampler)
     if isinstance(source, tuple):

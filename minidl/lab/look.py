@@ -9,21 +9,18 @@ from typing import Any
 import numpy as np
 
 from ..nn.layer import Layer
+from ..nn.normalization import Normalization
 from ..nn.parameter import Parameter
+from ..ops.layer_norm import GroupNorm, LayerNorm
+from ..ops.norm import BatchNorm
 from ..random import SEED
 from ..tensor import Tensor
 from ..tracers import following
 from ..train.inspection import undisturbed
-from ..train.watch import (
-    Units,
-    Watch,
-    first_array,
-    is_norm,
-    names_norm,
-    units_of,
-    weights_of,
-)
+from ..train.watch import Units, Watch, first_array, given_to, units_of, weights_of
 from .measures import Block, saturated
+
+NORMALIZATIONS = (BatchNorm, LayerNorm, GroupNorm)      # the operations, with those made of them
 
 
 class Look(Watch):
@@ -31,24 +28,46 @@ class Look(Watch):
 
     `rows`: figures of each layer, as `Watch` has them, and "saturated" of sigmoids and tanhs.
     `inputs`: of each layer with weights the means and standard deviations of its input's units.
-    `normalized`: the layers with weights whose output goes straight into a normalization.
     """
 
     def __init__(self, model: Layer) -> None:
         super().__init__(model)
         self.inputs: dict[str, Units] = {}
-        self.normalized: set[str] = set()
         # Whose output a tensor is, by its id; the tensors stand beside them so that they live.
         self._made: dict[int, tuple[str, Tensor]] = {}
+        # Who uses the outputs of a layer: normalizations (True), anything else (False).
+        self._users: dict[str, set[bool]] = {}
+        self._inside = 0            # how many normalizations are being called
+        self._running = False       # whether one of them has used running statistics
+
+    @property
+    def normalized(self) -> set[str]:
+        """The layers with weights whose output goes into normalizations, straight and nowhere else.
+        Those that use running statistics do not count: the length of the weights matters then."""
+        return {name for name, users in self._users.items() if users == {True}}
 
     def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
              options: dict[str, Any]) -> Any:
-        if is_norm(layer):
-            self._follows(inputs)
-        output = super().call(layer, run, inputs, options)
+        if isinstance(layer, Normalization):
+            output = self._normalization(layer, run, inputs, options)
+        else:
+            output = super().call(layer, run, inputs, options)
         name = self.names.get(id(layer))
         if name is not None and isinstance(output, Tensor) and weights_of(layer):
             self._made[id(output)] = name, output
+        return output
+
+    def _normalization(self, layer: Normalization, run: Callable[..., Any],
+                       inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Call one: what it computes with its input is a normalization as a whole."""
+        self._running = self._running and self._inside > 0
+        self._inside += 1
+        try:
+            output = super().call(layer, run, inputs, options)
+        finally:
+            self._inside -= 1
+        if not self._inside:
+            self._used(given_to(inputs, options), not self._running)
         return output
 
     def of_layer(self, name: str, layer: Layer, inputs: tuple[Any, ...],
@@ -68,15 +87,20 @@ class Look(Watch):
 
     def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
                   outputs: tuple[Any, ...]) -> None:
-        if names_norm(function.__name__):
-            self._follows(inputs)
+        own = issubclass(function, NORMALIZATIONS)
+        running = own and options.get("training") is False
+        if self._inside:
+            self._running = self._running or running
+        else:
+            self._used(inputs, own and not running)
         super().operation(function, inputs, options, outputs)
 
-    def _follows(self, inputs: tuple[Any, ...]) -> None:
-        """A normalization is given something: take note of the layer that has made it."""
-        for x in inputs[:1]:
+    def _used(self, inputs: tuple[Any, ...], normalized: bool) -> None:
+        """Something has been given these: take note of the layers that have made them. It is the
+        first input that a normalization normalizes."""
+        for place, x in enumerate(inputs):
             if id(x) in self._made:
-                self.normalized.add(self._made[id(x)][0])
+                self._users.setdefault(self._made[id(x)][0], set()).add(normalized and not place)
 
 
 def look(model: Layer, run: Callable[[], Any]) -> tuple[Look, Any]:

@@ -1,5 +1,5 @@
 """The measures behind the probe and the experiments, as functions: saturation, the drift of
-distributions, the shift of gradients, loss and gradient along a step, effective rates.
+distributions, the shift of gradients, loss and gradient along a step. Effective rates: `rates`.
 
 Those that need gradients take a `loss`: a function without arguments that computes the loss of one
 fixed batch with the weights as they are, such as `fixed_loss` makes: always with the same random
@@ -257,13 +257,3 @@ def landscape(loss: Loss, before: Values, step: Values, start: Point,
 def distance(a: Values, b: Values) -> float:
     """The Euclidean distance of two gradients."""
     return norm_of([a[p] - b[p] for p in a])
-
-
-# ------------------------------------------------------------------------------------ weights
-
-def effective_rate(rate: float, weights: Sequence[Parameter]) -> float:
-    """The rate at which the direction of weights learns that a normalization follows: their length
-    does not matter to the loss, and the gradient is inversely proportional to it, so that it is the
-    rate divided by their squared norm (van Laarhoven 2017, 1706.05350; E07)."""
-    square = norm_of([p.data for p in weights]) ** 2
-    return rate / square if square else math.nan

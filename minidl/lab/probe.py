@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks, hints, ops
+from ..grad_mode import is_recording
 from ..nn.layer import Layer
 from ..nn.parameter import Parameter
+from ..nn.state import StateError
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
-from ..train.batches import Example, Reader
+from ..train.batches import Example, Reader, takes_batch
 from ..train.inspection import (
     NAN,
     Columns,
@@ -26,6 +28,7 @@ from ..train.inspection import (
 )
 from ..train.steps import one_number
 from ..train.watch import Units
+from . import given
 from .look import Look, blocks_of, look
 from .measures import (
     FACTORS,
@@ -33,19 +36,20 @@ from .measures import (
     Values,
     bounds,
     drift,
-    effective_rate,
     gradient_shift,
     landscape,
     placed,
     point,
     values_of,
 )
+from .rates import effective_rate
 
 if TYPE_CHECKING:
     from ..train.trainer import Trainer
 
 MEASURES = ("activations", "gradients", "drift", "rates", "shift", "landscape")
 OF_STEPS = {"shift", "landscape"}       # which need the weights before a step
+OF_GRADIENTS = {"gradients", *OF_STEPS}
 LANDSCAPE = ("loss_low", "loss_high", "distance_low", "distance_high", "smoothness", "step_norm")
 
 
@@ -56,10 +60,10 @@ class Probe(hints.Explained):
     model:     the model that is trained
     every:     looks after each so many steps; as a callback also before the first
     measures:  what is measured, by names (below)
-    batch:     what it looks at: a batch as a loader gives it, (images, labels), or a loader or a
-               data set, whose first batch it takes. None: the first batch of the trainer's loader;
-               by hand, the first that `step` is given
-    optimizer: by hand, whose rate "rates" reads; as a callback the trainer's
+    batch:     what it looks at: a batch as a loader gives it, (images, labels) or [images, labels];
+               or a loader (a list of batches is one) or a data set, whose first it takes. None:
+               the first batch of the trainer's loader; by hand, the first that `step` is given
+    optimizer: by hand, whose rates "rates" reads; as a callback the trainer's
     loss:      by hand, a function of (outputs, labels); as a callback the trainer's
 
     `history` is what it has found, as plain lists and dicts: {"step": [0, 100, ...], "loss": [...],
@@ -75,8 +79,12 @@ class Probe(hints.Explained):
                  deviations of a layer's inputs have moved since the last look, in their standard
                  deviations. Covariate shift as of Ioffe & Szegedy 2015
     gradients:   the other half. "gradient", the norm of the loss's gradient by a layer's weights
-    rates:       nothing. "effective_rate" of weights that a normalization follows: the learning
-                 rate divided by their squared norm
+    rates:       nothing. "effective_rate" of weights that a normalization follows, and nothing
+                 else, so that their norm does not matter to the loss: the rate at which weights of
+                 norm 1 would turn as far. Of SGD the learning rate divided by their squared norm;
+                 of Adam, AdamW, RMSprop, Adagrad and Muon, to which the size of a gradient does not
+                 matter, divided by their norm; of LARS the rate times `trust` (van Laarhoven 2017).
+                 NaN for frozen weights, an optimizer of one's own kind, and by hand without one
     shift:       one for each layer with weights. "shift", "shift_norm" and "shift_cosine": what the
                  last step, made by the layers before, does to a layer's gradient: the norm of the
                  change divided by that of the gradient, the norm itself, and the cosine of the
@@ -93,9 +101,17 @@ class Probe(hints.Explained):
     The training goes on with the same bits as without: weights and buffers are put back, gradients
     are left alone, and dropout draws from a generator of its own, the same in each pass. The layers
     are in the mode in which the training has them. A layer that is called several times is seen at
-    its first call. `history` is part of checkpoints, and goes on in a resumed training.
+    its first call. `history` is part of checkpoints, and goes on in a resumed training. A loader of
+    another library is asked for its first batch, once; give `batch` where that would change what it
+    gives later.
 
-    ValueError for a trainer of another model.
+    A layer has the figures that there are of its kind. Normalizations are those of `nn`, layers and
+    operations, and layers of one's own that are derived from `nn.Normalization`; those that use
+    running statistics are none to "rates". Models may have several inputs, in the batches that a
+    `Trainer` takes: (a, b, labels), ((a, b), labels) or dicts.
+
+    ValueError for a trainer of another model, an optimizer of another one, and a look for gradients
+    within `md.no_grad()`; TypeError for a model whose one input is itself a tuple or dict.
 
     >>> images = np.random.default_rng(0).random((64, 8), dtype=np.float32)
     >>> pairs = data.ArrayDataset(images, (images[:, 0] > 0.5).astype(int))
@@ -117,14 +133,12 @@ class Probe(hints.Explained):
         where = "Probe"
         self.model = checks.instance(model, where, "model", Layer, "a Layer")
         self.every = checks.count(every, where, "every", 1)
-        self.measures = _chosen(measures)
-        if optimizer is not None:
-            checks.instance(optimizer, where, "optimizer", Optimizer, "an optimizer or None")
-        self.optimizer = optimizer
+        self.measures = given.names_of(measures, MEASURES)
+        self.optimizer = given.optimizer_of(optimizer, model)
         self.loss = checks.function(loss, where, "loss", "a function of (outputs, labels)")
         self._reader = Reader(model)
         self._of_trainer: Callable[[Any, Example], Tensor] | None = None
-        self._source = FixedBatch(batch, where, "batch")
+        self._source = FixedBatch(given.batch_of(batch), where, "batch")
         self._forget()
 
     def _forget(self) -> None:
@@ -164,7 +178,7 @@ class Probe(hints.Explained):
         if self._source.given is None and batch is None:
             self._batch = self._source.kept         # that of a saved state
         else:
-            self._batch = self._source.taken(batch)
+            self._batch = self._source.taken(given.batch_of(batch))
             if self._source.given is None:
                 self._source.kept = plain(self._batch)
         if self._batch is None:
@@ -217,6 +231,10 @@ class Probe(hints.Explained):
 
     def _look(self) -> None:
         """Measure, and add an entry to the history."""
+        if OF_GRADIENTS & self.measures and not is_recording():
+            raise ValueError(f"Probe: {', '.join(sorted(OF_GRADIENTS & self.measures))} need "
+                             f"gradients, which there are none of within md.no_grad(): look "
+                             f"outside of it, or take other measures")
         start = time.perf_counter()
         with np.errstate(all="ignore"):
             seen, now = self._seen()
@@ -244,11 +262,12 @@ class Probe(hints.Explained):
 
     def _pass(self) -> Tensor:
         """The loss of the batch with the weights as they are."""
-        example = self._reader(self._batch)
+        example = given.example_of(self._batch, self._reader)
         outputs = self.model(*example.inputs, **example.named)
         if self._of_trainer is not None:
             return self._of_trainer(outputs, example)
-        return one_number(self.loss(outputs, example.labels))
+        options = {"batch": example.batch} if takes_batch(self.loss) else {}
+        return one_number(self.loss(outputs, example.labels, **options), "Probe")
 
     def _undisturbed_pass(self) -> Tensor:
         with undisturbed(self.model, "Probe"):
@@ -266,15 +285,8 @@ class Probe(hints.Explained):
             gradients = [now.gradient[p] for p in weights if p in now.gradient]
             found["gradient"] = norm_of(gradients) if gradients else NAN
         if "rates" in self.measures and name in seen.normalized:
-            found["effective_rate"] = effective_rate(self._rate_of(weights), weights)
+            found["effective_rate"] = effective_rate(self.optimizer, weights)
         return found
-
-    def _rate_of(self, weights: list[Parameter]) -> float:
-        """The learning rate of the weights' group; NaN where nobody knows."""
-        for group in self.optimizer.groups if self.optimizer is not None else ():
-            if any(p is weights[0] for p in group["params"]):
-                return float(group["lr"])
-        return NAN
 
     def _of_step(self, seen: Look, now: Point) -> dict[str, float]:
         """Shift, into the rows of the layers, and landscape of the step that was made last; NaN
@@ -326,26 +338,19 @@ class Probe(hints.Explained):
                                                    for name, units in self._units.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gives."""
+        """Take what `state_dict` gives. StateError (a ValueError) for anything else, of which
+        nothing is taken."""
         columns = Columns("step")
-        columns.load_state_dict(state)
+        try:
+            columns.load_state_dict(state)
+            batch, steps, seconds = state["batch"], int(state["steps"]), float(state["seconds"])
+            units = {name: Units(*np.asarray(pair)) for name, pair in state["units"].items()}
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise StateError(f"load_state_dict of Probe: not a state of a probe: {error!r}"
+                             ) from None
         self._forget()
-        self._columns = columns
-        self._source.kept = state["batch"]
-        self.steps, self.seconds = int(state["steps"]), float(state["seconds"])
-        self._units = {name: Units(*np.asarray(units)) for name, units in state["units"].items()}
+        self._columns, self._units = columns, units
+        self._source.kept, self.steps, self.seconds = batch, steps, seconds
 
     def __repr__(self) -> str:
         return f"Probe(every={self.every}, {len(self.history['step'])} entries)"
-
-
-def _chosen(given: Any) -> frozenset[str]:
-    """The names of measures; TypeError or ValueError for what is none."""
-    if isinstance(given, str):
-        given = (given,)
-    names = [checks.choice(name, "Probe", "measures", MEASURES)
-             for name in checks.members(given, "Probe", "measures", "a list of names")]
-    if not names:
-        raise ValueError(checks.message("Probe", "measures",
-                                        f"one or more of {', '.join(MEASURES)}", given))
-    return frozenset(names)

@@ -24,7 +24,7 @@ OF_LAYERS = {
     "drift_mean": ("drift of means (input's std)", True),
     "drift_std": ("drift of std (input's std)", True),
     "gradient": ("norm of the gradient", True),
-    "effective_rate": ("rate / |w|²", True),
+    "effective_rate": ("effective learning rate", True),
     "shift": ("shift of the gradient (its norm)", True),
     "shift_norm": ("shift of the gradient", True),
     "shift_cosine": ("cosine of shifted gradients", False),

@@ -31,7 +31,7 @@ def chosen(ids: Iterable[str]) -> list[Experiment]:
     wanted: dict[str, Experiment] = {}
     for given in ids:
         name = given.strip()
-        name = name if name == "all" else name[:1].upper() + name[1:].lower()
+        name = "all" if name.lower() == "all" else name[:1].upper() + name[1:].lower()
         matching = [id for id in known if name in ("all", id, id.rstrip("ab"))]
         if not matching:
             raise ValueError(f"lab: there is no experiment {given!r}; there are "

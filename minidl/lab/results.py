@@ -80,7 +80,7 @@ def collect(folder: str, experiment: Experiment, quick: bool, missing: Collectio
 def collect_all(folder: str) -> list[Found]:
     """All experiments of a folder, by the files that are there; ValueError where there are none."""
     quick = store.read_kind(folder)
-    entries = store.read(os.path.join(folder, store.RESULTS)) or {}
+    entries = store.read_results(folder)
     found = []
     for id, experiment in all_experiments().items():
         entry = entries.get(id, {})
@@ -96,5 +96,5 @@ def collect_all(folder: str) -> list[Found]:
 def write_results(folder: str, found: Mapping[str, Found]) -> None:
     """Write `results.json`: what was found, and the entries of others that are there already."""
     path = os.path.join(folder, store.RESULTS)
-    entries = {**(store.read(path) or {}), **{id: one.entry() for id, one in found.items()}}
+    entries = {**store.read_results(folder), **{id: one.entry() for id, one in found.items()}}
     store.write(path, dict(sorted(entries.items())), indent=1)

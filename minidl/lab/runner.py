@@ -1,12 +1,13 @@
 """Runs experiments: seed by seed, each in a process of its own, some beside each other.
 
 A seed that is finished stays finished: run again, only what is missing is run. What crashes is
-reported and ends nothing else.
+reported and ends nothing else. Workers end with the run, whatever ends that: see `worker`.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -15,11 +16,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .. import checks
 from ..cpus import available_cpus
-from . import store
+from . import store, worker
 from .experiment import Experiment
 from .problems import MissingData, require
 from .results import Found, collect, write_results
@@ -49,16 +51,19 @@ def run(experiments: Sequence[Experiment], folder: str | os.PathLike[str], quick
     other, else one for each CPU of this process; each has its part of the CPUs. What measures time
     is run at the end, alone.
 
+    Ctrl-C and SIGTERM end the workers and then the run, by KeyboardInterrupt and SystemExit(143);
+    the seeds that are finished stay so.
+
     ValueError for less than one seed or job, and for a folder of the other kind of settings or in
-    which another run works; ImportError without the extra `lab`. An experiment whose data set is
-    missing, or which crashed, is INCONCLUSIVE and says so.
+    which another run works; TypeError for a number of a wrong type; ImportError without the extra
+    `lab`. An experiment whose data set is missing, or which crashed, is INCONCLUSIVE and says so.
     """
     for name, count in (("seeds", seeds), ("jobs", jobs)):
-        if count is not None and count < 1:
-            raise ValueError(f"lab: {name} must be at least 1, got {count}")
+        if count is not None:
+            checks.count(count, "lab", name, 1)
     require_extra()
-    folder = os.fspath(folder)
-    with store.working(folder, quick):
+    folder = checks.path(folder, "lab", "folder")
+    with store.working(folder, quick), _ended_by_sigterm():
         counts = {e.id: seeds or (e.quick_seeds if quick else e.seeds) for e in experiments}
         missing = _missing(experiments)
         todo = [Job(e, seed) for seed in range(max(counts.values(), default=0))
@@ -76,6 +81,26 @@ def require_extra() -> None:
     for name in ("scipy", "matplotlib", "jinja2"):
         if importlib.util.find_spec(name) is None:
             raise ImportError(f"lab: needs {name}: pip install 'minidl[lab]'")
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Within the block SIGTERM raises SystemExit, so that what Ctrl-C ends is ended by it too. The
+    exit code is the one that shells give. A program's own handler stays, and so does everything in
+    threads other than the main one, which get no signals."""
+    if (threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL):
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _missing(experiments: Sequence[Experiment]) -> set[str]:
@@ -111,7 +136,7 @@ def _run(todo: Sequence[Job], folder: str, quick: bool, jobs: int,
                             known = errors.get(job.experiment.id, "")
                             errors[job.experiment.id] = f"{known}\n{error}".strip()
                         bar.finished(job, error)
-                except BaseException:       # Ctrl-C: what runs is ended, what waits is not begun
+                except BaseException:       # Ctrl-C, SIGTERM: what waits is not begun
                     processes.stop()
                     pool.shutdown(cancel_futures=True)
                     raise
@@ -126,8 +151,9 @@ class _Processes:
 
     def run(self, job: Job, folder: str, quick: bool, threads: int) -> str:
         """Run a seed; "" or what went wrong."""
-        command = [sys.executable, "-m", "minidl.lab.worker", job.experiment.id, str(job.seed),
-                   folder, *(["quick"] if quick else [])]
+        # -P: a file in the current folder that is called as a module does not take its place.
+        command = [sys.executable, "-P", "-m", "minidl.lab.worker", job.experiment.id,
+                   str(job.seed), folder, worker.UNTIL_EOF, *([worker.QUICK] if quick else [])]
         paths = [path for path in sys.path if path]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads),
                        "PYTHONPATH": os.pathsep.join(paths)}
@@ -135,19 +161,25 @@ class _Processes:
             if self.stopped:
                 return "it was not begun"
             try:
-                process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
+                process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
                                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                            text=True, errors="replace")
             except OSError as error:        # no memory, or too many processes
                 return f"seed {job.seed}: {error}"
             self.running.add(process)
-        said = process.communicate()[1].strip()
+        assert process.stdin is not None and process.stderr is not None
+        # Without `communicate`, which would close stdin: by its end the worker knows that this
+        # process is gone.
+        said = process.stderr.read().strip()
+        process.wait()
         with self.lock:
             self.running.discard(process)
+        process.stdin.close()
+        process.stderr.close()
         if process.returncode == 0:
             return ""
         if process.returncode < 0:
-            said = f"{said}\nended by {signal.Signals(-process.returncode).name}"
+            said = f"{said}\nended by {_signal_name(-process.returncode)}"
         return f"seed {job.seed}: " + "\n".join(said.strip().splitlines()[-LINES:])
 
     def stop(self) -> None:
@@ -161,6 +193,13 @@ class _Processes:
 
     def __exit__(self, *exception: Any) -> None:
         self.stop()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:      # most of those for real time have none
+        return f"signal {number}"
 
 
 class _Bar:

@@ -29,6 +29,8 @@ if sys.platform != "win32":
     import fcntl
 
 SEEDS, RESULTS, KIND = "seeds", "results.json", "lab.json"
+# What the file of a seed has beside its settings.
+OF_SEED: dict[str, Any] = {"seconds": (int, float), "minidl": str, "machine": dict, "result": dict}
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -39,21 +41,37 @@ def working(folder: str, quick: bool) -> Iterator[None]:
     ValueError where somebody does, and where it holds results of the other kind.
     """
     os.makedirs(os.path.join(folder, SEEDS), exist_ok=True)
-    path = os.path.join(folder, KIND)
-    if not os.path.exists(path):
-        write(path, {"quick": quick})
-    if read_kind(folder) != quick:
-        kinds = ("quick", "full") if quick else ("full", "quick")
-        raise ValueError(f"lab: {folder!r} holds results of {kinds[1]} settings, which those of "
-                         f"{kinds[0]} ones would replace: give another --out")
-    with open(path, "rb") as file:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"lab: another run works in {folder!r}; wait for it, or give "
-                                 f"another --out") from None
+    with _alone(folder):
+        path = os.path.join(folder, KIND)
+        if not os.path.exists(path):
+            write(path, {"quick": quick})
+        if read_kind(folder) != quick:
+            kinds = ("quick", "full") if quick else ("full", "quick")
+            raise ValueError(f"lab: {folder!r} holds results of {kinds[1]} settings, which those "
+                             f"of {kinds[0]} ones would replace: give another --out")
         yield
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Lock a folder, where folders can be locked; ValueError if somebody else has locked it. It is
+    the folder that is locked, as the files in it are replaced by others of their names."""
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ValueError(f"lab: another run works in {folder!r}; wait for it, or give another "
+                         f"--out") from None
+    except OSError:     # the file system knows no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_kind(folder: str) -> bool:
@@ -86,11 +104,20 @@ def seed_path(folder: str, id: str, seed: int) -> str:
 
 def read_seed(folder: str, experiment: Experiment, seed: int,
               settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is stored of a seed that was run with these settings; None if nothing is."""
+    """What is stored of a seed that was run with these settings; None if nothing is, or a file that
+    no run has written: such a seed is run again."""
     found = read(seed_path(folder, experiment.id, seed))
     if not isinstance(found, dict) or found.get("settings") != plain(settings):
         return None
-    return found
+    whole = all(isinstance(found.get(name), kind) for name, kind in OF_SEED.items())
+    return found if whole else None
+
+
+def read_results(folder: str) -> dict[str, dict[str, Any]]:
+    """The entries of `results.json`; none where there is no such file, or what is none of them."""
+    found = read(os.path.join(folder, RESULTS))
+    return {id: entry for id, entry in found.items() if isinstance(entry, dict)} if isinstance(
+        found, dict) else {}
 
 
 def read(path: str) -> Any:

@@ -20,6 +20,7 @@ from .layer import Layer
 from .layer_norm import TLU, FilterResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .linear import Dense
 from .norm import BatchNorm, Renorm
+from .normalization import Normalization
 from .parameter import Parameter
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 from .recalibrate import Gap, Recalibration, batch_statistics, recalibrate
@@ -60,6 +61,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool",
+    "Normalization",
     "Parameter",
     "RMSNorm",
     "ReLU",

@@ -11,10 +11,11 @@ from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
 from .layer import Layer
+from .normalization import Normalization
 from .parameter import Parameter
 
 
-class _ExampleNorm(Layer):
+class _ExampleNorm(Normalization):
     """What these layers have: features, eps, and gamma and beta where they want them."""
 
     beta: Parameter | None = None       # of the class: some have no such entry

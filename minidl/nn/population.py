@@ -14,15 +14,15 @@ import numpy as np
 from .. import checks, ops
 from ..mode import mode
 from ..tensor import Tensor
-from .layer import Layer
+from .normalization import Normalization
 from .parameter import Parameter
 
 Self = TypeVar("Self", bound="Tracking")
 OF_BATCH = "of the batch"
 
 
-class Tracking(Layer):
-    """The base of layers that keep running statistics."""
+class Tracking(Normalization):
+    """The base of normalizations that keep running statistics."""
 
     features: int
     eps: float

@@ -41,7 +41,9 @@ class FixedBatch:
     """
 
     def __init__(self, given: Any, where: str, name: str) -> None:
-        if isinstance(given, str | bytes) or callable(given):
+        if isinstance(given, str | bytes) or callable(given) or not (
+                given is None or is_batch(given) or is_dataset(given)
+                or hasattr(given, "__iter__")):
             raise TypeError(checks.message(where, name,
                                            "a batch (images, labels), a loader, a data set or None",
                                            given))

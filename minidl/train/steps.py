@@ -130,11 +130,11 @@ class Steps:
                                  f"were before this step.")
 
 
-def one_number(loss: Any) -> Tensor:
-    """A loss, if it is one number. TypeError or ValueError if not."""
+def one_number(loss: Any, where: str = "Trainer") -> Tensor:
+    """A loss, if it is one number. TypeError or ValueError if not, which name `where`."""
     if not isinstance(loss, Tensor):
-        raise TypeError(f"Trainer: loss must return a tensor, got a {type(loss).__name__}")
+        raise TypeError(f"{where}: loss must return a tensor, got a {type(loss).__name__}")
     if loss.size != 1:
-        raise ValueError(f"Trainer: loss must return one number, got a tensor of shape "
+        raise ValueError(f"{where}: loss must return one number, got a tensor of shape "
                          f'{loss.shape}: use reduction="mean" or .mean()')
     return loss

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import kernels
 from ..nn.layer import Layer
+from ..nn.normalization import Normalization
 from ..nn.parameter import Parameter
 from ..tensor import Tensor
 
@@ -56,13 +57,14 @@ class Watch:
             array = first_array(output)
             if array is not None:
                 self.rows[name] = {"kind": type(layer).__name__, "weights": bool(weights_of(layer)),
-                                   **self.of_layer(name, layer, inputs, array)}
+                                   **self.of_layer(name, layer, given_to(inputs, options), array)}
         return output
 
     def of_layer(self, name: str, layer: Layer, inputs: tuple[Any, ...],
                  output: np.ndarray) -> dict[str, float]:
         """The figures of a layer with parameters, or of a normalization."""
-        before = first_array(inputs) if is_norm(layer) else None
+        normalizes = isinstance(layer, Normalization)
+        before = first_array(inputs) if normalizes else None
         if before is None:
             return _spread(output)
         spread = _spread(before)
@@ -107,14 +109,9 @@ class Watch:
         pass
 
 
-def is_norm(layer: Layer) -> bool:
-    """Whether a layer is a normalization, by its name: one of a user's counts too."""
-    return names_norm(type(layer).__name__)
-
-
-def names_norm(kind: str) -> bool:
-    """Whether a class of layers or operations is a normalization of activations, by its name."""
-    return kind.endswith("Norm") and kind != "WeightNorm"
+def given_to(inputs: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """All that a layer is called with, by position or by name."""
+    return (*inputs, *options.values()) if options else inputs
 
 
 def weights_of(layer: Layer) -> list[Parameter]:
@@ -123,15 +120,20 @@ def weights_of(layer: Layer) -> list[Parameter]:
 
 
 def _shown(layer: Layer) -> bool:
-    return is_norm(layer) or any(isinstance(p, Parameter) for _, p in layer._items())
+    return isinstance(layer, Normalization) or any(
+        isinstance(p, Parameter) for _, p in layer._items())
 
 
 def first_array(given: Any) -> np.ndarray | None:
-    """The first array of floats in what a layer is given or gives."""
-    for x in given if isinstance(given, tuple | list) else (given,):
-        if isinstance(x, Tensor) and x.dtype.kind == "f" and x.size:
-            return x._values()
-    return None
+    """The first array of floats in what a layer is given or gives, in tuples, lists and dicts too.
+    """
+    if isinstance(given, Tensor):
+        return given._values() if given.dtype.kind == "f" and given.size else None
+    if isinstance(given, Mapping):
+        given = given.values()
+    elif not isinstance(given, tuple | list):
+        return None
+    return next((found for x in given if (found := first_array(x)) is not None), None)
 
 
 def _spread(array: np.ndarray) -> dict[str, float]:

@@ -94,6 +94,16 @@ def test_a_loader_of_lists():
     assert len(compared(data=(batches, batches)).runs) == 4
 
 
+def test_a_loader_of_a_derived_class_is_taken_as_it_is():
+    class Twice(data.DataLoader):
+        def __iter__(self):
+            for _ in range(2):
+                yield from super().__iter__()
+
+    found = compared(data=(Twice(pairs(64), 16), pairs(64)), norms=("batch",), seeds=1)
+    assert found.runs[0].probe["step"][-1] == 2 * 2 * 4
+
+
 def test_scores_and_differences():
     found = made({"batch": [[0.9, 0.8, 0.7]], "group": [[0.8, 0.7, 0.6]]})
     assert found.score("batch").value == pytest.approx(0.8)
@@ -130,7 +140,11 @@ def test_a_plot(tmp_path, options):
     (ValueError, "seeds", {"seeds": 0}), (TypeError, "epochs", {"epochs": "5"}),
     (ValueError, "batch_size", {"batch_size": 0}), (ValueError, "rates", {"rates": (0.1, -1)}),
     (ValueError, "rates", {"rates": ()}), (ValueError, "every", {"every": 0}),
-    (TypeError, "optimizer", {"optimizer": 0.1}), (ValueError, "measures", {"measures": "all"})])
+    (ValueError, "rates", {"rates": (0.1, 0.1)}), (TypeError, "rates", {"rates": "0.1"}),
+    (TypeError, "optimizer", {"optimizer": 0.1}), (ValueError, "measures", {"measures": "all"}),
+    (TypeError, "measures", {"measures": None}), (TypeError, "loss", {"loss": "mse"}),
+    (TypeError, "progress", {"progress": "no"}),
+    (ValueError, "data[0]", {"data": ((np.zeros((4, 6)), np.zeros(3)), pairs())})])
 def test_errors(error, word, options):
     with refuses(error, word.replace("\\", "")):
         compared(**options)
@@ -144,7 +158,7 @@ def test_no_normalizations(norms):
 
 @pytest.mark.parametrize("norms", [
     (lambda n: nn.GroupNorm(2, n), lambda n: nn.GroupNorm(3, n)),
-    ("batch", "layer", "batch"), ("BatchNorm", nn.BatchNorm)])
+    ("batch", "layer", "batch"), ("BatchNorm", nn.BatchNorm), {1: "batch", "1": "layer"}])
 def test_normalizations_of_one_name(norms):
     with refuses(ValueError, "compare", "norms", "dict"):
         compared(norms)
@@ -171,6 +185,11 @@ def test_models_that_are_none():
         lab.compare(lambda norm: None, ("batch",), data=(pairs(), pairs()))
     with refuses(ValueError, "Comparison", "norm", "batch"):
         made({"batch": [[1.0]]}).score("group")
+
+
+def test_rates_may_be_an_array():
+    found = compared(("batch",), rates=np.array([0.1, 0.2]), seeds=1, measures=())
+    assert {run.rate for run in found.runs} == {0.1, 0.2}
 
 
 def test_an_unknown_metric():

@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.lab import measures, problems
-from minidl.lab.look import Look, blocks_of, input_units, look
+from minidl.lab.look import blocks_of, input_units, look
 from minidl.train.watch import units_of
 
 
@@ -118,12 +118,6 @@ def test_the_shift_of_gradients_of_a_linear_network():
     np.testing.assert_array_equal(first.data, before[first])
 
 
-def test_an_effective_rate():
-    w = nn.Parameter(np.array([[3.0, 4.0]]))
-    assert measures.effective_rate(0.5, [w]) == pytest.approx(0.02)
-    assert math.isnan(measures.effective_rate(0.5, [nn.Parameter(np.zeros((1, 2)))]))
-
-
 def test_blocks_begin_with_weights():
     model = problems.mlp("batch", (6, 5, 4, 3))
     seen = look(model, lambda: model(np.ones((8, 6), np.float32)))[0]
@@ -150,13 +144,87 @@ def test_what_a_look_sees():
             return self.norm(md.relu(self.c(x)))
 
     model, x = Net(), np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
-    seen = Look(model)
     seen, result = look(model, lambda: model(x))
     assert result.shape == (8, 6)
     assert seen.normalized == {"a", "b"}
     assert list(seen.inputs) == ["a", "b", "c"]
     np.testing.assert_allclose(seen.inputs["a"].mean, x.mean(axis=0), atol=1e-7)
     assert "saturated" in seen.rows["tanh"] and "dead" in seen.rows["relu"]
+
+
+class OwnScale(nn.Normalization):
+    """One's own, of other operations."""
+
+    def forward(self, x):
+        return x / md.sqrt((x * x).mean(axis=-1, keepdims=True))
+
+
+class LogNorm(nn.Layer):
+    """What is called like one, and is none."""
+
+    def forward(self, x):
+        return md.log(md.abs(x) + 1)
+
+
+class Around(nn.Normalization):
+    """One's own, made of another one."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) * 2
+
+
+def frozen():
+    return nn.BatchNorm(6).freeze_stats()
+
+
+@pytest.mark.parametrize("make, follows", [
+    (lambda: nn.BatchNorm(6), True), (lambda: nn.BatchNorm(6, ghost_batch=8), True),
+    (lambda: nn.BatchNorm(6, track_stats=False).eval(), True), (lambda: nn.RMSNorm(6), True),
+    (lambda: nn.GroupNorm(2, 6), True), (OwnScale, True), (lambda: Around(nn.LayerNorm(6)), True),
+    (lambda: Around(nn.BatchNorm(6)), True), (lambda: nn.BatchNorm(6).eval(), False),
+    (frozen, False), (lambda: Around(frozen()), False), (LogNorm, False)])
+def test_what_is_a_normalization(make, follows):
+    """By type, and where it uses the statistics of what it is given."""
+    model = nn.Sequential(nn.Dense(6, 6), make())
+    x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
+    seen = look(model, lambda: model(x))[0]
+    assert seen.normalized == ({"0"} if follows else set())
+    own = isinstance(model[1], nn.Normalization)
+    assert ("mean_before" in seen.rows.get("1", {})) == own
+
+
+def test_weights_whose_output_goes_elsewhere_too_are_not_normalized():
+    class Net(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c, self.d = (nn.Dense(6, 6, bias=False) for _ in range(4))
+            self.norm = nn.LayerNorm(6)
+
+        def forward(self, x):
+            a = self.a(x)
+            x = a + self.norm(a)                        # also beside the normalization
+            x = self.norm(self.b(self.norm(self.b(x))))         # twice
+            x = self.norm(md.layer_norm(x, self.c(x)[0], None))     # as gamma
+            return self.norm(x=self.d(x=x))             # by name
+
+    model, x = Net(), np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
+    seen = look(model, lambda: model(x))[0]
+    assert seen.normalized == {"b", "d"}
+    assert list(seen.inputs) == ["a", "b", "c", "d"]
+
+
+def test_layers_that_return_dicts_and_tuples_are_seen():
+    class Split(nn.Dense):
+        def forward(self, x):
+            return {"ids": md.tensor([1]), "parts": (super().forward(x), None)}
+
+    model = nn.Sequential(Split(6, 6))
+    seen, found = look(model, lambda: model(np.ones((8, 6), np.float32)))
+    assert seen.rows["0"]["mean"] == pytest.approx(found["parts"][0].data.mean(), abs=1e-6)
 
 
 def test_a_fixed_loss_leaves_no_trace():

@@ -133,6 +133,31 @@ def test_the_training_does_not_notice(options):
     assert ends[0] == ends[1] == ends[2]
 
 
+@pytest.mark.parametrize("kind, power", [(optim.SGD, 2), (optim.Adam, 1)])
+def test_effective_rates_are_those_of_the_optimizer(kind, power):
+    model = network()
+    length = np.linalg.norm(model[0].weight.data)
+    found = columns(fitted(model=model, optimizer=kind(model.parameters(), lr=0.01)))
+    assert found["0", "effective_rate"][0] == pytest.approx(0.01 / length ** power, rel=1e-5)
+
+
+def test_no_gradients_within_no_grad():
+    batch = pairs(16)[:]
+    probe = lab.Probe(network(), batch=batch)
+    with md.no_grad(), refuses(ValueError, "Probe", "no_grad", "gradients", "shift"):
+        probe.look()
+    assert probe.history["step"] == []
+    probe = lab.Probe(network(), batch=batch, measures=("activations", "drift"))
+    with md.no_grad():
+        probe.look()
+    assert probe.history["step"] == [0]
+
+
+def test_an_optimizer_of_another_model():
+    with refuses(ValueError, "Probe", "optimizer"):
+        lab.Probe(network(), optimizer=optim.SGD(network().parameters(), lr=0.1))
+
+
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
 def test_by_hand(kind):
     """As in a trainer; and nothing is left in gradients, modes or random numbers."""
@@ -239,6 +264,20 @@ def test_a_state_by_hand():
     assert second.history["layers"][0]["drift_mean"][1] == 0
 
 
+@pytest.mark.parametrize("change", [
+    lambda state: state.clear(), lambda state: state.pop("units"),
+    lambda state: state.update(steps="many"), lambda state: state.update(values=np.zeros(3)),
+    lambda state: state.update(units=[1])])
+def test_what_is_no_state_is_refused(change):
+    probe = lab.Probe(network(), batch=pairs(16)[:])
+    probe.look()
+    before, state = repr(probe.state_dict()), probe.state_dict()
+    change(state)
+    with refuses(ValueError, "load_state_dict of Probe", "not a state"):
+        probe.load_state_dict(state)
+    assert repr(probe.state_dict()) == before
+
+
 def test_a_training_that_begins_anew_forgets():
     model = network()
     probe = lab.Probe(model, every=3)
@@ -295,8 +334,8 @@ def test_what_cannot_be_plotted(tmp_path):
     (TypeError, "model", {"model": lambda x: x}), (TypeError, "every", {"every": 2.5}),
     (ValueError, "every", {"every": 0}), (ValueError, "measures", {"measures": "sharpness"}),
     (ValueError, "measures", {"measures": ()}), (TypeError, "measures", {"measures": 3}),
-    (TypeError, "batch", {"batch": "mnist"}), (TypeError, "optimizer", {"optimizer": 0.1}),
-    (TypeError, "loss", {"loss": "mse"})])
+    (TypeError, "batch", {"batch": "mnist"}), (TypeError, "batch", {"batch": 3}),
+    (TypeError, "optimizer", {"optimizer": 0.1}), (TypeError, "loss", {"loss": "mse"})])
 def test_errors(error, word, arguments):
     with refuses(error, "Probe", word):
         lab.Probe(**{"model": network(), **arguments})

@@ -28,7 +28,7 @@ def test_an_experiment_says_what_it_is(id):
 def test_chosen():
     assert [e.id for e in chosen(["e18"])] == ["E18"]
     assert [e.id for e in chosen(["E18", "e18", " E18"])] == ["E18"]
-    assert len(chosen(["all"])) == len(all_experiments())
+    assert len(chosen(["all"])) == len(chosen(["ALL"])) == len(all_experiments())
     assert [e.id for e in chosen(["E30"])] == ["E30a", "E30b"]
 
 

@@ -1,8 +1,14 @@
-"""Running experiments: seeds in processes, resumed, crashes reported, ended by Ctrl-C."""
+"""Running experiments: seeds in processes, resumed, crashes reported, ended by Ctrl-C, by SIGTERM
+and by SIGKILL."""
 
+import contextlib
 import json
 import os
+import select
+import signal
+import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -10,8 +16,11 @@ import pytest
 from minidl.lab import problems, runner, store
 from minidl.lab.registry import chosen
 from minidl.lab.verdict import Verdict
+from tests.harness import ROOT, refuses
 
 E18, = chosen(["E18"])
+PATIENCE = 100      # seconds, of a machine that has much to do
+posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, and pipes with other numbers")
 
 
 def results(folder):
@@ -81,9 +90,126 @@ def test_ctrl_c_ends_the_workers(tmp_path, monkeypatch):
     assert [process.wait(30) != 0 for process in processes] == [True]
 
 
-@pytest.mark.parametrize("given", [{"seeds": 0}, {"jobs": 0}])
-def test_less_than_one_is_refused(tmp_path, given):
-    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+@contextlib.contextmanager
+def running(id, folder, *options):
+    """A run in a process of its own, whose workers hold a pipe open, as it does itself: gives
+    (process, the end to read of that pipe) once a worker is there."""
+    end, held = os.pipe()
+    code = f"""
+    import sys
+    from minidl import cli
+    from minidl.lab import runner
+
+    popen = runner.subprocess.Popen
+
+    def begun(*arguments, **options):
+        process = popen(*arguments, pass_fds=({held},), **options)
+        print("begun", flush=True)
+        return process
+
+    runner.subprocess.Popen = begun
+    sys.exit(cli.main(["lab", "run", *sys.argv[1:]]))
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), id, "--out", str(folder),
+                           *options],
+                          pass_fds=(held,), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        os.close(held)
+        try:
+            assert process.stdout.readline() == "begun\n", process.stderr.read()
+            yield process, end
+        finally:
+            process.kill()
+            os.close(end)
+
+
+def ended(end):
+    """Whether nobody has a pipe open any more."""
+    return bool(select.select([end], [], [], PATIENCE)[0]) and os.read(end, 1) == b""
+
+
+@posix
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+                         ids=["SIGTERM", "SIGKILL"])
+def test_workers_end_with_the_runner(tmp_path, number, code):
+    """Of an experiment whose seeds take minutes: a worker that goes on would be there for long."""
+    with running("E30b", tmp_path, "--jobs", "2") as (process, end):
+        process.stdout.readline()       # the second one
+        process.send_signal(number)
+        assert ended(end)
+        said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == code and "Traceback" not in said
+    assert ("the same command goes on" in said) == (number == signal.SIGTERM)
+    assert store.seeds_of(str(tmp_path), "E30b") == []
+
+
+@posix
+def test_after_sigterm_the_same_command_goes_on(tmp_path):
+    with running("E18", tmp_path, "--quick", "--seeds", "40", "--jobs", "1") as (process, end):
+        assert "E18 seed 0 done" in process.stderr.readline()
+        process.terminate()
+        assert ended(end)
+        assert process.wait(PATIENCE) == 143
+    kept = len(store.seeds_of(str(tmp_path), "E18"))
+    assert 1 <= kept < 40
+    found = runner.run([E18], tmp_path, quick=True, seeds=kept + 1, progress=False)["E18"]
+    assert len(found.seeds) == kept + 1 and found.error == ""
+
+
+@posix
+def test_a_handler_of_the_program_stays(tmp_path):
+    def handler(number, frame):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        runner.run([], tmp_path / "a", progress=False)
+        assert signal.getsignal(signal.SIGTERM) is handler
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        runner.run([], tmp_path / "b", progress=False)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_worker_ends_while_it_computes():
+    code = """
+    from minidl.lab import worker
+
+    worker.end_with_stdin()
+    print("begun", flush=True)
+    while True:
+        pass
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        try:
+            assert process.stdout.readline() == "begun\n"
+            assert process.poll() is None
+            process.stdin.close()
+            assert process.wait(PATIENCE) == 1
+        finally:
+            process.kill()
+
+
+def test_files_of_the_current_folder_are_no_modules(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    found = runner.run([E18], tmp_path / "lab", quick=True, seeds=1, progress=False)["E18"]
+    assert found.error == "" and len(found.seeds) == 1
+
+
+def test_signals_without_a_name():
+    assert runner._signal_name(9) == "SIGKILL" and runner._signal_name(200) == "signal 200"
+
+
+@pytest.mark.parametrize("error, given, words", [
+    (ValueError, {"seeds": 0}, ("seeds", "an int >= 1", "got 0")),
+    (ValueError, {"jobs": 0}, ("jobs", "got 0")), (TypeError, {"seeds": 2.5}, ("seeds", "2.5")),
+    (TypeError, {"jobs": "2"}, ("jobs", "'2'"))])
+def test_numbers_that_are_refused(tmp_path, error, given, words):
+    with refuses(error, "lab", *words):
         runner.run([E18], tmp_path, **given)
 
 

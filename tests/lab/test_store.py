@@ -35,11 +35,24 @@ def test_plain():
 
 def test_seeds_count_for_their_settings_alone(tmp_path):
     folder, full = str(tmp_path), experiment.settings(False)
-    store.write(store.seed_path(folder, "E18", 2), {"settings": full, "result": {"x": 1}})
+    whole = {"settings": full, "result": {"x": 1}, "seconds": 2, "minidl": "0.2", "machine": {}}
+    store.write(store.seed_path(folder, "E18", 2), whole)
     assert store.seeds_of(folder, "E18") == [2]
     assert store.read_seed(folder, experiment, 2, full)["result"] == {"x": 1}
     assert store.read_seed(folder, experiment, 2, experiment.settings(True)) is None
     assert store.read_seed(folder, experiment, 0, full) is None
+    for name in ("result", "seconds", "minidl", "machine"):
+        store.write(store.seed_path(folder, "E18", 2), {**whole, name: None})
+        assert store.read_seed(folder, experiment, 2, full) is None
+
+
+@pytest.mark.parametrize("content, entries", [
+    ("[1]", {}), ("3", {}), ("{", {}), ('{"E18": 3, "E19": {"verdict": "REFUTED"}}',
+                                        {"E19": {"verdict": "REFUTED"}})])
+def test_results_that_are_none_are_left_out(tmp_path, content, entries):
+    (tmp_path / "results.json").write_text(content)
+    assert store.read_results(str(tmp_path)) == entries
+    assert store.read_results(str(tmp_path / "missing")) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
@@ -68,6 +81,17 @@ def test_nobody_else_works_in_a_folder(tmp_path):
         pass
     with store.working(str(tmp_path), quick=True):
         pass
+
+
+def test_a_folder_that_cannot_be_locked_is_worked_in(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(handle, how):
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with store.working(str(tmp_path / "a"), quick=True):
+        assert store.read_kind(str(tmp_path / "a")) is True
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"quick": 3}'])

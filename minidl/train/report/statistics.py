@@ -29,11 +29,12 @@ class LayerStatistics(hints.Explained):
     `history` is what it has found, as plain lists and dicts: {"epoch": [0, 1, ...], "layers":
     [{"name": ..., "kind": ..., "mean": [...], ...}, ...]}, the layers in the order in which they
     compute, with an entry for each epoch. "mean" and "std" are those of all values that the layer
-    gives. A normalization has "mean_before" and "std_before" too, of what it is given; a ReLU has
-    "dead", the share of its units (channels) that are 0 for the whole batch; a layer with weights
-    has "gradient", the norm of the loss's gradient by them, and "update", the norm of what the
-    epoch's last step has changed divided by the norm of the weights (NaN before the first). A layer
-    that is called several times is seen at its first call.
+    gives. A normalization (one of one's own is derived from `nn.Normalization`) has "mean_before"
+    and "std_before" too, of what it is given; a ReLU has "dead", the share of its units (channels)
+    that are 0 for the whole batch; a layer with weights has "gradient", the norm of the loss's
+    gradient by them, and "update", the norm of what the epoch's last step has changed divided by
+    the norm of the weights (NaN before the first). A layer that is called several times is seen at
+    its first call.
 
     The layers are in training mode, so BatchNorm normalizes with the batch's own statistics. The
     training goes on with the same bits as without: running statistics and other buffers are put
