@@ -11,6 +11,7 @@ from . import (
     methods,  # noqa: F401  (puts them on Layer)
 )
 from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from .attention import MultiHeadAttention
 from .container import Identity, Lambda, LayerList, Sequential
 from .conv import Conv, ConvTranspose
 from .dropout import Dropout
@@ -24,6 +25,7 @@ from .parameter import Parameter
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 from .recalibrate import Gap, Recalibration, batch_statistics, recalibrate
 from .recurrent import GRU, LSTM, RNN
+from .resample import AdaptiveAvgPool, Upsample
 from .state import StateError
 from .step_norm import StepNorm
 from .weight import weight_norm, weight_standardization
@@ -39,6 +41,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "TLU",
+    "AdaptiveAvgPool",
     "AvgPool",
     "BatchNorm",
     "Conv",
@@ -60,6 +63,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool",
+    "MultiHeadAttention",
     "Parameter",
     "RMSNorm",
     "ReLU",
@@ -72,6 +76,7 @@ __all__ = [
     "StateError",
     "StepNorm",
     "Tanh",
+    "Upsample",
     "batch_statistics",
     "fold",
     "init",
