@@ -17,8 +17,8 @@ class Upsample(Layer):
     """Images (N, H, W, C) or sequences (N, T, C) in another size, or so many times as large.
 
     Either `size`, an int or a pair, or `scale_factor`, a whole number or a pair of them. `mode` is
-    "nearest" or "linear", as in `md.resize`. Arguments in PyTorch's order. ValueError for sizes
-    below 1, another mode, and unless one of the two is given.
+    "nearest" or "linear", as in `md.resize`. Arguments in PyTorch's order. TypeError unless one of
+    the two is given; ValueError for sizes below 1 and another mode.
 
     >>> nn.Upsample(scale_factor=2)(md.zeros((8, 14, 14, 32))).shape
     (8, 28, 28, 32)
@@ -29,7 +29,7 @@ class Upsample(Layer):
     def __init__(self, size: Any = None, scale_factor: Any = None, mode: str = "nearest") -> None:
         super().__init__()
         if (size is None) == (scale_factor is None):
-            raise ValueError("Upsample: give either size or scale_factor")
+            raise TypeError("Upsample: give either size or scale_factor")
         self.size = None if size is None else _sizes(size, "Upsample", "size")
         self.scale_factor = (None if scale_factor is None else
                              _sizes(_whole(scale_factor), "Upsample", "scale_factor"))

@@ -55,8 +55,8 @@ def blend(x, starts, weights, out=None, threads=0):
     y = 0
     for k in range(weights.shape[2]):
         lines = x[item, plane, starts[:, None, :] + k]
-        part = np.where(read[:, None, :, k, None], weights[:, None, :, k, None] * lines,
-                        x.dtype.type(0))
+        part = np.zeros_like(lines)
+        np.multiply(weights[:, None, :, k, None], lines, out=part, where=read[:, None, :, k, None])
         y = y + part if k else part
     return into(out, y)
 
