@@ -51,17 +51,17 @@ BOTH = {
     "gradient(lambda x: md.resize(x, 2**40, 'linear'), 1, 2, 0)": "(1, 2, 0)",
     "gradient(lambda x: md.resize(x, 2, 'linear'), 1, 2**40, 0)": "(1, 1099511627776, 0)",
     "md.adaptive_avg_pool(md.ones((1, 2, 2, 1)), 2**40)": MEMORY,
-    "gradient(lambda x: md.adaptive_avg_pool(x, 3), 2, 2**31, 2**31, 0)":
-        "(2, 2147483648, 2147483648, 0)",
+    "gradient(lambda x: md.adaptive_avg_pool(x, 3), 2, 2**20, 2**20, 0)":
+        "(2, 1048576, 1048576, 0)",
     "md.scaled_dot_product_attention(t(2**23, 0, 2), t(2**23, 0, 2), t(2**23, 0, 2))":
         "(8388608, 0, 2)",
     "md.scaled_dot_product_attention(t(1, 2**22, 1), t(1, 2**22, 1), t(1, 2**22, 1))": MEMORY,
     # order
-    "md.topk(t(2**40, 0), 0)[0]": "(1099511627776, 0)",
-    "md.topk(t(0, 2**60), 2**40)[0]": "(0, 1099511627776)",
+    "md.topk(t(2**40, 0), 0)": EITHER,
+    "md.topk(t(0, 2**50), 2**40)[0]": "(0, 1099511627776)",
     "md.topk(md.ones(3), HUGE)": VALUE,
-    "md.sort(t(2**60, 0))": "(1152921504606846976, 0)",
-    "md.cumsum(t(0, 2**60), 0)": "(0, 1152921504606846976)",
+    "md.sort(t(2**50, 0))": EITHER,
+    "md.cumsum(t(0, 2**50), 0)": "(0, 1125899906842624)",
     # pools
     "md.max_pool(t(1024, 2**20, 2**20, 0), 1)": "(1024, 1048576, 1048576, 0)",
     "gradient(lambda x: md.max_pool(x, 2), 4, 2**20, 2**20, 0)": "(4, 1048576, 1048576, 0)",
