@@ -43,8 +43,8 @@ test_errors = errors_of([
     (lambda: data.DataLoader(PAIRS, num_workers=2), TypeError, "'num_workers'; here: prefetch"),
 ])
 FUNCTIONS = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "any", "all", "softmax",
-             "log_softmax", "logsumexp", "flatten", "squeeze", "stack", "concatenate", "flip", "sort",
-             "argsort", "cumsum", "topk"]
+             "log_softmax", "logsumexp", "flatten", "squeeze", "stack", "concatenate", "flip",
+             "sort", "argsort", "cumsum", "topk"]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

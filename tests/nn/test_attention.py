@@ -152,7 +152,7 @@ test_errors = errors_of([
     (lambda: LAYER(Q, K, V, PAIRS.T), ValueError, "MultiHeadAttention", "mask", "(4, 5)", "(5, 4)"),
     (lambda: LAYER(Q, K, V, PAIRS.astype(int)), TypeError, "MultiHeadAttention", "mask", "int64"),
     (lambda: LAYER(Q, K, V, BIAS), TypeError, "MultiHeadAttention", "float64"),
-    (lambda: LAYER(Q, K, V, key_mask=PAIRS), ValueError, "MultiHeadAttention", "key_mask", "(3, 5)"),
+    (lambda: LAYER(Q, K, V, key_mask=PAIRS), ValueError, "MultiHeadAttention: key_mask", "(3, 5)"),
     (lambda: LAYER(Q, K, V, key_mask=LENGTHS * 1.0), TypeError, "key_mask", "True where a key"),
     (lambda: LAYER(Q, K, V, causal="a"), TypeError, "MultiHeadAttention", "causal"),
     (lambda: LAYER(QUERY, K, V), TypeError, "MultiHeadAttention", "query is float64"),

@@ -42,8 +42,8 @@ test_values, test_gradients, test_threads = checks_of([
     *(case(f"scaled_dot_product_attention {shapes} {causal}",
            md.scaled_dot_product_attention, attention, *shapes, causal=causal)
       for shapes in (QKV, BATCH, [(2, 1, 3, 5), (3, 4, 5), (1, 1, 4, 2)], [(1, 1), (1, 1), (1, 3)],
-                     [(3, 5), (0, 5), (0, 2)], [(0, 5), (4, 5), (4, 2)], [(0, 3, 5), (4, 5), (4, 2)],
-                     [(6, 5), (2, 5), (2, 2)]) for causal in (False, True)),
+                     [(3, 5), (0, 5), (0, 2)], [(0, 5), (4, 5), (4, 2)],
+                     [(0, 3, 5), (4, 5), (4, 2)], [(6, 5), (2, 5), (2, 2)]) for causal in (False, True)),
     *(case(f"mask {name} {len(shapes[0])} {causal}", md.scaled_dot_product_attention, attention,
            *shapes, mask=mask, causal=causal)
       for name, mask in (("of booleans", ALLOWED), ("of keys", ALLOWED[:1]), ("row", ALLOWED[0]),
@@ -61,7 +61,7 @@ test_values, test_gradients, test_threads = checks_of([
 
 Q, K, V = md.ones((3, 5)), md.ones((4, 5)), md.ones((4, 2))
 test_errors = errors_of([
-    (lambda: ours(md.ones(5), K, V), ValueError, "scaled_dot_product_attention", "q", "(5,)"),
+    (lambda f=ours: f(md.ones(5), K, V), ValueError, "scaled_dot_product_attention", "q", "(5,)"),
     (lambda: ours(Q, K, md.ones(4)), ValueError, "scaled_dot_product_attention", "v", "(4,)"),
     (lambda: ours(Q, md.ones((4, 6)), V), ValueError, "q and k", "(3, 5)", "(4, 6)"),
     (lambda: ours(md.ones((3, 0)), md.ones((4, 0)), V), ValueError, "at least one", "(3, 0)"),

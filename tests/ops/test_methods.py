@@ -13,7 +13,8 @@ from minidl.ops.methods import Methods
 
 OPERATIONS = sorted(name for name in vars(Methods) if name in ops.__all__)
 ARGUMENTS: dict[str, tuple[object, ...]] = {
-    "adaptive_avg_pool": (3,), "astype": (np.float64,), "topk": (2,), "broadcast_to": ((2, 3, 3),), "clip": (-0.5, 0.5), "dropout": (0.0,),
+    "adaptive_avg_pool": (3,), "astype": (np.float64,), "topk": (2,),
+    "broadcast_to": ((2, 3, 3),), "clip": (-0.5, 0.5), "dropout": (0.0,),
     "expand_dims": (0,), "max_pool": (2,), "avg_pool": (2,), "maximum": (0.25,),
     "minimum": (0.25,), "one_hot": (4,), "pad": (1,), "reshape": (-1,), "split": (3,),
 }

@@ -47,7 +47,7 @@ CONSTANT = {
     "full_like": lambda a: np.full_like(a, 7), "shape": np.shape, "ndim": np.ndim,
     "size": np.size, "allclose": lambda a: np.allclose(a, A), "array_equal": lambda a:
     np.array_equal(a, A), "isclose": lambda a: np.isclose(a, 1.0), "nonzero of where": lambda a:
-    np.where(a > 1)[0], "argsort": lambda a: np.argsort(a, axis=0), "and": lambda a: (A > 1) & (a < 2),
+    np.where(a > 1)[0], "argsort": lambda a: np.argsort(a, 0), "and": lambda a: (A > 1) & (a < 2),
     "invert": lambda a: np.invert(a > 1),
 }
 # What minidl does not have: NumPy's results, of the values.
