@@ -49,8 +49,8 @@ def tuple_of(*items: Value) -> Value:
 CALLS: dict[str, dict[str, Any]] = {
     **{f"md.{name}": call(X) for name in (
         "tanh", "sigmoid", "relu", "silu", "negative", "sin", "cos", "exp", "log", "sqrt", "abs",
-        "logsumexp",
-        "zeros_like", "ones_like", "rand_like", "randn_like", "tensor", "flatten", "transpose")},
+        "logsumexp", "zeros_like", "ones_like", "rand_like", "randn_like", "tensor", "flatten",
+        "transpose")},
     **{f"md.{name}": call(X, **AXIS) for name in (
         "sum", "mean", "max", "min", "argmax", "argmin", "any", "all")},
     **{f"md.{name}": call(X, ddof=1, **AXIS) for name in ("var", "std")},

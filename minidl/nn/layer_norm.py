@@ -20,7 +20,7 @@ class _ExampleNorm(Layer):
 
     _affine, _bias = True, True
 
-    def __init__(self, features: int, eps: float, affine: bool, bias: bool) -> None:
+    def __init__(self, features: Any, eps: float, affine: bool, bias: bool) -> None:
         super().__init__()
         where = type(self).__name__
         self.features: Any = self.checked_features(features)
@@ -81,7 +81,7 @@ class LayerNorm(_LastAxesNorm):
 
     def __init__(self, features: int | tuple[int, ...], eps: float = 1e-5, affine: bool = True,
                  bias: bool = True) -> None:
-        super().__init__(features, eps, affine, bias)       # type: ignore[arg-type]
+        super().__init__(features, eps, affine, bias)
 
     def forward(self, x: Any) -> Tensor:
         return ops.layer_norm(self.checked(x), self.gamma, self.beta, self.eps, self.axis())
@@ -102,7 +102,7 @@ class RMSNorm(_LastAxesNorm):
 
     def __init__(self, features: int | tuple[int, ...], eps: float = 1e-5, affine: bool = True,
                  bias: bool = False) -> None:
-        super().__init__(features, eps, affine, bias)       # type: ignore[arg-type]
+        super().__init__(features, eps, affine, bias)
 
     def forward(self, x: Any) -> Tensor:
         return ops.rms_norm(self.checked(x), self.gamma, self.eps, self.beta, self.axis())

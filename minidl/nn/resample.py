@@ -36,16 +36,15 @@ class Upsample(Layer):
         self.mode = checks.choice(mode, "Upsample", "mode", tuple(MODES))
 
     def forward(self, x: Any) -> Tensor:
-        size = self.size
-        if size is None:
-            x = float_tensor(x, "Upsample")
-            sides, factors = x.shape[1:-1], self.scale_factor
+        x = float_tensor(x, "Upsample")
+        size, factors = self.size, self.scale_factor
+        if factors is not None:
+            sides = x.shape[1:-1]
             if isinstance(factors, int):
                 factors = (factors,) * len(sides)
-            if len(factors) != len(sides) or not sides:
-                raise ValueError(f"Upsample(scale_factor={self.scale_factor}) expected images "
-                                 f"(N, H, W, C){'' if len(factors) == 2 else ' or (N, T, C)'}, got "
-                                 f"{x.shape}")
+            elif x.ndim != 4:
+                raise ValueError(f"Upsample(scale_factor={factors}) expected images (N, H, W, C), "
+                                 f"got {x.shape}")
             size = tuple([n * f for n, f in zip(sides, factors, strict=True)])
         return ops.resize(x, size, self.mode)
 
@@ -74,7 +73,7 @@ class AdaptiveAvgPool(Layer):
         return f"{self.size}"
 
 
-def _sizes(value: Any, where: str, name: str) -> int | tuple[int, int]:
+def _sizes(value: Any, where: str, name: str) -> Any:
     """An int, for all axes, or a pair; NumPy's pairs as tuples."""
     if isinstance(value, (tuple, list, np.ndarray)):
         return checks.pair(value, where, name, 1)

@@ -392,7 +392,7 @@ ERRORS = [
     (lambda: nn.AdaptiveAvgPool(2)(uniform(2, 3)), ["adaptive_avg_pool", "(2, 3)"]),
     (lambda: nn.AdaptiveAvgPool((2, 2))(uniform(2, 3, 4)), ["adaptive_avg_pool", "(2, 2)"]),
     (lambda: nn.Upsample(2, mode="bilinear"), ["Upsample", "mode", "'bilinear'"]),
-    (lambda: nn.Upsample(scale_factor=2)(uniform(2, 3)), ["Upsample", "(N, H, W, C)", "(2, 3)"]),
+    (lambda: nn.Upsample(scale_factor=2)(uniform(2, 3)), ["resize", "(N, H, W, C)", "(2, 3)"]),
     (lambda: nn.Upsample(scale_factor=(2, 2))(uniform(2, 3, 4)), ["Upsample", "(2, 3, 4)"]),
     (lambda: nn.MultiHeadAttention(0, 1), ["MultiHeadAttention", "features", "0"]),
     (lambda: nn.MultiHeadAttention(6, 4), ["MultiHeadAttention", "6 features", "4 heads"]),

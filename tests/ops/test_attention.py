@@ -43,7 +43,8 @@ test_values, test_gradients, test_threads = checks_of([
            md.scaled_dot_product_attention, attention, *shapes, causal=causal)
       for shapes in (QKV, BATCH, [(2, 1, 3, 5), (3, 4, 5), (1, 1, 4, 2)], [(1, 1), (1, 1), (1, 3)],
                      [(3, 5), (0, 5), (0, 2)], [(0, 5), (4, 5), (4, 2)],
-                     [(0, 3, 5), (4, 5), (4, 2)], [(6, 5), (2, 5), (2, 2)]) for causal in (False, True)),
+                     [(0, 3, 5), (4, 5), (4, 2)], [(6, 5), (2, 5), (2, 2)])
+      for causal in (False, True)),
     *(case(f"mask {name} {len(shapes[0])} {causal}", md.scaled_dot_product_attention, attention,
            *shapes, mask=mask, causal=causal)
       for name, mask in (("of booleans", ALLOWED), ("of keys", ALLOWED[:1]), ("row", ALLOWED[0]),
