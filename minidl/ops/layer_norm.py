@@ -132,7 +132,7 @@ def rms_norm(x: Any, gamma: Any, eps: float = 1e-5, beta: Any = None, axis: Any 
 def _of_last_axes(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axis: Any, centre: bool
                   ) -> Tensor:
     """LayerNorm over the last axis, or over several, which become one on the way."""
-    if axis == -1 and type(axis) is int:
+    if type(axis) is int and axis == -1:
         x, gamma, beta, eps = _checked(where, x, gamma, beta, eps, 1)
         return LayerNorm.apply(x, gamma, beta, eps=eps, centre=centre)
     x = float_tensor(x, where)

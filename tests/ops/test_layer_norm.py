@@ -110,6 +110,7 @@ test_errors = errors_of([
     (lambda: md.layer_norm(X, None, None, axis=3), ValueError, "layer_norm", "axis", "got 3"),
     (lambda: md.layer_norm(X, None, None, axis=(1, 1)), ValueError, "layer_norm", "different axes"),
     (lambda: md.layer_norm(X, None, None, axis="a"), TypeError, "layer_norm", "axis", "'a'"),
+    (lambda: md.layer_norm(X, None, None, axis=md.ones(2)), TypeError, "layer_norm", "axis"),
     (lambda: md.layer_norm(md.ones((2, 0, 4)), None, None, axis=(-2, -1)), ValueError,
      "layer_norm", "(2, 0, 4)"),
     (lambda: md.rms_norm(X, md.ones(3)), ValueError, "rms_norm", "gamma", "(4,)"),
