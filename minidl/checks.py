@@ -65,6 +65,16 @@ def size(value: Any, where: str, name: str) -> int:
     return whole(value, where, name, 1)
 
 
+def shape(value: Any, where: str, name: str) -> int | tuple[int, ...]:
+    """A size, or a tuple of several sizes; a tuple of one is that size."""
+    if not _is_list(value):
+        return size(value, where, name)
+    sizes = ints(value, where, name)
+    if not sizes or min(sizes) < 1:
+        raise ValueError(message(where, name, "an int or a tuple of ints >= 1", value))
+    return sizes if len(sizes) > 1 else sizes[0]
+
+
 def count(value: Any, where: str, name: str, least: int = 0) -> int:
     """A number of steps or epochs, from 0 or 1 on, small enough to be a float, too."""
     return whole(value, where, name, least, MOST_COUNT)

@@ -61,6 +61,9 @@ FUNCTIONS = {
     "no md.no_grad() around it", "inference_mode": "md.no_grad",
     "conv2d": f"md.conv ({LAST})", "conv_transpose2d": f"md.conv_transpose ({LAST})",
     "max_pool2d": f"md.max_pool ({LAST})", "avg_pool2d": f"md.avg_pool ({LAST})",
+    "adaptive_avg_pool1d": f"md.adaptive_avg_pool ({LAST})",
+    "adaptive_avg_pool2d": f"md.adaptive_avg_pool ({LAST})",
+    "interpolate": f"md.resize ({LAST})", "upsample": f"md.resize ({LAST})",
     "linear": "x @ weight + bias", "relu6": "md.clip(x, 0, 6)", "swish": "md.silu",
     "binary_cross_entropy": "md.binary_cross_entropy_with_logits, of the values before the sigmoid",
     "smooth_l1_loss": "md.huber_loss", "seed": "md.manual_seed", "float32": "np.float32",
@@ -98,8 +101,12 @@ LAYERS = {
     "GroupNormalization": "nn.GroupNorm", "InstanceNorm1d": f"nn.InstanceNorm ({LAST})",
     "InstanceNorm2d": f"nn.InstanceNorm ({LAST})", "MaxPool2d": f"nn.MaxPool ({LAST})",
     "MaxPooling2D": "nn.MaxPool", "AvgPool2d": f"nn.AvgPool ({LAST})", "AveragePooling2D":
-    "nn.AvgPool", "AdaptiveAvgPool2d": "nn.GlobalAvgPool, for an output of one place",
+    "nn.AvgPool", "AdaptiveAvgPool1d": f"nn.AdaptiveAvgPool ({LAST})",
+    "AdaptiveAvgPool2d": f"nn.AdaptiveAvgPool, or nn.GlobalAvgPool for one place ({LAST})",
     "GlobalAveragePooling2D": "nn.GlobalAvgPool", "Dropout2d": "nn.Dropout", "SimpleRNN": "nn.RNN",
+    "MultiheadAttention": "nn.MultiHeadAttention, whose masks are True where something takes part",
+    "UpSampling1D": "nn.Upsample", "UpSampling2D": "nn.Upsample", "UpsamplingNearest2d":
+    "nn.Upsample", "UpsamplingBilinear2d": "nn.Upsample, for corners that are not aligned",
     "CrossEntropyLoss": "the function md.cross_entropy", "NLLLoss": "the function md.nll_loss",
     "MSELoss": "the function md.mse_loss", "L1Loss": "the function md.l1_loss",
     "SmoothL1Loss": "the function md.huber_loss", "HuberLoss": "the function md.huber_loss",
@@ -153,7 +160,14 @@ ARGUMENTS = {
     "lr", "beta_1": "betas", "beta_2": "betas", "T_max": "steps", "eta_min": "min_lr",
     "total_steps": "steps", "max_learning_rate": "max_lr", "amsgrad": "leave it out",
     "foreach": "leave it out", "fused": "leave it out: steps always are",
-    "num_classes": "classes", "ns_steps": "steps",
+    "num_classes": "classes", "ns_steps": "steps", "elementwise_affine": "affine",
+    "embed_dim": "features", "num_heads": "heads", "kdim": "key_features", "vdim":
+    "value_features", "output_size": "size", "interpolation": "mode", "align_corners":
+    "leave it out: corners are not aligned", "attn_mask": "mask", "is_causal": "causal",
+    "dropout_p": "leave it out: nn.MultiHeadAttention has it", "largest":
+    "leave it out: the smallest are the largest of -x", "sorted":
+    "leave it out: they are always sorted", "descending": "leave it out: md.flip turns it around",
+    "stable": "leave it out: equal values always keep their order",
 }
 
 

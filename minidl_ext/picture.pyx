@@ -9,7 +9,7 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport fabs, floor
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from minidl_ext.arguments cimport apart, has_length, output, real_array, typed_array
 from minidl_ext.runtime cimport set_dims
@@ -228,14 +228,21 @@ cdef enum:
 
 
 cdef void blend_plane(const floating* x, const int64_t* starts, const floating* weights,
-                      floating* y, Py_ssize_t size, Py_ssize_t taps, Py_ssize_t line) noexcept nogil:
-    cdef Py_ssize_t i, k, m
+                      floating* y, Py_ssize_t size, Py_ssize_t most, Py_ssize_t line) noexcept nogil:
+    cdef Py_ssize_t i, k, m, taps
     cdef const floating* source
     cdef const floating* w
     cdef floating* target
     cdef floating total, red, green, blue
     for i in range(size):
-        source, w, target = x + starts[i] * line, weights + i * taps, y + i * line
+        source, w, target, taps = x + starts[i] * line, weights + i * most, y + i * line, most
+        while taps > 1 and w[taps - 1] == 0:    # what has no weight may be NaN
+            taps = taps - 1
+        while taps > 1 and w[0] == 0:
+            source, w, taps = source + line, w + 1, taps - 1
+        if w[0] == 0:
+            memset(target, 0, line * sizeof(floating))
+            continue
         if line == 3:       # a colour picture's width: three sums at a time
             red, green, blue = w[0] * source[0], w[0] * source[1], w[0] * source[2]
             for k in range(1, taps):
@@ -262,7 +269,8 @@ def blend(x, starts, weights, out=None, int threads=0):
     each of its lines a mixture of neighbours.
 
     x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or N = 1 there for all;
-    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K.
+    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K. Those at either end of the K
+    whose weights are 0 are not read: tables whose lines are of unequal length pad with them.
     """
     cdef cnp.ndarray a = real_array(x, "blend", "x", 4), y
     cdef cnp.ndarray first = typed_array(starts, "blend", "starts", 2, cnp.NPY_INT64)

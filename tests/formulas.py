@@ -54,14 +54,14 @@ def normalized(x, axes, eps, centre=True):
     return (x - mean) / np.sqrt(((x - mean) ** 2).mean(axis=axes, keepdims=True) + eps)
 
 
-def layer_norm(x, gamma, beta, eps=1e-5):
+def layer_norm(x, gamma, beta=0, eps=1e-5, axes=-1):
     """Ba, Kiros & Hinton 2016, over the last axis."""
-    return gamma * normalized(x, -1, eps) + beta
+    return gamma * normalized(x, axes, eps) + beta
 
 
-def rms_norm(x, gamma, eps=1e-5):
+def rms_norm(x, gamma, beta=0, eps=1e-5, axes=-1):
     """Zhang & Sennrich 2019."""
-    return gamma * normalized(x, -1, eps, centre=False)
+    return gamma * normalized(x, axes, eps, centre=False) + beta
 
 
 def group_norm(x, groups, gamma, beta, eps=1e-5):

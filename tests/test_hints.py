@@ -43,21 +43,22 @@ test_errors = errors_of([
     (lambda: data.DataLoader(PAIRS, num_workers=2), TypeError, "'num_workers'; here: prefetch"),
 ])
 FUNCTIONS = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "any", "all", "softmax",
-             "log_softmax", "logsumexp", "flatten", "squeeze", "stack", "concatenate", "flip"]
+             "log_softmax", "logsumexp", "flatten", "squeeze", "stack", "concatenate", "flip",
+             "sort", "argsort", "cumsum", "topk"]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_arguments(name):
-    given = [X, X] if name in ("stack", "concatenate") else X
+    given = (X, 1) if name == "topk" else ([X, X],) if name in ("stack", "concatenate") else (X,)
     takes = list(inspect.signature(getattr(md, name)).parameters)
     for wrong, right in (("dim", "axis"), ("keepdim", "keepdims"), ("nonsense", "sense")):
         text = f"{name}() got an unexpected keyword argument {wrong!r}; " + (
             f"here: {right}" if right in takes else f"it takes {', '.join(takes)}")
         with refuses(TypeError, text):
-            getattr(md, name)(given, **{wrong: 0})
+            getattr(md, name)(*given, **{wrong: 0})
         if hasattr(X, name):
             with refuses(TypeError, text):
-                getattr(X, name)(**{wrong: 0})
+                getattr(X, name)(*given[1:], **{wrong: 0})
 
 
 class Net(nn.Layer):
@@ -74,6 +75,9 @@ test_calls_of_classes = errors_of([
     (lambda: nn.Dense(3), TypeError, "Dense() missing a required argument: 'out_features'; it"),
     (lambda: nn.ReLU(inplace=True), TypeError, "ReLU()", "'inplace'; here: leave it out"),
     (lambda: nn.ReLU(True), TypeError, "ReLU() too many positional", "it takes no arguments"),
+    (lambda: nn.MultiHeadAttention(embed_dim=8, num_heads=2), TypeError, "MultiHeadAttention()",
+     "'embed_dim'; here: features"),
+    (lambda: nn.LayerNorm(8, elementwise_affine=False), TypeError, "LayerNorm()", "here: affine"),
     (lambda: nn.MaxPool(pool_size=2), TypeError, "MaxPool()", "'pool_size'; here: window"),
     (lambda: nn.LSTM(input_size=2, hidden_size=3), TypeError, "LSTM()", "here: in_features"),
     (lambda: optim.SGD([X], learning_rate=0.1), TypeError, "SGD()", "'learning_rate'; here: lr"),

@@ -115,6 +115,10 @@ LAYERS = {
     "Sigmoid": (lambda: nn.Sigmoid(), ROWS), "Softmax": (lambda: nn.Softmax(0), ROWS),
     "Tanh": (lambda: nn.Tanh(), ROWS), "TLU": (lambda: nn.TLU(4), ROWS),
     "AvgPool": (lambda: nn.AvgPool(2), IMAGE), "MaxPool": (lambda: nn.MaxPool(3, 2, 1), IMAGE),
+    "AdaptiveAvgPool": (lambda: nn.AdaptiveAvgPool((4, 5)), IMAGE),
+    "Upsample": (lambda: nn.Upsample(9, mode="linear"), IMAGE),
+    "MultiHeadAttention": (lambda: nn.MultiHeadAttention(4, 2), WORDS),
+    "LayerNorm of two axes": (lambda: nn.LayerNorm((5, 4)), WORDS),
     "GlobalAvgPool": (lambda: nn.GlobalAvgPool(), IMAGE), "Flatten": (lambda: nn.Flatten(), IMAGE),
     "BatchNorm": (lambda: nn.BatchNorm(4), IMAGE), "LayerNorm": (lambda: nn.LayerNorm(4), WORDS),
     "GroupNorm": (lambda: nn.GroupNorm(2, 4), IMAGE), "RMSNorm": (lambda: nn.RMSNorm(4), ROWS),
@@ -165,6 +169,13 @@ FUNCTIONS = {
     "rows": (lambda x, k: (x[k], x[:, k], x[k, k], x[None, k, 1:3]), A, ROW),
     "masked": (lambda x, m: (md.where(m, x, 0.0), x * m), A, MASK),
     "clipped": (lambda x, y: md.clip(x, y, 0.5), A, B),
+    "in order": (lambda x: (md.sort(x, 0), md.argsort(x), *md.topk(x, 2), md.cumsum(x)), A),
+    "waves": (lambda x: md.sin(x) + md.cos(x), A),
+    "other sizes": (lambda x: (md.resize(x[None], 5), md.adaptive_avg_pool(x[None], 2)), A),
+    "attention": (lambda x, y, m: md.scaled_dot_product_attention(x, x, y, m[:, :3]), A, B, MASK),
+    "attention with a mask of floats": (
+        lambda x, y, m: md.scaled_dot_product_attention(x, x, y, m, causal=True), A, B,
+        images(3, 3)),
     "one hot": (lambda k: md.one_hot(k, 5), ROW),
     "embedding": (lambda k, w: md.embedding(k, w), ROW, B),
     "detached": (lambda x: x.detach() + x, A),
@@ -414,7 +425,7 @@ READS = {
     "data": lambda h: h.data, "numpy": lambda h: h.numpy(), "item": lambda h: h.item(),
     "bool": lambda h: bool(h), "float": lambda h: float(h), "array": lambda h: np.asarray(h),
     "tensor": lambda h: md.tensor(h), "Tensor": lambda h: md.Tensor(h), "in": lambda h: 0 in h,
-    "NumPy's function": lambda h: np.sort(h), "accuracy": lambda h: md.accuracy(h, [[0]]),
+    "NumPy's function": lambda h: np.unique(h), "accuracy": lambda h: md.accuracy(h, [[0]]),
 }
 
 

@@ -57,10 +57,10 @@ why("tensor zeros ones full eye arange zeros_like ones_like full_like rand randn
     "randn_like", gradient=CONSTANT, twin=NUMPY, threads=NUMPY, PyTorch=CONSTANT)
 why("from_dlpack", gradient=CONSTANT, twin=NUMPY, threads=NUMPY)
 why("dropout", PyTorch="draws other numbers")
-why("argmax argmin one_hot accuracy compare any all bitwise floor_divide", gradient="none",
+why("argmax argmin argsort one_hot accuracy compare any all bitwise floor_divide", gradient="none",
     threads=NUMPY, twin=NUMPY, PyTorch=NUMPY)
 why("reshape transpose expand_dims squeeze broadcast_to flatten concatenate stack split flip pad "
-    "getitem astype where nll_loss", threads=NUMPY, twin=NUMPY)
+    "getitem astype where nll_loss sin cos sort topk cumsum", threads=NUMPY, twin=NUMPY)
 why("astype", PyTorch=NUMPY)
 
 

@@ -11,6 +11,7 @@ from . import (
     methods,  # noqa: F401  (puts them on Layer)
 )
 from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from .attention import MultiHeadAttention
 from .container import Identity, Lambda, LayerList, Sequential
 from .conv import Conv, ConvTranspose
 from .dropout import Dropout
@@ -25,6 +26,7 @@ from .parameter import Parameter
 from .pool import AvgPool, Flatten, GlobalAvgPool, MaxPool
 from .recalibrate import Gap, Recalibration, batch_statistics, recalibrate
 from .recurrent import GRU, LSTM, RNN
+from .resample import AdaptiveAvgPool, Upsample
 from .state import StateError
 from .step_norm import StepNorm
 from .weight import weight_norm, weight_standardization
@@ -40,6 +42,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "TLU",
+    "AdaptiveAvgPool",
     "AvgPool",
     "BatchNorm",
     "Conv",
@@ -61,6 +64,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool",
+    "MultiHeadAttention",
     "Normalization",
     "Parameter",
     "RMSNorm",
@@ -74,6 +78,7 @@ __all__ = [
     "StateError",
     "StepNorm",
     "Tanh",
+    "Upsample",
     "batch_statistics",
     "fold",
     "init",

@@ -16,74 +16,113 @@ from .parameter import Parameter
 
 
 class _ExampleNorm(Normalization):
-    """What these layers have: features, eps, and gamma and beta where they want them."""
+    """What these layers have: features, eps, and gamma and beta where they want them. By default
+    they have both unless the class says otherwise, which is what their repr leaves out."""
 
-    beta: Parameter | None = None       # of the class: some have no such entry
+    _affine, _bias = True, True
 
-    def __init__(self, features: int, eps: float, affine: bool, shifts: bool = True) -> None:
+    def __init__(self, features: Any, eps: float, affine: bool, bias: bool) -> None:
         super().__init__()
         where = type(self).__name__
-        self.features = features = checks.size(features, where, "features")
+        self.features: Any = self.checked_features(features)
         self.eps: Any = checks.not_negative(eps, where, "eps")
-        affine = checks.flag(affine, where, "affine")
-        self.gamma = Parameter(init.constant((features,), 1.0)) if affine else None
-        if shifts:
-            self.beta = Parameter(init.constant((features,), 0.0)) if affine else None
+        affine, bias = checks.flag(affine, where, "affine"), checks.flag(bias, where, "bias")
+        shape = self.shape()
+        self.gamma = Parameter(init.constant(shape, 1.0)) if affine else None
+        self.beta = Parameter(init.constant(shape, 0.0)) if affine and bias else None
+
+    def checked_features(self, features: Any) -> Any:
+        """What `features` may be."""
+        return checks.size(features, type(self).__name__, "features")
+
+    def shape(self) -> tuple[int, ...]:
+        """That of gamma and beta: the last axis, or the last ones."""
+        return self.features if isinstance(self.features, tuple) else (self.features,)
 
     def checked(self, x: Any) -> Tensor:
         """x, if it has the layer's features."""
-        return with_features(self, x, self.features)
+        return with_features(self, x, self.shape())
 
     def extra_repr(self) -> str:
-        return f"{self.features}, eps={self.eps:g}"
+        return f"{self.features}, eps={self.eps:g}{self.affine_repr()}"
+
+    def affine_repr(self) -> str:
+        """What is there and by default is not, or the other way round."""
+        if self.gamma is None:
+            return ", affine=False" if self._affine else ""
+        has_bias = self.beta is not None
+        return ("" if self._affine else ", affine=True") + (
+            "" if has_bias == self._bias else f", bias={has_bias}")
 
 
-class LayerNorm(_ExampleNorm):
-    """Layer normalization of x (..., features) over its last axis (Ba, Kiros & Hinton 2016).
+class _LastAxesNorm(_ExampleNorm):
+    """Base of those that may take several last axes as one."""
 
-    Parameters `gamma` (features,), ones, and `beta`, zeros. ValueError for other features.
+    def checked_features(self, features: Any) -> Any:
+        return checks.shape(features, type(self).__name__, "features")
+
+    def axis(self) -> Any:
+        """The axes that are normalized, as the operation wants them."""
+        return -1 if isinstance(self.features, int) else tuple(range(-len(self.features), 0))
+
+
+class LayerNorm(_LastAxesNorm):
+    """Layer normalization of x (..., features) over its last axis (Ba, Kiros & Hinton 2016), or
+    over several last ones, whose shape `features` then is.
+
+    Parameters `gamma` (features,), ones, and `beta`, zeros; without `bias` gamma alone, without
+    `affine` none. ValueError for other features.
 
     >>> y = nn.LayerNorm(4)(md.tensor([[1., 2., 3., 4.]]))
     >>> y.data.round(3)
     array([[-1.342, -0.447,  0.447,  1.342]], dtype=float32)
+    >>> nn.LayerNorm((8, 8, 4), bias=False)(md.ones((2, 8, 8, 4))).shape
+    (2, 8, 8, 4)
     """
 
-    def __init__(self, features: int, eps: float = 1e-5) -> None:
-        super().__init__(features, eps, affine=True)
+    def __init__(self, features: int | tuple[int, ...], eps: float = 1e-5, affine: bool = True,
+                 bias: bool = True) -> None:
+        super().__init__(features, eps, affine, bias)
 
     def forward(self, x: Any) -> Tensor:
-        return ops.layer_norm(self.checked(x), self.gamma, self.beta, self.eps)
+        return ops.layer_norm(self.checked(x), self.gamma, self.beta, self.eps, self.axis())
 
 
-class RMSNorm(_ExampleNorm):
-    """x (..., features) over the root mean square of its last axis (Zhang & Sennrich 2019).
+class RMSNorm(_LastAxesNorm):
+    """x (..., features) over the root mean square of its last axis (Zhang & Sennrich 2019), or of
+    several last ones, whose shape `features` then is.
 
-    Parameter `gamma` (features,), ones. ValueError for other features.
+    Parameter `gamma` (features,), ones, unless `affine` is False; with `bias`, which the paper has
+    not, `beta` too, zeros. ValueError for other features.
 
     >>> nn.RMSNorm(2)(md.tensor([[3., -3.]])).data.round(3)
     array([[ 1., -1.]], dtype=float32)
     """
 
-    def __init__(self, features: int, eps: float = 1e-5) -> None:
-        super().__init__(features, eps, affine=True, shifts=False)
+    _bias = False
+
+    def __init__(self, features: int | tuple[int, ...], eps: float = 1e-5, affine: bool = True,
+                 bias: bool = False) -> None:
+        super().__init__(features, eps, affine, bias)
 
     def forward(self, x: Any) -> Tensor:
-        return ops.rms_norm(self.checked(x), self.gamma, self.eps)
+        return ops.rms_norm(self.checked(x), self.gamma, self.eps, self.beta, self.axis())
 
 
 class GroupNorm(_ExampleNorm):
     """Normalization of images (N, ..., features) over positions and the channels of each of
     `groups` groups (Wu & He 2018).
 
-    Parameters `gamma` (features,), ones, and `beta`, zeros. ValueError for other features, or if
-    they do not divide into the groups.
+    Parameters `gamma` (features,), ones, and `beta`, zeros; without `bias` gamma alone, without
+    `affine` none. ValueError for other features, or if they do not divide into the groups.
 
     >>> nn.GroupNorm(4, 16)(md.zeros((2, 8, 8, 16))).shape
     (2, 8, 8, 16)
     """
 
-    def __init__(self, groups: int, features: int, eps: float = 1e-5) -> None:
-        super().__init__(features, eps, affine=True)
+    def __init__(self, groups: int, features: int, eps: float = 1e-5, affine: bool = True,
+                 bias: bool = True) -> None:
+        super().__init__(features, eps, affine, bias)
         self.groups = checks.size(groups, "GroupNorm", "groups")
         if self.features % self.groups:
             raise ValueError(f"GroupNorm: {self.features} features do not divide into "
@@ -100,23 +139,23 @@ class InstanceNorm(_ExampleNorm):
     """Normalization of each channel of each image (N, ..., features) over its positions (Ulyanov
     et al. 2016).
 
-    With `affine`, parameters `gamma` (features,), ones, and `beta`, zeros. ValueError for other
-    features, or images of one position.
+    With `affine`, parameters `gamma` (features,), ones, and with `bias` `beta`, zeros. ValueError
+    for other features, or images of one position.
 
     >>> nn.InstanceNorm(1)(md.tensor([[[1.], [3.]]])).data.round(3)
     array([[[-1.],
             [ 1.]]], dtype=float32)
     """
 
-    def __init__(self, features: int, affine: bool = False, eps: float = 1e-5) -> None:
-        super().__init__(features, eps, affine)
+    _affine = False
+
+    def __init__(self, features: int, affine: bool = False, eps: float = 1e-5, bias: bool = True
+                 ) -> None:
+        super().__init__(features, eps, affine, bias)
         self.affine = affine
 
     def forward(self, x: Any) -> Tensor:
         return ops.instance_norm(self.checked(x), self.gamma, self.beta, self.eps)
-
-    def extra_repr(self) -> str:
-        return super().extra_repr() + (", affine=True" if self.affine else "")
 
 
 class FilterResponseNorm(_ExampleNorm):
@@ -124,9 +163,10 @@ class FilterResponseNorm(_ExampleNorm):
     (Singh & Krishnan 2019): gamma x / sqrt(mean(x^2) + |eps|) + beta. A `TLU` should follow, since
     nothing centres the result.
 
-    Parameters `gamma` (features,), ones, and `beta`, zeros. With `learn_eps`, for images of few
-    positions, a parameter `eps` (features,) too. `eps`, or what it starts from, is 1e-6, or 1e-4
-    where it is learned, as in the paper. ValueError for other features.
+    Parameters `gamma` (features,), ones, and `beta`, zeros; without `bias` gamma alone, without
+    `affine` none of them. With `learn_eps`, for images of few positions, a parameter `eps`
+    (features,) too. `eps`, or what it starts from, is 1e-6, or 1e-4 where it is learned, as in the
+    paper. ValueError for other features.
 
     >>> block = nn.Sequential(nn.Conv(3, 16, 3), nn.FilterResponseNorm(16), nn.TLU(16))
     >>> block(md.zeros((2, 8, 8, 3))).shape
@@ -136,10 +176,11 @@ class FilterResponseNorm(_ExampleNorm):
            [-1.]], dtype=float32)
     """
 
-    def __init__(self, features: int, eps: float | None = None, learn_eps: bool = False) -> None:
+    def __init__(self, features: int, eps: float | None = None, learn_eps: bool = False,
+                 affine: bool = True, bias: bool = True) -> None:
         learn_eps = checks.flag(learn_eps, "FilterResponseNorm", "learn_eps")
         start = (1e-4 if learn_eps else 1e-6) if eps is None else eps
-        super().__init__(features, start, affine=True)
+        super().__init__(features, start, affine, bias)
         self.learn_eps = learn_eps
         if learn_eps:
             self.eps = Parameter(init.constant((self.features,), start))
@@ -148,7 +189,9 @@ class FilterResponseNorm(_ExampleNorm):
         return ops.filter_response_norm(self.checked(x), self.gamma, self.beta, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.features}, learn_eps=True" if self.learn_eps else super().extra_repr()
+        if self.learn_eps:
+            return f"{self.features}, learn_eps=True{self.affine_repr()}"
+        return super().extra_repr()
 
 
 class TLU(Layer):
@@ -171,15 +214,16 @@ class TLU(Layer):
         self.tau = Parameter(init.constant((self.features,), 0.0))
 
     def forward(self, x: Any) -> Tensor:
-        return ops.tlu(with_features(self, x, self.features), self.tau)
+        return ops.tlu(with_features(self, x, (self.features,)), self.tau)
 
     def extra_repr(self) -> str:
         return f"{self.features}"
 
 
-def with_features(layer: Layer, x: Any, features: int) -> Tensor:
-    """x, if it has the features that a layer wants."""
+def with_features(layer: Layer, x: Any, shape: tuple[int, ...]) -> Tensor:
+    """x, if its last axes have the shape that a layer wants."""
     x = float_tensor(x, type(layer).__name__)
-    if x.ndim == 0 or x.shape[-1] != features:
-        raise ValueError(f"{type(layer).__name__} expected (..., {features}), got {x.shape}")
+    if x.shape[-len(shape):] != shape:
+        raise ValueError(f"{type(layer).__name__} expected (..., {', '.join(map(str, shape))}), "
+                         f"got {x.shape}")
     return x

@@ -66,8 +66,9 @@ class BatchNorm(Tracking):
 
     `momentum` is the weight of the new batch; None is the plain average over all batches so far.
     `unbiased`: running_var takes in the variance times M / (M - 1), of M values a channel.
-    `affine=False`: no gamma and beta. `gamma_init`: what gamma starts at; 0 for the last
-    normalization of a residual block makes the block start as its shortcut (Goyal et al. 2017).
+    `affine=False`: no gamma and beta; `bias=False`: no beta. `gamma_init`: what gamma starts at; 0
+    for the last normalization of a residual block makes the block start as its shortcut (Goyal et
+    al. 2017).
     `track_stats=False`: no running statistics; batch statistics are used in eval mode too.
 
     `ghost_batch=n`: in training, every n images (the last ones may be fewer, but not one value a
@@ -116,12 +117,13 @@ class BatchNorm(Tracking):
     def __init__(self, features: int, eps: float = 1e-5, momentum: float | None = 0.1,
                  affine: bool = True, track_stats: bool = True, ghost_batch: int | None = None,
                  renorm: Renorm | Mapping[str, Any] | bool | None = None, unbiased: bool = True,
-                 gamma_init: float = 1.0) -> None:
+                 gamma_init: float = 1.0, bias: bool = True) -> None:
         super().__init__()
         features = checks.size(features, "BatchNorm", "features")
         eps = checks.not_negative(eps, "BatchNorm", "eps")
         momentum = checked_momentum(momentum, "BatchNorm")
         affine = checks.flag(affine, "BatchNorm", "affine")
+        bias = checks.flag(bias, "BatchNorm", "bias")
         track_stats = checks.flag(track_stats, "BatchNorm", "track_stats")
         unbiased = checks.flag(unbiased, "BatchNorm", "unbiased")
         if ghost_batch is not None:
@@ -135,7 +137,7 @@ class BatchNorm(Tracking):
         self.affine, self.track_stats = affine, track_stats
         self.ghost_batch, self.unbiased, self.gamma_init = ghost_batch, unbiased, gamma_init
         self.gamma = Parameter(init.constant((features,), gamma_init)) if affine else None
-        self.beta = Parameter(init.constant((features,), 0.0)) if affine else None
+        self.beta = Parameter(init.constant((features,), 0.0)) if affine and bias else None
         self.running_mean = np.zeros(features, np.float32) if track_stats else None
         self.running_var = np.ones(features, np.float32) if track_stats else None
         self.num_batches = np.zeros((), np.int64) if track_stats else None
@@ -184,6 +186,8 @@ class BatchNorm(Tracking):
                               ("renorm", None), ("unbiased", True), ("gamma_init", 1.0)):
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")
+        if self.affine and self.beta is None:
+            parts.append("bias=False")
         return ", ".join(parts) + self._frozen_repr()
 
 

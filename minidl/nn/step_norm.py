@@ -30,7 +30,8 @@ class StepNorm(Tracking):
     use those of that one: sequences may be longer than in training. `gamma` is shared by all steps
     and starts at `gamma_init`: at 1 the gates and tanh would start saturated and gradients vanish.
 
-    Parameters `gamma` (features,), and `beta`, zeros, with `shift`; buffers `running_mean`,
+    Parameters `gamma` (features,), and `beta`, zeros, with `bias`, or `shift`, which is the same;
+    without `affine` none of them; buffers `running_mean`,
     `running_var` (max_steps, features), `num_batches` (max_steps,). `momentum`, `freeze()` and
     `freeze_stats()` as in BatchNorm. ValueError for arguments out of range, other shapes, and a
     training batch of one example.
@@ -50,19 +51,21 @@ class StepNorm(Tracking):
     num_batches: np.ndarray
 
     def __init__(self, features: int, max_steps: int, gamma_init: float = 0.1,
-                 shift: bool = False, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+                 shift: bool = False, eps: float = 1e-5, momentum: float | None = 0.1,
+                 affine: bool = True, bias: bool = False) -> None:
         super().__init__()
         features = checks.size(features, "StepNorm", "features")
         max_steps = checks.size(max_steps, "StepNorm", "max_steps")
         gamma_init = checks.real(gamma_init, "StepNorm", "gamma_init", finite=True)
-        shift = checks.flag(shift, "StepNorm", "shift")
+        shift = checks.flag(shift, "StepNorm", "shift") | checks.flag(bias, "StepNorm", "bias")
+        affine = checks.flag(affine, "StepNorm", "affine")
         eps = checks.not_negative(eps, "StepNorm", "eps")
         momentum = checked_momentum(momentum, "StepNorm")
         kernels.check_shape("StepNorm", (max_steps, features))
         self.features, self.max_steps, self.eps = features, max_steps, eps
         self.momentum = momentum
-        self.gamma = Parameter(init.constant((features,), gamma_init))
-        self.beta = Parameter(init.constant((features,), 0.0)) if shift else None
+        self.gamma = Parameter(init.constant((features,), gamma_init)) if affine else None
+        self.beta = Parameter(init.constant((features,), 0.0)) if affine and shift else None
         self.running_mean = np.zeros((max_steps, features), np.float32)
         self.running_var = np.ones((max_steps, features), np.float32)
         self.num_batches = np.zeros(max_steps, np.int64)
@@ -92,8 +95,9 @@ class StepNorm(Tracking):
                               num_batches=self.num_batches[row, ...])
 
     def extra_repr(self) -> str:
+        affine = "" if self.gamma is not None else ", affine=False"
         shift = "" if self.beta is None else ", shift=True"
-        return (f"{self.features}, max_steps={self.max_steps}{shift}, eps={self.eps:g}, "
+        return (f"{self.features}, max_steps={self.max_steps}{affine}{shift}, eps={self.eps:g}, "
                 f"momentum={self.momentum}{self._frozen_repr()}")
 
 
@@ -102,7 +106,7 @@ class RowNorm(_ExampleNorm):
     `shift` it has no beta."""
 
     def __init__(self, features: int, shift: bool = False, eps: float = 1e-5) -> None:
-        super().__init__(features, eps, affine=True, shifts=shift)
+        super().__init__(features, eps, affine=True, bias=shift)
 
     def forward(self, x: Any, step: int = 0) -> Tensor:
         return ops.layer_norm(self.checked(x), self.gamma, self.beta, self.eps)

@@ -6,6 +6,7 @@ layers.
 """
 
 from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from .attention import scaled_dot_product_attention
 from .batch_norm import batch_norm
 from .conv import conv
 from .conv_transpose import conv_transpose
@@ -54,10 +55,12 @@ from .math import (
     sqrt,
     subtract,
 )
+from .order import argsort, cumsum, sort, topk
 from .pool import avg_pool, global_avg_pool, max_pool
 from .random import dropout
 from .reduce import argmax, argmin, max, mean, min, std, sum, var
 from .regression import binary_cross_entropy_with_logits, huber_loss, l1_loss, mse_loss
+from .resample import adaptive_avg_pool, resize
 from .select import astype, clip, where
 from .shape import (
     broadcast_to,
@@ -72,19 +75,21 @@ from .shape import (
     stack,
     transpose,
 )
+from .trigonometry import cos, sin
 from .weight import weight_norm, weight_standardization
 
 __all__ = [
-    "abs", "accuracy", "add", "all", "any", "arange", "argmax", "argmin", "astype", "avg_pool",
-    "batch_norm", "binary_cross_entropy_with_logits", "bitwise", "broadcast_to", "clip", "compare",
-    "concatenate", "conv", "conv_transpose", "cross_entropy", "divide", "dropout", "einsum", "elu",
-    "embedding", "exp", "expand_dims", "eye", "filter_response_norm", "flatten", "flip",
-    "floor_divide", "from_dlpack", "full", "full_like", "gelu", "getitem", "global_avg_pool",
-    "group_norm", "huber_loss", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "log",
-    "log_softmax", "logsumexp", "matmul", "max", "max_pool", "maximum", "mean", "min", "minimum",
-    "mse_loss", "multiply", "negative", "nll_loss", "one_hot", "ones", "ones_like", "pad", "power",
-    "rand", "rand_like", "randn", "randn_like", "relu", "remainder", "reshape", "rms_norm",
-    "sigmoid", "silu", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std",
-    "subtract", "sum", "tanh", "tensor", "tlu", "transpose", "var", "weight_norm",
-    "weight_standardization", "where", "zeros", "zeros_like",
+    "abs", "accuracy", "adaptive_avg_pool", "add", "all", "any", "arange", "argmax", "argmin",
+    "argsort", "astype", "avg_pool", "batch_norm", "binary_cross_entropy_with_logits", "bitwise",
+    "broadcast_to", "clip", "compare", "concatenate", "conv", "conv_transpose", "cos",
+    "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "embedding", "exp",
+    "expand_dims", "eye", "filter_response_norm", "flatten", "flip", "floor_divide", "from_dlpack",
+    "full", "full_like", "gelu", "getitem", "global_avg_pool", "group_norm", "huber_loss",
+    "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "log", "log_softmax", "logsumexp",
+    "matmul", "max", "max_pool", "maximum", "mean", "min", "minimum", "mse_loss", "multiply",
+    "negative", "nll_loss", "one_hot", "ones", "ones_like", "pad", "power", "rand", "rand_like",
+    "randn", "randn_like", "relu", "remainder", "reshape", "resize", "rms_norm",
+    "scaled_dot_product_attention", "sigmoid", "silu", "sin", "softmax", "softplus", "sort",
+    "split", "sqrt", "squeeze", "stack", "std", "subtract", "sum", "tanh", "tensor", "tlu", "topk",
+    "transpose", "var", "weight_norm", "weight_standardization", "where", "zeros", "zeros_like",
 ]

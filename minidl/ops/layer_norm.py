@@ -16,6 +16,7 @@ from ..tensor import Tensor
 from .common import float_tensor, same_float
 from .operation import Operation
 from .reduce import sum_to
+from .shape import reshape
 
 
 class LayerNorm(Operation):
@@ -100,32 +101,49 @@ class TLU(Operation):
         return dx, sum_to(rest, self.tau.shape)
 
 
-def layer_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
+def layer_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5, axis: Any = -1) -> Tensor:
     """Normalize x (..., C) over its last axis (Ba, Kiros & Hinton 2016):
     gamma (x - mean) / sqrt(var + eps) + beta, with the biased variance.
 
-    gamma and beta (C,) may be None. ValueError for shapes that do not fit, TypeError for mixed
+    gamma and beta (C,) may be None. `axis` may be a tuple of several last axes, (-2, -1) for one;
+    gamma and beta then have their shape. ValueError for shapes that do not fit, TypeError for mixed
     dtypes.
 
     >>> md.layer_norm(md.tensor([[1., 3.], [10., 30.]]), None, None, eps=0)
     tensor([[-1.,  1.],
             [-1.,  1.]])
     """
-    x, gamma, beta, eps = _checked("layer_norm", x, gamma, beta, eps, 1)
-    return LayerNorm.apply(x, gamma, beta, eps=eps, centre=True)
+    return _of_last_axes("layer_norm", x, gamma, beta, eps, axis, centre=True)
 
 
-def rms_norm(x: Any, gamma: Any, eps: float = 1e-5) -> Tensor:
+def rms_norm(x: Any, gamma: Any, eps: float = 1e-5, beta: Any = None, axis: Any = -1) -> Tensor:
     """Divide x (..., C) by the root mean square of its last axis (Zhang & Sennrich 2019):
-    gamma x / sqrt(mean(x^2) + eps).
+    gamma x / sqrt(mean(x^2) + eps), plus beta if there is one.
 
-    gamma (C,) may be None. ValueError for shapes that do not fit, TypeError for mixed dtypes.
+    gamma and beta (C,) may be None; `axis` as in `layer_norm`. ValueError for shapes that do not
+    fit, TypeError for mixed dtypes.
 
     >>> md.rms_norm(md.tensor([3., 4., 0., 0.]), None, eps=0)
     tensor([1.2, 1.6, 0. , 0. ])
     """
-    x, gamma, _, eps = _checked("rms_norm", x, gamma, None, eps, 1)
-    return LayerNorm.apply(x, gamma, None, eps=eps, centre=False)
+    return _of_last_axes("rms_norm", x, gamma, beta, eps, axis, centre=False)
+
+
+def _of_last_axes(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axis: Any, centre: bool
+                  ) -> Tensor:
+    """LayerNorm over the last axis, or over several, which become one on the way."""
+    if type(axis) is int and axis == -1:
+        x, gamma, beta, eps = _checked(where, x, gamma, beta, eps, 1)
+        return LayerNorm.apply(x, gamma, beta, eps=eps, centre=centre)
+    x = float_tensor(x, where)
+    axes = checks.axes(axis, where, "axis", x.ndim)
+    if not axes or axes != tuple(range(axes[0], x.ndim)):
+        raise ValueError(checks.message(where, "axis", "the last axis, or a tuple of the last ones",
+                                        axis))
+    x, gamma, beta, eps = _checked(where, x, gamma, beta, eps, 1, len(axes))
+    rows = reshape(x, (*x.shape[:axes[0]], math.prod(x.shape[axes[0]:])))
+    gamma, beta = (None if p is None else reshape(p, (p.size,)) for p in (gamma, beta))
+    return reshape(LayerNorm.apply(rows, gamma, beta, eps=eps, centre=centre), x.shape)
 
 
 def group_norm(x: Any, groups: int, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
@@ -214,17 +232,19 @@ def tlu(x: Any, tau: Any) -> Tensor:
     return TLU.apply(x, tau)
 
 
-def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int
+def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int, last: int = 1
              ) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
+    """The arguments, if they fit: x has so many axes at least, and gamma and beta the shape of the
+    `last` ones."""
     x = float_tensor(x, where)
     gamma = None if gamma is None else float_tensor(gamma, where, "gamma")
     beta = None if beta is None else float_tensor(beta, where, "beta")
     same_float(where, x=x, gamma=gamma, beta=beta)
-    if x.ndim < axes or 0 in x.shape[1 if axes > 1 else -1:]:
+    if x.ndim < axes or 0 in x.shape[1 if axes > 1 else -last:]:
         raise ValueError(f"{where}: x must be ({'N, ..., ' if axes > 1 else '..., '}C) with at "
                          f"least {axes} axes and values to normalize, got shape {x.shape}")
     for name, value in (("gamma", gamma), ("beta", beta)):
-        if value is not None and value.shape != x.shape[-1:]:
-            raise ValueError(f"{where}: {name} must have shape ({x.shape[-1]},) for x {x.shape}, "
+        if value is not None and value.shape != x.shape[-last:]:
+            raise ValueError(f"{where}: {name} must have shape {x.shape[-last:]} for x {x.shape}, "
                              f"got {value.shape}")
     return x, gamma, beta, checks.not_negative(eps, where, "eps")

@@ -130,14 +130,18 @@ class Methods:
     # ------------------------------------------------------------------------------ the methods
 
     abs = ops.abs
+    adaptive_avg_pool = ops.adaptive_avg_pool
     all = ops.all
     any = ops.any
     argmax = ops.argmax
     argmin = ops.argmin
+    argsort = ops.argsort
     astype = ops.astype
     avg_pool = ops.avg_pool
     broadcast_to = ops.broadcast_to
     clip = ops.clip
+    cos = ops.cos
+    cumsum = ops.cumsum
     dropout = ops.dropout
     elu = ops.elu
     exp = ops.exp
@@ -162,14 +166,17 @@ class Methods:
     reshape = ops.reshape
     sigmoid = ops.sigmoid
     silu = ops.silu
+    sin = ops.sin
     softmax = ops.softmax
     softplus = ops.softplus
+    sort = ops.sort
     split = ops.split
     sqrt = ops.sqrt
     squeeze = ops.squeeze
     std = ops.std
     sum = ops.sum
     tanh = ops.tanh
+    topk = ops.topk
     transpose = ops.transpose
     var = ops.var
 

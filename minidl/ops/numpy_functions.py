@@ -15,7 +15,7 @@ import numpy as np
 
 from ..grad_mode import is_recording
 from ..tensor import Tensor
-from . import create, logic, math, reduce, select, shape
+from . import create, logic, math, order, reduce, select, shape, trigonometry
 from .activation import tanh
 from .einsum import einsum
 from .linalg import matmul
@@ -25,7 +25,8 @@ UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
     np.divide: math.divide, np.floor_divide: logic.floor_divide, np.remainder: math.remainder,
     np.power: math.power, np.maximum: math.maximum, np.minimum: math.minimum,
     np.matmul: matmul, np.negative: math.negative, np.absolute: math.abs, np.exp: math.exp,
-    np.log: math.log, np.sqrt: math.sqrt, np.tanh: tanh, np.square: lambda x: math.multiply(x, x),
+    np.log: math.log, np.sqrt: math.sqrt, np.tanh: tanh, np.sin: trigonometry.sin,
+    np.cos: trigonometry.cos, np.square: lambda x: math.multiply(x, x),
     **{f: partial(logic.compare, f) for f in (
         np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)},
     **{f: partial(logic.bitwise, f) for f in (
@@ -45,6 +46,8 @@ FUNCTIONS: dict[Any, tuple[Callable[..., Any], dict[str, str]]] = {
     np.std: (reduce.std, {**REDUCTION, "ddof": "ddof"}),
     np.any: (logic.any, REDUCTION), np.all: (logic.all, REDUCTION),
     np.argmax: (reduce.argmax, REDUCTION), np.argmin: (reduce.argmin, REDUCTION),
+    np.sort: (order.sort, AXIS), np.argsort: (order.argsort, AXIS),
+    np.cumsum: (lambda x, axis=None: order.cumsum(x, axis), AXIS),      # NumPy's default
     np.clip: (select.clip, {"a": "x", "a_min": "a_min", "a_max": "a_max", "min": "min",
                             "max": "max"}),
     np.where: (select.where, {"condition": "condition", "x": "a", "y": "b"}),

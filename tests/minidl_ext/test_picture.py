@@ -115,6 +115,24 @@ def test_blend_is_its_formula(module):
         np.testing.assert_allclose(y[n, r, i, m], expected, rtol=1e-12)
 
 
+@FLOATS
+@pytest.mark.parametrize("length", [1, 3, 5, 24])
+@pytest.mark.parametrize("module", [native, twin])
+def test_lines_at_the_ends_without_weight_are_not_read(module, length, dtype):
+    x = values(1, 2, 6, length, dtype=dtype)
+    starts = np.array([[0, 1, 2, 3]])
+    weights = np.array([[[0, 0, 2], [1, 0, 0], [0, 0, 0], [0, 3, 0]]], dtype)
+    for spoiled, hit in ((2, [True, False, False, False]), (1, [False, True, False, False]),
+                         (4, [False, False, False, True]), (0, [False] * 4), (5, [False] * 4)):
+        bad = x.copy()
+        bad[0, 1, spoiled] = np.nan
+        y = module.blend(bad, starts, weights)
+        np.testing.assert_array_equal(np.isnan(y[0, 1]).all(axis=1), hit)
+        np.testing.assert_array_equal(np.isnan(y).any(axis=(0, 1, 3)), hit)
+    y = module.blend(x, starts, weights)
+    identical(y, np.stack([2 * x[:, :, 2], x[:, :, 1], 0 * x[:, :, 0], 3 * x[:, :, 4]], 2))
+
+
 def test_blends_that_are_refused():
     case = blends(4, 2, 6, 5, 3, 2)
     refuses(native.blend, case, "x", KINDS | {"axis less": lambda a: a[0]})

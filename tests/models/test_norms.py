@@ -129,6 +129,18 @@ def test_options_of_the_layers():
     assert type(cnn.bn2) is nn.InstanceNorm and type(cnn.bn3) is nn.Identity
 
 
+@pytest.mark.parametrize("kind", [nn.BatchNorm, nn.LayerNorm, nn.RMSNorm])
+@pytest.mark.parametrize("options", [{"affine": False}, {"bias": False}, {"bias": True}])
+def test_a_function_gives_the_options_of_its_layers(kind, options):
+    model = models.MLP(hidden=16, norm=lambda features: kind(features, **options))
+    names = {name.split(".")[-1] for name, _ in model.named_parameters() if "bn" in name}
+    assert names == ({"gamma"} if options.get("affine", True) else set()) | (
+        {"beta"} if options.get("bias") else set())
+    loss = md.cross_entropy(model(np.random.default_rng(0).random((8, 784), np.float32)), [0] * 8)
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 @pytest.mark.parametrize(("hidden", "groups"),
                          [(256, 8), (16, 8), (12, 6), (20, 5), (8, 4), (7, 1), (11, 1)])
 def test_groups_divide_the_features(hidden, groups):

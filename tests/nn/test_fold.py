@@ -31,8 +31,9 @@ def settled(model, dtype=np.float32):
         if isinstance(layer, nn.BatchNorm):
             layer.running_mean[...] = rng.normal(size=layer.features)
             layer.running_var[...] = rng.uniform(0.3, 3, layer.features)
-            if layer.affine:
+            if layer.gamma is not None:
                 layer.gamma.data[...] = rng.normal(size=layer.features)
+            if layer.beta is not None:
                 layer.beta.data[...] = 1 + rng.normal(size=layer.features)
     return model
 
@@ -82,6 +83,7 @@ SEQUENCES = {
     "winograd": (lambda: [nn.Conv(16, 32, 3, padding=1, bias=False), nn.BatchNorm(32), nn.ReLU()],
                  (2, 9, 9, 16)),
     "affine off": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, affine=False)], (2, 4, 4, 3)),
+    "bias off": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, bias=False)], (2, 4, 4, 3)),
     "transposed": (lambda: [nn.ConvTranspose(4, 6, 3, 2, groups=2), nn.BatchNorm(6)],
                    (2, 4, 4, 4)),
     "across an Identity": (lambda: [nn.Conv(3, 4, 3), nn.Identity(), nn.Identity(),

@@ -319,6 +319,20 @@ def test_step_norm_by_its_definition():
     close(nn.StepNorm(3, 2, gamma_init=1.0).eval()(x, 1).data, x / np.sqrt(1 + 1e-5))
 
 
+@pytest.mark.parametrize("options, parameters, text", [
+    ({"affine": False}, [], "affine=False"), ({"affine": False, "shift": True}, [], "affine=False"),
+    ({"bias": True}, ["gamma", "beta"], "shift=True"), ({"bias": False}, ["gamma"], "")])
+def test_step_norm_with_and_without_parameters(options, parameters, text):
+    norm = nn.StepNorm(3, 2, gamma_init=1.0, **options)
+    assert [name for name, _ in norm.named_parameters()] == parameters
+    assert repr(norm) == (f"StepNorm(3, max_steps=2{text and ', ' + text}, eps=1e-05, "
+                          f"momentum=0.1)")
+    x = uniform(8, 3)
+    right = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    close(norm(x, 0).data, right, 2)
+    assert norm.eval()(x, 5).shape == (8, 3)
+
+
 @small_batches
 @pytest.mark.parametrize("stop", ["freeze", "freeze_stats", "eval"])
 def test_step_norm_stops_as_batch_norm_does(stop):

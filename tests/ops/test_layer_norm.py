@@ -9,13 +9,14 @@ import minidl as md
 from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
 
 
-def layer_norm(x, gamma, beta, eps=1e-5):
-    y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+def layer_norm(x, gamma, beta, eps=1e-5, axis=-1):
+    y = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + eps)
     return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
 
 
-def rms_norm(x, gamma, eps=1e-5):
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * (1 if gamma is None else gamma)
+def rms_norm(x, gamma, eps=1e-5, beta=None, axis=-1):
+    y = x / np.sqrt((x * x).mean(axis, keepdims=True) + eps)
+    return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
 
 
 def group_norm(x, groups, gamma, beta, eps=1e-5):
@@ -43,6 +44,16 @@ test_values, test_gradients, test_threads = checks_of([
     *(case(f"rms_norm {shapes} {options}", md.rms_norm, rms_norm, *shapes, **options)
       for shapes in ([(3, 5), (5,)], [(3, 5), None], [(2, 3, 4), (4,)], [(0, 4), (4,)])
       for options in ({}, {"eps": 0.1})),
+    *(case(f"layer_norm {shapes} over {axis}", md.layer_norm, layer_norm, *shapes, axis=axis)
+      for shapes, axis in (([(5, 3, 4), (3, 4), (3, 4)], (-2, -1)),
+                           ([(5, 3, 4), (3, 4), None], (2, 1)), ([(5, 3, 4), None, (3, 4)], (1, 2)),
+                           ([(2, 3, 4), (2, 3, 4), (2, 3, 4)], None), ([(5, 4), (4,), None], (-1,)),
+                           ([(5, 4), (4,), None], 1), ([(0, 3, 4), (3, 4), (3, 4)], (-2, -1)))),
+    *(case(f"rms_norm {gamma} {beta} over {axis}",
+           lambda x, g, b, axis=axis: md.rms_norm(x, g, 1e-5, b, axis),
+           lambda x, g, b, axis=axis: rms_norm(x, g, 1e-5, b, axis), (5, 3, 4), gamma, beta)
+      for gamma, beta, axis in (((4,), (4,), -1), (None, (4,), -1), ((3, 4), None, (-2, -1)),
+                                ((3, 4), (3, 4), (1, 2)), ((5, 3, 4), None, (0, 1, 2)))),
     *(case(f"group_norm {shape} {groups} {affine}", md.group_norm, group_norm, shape, groups,
            *([(shape[-1],)] * 2 if affine else [None, None]))
       for shape, groups in (((2, 3, 4, 6), 3), ((2, 3, 4, 6), 1), ((2, 3, 4, 6), 6), ((3, 8), 2),
@@ -92,7 +103,18 @@ test_errors = errors_of([
     *((lambda f=f: f(np.ones((2, 3, 4), int)), TypeError, name, "int64") for name, f in CALLS),
     *((lambda f=f: f(md.ones((2, 3, 0))), ValueError, name, "(2, 3, 0)") for name, f in CALLS),
     (lambda: md.layer_norm(md.tensor(1.0), None, None), ValueError, "layer_norm", "()"),
+    (lambda: md.layer_norm(X, md.ones(4), None, axis=(-2, -1)), ValueError, "layer_norm", "gamma",
+     "(3, 4)", "got (4,)"),
+    *((lambda axis=axis: md.layer_norm(X, None, None, axis=axis), ValueError, "layer_norm",
+       "axis must be the last axis", repr(axis)) for axis in (0, (0, 2), (0, 1), ())),
+    (lambda: md.layer_norm(X, None, None, axis=3), ValueError, "layer_norm", "axis", "got 3"),
+    (lambda: md.layer_norm(X, None, None, axis=(1, 1)), ValueError, "layer_norm", "different axes"),
+    (lambda: md.layer_norm(X, None, None, axis="a"), TypeError, "layer_norm", "axis", "'a'"),
+    (lambda: md.layer_norm(X, None, None, axis=md.ones(2)), TypeError, "layer_norm", "axis"),
+    (lambda: md.layer_norm(md.ones((2, 0, 4)), None, None, axis=(-2, -1)), ValueError,
+     "layer_norm", "(2, 0, 4)"),
     (lambda: md.rms_norm(X, md.ones(3)), ValueError, "rms_norm", "gamma", "(4,)"),
+    (lambda: md.rms_norm(X, None, 1e-5, np.ones(4)), TypeError, "rms_norm", "beta float64"),
     (lambda: md.rms_norm(X, None, eps=-1), ValueError, "rms_norm", "eps"),
     (lambda: md.group_norm(md.ones(4), 2, None, None), ValueError, "group_norm", "(4,)"),
     (lambda: md.group_norm(X, 3, None, None), ValueError, "group_norm", "4 channels", "3 groups"),

@@ -13,7 +13,8 @@ from minidl.ops.methods import Methods
 
 OPERATIONS = sorted(name for name in vars(Methods) if name in ops.__all__)
 ARGUMENTS: dict[str, tuple[object, ...]] = {
-    "astype": (np.float64,), "broadcast_to": ((2, 3, 3),), "clip": (-0.5, 0.5), "dropout": (0.0,),
+    "adaptive_avg_pool": (3,), "astype": (np.float64,), "topk": (2,),
+    "broadcast_to": ((2, 3, 3),), "clip": (-0.5, 0.5), "dropout": (0.0,),
     "expand_dims": (0,), "max_pool": (2,), "avg_pool": (2,), "maximum": (0.25,),
     "minimum": (0.25,), "one_hot": (4,), "pad": (1,), "reshape": (-1,), "split": (3,),
 }
@@ -28,7 +29,7 @@ def test_operations_of_one_tensor_are_methods(name):
         t = md.arange(4)
     arguments = ARGUMENTS.get(name, ())
     got, right = getattr(t, name)(*arguments), getattr(md, name)(t, *arguments)
-    for a, b in zip(got, right, strict=True) if name == "split" else [(got, right)]:
+    for a, b in zip(got, right, strict=True) if isinstance(got, tuple) else [(got, right)]:
         np.testing.assert_array_equal(a.data, b.data)
     assert name in dir(t)
     assert getattr(md.Tensor, name) is getattr(md, name)    # its signature and docstring too

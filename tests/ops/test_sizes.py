@@ -44,6 +44,24 @@ BOTH = {
     "md.conv_transpose(md.ones((1, 2, 2, 1)), md.ones((1, 1, 1, 1)), stride=BIG)": EITHER,
     "md.conv_transpose(md.ones((1, 3, 3, 1)), md.ones((1, 1, 1, 1)), stride=BIG)": VALUE,
     f"md.conv_transpose({ONE}, {ONE}, stride=HUGE)": VALUE,
+    # other sizes, and attention
+    "md.resize(md.ones((1, 2, 2, 1)), HUGE)": EITHER,
+    "md.resize(md.ones((1, 2, 1)), 2**40)": MEMORY,
+    "md.resize(t(1, 2, 2, 0), (2**40, 2**10))": "(1, 1099511627776, 1024, 0)",
+    "gradient(lambda x: md.resize(x, 2**40, 'linear'), 1, 2, 0)": "(1, 2, 0)",
+    "gradient(lambda x: md.resize(x, 2, 'linear'), 1, 2**40, 0)": "(1, 1099511627776, 0)",
+    "md.adaptive_avg_pool(md.ones((1, 2, 2, 1)), 2**40)": MEMORY,
+    "gradient(lambda x: md.adaptive_avg_pool(x, 3), 2, 2**20, 2**20, 0)":
+        "(2, 1048576, 1048576, 0)",
+    "md.scaled_dot_product_attention(t(2**23, 0, 2), t(2**23, 0, 2), t(2**23, 0, 2))":
+        "(8388608, 0, 2)",
+    "md.scaled_dot_product_attention(t(1, 2**22, 1), t(1, 2**22, 1), t(1, 2**22, 1))": MEMORY,
+    # order
+    "md.topk(t(2**40, 0), 0)": EITHER,
+    "md.topk(t(0, 2**50), 2**40)[0]": "(0, 1099511627776)",
+    "md.topk(md.ones(3), HUGE)": VALUE,
+    "md.sort(t(2**50, 0))": EITHER,
+    "md.cumsum(t(0, 2**50), 0)": "(0, 1125899906842624)",
     # pools
     "md.max_pool(t(1024, 2**20, 2**20, 0), 1)": "(1024, 1048576, 1048576, 0)",
     "gradient(lambda x: md.max_pool(x, 2), 4, 2**20, 2**20, 0)": "(4, 1048576, 1048576, 0)",
@@ -100,6 +118,11 @@ NATIVE = {
     "nn.Embedding(HUGE, 1)": VALUE,
     "nn.BatchNorm(2**45)": MEMORY,
     "nn.LayerNorm(HUGE)": VALUE,
+    "nn.LayerNorm((2**40, 2**40))": MEMORY,
+    "nn.AdaptiveAvgPool(HUGE)": VALUE,
+    "nn.Upsample(scale_factor=HUGE)": VALUE,
+    "nn.Upsample(scale_factor=2**30)(md.ones((1, 2**10, 2**10, 1)))": MEMORY,
+    "nn.MultiHeadAttention(2**40, 2)": MEMORY,
     "nn.GroupNorm(2**40, 2**40)": MEMORY,
     "nn.StepNorm(2**20, 2**30)": MEMORY,
     "nn.LSTM(1, 1, num_layers=2**31)": VALUE,

@@ -57,6 +57,14 @@ LAYERS = {
     "ReLU, images": (nn.ReLU, tn.ReLU, (2, 7, 9, 3)),
     "LayerNorm": (lambda: nn.LayerNorm(33), lambda: tn.LayerNorm(33), (8, 33)),
     "RMSNorm": (lambda: nn.RMSNorm(33), lambda: tn.RMSNorm(33, eps=1e-5), (8, 33)),
+    "LayerNorm, no bias": (lambda: nn.LayerNorm(33, bias=False),
+                           lambda: tn.LayerNorm(33, bias=False), (8, 33)),
+    "LayerNorm, not affine": (lambda: nn.LayerNorm(33, affine=False),
+                              lambda: tn.LayerNorm(33, elementwise_affine=False), (8, 33)),
+    "RMSNorm, not affine": (lambda: nn.RMSNorm(33, affine=False),
+                            lambda: tn.RMSNorm(33, eps=1e-5, elementwise_affine=False), (8, 33)),
+    "GroupNorm, not affine": (lambda: nn.GroupNorm(4, 24, affine=False),
+                              lambda: tn.GroupNorm(4, 24, affine=False), (3, 7, 5, 24)),
     "GroupNorm": (lambda: nn.GroupNorm(4, 24), lambda: tn.GroupNorm(4, 24), (3, 7, 5, 24)),
     "GroupNorm, one": (lambda: nn.GroupNorm(1, 6), lambda: tn.GroupNorm(1, 6), (3, 7, 5, 6)),
     "InstanceNorm": (lambda: nn.InstanceNorm(6), lambda: tn.InstanceNorm2d(6), (3, 7, 5, 6)),
@@ -92,6 +100,18 @@ LAYERS = {
     "AvgPool, pairs": (lambda: nn.AvgPool((2, 3), (2, 1), (0, 1)),
                        lambda: tn.AvgPool2d((2, 3), (2, 1), (0, 1)), (2, 8, 9, 4)),
     "GlobalAvgPool": (nn.GlobalAvgPool, GlobalMean, (3, 7, 5, 24)),
+    "AdaptiveAvgPool": (lambda: nn.AdaptiveAvgPool((3, 4)), lambda: tn.AdaptiveAvgPool2d((3, 4)),
+                        (3, 7, 5, 24)),
+    "AdaptiveAvgPool, sequences": (lambda: nn.AdaptiveAvgPool(3), lambda: tn.AdaptiveAvgPool1d(3),
+                                   (3, 7, 24)),
+    "Upsample": (lambda: nn.Upsample(scale_factor=2), lambda: tn.Upsample(scale_factor=2),
+                 (3, 7, 5, 24)),
+    "Upsample, sequences": (lambda: nn.Upsample(scale_factor=3),
+                            lambda: tn.Upsample(scale_factor=3), (3, 7, 24)),
+    "Upsample, linear": (lambda: nn.Upsample(scale_factor=(2, 3), mode="linear"),
+                         lambda: tn.Upsample(scale_factor=(2, 3), mode="bilinear"), (3, 7, 5, 24)),
+    "Upsample, size": (lambda: nn.Upsample((5, 11), mode="linear"),
+                       lambda: tn.Upsample((5, 11), mode="bilinear"), (3, 7, 5, 24)),
     "Flatten": (nn.Flatten, Flat, (3, 4, 5, 6)),
     "Dropout, eval": (lambda: nn.Dropout(0.5).eval(), lambda: tn.Dropout(0.5).eval(), (8, 33)),
     "Dropout, p = 0": (lambda: nn.Dropout(0), lambda: tn.Dropout(0), (8, 33)),
@@ -117,7 +137,7 @@ def test_the_tables_have_every_layer():
                                                           "BatchNorm", "Embedding"}
     layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
               and issubclass(getattr(nn, name), nn.Layer)}
-    elsewhere = {"RNN", "GRU", "LSTM"}      # test_recurrent.py
+    elsewhere = {"RNN", "GRU", "LSTM", "MultiHeadAttention"}    # test_recurrent, test_attention
     assert layers - there - elsewhere == {"Layer", "LayerList", "Normalization",
                                           "Sequential", "StepNorm"}   # which PyTorch has not
 
@@ -149,6 +169,21 @@ def test_dense_on_sequences(dtype):
     module = tn.Linear(12, 7).to(torch.float32 if dtype == np.float32 else torch.float64)
     copy_state(layer, module)
     compare(layer, module, draw("sequences", (3, 5, 12), dtype), images=False)
+
+
+@pytest.mark.parametrize("make, make_theirs", [
+    (lambda: nn.LayerNorm((4, 5, 7)), lambda: tn.LayerNorm((4, 5, 7))),
+    (lambda: nn.LayerNorm((4, 5, 7), bias=False), lambda: tn.LayerNorm((4, 5, 7), bias=False)),
+    (lambda: nn.RMSNorm((4, 5, 7)), lambda: tn.RMSNorm((4, 5, 7), eps=1e-5)),
+], ids=["LayerNorm", "LayerNorm, no bias", "RMSNorm"])
+@both_floats
+def test_normalizations_of_several_axes(make, make_theirs, dtype):
+    layer = make().astype(dtype)
+    for k, p in enumerate(layer.parameters()):
+        p.data[...] = draw(f"parameter {k}", p.shape, dtype)
+    module = make_theirs().to(torch.float32 if dtype == np.float32 else torch.float64)
+    copy_state(layer, module)
+    compare(layer, module, draw("several axes", (3, 4, 5, 7), dtype), images=False)
 
 
 CONVOLUTIONS = {

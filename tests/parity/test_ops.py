@@ -149,6 +149,8 @@ OPERATIONS = {
     "exp": (md.exp, torch.exp, [(3, 5)]),
     "log": (lambda x: md.log(md.abs(x)), lambda x: torch.log(x.abs()), [(3, 5)]),
     "sqrt": (lambda x: md.sqrt(md.abs(x)), lambda x: torch.sqrt(x.abs()), [(3, 5)]),
+    "sin": (lambda x: md.sin(9 * x), lambda x: torch.sin(9 * x), [(3, 50)]),
+    "cos": (lambda x: md.cos(9 * x), lambda x: torch.cos(9 * x), [(3, 50)]),
     "power": (lambda x: md.abs(x) ** 2.5, lambda x: x.abs() ** 2.5, [(3, 5)]),
     "relu": (md.relu, torch.relu, [(3, 50)]),
     "sigmoid": (lambda x: md.sigmoid(10 * x), lambda x: torch.sigmoid(10 * x), [(3, 50)]),
@@ -190,6 +192,18 @@ OPERATIONS = {
     "std, ddof 1": (lambda x: md.std(x, -1, ddof=1), lambda x: x.std(-1), [(3, 4, 5)]),
     "max": (lambda x: md.max(x, 1), lambda x: x.amax(1), [(3, 4, 5)]),
     "min": (lambda x: md.min(x, (0, 1)), lambda x: x.amin((0, 1)), [(3, 4, 5)]),
+    "cumsum": (lambda x: md.cumsum(x, 1), lambda x: x.cumsum(1), [(3, 40, 5)]),
+    "sort": (lambda x: md.sort(x, 1), lambda x: x.sort(1).values, [(3, 40, 5)]),
+    "argsort": (lambda x: x[:, 0][md.argsort(x, 0)[:, 1]],
+                lambda x: x[:, 0][x.argsort(0)[:, 1]], [(30, 5)]),
+    "topk": (lambda x: md.topk(x, 7, 1)[0], lambda x: x.topk(7, 1).values, [(3, 40, 5)]),
+    "topk of all": (lambda x: md.topk(x, 5)[0], lambda x: x.topk(5).values, [(3, 5)]),
+    "layer_norm, two axes": (
+        lambda x, g, b: md.layer_norm(x, g, b, axis=(-2, -1)),
+        lambda x, g, b: tf.layer_norm(x, (4, 5), g, b), [(3, 4, 5), (4, 5), (4, 5)]),
+    "rms_norm, two axes": (
+        lambda x, g: md.rms_norm(x, g, axis=(-2, -1)),
+        lambda x, g: tf.rms_norm(x, (4, 5), g, 1e-5), [(3, 4, 5), (4, 5)]),
     "pad, reflect": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="reflect"),
                      lambda x: tf.pad(x, (1, 2), mode="reflect"), [(3, 5)]),
     "pad, edge": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="edge"),
@@ -209,3 +223,81 @@ OPERATIONS = {
 def test_operation(name, dtype):
     ours, theirs, shapes = OPERATIONS[name]
     run(ours, theirs, [off_kinks(f"{name} {k}", shape) for k, shape in enumerate(shapes)], dtype)
+
+
+# Sizes before and after, of one axis or of two.
+SIZES = [((2, 5, 3), 8), ((2, 5, 3), 2), ((2, 7, 9, 3), (14, 27)), ((2, 7, 9, 3), (4, 5)),
+         ((2, 3, 4, 5), (7, 3)), ((1, 1, 6, 2), (3, 6)), ((2, 8, 8, 4), (4, 2)),
+         ((1, 3, 33, 2), (50, 20))]
+
+
+def both(f):
+    """PyTorch's function for one axis of positions or for two."""
+    return lambda x, size: f[x.ndim - 3](x, size)
+
+
+RESIZED = {
+    "nearest": (md.resize, lambda x, size: tf.interpolate(x, size, mode="nearest-exact")),
+    "linear": (lambda x, size: md.resize(x, size, "linear"), both([
+        lambda x, size: tf.interpolate(x, size, mode="linear", align_corners=False),
+        lambda x, size: tf.interpolate(x, size, mode="bilinear", align_corners=False)])),
+    "adaptive_avg_pool": (md.adaptive_avg_pool, both([tf.adaptive_avg_pool1d,
+                                                      tf.adaptive_avg_pool2d])),
+}
+
+
+@pytest.mark.parametrize("shape, size", SIZES, ids=str)
+@pytest.mark.parametrize("name", RESIZED)
+@both_floats
+def test_other_sizes(name, shape, size, dtype):
+    ours, theirs = RESIZED[name]
+    arrays = [off_kinks(f"{name} {shape}", shape).astype(dtype)]
+    mine = md.tensor(arrays[0], requires_grad=True)
+    other = torch.from_numpy(np.moveaxis(arrays[0], -1, 1).copy()).requires_grad_()
+    y, right = ours(mine, size), theirs(other, size)
+    assert_close(y.data, np.moveaxis(right.detach().numpy(), 1, -1))
+    dy = draw("dy", y.shape, dtype)
+    y.backward(dy)
+    right.backward(torch.from_numpy(np.moveaxis(dy, -1, 1).copy()))
+    assert_close(mine.grad, np.moveaxis(other.grad.numpy(), 1, -1))
+
+
+@pytest.mark.parametrize("factor", [2, 3, (2, 4)])
+def test_nearest_by_whole_factors_is_both_of_theirs(factor):
+    x = draw("whole factors", (2, 5, 6, 3), np.float32)
+    theirs = tf.interpolate(torch.from_numpy(np.moveaxis(x, -1, 1).copy()), scale_factor=factor)
+    size = tuple(np.multiply(factor, (5, 6)).tolist())
+    np.testing.assert_array_equal(md.resize(x, size), np.moveaxis(theirs.numpy(), 1, -1))
+
+
+@both_floats
+def test_nan_and_equal_values_in_order(dtype):
+    x = np.array([[3, np.nan, 1, 3, np.inf, -1], [2, 2, 2, 2, 2, 2]], dtype)
+    t = torch.from_numpy(x)
+    np.testing.assert_array_equal(md.sort(x), t.sort(stable=True).values)
+    np.testing.assert_array_equal(md.argsort(x), t.argsort(stable=True))
+    for k in range(7):
+        np.testing.assert_array_equal(md.topk(x, k)[0], t.topk(k).values)
+
+
+MASKS = {
+    "none": {}, "causal": {"causal": True},
+    "booleans": {"mask": draw("booleans", (6, 7)) > 0},
+    "of each": {"mask": draw("of each", (2, 1, 6, 7)) > 0},
+    "a row without keys": {"mask": np.arange(6)[:, None] % 3 < np.ones(7)},
+    "floats": {"mask": draw("floats", (6, 7))},
+    "floats and -inf": {"mask": np.where(draw("inf", (6, 7)) > 0.5, -np.inf, 0.25)},
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+@both_floats
+def test_scaled_dot_product_attention(name, dtype):
+    options = {key: value.astype(dtype) if getattr(value, "dtype", bool) == np.float64 else value
+               for key, value in MASKS[name].items()}
+    mask = options.get("mask")
+    theirs = {"attn_mask": None if mask is None else torch.from_numpy(mask),
+              "is_causal": options.get("causal", False)}
+    run(lambda q, k, v: md.scaled_dot_product_attention(q, k, v, **options),
+        lambda q, k, v: tf.scaled_dot_product_attention(q, k, v, **theirs),
+        [draw("q", (2, 3, 6, 8)), draw("k", (2, 3, 7, 8)), draw("v", (2, 3, 7, 5))], dtype)

@@ -45,14 +45,19 @@ def blend(x, starts, weights, out=None, threads=0):
     each of its lines a mixture of neighbours.
 
     x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or N = 1 there for all;
-    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K.
+    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K. Those at either end of the K
+    whose weights are 0 are not read: tables whose lines are of unequal length pad with them.
     """
     n, r, _, _ = x.shape
     item, plane = np.arange(n)[:, None, None], np.arange(r)[:, None]
+    some = weights != 0
+    read = np.maximum.accumulate(some, 2) & np.maximum.accumulate(some[..., ::-1], 2)[..., ::-1]
     y = 0
     for k in range(weights.shape[2]):
         lines = x[item, plane, starts[:, None, :] + k]
-        y = y + weights[:, None, :, k, None] * lines if k else weights[:, None, :, 0, None] * lines
+        part = np.zeros_like(lines)
+        np.multiply(weights[:, None, :, k, None], lines, out=part, where=read[:, None, :, k, None])
+        y = y + part if k else part
     return into(out, y)
 
 

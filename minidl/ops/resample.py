@@ -1,0 +1,192 @@
+"""Images of another size: resize, and averages over windows that divide an image.
+
+Both work on one axis after the other, and on each axis by a table: every pixel of the result is a
+weighted sum of neighbours. TypeError unless x is float32 or float64; ValueError where x is neither
+images (N, H, W, C) nor sequences (N, T, C), or has no pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import checks, kernels
+from ..tensor import Tensor
+from .common import float_tensor
+from .operation import Operation
+from .pool import avg_pool
+from .shape import reshape
+
+
+class Table(NamedTuple):
+    """What the pixels of an axis are made of: result i is the sum over k of weights[i, k] times
+    pixel starts[i] + k. Neither starts nor ends of what has a weight ever go backwards."""
+
+    starts: np.ndarray      # (S,) int64
+    weights: np.ndarray     # (S, K) float64
+
+    def of(self, x: np.ndarray, axis: int) -> np.ndarray:
+        """The axis of x made anew."""
+        before, after = x.shape[:axis], x.shape[axis + 1:]
+        if axis == 1:       # an image is one task, else a row of it
+            before = (*before, 1)
+        y = kernels.blend(x.reshape(before[0], math.prod(before[1:]), x.shape[axis],
+                                    math.prod(after)),
+                          self.starts[None], self.weights.astype(x.dtype)[None])
+        return y.reshape(*x.shape[:axis], len(self.starts), *after)
+
+    def transposed(self, length: int) -> Table:
+        """The table of the way back: to `length` pixels, each the sum over its results."""
+        count = self.weights.shape[1]
+        some = self.weights != 0
+        first = self.starts + some.argmax(axis=1)
+        after = self.starts + count - some[:, ::-1].argmax(axis=1)
+        pixels = np.arange(length)
+        back = np.searchsorted(after, pixels, side="right")     # the first that a pixel is part of
+        ahead = np.searchsorted(first, pixels, side="right")    # and the first that it precedes
+        reach = max(1, int((ahead - back).max()))
+        starts = np.minimum(back, len(self.starts) - reach)
+        results = starts[:, None] + np.arange(reach)
+        k = pixels[:, None] - self.starts[results]
+        inside = (k >= 0) & (k < count)
+        return Table(starts, np.where(inside, self.weights[results, np.where(inside, k, 0)], 0.0))
+
+
+def nearest(length: int, size: int) -> Table:
+    """Of each pixel of the result, the one that its centre lies in; on a border the later one."""
+    i = np.arange(size)
+    return Table((2 * i + 1) * length // (2 * size), np.ones((size, 1)))
+
+
+def linear(length: int, size: int) -> Table:
+    """Of each pixel of the result, the two whose centres are on either side of its own."""
+    if length == 1:
+        return nearest(length, size)
+    place = ((np.arange(size) + 0.5) * (length / size) - 0.5).clip(0, length - 1)
+    starts = np.minimum(place.astype(np.int64), length - 2)
+    second = place - starts
+    return Table(starts, np.stack([1 - second, second], axis=1))
+
+
+def windows(length: int, size: int) -> Table:
+    """Averages over the pixels from floor(i length / size) to ceil((i + 1) length / size)."""
+    i = np.arange(size)
+    first, after = i * length // size, -(-(i + 1) * length // size)
+    reach = int((after - first).max())
+    starts = np.minimum(first, length - reach)
+    pixels = starts[:, None] + np.arange(reach)
+    inside = (pixels >= first[:, None]) & (pixels < after[:, None])
+    return Table(starts, inside / (after - first)[:, None])
+
+
+MODES: dict[str, Callable[[int, int], Table]] = {"nearest": nearest, "linear": linear}
+
+
+class _Resampled(Operation):
+    """y = x with a table applied along each axis of its positions;  dx = dy with the transposed
+    tables."""
+
+    tables: list[Table]
+
+    def apply_tables(self, x: np.ndarray, size: tuple[int, ...],
+                     table: Callable[[int, int], Table]) -> np.ndarray:
+        self.shape, self.sides = x.shape, x.shape[1:-1]
+        if x.size == 0:
+            return np.zeros((x.shape[0], *size, x.shape[-1]), x.dtype)
+        self.tables = [table(n, s) for n, s in zip(self.sides, size, strict=True)]
+        for axis, made in enumerate(self.tables, 1):
+            x = made.of(x, axis)
+        return x
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        if dy.size == 0:
+            return np.zeros(self.shape, dy.dtype)
+        for axis in range(len(self.sides), 0, -1):
+            dy = self.tables[axis - 1].transposed(self.sides[axis - 1]).of(dy, axis)
+        return dy
+
+
+class Resize(_Resampled):
+    """y = images x in another size: of each axis the nearest pixels, or blends of two."""
+
+    def forward(self, x: np.ndarray, size: tuple[int, ...], mode: str) -> np.ndarray:
+        return self.apply_tables(x, size, MODES[mode])
+
+
+class AdaptiveAvgPool(_Resampled):
+    """y = averages of x over windows that divide it, as evenly as may be, into `size` parts."""
+
+    def forward(self, x: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        return self.apply_tables(x, size, windows)
+
+
+def resize(x: Any, size: Any, mode: str = "nearest") -> Tensor:
+    """Images (N, H, W, C) or sequences (N, T, C) in another size: an int, or for images a pair
+    (height, width).
+
+    Pixels are squares that fill the image, so the centre of result i lies at (i + 1/2) H / OH - 1/2
+    on the axis of x ("half-pixel centres"). "nearest" takes the pixel that this lies in (of two the
+    later one), as PyTorch's "nearest-exact"; by whole factors larger, that is its "nearest" too.
+    "linear" blends the two pixels on either side, on each axis, and repeats the outermost ones, as
+    PyTorch's "linear" and "bilinear" with align_corners=False, and ONNX's Resize with half_pixel.
+    Neither averages over the pixels that a much smaller image leaves out: `md.adaptive_avg_pool`
+    does, and `T.Resize` for pictures.
+
+    ValueError for sizes below 1 and another mode.
+
+    >>> x = md.tensor([1., 2.]).reshape(1, 2, 1)
+    >>> md.resize(x, 4)[0, :, 0], md.resize(x, 4, mode="linear")[0, :, 0]
+    (tensor([1., 1., 2., 2.]), tensor([1.  , 1.25, 1.75, 2.  ]))
+    """
+    x, size = _checked("resize", x, size)
+    return Resize.apply(x, size=size, mode=checks.choice(mode, "resize", "mode", tuple(MODES)))
+
+
+def adaptive_avg_pool(x: Any, size: Any) -> Tensor:
+    """The averages of images (N, H, W, C) or sequences (N, T, C) over windows that divide them into
+    `size` parts along each axis: an int, or for images a pair (height, width).
+
+    Window i of an axis goes from floor(i H / OH) up to ceil((i + 1) H / OH): where H does not
+    divide, windows overlap by a pixel. Images of any size then give results of one, as a dense
+    layer behind them needs. The windows are PyTorch's. ValueError for sizes below 1.
+
+    >>> x = md.arange(5.).reshape(1, 5, 1)
+    >>> md.adaptive_avg_pool(x, 2)[0, :, 0], md.adaptive_avg_pool(x, 1)[0, :, 0]
+    (tensor([1., 3.]), tensor([2.]))
+    >>> md.adaptive_avg_pool(md.ones((8, 13, 9, 64)), (3, 2)).shape
+    (8, 3, 2, 64)
+    """
+    x, size = _checked("adaptive_avg_pool", x, size)
+    sides = x.shape[1:-1]
+    if any(n % s for n, s in zip(sides, size, strict=True)):
+        return AdaptiveAvgPool.apply(x, size=size)
+    window = tuple([n // s for n, s in zip(sides, size, strict=True)])
+    if len(sides) == 2:
+        return avg_pool(x, window)
+    images = reshape(x, (x.shape[0], 1, *x.shape[1:]))
+    return reshape(avg_pool(images, (1, *window)), (x.shape[0], *size, x.shape[2]))
+
+
+def _checked(where: str, x: Any, size: Any) -> tuple[Tensor, tuple[int, ...]]:
+    """x, if it is images or sequences, and a size for each of its axes of positions."""
+    x = float_tensor(x, where)
+    if x.ndim not in (3, 4) or 0 in x.shape[1:-1]:
+        raise ValueError(f"{where}: x must be images (N, H, W, C) or sequences (N, T, C) with at "
+                         f"least one position, got shape {x.shape}")
+    axes = x.ndim - 2
+    given = size if isinstance(size, (tuple, list)) or (
+        isinstance(size, np.ndarray) and size.ndim) else (size,) * axes
+    expected = "an int >= 1" if axes == 1 else "an int or a pair of ints >= 1"
+    try:
+        sizes = checks.ints(given, where, "size")
+    except TypeError:
+        raise TypeError(checks.message(where, "size", expected, size)) from None
+    if len(sizes) != axes or min(sizes) < 1:
+        raise ValueError(f"{checks.message(where, 'size', expected, size)} for x {x.shape}")
+    kernels.check_shape(where, (x.shape[0], *sizes, x.shape[-1]), x.dtype)
+    for k in range(axes):       # what lies between the axes
+        kernels.check_shape(where, (x.shape[0], *sizes[:k], *x.shape[k + 1:]), x.dtype)
+    return x, sizes
