@@ -30,6 +30,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import lab, models, train
+    from .profiler import Profile, profile
 else:       # to a type checker a module with __getattr__ has every name
     from . import hints
 
@@ -37,15 +38,17 @@ else:       # to a type checker a module with __getattr__ has every name
 
     def __getattr__(name):
         """What is loaded when it is first asked for, since `import minidl` should not wait."""
-        if name in ("lab", "models", "train"):
-            import importlib
+        import importlib
 
+        if name in ("lab", "models", "train"):
             return importlib.import_module(f"minidl.{name}")
+        if name in ("Profile", "profile"):
+            return getattr(importlib.import_module("minidl.profiler"), name)
         return _not_here(name)
 
 __all__ = [
-    "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
+    "Function", "Graph", "Node", "Profile", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
     "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim",
-    "save", "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
+    "profile", "save", "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
     *ops.__all__,
 ]

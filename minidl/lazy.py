@@ -51,7 +51,8 @@ class Lazy:
     "residual", "relu", "curve" (another activation), "pool".
     """
 
-    __slots__ = ("_made", "dtype", "epilogue", "run", "shape", "source", "takes")
+    # `_spans` is the profiler's, which alone sets it.
+    __slots__ = ("_made", "_spans", "dtype", "epilogue", "run", "shape", "source", "takes")
 
     def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
                  dtype: np.dtype, source: Any = None,
