@@ -1,17 +1,19 @@
-"""What a profile costs while it is on, and how much of a step its rows account for.
+"""What a profile costs while it is on, and whether its rows add up to the time of a step.
 
     python -m benchmarks.profile
 
-Steps without and with `md.profile` take turns in one process, a few at a time; the first of each
-turn is left out, since it fills caches anew. Of each side the median of single steps; the overhead
-is the median over the turns of the ratio of their medians. The rows of a profile add up to the
-time of its block; what is compared is their sum a step, with the median step without a profile,
-and the share of it that no operation, layer, kernel or optimizer has.
+Turns of steps without and with `md.profile` alternate in one process; the first steps of each turn
+are left out, since the interpreter adapts to functions that have been replaced. Of each side the
+median of single steps is shown; the overhead is the median, over the turns, of the ratio of
+neighbours. Rows are compared with the steps' wall time, taken around each step: all of them, and
+those of operations, layers, the walk back and the optimizer alone, without the row "Python and
+other". The tables of the quickest profile are saved too.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,17 +26,25 @@ import minidl as md
 
 from . import arguments, machine, minidl_cases, report, workloads
 
-STEPS = 6       # of a turn
+TURN = 0.3      # seconds of a turn, about
+LEAST = 5       # steps of a turn
+ADAPTS = 0.2    # of them, that are left out
+SHOWN = 16      # rows of the tables that are kept
 
 
-def turn(step: Callable[[], Any]) -> list[float]:
-    """The seconds of each step of a turn but the first."""
+def turn(step: Callable[[], Any], steps: int) -> list[float]:
+    """The seconds of each of so many steps."""
     times = []
-    for _ in range(STEPS):
+    for _ in range(steps):
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    return times[1:]
+    return times
+
+
+def median(times: list[float]) -> float:
+    """Of all but the first steps of a turn."""
+    return float(np.median(times[math.ceil(ADAPTS * len(times)):]))
 
 
 def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
@@ -45,26 +55,29 @@ def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
     def step() -> float:
         return run(images, labels)
 
-    turn(step)
-    plain: list[float] = []
-    profiled: list[float] = []
-    ratios, sums, others, spans = [], [], [], 0
+    steps = max(LEAST, round(TURN / median(turn(step, LEAST))))
+    turns: list[tuple[float, float]] = []       # medians
+    sums: list[float] = []
+    named: list[float] = []
+    best: md.Profile | None = None
     end = time.perf_counter() + seconds
-    while len(ratios) < 3 or time.perf_counter() < end:
-        without = turn(step)
+    while len(turns) < 3 or time.perf_counter() < end:
+        plain = turn(step, steps)
         with md.profile() as p:
-            within = turn(step)
-        plain += without
-        profiled += within
-        ratios.append(np.median(within) / np.median(without))
-        sums.append(sum(row.seconds for row in p.summary.operations) / STEPS)
-        others += [row.seconds / p.summary.seconds for row in p.summary.operations
-                   if row.name == "Python and other"]
-        spans = len(p._records) // STEPS
-    step_time = float(np.median(plain))
-    return {"case": name, "step": step_time, "profiled": float(np.median(profiled)),
-            "overhead": float(np.median(ratios)) - 1, "sum": float(np.median(sums)) / step_time,
-            "other": float(np.median(others)), "spans": spans, "turns": len(ratios)}
+            profiled = turn(step, steps)
+        turns.append((median(plain), median(profiled)))
+        wall, rows = sum(profiled), p.summary.operations
+        sums.append(sum(row.seconds for row in rows) / wall)
+        named.append(sum(row.seconds for row in rows if row.phase) / wall)
+        if best is None or p.summary.seconds < best.summary.seconds:
+            best = p
+    assert best is not None
+    return {"case": name, "steps": steps, "turns": len(turns),
+            "step": float(np.median([without for without, _ in turns])),
+            "profiled": float(np.median([within for _, within in turns])),
+            "overhead": float(np.median([within / without for without, within in turns])) - 1,
+            "sum": float(np.median(sums)), "named": float(np.median(named)),
+            "tables": {by: best.table(by=by, limit=SHOWN) for by in ("operation", "layer")}}
 
 
 def main() -> None:
@@ -79,16 +92,15 @@ def main() -> None:
     md.set_num_threads(args.threads)
     about = machine.describe()
     print(f"{about['cpu']}, {args.threads} threads, {about['date']}\n")
-    print("| | step | with a profile | overhead | sum of rows | Python and other | spans |\n"
-          "|---|---|---|---|---|---|---|")
+    print("| | step | with a profile | overhead | sum of rows | without other |\n"
+          "|---|---|---|---|---|---|")
     rows = []
     with TemporaryDirectory(prefix="minidl-benchmark-") as folder:
         workloads.write(args.only, Path(folder))
         for name in args.only:
             row = measure(name, Path(folder), args.seconds)
             print(f"| {name} | {row['step'] * 1e3:.2f} ms | {row['profiled'] * 1e3:.2f} ms "
-                  f"| {row['overhead']:+.1%} | {row['sum']:.1%} of the step | {row['other']:.1%} "
-                  f"| {row['spans']} |", flush=True)
+                  f"| {row['overhead']:+.1%} | {row['sum']:.1%} | {row['named']:.1%} |", flush=True)
             rows.append(row)
     report.save(args.out, "profile", {"machine": about, "threads": args.threads, "rows": rows})
 

@@ -47,8 +47,9 @@ else:       # to a type checker a module with __getattr__ has every name
         return _not_here(name)
 
 __all__ = [
-    "Function", "Graph", "Node", "Profile", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
-    "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim",
-    "profile", "save", "set_num_threads", "set_precision", "show_versions", "trace", "train", "use_backend",
+    "Function", "Graph", "Node", "Profile", "Tensor", "Value", "data", "empty_cache",
+    "get_num_threads", "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad",
+    "ops", "optim", "profile", "save", "set_num_threads", "set_precision", "show_versions", "trace",
+    "train", "use_backend",
     *ops.__all__,
 ]

@@ -51,8 +51,9 @@ class Lazy:
     "residual", "relu", "curve" (another activation), "pool".
     """
 
-    # `_spans` is the profiler's, which alone sets it.
     __slots__ = ("_made", "_spans", "dtype", "epilogue", "run", "shape", "source", "takes")
+
+    _spans: tuple[Any, ...]     # of the profiler, which alone sets and reads it
 
     def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
                  dtype: np.dtype, source: Any = None,

@@ -1,5 +1,5 @@
-"""Who follows what a thread computes: nobody, unless `md.trace` (see `tracing`) or `md.profile` (see
-`profiler`) does.
+"""Who follows what a thread computes: nobody, unless `md.trace` (see `tracing`) or `md.profile`
+(see `profiler`) does.
 
 Both dicts are nearly always empty, so that one truth test of them is all that operations, layers,
 reads, walks and batches cost. A thread's tracer is told of each operation by `Function.apply`, of

@@ -34,7 +34,8 @@ _known: dict[int, Peaks] = {}
 
 
 def peaks() -> Peaks:
-    """The peaks for the number of threads that kernels use at most; half a second the first time."""
+    """The peaks for the number of threads that kernels use at most; half a second the first time.
+    """
     threads = kernels.get_num_threads()
     if threads not in _known:
         recorder = profilers.pop(get_ident(), None)     # this is nobody's work

@@ -7,7 +7,7 @@ when the block has ended.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -39,7 +39,7 @@ class Span:
         self.name = self.label = name
         self.calls = 1
         self.flops = self.bytes = self.end = 0
-        self.shapes: Any = ()
+        self.shapes: Sequence[tuple[int, ...]] = ()
         self.parts: tuple[Span, ...] | None = None      # whose value a "compute" computes
         self.forward: Span | None = None                # of the operation whose gradient it is
         self.begin = perf_counter_ns()
@@ -67,6 +67,7 @@ class Recorder:
         self.phase = FORWARD
         self.gradients: list[Span] = []             # that are being computed
         self._waiting: list[Any] = []               # the gradients that those spans were given
+        self._shapes: dict[Any, Any] = {}           # that were met before: new memory takes time
         self._live: dict[int, Held] = {}            # by id of the array
 
     def begin(self, kind: str, name: str) -> Span:
@@ -82,12 +83,13 @@ class Recorder:
     def kernel(self, span: Span, args: tuple[Any, ...], options: dict[str, Any], results: Any
                ) -> None:
         """A kernel has been called."""
-        flops = work.FLOPS.get(span.name)
-        if flops is not None:
-            span.flops = flops(results, *args, **options)
-        span.bytes = work.bytes_moved(span.name, args, options, results)
-        span.shapes = tuple([x.shape for x in args if type(x) is np.ndarray])
-        self.hold(results, span)
+        name = span.name
+        if name in work.FLOPS:
+            span.flops = work.FLOPS[name](results, *args, **options)
+        span.bytes, shapes = work.bytes_and_shapes(name, args, options, results)
+        span.shapes = self._shapes.setdefault(shapes, shapes)
+        if type(results) is not np.ndarray or results.nbytes >= SMALL:
+            self.hold(results, span)
 
     def operation(self, span: Span, function: Any, inputs: tuple[Any, ...], lazy: Lazy | None,
                   result: Any) -> None:
@@ -111,14 +113,16 @@ class Recorder:
 
     def gradient(self, node: Any, chain: tuple[Any, ...], grads: Any) -> None:
         """The walk is about to compute what a node, and the chain before it, hands on."""
-        nodes = (*chain, node)
-        producer = next((n for n in reversed(nodes) if n._begins_chain), node)
-        span = Span("gradient", "+".join([type(n).__name__ for n in nodes]), self.layer, self.phase)
+        name, producer = type(node).__name__, node
+        if chain:
+            name = "+".join([*(type(n).__name__ for n in chain), name])
+            if not node._begins_chain:
+                producer = next((n for n in reversed(chain) if n._begins_chain), node)
+        span = self.begin("gradient", name)
+        span.forward = node.__dict__.get(SPAN)
         made_by = producer.__dict__.get(SPAN)
         if made_by is not None:
             span.layer = made_by.layer
-        span.forward = node.__dict__.get(SPAN)
-        self.log.append(span)
         self.gradients.append(span)
         self._waiting.append(grads if type(grads) is Lazy else None)
 
@@ -131,8 +135,9 @@ class Recorder:
         for g in results:
             if type(g) is Lazy:
                 g._spans = (span,)
-        if self.log[-1] is span:
+        if self.log[-1] is span:        # NumPy has computed it
             span.bytes = 2 * work.bytes_of(results)
+            self.hold(results, span)
 
     def hold(self, made: Any, span: Span) -> None:
         """Arrays have been made: note how long they live. What was known before, is small, or is a

@@ -29,6 +29,11 @@ class Row:
     bytes: int
     held: int
 
+    def plus(self, other: Row) -> Row:
+        """Both as one row, of this name."""
+        return Row(self.name, self.phase, self.calls + other.calls, self.seconds + other.seconds,
+                   self.flops + other.flops, self.bytes + other.bytes, self.held + other.held)
+
     @property
     def gflops(self) -> float:
         """10^9 floating point operations a second."""
@@ -69,8 +74,8 @@ Key = tuple[str, str]       # (name, phase)
 
 def rows_of(records: Iterable[Record], outside: int, held: Iterable[tuple[Record | None, int]],
             key: Callable[[Record], Key], counts: Callable[[Record], int]) -> tuple[Row, ...]:
-    """A row for each key, the one of most time first; `outside` are nanoseconds between all records,
-    `counts` how many calls a record is."""
+    """A row for each key, the one of most time first. `outside` are nanoseconds that are no
+    record's, `counts` says how many calls a record is."""
     sums: dict[Key, list[int]] = {}
     for record in records:
         row = sums.setdefault(key(record), [0] * 5)

@@ -35,7 +35,7 @@ class Record:
     calls: int
     flops: int
     bytes: int
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: Sequence[tuple[int, ...]]
     parent: Record | None
     forward: Record | None      # of which it is the gradient
 

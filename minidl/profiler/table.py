@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from .. import machine
 from .peaks import Peaks
 from .rows import Row, Summary
 
-NAME = 34       # letters of a name; a longer one is cut in the middle
+NAME = 30       # letters of a name; a longer one is cut in the middle
 HEADS = ("phase", "calls", "ms", "share", "GFLOP/s", "peak", "GB/s", "peak", "MB")
-WIDTHS = (9, 6, 9, 6, 8, 5, 7, 5, 7)
+WIDTHS = (9, 6, 9, 6, 7, 5, 6, 5, 7)
 
 SORTS = {"time": lambda row: -row.seconds, "calls": lambda row: -row.calls,
          "flops": lambda row: -row.flops, "bytes": lambda row: -row.bytes,
@@ -70,5 +69,6 @@ def _cut(name: str, width: int) -> str:
 def _together(rows: Sequence[Row], name: str = "") -> Row:
     """Several rows as one."""
     total = Row(name or f"{len(rows)} more", "", 0, 0.0, 0, 0, 0)
-    return dataclasses.replace(total, **{field: sum(getattr(row, field) for row in rows) for field in
-                                         ("calls", "seconds", "flops", "bytes", "held")})
+    for row in rows:
+        total = total.plus(row)
+    return total

@@ -1,9 +1,10 @@
 """How much work a call of a kernel is, by its shapes: floating point operations, and bytes.
 
-Operations are counted for what is bound by arithmetic, products and convolutions, by the textbook's
-formula: a multiplication and an addition are two, taps that meet padding count, and so Winograd's
-algorithm, which does less arithmetic, may seem faster than the machine. All else is bound by memory:
-there only the bytes say something. Recurrent layers are both: their products are `matmul`s.
+Operations are counted for what is bound by arithmetic, products and convolutions, by the
+textbook's formula: a multiplication and an addition are two, taps that meet padding count, and so
+Winograd's algorithm, which does less arithmetic, may seem faster than the machine. All else is
+bound by memory: there only the bytes say something. Recurrent layers are both: their products are
+`matmul`s.
 
 Bytes are those of each array that a kernel is given, read once, and of each result, written once.
 """
@@ -50,8 +51,8 @@ def both_grads(results: Any, dy: np.ndarray, x: Any, w: np.ndarray, *_: Any, **_
     return 2 * input_grad(None, dy, w)
 
 
-def winograd_conv_pool(results: Any, x: np.ndarray, w: np.ndarray, padding: Padding = ((0, 0), (0, 0)),
-                       *_: Any, **__: Any) -> int:
+def winograd_conv_pool(results: Any, x: np.ndarray, w: np.ndarray,
+                       padding: Padding = ((0, 0), (0, 0)), *_: Any, **__: Any) -> int:
     """The convolution before the pool: y is smaller than what was computed."""
     return 2 * positions(x.shape, padding) * math.prod(w.shape)
 
@@ -88,14 +89,27 @@ def first(results: Any) -> Any:
     return results[0] if type(results) is tuple else results
 
 
-def bytes_moved(name: str, args: tuple[Any, ...], options: dict[str, Any], results: Any) -> int:
-    """The bytes that a call of a kernel reads and writes."""
-    moved = bytes_of(args) + (results.nbytes if type(results) is np.ndarray else bytes_of(results))
-    if options:
-        moved += bytes_of([x for option, x in options.items() if option != "out"])  # the result
+def bytes_and_shapes(name: str, args: tuple[Any, ...], options: dict[str, Any], results: Any
+                     ) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    """The bytes that a call of a kernel reads and writes, and the shapes of its first arguments."""
+    # One loop, since every kernel of a profile waits for it.
+    moved = 0
+    shapes: list[tuple[int, ...]] = []
+    for x in args:
+        kind = type(x)
+        if kind is np.ndarray:
+            moved += x.nbytes
+            shapes.append(x.shape)
+        elif kind is tuple or kind is list:
+            moved += bytes_of(x)
+    for option in options:
+        if option != "out":         # which is the result
+            x = options[option]
+            moved += x.nbytes if type(x) is np.ndarray else bytes_of(x)
+    moved += results.nbytes if type(results) is np.ndarray else bytes_of(results)
     if name in CHANGED:
         moved += bytes_of([args[k] for k in CHANGED[name] if k < len(args)])
-    return moved
+    return moved, tuple(shapes)
 
 
 def bytes_of(members: Any) -> int:

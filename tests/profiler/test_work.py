@@ -131,5 +131,6 @@ def test_the_tables_name_kernels():
 
 def test_an_output_that_is_given_is_written_once():
     y = np.zeros(1000, np.float32)
-    assert work.bytes_moved("exp", (normal(1000),), {"out": y}, y) == 2 * 4000
-    assert work.bytes_moved("add", ([normal(10)], (normal(5), [normal(5)]), None, 3), {}, None) == 80
+    assert work.bytes_and_shapes("exp", (normal(1000),), {"out": y}, y) == (8000, ((1000,),))
+    nested = ([normal(10)], (normal(5), [normal(5)]), None, 3)
+    assert work.bytes_and_shapes("add", nested, {"x": normal(5)}, None) == (100, ())
