@@ -26,6 +26,13 @@ class Profile:
     """What a block of code has spent its time on: `with md.profile() as p:`.
 
     It is made by `md.profile`, and read after the block, also where that ended with an exception.
+
+    >>> with md.profile() as p:
+    ...     y = md.ones((64, 32)) @ md.ones((32, 16))
+    >>> [(row.name, row.phase, row.calls, row.flops) for row in p.summary.operations if row.flops]
+    [('MatMul', 'forward', 1, 65536)]
+    >>> p.summary.held == y.data.nbytes == 4096
+    True
     """
 
     def __init__(self) -> None:
@@ -92,8 +99,18 @@ class Profile:
 
     @property
     def summary(self) -> Summary:
-        """All figures as data: a `Summary` with tuples of rows, `operations`, `layers` and
-        `kernels`. RuntimeError before the end of the block."""
+        """All figures as data.
+
+        `seconds` is the wall time of the block; `operations`, `layers` and `kernels` are tuples of
+        rows, each of which add up to it, the longest first; `steps` counts steps of optimizers,
+        `threads` is the most that kernels used, `held` the most bytes that results held.
+        `as_dict()` is all that for `json.dump`.
+
+        A row has `name`, `phase` ("forward", "backward", "optimizer", "data" or "other"), `calls`,
+        `seconds`, `flops` (0 where memory is the limit), `bytes` read and written, `held` (of its
+        results, when most was held), `gflops` and `gbytes` a second. RuntimeError before the end of
+        the block.
+        """
         if self._summary is None:
             raise RuntimeError("profile: there is nothing to read before the end of the block")
         return self._summary

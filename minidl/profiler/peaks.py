@@ -59,10 +59,10 @@ def _stream() -> float:
 
 
 def _best(run: Callable[[], Any]) -> float:
-    """The shortest time of a call, of three at least."""
+    """The shortest time of a call, of ten at least."""
     times: list[float] = []
     end = perf_counter() + SECONDS
-    while len(times) < 3 or perf_counter() < end:
+    while len(times) < 10 or perf_counter() < end:
         start = perf_counter()
         run()
         times.append(perf_counter() - start)

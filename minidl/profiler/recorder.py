@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..lazy import Lazy
+from ..ops.norm import Behind
 from ..tensor import Tensor
 from . import work
 
@@ -131,7 +132,7 @@ class Recorder:
         span, given = self.gradients.pop(), self._waiting.pop()
         span.end = perf_counter_ns()
         if given is not None and given._made is None:   # its kernel has read through it
-            join((span, *spans_of(given)))
+            span.label = f"{span.name}+{_read_through(given)}"
         for g in results:
             if type(g) is Lazy:
                 g._spans = (span,)
@@ -179,6 +180,14 @@ def spans_of(lazy: Lazy | None) -> tuple[Span, ...]:
     """The spans of the operations that a lazy result is made of; none if it is older than the
     profile."""
     return getattr(lazy, "_spans", ())
+
+
+def _read_through(gradient: Lazy) -> str:
+    """The operations whose gradient a kernel computes while it reads."""
+    source = gradient.source
+    if isinstance(source, Behind):
+        return "BatchNorm+ReLU" if source.relu else "BatchNorm"
+    return "MaxPool"
 
 
 def join(parts: Iterable[Span]) -> None:
