@@ -66,8 +66,8 @@ class Recorder:
         self.roots: dict[int, Any] = {}             # layers that no other layer has called
         self.layer: Any = None
         self.phase = FORWARD
-        self.gradients: list[Span] = []             # that are being computed
-        self._waiting: list[Any] = []               # the gradients that those spans were given
+        # Of gradients that are being computed, each with the lazy one that it was given, if any.
+        self.gradients: list[tuple[Span, Lazy | None]] = []
         self._shapes: dict[Any, Any] = {}           # that were met before: new memory takes time
         self._live: dict[int, Held] = {}            # by id of the array
 
@@ -124,12 +124,11 @@ class Recorder:
         made_by = producer.__dict__.get(SPAN)
         if made_by is not None:
             span.layer = made_by.layer
-        self.gradients.append(span)
-        self._waiting.append(grads if type(grads) is Lazy else None)
+        self.gradients.append((span, grads if type(grads) is Lazy else None))
 
     def handed_on(self, results: Any) -> None:
         """The walk has computed it."""
-        span, given = self.gradients.pop(), self._waiting.pop()
+        span, given = self.gradients.pop()
         span.end = perf_counter_ns()
         if given is not None and given._made is None:   # its kernel has read through it
             span.label = f"{span.name}+{_read_through(given)}"
