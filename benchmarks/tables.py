@@ -1,4 +1,4 @@
-"""The tables of figures in README.md and docs/performance.md, from benchmarks/results/*.json.
+"""The tables of figures in README.md and in docs/, from benchmarks/results/*.json.
 
     python -m benchmarks.tables
 
@@ -18,7 +18,7 @@ from tools import marked_tables
 from . import augment, report
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "guide-profile.md")
 
 STEP, NORM = "train step ", "BatchNorm+ReLU"
 # What a train step was to reach at least, and its aim: times as fast as PyTorch.
@@ -108,9 +108,26 @@ def recipe() -> str:
     return report.table(report.TORCH_HEAD, [report.torch_cells(row) for row in found["rows"]])
 
 
+def profiled(by: str) -> str:
+    """A profile of resnet20's train step, as `Profile.table` writes it."""
+    row = next(row for row in results("profile")["rows"] if row["case"] == "resnet20")
+    return f"```text\n{row['tables'][by]}\n```"
+
+
+def profile_costs() -> str:
+    """What a profile costs, and what its rows account for."""
+    rows = [[row["case"], f"{ms(row['step'])} ms", f"{ms(row['profiled'])} ms",
+             f"{row['overhead']:+.1%}", f"{row['sum']:.1%}", f"{row['named']:.1%}"]
+            for row in results("profile")["rows"]]
+    return report.table(["", "a step", "while profiled", "overhead", "sum of all rows",
+                         'without "Python and other"'], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "train steps, in short": steps_summary, "train steps": steps, "memory": memory, "numpy": numpy,
     "recipes": recipes, "recipe step": recipe,
+    "profile by operation": lambda: profiled("operation"),
+    "profile by layer": lambda: profiled("layer"), "cost of a profile": profile_costs,
     "augmentation": lambda: augment.tables(results("augment"))["augmentation"],
     "loader's share": lambda: augment.tables(results("augment"))["loader's share"]}
 

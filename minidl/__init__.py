@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     # These two are not in __all__: `from minidl import *` hides neither PyTorch nor scikit-learn.
     from . import sklearn as sklearn
     from . import torch as torch
+    from .profiler import Profile, profile
 else:       # to a type checker a module with __getattr__ has every name
     from . import hints
 
@@ -41,16 +42,18 @@ else:       # to a type checker a module with __getattr__ has every name
 
     def __getattr__(name):
         """What is loaded when it is first asked for, since `import minidl` should not wait."""
-        if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
-            import importlib
+        import importlib
 
+        if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
             return importlib.import_module(f"minidl.{name}")
+        if name in ("Profile", "profile"):
+            return getattr(importlib.import_module("minidl.profiler"), name)
         return _not_here(name)
 
 __all__ = [
-    "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
-    "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad", "onnx", "ops",
-    "optim", "save", "set_num_threads", "set_precision", "show_versions", "trace", "train",
-    "use_backend",
+    "Function", "Graph", "Node", "Profile", "Tensor", "Value", "data", "empty_cache",
+    "get_num_threads", "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad",
+    "onnx", "ops", "optim", "profile", "save", "set_num_threads", "set_precision", "show_versions",
+    "trace", "train", "use_backend",
     *ops.__all__,
 ]

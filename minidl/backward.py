@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .lazy import Lazy, computed
 from .locks import lock
 from .storage import read_only
 from .tensor import Tensor, retained
+from .tracers import profilers
 
 Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
 Uses = dict[Function, int]                  # how many operations read the outputs of a node
@@ -76,6 +78,7 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
     captured: Captured = {(id(t._node), t._slot): None for t in wanted if t._node is not None}
     slots: dict[Function, list[Any]] = {}
     leaves: dict[Tensor, Any] = {}
+    profiler = profilers.get(get_ident()) if profilers else None
     _hand_on(outputs, starts, (), slots, leaves)
     while nodes:
         node = nodes.pop()
@@ -85,8 +88,12 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                 _capture(node, grads, captured)
             inputs: Sequence[Tensor | None] = _inputs(node)
             chain = node._chain
+            if chain and not _alone(chain, uses, captured):
+                chain = ()
+            if profiler is not None:
+                profiler.gradient(node, chain, grads[0])
             try:
-                if chain and _alone(chain, uses, captured):
+                if chain:
                     inputs = _outside(chain, node)
                     if type(grads[0]) is Lazy and not node._takes_lazy_grads:
                         grads[0] = computed(grads[0])
@@ -104,6 +111,8 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                 if type(results) is not tuple:
                     results = (results,)
                 _hand_on(inputs, results, given, slots, leaves)
+                if profiler is not None:
+                    profiler.handed_on(results)
             except Exception as error:
                 if node._inputs is None:
                     raise RuntimeError(

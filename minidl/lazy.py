@@ -51,7 +51,9 @@ class Lazy:
     "residual", "relu", "curve" (another activation), "pool".
     """
 
-    __slots__ = ("_made", "dtype", "epilogue", "run", "shape", "source", "takes")
+    __slots__ = ("_made", "_spans", "dtype", "epilogue", "run", "shape", "source", "takes")
+
+    _spans: tuple[Any, ...]     # of the profiler, which alone sets and reads it
 
     def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
                  dtype: np.dtype, source: Any = None,

@@ -1,8 +1,11 @@
-"""Who follows what a thread computes: nobody, unless `md.trace` does (see `tracing`).
+"""Who follows what a thread computes: nobody, unless `md.trace` (see `tracing`) or `md.profile`
+(see `profiler`) does.
 
-The dict is nearly always empty, so that one truth test of it is all that operations, layers and
-reads cost. A thread's tracer is told of each operation by `Function.apply`, of each layer that is
-called by `Layer.__call__`, and of each value that goes from a tensor into Python by `reads`.
+Both dicts are nearly always empty, so that one truth test of them is all that operations, layers,
+reads, walks and batches cost. A thread's tracer is told of each operation by `Function.apply`, of
+each layer that is called by `Layer.__call__`, and of each value that goes from a tensor into Python
+by `reads`. A thread's profiler is told of each gradient by the walk back, and of what loaders take
+by `timed`; to all else it goes by itself.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from .storage import Storage
+
+Item = TypeVar("Item")
 
 
 class Tracer(Protocol):
@@ -34,7 +39,21 @@ class Tracer(Protocol):
         """A tensor has been made of a copy of an array, and stands for that."""
 
 
+class Profiler(Protocol):
+    """What measures all that a thread does."""
+
+    def gradient(self, node: Any, chain: tuple[Any, ...], grads: Any) -> None:
+        """The walk is about to compute what a node hands on, and the chain of nodes before it."""
+
+    def handed_on(self, results: Any) -> None:
+        """The walk has computed it."""
+
+    def part(self, name: str, phase: str) -> contextlib.AbstractContextManager[Any]:
+        """A block that is neither an operation nor a layer."""
+
+
 tracers: dict[int, Tracer] = {}     # by thread
+profilers: dict[int, Profiler] = {}
 
 
 def applied(function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
@@ -72,3 +91,19 @@ def following(tracer: Tracer) -> Iterator[None]:
             del tracers[thread]
         else:
             tracers[thread] = before
+
+
+def timed(name: str, items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; the thread's profiler, if there is one, is told how long each takes."""
+    end: Any = object()
+    while True:
+        profiler = profilers.get(get_ident()) if profilers else None
+        if profiler is None:
+            item = next(items, end)
+        else:
+            with profiler.part(name, "data"):
+                item = next(items, end)
+        if item is end:
+            return
+        yield item
+        del item

@@ -26,6 +26,7 @@ from benchmarks import (
     workloads,
 )
 from benchmarks import fold as fold_benchmark
+from benchmarks import profile as profile_benchmark
 from benchmarks.cases import Case
 from benchmarks.serve import measure, peak_bytes, warm_up
 from minidl import kernels, models
@@ -299,3 +300,19 @@ def test_tables_of_augmentation():
     assert "**2.0%** (1.0 - 3.0)" in found["loader's share"]
     assert "| 2.0% |" in found["loader's share"]
     assert list(augment.tables({"pipelines": [row], "share": None})) == ["augmentation"]
+
+
+def test_a_profile_is_compared_with_the_time_around_its_steps(monkeypatch, tmp_path):
+    ran = []
+
+    def train_step(name, path):
+        x = md.ones((4, 4))
+        return lambda: (x, x), lambda a, b: ran.append(md.matmul(a, b).data)
+
+    monkeypatch.setattr(minidl_cases, "train_step", train_step)
+    monkeypatch.setattr(profile_benchmark, "TURN", 0.0)
+    row = profile_benchmark.measure("mlp-bn", tmp_path, 0.0)
+    assert row["turns"] == 3 and len(ran) == (1 + 2 * 3) * profile_benchmark.LEAST
+    assert row["overhead"] > -1 and row["step"] > 0
+    assert 0 < row["named"] < row["sum"]
+    assert "MatMul" in row["tables"]["operation"] and "outside" in row["tables"]["layer"]

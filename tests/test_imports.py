@@ -25,6 +25,7 @@ HOUSE = (
     ("minidl.files", "minidl.data"),
     ("minidl.nn",),
     ("minidl.optim",),
+    ("minidl.profiler",),
     ("minidl.models", "minidl.onnx", "minidl.torch"),
     ("minidl.train",),
     ("minidl.sklearn",),

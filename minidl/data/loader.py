@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl import checks, hints, kernels
 from minidl.locks import lock
+from minidl.tracers import timed
 
 from .batch import as_dataset, gather
 from .draws import Draws
@@ -183,7 +184,7 @@ class DataLoader(hints.Explained):
         make = partial(self._batch, seed, position.epoch, order)
         numbers = range(position.batches, len(self))
         with closing(prepared(make, numbers, self.prefetch)) as batches:
-            for batch in batches:
+            for batch in timed("DataLoader", batches):
                 position.batches += 1
                 yield batch
         position.epoch, position.batches, position.begun = position.epoch + 1, 0, False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import minidl_ext
@@ -82,14 +82,26 @@ FAMILIES = {
 isa = minidl_ext.ISA
 openmp = minidl_ext.OPENMP
 
+_PACKAGES = {"native": "minidl_ext", "numpy": f"{__name__}.reference"}
 _backend = "native"
+_around: Callable[[str, Any], Any] | None = None
 
 
-def _bind(package: str) -> None:
+def _bind(backend: str) -> None:
+    """Make the kernels of a backend those of the table, each inside what `surround` was given."""
     for family, names in FAMILIES.items():
-        module = importlib.import_module(f"{package}.{family}")
+        module = importlib.import_module(f"{_PACKAGES[backend]}.{family}")
         for name in names:
-            globals()[name] = getattr(module, name)
+            kernel = getattr(module, name)
+            globals()[name] = kernel if _around is None else _around(name, kernel)
+
+
+def surround(around: Callable[[str, Any], Any] | None) -> None:
+    """From now on each kernel of the table is `around(name, kernel)`; None: the kernels themselves.
+    """
+    global _around
+    _around = around
+    _bind(_backend)
 
 
 def backend() -> str:
@@ -114,14 +126,13 @@ def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
 @contextlib.contextmanager
 def _using(name: str) -> Iterator[None]:
     global _backend
-    packages = {"native": "minidl_ext", "numpy": f"{__name__}.reference"}
     before = _backend
-    _bind(packages[name])
+    _bind(name)
     _backend = name
     try:
         yield
     finally:
-        _bind(packages[before])
+        _bind(before)
         _backend = before
 
 
@@ -129,8 +140,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no kernel {name!r}")
 
 
-_bind("minidl_ext")
+_bind("native")
 
 __all__ = ["FAMILIES", "affinity", "after_fork_in_child", "backend", "check_shape", "empty",
            "empty_cache", "get_num_threads", "isa", "openmp", "pool_bytes", "set_num_threads",
-           "use_backend"]
+           "surround", "use_backend"]
