@@ -13,6 +13,7 @@ from . import (
 from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .container import Identity, Lambda, LayerList, Sequential
 from .conv import Conv, ConvTranspose
+from .conv1d import AvgPool1d, Conv1d, MaxPool1d
 from .dropout import Dropout
 from .embedding import Embedding
 from .fold import FoldReport, fold
@@ -40,8 +41,10 @@ __all__ = [
     "RNN",
     "TLU",
     "AvgPool",
+    "AvgPool1d",
     "BatchNorm",
     "Conv",
+    "Conv1d",
     "ConvTranspose",
     "Dense",
     "Dropout",
@@ -60,6 +63,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool",
+    "MaxPool1d",
     "Parameter",
     "RMSNorm",
     "ReLU",

@@ -8,6 +8,7 @@ layers.
 from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from .batch_norm import batch_norm
 from .conv import conv
+from .conv1d import avg_pool1d, conv1d, max_pool1d
 from .conv_transpose import conv_transpose
 from .create import (
     arange,
@@ -75,12 +76,15 @@ from .weight import weight_norm, weight_standardization
 
 __all__ = [
     "abs", "accuracy", "add", "all", "any", "arange", "argmax", "argmin", "astype", "avg_pool",
+    "avg_pool1d",
     "batch_norm", "binary_cross_entropy_with_logits", "bitwise", "broadcast_to", "clip", "compare",
-    "concatenate", "conv", "conv_transpose", "cross_entropy", "divide", "dropout", "einsum", "elu",
+    "concatenate", "conv", "conv1d", "conv_transpose", "cross_entropy", "divide", "dropout",
+    "einsum", "elu",
     "embedding", "exp", "expand_dims", "eye", "filter_response_norm", "flatten", "flip",
     "floor_divide", "full", "full_like", "gelu", "getitem", "global_avg_pool", "group_norm",
     "huber_loss", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "log", "log_softmax",
-    "logsumexp", "matmul", "max", "max_pool", "maximum", "mean", "min", "minimum", "mse_loss",
+    "logsumexp", "matmul", "max", "max_pool", "max_pool1d", "maximum", "mean", "min", "minimum",
+    "mse_loss",
     "multiply", "negative", "nll_loss", "one_hot", "ones", "ones_like", "pad", "power", "rand",
     "rand_like", "randn", "randn_like", "relu", "remainder", "reshape", "rms_norm", "sigmoid",
     "silu", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "subtract", "sum",

@@ -136,6 +136,7 @@ class Methods:
     argmin = ops.argmin
     astype = ops.astype
     avg_pool = ops.avg_pool
+    avg_pool1d = ops.avg_pool1d
     broadcast_to = ops.broadcast_to
     clip = ops.clip
     dropout = ops.dropout
@@ -152,6 +153,7 @@ class Methods:
     logsumexp = ops.logsumexp
     max = ops.max
     max_pool = ops.max_pool
+    max_pool1d = ops.max_pool1d
     maximum = ops.maximum
     mean = ops.mean
     min = ops.min
