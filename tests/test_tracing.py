@@ -115,6 +115,11 @@ LAYERS = {
     "Sigmoid": (lambda: nn.Sigmoid(), ROWS), "Softmax": (lambda: nn.Softmax(0), ROWS),
     "Tanh": (lambda: nn.Tanh(), ROWS), "TLU": (lambda: nn.TLU(4), ROWS),
     "AvgPool": (lambda: nn.AvgPool(2), IMAGE), "MaxPool": (lambda: nn.MaxPool(3, 2, 1), IMAGE),
+    "AvgPool, options": (lambda: nn.AvgPool(3, 2, ((1, 0), (0, 2)), True, (1, 2), False), IMAGE),
+    "MaxPool, options": (lambda: nn.MaxPool(2, 3, "same", True, 2), IMAGE),
+    "AvgPool1d": (lambda: nn.AvgPool1d(3, 2, (1, 2), True), WORDS),
+    "MaxPool1d": (lambda: nn.MaxPool1d(3, 1, "causal"), WORDS),
+    "Conv1d": (lambda: nn.Conv1d(4, 6, 3, 2, "causal", groups=2), WORDS),
     "GlobalAvgPool": (lambda: nn.GlobalAvgPool(), IMAGE), "Flatten": (lambda: nn.Flatten(), IMAGE),
     "BatchNorm": (lambda: nn.BatchNorm(4), IMAGE), "LayerNorm": (lambda: nn.LayerNorm(4), WORDS),
     "GroupNorm": (lambda: nn.GroupNorm(2, 4), IMAGE), "RMSNorm": (lambda: nn.RMSNorm(4), ROWS),
@@ -146,7 +151,7 @@ def test_every_layer_is_in_the_table():
     kinds = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
              and issubclass(getattr(nn, name), nn.Layer)}
     # StepNorm takes a step too; the others compute nothing of their own.
-    assert kinds - {name.split()[0] for name in LAYERS} == {"Layer", "LayerList", "StepNorm"}
+    assert kinds - {name.split()[0].rstrip(",") for name in LAYERS} == {"Layer", "LayerList", "StepNorm"}
 
 
 A, B = images(3, 4), images(3, 4)
