@@ -195,7 +195,7 @@ def between_norms(k: Kernel, before: int, y: list[int]) -> Args:
 
 def _pointwise(k: Kernel) -> Args:
     k.dtype, before, after = "float32", k.blocks(), k.blocks()
-    shape = k.image([1, 1], [1, 1], [0, 0], before)
+    shape = k.image([1, 1], [1, 1], [[0, 0], [0, 0]], before)
     x, w = k.array(shape), k.array([1, 1, before, after])
     y = [*shape[:3], after]
     if k.name == "pointwise_backward":

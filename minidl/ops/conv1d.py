@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import checks
+from ..graph import Function
 from ..tensor import Tensor
 from .common import float_tensor
 from .conv import Conv, checked_operands, resolve_padding
@@ -46,9 +47,8 @@ def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: Any 
     s, d = _size(stride, "conv1d", "stride"), _size(dilation, "conv1d", "dilation")
     padded = resolve_padding("conv1d", _padding(padding, "conv1d"), x._shape, weight._shape[:1],
                              (s,), (d,))
-    y: Tensor = Conv.apply(_row(x, 1), _row(weight, 0), b, stride=(1, s),
-                           padding=(ROW["padding"], *padded), dilation=(1, d), groups=groups)
-    return _sequences(y)
+    return _applied("conv1d", Conv, _row(x, 1), _row(weight, 0), b, stride=(1, s),
+                    padding=(ROW["padding"], *padded), dilation=(1, d), groups=groups)
 
 
 def max_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
@@ -62,8 +62,8 @@ def max_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
     tensor([0., 1., 2., 3., 4., 5.])
     """
     x = float_tensor(x, "max_pool1d")
-    return _sequences(MaxPool.apply(_row(x, 1), **_options(
-        "max_pool1d", x, window, stride, padding, ceil_mode, dilation)))
+    options = _options("max_pool1d", x, window, stride, padding, ceil_mode, dilation)
+    return _applied("max_pool1d", MaxPool, _row(x, 1), **options)
 
 
 def avg_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
@@ -76,8 +76,9 @@ def avg_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
     tensor([0.5, 2.5, 4.5])
     """
     x = float_tensor(x, "avg_pool1d")
-    return _sequences(AvgPool.apply(_row(x, 1), **_options(
-        "avg_pool1d", x, window, stride, padding, ceil_mode, dilation, count_padding)))
+    options = _options("avg_pool1d", x, window, stride, padding, ceil_mode, dilation,
+                       count_padding)
+    return _applied("avg_pool1d", AvgPool, _row(x, 1), **options)
 
 
 def _options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil_mode: Any,
@@ -106,8 +107,13 @@ def _row(x: Tensor, axis: int) -> Tensor:
     return row
 
 
-def _sequences(y: Tensor) -> Tensor:
-    """Images one row high as sequences."""
+def _applied(where: str, function: type[Function], *inputs: Any, **options: Any) -> Tensor:
+    """What an operation makes of images one row high, as sequences."""
+    try:
+        y: Tensor = function.apply(*inputs, **options)
+    except ValueError as error:     # of a kernel, which knows images alone
+        name = where.removesuffix("1d")
+        raise ValueError(str(error).replace(f"{name}:", f"{where}:", 1)) from None
     n, _, steps, channels = y._shape
     sequences: Tensor = Reshape.apply(y, shape=(n, steps, channels))
     return sequences

@@ -149,6 +149,8 @@ test_errors = errors_of([
         (lambda f=f: f(X, 3, padding="full"), ValueError, f"{name}: padding must be", '"causal"'),
         (lambda f=f: f(X, 3, dilation=3), ValueError,
          f"{name}: window 3 with dilation 3 is larger than the padded sequences of (2, 5, 4)"),
+        (lambda f=f: f(md.zeros(2, 1, 4), 2, 1, "same", dilation=2), ValueError,
+         f"{name}: ", "holds nothing of the images"),
         (lambda f=f: f(X, 3, ceil_mode="up"), TypeError, f"{name}: ceil_mode must be True or"),
         (lambda f=f: f(X.astype(np.int64), 2), TypeError, f"{name}: x must be float32", "int64"))),
     (lambda: md.avg_pool1d(X, 2, count_padding="no"), TypeError,
