@@ -75,8 +75,8 @@ def outputs(shape: list[int], kernel: list[int], stride: list[int], dilation: li
     """The shape of a convolution's (or pool's) output."""
     sizes = []
     for axis in range(2):
-        sizes.append((shape[1 + axis] + sum(padding[axis]) - dilation[axis] * (kernel[axis] - 1) - 1)
-                     // stride[axis] + 1)
+        room = shape[1 + axis] + sum(padding[axis]) - dilation[axis] * (kernel[axis] - 1) - 1
+        sizes.append(room // stride[axis] + 1)
     return [shape[0], *sizes, channels]
 
 

@@ -93,7 +93,8 @@ LAYERS = {
     "Conv2DTranspose": "nn.ConvTranspose", "ZeroPad2d":
     "padding=((top, bottom), (left, right)) of what follows, or md.pad", "ZeroPadding2D":
     "padding=((top, bottom), (left, right)) of what follows, or md.pad", "MaxPooling1D":
-    "nn.MaxPool1d", "AveragePooling1D": "nn.AvgPool1d", "DepthwiseConv2D": "nn.Conv with groups=channels",
+    "nn.MaxPool1d", "AveragePooling1D": "nn.AvgPool1d", "DepthwiseConv2D":
+    "nn.Conv with groups=channels",
     "BatchNorm1d": f"nn.BatchNorm, for every rank ({LAST})",
     "BatchNorm2d": f"nn.BatchNorm, for every rank ({LAST})",
     "BatchNorm3d": f"nn.BatchNorm, for every rank ({LAST})",

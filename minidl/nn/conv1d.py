@@ -24,8 +24,8 @@ class Conv1d(_OfSequences, Convolution):
     """Convolution of sequences (N, T, in_channels) to (N, OT, out_channels).
 
     `kernel_size`, `stride`, `dilation` are ints; `padding` is an int, (before, after), "same",
-    "valid" or "causal", for which no output depends on a later step; see `md.conv1d`. `weight`
-    (K, in / groups, out) starts as he_normal, `bias` (out,) at zero. ValueError for other sequences.
+    "valid" or "causal", for which no output depends on a later step; see `md.conv1d`. `weight` (K,
+    in / groups, out) starts as he_normal, `bias` (out,) at zero. ValueError for other sequences.
 
     >>> nn.Conv1d(3, 16, 5, padding="same")(md.zeros((8, 100, 3))).shape
     (8, 100, 16)

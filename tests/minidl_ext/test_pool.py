@@ -103,7 +103,7 @@ def test_any_geometry(n, h, w, c, window, stride, padding, dilation, counted, dt
         except ValueError:
             x = values(n, h, w, c, dtype=dtype)
             for kernel in (native.max_pool, native.avg_pool):
-                with pytest.raises(ValueError, match="nothing of the images|smaller than the ker"):
+                with pytest.raises(ValueError, match=r"nothing of the images|the padded im"):
                     kernel(x, window, step, padding, dilation)
             continue
         assert made["avg_pool"]["dilation"] == dilation
