@@ -146,8 +146,10 @@ def pair(value: Any, where: str, name: str, least: int, what: str = "an int or a
 def padding(value: Any, where: str, name: str, words: tuple[str, ...] = ("same", "valid")) -> Any:
     """The padding around images: an int or a pair of ints as a pair, ((top, bottom), (left, right))
     as a tuple of pairs, one of some words as it is."""
+    if type(value) is int and 0 <= value <= MOST_OF_PAIR:
+        return value, value
     what = "an int, a pair or ((top, bottom), (left, right)) of ints"
-    if type(value) is int:
+    if type(value) is tuple and value and type(value[0]) is int:    # as of layers
         return pair(value, where, name, 0, what)
     if words and isinstance(value, str):
         return _word(value, where, name, "an int, a pair, ((top, bottom), (left, right))", words)

@@ -14,7 +14,7 @@ from minidl_ext.arguments cimport real_array, typed_array
 from minidl_ext.geometry cimport checked_size
 from minidl_ext.lines cimport column_totals
 from minidl_ext.pool_geometry cimport Counted, Geometry, check_output_grad, count_taps, first_tap, \
-    last_tap, set_counted, set_geometry
+    last_tap, place_type, set_counted, set_geometry
 from minidl_ext.runtime cimport MAX_AXES, new_array, product, scratch, set_dims
 from minidl_ext.threads cimport team
 
@@ -40,10 +40,6 @@ ctypedef fused place:
 
 
 # ------------------------------------------------------------------------------ max pooling
-
-cdef int place_type(Geometry* s):
-    return cnp.NPY_UINT8 if s.kh * s.kw <= 256 else cnp.NPY_INT32
-
 
 cdef void max_window(const floating* window, Geometry* s, Py_ssize_t k0, Py_ssize_t k1,
                      Py_ssize_t l0, Py_ssize_t l1, floating* best, place* where) noexcept nogil:
@@ -227,20 +223,23 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=((0, 0), 
 
 cdef void avg_row(const floating* x, floating* y, double* total, Geometry* s, Counted* counted,
                   Py_ssize_t row) noexcept nogil:
-    cdef Py_ssize_t top = row % s.oh * s.sh - s.top, left, j, k, l, c
+    cdef Py_ssize_t top = row % s.oh * s.sh - s.top, left, j, k, l, c, l0, l1, cols
     cdef Py_ssize_t k0 = first_tap(top, s.dh), k1 = last_tap(top, s.kh, s.dh, s.h)
-    cdef const floating* image = x + row // s.oh * s.h * s.w * s.c
+    cdef Py_ssize_t line = s.dh * s.w * s.c, step = s.dw * s.c
+    cdef const floating* image = x + (row // s.oh * s.h + top) * s.w * s.c
     cdef const floating* tap
     cdef floating* mean
     cdef double count, rows = count_taps(top, s.kh, s.dh, s.h, counted.top, counted.bottom)
     for j in range(s.ow):
         left = j * s.sw - s.left
+        l0, l1 = first_tap(left, s.dw), last_tap(left, s.kw, s.dw, s.w)
+        cols = count_taps(left, s.kw, s.dw, s.w, counted.left, counted.right)
+        count = rows * cols
         mean = y + (row * s.ow + j) * s.c
-        count = rows * count_taps(left, s.kw, s.dw, s.w, counted.left, counted.right)
         memset(total, 0, s.c * sizeof(double))
         for k in range(k0, k1):
-            for l in range(first_tap(left, s.dw), last_tap(left, s.kw, s.dw, s.w)):
-                tap = image + ((top + k * s.dh) * s.w + left + l * s.dw) * s.c
+            for l in range(l0, l1):
+                tap = image + left * s.c + k * line + l * step
                 for c in range(s.c):
                     total[c] += tap[c]
         for c in range(s.c):
@@ -249,7 +248,8 @@ cdef void avg_row(const floating* x, floating* y, double* total, Geometry* s, Co
 
 cdef void avg_image_backward(const floating* dy, floating* dx, Geometry* s, Counted* counted,
                              Py_ssize_t image) noexcept nogil:
-    cdef Py_ssize_t i, j, k, l, c, top, left, k0, k1, rows, count, whole = s.kh * s.kw
+    cdef Py_ssize_t i, j, k, l, c, top, left, k0, k1, l0, l1, rows, cols
+    cdef Py_ssize_t line = s.dh * s.w * s.c, step = s.dw * s.c, whole = s.kh * s.kw
     cdef floating* target = dx + image * s.h * s.w * s.c
     cdef floating* tap
     cdef const floating* g
@@ -261,12 +261,13 @@ cdef void avg_image_backward(const floating* dy, floating* dx, Geometry* s, Coun
         rows = count_taps(top, s.kh, s.dh, s.h, counted.top, counted.bottom)
         for j in range(s.ow):
             left = j * s.sw - s.left
-            count = rows * count_taps(left, s.kw, s.dw, s.w, counted.left, counted.right)
-            share = of_whole if count == whole else <floating>1 / <floating>count
+            l0, l1 = first_tap(left, s.dw), last_tap(left, s.kw, s.dw, s.w)
+            cols = count_taps(left, s.kw, s.dw, s.w, counted.left, counted.right)
+            share = of_whole if rows * cols == whole else <floating>1 / <floating>(rows * cols)
             g = dy + ((image * s.oh + i) * s.ow + j) * s.c
             for k in range(k0, k1):
-                for l in range(first_tap(left, s.dw), last_tap(left, s.kw, s.dw, s.w)):
-                    tap = target + ((top + k * s.dh) * s.w + left + l * s.dw) * s.c
+                for l in range(l0, l1):
+                    tap = target + (top * s.w + left) * s.c + k * line + l * step
                     for c in range(s.c):
                         tap[c] += g[c] * share
 

@@ -33,6 +33,8 @@ cdef inline Py_ssize_t count_taps(Py_ssize_t at, Py_ssize_t taps, Py_ssize_t dil
                                   Py_ssize_t size, Py_ssize_t before, Py_ssize_t after
                                   ) noexcept nogil:
     """How many taps lie on the image or on so much padding around it."""
+    if at >= 0 and at + (taps - 1) * dilation < size:
+        return taps
     at += before
     return last_tap(at, taps, dilation, before + size + after) - first_tap(at, dilation)
 
@@ -86,6 +88,11 @@ cdef inline int set_counted(Counted* counted, str where, object of, object paddi
     set_pair(rows, where, "counted", 0, &counted.top, &counted.bottom)
     set_pair(cols, where, "counted", 0, &counted.left, &counted.right)
     return 0
+
+
+cdef inline int place_type(Geometry* s) noexcept:
+    """The type that numbers the places of a window."""
+    return cnp.NPY_UINT8 if s.kh * s.kw <= 256 else cnp.NPY_INT32
 
 
 cdef inline int check_output_grad(cnp.ndarray g, Geometry* s, str where, str name) except -1:

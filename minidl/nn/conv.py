@@ -15,7 +15,7 @@ from .parameter import Parameter
 class Convolution(Weighted):
     """What all of these layers have: sizes, checked, and parameters."""
 
-    takes = "images (N, H, W, {})"      # with so many channels
+    axes, takes = 4, "images (N, H, W, {})"     # with so many channels
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any,
                  padding: Any, dilation: Any, groups: int, bias: bool) -> None:
@@ -46,8 +46,8 @@ class Convolution(Weighted):
     def taken(self, x: Any) -> Tensor:
         """x, if it is what the layer takes."""
         x = float_tensor(x, type(self).__name__)
-        if x.ndim != self.weight.ndim or x.shape[-1] != self.in_channels:
-            hint = _hint(x, self.in_channels, self.weight.ndim)
+        if len(x._shape) != self.axes or x._shape[-1] != self.in_channels:
+            hint = _hint(x, self.in_channels, self.axes)
             raise ValueError(f"{type(self).__name__} expected "
                              f"{self.takes.format(self.in_channels)}, got {x.shape}{hint}")
         return x

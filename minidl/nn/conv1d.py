@@ -31,7 +31,7 @@ class Conv1d(_OfSequences, Convolution):
     (8, 100, 16)
     """
 
-    takes = "sequences (N, T, {})"
+    axes, takes = 3, "sequences (N, T, {})"
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1,
                  padding: Any = 0, dilation: int = 1, groups: int = 1, bias: bool = True) -> None:

@@ -86,8 +86,11 @@ def _options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil
     """The options of a pool of images one row high."""
     k = _size(window, where, "window")
     s = k if stride is None else _size(stride, where, "stride")
-    options = pool_options(where, x._shape, (k,), (s,), (_size(dilation, where, "dilation"),),
-                           _padding(padding, where), ceil_mode, count_padding)
+    if count_padding is not None:
+        count_padding = checks.flag(count_padding, where, "count_padding")
+    options = pool_options(where, x._shape, (k,), (s,), _padding(padding, where),
+                           checks.flag(ceil_mode, where, "ceil_mode"),
+                           (_size(dilation, where, "dilation"),), count_padding)
     return {name: (ROW[name], *value) for name, value in options.items()}
 
 

@@ -17,7 +17,7 @@ from .. import checks, kernels
 from ..lazy import Epilogue, Lazy
 from ..tensor import Tensor
 from .common import float_tensor
-from .geometry import KINDS, Ints, Sides, extents, shown, sides
+from .geometry import KINDS, Ints, extents, shown, sides
 from .operation import Operation, PostOperation
 
 # What an epilogue pools.
@@ -121,9 +121,12 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
             [14., 15.]])
     """
     x = float_tensor(x, "max_pool")
+    k = checks.pair(window, "max_pool", "window", 1)
+    s = k if stride is None else checks.pair(stride, "max_pool", "stride", 1)
+    p = checks.padding(padding, "max_pool", "padding")
     return MaxPool.apply(x, **pool_options(
-        "max_pool", x._shape, *_sizes("max_pool", window, stride, dilation),
-        checks.padding(padding, "max_pool", "padding"), ceil_mode))
+        "max_pool", x._shape, k, s, p, checks.flag(ceil_mode, "max_pool", "ceil_mode"),
+        checks.pair(dilation, "max_pool", "dilation", 1)))
 
 
 def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -143,37 +146,25 @@ def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
             [6. , 7.5]])
     """
     x = float_tensor(x, "avg_pool")
+    k = checks.pair(window, "avg_pool", "window", 1)
+    s = k if stride is None else checks.pair(stride, "avg_pool", "stride", 1)
+    p = checks.padding(padding, "avg_pool", "padding")
     return AvgPool.apply(x, **pool_options(
-        "avg_pool", x._shape, *_sizes("avg_pool", window, stride, dilation),
-        checks.padding(padding, "avg_pool", "padding"), ceil_mode, count_padding))
-
-
-def _sizes(where: str, window: Any, stride: Any, dilation: Any) -> tuple[Ints, Ints, Ints]:
-    """Window, stride and dilation of both axes."""
-    k = checks.pair(window, where, "window", 1)
-    s = k if stride is None else checks.pair(stride, where, "stride", 1)
-    return k, s, checks.pair(dilation, where, "dilation", 1)
-
-
-def pool_options(where: str, shape: Ints, window: Ints, stride: Ints, dilation: Ints, padding: Any,
-                 ceil_mode: Any, count_padding: Any = None) -> dict[str, Any]:
-    """What a pool takes besides x, each for every axis. `counted`, unless `count_padding` is None,
-    is the part of the padding that counts."""
-    ceil_mode = checks.flag(ceil_mode, where, "ceil_mode")
-    padded, asked = _pool_padding(where, shape, window, stride, dilation, padding, ceil_mode)
-    options = {"window": window, "stride": stride, "padding": padded, "dilation": dilation}
-    if count_padding is not None:
-        counts = checks.flag(count_padding, where, "count_padding")
-        options["counted"] = asked if counts else tuple([(0, 0) for _ in asked])
-    return options
+        "avg_pool", x._shape, k, s, p, checks.flag(ceil_mode, "avg_pool", "ceil_mode"),
+        checks.pair(dilation, "avg_pool", "dilation", 1),
+        checks.flag(count_padding, "avg_pool", "count_padding")))
 
 
 @functools.lru_cache(1024)
-def _pool_padding(where: str, shape: Ints, window: Ints, stride: Ints, dilation: Ints,
-                  padding: Any, ceil_mode: bool) -> tuple[Sides, Sides]:
-    """The padding that windows read, and that which was asked for, as (before, after) of each axis:
-    with `ceil_mode` the last window may read more. ValueError unless there are images on which the
-    windows fit."""
+def pool_options(where: str, shape: Ints, window: Ints, stride: Ints, padding: Any,
+                 ceil_mode: bool, dilation: Ints, count_padding: bool | None = None
+                 ) -> dict[str, Any]:
+    """What a pool of checked sizes takes besides x, each for every axis; not to be written to.
+
+    `padding` is what windows read: with `ceil_mode` the last may read more than was asked for.
+    `counted`, unless `count_padding` is None, is the part of it that counts. ValueError unless there
+    are images on which the windows fit.
+    """
     if len(shape) != len(window) + 2:
         raise ValueError(f"{where}: x must be {KINDS[len(window) + 2]}, got shape {shape}")
     extent, sizes = extents(window, dilation), shape[1:-1]
@@ -198,7 +189,10 @@ def _pool_padding(where: str, shape: Ints, window: Ints, stride: Ints, dilation:
         if places < 1:
             raise ValueError(f"{where}: {of} is larger than the padded {kind} of {shape}")
         padded.append((before, max(after, (places - 1) * s + e - n - before)))
-    return tuple(padded), asked
+    options = {"window": window, "stride": stride, "padding": tuple(padded), "dilation": dilation}
+    if count_padding is not None:
+        options["counted"] = asked if count_padding else tuple([(0, 0) for _ in asked])
+    return options
 
 
 def global_avg_pool(x: Any) -> Tensor:
