@@ -46,6 +46,8 @@ def tuple_of(*items: Value) -> Value:
     return {"tuple": list(items)}
 
 
+STEPS, SIDES = t(2, 8, 4), tuple_of(tuple_of(1, 0), tuple_of(0, 1))
+POOL = {"ceil_mode": True, "dilation": 2}
 CALLS: dict[str, dict[str, Any]] = {
     **{f"md.{name}": call(X) for name in (
         "tanh", "sigmoid", "relu", "silu", "negative", "sin", "cos", "exp", "log", "sqrt", "abs",
@@ -76,11 +78,17 @@ CALLS: dict[str, dict[str, Any]] = {
                              label_smoothing=0.1, **LOSS),
     "md.nll_loss": call(X, LABELS, weight=a(6, values="uniform"), ignore_index=2, **LOSS),
     "md.accuracy": call(X, LABELS),
-    "md.conv": call(IMAGES, t(3, 3, 4, 6), bias=t(6), stride=2, padding=1, dilation=1, groups=1),
+    "md.conv": call(IMAGES, t(3, 3, 4, 6), bias=t(6), stride=2, padding=SIDES, dilation=1,
+                    groups=1),
+    "md.conv1d": call(STEPS, t(3, 4, 6), bias=t(6), stride=2, padding="causal", dilation=2,
+                      groups=1),
     "md.conv_transpose": call(IMAGES, t(3, 3, 4, 6), None, 2, 1, 1, groups=1,
                               dilation=1),
-    "md.max_pool": call(IMAGES, 2, stride=2, padding=1),
-    "md.avg_pool": call(IMAGES, 2, stride=2, padding=1), "md.global_avg_pool": call(IMAGES),
+    "md.max_pool": call(IMAGES, 2, stride=2, padding=SIDES, **POOL),
+    "md.avg_pool": call(IMAGES, 2, stride=2, padding=1, count_padding=False, **POOL),
+    "md.max_pool1d": call(STEPS, 2, stride=1, padding="same", **POOL),
+    "md.avg_pool1d": call(STEPS, 2, stride=2, padding=tuple_of(1, 0), count_padding=False, **POOL),
+    "md.global_avg_pool": call(IMAGES),
     "md.full": call(tuple_of(3, 4), 2.5, dtype=F), "md.full_like": call(X, 2.5, dtype=F),
     "md.from_dlpack": call(a(3, 4), device="cpu", copy=True),
     "md.arange": call(0, 10, 2, dtype=F), "md.eye": call(4, m=3, k=1, dtype=F),
@@ -118,6 +126,8 @@ CALLS: dict[str, dict[str, Any]] = {
     # layers
     "nn.Dense": call(6, 3, bias=True, on=[X]),
     "nn.Conv": call(4, 6, 3, stride=2, padding=1, dilation=1, groups=2, bias=True, on=[IMAGES]),
+    "nn.Conv1d": call(4, 6, 3, stride=2, padding=tuple_of(1, 0), dilation=1, groups=2, bias=True,
+                      on=[STEPS]),
     "nn.ConvTranspose": call(4, 6, 3, 2, 1, 1, groups=2, on=[IMAGES]),
     "nn.BatchNorm": call(4, eps=1e-3, momentum=0.2, affine=True, track_stats=True, ghost_batch=2,
                          unbiased=True, gamma_init=0.5, bias=False, on=[IMAGES]),
@@ -133,9 +143,13 @@ CALLS: dict[str, dict[str, Any]] = {
     "nn.Embedding": call(5, 3, on=[a(4, dtype=INT, low=0, high=4)]),
     "nn.Dropout": call(0.4, on=[X]), "nn.LeakyReLU": call(0.1, on=[X]),
     "nn.GELU": call("tanh", on=[X]), "nn.Softmax": call(1, on=[X]), "nn.ReLU": call(on=[X]),
-    "nn.MaxPool": call(2, stride=2, padding=1, on=[IMAGES]),
-    "nn.AvgPool": call(2, stride=2, padding=1, on=[IMAGES]), "nn.Flatten": call(on=[IMAGES]),
-    "nn.GlobalAvgPool": call(on=[IMAGES]), "nn.AdaptiveAvgPool": call(tuple_of(3, 5), on=[IMAGES]),
+    "nn.MaxPool": call(2, stride=2, padding=SIDES, on=[IMAGES], **POOL),
+    "nn.AvgPool": call(2, stride=2, padding=1, count_padding=False, on=[IMAGES], **POOL),
+    "nn.MaxPool1d": call(2, stride=1, padding="causal", on=[STEPS], **POOL),
+    "nn.AvgPool1d": call(2, stride=2, padding=1, count_padding=False, on=[STEPS], **POOL),
+    "nn.Flatten": call(on=[IMAGES]),
+    "nn.GlobalAvgPool": call(on=[IMAGES]),
+    "nn.AdaptiveAvgPool": call(tuple_of(3, 5), on=[IMAGES]),
     "nn.Upsample": call(None, 2, mode="linear", on=[IMAGES]),
     "nn.MultiHeadAttention": call(6, 2, dropout=0.1, bias=True, key_features=6, value_features=6,
                                   on=[t(2, 5, 6)]),

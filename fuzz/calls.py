@@ -119,6 +119,7 @@ OTHER_NAMES = {
     "__pow__": ("power",), "argmax": ("index",), "StepNorm": ("step",), "backward": ("grad",),
     "Embedding": ("embedding",), "Dropout": ("dropout",), "Softmax": ("softmax",),
     "MaxPool": ("max_pool",), "AvgPool": ("avg_pool",), "GlobalAvgPool": ("global_avg_pool",),
+    "MaxPool1d": ("max_pool1d",), "AvgPool1d": ("avg_pool1d",), "Conv1d": ("conv1d",),
     "Flatten": ("flatten",), "ReLU": ("relu",), "GELU": ("gelu",), "SiLU": ("silu",),
     "Sigmoid": ("sigmoid",), "Tanh": ("tanh",), "LeakyReLU": ("leaky_relu",),
     "Conv": ("conv",), "ConvTranspose": ("conv_transpose",),

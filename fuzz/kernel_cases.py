@@ -44,24 +44,21 @@ class Kernel:
         """Some of the options."""
         return {name: value for name, value in options.items() if self.draw.chance(share)}
 
-    def geometry(self, dilated: bool = True, uneven: bool = True) -> tuple[list[int], list[int],
-                                                                           list[int], list[Any]]:
+    def geometry(self) -> tuple[list[int], list[int], list[int], list[Any]]:
         """(kernel, stride, dilation, padding) for images that fit."""
         draw = self.draw
         kernel = [draw.pick(1, 2, 3, 3, 5, 7), draw.pick(1, 2, 3, 3, 4)]
         stride = [draw.pick(1, 1, 2, 3), draw.pick(1, 1, 2, 5)]
-        dilation = [draw.pick(1, 1, 2, 3), draw.pick(1, 1, 2)] if dilated else [1, 1]
+        dilation = [draw.pick(1, 1, 2, 3), draw.pick(1, 1, 2)]
         pads = [draw.pick(0, 0, 1, 1, 2, 3) for _ in range(4)]
-        padding: list[Any] = [pads[:2], pads[2:]] if uneven else pads[:2]
-        return kernel, stride, dilation, padding
+        return kernel, stride, dilation, [pads[:2], pads[2:]]
 
     def image(self, kernel: list[int], dilation: list[int], padding: list[Any], channels: int
               ) -> list[int]:
         """The shape of images that are at least as large as the kernel."""
         sizes = []
         for axis in range(2):
-            pad = sum(padding[axis]) if isinstance(padding[axis], list) else 2 * padding[axis]
-            least = max(1, dilation[axis] * (kernel[axis] - 1) + 1 - pad)
+            least = max(1, dilation[axis] * (kernel[axis] - 1) + 1 - sum(padding[axis]))
             sizes.append(self.draw.size(max(40, least), least))
         room = max(1, self.elements // max(1, sizes[0] * sizes[1] * channels))
         n = 0 if self.draw.chance(0.03) else self.draw.whole(1, min(5, room))
@@ -78,9 +75,8 @@ def outputs(shape: list[int], kernel: list[int], stride: list[int], dilation: li
     """The shape of a convolution's (or pool's) output."""
     sizes = []
     for axis in range(2):
-        pad = sum(padding[axis]) if isinstance(padding[axis], list) else 2 * padding[axis]
-        sizes.append((shape[1 + axis] + pad - dilation[axis] * (kernel[axis] - 1) - 1)
-                     // stride[axis] + 1)
+        room = shape[1 + axis] + sum(padding[axis]) - dilation[axis] * (kernel[axis] - 1) - 1
+        sizes.append(room // stride[axis] + 1)
     return [shape[0], *sizes, channels]
 
 
@@ -199,7 +195,7 @@ def between_norms(k: Kernel, before: int, y: list[int]) -> Args:
 
 def _pointwise(k: Kernel) -> Args:
     k.dtype, before, after = "float32", k.blocks(), k.blocks()
-    shape = k.image([1, 1], [1, 1], [0, 0], before)
+    shape = k.image([1, 1], [1, 1], [[0, 0], [0, 0]], before)
     x, w = k.array(shape), k.array([1, 1, before, after])
     y = [*shape[:3], after]
     if k.name == "pointwise_backward":
@@ -237,20 +233,29 @@ def _winograd(k: Kernel) -> Args:
 
 def _pool(k: Kernel) -> Args:
     draw = k.draw
-    window, stride, _, _ = k.geometry(dilated=False)
+    window, stride, dilation, _ = k.geometry()
     if draw.chance(0.1):
         window = [17, 16]       # places that a byte does not number
     if draw.chance(0.3):
-        window, stride = [2, 2], [2, 2]
-    padding = [draw.whole(0, (window[0] - 1) // 2), draw.whole(0, (window[1] - 1) // 2)]
-    shape = k.image(window, [1, 1], padding, draw.size(70, 1))
-    y = outputs(shape, window, stride, [1, 1], padding, shape[3])
-    args = {"window": tuples(window), "stride": tuples(stride), "padding": tuples(padding)}
+        window, stride, dilation = [2, 2], [2, 2], [1, 1]
+    # The middle of a window is always inside, and its last values may be beyond the image.
+    middle = [(taps - 1) // 2 for taps in window]
+    padding = [[draw.whole(0, m * d), draw.whole(0, (taps - 1 - m) * d)]
+               for taps, m, d in zip(window, middle, dilation, strict=True)]
+    shape = k.image(window, dilation, padding, draw.size(70, 1))
+    shape[1:3] = [max(n, d) for n, d in zip(shape[1:3], dilation, strict=True)]
+    y = outputs(shape, window, stride, dilation, padding, shape[3])
+    args = {"window": tuples(window), "stride": tuples(stride), "padding": tuples(padding),
+            "dilation": tuples(dilation)}
+    if k.name.startswith("avg"):
+        counted = draw.pick(None, None, [[0, 0], [0, 0]], [[draw.whole(0, n) for n in sides]
+                                                           for sides in padding])
+        args["counted"] = counted and tuples(counted)
     if k.name in ("max_pool", "avg_pool"):
         return {"x": k.array(shape), **args}
     args = {"dy": k.array(y), "input_shape": tuples(shape), **args}
-    if k.name == "max_pool_backward":       # the middle of a window is always inside
-        place = (window[0] - 1) // 2 * window[1] + (window[1] - 1) // 2
+    if k.name == "max_pool_backward":
+        place = middle[0] * window[1] + middle[1]
         dtype = "uint8" if window[0] * window[1] <= 256 else "int32"
         args["argmax"] = draw.array(y, dtype, low=place, high=place)
     return args

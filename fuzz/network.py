@@ -44,7 +44,7 @@ def _block(draw: Draw, same: bool = False) -> list[dict[str, Any]]:
 
 def _conv(draw: Draw) -> dict[str, Any]:
     return {"op": "conv", "kernel": draw.pick(1, 1, 3, 3, 3, 5), "stride": draw.pick(1, 1, 1, 2),
-            "padding": draw.pick(0, 1, "same"), "dilation": draw.pick(1, 1, 1, 2),
+            "padding": draw.pick(0, 1, "same", [[1, 0], [0, 2]]), "dilation": draw.pick(1, 1, 1, 2),
             "out": draw.pick(1, 3, 4, 8, 16, 16, 32, 48), "groups": draw.pick(1, 1, 1, 2, "all"),
             "bias": draw.chance(0.6)}
 
@@ -62,8 +62,13 @@ def _norm(draw: Draw) -> dict[str, Any]:
 
 
 def _pool(draw: Draw) -> dict[str, Any]:
-    return {"op": draw.pick("max_pool", "max_pool", "avg_pool"), "window": draw.pick(2, 2, 3),
-            "stride": draw.pick(1, 2, 2, 3), "padding": draw.pick(0, 0, 0, 1)}
+    layer = {"op": draw.pick("max_pool", "max_pool", "avg_pool"), "window": draw.pick(2, 2, 3),
+             "stride": draw.pick(1, 2, 2, 3), "padding": draw.pick(0, 0, 0, 1, "same",
+                                                                   [[1, 0], [0, 1]])}
+    options = {"ceil_mode": True, "dilation": draw.pick(2, [1, 2])}
+    if layer["op"] == "avg_pool":
+        options["count_padding"] = False
+    return layer | {name: value for name, value in options.items() if draw.chance(0.15)}
 
 
 def _any(draw: Draw) -> dict[str, Any]:
@@ -210,7 +215,7 @@ class Network(nn.Layer):
         if x.ndim != 4:
             return None
         kind = nn.MaxPool if layer["op"] == "max_pool" else nn.AvgPool
-        return self._part(kind(layer["window"], layer["stride"], layer["padding"]))
+        return self._part(kind(**{name: value for name, value in layer.items() if name != "op"}))
 
     _avg_pool = _max_pool
 

@@ -130,8 +130,9 @@ def _interval(least: float, most: float, above: float | None, below: float | Non
 
 # ---------------------------------------------------------------------------------- several ints
 
-def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
-    """An int or a pair of ints as a pair, each from `least` to `MOST_OF_PAIR`."""
+def pair(value: Any, where: str, name: str, least: int, what: str = "an int or a pair of ints"
+         ) -> tuple[int, int]:
+    """An int or a pair of ints as a pair, each from `least` to `MOST_OF_PAIR`; `what` says so."""
     if type(value) is int and least <= value <= MOST_OF_PAIR:
         return value, value
     if type(value) is tuple and len(value) == 2:        # what a layer has checked before
@@ -139,7 +140,7 @@ def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
         if (type(a) is int and type(b) is int and least <= a <= MOST_OF_PAIR
                 and least <= b <= MOST_OF_PAIR):
             return value
-    expected = f"an int or a pair of ints >= {least}"
+    expected = f"{what} >= {least}"
     try:
         values = tuple([_index(v) for v in (value if _is_list(value) else (value, value))])
     except TypeError:
@@ -147,9 +148,43 @@ def pair(value: Any, where: str, name: str, least: int) -> tuple[int, int]:
     if len(values) != 2 or min(values) < least:
         raise ValueError(message(where, name, expected, value))
     if max(values) > MOST_OF_PAIR:
-        expected = f"an int or a pair of ints from {least} to {MOST_OF_PAIR}"
+        expected = f"{what} from {least} to {MOST_OF_PAIR}"
         raise ValueError(message(where, name, expected, value))
     return values[0], values[1]
+
+
+def padding(value: Any, where: str, name: str, words: tuple[str, ...] = ("same", "valid")) -> Any:
+    """The padding around images: an int or a pair of ints as a pair, ((top, bottom), (left, right))
+    as a tuple of pairs, one of some words as it is."""
+    if type(value) is int and 0 <= value <= MOST_OF_PAIR:
+        return value, value
+    what = "an int, a pair or ((top, bottom), (left, right)) of ints"
+    if type(value) is tuple and value and type(value[0]) is int:    # as of layers
+        return pair(value, where, name, 0, what)
+    if words and isinstance(value, str):
+        return _word(value, where, name, "an int, a pair, ((top, bottom), (left, right))", words)
+    if _is_list(value) and len(value) == 2 and all(map(_is_list, value)):
+        if len(value[0]) != 2 or len(value[1]) != 2:
+            raise ValueError(message(where, name, f"{what} >= 0", value))
+        return tuple([pair(sides, where, name, 0, what) for sides in value])
+    return pair(value, where, name, 0, what)
+
+
+def padding_1d(value: Any, where: str, name: str) -> Any:
+    """The padding around sequences: an int, a pair (before, after), or one of some words."""
+    if isinstance(value, str):
+        return _word(value, where, name, "an int, (before, after)", ("same", "valid", "causal"))
+    sides = pair(value, where, name, 0, "an int or (before, after) of ints")
+    return sides if _is_list(value) else sides[0]
+
+
+def _word(value: str, where: str, name: str, numbers: str, words: tuple[str, ...]) -> str:
+    """One of the words that stand for a padding, or for `numbers`."""
+    if value in words:
+        return str(value)
+    *others, last = [f'"{word}"' for word in words]
+    expected = f"{numbers}, {', '.join(others)} or {last}"
+    raise ValueError(message(where, name, expected, value))
 
 
 def ints(values: Any, where: str, name: str) -> tuple[int, ...]:

@@ -92,8 +92,12 @@ OF_OPTIMIZERS = {
 LAYERS = {
     "Module": "nn.Layer", "ModuleList": "nn.LayerList", "ModuleDict": "a dict of layers",
     "Linear": "nn.Dense", "LazyLinear": "nn.Dense", "Conv2d": f"nn.Conv ({LAST})",
-    "Conv2D": "nn.Conv", "ConvTranspose2d": f"nn.ConvTranspose ({LAST})", "Conv2DTranspose":
-    "nn.ConvTranspose", "DepthwiseConv2D": "nn.Conv with groups=channels",
+    "Conv2D": "nn.Conv", "Conv1D": "nn.Conv1d", "ConvTranspose2d": f"nn.ConvTranspose ({LAST})",
+    "Conv2DTranspose": "nn.ConvTranspose", "ZeroPad2d":
+    "padding=((top, bottom), (left, right)) of what follows, or md.pad", "ZeroPadding2D":
+    "padding=((top, bottom), (left, right)) of what follows, or md.pad", "MaxPooling1D":
+    "nn.MaxPool1d", "AveragePooling1D": "nn.AvgPool1d", "DepthwiseConv2D":
+    "nn.Conv with groups=channels",
     "BatchNorm1d": f"nn.BatchNorm, for every rank ({LAST})",
     "BatchNorm2d": f"nn.BatchNorm, for every rank ({LAST})",
     "BatchNorm3d": f"nn.BatchNorm, for every rank ({LAST})",
@@ -149,6 +153,7 @@ ARGUMENTS = {
     "pin_memory": f"leave it out: {ONE_DEVICE}", "pin_memory_device": f"leave it out: {ONE_DEVICE}",
     "batch_sampler": "batch_size, shuffle and drop_last", "generator": "seed",
     "units": "out_features", "filters": "out_channels", "strides": "stride", "pool_size": "window",
+    "count_include_pad": "count_padding", "dilation_rate": "dilation", "kernel_size": "window",
     "inplace": "leave it out: tensors are not changed in place", "num_features": "features",
     "num_channels": "features", "normalized_shape": "features", "num_groups": "groups",
     "num_embeddings": "rows", "embedding_dim": "features", "input_dim": "rows", "output_dim":

@@ -1,7 +1,8 @@
 """Pooling over windows of NHWC images, and over whole images.
 
 Each output row is one task; inner loops run over channels (max pooling's are in pool_rows.h). A
-window's part that lies in the padding is skipped. `window`, `stride` and `padding` are pairs.
+window's part that lies in the padding is skipped; where windows lie is in pool_geometry.pxd.
+`window`, `stride` and `dilation` are pairs, `padding` is ((top, bottom), (left, right)).
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -10,8 +11,10 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from minidl_ext.arguments cimport real_array, typed_array
-from minidl_ext.geometry cimport checked_size, places, set_images, set_pair
+from minidl_ext.geometry cimport checked_size
 from minidl_ext.lines cimport column_totals
+from minidl_ext.pool_geometry cimport Counted, Geometry, check_output_grad, count_taps, first_tap, \
+    last_tap, place_type, set_counted, set_geometry
 from minidl_ext.runtime cimport MAX_AXES, new_array, product, scratch, set_dims
 from minidl_ext.threads cimport team
 
@@ -20,12 +23,12 @@ import numpy as np
 cnp.import_array()
 
 cdef extern from "pool_rows.h" nogil:
-    void max_window_f32(const float* window, Py_ssize_t line, Py_ssize_t channels, Py_ssize_t k0,
-                        Py_ssize_t k1, Py_ssize_t l0, Py_ssize_t l1, Py_ssize_t kw, float* best,
-                        uint8_t* where)
-    void max_window_f64(const double* window, Py_ssize_t line, Py_ssize_t channels, Py_ssize_t k0,
-                        Py_ssize_t k1, Py_ssize_t l0, Py_ssize_t l1, Py_ssize_t kw, double* best,
-                        uint8_t* where)
+    void max_window_f32(const float* window, Py_ssize_t line, Py_ssize_t step, Py_ssize_t channels,
+                        Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t l0, Py_ssize_t l1, Py_ssize_t kw,
+                        float* best, uint8_t* where)
+    void max_window_f64(const double* window, Py_ssize_t line, Py_ssize_t step, Py_ssize_t channels,
+                        Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t l0, Py_ssize_t l1, Py_ssize_t kw,
+                        double* best, uint8_t* where)
     void spread_window_f32(const float* dy, const uint8_t* where, Py_ssize_t line,
                            Py_ssize_t channels, Py_ssize_t kh, Py_ssize_t kw, float* window)
     void spread_window_f64(const double* dy, const uint8_t* where, Py_ssize_t line,
@@ -36,37 +39,25 @@ ctypedef fused place:
     int32_t
 
 
-cdef struct Geometry:
-    Py_ssize_t n, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw
-
-
-cdef inline Py_ssize_t first_tap(Py_ssize_t at) noexcept nogil:
-    return -at if at < 0 else 0
-
-
-cdef inline Py_ssize_t last_tap(Py_ssize_t at, Py_ssize_t k, Py_ssize_t size) noexcept nogil:
-    return size - at if at + k > size else k
-
-
 # ------------------------------------------------------------------------------ max pooling
 
 cdef void max_window(const floating* window, Geometry* s, Py_ssize_t k0, Py_ssize_t k1,
                      Py_ssize_t l0, Py_ssize_t l1, floating* best, place* where) noexcept nogil:
     """The largest of each channel over a window's taps and its place. NaN wins, and stays."""
-    cdef Py_ssize_t k, l, c
+    cdef Py_ssize_t k, l, c, line = s.dh * s.w * s.c, step = s.dw * s.c
     cdef const floating* tap
     if place is uint8_t:
         if floating is float:
-            max_window_f32(window, s.w * s.c, s.c, k0, k1, l0, l1, s.kw, best, where)
+            max_window_f32(window, line, step, s.c, k0, k1, l0, l1, s.kw, best, where)
         else:
-            max_window_f64(window, s.w * s.c, s.c, k0, k1, l0, l1, s.kw, best, where)
+            max_window_f64(window, line, step, s.c, k0, k1, l0, l1, s.kw, best, where)
     else:
         for c in range(s.c):
-            best[c] = window[(k0 * s.w + l0) * s.c + c]
+            best[c] = window[k0 * line + l0 * step + c]
             where[c] = <place>(k0 * s.kw + l0)
         for k in range(k0, k1):
             for l in range(l0, l1):
-                tap = window + (k * s.w + l) * s.c
+                tap = window + k * line + l * step
                 for c in range(s.c):
                     if tap[c] > best[c] or (tap[c] != tap[c] and best[c] == best[c]):
                         best[c] = tap[c]
@@ -76,14 +67,14 @@ cdef void max_window(const floating* window, Geometry* s, Py_ssize_t k0, Py_ssiz
 cdef void max_row(const floating* x, floating* y, place* argmax, Geometry* s, Py_ssize_t row
                   ) noexcept nogil:
     """One row of outputs."""
-    cdef Py_ssize_t top = row % s.oh * s.sh - s.ph, left, j, at
+    cdef Py_ssize_t top = row % s.oh * s.sh - s.top, left, j, at
+    cdef Py_ssize_t k0 = first_tap(top, s.dh), k1 = last_tap(top, s.kh, s.dh, s.h)
     cdef const floating* image = x + row // s.oh * s.h * s.w * s.c
     for j in range(s.ow):
-        left = j * s.sw - s.pw
+        left = j * s.sw - s.left
         at = (row * s.ow + j) * s.c
-        max_window(image + (top * s.w + left) * s.c, s, first_tap(top),
-                   last_tap(top, s.kh, s.h), first_tap(left), last_tap(left, s.kw, s.w), y + at,
-                   argmax + at)
+        max_window(image + (top * s.w + left) * s.c, s, k0, k1, first_tap(left, s.dw),
+                   last_tap(left, s.kw, s.dw, s.w), y + at, argmax + at)
 
 
 cdef void max_image_backward(const floating* dy, const place* argmax, floating* dx, Geometry* s,
@@ -96,8 +87,8 @@ cdef void max_image_backward(const floating* dy, const place* argmax, floating* 
             at = ((image * s.oh + i) * s.ow + j) * s.c
             for c in range(s.c):
                 p = argmax[at + c]
-                target[((i * s.sh - s.ph + p // s.kw) * s.w + j * s.sw - s.pw + p % s.kw) * s.c
-                       + c] += dy[at + c]
+                target[((i * s.sh - s.top + p // s.kw * s.dh) * s.w
+                        + j * s.sw - s.left + p % s.kw * s.dw) * s.c + c] += dy[at + c]
 
 
 cdef void apart_image_backward(const floating* dy, const uint8_t* argmax, floating* dx,
@@ -118,7 +109,7 @@ cdef void apart_image_backward(const floating* dy, const uint8_t* argmax, floati
                 spread_window_f64(dy + at, argmax + at, s.w * s.c, s.c, s.kh, s.kw, window)
 
 
-def max_pool(x, window, stride, padding=(0, 0), int threads=0):
+def max_pool(x, window, stride, padding=((0, 0), (0, 0)), dilation=(1, 1), int threads=0):
     """(y, argmax): the largest value of each window and its place in it, row by row.
 
     argmax is uint8 for windows of up to 256 values, else int32.
@@ -128,7 +119,7 @@ def max_pool(x, window, stride, padding=(0, 0), int threads=0):
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t row
     cdef int t
-    set_geometry(&s, "max_pool", np.shape(x), window, stride, padding)
+    set_geometry(&s, "max_pool", np.shape(x), window, stride, padding, dilation)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.PyArray_TYPE(a))
     checked_size(s.kh * s.kw, "max_pool", "the number of places of a window", 1)
@@ -167,33 +158,35 @@ cdef void max_backward_all(const floating* dy, const place* argmax, floating* dx
 
 cdef bint side_by_side(Geometry* s) noexcept nogil:
     """Whether every input is in at most one window, and windows lie within the images."""
-    return s.sh == s.kh and s.sw == s.kw and s.ph == 0 and s.pw == 0
+    return (s.sh == s.kh and s.sw == s.kw and s.dh == 1 and s.dw == 1 and s.top == 0
+            and s.left == 0 and s.oh * s.kh <= s.h and s.ow * s.kw <= s.w)
 
 
 cdef bint inside(const place* argmax, Geometry* s) noexcept nogil:
     """Whether every place is in its window and its image: argmax comes from a caller."""
     cdef Py_ssize_t i, j, k, c, at = 0, top, left, p
     for i in range(s.n * s.oh):
-        top = i % s.oh * s.sh - s.ph
+        top = i % s.oh * s.sh - s.top
         for j in range(s.ow):
-            left = j * s.sw - s.pw
+            left = j * s.sw - s.left
             for c in range(s.c):
                 p = argmax[at]
                 at += 1
-                if not (0 <= p < s.kh * s.kw and 0 <= top + p // s.kw < s.h
-                        and 0 <= left + p % s.kw < s.w):
+                if not (0 <= p < s.kh * s.kw and 0 <= top + p // s.kw * s.dh < s.h
+                        and 0 <= left + p % s.kw * s.dw < s.w):
                     return False
     return True
 
 
-def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), int threads=0):
+def max_pool_backward(dy, argmax, input_shape, window, stride, padding=((0, 0), (0, 0)),
+                      dilation=(1, 1), int threads=0):
     """dx: each dy goes to the place that won."""
     cdef cnp.ndarray g = real_array(dy, "max_pool_backward", "dy", 4), where, dx
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     cdef int t
     cdef bint right
-    set_geometry(&s, "max_pool_backward", input_shape, window, stride, padding)
+    set_geometry(&s, "max_pool_backward", input_shape, window, stride, padding, dilation)
     check_output_grad(g, &s, "max_pool_backward", "dy")
     where = typed_array(argmax, "max_pool_backward", "argmax", 4, place_type(&s))
     check_output_grad(where, &s, "max_pool_backward", "argmax")
@@ -228,54 +221,68 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), i
 
 # -------------------------------------------------------------------------- average pooling
 
-cdef void avg_row(const floating* x, floating* y, double* total, Geometry* s, Py_ssize_t row
-                  ) noexcept nogil:
-    cdef Py_ssize_t top = row % s.oh * s.sh - s.ph, left, j, k, l, c
-    cdef const floating* image = x + row // s.oh * s.h * s.w * s.c
+cdef void avg_row(const floating* x, floating* y, double* total, Geometry* s, Counted* counted,
+                  Py_ssize_t row) noexcept nogil:
+    cdef Py_ssize_t top = row % s.oh * s.sh - s.top, left, j, k, l, c, l0, l1, cols
+    cdef Py_ssize_t k0 = first_tap(top, s.dh), k1 = last_tap(top, s.kh, s.dh, s.h)
+    cdef Py_ssize_t line = s.dh * s.w * s.c, step = s.dw * s.c
+    cdef const floating* image = x + (row // s.oh * s.h + top) * s.w * s.c
     cdef const floating* tap
     cdef floating* mean
-    cdef double count = <double>s.kh * s.kw
+    cdef double count, rows = count_taps(top, s.kh, s.dh, s.h, counted.top, counted.bottom)
     for j in range(s.ow):
-        left = j * s.sw - s.pw
+        left = j * s.sw - s.left
+        l0, l1 = first_tap(left, s.dw), last_tap(left, s.kw, s.dw, s.w)
+        cols = count_taps(left, s.kw, s.dw, s.w, counted.left, counted.right)
+        count = rows * cols
         mean = y + (row * s.ow + j) * s.c
         memset(total, 0, s.c * sizeof(double))
-        for k in range(first_tap(top), last_tap(top, s.kh, s.h)):
-            for l in range(first_tap(left), last_tap(left, s.kw, s.w)):
-                tap = image + ((top + k) * s.w + left + l) * s.c
+        for k in range(k0, k1):
+            for l in range(l0, l1):
+                tap = image + left * s.c + k * line + l * step
                 for c in range(s.c):
                     total[c] += tap[c]
         for c in range(s.c):
             mean[c] = <floating>(total[c] / count)
 
 
-cdef void avg_image_backward(const floating* dy, floating* dx, Geometry* s, Py_ssize_t image
-                             ) noexcept nogil:
-    cdef Py_ssize_t i, j, k, l, c, top, left
+cdef void avg_image_backward(const floating* dy, floating* dx, Geometry* s, Counted* counted,
+                             Py_ssize_t image) noexcept nogil:
+    cdef Py_ssize_t i, j, k, l, c, top, left, k0, k1, l0, l1, rows, cols
+    cdef Py_ssize_t line = s.dh * s.w * s.c, step = s.dw * s.c, whole = s.kh * s.kw
     cdef floating* target = dx + image * s.h * s.w * s.c
     cdef floating* tap
     cdef const floating* g
-    cdef floating share = <floating>1 / <floating>(s.kh * s.kw)
+    cdef floating share, of_whole = <floating>1 / <floating>whole
     memset(target, 0, s.h * s.w * s.c * sizeof(floating))
     for i in range(s.oh):
-        top = i * s.sh - s.ph
+        top = i * s.sh - s.top
+        k0, k1 = first_tap(top, s.dh), last_tap(top, s.kh, s.dh, s.h)
+        rows = count_taps(top, s.kh, s.dh, s.h, counted.top, counted.bottom)
         for j in range(s.ow):
-            left = j * s.sw - s.pw
+            left = j * s.sw - s.left
+            l0, l1 = first_tap(left, s.dw), last_tap(left, s.kw, s.dw, s.w)
+            cols = count_taps(left, s.kw, s.dw, s.w, counted.left, counted.right)
+            share = of_whole if rows * cols == whole else <floating>1 / <floating>(rows * cols)
             g = dy + ((image * s.oh + i) * s.ow + j) * s.c
-            for k in range(first_tap(top), last_tap(top, s.kh, s.h)):
-                for l in range(first_tap(left), last_tap(left, s.kw, s.w)):
-                    tap = target + ((top + k) * s.w + left + l) * s.c
+            for k in range(k0, k1):
+                for l in range(l0, l1):
+                    tap = target + (top * s.w + left) * s.c + k * line + l * step
                     for c in range(s.c):
                         tap[c] += g[c] * share
 
 
-def avg_pool(x, window, stride, padding=(0, 0), int threads=0):
-    """The mean of each window; padding counts as zeros."""
+def avg_pool(x, window, stride, padding=((0, 0), (0, 0)), dilation=(1, 1), counted=None,
+             int threads=0):
+    """The mean of each window. Of the padding `counted` counts, as zeros; all of it if None."""
     cdef cnp.ndarray a = real_array(x, "avg_pool", "x", 4), y, totals
     cdef Geometry s
+    cdef Counted of
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t row
     cdef int t
-    set_geometry(&s, "avg_pool", np.shape(x), window, stride, padding)
+    set_geometry(&s, "avg_pool", np.shape(x), window, stride, padding, dilation)
+    set_counted(&of, "avg_pool", counted, padding)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.PyArray_TYPE(a))
     if s.c == 0:
@@ -285,22 +292,25 @@ def avg_pool(x, window, stride, padding=(0, 0), int threads=0):
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             avg_row(<float*>a.data, <float*>y.data, <double*>totals.data + threadid() * s.c, &s,
-                    row)
+                    &of, row)
     else:
         for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             avg_row(<double*>a.data, <double*>y.data, <double*>totals.data + threadid() * s.c, &s,
-                    row)
+                    &of, row)
     return y
 
 
-def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), int threads=0):
-    """dx: each dy is shared out equally over its window."""
+def avg_pool_backward(dy, input_shape, window, stride, padding=((0, 0), (0, 0)), dilation=(1, 1),
+                      counted=None, int threads=0):
+    """dx: each dy is shared out equally over what counts in its window."""
     cdef cnp.ndarray g = real_array(dy, "avg_pool_backward", "dy", 4), dx
     cdef Geometry s
+    cdef Counted of
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t image
     cdef int t
-    set_geometry(&s, "avg_pool_backward", input_shape, window, stride, padding)
+    set_geometry(&s, "avg_pool_backward", input_shape, window, stride, padding, dilation)
+    set_counted(&of, "avg_pool_backward", counted, padding)
     check_output_grad(g, &s, "avg_pool_backward", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
     dx = new_array(4, dims, cnp.PyArray_TYPE(g))
@@ -309,10 +319,10 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), int threa
     t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for image in prange(s.n, nogil=True, num_threads=t, schedule='static'):
-            avg_image_backward(<float*>g.data, <float*>dx.data, &s, image)
+            avg_image_backward(<float*>g.data, <float*>dx.data, &s, &of, image)
     else:
         for image in prange(s.n, nogil=True, num_threads=t, schedule='static'):
-            avg_image_backward(<double*>g.data, <double*>dx.data, &s, image)
+            avg_image_backward(<double*>g.data, <double*>dx.data, &s, &of, image)
     return dx
 
 
@@ -387,30 +397,3 @@ def global_avg_pool_backward(dy, input_shape, int threads=0):
             spread_image(<double*>g.data + i * c, <double*>dx.data + i * positions * c, positions,
                          c)
     return dx
-
-
-# ----------------------------------------------------------------------------------- checks
-
-cdef int place_type(Geometry* s):
-    return cnp.NPY_UINT8 if s.kh * s.kw <= 256 else cnp.NPY_INT32
-
-
-cdef int set_geometry(Geometry* s, str where, x_shape, window, stride, padding) except -1:
-    set_images(x_shape, where, &s.n, &s.h, &s.w, &s.c)
-    set_pair(window, where, "window", 1, &s.kh, &s.kw)
-    set_pair(stride, where, "stride", 1, &s.sh, &s.sw)
-    set_pair(padding, where, "padding", 0, &s.ph, &s.pw)
-    if s.h < 1 or s.w < 1:
-        raise ValueError(f"{where}: images must have rows and columns, got shape {x_shape}")
-    if 2 * s.ph > s.kh or 2 * s.pw > s.kw:
-        raise ValueError(f"{where}: padding {padding} is more than half of window {window}")
-    s.oh = places(s.h + 2 * s.ph, s.kh, s.sh, where)
-    s.ow = places(s.w + 2 * s.pw, s.kw, s.sw, where)
-    return 0
-
-
-cdef int check_output_grad(cnp.ndarray g, Geometry* s, str where, str name) except -1:
-    if g.shape[0] != s.n or g.shape[1] != s.oh or g.shape[2] != s.ow or g.shape[3] != s.c:
-        raise ValueError(f"{where}: {name} must have shape {(s.n, s.oh, s.ow, s.c)}, "
-                         f"got {np.shape(g)}")
-    return 0

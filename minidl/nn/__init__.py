@@ -14,6 +14,7 @@ from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .attention import MultiHeadAttention
 from .container import Identity, Lambda, LayerList, Sequential
 from .conv import Conv, ConvTranspose
+from .conv1d import AvgPool1d, Conv1d, MaxPool1d
 from .dropout import Dropout
 from .embedding import Embedding
 from .fold import FoldReport, fold
@@ -44,8 +45,10 @@ __all__ = [
     "TLU",
     "AdaptiveAvgPool",
     "AvgPool",
+    "AvgPool1d",
     "BatchNorm",
     "Conv",
+    "Conv1d",
     "ConvTranspose",
     "Dense",
     "Dropout",
@@ -64,6 +67,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool",
+    "MaxPool1d",
     "MultiHeadAttention",
     "Normalization",
     "Parameter",

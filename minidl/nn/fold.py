@@ -15,13 +15,14 @@ from ..traced import Call, Value
 from ..tracing import trace
 from .container import Identity, Sequential
 from .conv import Conv, ConvTranspose
+from .conv1d import Conv1d
 from .layer import Layer
 from .linear import Dense, Weighted
 from .norm import BatchNorm
 from .parameter import Parameter
 from .registry import replaced
 
-INTO = (Dense, Conv, ConvTranspose)
+INTO = (Dense, Conv, Conv1d, ConvTranspose)
 
 
 @dataclasses.dataclass
@@ -38,8 +39,8 @@ class FoldReport:
 
 
 def fold(model: Layer, example: Any = None) -> Layer:
-    """A copy of a model for inference, in which every BatchNorm that follows a Dense, Conv or
-    ConvTranspose has become part of it (Ioffe & Szegedy 2015, section 3.1):
+    """A copy of a model for inference, in which every BatchNorm that follows a Dense, Conv, Conv1d
+    or ConvTranspose has become part of it (Ioffe & Szegedy 2015, section 3.1):
 
         W' = W gamma / sqrt(running_var + eps)       along the output channels,
         b' = (b - running_mean) gamma / sqrt(running_var + eps) + beta.
@@ -160,7 +161,8 @@ def _by_trace(model: Layer, example: Any) -> Callable[[str], list[str] | str]:
         nodes = [node for call in calls[name] for node in call.nodes]
         inputs = dict.fromkeys(node.inputs[0] for node in nodes)
         if not maker.keys() >= inputs.keys():
-            return "what it normalizes is not the output of a Dense, Conv or ConvTranspose as it is"
+            return ("what it normalizes is not the output of a Dense, Conv, Conv1d or "
+                    "ConvTranspose as it is")
         into = {maker[x].name: _unlike(maker[x].layer, *INTO) for x in inputs}
         if any(into.values()):
             return f"it follows {' and '.join(filter(None, into.values()))}"

@@ -10,51 +10,75 @@ from ..tensor import Tensor
 from .layer import Layer
 
 
-class _Pool(Layer):
-    def __init__(self, window: Any, stride: Any = None, padding: Any = 0) -> None:
+class Pool(Layer):
+    """The sizes of a pool, checked."""
+
+    def __init__(self, window: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any
+                 ) -> None:
         super().__init__()
         where = type(self).__name__
-        self.window = checks.pair(window, where, "window", 1)
-        self.stride = self.window if stride is None else checks.pair(stride, where, "stride", 1)
-        self.padding = checks.pair(padding, where, "padding", 0)
+        self.window = self._size(window, "window")
+        self.stride = self.window if stride is None else self._size(stride, "stride")
+        self.padding = self._padding(padding)
+        self.ceil_mode = checks.flag(ceil_mode, where, "ceil_mode")
+        self.dilation = self._size(dilation, "dilation")
+
+    def _size(self, value: Any, name: str) -> Any:
+        return checks.pair(value, type(self).__name__, name, 1)
+
+    def _padding(self, value: Any) -> Any:
+        return checks.padding(value, type(self).__name__, "padding")
 
     def extra_repr(self) -> str:
-        text = f"{self.window}"
+        parts = [f"{self.window}"]
         if self.stride != self.window:
-            text += f", stride={self.stride}"
-        return text if self.padding == (0, 0) else f"{text}, padding={self.padding}"
+            parts.append(f"stride={self.stride}")
+        for name, default in (("padding", 0), ("ceil_mode", False), ("dilation", 1),
+                              ("count_padding", True)):
+            if getattr(self, name, default) not in (default, (default, default)):
+                parts.append(f"{name}={getattr(self, name)!r}")
+        return ", ".join(parts)
 
 
-class MaxPool(_Pool):
+class MaxPool(Pool):
     """The largest value of each window of images (N, H, W, C); `stride` defaults to `window`.
 
-    All sizes are ints or pairs; see `md.max_pool`. ValueError for sizes that do not fit.
+    All sizes are ints or pairs, `padding` also ((top, bottom), (left, right)), "same" or "valid";
+    see `md.max_pool`. ValueError for sizes that do not fit.
 
     >>> nn.MaxPool(2)(md.zeros((8, 28, 28, 32))).shape
     (8, 14, 14, 32)
+    >>> nn.MaxPool(3, stride=2, ceil_mode=True)(md.zeros((8, 28, 28, 32))).shape
+    (8, 14, 14, 32)
     """
 
-    def __init__(self, window: Any, stride: Any = None, padding: Any = 0) -> None:
-        super().__init__(window, stride, padding)
+    def __init__(self, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+                 dilation: Any = 1) -> None:
+        super().__init__(window, stride, padding, ceil_mode, dilation)
 
     def forward(self, x: Any) -> Tensor:
-        return ops.max_pool(x, self.window, self.stride, self.padding)
+        return ops.max_pool(x, self.window, self.stride, self.padding, self.ceil_mode,
+                            self.dilation)
 
 
-class AvgPool(_Pool):
-    """The mean of each window of images (N, H, W, C); padding counts as zeros.
+class AvgPool(Pool):
+    """The mean of each window of images (N, H, W, C); padding counts as zeros, unless
+    `count_padding` is False. See `md.avg_pool`.
 
-    Arguments and errors as of `MaxPool`.
+    Other arguments and errors as of `MaxPool`.
 
     >>> nn.AvgPool(3, stride=2, padding=1)(md.zeros((8, 28, 28, 32))).shape
     (8, 14, 14, 32)
     """
 
-    def __init__(self, window: Any, stride: Any = None, padding: Any = 0) -> None:
-        super().__init__(window, stride, padding)
+    def __init__(self, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+                 dilation: Any = 1, count_padding: bool = True) -> None:
+        super().__init__(window, stride, padding, ceil_mode, dilation)
+        self.count_padding = checks.flag(count_padding, type(self).__name__, "count_padding")
 
     def forward(self, x: Any) -> Tensor:
-        return ops.avg_pool(x, self.window, self.stride, self.padding)
+        return ops.avg_pool(x, self.window, self.stride, self.padding, self.ceil_mode,
+                            self.dilation, self.count_padding)
 
 
 class GlobalAvgPool(Layer):

@@ -50,8 +50,8 @@ class WeightStandardization(Layer):
 
 
 def weight_norm(layer: Target) -> Target:
-    """Let a Dense, Conv or ConvTranspose learn the norms and the directions of its weights apart
-    (Salimans & Kingma 2016, Weight Normalization); returns the layer.
+    """Let a Dense, Conv, Conv1d or ConvTranspose learn the norms and the directions of its weights
+    apart (Salimans & Kingma 2016, Weight Normalization); returns the layer.
 
         w = gain v / ||v||
 
@@ -78,8 +78,8 @@ def weight_norm(layer: Target) -> Target:
 
 
 def weight_standardization(layer: Target, eps: float = 1e-5) -> Target:
-    """Let a Dense, Conv or ConvTranspose compute with standardized weights (Qiao et al. 2019,
-    Weight Standardization), as a layer before a GroupNorm should; returns the layer.
+    """Let a Dense, Conv, Conv1d or ConvTranspose compute with standardized weights (Qiao et al.
+    2019, Weight Standardization), as a layer before a GroupNorm should; returns the layer.
 
         w = (v - mean) / sqrt(var + eps)
 
@@ -104,7 +104,7 @@ def weight_standardization(layer: Target, eps: float = 1e-5) -> Target:
 def _plain(where: str, layer: Any) -> Weighted:
     """The layer, if its weight can be transformed and is not yet."""
     if not isinstance(layer, Weighted):
-        raise TypeError(f"{where}: layer must be a Dense, Conv or ConvTranspose, "
+        raise TypeError(f"{where}: layer must be a Dense, Conv, Conv1d or ConvTranspose, "
                         f"got {type(layer).__name__}")
     if layer.transform is not None:
         raise ValueError(f"{where}: layer {type(layer).__name__} already has a transform, "

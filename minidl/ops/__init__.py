@@ -9,6 +9,7 @@ from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, ta
 from .attention import scaled_dot_product_attention
 from .batch_norm import batch_norm
 from .conv import conv
+from .conv1d import avg_pool1d, conv1d, max_pool1d
 from .conv_transpose import conv_transpose
 from .create import (
     arange,
@@ -80,15 +81,15 @@ from .weight import weight_norm, weight_standardization
 
 __all__ = [
     "abs", "accuracy", "adaptive_avg_pool", "add", "all", "any", "arange", "argmax", "argmin",
-    "argsort", "astype", "avg_pool", "batch_norm", "binary_cross_entropy_with_logits", "bitwise",
-    "broadcast_to", "clip", "compare", "concatenate", "conv", "conv_transpose", "cos",
-    "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "embedding", "exp",
+    "argsort", "astype", "avg_pool", "avg_pool1d", "batch_norm", "binary_cross_entropy_with_logits",
+    "bitwise", "broadcast_to", "clip", "compare", "concatenate", "conv", "conv1d", "conv_transpose",
+    "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "embedding", "exp",
     "expand_dims", "eye", "filter_response_norm", "flatten", "flip", "floor_divide", "from_dlpack",
     "full", "full_like", "gelu", "getitem", "global_avg_pool", "group_norm", "huber_loss",
     "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "log", "log_softmax", "logsumexp",
-    "matmul", "max", "max_pool", "maximum", "mean", "min", "minimum", "mse_loss", "multiply",
-    "negative", "nll_loss", "one_hot", "ones", "ones_like", "pad", "power", "rand", "rand_like",
-    "randn", "randn_like", "relu", "remainder", "reshape", "resize", "rms_norm",
+    "matmul", "max", "max_pool", "max_pool1d", "maximum", "mean", "min", "minimum", "mse_loss",
+    "multiply", "negative", "nll_loss", "one_hot", "ones", "ones_like", "pad", "power", "rand",
+    "rand_like", "randn", "randn_like", "relu", "remainder", "reshape", "resize", "rms_norm",
     "scaled_dot_product_attention", "sigmoid", "silu", "sin", "softmax", "softplus", "sort",
     "split", "sqrt", "squeeze", "stack", "std", "subtract", "sum", "tanh", "tensor", "tlu", "topk",
     "transpose", "var", "weight_norm", "weight_standardization", "where", "zeros", "zeros_like",

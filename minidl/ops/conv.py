@@ -14,6 +14,7 @@ from ..lazy import NOTHING, Epilogue, Lazy, computed
 from ..settings import get_precision
 from ..tensor import Tensor
 from .common import float_tensor, same_float
+from .geometry import KINDS, Sides, extents, sides
 from .inference import read_only, winograd_weights
 from .norm import BatchNorm, Behind
 from .operation import Producer
@@ -191,9 +192,10 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
         OH = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1
 
     Networks call this cross-correlation convolution. `stride` and `dilation` are ints or pairs;
-    `padding`, with zeros, is an int, a pair, "valid" (none) or "same": the output then has
-    ceil(size / stride) places per axis, the larger part of an odd padding at the end. Groups of
-    channels are convolved apart. Which algorithm runs, see `set_precision`.
+    `padding`, with zeros, is an int, a pair, ((top, bottom), (left, right)), "valid" (none) or
+    "same": the output then has ceil(size / stride) places per axis, the larger part of an odd
+    padding at the end. Groups of channels are convolved apart. Which algorithm runs, see
+    `set_precision`.
 
     ValueError for shapes that do not fit, TypeError for mixed dtypes or what is not float.
 
@@ -205,33 +207,34 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
     x, weight, b, groups = checked_operands("conv", x, weight, bias, groups)
     s = checks.pair(stride, "conv", "stride", 1)
     d = checks.pair(dilation, "conv", "dilation", 1)
-    if not isinstance(padding, str):
-        padding = checks.pair(padding, "conv", "padding", 0)
-    p = resolve_padding(padding, x._shape, weight._shape[:2], s, d)
+    padding = checks.padding(padding, "conv", "padding")
+    p = resolve_padding("conv", padding, x._shape, weight._shape[:2], s, d)
     return Conv.apply(x, weight, b, stride=s, padding=p, dilation=d, groups=groups)
 
 
-def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any
+def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any, axes: int = 4
                      ) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """Images, weight and bias as tensors that fit each other, and groups as an int."""
-    if _fit(x, weight, bias, groups):
+    """Images (or, of three axes, sequences), weight and bias as tensors that fit each other, and
+    groups as an int."""
+    if _fit(x, weight, bias, groups, axes):
         return x, weight, bias, groups
     x, weight = float_tensor(x, where), float_tensor(weight, where, "weight")
     b = None if bias is None else float_tensor(bias, where, "bias")
     if weight.dtype is not x.dtype or b is not None:
         same_float(where, x=x, weight=weight, bias=b)
     images, filters = x.shape, weight.shape
-    if len(images) != 4:
-        raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {images}")
-    if len(filters) != 4:
-        raise ValueError(f"{where}: weight must be (KH, KW, C_in / groups, C_out), "
+    if len(images) != axes:
+        raise ValueError(f"{where}: x must be {KINDS[axes]}, got shape {images}")
+    if len(filters) != axes:
+        taps = "KH, KW" if axes == 4 else "K"
+        raise ValueError(f"{where}: weight must be ({taps}, C_in / groups, C_out), "
                          f"got shape {filters}")
     if 0 in filters:
         raise ValueError(f"{where}: weight has an empty axis: {filters}")
     groups = checks.size(groups, where, "groups")
-    ci, co = filters[2:]
-    if images[3] != ci * groups:
-        raise ValueError(f"{where}: x has {images[3]} channels, but weight {filters} with "
+    ci, co = filters[-2:]
+    if images[-1] != ci * groups:
+        raise ValueError(f"{where}: x has {images[-1]} channels, but weight {filters} with "
                          f"groups={groups} expects {ci * groups}")
     if co % groups:
         raise ValueError(f"{where}: {co} output channels do not divide into {groups} groups")
@@ -240,39 +243,28 @@ def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any
     return x, weight, b, groups
 
 
-def _fit(x: Any, weight: Any, bias: Any, groups: Any) -> bool:
+def _fit(x: Any, weight: Any, bias: Any, groups: Any, axes: int) -> bool:
     """Whether operands are as they nearly always are; if not, what is wrong is found out."""
     if not (isinstance(x, Tensor) and isinstance(weight, Tensor) and type(groups) is int):
         return False
     filters, dtype = weight._shape, weight._dtype
-    return (dtype.char in "fd" and x._dtype is dtype and len(x._shape) == len(filters) == 4
-            and 0 not in filters and groups > 0 and x._shape[3] == filters[2] * groups
-            and filters[3] % groups == 0
+    return (dtype.char in "fd" and x._dtype is dtype and len(x._shape) == len(filters) == axes
+            and 0 not in filters and groups > 0 and x._shape[-1] == filters[-2] * groups
+            and filters[-1] % groups == 0
             and (bias is None or (isinstance(bias, Tensor) and bias._dtype is dtype
-                                  and bias._shape == filters[3:])))
+                                  and bias._shape == filters[-1:])))
 
 
 @functools.lru_cache(1024)
-def resolve_padding(padding: str | tuple[int, int], images: tuple[int, ...],
-                    kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-                    ) -> Padding:
-    """Padding as ((top, bottom), (left, right)); ValueError where a kernel is larger than what it
+def resolve_padding(where: str, padding: Any, images: tuple[int, ...], kernel: tuple[int, ...],
+                    stride: tuple[int, ...], dilation: tuple[int, ...]) -> Any:
+    """Padding as (before, after) of each axis; ValueError where a kernel is larger than what it
     makes of the images."""
-    extent = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    if padding == "same":
-        totals = [max(0, (-(-n // s) - 1) * s + e - n)
-                  for n, e, s in zip(images[1:3], extent, stride, strict=True)]
-        (top, bottom), (left, right) = [(t // 2, t - t // 2) for t in totals]
-    elif padding == "valid":
-        top = bottom = left = right = 0
-    elif isinstance(padding, str):
-        raise ValueError(f'conv: padding must be an int, a pair, "same" or "valid", '
-                         f'got {padding!r}')
-    else:
-        (top, left), (bottom, right) = padding, padding
-    for name, size, before, after, needed in (("height", images[1], top, bottom, extent[0]),
-                                              ("width", images[2], left, right, extent[1])):
-        if size + before + after < needed:
-            raise ValueError(f"conv: the {name} of x {images} with padding {(before, after)} is "
+    extent, sizes = extents(kernel, dilation), images[1:-1]
+    padded: Sides = sides(padding, sizes, extent, stride)
+    names = ("height", "width") if len(kernel) == 2 else ("length",)
+    for name, size, around, needed in zip(names, sizes, padded, extent, strict=True):
+        if size + sum(around) < needed:
+            raise ValueError(f"{where}: the {name} of x {images} with padding {around} is "
                              f"smaller than the kernel's {needed}")
-    return (top, bottom), (left, right)
+    return padded

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..kernels.choose import Padding
 from ..tensor import Tensor
 from .conv import checked_operands
+from .geometry import both_sides
 from .operation import Operation
 
 
@@ -22,15 +24,14 @@ class ConvTranspose(Operation):
     x: Any              # what dturned needs
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
-                size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
+                size: tuple[int, int], stride: tuple[int, int], padding: Padding,
                 dilation: tuple[int, int], groups: int) -> np.ndarray:
-        ph, pw = padding
-        self.geometry = (stride, ((ph, ph), (pw, pw)), dilation, groups)
+        self.geometry = (stride, padding, dilation, groups)
         exchanged = turned(weight, groups)
         self.turned = exchanged if self.needs_grad[0] else None
         # What the convolution would make of y may be larger than x: outputs that no x meets.
         kernel = weight.shape[:2]
-        self.whole = tuple([(size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1)
+        self.whole = tuple([(size[a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1)
                             // stride[a] + 1 for a in range(2)])
         self.shape, self.window = x.shape, kernel
         x = self._enlarged(x)
@@ -78,7 +79,8 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
 
     Each value of x adds its multiple of the kernel to the output, `stride` apart; `padding` is
     cut off on all sides, `output_padding` (less than stride or dilation) added at the end. All
-    four are ints or pairs. PyTorch's, with the axes of weight in our order.
+    four are ints or pairs, `padding` also ((top, bottom), (left, right)). PyTorch's, with the axes
+    of weight in our order.
 
     ValueError for shapes that do not fit, TypeError for mixed dtypes.
 
@@ -91,7 +93,7 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
     where = "conv_transpose"
     x, weight, b, groups = checked_operands(where, x, weight, bias, groups)
     s, d = checks.pair(stride, where, "stride", 1), checks.pair(dilation, where, "dilation", 1)
-    p = checks.pair(padding, where, "padding", 0)
+    p = both_sides(checks.padding(padding, where, "padding", ()))
     extra = checks.pair(output_padding, where, "output_padding", 0)
     if x.shape[1] < 1 or x.shape[2] < 1:
         raise ValueError(f"{where}: images must have rows and columns, got shape {x.shape}")
@@ -100,7 +102,7 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
         if extra[axis] >= max(s[axis], d[axis]):
             raise ValueError(f"{where}: output_padding {extra} must be less than stride {s} or "
                              f"dilation {d}")
-        size.append((x.shape[1 + axis] - 1) * s[axis] - 2 * p[axis]
+        size.append((x.shape[1 + axis] - 1) * s[axis] - sum(p[axis])
                     + d[axis] * (weight.shape[axis] - 1) + extra[axis] + 1)
     if min(size) < 1:
         raise ValueError(f"{where}: x {x.shape} with padding {p} gives an output of "

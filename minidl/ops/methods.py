@@ -138,6 +138,7 @@ class Methods:
     argsort = ops.argsort
     astype = ops.astype
     avg_pool = ops.avg_pool
+    avg_pool1d = ops.avg_pool1d
     broadcast_to = ops.broadcast_to
     clip = ops.clip
     cos = ops.cos
@@ -156,6 +157,7 @@ class Methods:
     logsumexp = ops.logsumexp
     max = ops.max
     max_pool = ops.max_pool
+    max_pool1d = ops.max_pool1d
     maximum = ops.maximum
     mean = ops.mean
     min = ops.min

@@ -1,7 +1,8 @@
 """Pooling of NHWC images.
 
 TypeError unless x is float32 or float64; ValueError where x is not (N, H, W, C), a window is
-larger than the padded image, or a padding more than half of the window.
+larger than the padded image, or a padding so large that a window would hold nothing else: an int
+or a pair may be half of the window, of ((top, bottom), (left, right)) each less than the window.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import checks, kernels
-from ..graph import Function
 from ..lazy import Epilogue, Lazy
 from ..tensor import Tensor
 from .common import float_tensor
+from .geometry import KINDS, Ints, extents, shown, sides
 from .operation import Operation, PostOperation
 
-SIDE_BY_SIDE = {"window": (2, 2), "stride": (2, 2), "padding": (0, 0)}    # what an epilogue pools
+# What an epilogue pools.
+SIDE_BY_SIDE = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)),
+                "dilation": (1, 1)}
 
 
 class Unpooled(NamedTuple):
@@ -71,7 +74,8 @@ def unpooled(dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...]) -> Lazy
 
 
 class AvgPool(Operation):
-    """y = the mean of each window;  dx = dy / window size, added over the windows."""
+    """y = the mean of each window;  dx = dy / how many values that is of, added over the windows.
+    """
 
     def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
         self.shape, self.geometry = x.shape, geometry
@@ -92,58 +96,103 @@ class GlobalAvgPool(Operation):
         return kernels.global_avg_pool_backward(dy, self.shape)
 
 
-def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tensor:
+def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+             dilation: Any = 1) -> Tensor:
     """The largest value of each window of images (N, H, W, C), to (N, OH, OW, C).
 
-        OH = (H + 2 padding - window) // stride + 1
+        OH = (H + 2 padding - dilation (window - 1) - 1) // stride + 1
 
-    Windows, strides and paddings are ints or pairs; `stride` defaults to `window`. Padding never
-    wins; NaN does. The first of equal values gets the gradient. With 2x2 windows side by side after
-    a batch_norm (and a relu), or a 3x3 convolution, that nothing else has used yet, it is computed
-    in the same pass.
+    Windows, strides and dilations (how far the values of a window are apart) are ints or pairs;
+    `stride` defaults to `window`. `padding` is an int, a pair, ((top, bottom), (left, right)),
+    "valid" (none) or "same", which gives ceil(H / stride) as in `conv`. With `ceil_mode` the
+    division rounds up: the last window may reach beyond the padding, if it begins in the image or
+    the padding before it.
+
+    Padding never wins; NaN does. The first of equal values gets the gradient. With 2x2 windows side
+    by side after a batch_norm (and a relu), or a 3x3 convolution, that nothing else has used yet,
+    it is computed in the same pass.
 
     >>> x = md.arange(16.).reshape(1, 4, 4, 1)
     >>> md.max_pool(x, 2)[0, :, :, 0]
     tensor([[ 5.,  7.],
             [13., 15.]])
+    >>> md.max_pool(x, 3, stride=2, ceil_mode=True)[0, :, :, 0]
+    tensor([[10., 11.],
+            [14., 15.]])
     """
-    return _pool(MaxPool, "max_pool", x, window, stride, padding)
+    x = float_tensor(x, "max_pool")
+    k = checks.pair(window, "max_pool", "window", 1)
+    s = k if stride is None else checks.pair(stride, "max_pool", "stride", 1)
+    p = checks.padding(padding, "max_pool", "padding")
+    return MaxPool.apply(x, **pool_options(
+        "max_pool", x._shape, k, s, p, checks.flag(ceil_mode, "max_pool", "ceil_mode"),
+        checks.pair(dilation, "max_pool", "dilation", 1)))
 
 
-def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0) -> Tensor:
-    """The mean of each window of images (N, H, W, C), to (N, OH, OW, C) as in `max_pool`; padding
-    counts, as zeros.
+def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+             dilation: Any = 1, count_padding: bool = True) -> Tensor:
+    """The mean of each window of images (N, H, W, C), to (N, OH, OW, C); arguments as of
+    `max_pool`.
+
+    Padding counts, as zeros, unless `count_padding` is False: the mean is then that of the values
+    of the image. What a window has beyond the padding, with `ceil_mode`, never counts.
 
     >>> x = md.arange(16.).reshape(1, 4, 4, 1)
     >>> md.avg_pool(x, 2)[0, :, :, 0]
     tensor([[ 2.5,  4.5],
             [10.5, 12.5]])
+    >>> md.avg_pool(x, 2, padding=((1, 0), (1, 0)), count_padding=False)[0, :, :, 0]
+    tensor([[0. , 1.5],
+            [6. , 7.5]])
     """
-    return _pool(AvgPool, "avg_pool", x, window, stride, padding)
-
-
-def _pool(function: type[Function], where: str, x: Any, window: Any, stride: Any, padding: Any
-          ) -> Tensor:
-    x = float_tensor(x, where)
-    k = checks.pair(window, where, "window", 1)
-    s = k if stride is None else checks.pair(stride, where, "stride", 1)
-    p = checks.pair(padding, where, "padding", 0)
-    _check_fit(where, x._shape, k, p)
-    return function.apply(x, window=k, stride=s, padding=p)
+    x = float_tensor(x, "avg_pool")
+    k = checks.pair(window, "avg_pool", "window", 1)
+    s = k if stride is None else checks.pair(stride, "avg_pool", "stride", 1)
+    p = checks.padding(padding, "avg_pool", "padding")
+    return AvgPool.apply(x, **pool_options(
+        "avg_pool", x._shape, k, s, p, checks.flag(ceil_mode, "avg_pool", "ceil_mode"),
+        checks.pair(dilation, "avg_pool", "dilation", 1),
+        checks.flag(count_padding, "avg_pool", "count_padding")))
 
 
 @functools.lru_cache(1024)
-def _check_fit(where: str, shape: tuple[int, ...], window: tuple[int, int],
-               padding: tuple[int, int]) -> None:
-    """ValueError unless there are images on which the windows fit."""
-    if len(shape) != 4:
-        raise ValueError(f"{where}: x must be images (N, H, W, C), got shape {shape}")
-    if 0 in shape[1:3]:
-        raise ValueError(f"{where}: images must have rows and columns, got shape {shape}")
-    if 2 * padding[0] > window[0] or 2 * padding[1] > window[1]:
-        raise ValueError(f"{where}: padding {padding} is more than half of window {window}")
-    if shape[1] + 2 * padding[0] < window[0] or shape[2] + 2 * padding[1] < window[1]:
-        raise ValueError(f"{where}: window {window} is larger than the padded images of {shape}")
+def pool_options(where: str, shape: Ints, window: Ints, stride: Ints, padding: Any,
+                 ceil_mode: bool, dilation: Ints, count_padding: bool | None = None
+                 ) -> dict[str, Any]:
+    """What a pool of checked sizes takes besides x, each for every axis; not to be written to.
+
+    `padding` is what windows read: with `ceil_mode` the last may read more than was asked for.
+    `counted`, unless `count_padding` is None, is the part of it that counts. ValueError unless there
+    are images on which the windows fit.
+    """
+    if len(shape) != len(window) + 2:
+        raise ValueError(f"{where}: x must be {KINDS[len(window) + 2]}, got shape {shape}")
+    extent, sizes = extents(window, dilation), shape[1:-1]
+    kind, parts = ("images", "rows and columns") if len(sizes) == 2 else ("sequences", "steps")
+    if 0 in sizes:
+        raise ValueError(f"{where}: {kind} must have {parts}, got shape {shape}")
+    asked = sides(padding, sizes, extent, stride)
+    of = f"window {shown(window)}"
+    if extent != window:
+        of += f" with dilation {shown(dilation)}"
+    if not isinstance(padding, str):
+        if any(isinstance(p, int) and 2 * p > e for p, e in zip(padding, extent, strict=True)):
+            raise ValueError(f"{where}: padding {shown(padding)} is more than half of {of}")
+        if any(max(p) >= e for p, e in zip(asked, extent, strict=True)):
+            raise ValueError(f"{where}: padding {shown(padding)} is not less than {of}")
+    padded = []
+    for n, (before, after), e, s in zip(sizes, asked, extent, stride, strict=True):
+        rest = n + before + after - e
+        places = -(-rest // s) + 1 if ceil_mode else rest // s + 1
+        if ceil_mode and (places - 1) * s >= n + before:
+            places -= 1     # this window would begin behind the image
+        if places < 1:
+            raise ValueError(f"{where}: {of} is larger than the padded {kind} of {shape}")
+        padded.append((before, max(after, (places - 1) * s + e - n - before)))
+    options = {"window": window, "stride": stride, "padding": tuple(padded), "dilation": dilation}
+    if count_padding is not None:
+        options["counted"] = asked if count_padding else tuple([(0, 0) for _ in asked])
+    return options
 
 
 def global_avg_pool(x: Any) -> Tensor:

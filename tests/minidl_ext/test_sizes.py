@@ -124,11 +124,16 @@ for name in ("max_pool", "avg_pool"):
     two = 2 if name == "max_pool" else 1
     shape = ", ".join([f"(1024, {2**20}, {2**20}, 0)"] * two)
     case(name, f"{NONE}, (1, 1), (1, 1)", shape)
-    case(name, "z(1, 4, 4, 1), (2**62, 2**62), (1, 1), (2**62, 2**62)", VALUE)
+    case(name, "z(1, 4, 4, 1), (2**62, 2**62), (1, 1), ((2**62, 2**62), (2**62, 2**62))", VALUE)
     case(name, "z(1, 4, 4, 1), (2, 2), (HUGE, 1)", VALUE)
     case(name, "z(1, 4, 4, 1), (2, 2), (BIG, BIG)", ", ".join(["(1, 1, 1, 1)"] * two))
-    case(name, "z(1, 4, 4, 1), (BIG, BIG), (1, 1), (2**30 - 1, 2**30 - 1)",
+    case(name, "z(1, 4, 4, 1), (BIG, BIG), (1, 1), ((2**30 - 1,) * 2, (2**30 - 1,) * 2)",
          VALUE if name == "max_pool" else "(1, 4, 4, 1)")
+    case(name, f"z(1, 1, 1, 1), (2, 2), (1, 1), {PBIG}, (BIG, BIG)", VALUE)
+    case(name, f"z(1, 1, 1, 1), (3, 3), (1, 1), {PBIG}, (BIG, BIG)",
+         ", ".join(["(1, 1, 1, 1)"] * two))
+    case(name, "z(1, 1, 1, 1), (2, 1), (2, 1), ((BIG, 0), (0, 0)), (BIG, 1)",
+         ", ".join(["(1, 1, 1, 1)"] * two))
     argmax = "np.zeros((1024, 2**20, 2**20, 0), np.uint8), " if name == "max_pool" else ""
     case(f"{name}_backward", f"{NONE}, {argmax}(1024, 2**20, 2**20, 0), (1, 1), (1, 1)",
          f"(1024, {2**20}, {2**20}, 0)")

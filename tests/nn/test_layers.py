@@ -13,9 +13,12 @@ import minidl as md
 from minidl import nn, optim
 from tests.harness import both_backends, close, refuses, uniform
 from tests.nn.attention import multi_head
+from tests.ops import test_conv1d as sequences
 from tests.ops import test_layer_norm as norms
+from tests.ops import test_pool as pools
 from tests.ops import test_resample as sizes
 from tests.ops import test_weight as weights
+from tests.ops.test_conv import conv as convolved
 from tests.ops.test_conv_transpose import conv_transpose as transposed
 
 
@@ -37,6 +40,12 @@ def conv(layer, x):
         parts.append(np.einsum("nijklc,klco->nijo", patches, w))
     y = np.concatenate(parts, axis=-1)
     return y if layer.bias is None else y + layer.bias.data
+
+
+def conv1d(layer, x):
+    options = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+    return sequences.conv1d(x, layer.weight.data, None if layer.bias is None else layer.bias.data,
+                            **options)
 
 
 def conv_transpose(layer, x):
@@ -89,6 +98,18 @@ LAYERS = [
     ("Conv, options", lambda: nn.Conv(4, 6, 3, stride=2, padding=1, groups=2, bias=False),
      "Conv(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=2, bias=False)",
      (2, 5, 6, 4), conv, {"weight": (3, 3, 2, 6)}),
+    ("Conv, uneven padding", lambda: nn.Conv(2, 3, 3, padding=((2, 0), (0, 1))),
+     "Conv(2, 3, kernel_size=(3, 3), padding=((2, 0), (0, 1)), bias=True)", (2, 5, 6, 2),
+     lambda layer, x: convolved(x, layer.weight.data, layer.bias.data, padding=layer.padding),
+     {"weight": (3, 3, 2, 3), "bias": (3,)}),
+    ("Conv1d", lambda: nn.Conv1d(2, 3, 3), "Conv1d(2, 3, kernel_size=3, bias=True)", (2, 5, 2),
+     conv1d, {"weight": (3, 2, 3), "bias": (3,)}),
+    ("Conv1d, options", lambda: nn.Conv1d(4, 6, 3, 2, "causal", 2, 2, False),
+     "Conv1d(4, 6, kernel_size=3, stride=2, padding='causal', dilation=2, groups=2, bias=False)",
+     (2, 5, 4), conv1d, {"weight": (3, 2, 6)}),
+    ("Conv1d, two paddings", lambda: nn.Conv1d(2, 3, 3, padding=(1, 2), bias=False),
+     "Conv1d(2, 3, kernel_size=3, padding=(1, 2), bias=False)", (2, 5, 2), conv1d,
+     {"weight": (3, 2, 3)}),
     ("ConvTranspose", lambda: nn.ConvTranspose(2, 3, 2, stride=2),
      "ConvTranspose(2, 3, kernel_size=(2, 2), stride=(2, 2), bias=True)", (2, 3, 4, 2),
      conv_transpose, {"weight": (2, 2, 2, 3), "bias": (3,)}),
@@ -203,6 +224,25 @@ LAYERS = [
     ("AvgPool, padding counts", lambda: nn.AvgPool(3, 2, 1),
      "AvgPool((3, 3), stride=(2, 2), padding=(1, 1))", (2, 5, 6, 3),
      lambda layer, x: windows(x, 3, 2, 1, 0).mean((3, 4)), {}),
+    ("MaxPool, all options", lambda: nn.MaxPool(2, 3, ((1, 0), (0, 1)), True, (1, 2)),
+     "MaxPool((2, 2), stride=(3, 3), padding=((1, 0), (0, 1)), ceil_mode=True, dilation=(1, 2))",
+     (2, 5, 6, 3), lambda layer, x: pools.max_pool(x, 2, 3, ((1, 0), (0, 1)), True, (1, 2)), {}),
+    ("MaxPool, same", lambda: nn.MaxPool(2, padding="same"), "MaxPool((2, 2), padding='same')",
+     (2, 5, 6, 3), lambda layer, x: pools.max_pool(x, 2, padding="same"), {}),
+    ("AvgPool, all options", lambda: nn.AvgPool(2, 3, ((1, 0), (0, 1)), True, (1, 2), False),
+     "AvgPool((2, 2), stride=(3, 3), padding=((1, 0), (0, 1)), ceil_mode=True, dilation=(1, 2), "
+     "count_padding=False)", (2, 5, 6, 3),
+     lambda layer, x: pools.avg_pool(x, 2, 3, ((1, 0), (0, 1)), True, (1, 2), False), {}),
+    ("MaxPool1d", lambda: nn.MaxPool1d(2), "MaxPool1d(2)", (2, 4, 3),
+     lambda layer, x: sequences.max_pool1d(x, 2), {}),
+    ("MaxPool1d, options", lambda: nn.MaxPool1d(3, 2, (1, 0), True, 2),
+     "MaxPool1d(3, stride=2, padding=(1, 0), ceil_mode=True, dilation=2)", (2, 6, 3),
+     lambda layer, x: sequences.max_pool1d(x, 3, 2, (1, 0), True, 2), {}),
+    ("AvgPool1d", lambda: nn.AvgPool1d(2, padding=1), "AvgPool1d(2, padding=1)", (2, 4, 3),
+     lambda layer, x: sequences.avg_pool1d(x, 2, padding=1), {}),
+    ("AvgPool1d, options", lambda: nn.AvgPool1d(3, 2, "same", False, 2, False),
+     "AvgPool1d(3, stride=2, padding='same', dilation=2, count_padding=False)", (2, 6, 3),
+     lambda layer, x: sequences.avg_pool1d(x, 3, 2, "same", False, 2, False), {}),
     ("GlobalAvgPool", nn.GlobalAvgPool, "GlobalAvgPool()", (2, 4, 6, 3),
      lambda layer, x: x.mean((1, 2)), {}),
     ("AdaptiveAvgPool", lambda: nn.AdaptiveAvgPool(3), "AdaptiveAvgPool(3)", (2, 4, 6, 3),
@@ -340,6 +380,11 @@ ERRORS = [
     (lambda: nn.Conv(3, 4, 3, padding="full"), ["Conv", "padding", "'full'", '"same"']),
     (lambda: nn.Conv(3, 4, 3, groups=2), ["Conv", "3", "groups 2"]),
     (lambda: nn.Conv(4, 3, 3, groups=2), ["Conv", "3", "groups 2"]),
+    (lambda: nn.Conv(3, 4, 3, padding=((1, 0), (0, -1))), ["Conv: padding", "got (0, -1)"]),
+    (lambda: nn.Conv1d(0, 3, 3), ["Conv1d", "in_channels", "0"]),
+    (lambda: nn.Conv1d(3, 4, 0), ["Conv1d", "kernel_size", "0"]),
+    (lambda: nn.Conv1d(3, 4, 3, groups=2), ["Conv1d", "3", "groups 2"]),
+    (lambda: nn.Conv1d(3, 4, 3, padding="full"), ["Conv1d", "padding", '"causal"', "'full'"]),
     (lambda: nn.ConvTranspose(3, 0, 2), ["ConvTranspose", "out_channels", "0"]),
     (lambda: nn.ConvTranspose(3, 4, 2, stride=2, output_padding=2),
      ["ConvTranspose", "output_padding", "stride (2, 2)"]),
@@ -353,6 +398,10 @@ ERRORS = [
     (lambda: nn.BatchNorm(3, momentum=1.5), ["BatchNorm", "momentum", "1.5"]),
     (lambda: nn.MaxPool(0), ["MaxPool", "window", "0"]),
     (lambda: nn.AvgPool(2, stride=0), ["AvgPool", "stride", "0"]),
+    (lambda: nn.AvgPool(2, padding="causal"), ["AvgPool", "padding", "'causal'"]),
+    (lambda: nn.MaxPool(2, dilation=0), ["MaxPool", "dilation", "0"]),
+    (lambda: nn.MaxPool1d(0), ["MaxPool1d", "window", "0"]),
+    (lambda: nn.AvgPool1d(2, padding=(1, 0, 1)), ["AvgPool1d", "padding", "(before, after)"]),
     (lambda: nn.Dropout(1.5), ["Dropout", "p", "1.5"]),
     (lambda: nn.Dropout(-0.1), ["Dropout", "p", "-0.1"]),
     (lambda: nn.Dropout(np.nan), ["Dropout", "p", "nan"]),
@@ -368,6 +417,13 @@ ERRORS = [
     (lambda: nn.MaxPool(2)(uniform(4, 4)), ["max_pool", "(N, H, W, C)", "(4, 4)"]),
     (lambda: nn.MaxPool(5)(uniform(1, 4, 8, 1)), ["max_pool", "window", "(1, 4, 8, 1)"]),
     (lambda: nn.AvgPool(2, padding=2)(uniform(1, 4, 4, 1)), ["avg_pool", "padding", "half"]),
+    (lambda: nn.MaxPool(2, padding=((2, 0), (0, 0)))(uniform(1, 4, 4, 1)),
+     ["max_pool", "padding", "less than window (2, 2)"]),
+    (lambda: nn.MaxPool1d(5)(uniform(1, 4, 2)), ["max_pool1d", "window 5", "(1, 4, 2)"]),
+    (lambda: nn.AvgPool1d(2)(uniform(1, 4, 4, 2)), ["avg_pool1d", "(N, T, C)", "(1, 4, 4, 2)"]),
+    (lambda: nn.Conv1d(3, 4, 3)(uniform(2, 8, 8, 3)),
+     ["Conv1d expected sequences (N, T, 3)", "(2, 8, 8, 3)"]),
+    (lambda: nn.Conv1d(3, 4, 3)(uniform(1, 2, 3)), ["conv1d", "length", "kernel"]),
     (lambda: nn.GlobalAvgPool()(uniform(4, 4)), ["global_avg_pool", "(4, 4)"]),
     (lambda: nn.ConvTranspose(3, 4, 2)(uniform(2, 8, 8, 4)), ["ConvTranspose", "(2, 8, 8, 4)"]),
     (lambda: nn.Embedding(5, 3)([0, 5]), ["embedding", "5", "0..4"]),
@@ -405,6 +461,8 @@ ERRORS = [
     (lambda: nn.Conv(3, 4, 3)(uniform(2, 3, 8, 8)), ["channels come last", "transpose"]),
     (lambda: nn.Conv(1, 4, 3)(uniform(2, 8, 8)), ["channel axis is missing", "[..., None]"]),
     (lambda: nn.Conv(3, 4, 3)(uniform(8, 8, 3)), ["batch axis is missing", "x[None]"]),
+    (lambda: nn.Conv1d(3, 4, 3)(uniform(2, 3, 8)), ["channels come last", "transpose(0, 2, 1)"]),
+    (lambda: nn.Conv1d(1, 4, 3)(uniform(2, 8)), ["channel axis is missing", "[..., None]"]),
     # in a Sequential
     (lambda: nn.Sequential(nn.Dense(4, 3), nn.Dense(4, 3))(uniform(2, 4)),
      ["layer 1, Dense: Dense expected 4 features", "(2, 3)"]),
@@ -447,6 +505,11 @@ def test_numpy_integers_are_sizes():
     (lambda: nn.Dense(True, 3), ["Dense", "in_features"]),
     (lambda: nn.Conv(3, 4, 3, dilation=1.5), ["Conv", "dilation", "1.5"]),
     (lambda: nn.ConvTranspose(3, 4, 2, padding="same"), ["ConvTranspose", "padding", "'same'"]),
+    (lambda: nn.Conv1d(3, 4, (3,)), ["Conv1d", "kernel_size", "(3,)"]),
+    (lambda: nn.Conv1d(3, 4, 3, stride=1.5), ["Conv1d", "stride", "1.5"]),
+    (lambda: nn.MaxPool1d((2, 2)), ["MaxPool1d", "window", "(2, 2)"]),
+    (lambda: nn.AvgPool(2, ceil_mode=2), ["AvgPool", "ceil_mode", "True or False", "2"]),
+    (lambda: nn.AvgPool1d(2, count_padding="no"), ["AvgPool1d", "count_padding", "'no'"]),
     (lambda: nn.LeakyReLU("a"), ["LeakyReLU", "slope", "'a'"]),
     (lambda: nn.BatchNorm(3, eps="a"), ["BatchNorm", "eps", "'a'"]),
     (lambda: nn.BatchNorm(3, momentum="a"), ["BatchNorm", "momentum", "'a'"]),
@@ -507,7 +570,8 @@ STARTS = {"gamma": 1, "beta": 0, "running_mean": 0, "running_var": 1}
 
 def test_weights_start_he_normal_and_biases_at_zero():
     for layer, fan_in in ((nn.Dense(300, 400), 300), (nn.Conv(64, 96, 3), 576),
-                          (nn.Conv(64, 256, 5, groups=2), 800)):
+                          (nn.Conv(64, 256, 5, groups=2), 800),
+                          (nn.Conv1d(64, 400, 5, groups=2), 160)):
         w = layer.weight.data
         assert abs(w.mean()) < 4 * np.sqrt(2 / fan_in / w.size)
         np.testing.assert_allclose(w.var(), 2 / fan_in, rtol=0.03)
@@ -543,6 +607,8 @@ def test_sizes_and_rates_may_be_numpys():
     assert lstm.cells[0].weight_x.shape == (100, 400)
     assert lstm(md.zeros(2, 3, 100))[0].shape == (2, 3, 100)
     for layer in (nn.Dense(small, small), nn.Conv(small, small, np.int8(1), groups=small),
+                  nn.Conv1d(small, small, np.int8(1), padding=(np.int8(1), 0)),
+                  nn.AvgPool(np.int8(2), padding=np.int8(1), ceil_mode=np.True_),
                   nn.Embedding(small, small), nn.BatchNorm(small, ghost_batch=small),
                   nn.LayerNorm(small), nn.LayerNorm((small, np.int64(3))),
                   nn.GroupNorm(np.uint8(4), small), nn.TLU(small),
@@ -555,9 +621,8 @@ def test_sizes_and_rates_may_be_numpys():
 def test_hints_of_layers():
     with refuses(TypeError, "Conv", "uint8", "/ 255", "predict"):
         nn.Conv(3, 4, 3)(np.zeros((2, 8, 8, 3), np.uint8))
-    with refuses(ValueError, "(N, T, C)", "x[:, None]", "kernel_size=(1, k)", "x[None]"):
+    with refuses(ValueError, "(N, T, C)", "nn.Conv1d", "x[None]"):
         nn.Conv(3, 4, 3)(np.zeros((2, 8, 3), np.float32))
     with refuses(TypeError, "int64", "astype"):
         nn.Dense(3, 4)(np.zeros((2, 3), int))
-    sequences = uniform(2, 8, 3)
-    assert nn.Conv(3, 4, (1, 3))(sequences[:, None]).shape == (2, 1, 6, 4)
+    assert nn.Conv1d(3, 4, 3)(uniform(2, 8, 3)).shape == (2, 6, 4)

@@ -17,6 +17,7 @@ from tests.ops.test_weight import weight_norm, weight_standardization
 
 MAKE = {"Dense": (lambda: nn.Dense(6, 4), (3, 6)),
         "Conv": (lambda: nn.Conv(6, 4, 3), (2, 5, 5, 6)),
+        "Conv1d": (lambda: nn.Conv1d(6, 4, 3), (2, 5, 6)),
         "ConvTranspose": (lambda: nn.ConvTranspose(6, 4, 2, 2), (2, 3, 3, 6))}
 KINDS = {"norm": nn.weight_norm, "standardization": nn.weight_standardization}
 each_layer = pytest.mark.parametrize("make, shape", MAKE.values(), ids=MAKE)
@@ -228,7 +229,7 @@ def test_adam_steps_of_weight_standardization():
 def test_errors(wrap):
     name = wrap.__name__
     for stranger in (nn.ReLU(), nn.BatchNorm(3), nn.Embedding(4, 3), None, nn.Parameter([1.0])):
-        with refuses(TypeError, name, "layer", "Dense, Conv or ConvTranspose",
+        with refuses(TypeError, name, "layer", "Dense, Conv, Conv1d or ConvTranspose",
                      type(stranger).__name__):
             wrap(stranger)
     layer = nn.weight_norm(nn.Dense(4, 3))

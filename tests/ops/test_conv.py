@@ -20,7 +20,7 @@ def conv(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
                  for n, s, d, k in zip(x.shape[1:3], (sh, sw), (dh, dw), (kh, kw), strict=True)]
         borders = [(n // 2, n - n // 2) for n in sizes]
     else:
-        borders = [(n, n) for n in pair(0 if padding == "valid" else padding)]
+        borders = [pair(n) for n in pair(0 if padding == "valid" else padding)]
     x = np.pad(x, ((0, 0), *borders, (0, 0)))
     oh = (x.shape[1] - dh * (kh - 1) - 1) // sh + 1
     ow = (x.shape[2] - dw * (kw - 1) - 1) // sw + 1
@@ -46,6 +46,10 @@ OPTIONS = [
     ("padding", (3, 3, 4, 2), {"padding": 1}),
     ("padding, pair", (3, 3, 4, 2), {"padding": (0, 2)}),
     ("padding beyond the kernel", (1, 2, 4, 2), {"padding": 3}),
+    ("padding, uneven", (3, 3, 4, 2), {"padding": ((1, 0), (0, 2))}),
+    ("padding, uneven, stride", (2, 3, 4, 2), {"padding": ((0, 3), (2, 0)), "stride": (2, 3)}),
+    ("padding, uneven, dilation, groups", (2, 2, 2, 4),
+     {"padding": ((4, 0), (1, 2)), "dilation": (4, 2), "groups": 2}),
     ("valid", (3, 3, 4, 2), {"padding": "valid"}),
     ("same", (3, 3, 4, 2), {"padding": "same"}),
     ("same, even kernel", (2, 4, 4, 2), {"padding": "same"}),
@@ -69,12 +73,15 @@ OPTIONS = [
 # To be shared among threads: images of 20 x 23 and the weights named here.
 LARGE = [("3x3", (3, 3, 7, 19), {"padding": 1}), ("stride", (3, 3, 7, 19), {"stride": 2}),
          ("1x1", (1, 1, 7, 40), {}), ("channels of 16", (3, 3, 16, 32), {"padding": 1}),
+         ("uneven", (3, 3, 7, 19), {"padding": ((2, 0), (0, 1)), "stride": 2}),
+         ("uneven, channels of 16", (3, 3, 16, 32), {"padding": ((2, 0), (0, 1))}),
          ("dilation", (3, 3, 7, 5), {"dilation": 2}), ("groups", (3, 3, 8, 10), {"groups": 2})]
 
 test_values, test_gradients, test_threads = checks_of([
     *(case(name, md.conv, conv, IMAGES, weight, **options) for name, weight, options in OPTIONS),
     *(case(f"{name}, bias", md.conv, conv, IMAGES, weight, (weight[3],), **options)
-      for name, weight, options in (OPTIONS[0], OPTIONS[7], OPTIONS[-2], OPTIONS[-1])),
+      for name, weight, options in (OPTIONS[0], OPTIONS[7], OPTIONS[10], OPTIONS[-2],
+                                    OPTIONS[-1])),
     case("one image of one pixel", md.conv, conv, (1, 1, 1, 1), (1, 1, 1, 1), (1,)),
     case("one channel", md.conv, conv, (2, 4, 4, 1), (3, 3, 1, 5), padding=1),
     case("no images", md.conv, conv, (0, 5, 5, 2), (3, 3, 2, 3), (3,), padding=1),
@@ -112,6 +119,16 @@ test_errors = errors_of([
     (lambda: md.conv(X, W, padding=-1), ValueError, "conv: padding must be", ">= 0", "-1"),
     (lambda: md.conv(X, W, padding="full"), ValueError, "conv: padding must be", '"same"',
      "'full'"),
+    (lambda: md.conv(X, W, padding="causal"), ValueError, "conv: padding must be", "'causal'"),
+    (lambda: md.conv(X, W, padding=((1, 0), (0, -2))), ValueError, "conv: padding must be", ">= 0",
+     "((top, bottom), (left, right))", "got (0, -2)"),
+    (lambda: md.conv(X, W, padding=((1, 0), 2)), TypeError, "conv: padding must be",
+     "((1, 0), 2)"),
+    (lambda: md.conv(X, W, padding=((1, 0, 2), (1, 0, 2))), ValueError, "conv: padding must be",
+     "((1, 0, 2), (1, 0, 2))"),
+    (lambda: md.conv(X, W, padding=((1, 0), (0, 1.5))), TypeError, "conv: padding must be", "1.5"),
+    (lambda: md.conv(md.zeros(2, 1, 5, 4), W, padding=((1, 0), (9, 9))), ValueError,
+     "conv: the height of x (2, 1, 5, 4) with padding (1, 0)", "kernel's 3"),
     (lambda: md.conv(md.zeros(2, 2, 5, 4), W), ValueError, "conv: the height of x (2, 2, 5, 4)",
      "kernel's 3"),
     (lambda: md.conv(md.zeros(2, 5, 4, 4), W, dilation=(1, 3), padding=(0, 1)), ValueError,

@@ -26,6 +26,8 @@ def high_precision():
     ("winograd", (2, 8, 8, 16), (3, 3, 16, 32), {"padding": 1}),
     ("winograd", (2, 4, 9, 48), (3, 3, 48, 16), {}),
     ("winograd", (2, 2, 9, 24), (3, 3, 24, 40), {"padding": 1}),
+    ("winograd", (2, 8, 8, 16), (3, 3, 16, 32), {"padding": ((2, 0), (0, 1))}),
+    ("depthwise", (2, 8, 8, 16), (3, 3, 1, 16), {"groups": 16, "padding": ((2, 0), (0, 1))}),
     ("direct", (2, 1, 9, 16), (3, 3, 16, 16), {"padding": 1}),
     ("direct", (2, 9, 9, 8), (3, 3, 8, 16), {"padding": 1}),
     ("direct", (2, 8, 8, 15), (3, 3, 15, 32), {"padding": 1}),
@@ -97,6 +99,11 @@ def test_a_gradient_goes_the_way_of_its_forward():
 @pytest.mark.parametrize(("x_shape", "w_shape", "options"), (
     ((2, 9, 8, 16), (3, 3, 16, 32), {"padding": 1}),
     ((2, 9, 8, 32), (3, 3, 1, 32), {"padding": 1, "groups": 32, "stride": (2, 1)}),
+    *(((2, 9, 8, 16), (3, 3, 16, 32), {"padding": padding})         # Winograd
+      for padding in (((2, 0), (0, 1)), ((0, 5), (4, 0)), ((3, 3), (0, 7)))),
+    *(((2, 9, 8, 32), (3, 3, 1, 32), {"padding": padding, "groups": 32, "stride": (2, 1)})
+      for padding in (((2, 0), (0, 1)), ((0, 5), (4, 0)))),         # depthwise
+    ((2, 9, 8, 16), (1, 1, 16, 32), {"padding": ((1, 0), (0, 2))}),
 ))
 def test_values_and_gradients_are_those_of_float64(backend, x_shape, w_shape, options):
     def run(dtype):

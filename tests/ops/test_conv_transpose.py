@@ -12,7 +12,8 @@ def pair(v):
 
 def conv_transpose(x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Every value of x adds its multiple of the kernel to the output."""
-    (sh, sw), (ph, pw), (oh, ow), (dh, dw) = map(pair, (stride, padding, output_padding, dilation))
+    (sh, sw), (oh, ow), (dh, dw) = map(pair, (stride, output_padding, dilation))
+    (top, bottom), (left, right) = map(pair, pair(padding))
     n, h, width, _ = x.shape
     kh, kw, ci, co = w.shape
     per = co // groups
@@ -24,7 +25,7 @@ def conv_transpose(x, w, bias=None, stride=1, padding=0, output_padding=0, group
                 whole[:, i * dh:i * dh + (h - 1) * sh + 1:sh,
                       j * dw:j * dw + (width - 1) * sw + 1:sw, g * per:(g + 1) * per] += (
                     x[..., g * ci:(g + 1) * ci] @ w[i, j, :, g * per:(g + 1) * per])
-    y = whole[:, ph:whole.shape[1] - ph, pw:whole.shape[2] - pw]
+    y = whole[:, top:whole.shape[1] - bottom, left:whole.shape[2] - right]
     return y if bias is None else y + bias
 
 
@@ -37,6 +38,11 @@ test_values, test_gradients, test_threads = checks_of([
           ("gaps", [(1, 3, 2, 2), (2, 2, 2, 3)], {"stride": 3}),
           ("padding", [(2, 4, 4, 2), (3, 3, 2, 3)], {"stride": 2, "padding": 1}),
           ("padding pair", [(1, 4, 4, 2), (3, 4, 2, 3)], {"padding": (1, 2)}),
+          ("padding, uneven", [(2, 4, 3, 2), (3, 4, 2, 3), (3,)],
+           {"stride": (2, 1), "padding": ((2, 0), (0, 1))}),
+          ("padding, uneven, all options", [(1, 4, 3, 4), (2, 3, 2, 6)],
+           {"stride": 2, "padding": ((0, 3), (1, 0)), "output_padding": (0, 1), "groups": 2,
+            "dilation": (2, 1)}),
           ("output_padding", [(2, 3, 3, 2), (3, 3, 2, 3)],
            {"stride": 2, "padding": 1, "output_padding": 1}),
           ("output_padding pair", [(1, 3, 3, 2), (2, 3, 2, 3)],
@@ -62,6 +68,9 @@ test_errors = errors_of([
     (lambda: md.conv_transpose(X, W, md.ones(4)), ValueError, "bias", "(6,)", "(4,)"),
     (lambda: md.conv_transpose(X, W, stride=0), ValueError, "stride", "0"),
     (lambda: md.conv_transpose(X, W, padding="same"), TypeError, "padding", "same"),
+    (lambda: md.conv_transpose(X, W, padding=((1, 0), (0, -1))), ValueError, "padding must be",
+     "((top, bottom), (left, right))", "(0, -1)"),
+    (lambda: md.conv_transpose(X, W, padding=((4, 0), (0, 0))), ValueError, "padding", "output"),
     (lambda: md.conv_transpose(X, W, output_padding=1), ValueError, "output_padding", "stride"),
     (lambda: md.conv_transpose(X, W, padding=3), ValueError, "padding", "output"),
     (lambda: md.conv_transpose(X, np.ones((2, 2, 4, 6))), TypeError, "float64", "float32"),

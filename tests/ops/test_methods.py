@@ -13,9 +13,10 @@ from minidl.ops.methods import Methods
 
 OPERATIONS = sorted(name for name in vars(Methods) if name in ops.__all__)
 ARGUMENTS: dict[str, tuple[object, ...]] = {
-    "adaptive_avg_pool": (3,), "astype": (np.float64,), "topk": (2,),
-    "broadcast_to": ((2, 3, 3),), "clip": (-0.5, 0.5), "dropout": (0.0,),
-    "expand_dims": (0,), "max_pool": (2,), "avg_pool": (2,), "maximum": (0.25,),
+    "adaptive_avg_pool": (3,), "topk": (2,),
+    "astype": (np.float64,), "broadcast_to": ((2, 3, 3),), "clip": (-0.5, 0.5), "dropout": (0.0,),
+    "expand_dims": (0,), "max_pool": (2,), "avg_pool": (2,), "max_pool1d": (2,),
+    "avg_pool1d": (2,), "maximum": (0.25,),
     "minimum": (0.25,), "one_hot": (4,), "pad": (1,), "reshape": (-1,), "split": (3,),
 }
 
@@ -25,6 +26,8 @@ def test_operations_of_one_tensor_are_methods(name):
     t = md.tensor(np.linspace(0.1, 1, 9, dtype=np.float32).reshape(3, 3))
     if name.endswith("pool"):
         t = md.reshape(md.arange(96.0), 2, 4, 4, 3)
+    elif name.endswith("pool1d"):
+        t = md.reshape(md.arange(24.0), 2, 4, 3)
     elif name == "one_hot":
         t = md.arange(4)
     arguments = ARGUMENTS.get(name, ())

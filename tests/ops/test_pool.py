@@ -1,32 +1,67 @@
 """Pooling, against a loop over windows."""
 
+import math
+
 import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, errors_of, uniform
+from tests.harness import (
+    both_backends,
+    both_floats,
+    case,
+    checks_of,
+    close,
+    errors_of,
+    uniform,
+)
 
 
 def pair(value):
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-def pool(x, window, stride, padding, reduce, fill):
-    (kh, kw), (sh, sw), (ph, pw) = pair(window), pair(window if stride is None else stride), pair(
-        padding)
-    x = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=fill)
-    rows = range(0, x.shape[1] - kh + 1, sh)
-    columns = range(0, x.shape[2] - kw + 1, sw)
-    return np.stack([np.stack([reduce(x[:, i:i + kh, j:j + kw], axis=(1, 2)) for j in columns], 1)
-                     for i in rows], 1)
+def borders(padding, sizes, extent, stride):
+    """(before, after) of both axes."""
+    if padding == "same":
+        totals = [max(0, (math.ceil(n / s) - 1) * s + e - n)
+                  for n, e, s in zip(sizes, extent, stride, strict=True)]
+        return [(t // 2, t - t // 2) for t in totals]
+    return [pair(p) for p in pair(0 if padding == "valid" else padding)]
 
 
-def max_pool(x, window, stride=None, padding=0):
-    return pool(x, window, stride, padding, np.max, -np.inf)
+def axis(size, k, s, d, before, after, ceil_mode):
+    """For each window along an axis: its taps on the image, and how many are not beyond the
+    padding. With ceil_mode a window need not end within the padding, if the one before it does not
+    reach that end and it begins before the end of the image itself."""
+    windows, end = [], size + after
+    for start in range(-before, size, s):
+        taps = [start + i * d for i in range(k)]
+        if taps[-1] < end or (ceil_mode and taps[-1] - s < end - 1):
+            windows.append(([t for t in taps if 0 <= t < size], sum(t < end for t in taps)))
+    return windows
 
 
-def avg_pool(x, window, stride=None, padding=0):
-    return pool(x, window, stride, padding, np.mean, 0)
+def pool(x, window, stride, padding, ceil_mode, dilation, reduce):
+    k, d = pair(window), pair(dilation)
+    s = k if stride is None else pair(stride)
+    extent = [d_ * (k_ - 1) + 1 for d_, k_ in zip(d, k, strict=True)]
+    sides = borders(padding, x.shape[1:3], extent, s)
+    rows, cols = [axis(x.shape[1 + a], k[a], s[a], d[a], *sides[a], ceil_mode) for a in (0, 1)]
+    return np.stack([np.stack([reduce(x[:, r][:, :, c], counts=m * n) for c, n in cols], 1)
+                     for r, m in rows], 1)
+
+
+def max_pool(x, window, stride=None, padding=0, ceil_mode=False, dilation=1):
+    return pool(x, window, stride, padding, ceil_mode, dilation,
+                lambda values, counts: values.max(axis=(1, 2)))
+
+
+def avg_pool(x, window, stride=None, padding=0, ceil_mode=False, dilation=1, count_padding=True):
+    def mean(values, counts):
+        return values.sum(axis=(1, 2)) / (counts if count_padding
+                                          else values.shape[1] * values.shape[2])
+    return pool(x, window, stride, padding, ceil_mode, dilation, mean)
 
 
 GEOMETRIES = [
@@ -41,17 +76,45 @@ GEOMETRIES = [
     ("all at once", {"window": (4, 3), "stride": (3, 1), "padding": (2, 1)}),
     ("large window", {"window": (5, 6), "stride": 1, "padding": (2, 3)}),
 ]
+WIDER = [
+    ("padding on two sides", {"window": 2, "stride": 1, "padding": ((1, 0), (0, 1))}),
+    ("padding on four sides", {"window": (3, 4), "padding": ((0, 2), (3, 1))}),
+    ("windows side by side, padding after", {"window": 2, "padding": ((0, 0), (0, 1))}),
+    ("padding same", {"window": 2, "stride": 1, "padding": "same"}),
+    ("padding same, stride", {"window": (3, 2), "stride": (2, 3), "padding": "same"}),
+    ("padding same, gaps", {"window": 1, "stride": 3, "padding": "same"}),
+    ("padding valid", {"window": 3, "padding": "valid"}),
+    ("ceil", {"window": 2, "ceil_mode": True}),
+    ("ceil, overlapping", {"window": 3, "stride": 2, "ceil_mode": True}),
+    ("ceil, padding", {"window": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
+    ("ceil, a window that would begin in the padding",
+     {"window": 2, "stride": 3, "padding": (0, 1), "ceil_mode": True}),
+    ("ceil, window beyond the image", {"window": (7, 9), "stride": (2, 3), "ceil_mode": True}),
+    ("ceil, uneven", {"window": (3, 4), "stride": 2, "padding": ((1, 2), (0, 3)),
+                      "ceil_mode": True}),
+    ("dilation", {"window": 2, "stride": 1, "dilation": 2}),
+    ("dilation pair", {"window": (2, 3), "stride": (1, 2), "dilation": (3, 2)}),
+    ("dilation, padding, ceil", {"window": (2, 3), "stride": (2, 3), "padding": (1, 2),
+                                 "dilation": (3, 2), "ceil_mode": True}),
+    ("dilation same", {"window": 3, "stride": 2, "dilation": (2, 1), "padding": "same"}),
+]
+UNCOUNTED = [(f"{title}, uncounted", {**options, "count_padding": False})
+             for title, options in (GEOMETRIES[10], *WIDER[:2], WIDER[4], *WIDER[9:13], WIDER[15])]
+FUNCTIONS = (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
+LARGE = ("2x2", "resnet's", "all at once", "ceil, padding", "dilation, padding, ceil",
+         "ceil, uneven, uncounted")
+ALL = [(f"{name} {title}", ours, oracle, (2, 6, 7, 3) if (title, options) in GEOMETRIES
+        else (1, 6, 7, 2), options)
+       for name, ours, oracle in FUNCTIONS
+       for title, options in GEOMETRIES + WIDER + (UNCOUNTED if name == "avg" else [])]
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} {title}", ours, oracle, (2, 6, 7, 3), **options)
-      for name, ours, oracle in (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
-      for title, options in GEOMETRIES),
+    *(case(name, ours, oracle, shape, **options) for name, ours, oracle, shape, options in ALL),
     *(case(f"{name} {shape}", ours, oracle, shape, window=2)
-      for name, ours, oracle in (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
+      for name, ours, oracle in FUNCTIONS
       for shape in ((1, 2, 2, 1), (0, 4, 4, 3), (3, 2, 5, 17), (1, 4, 4, 0))),
-    *(case(f"large {name} {title}", ours, oracle, (2, 6, 7, 3), large=[(5, 21, 22, 33)], **options)
-      for name, ours, oracle in (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
-      for title, options in GEOMETRIES if title in ("2x2", "resnet's", "all at once")),
+    *(case(f"large {name}", ours, oracle, (1, 6, 7, 2), large=[(5, 21, 22, 33)], **options)
+      for name, ours, oracle, _, options in ALL if name[4:] in LARGE),
     *(case(f"global {shape}", md.global_avg_pool,
            lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))), shape, large=large)
       for shape, large in (((2, 3, 4, 5), [(7, 29, 31, 17)]), ((2, 6, 3), [(9, 2000, 5)]),
@@ -73,11 +136,39 @@ test_errors = errors_of([
          "window (3, 3)"),
         (lambda f=f: f(X, 3, padding=(2, 0)), ValueError, f"{name}: padding (2, 0) is more than"),
         (lambda f=f: f(X, 3, padding=(0, 2)), ValueError, f"{name}: padding (0, 2) is more than"),
+        (lambda f=f: f(X, 3, padding=((3, 0), (0, 0))), ValueError,
+         f"{name}: padding ((3, 0), (0, 0)) is not less than window (3, 3)"),
+        (lambda f=f: f(X, 3, padding=((0, 0), (0, 3))), ValueError, f"{name}: padding", "not less"),
+        (lambda f=f: f(X, 1, padding=((1, 0), (0, 0))), ValueError, f"{name}: padding", "not less"),
+        (lambda f=f: f(X, 2, padding=((1, 0), 1)), TypeError, f"{name}: padding must be",
+         "((top, bottom), (left, right))", "got ((1, 0), 1)"),
+        (lambda f=f: f(X, 2, padding=((1, 0), (1, 0), (1, 0))), TypeError,
+         f"{name}: padding must be"),
+        (lambda f=f: f(X, 2, padding=((1, 0, 1), (1, 0, 1))), ValueError,
+         f"{name}: padding must be", "((1, 0, 1), (1, 0, 1))"),
+        (lambda f=f: f(X, 2, padding=((1, -1), (1, 0))), ValueError, f"{name}: padding must be",
+         ">= 0", "got (1, -1)"),
+        (lambda f=f: f(X, 2, padding="full"), ValueError, f"{name}: padding must be",
+         '"same" or "valid"', "'full'"),
+        (lambda f=f: f(X, 2, padding="causal"), ValueError, f"{name}: padding must be"),
+        (lambda f=f: f(X, 2, ceil_mode=2), TypeError, f"{name}: ceil_mode must be True or False"),
+        (lambda f=f: f(X, 2, dilation=0), ValueError, f"{name}: dilation must be", "got 0"),
+        (lambda f=f: f(X, 2, dilation=1.5), TypeError, f"{name}: dilation must be", "1.5"),
+        (lambda f=f: f(X, 2, dilation=4), ValueError,
+         f"{name}: window (2, 2) with dilation (4, 4) is larger than the padded images"),
+        (lambda f=f: f(X, 3, padding=3, dilation=2), ValueError,
+         f"{name}: padding (3, 3) is more than half of window (3, 3) with dilation (2, 2)"),
+        (lambda f=f: f(md.zeros(1, 1, 1, 3), 2, 2, 1, True, 2), ValueError, f"{name}: ",
+         "a window (2, 2) holds nothing of the images (1, 1, 1, 3)"),
+        (lambda f=f: f(md.zeros(1, 1, 4, 3), (3, 1), (2, 1), 0, True), ValueError,
+         f"{name}: window (3, 1) is larger"),
         (lambda f=f: f(X, (5, 1)), ValueError, f"{name}: window (5, 1) is larger"),
         (lambda f=f: f(X, (1, 6)), ValueError, f"{name}: window (1, 6) is larger"),
         (lambda f=f: f(X, 6), ValueError, f"{name}: window (6, 6) is larger", "(2, 4, 5, 3)"),
         (lambda f=f: f(X.astype(np.int64), 2), TypeError, f"{name}: x must be float32", "int64"),
         (lambda f=f: f("text", 2), TypeError, f"{name}: x must be a tensor", "str"))),
+    (lambda: md.avg_pool(X, 2, count_padding="no"), TypeError,
+     "avg_pool: count_padding must be True or False", "'no'"),
     (lambda: md.global_avg_pool(md.zeros(2, 3)), ValueError, "global_avg_pool: x must be (N, ...",
      "(2, 3)"),
     (lambda: md.global_avg_pool(md.zeros(2, 0, 3, 4)), ValueError, "global_avg_pool: x must be",
@@ -157,3 +248,37 @@ def test_the_gradient_of_a_leaf_is_an_array():
     y.backward(uniform(*y.shape, seed=1), retain_graph=True)
     assert type(x.grad) is np.ndarray
     np.testing.assert_array_equal(md.grad(y, x, uniform(*y.shape, seed=1)), x.grad)
+
+
+@both_backends
+def test_windows_beyond_the_image_never_win_and_do_not_count(backend):
+    """Of a column too many: ceil_mode's last windows hold one column, as if it stood alone."""
+    x = uniform(2, 4, 5, 3, low=-9, high=-5)
+    with md.use_backend(backend):
+        top, mean = md.max_pool(x, 2, ceil_mode=True), md.avg_pool(x, 2, ceil_mode=True)
+        np.testing.assert_array_equal(top.data[:, :, :2], md.max_pool(x[:, :, :4], 2).data)
+        np.testing.assert_array_equal(top.data[:, :, 2:], md.max_pool(x[:, :, 4:], (2, 1)).data)
+        np.testing.assert_array_equal(mean.data[:, :, :2], md.avg_pool(x[:, :, :4], 2).data)
+        close(mean.data[:, :, 2:], md.avg_pool(x[:, :, 4:], (2, 1)).data)
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+@pytest.mark.parametrize("window, stride, dilation", [(3, 1, 1), (2, 1, 1), (3, 2, 1), (2, 3, 1),
+                                                      (3, 1, 2), (5, 2, 1), (1, 2, 1)])
+@pytest.mark.parametrize("ceil_mode", (False, True))
+def test_same_padding_gives_the_size_divided_by_the_stride(size, window, stride, dilation,
+                                                           ceil_mode):
+    """As that of `conv`, which ceil_mode changes nothing of."""
+    x = uniform(1, size + 4, size + 3, 2)
+    options = {"stride": stride, "padding": "same", "dilation": dilation}
+    right = md.conv(x, uniform(window, window, 2, 2), **options).shape
+    for f in (md.max_pool, md.avg_pool):
+        assert f(x, window, ceil_mode=ceil_mode, **options).shape == right
+
+
+def test_numpys_numbers_and_lists_are_sizes():
+    x = uniform(1, 6, 6, 2)
+    right = md.max_pool(x, (2, 3), 1, ((1, 0), (0, 2)), True, (2, 1))
+    for padding in ([[1, 0], [0, 2]], np.array([[1, 0], [0, 2]]), ((np.int8(1), 0), [0, 2])):
+        y = md.max_pool(x, [2, np.uint8(3)], np.int64(1), padding, np.True_, np.array([2, 1]))
+        np.testing.assert_array_equal(y.data, right.data)

@@ -61,16 +61,16 @@ def channels_last(a):
 
 
 def weight_to_torch(a):
-    """A convolution's HWIO as OIHW, a dense layer's (in, out) as (out, in)."""
-    if a.ndim == 4:
-        return np.ascontiguousarray(a.transpose(3, 2, 0, 1))
+    """A convolution's HWIO as OIHW (and KIO as OIK), a dense layer's (in, out) as (out, in)."""
+    if a.ndim > 2:
+        return np.ascontiguousarray(np.moveaxis(a, (-1, -2), (0, 1)))
     return np.ascontiguousarray(a.T) if a.ndim == 2 else a
 
 
 def weight_from_torch(a):
     """The inverse of `weight_to_torch`."""
-    if a.ndim == 4:
-        return np.ascontiguousarray(a.transpose(2, 3, 1, 0))
+    if a.ndim > 2:
+        return np.ascontiguousarray(np.moveaxis(a, (0, 1), (-1, -2)))
     return np.ascontiguousarray(a.T) if a.ndim == 2 else a
 
 

@@ -7,7 +7,15 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.parity.common import assert_close, both_floats, compare, copy_state, draw, off_kinks
+from tests.parity.common import (
+    assert_close,
+    assert_same_gradients,
+    both_floats,
+    compare,
+    copy_state,
+    draw,
+    off_kinks,
+)
 
 
 class Flat(tn.Module):
@@ -45,6 +53,39 @@ class TLU(tn.Module):
 
     def forward(self, x):
         return torch.maximum(x, self.tau.reshape(-1, *[1] * (x.ndim - 2)))
+
+
+class Padded(tn.Module):
+    """A module behind padding of each side, PyTorch's (left, right, top, bottom)."""
+
+    def __init__(self, module, padding, value=0.0):
+        super().__init__()
+        self.module, self.padding, self.value = module, padding, value
+
+    def forward(self, x):
+        return self.module(tn.functional.pad(x, self.padding, value=self.value))
+
+
+class MeanOfTaps(tn.Module):
+    """Average pooling as a mean of columns: with dilation, and without counting padding."""
+
+    def __init__(self, window, stride, padding, dilation, count_padding):
+        super().__init__()
+        self.options, self.padding = {"stride": stride, "dilation": dilation}, padding
+        self.window, self.count_padding = window, count_padding
+
+    def columns(self, x):
+        x = tn.functional.pad(x, self.padding)
+        kh, kw = self.window
+        return tn.functional.unfold(x, self.window, **self.options).unflatten(
+            1, (x.shape[1], kh * kw))
+
+    def forward(self, x):
+        columns, there = self.columns(x), self.columns(torch.ones_like(x))
+        count = there.sum(2) if self.count_padding is False else self.window[0] * self.window[1]
+        _, _, h, w = tn.functional.max_pool2d(tn.functional.pad(x, self.padding), self.window,
+                                              **self.options).shape
+        return (columns.sum(2) / count).unflatten(2, (h, w))
 
 
 LAYERS = {
@@ -99,6 +140,56 @@ LAYERS = {
         (2, 8, 9, 17)),
     "AvgPool, pairs": (lambda: nn.AvgPool((2, 3), (2, 1), (0, 1)),
                        lambda: tn.AvgPool2d((2, 3), (2, 1), (0, 1)), (2, 8, 9, 4)),
+    "MaxPool, ceil": (lambda: nn.MaxPool(3, 2, ceil_mode=True),
+                      lambda: tn.MaxPool2d(3, 2, ceil_mode=True), (2, 8, 10, 6)),
+    "MaxPool, ceil, 2x2": (lambda: nn.MaxPool(2, ceil_mode=True),
+                           lambda: tn.MaxPool2d(2, ceil_mode=True), (2, 7, 9, 16)),
+    "MaxPool, ceil, padding": (lambda: nn.MaxPool(2, 3, 1, True),
+                               lambda: tn.MaxPool2d(2, 3, 1, ceil_mode=True), (2, 8, 9, 6)),
+    "MaxPool, dilation": (lambda: nn.MaxPool(3, 2, 1, True, (2, 3)),
+                          lambda: tn.MaxPool2d(3, 2, 1, (2, 3), ceil_mode=True), (2, 9, 12, 6)),
+    "MaxPool, uneven": (lambda: nn.MaxPool(3, 2, ((2, 0), (0, 1))), lambda: Padded(
+        tn.MaxPool2d(3, 2), (0, 1, 2, 0), -np.inf), (2, 8, 9, 17)),
+    "MaxPool, same": (lambda: nn.MaxPool(2, 1, "same"), lambda: Padded(
+        tn.MaxPool2d(2, 1), (0, 1, 0, 1), -np.inf), (2, 6, 7, 5)),
+    "AvgPool, ceil": (lambda: nn.AvgPool(3, 2, ceil_mode=True),
+                      lambda: tn.AvgPool2d(3, 2, ceil_mode=True), (2, 8, 10, 6)),
+    "AvgPool, ceil, padding": (lambda: nn.AvgPool(2, 3, 1, True),
+                               lambda: tn.AvgPool2d(2, 3, 1, True), (2, 8, 9, 6)),
+    "AvgPool, ceil, padding does not count": (
+        lambda: nn.AvgPool(3, 2, 1, True, count_padding=False),
+        lambda: tn.AvgPool2d(3, 2, 1, True, False), (2, 8, 9, 17)),
+    "AvgPool, padding does not count": (
+        lambda: nn.AvgPool(3, 1, (0, 1), count_padding=False),
+        lambda: tn.AvgPool2d(3, 1, (0, 1), count_include_pad=False), (2, 8, 9, 4)),
+    "AvgPool, uneven": (lambda: nn.AvgPool(3, 2, ((2, 0), (0, 1))), lambda: Padded(
+        tn.AvgPool2d(3, 2), (0, 1, 2, 0)), (2, 8, 9, 17)),
+    "AvgPool, uneven, dilation": (
+        lambda: nn.AvgPool((3, 2), 2, ((2, 0), (1, 2)), dilation=(2, 3)),
+        lambda: MeanOfTaps((3, 2), 2, (1, 2, 2, 0), (2, 3), True), (2, 8, 9, 4)),
+    "AvgPool, uneven, dilation, padding does not count": (
+        lambda: nn.AvgPool((3, 2), 2, ((2, 0), (1, 2)), dilation=(2, 3), count_padding=False),
+        lambda: MeanOfTaps((3, 2), 2, (1, 2, 2, 0), (2, 3), False), (2, 8, 9, 4)),
+    "AvgPool, same does not count": (
+        lambda: nn.AvgPool(2, 1, "same", count_padding=False),
+        lambda: MeanOfTaps((2, 2), 1, (0, 1, 0, 1), 1, False), (2, 6, 7, 5)),
+    "MaxPool1d": (lambda: nn.MaxPool1d(3, 2, 1), lambda: tn.MaxPool1d(3, 2, 1), (4, 9, 17)),
+    "MaxPool1d, options": (lambda: nn.MaxPool1d(3, 2, 1, True, 2),
+                           lambda: tn.MaxPool1d(3, 2, 1, 2, ceil_mode=True), (4, 10, 6)),
+    "MaxPool1d, causal": (lambda: nn.MaxPool1d(3, 1, "causal"),
+                          lambda: Padded(tn.MaxPool1d(3, 1), (2, 0), -np.inf), (4, 9, 6)),
+    "AvgPool1d": (lambda: nn.AvgPool1d(3, 2, 1), lambda: tn.AvgPool1d(3, 2, 1), (4, 9, 17)),
+    "AvgPool1d, options": (lambda: nn.AvgPool1d(3, 2, 1, True, count_padding=False),
+                           lambda: tn.AvgPool1d(3, 2, 1, True, False), (4, 10, 6)),
+    "Conv1d": (lambda: nn.Conv1d(5, 7, 3), lambda: tn.Conv1d(5, 7, 3), (3, 9, 5)),
+    "Conv1d, padding": (lambda: nn.Conv1d(16, 32, 5, padding=2, bias=False),
+                        lambda: tn.Conv1d(16, 32, 5, padding=2, bias=False), (3, 40, 16)),
+    "Conv1d, same": (lambda: nn.Conv1d(5, 7, 4, padding="same", dilation=3),
+                     lambda: tn.Conv1d(5, 7, 4, padding="same", dilation=3), (3, 12, 5)),
+    "Conv1d, stride and groups": (
+        lambda: nn.Conv1d(6, 9, 3, 2, 2, 2, 3), lambda: tn.Conv1d(6, 9, 3, 2, 2, 2, 3), (3, 12, 6)),
+    "Conv1d, depthwise": (lambda: nn.Conv1d(32, 32, 3, padding=1, groups=32),
+                          lambda: tn.Conv1d(32, 32, 3, padding=1, groups=32), (3, 12, 32)),
     "GlobalAvgPool": (nn.GlobalAvgPool, GlobalMean, (3, 7, 5, 24)),
     "AdaptiveAvgPool": (lambda: nn.AdaptiveAvgPool((3, 4)), lambda: tn.AdaptiveAvgPool2d((3, 4)),
                         (3, 7, 5, 24)),
@@ -123,6 +214,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 @both_floats
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 def test_layer(name, dtype):
     make, make_theirs, shape = LAYERS[name]
     layer = make().astype(dtype)
@@ -252,6 +344,56 @@ def test_conv_same_with_stride(size, kernel, stride, dtype):
                                (before, after, before, after))
     assert layer(x).shape == (2, -(-size // stride), -(-size // stride), 4)
     assert_close(layer(x).data, conv(padded).detach().numpy().transpose(0, 2, 3, 1))
+
+
+UNEVEN = {
+    # in, out, kernel, stride, ((top, bottom), (left, right)), other options, (N, H, W)
+    "direct": (5, 7, 3, 2, ((2, 0), (0, 1)), {}, (2, 9, 8)),
+    "Winograd": (16, 32, 3, 1, ((2, 0), (0, 1)), {}, (2, 9, 8)),
+    "Winograd, much": (16, 16, 3, 1, ((0, 5), (4, 1)), {}, (2, 6, 7)),
+    "depthwise": (32, 32, 3, 2, ((0, 1), (2, 0)), {"groups": 32}, (2, 9, 8)),
+    "1x1": (16, 24, 1, 1, ((1, 0), (0, 2)), {}, (2, 6, 5)),
+    "dilation and groups": (6, 9, 2, 1, ((3, 0), (1, 2)), {"groups": 3, "dilation": (3, 2)},
+                            (2, 6, 7)),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+@both_floats
+def test_conv_with_uneven_padding(name, dtype):
+    inputs, outputs, kernel, stride, padding, options, (n, h, w) = UNEVEN[name]
+    layer = nn.Conv(inputs, outputs, kernel, stride, padding, **options).astype(dtype)
+    conv = tn.Conv2d(inputs, outputs, kernel, stride, **options)
+    copy_state(layer, conv)
+    conv = conv.to(torch.float32 if dtype == np.float32 else torch.float64)
+    x = draw(name, (n, h, w, inputs), dtype)
+    ours = md.tensor(x, requires_grad=True)
+    theirs = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
+    y, right = layer(ours), Padded(conv, (*padding[1], *padding[0]))(theirs)
+    assert_close(y.data, right.detach().numpy().transpose(0, 2, 3, 1))
+    dy = draw("dy", y.shape, dtype)
+    y.backward(dy)
+    right.backward(torch.from_numpy(dy.transpose(0, 3, 1, 2).copy()))
+    assert_close(ours.grad, theirs.grad.numpy().transpose(0, 2, 3, 1), "input")
+    assert_same_gradients(layer, conv)
+
+
+@both_floats
+def test_causal_conv1d(dtype):
+    layer = nn.Conv1d(5, 7, 3, padding="causal", dilation=2).astype(dtype)
+    conv = tn.Conv1d(5, 7, 3, dilation=2).to(
+        torch.float32 if dtype == np.float32 else torch.float64)
+    copy_state(layer, conv)
+    x = draw("causal", (3, 11, 5), dtype)
+    ours, theirs = md.tensor(x, requires_grad=True), torch.from_numpy(
+        x.transpose(0, 2, 1).copy()).requires_grad_()
+    y, right = layer(ours), Padded(conv, (4, 0))(theirs)
+    assert_close(y.data, right.detach().numpy().transpose(0, 2, 1))
+    dy = draw("dy", y.shape, dtype)
+    y.backward(dy)
+    right.backward(torch.from_numpy(dy.transpose(0, 2, 1).copy()))
+    assert_close(ours.grad, theirs.grad.numpy().transpose(0, 2, 1), "input")
+    assert_same_gradients(layer, conv)
 
 
 TRANSPOSED = {

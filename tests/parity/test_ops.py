@@ -204,6 +204,16 @@ OPERATIONS = {
     "rms_norm, two axes": (
         lambda x, g: md.rms_norm(x, g, axis=(-2, -1)),
         lambda x, g: tf.rms_norm(x, (4, 5), g, 1e-5), [(3, 4, 5), (4, 5)]),
+    "conv1d": (md.conv1d, lambda x, w: tf.conv1d(x.mT, w.permute(2, 1, 0)).mT,
+               [(2, 9, 5), (3, 5, 7)]),
+    "max_pool1d": (lambda x: md.max_pool1d(x, 3, 2, 1, True),
+                   lambda x: tf.max_pool1d(x.mT, 3, 2, 1, ceil_mode=True).mT, [(2, 10, 5)]),
+    "avg_pool1d": (lambda x: md.avg_pool1d(x, 3, 2, 1, True, 1, False),
+                   lambda x: tf.avg_pool1d(x.mT, 3, 2, 1, True, False).mT, [(2, 10, 5)]),
+    "conv_transpose, uneven": (
+        lambda x, w: md.conv_transpose(x, w, stride=2, padding=((1, 0), (0, 2))),
+        lambda x, w: tf.conv_transpose2d(x.permute(0, 3, 1, 2), w.permute(2, 3, 0, 1), stride=2)
+        .permute(0, 2, 3, 1)[:, 1:, :-2], [(2, 4, 5, 3), (3, 3, 3, 4)]),
     "pad, reflect": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="reflect"),
                      lambda x: tf.pad(x, (1, 2), mode="reflect"), [(3, 5)]),
     "pad, edge": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="edge"),

@@ -1,55 +1,63 @@
 """Pooling over windows of NHWC images, and over whole images.
 
-`window`, `stride`, `padding` are pairs; padding is the same on both sides of an axis.
+`window`, `stride` and `dilation` are pairs; `padding` is ((top, bottom), (left, right)).
 """
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+NONE = ((0, 0), (0, 0))
 
-def max_pool(x, window, stride, padding=(0, 0), threads=0):
+
+def max_pool(x, window, stride, padding=NONE, dilation=(1, 1), threads=0):
     """(y, argmax): the largest value of each window and its place in it, row by row.
 
     argmax is uint8 for windows of up to 256 values, else int32. Padding never wins; NaN does;
     the first of equal values is taken.
     """
-    patches = _windows(x, window, stride, padding, -np.inf)
+    patches = _windows("max_pool", x, window, stride, padding, dilation, -np.inf)
     argmax = patches.argmax(axis=-1)
     y = np.take_along_axis(patches, argmax[..., None], -1)[..., 0]
-    inside = _windows(np.ones(x.shape, bool), window, stride, padding, False)
+    ones = np.ones(x.shape, bool)
+    inside = _windows("max_pool", ones, window, stride, padding, dilation, False)
     argmax = np.where(y == -np.inf, inside.argmax(axis=-1), argmax)     # not the padding
     return np.ascontiguousarray(y), np.ascontiguousarray(argmax.astype(index_dtype(window)))
 
 
-def max_pool_backward(dy, argmax, input_shape, window, stride, padding=(0, 0), threads=0):
+def max_pool_backward(dy, argmax, input_shape, window, stride, padding=NONE, dilation=(1, 1),
+                      threads=0):
     """dx: each dy goes to the place that won."""
     n, oh, ow, c = dy.shape
-    (sh, sw), (ph, pw) = stride, padding
-    dx = np.zeros((n, input_shape[1] + 2 * ph, input_shape[2] + 2 * pw, c), dy.dtype)
+    (sh, sw), (dh, dw) = stride, dilation
+    dx = _padded_zeros(dy, input_shape, padding)
     index = argmax.astype(np.intp)
-    rows = np.arange(oh)[:, None, None] * sh + index // window[1]
-    cols = np.arange(ow)[:, None] * sw + index % window[1]
+    rows = np.arange(oh)[:, None, None] * sh + index // window[1] * dh
+    cols = np.arange(ow)[:, None] * sw + index % window[1] * dw
     np.add.at(dx, (np.arange(n)[:, None, None, None], rows, cols, np.arange(c)), dy)
-    return np.ascontiguousarray(dx[:, ph:ph + input_shape[1], pw:pw + input_shape[2]])
+    return _without(dx, input_shape, padding)
 
 
-def avg_pool(x, window, stride, padding=(0, 0), threads=0):
-    """The mean of each window; padding counts as zeros."""
-    means = _windows(x, window, stride, padding, 0).mean(-1, dtype=np.float64)
-    return np.ascontiguousarray(means.astype(x.dtype))
+def avg_pool(x, window, stride, padding=NONE, dilation=(1, 1), counted=None, threads=0):
+    """The mean of each window. Of the padding `counted` counts, as zeros; all of it if None."""
+    values = _windows("avg_pool", x, window, stride, padding, dilation, 0)
+    sums = values.sum(-1, dtype=np.float64)
+    counts = _counts(x.shape, sums.shape, window, stride, padding, dilation, counted)
+    return np.ascontiguousarray((sums / counts).astype(x.dtype))
 
 
-def avg_pool_backward(dy, input_shape, window, stride, padding=(0, 0), threads=0):
-    """dx: each dy is shared out equally over its window."""
-    n, oh, ow, c = dy.shape
-    (sh, sw), (ph, pw) = stride, padding
-    dx = np.zeros((n, input_shape[1] + 2 * ph, input_shape[2] + 2 * pw, c), dy.dtype)
-    share = dy / dy.dtype.type(window[0] * window[1])
-    # Places of a window that meet the image at all.
-    for i in range(max(0, ph - sh * (oh - 1)), min(window[0], ph + input_shape[1])):
-        for j in range(max(0, pw - sw * (ow - 1)), min(window[1], pw + input_shape[2])):
-            dx[:, i:i + sh * (oh - 1) + 1:sh, j:j + sw * (ow - 1) + 1:sw] += share
-    return np.ascontiguousarray(dx[:, ph:ph + input_shape[1], pw:pw + input_shape[2]])
+def avg_pool_backward(dy, input_shape, window, stride, padding=NONE, dilation=(1, 1),
+                      counted=None, threads=0):
+    """dx: each dy is shared out equally over what counts in its window."""
+    _, oh, ow, _ = dy.shape
+    (sh, sw), (dh, dw) = stride, dilation
+    dx = _padded_zeros(dy, input_shape, padding)
+    counts = _counts(input_shape, dy.shape, window, stride, padding, dilation, counted)
+    share = dy / counts.astype(dy.dtype)
+    for i in _taps_that_meet(0, input_shape, dy.shape, window, stride, padding, dilation):
+        for j in _taps_that_meet(1, input_shape, dy.shape, window, stride, padding, dilation):
+            dx[:, i * dh:i * dh + sh * (oh - 1) + 1:sh,
+               j * dw:j * dw + sw * (ow - 1) + 1:sw] += share
+    return _without(dx, input_shape, padding)
 
 
 def global_avg_pool(x, threads=0):
@@ -70,9 +78,48 @@ def index_dtype(window):
     return np.uint8 if window[0] * window[1] <= 256 else np.int32
 
 
-def _windows(x, window, stride, padding, fill):
-    """The windows of x as an array (N, OH, OW, C, KH * KW)."""
-    (ph, pw), (sh, sw) = padding, stride
-    padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=fill)
-    view = sliding_window_view(padded, window, axis=(1, 2))[:, ::sh, ::sw]
+def _windows(where, x, window, stride, padding, dilation, fill):
+    """The windows of x as an array (N, OH, OW, C, KH * KW); each holds a value of x."""
+    (sh, sw), (dh, dw) = stride, dilation
+    extent = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+    padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
+    view = sliding_window_view(padded, extent, axis=(1, 2))[:, ::sh, ::sw, :, ::dh, ::dw]
+    if not _counts(x.shape, view.shape, window, stride, padding, dilation, NONE).all():
+        raise ValueError(f"{where}: with padding {padding} and dilation {dilation} a window "
+                         f"{window} holds nothing of the images {x.shape}")
     return view.reshape(*view.shape[:4], window[0] * window[1])
+
+
+def _counts(x_shape, y_shape, window, stride, padding, dilation, counted):
+    """How many taps of each window lie on the image or on padding that counts, (OH, OW, 1)."""
+    rows, cols = [_count(x_shape[1 + a], y_shape[1 + a], window[a], stride[a], padding[a][0],
+                         dilation[a], *(padding if counted is None else counted)[a])
+                  for a in range(2)]
+    return rows[:, None, None] * cols[:, None]
+
+
+def _count(size, places, taps, stride, start, dilation, before, after):
+    """How many taps lie from -before to size + after, for each place along an axis."""
+    at = np.arange(places) * stride - start
+    first = np.maximum(0, -((at + before) // dilation))
+    last = np.minimum(taps, -((at - size - after) // dilation))
+    return np.maximum(0, last - first)
+
+
+def _taps_that_meet(axis, x_shape, y_shape, window, stride, padding, dilation):
+    """The taps of a window's axis that meet the image at all."""
+    start, apart = padding[axis][0], dilation[axis]
+    first = -(-max(0, start - stride[axis] * (y_shape[1 + axis] - 1)) // apart)
+    return range(first, min(window[axis], -(-(start + x_shape[1 + axis]) // apart)))
+
+
+def _padded_zeros(dy, input_shape, padding):
+    """Zeros for images of this shape and the padding around them."""
+    n, h, w, c = input_shape
+    return np.zeros((n, h + sum(padding[0]), w + sum(padding[1]), c), dy.dtype)
+
+
+def _without(dx, input_shape, padding):
+    """The images without the padding around them."""
+    (top, _), (left, _) = padding
+    return np.ascontiguousarray(dx[:, top:top + input_shape[1], left:left + input_shape[2]])
