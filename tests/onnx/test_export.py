@@ -84,7 +84,7 @@ def test_metadata(given, expected, tmp_path):
 
 @pytest.mark.parametrize("given", ["classes", ["a"], {"a": draw(2)}, {"a": {1, 2}}, {3: "x"}])
 def test_metadata_that_cannot_be(given, tmp_path):
-    with pytest.raises(TypeError, match="md.onnx.export: .*metadata must be a"):
+    with pytest.raises(TypeError, match=r"md\.onnx\.export: .*metadata must be a"):
         md.onnx.export(nn.Dense(4, 2), tmp_path / "model.onnx", draw(2, 4), metadata=given)
     assert not list(tmp_path.iterdir())
 
