@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from .dtypes import DTYPES, NUMBER_OF, OTHERS
+from .inlining import inlined
 from .operators import OPERATORS
 from .steps import Step
 
@@ -132,9 +133,7 @@ def read(path_or_bytes: Any) -> Source:
     if not model.HasField("graph"):
         raise ValueError("md.onnx.load: the file is no ONNX model: it has no graph")
     if model.functions:
-        from onnx import inliner
-
-        model = inliner.inline_local_functions(model)
+        model = inlined(model)
     _check_operators(model)
     try:
         source = Source(model)
