@@ -115,7 +115,7 @@ def array(draw: Draw, model: Model) -> None:
         return
     name = draw.pick(*model[kind])
     item = dict(model[kind][name])
-    how = draw.pick("bent", "bent", "bent", "dims", "type", "gone")
+    how = draw.pick("bent", "bent", "bent", "dims", "type", "gone", "elsewhere")
     if how == "gone":
         del model[kind][name]
         return
@@ -123,6 +123,8 @@ def array(draw: Draw, model: Model) -> None:
         item["dims"] = [draw.pick(*NUMBERS) for _ in range(draw.whole(0, 4))]
     elif how == "type":
         item["type"] = draw.whole(-1, 26)
+    elif how == "elsewhere":
+        item["elsewhere"] = draw.pick("weights.bin", "../weights.bin", "/dev/zero", "")
     elif "numbers" in item:
         numbers = item["numbers"]
         item["numbers"] = _list(draw, numbers) if isinstance(numbers, list) and numbers else \

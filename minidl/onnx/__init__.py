@@ -115,4 +115,4 @@ def _needed(function: str) -> None:
         import onnx_ir  # noqa: F401
     except ImportError as error:
         raise ImportError(f"md.onnx.{function} needs the packages onnx and onnx-ir: "
-                          f"pip install minidl[onnx]") from error
+                          f"pip install 'minidl[onnx]'") from error

@@ -140,8 +140,10 @@ def _channels(name: str | None, producers: dict[str, Step]) -> int | None:
         if step.operator in ("Conv", "BatchNormalization", "InstanceNormalization"):
             return weight.shape[0] if weight is not None and weight.ndim else None
         if step.operator == "ConvTranspose":
-            wide = weight is not None and weight.ndim > 1
-            return weight.shape[1] * step.get("group", 1) if wide else None
+            if weight is None or weight.ndim < 2:
+                return None
+            channels: int = weight.shape[1] * step.get("group", 1)
+            return channels
         if step.operator not in (*ELEMENTWISE, *POOLS, "Add"):
             return None
         name = step.inputs[0]
