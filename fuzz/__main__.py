@@ -14,7 +14,7 @@ from .draw import Draw
 from .process import Worker
 from .session import Session
 
-FUZZERS = ("kernels", "calls", "files", "networks")
+FUZZERS = ("kernels", "calls", "files", "networks", "onnx")
 
 
 def main() -> int:

@@ -47,7 +47,7 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
 def _simpler(path: tuple[Any, ...], value: Any) -> Iterator[Any]:
     key = path[-1]
     inside = path[-2] if len(path) > 1 else ""
-    if inside in ("options", "args", "mutations", "layers", "dict"):
+    if inside in ("options", "args", "mutations", "layers", "nodes", "dict"):
         yield _GONE
     if key in PLAINER and value != PLAINER[key]:
         yield PLAINER[key]

@@ -1,5 +1,6 @@
 """Faults that the tests of the fuzzers plant: each function breaks something in its own process."""
 
+import dataclasses
 import os
 import time
 
@@ -7,6 +8,7 @@ import numpy as np
 
 import minidl as md
 from minidl.data import store
+from minidl.onnx.operators import OPERATORS
 from minidl_ext import elementwise
 
 RELU, RELU_BACKWARD, EXP = elementwise.relu, elementwise.relu_backward, md.ops.exp
@@ -91,3 +93,31 @@ def reads_anything():
         raise KeyError("header")
 
     store.read_up_to = md.data.mnist.read_up_to = read_up_to
+
+
+def _planted(run):
+    OPERATORS["Relu"] = dataclasses.replace(OPERATORS["Relu"], run=run)
+
+
+def careless_operator():
+    def run(step, x):
+        raise RuntimeError("nobody expects this")
+
+    _planted(run)
+
+
+def wrong_operator():
+    before = OPERATORS["Relu"].run
+
+    def run(step, x):
+        y = before(step, x)
+        return y.like(y.tensor * 1.001)
+
+    _planted(run)
+
+
+def refused_operator():
+    def run(step, x):
+        raise ValueError("not today")
+
+    _planted(run)

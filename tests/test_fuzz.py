@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import minidl as md
-from fuzz import calls, compare, corpus, files, kernels, networks, state
+from fuzz import calls, compare, corpus, files, kernels, networks, onnx, state
 from fuzz.call_cases import CALLS
 from fuzz.draw import Draw
 from fuzz.kernel_cases import MAKERS
 from fuzz.kernel_rules import Rule
+from fuzz.onnx_nodes import FORMS
 from fuzz.process import Worker
 from fuzz.session import Session
 from fuzz.shrink import smaller
@@ -18,12 +19,16 @@ from fuzz.values import values_of
 from fuzz.watch import Fault
 from minidl import nn, optim
 from minidl.kernels import FAMILIES
+from minidl.onnx.operators import OPERATORS
 
 X = {"array": [40, 7], "dtype": "float32", "values": "normal", "seed": 1}
 RELU = {"kernel": "relu", "args": {"x": X}, "valid": True, "out": None}
 NETWORK = {"input": [3, 6, 6, 4], "seed": 1, "optimizer": "SGD", "loss": "weighted",
            "values": "normal", "threads": 1,
            "layers": [{"op": "conv", "kernel": 3, "out": 8}, {"op": "relu"}, {"op": "scale"}]}
+MODEL = {"opset": 21, "nodes": [{"op": "Relu", "in": ["x"], "out": ["y"], "options": {}}],
+         "inputs": {"x": X}, "arrays": {}, "outputs": {"y": "float32"}, "valid": True,
+         "layout": "NCHW", "mutations": []}
 
 
 def answer(fuzzer, case, plant="", limit=10.0):
@@ -83,9 +88,26 @@ def test_an_undocumented_error_of_a_file_is_found():
     assert answer("files", cut) == {"outcome": "DataFileError"}
 
 
+@pytest.mark.parametrize("plant, fault", [
+    ("careless_operator", "internal error"), ("wrong_operator", "difference"),
+    ("refused_operator", "refused")])
+def test_a_fault_of_an_onnx_operator_is_found(plant, fault):
+    assert answer("onnx", MODEL, plant)["fault"] == fault
+
+
+def test_files_of_onnx_run_or_are_refused():
+    assert answer("onnx", MODEL) == {"outcome": "ran"}
+    cut = {**MODEL, "valid": False, "mutations": [["cut", 0.5, 0]]}
+    assert answer("onnx", cut) == {"outcome": "load ValueError"}
+    cycle = {**MODEL, "valid": False, "nodes": [{**MODEL["nodes"][0], "in": ["y"]}]}
+    assert answer("onnx", cycle) == {"outcome": "load ValueError"}
+    later = {**MODEL, "valid": False, "opset": 2**31}
+    assert answer("onnx", later) == {"outcome": "load NotImplementedError"}
+
+
 # --------------------------------------------------------------------------------- the machinery
 
-@pytest.mark.parametrize("module", [kernels, calls, files, networks],
+@pytest.mark.parametrize("module", [kernels, calls, files, networks, onnx],
                          ids=lambda module: module.__name__)
 def test_a_case_follows_from_its_key(module):
     cases = [[module.make(Draw("x", seed, number)) for number in range(20)] for seed in (1, 1, 2)]
@@ -104,6 +126,10 @@ def test_every_kernel_and_every_operation_has_cases():
                                "Identity"}
     assert set(optim.__all__) - called == {
         "Combined", "EMA", "Optimizer", "Schedule", "SequenceLR", "groups"}
+
+
+def test_every_operator_of_onnx_has_models():
+    assert {form.op for form in FORMS} == set(OPERATORS)
 
 
 def test_a_wrong_number_without_axes_is_reported():

@@ -15,6 +15,7 @@ import click
 from ..version import __version__
 from .cache import cache
 from .eval import evaluate
+from .export import export
 from .info import info
 from .lab import lab
 from .predict import predict
@@ -38,13 +39,14 @@ def commands() -> None:
                                          photos/<class>/*.jpg
     minidl predict runs/photos x.jpg     what it says of a picture
     minidl eval runs/photos              how good it is
+    minidl export runs/photos x.onnx     the same for other runtimes
 
     Each command tells more with --help. With the shell's completion: in ~/.bashrc
     `eval "$(_MINIDL_COMPLETE=bash_source minidl)"` (zsh_source and fish_source for those shells).
     """
 
 
-for command in (train, evaluate, predict, summary, lab, info, cache):
+for command in (train, evaluate, predict, summary, export, lab, info, cache):
     commands.add_command(command)
 
 

@@ -4,7 +4,9 @@ that learn. Both need the extra `onnx` (the packages onnx and onnx-ir).
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from .. import atomic, checks
@@ -15,7 +17,8 @@ __all__ = ["Model", "export", "load"]
 LAYOUTS = ("NHWC", "NCHW")
 
 
-def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str = "NHWC") -> None:
+def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str = "NHWC",
+           metadata: Mapping[str, Any] | None = None) -> None:
     """Write a model, a layer or any function of tensors, as an ONNX file.
 
     `example` is a batch that the model takes (or a tuple of its inputs): the model is traced, as
@@ -25,10 +28,15 @@ def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str =
     them; inside, images have their channels first in any case, with transposes at the borders
     alone. Parameters keep their names.
 
+    `metadata` is a dict of what the file should say of itself, classes for one. Other values than
+    strings are written as JSON. ONNX Runtime gives it back as
+    `session.get_modelmeta().custom_metadata_map`.
+
     The file is of opset 21 and IR version 10, and has passed `onnx.checker`. NotImplementedError
     for an operation that ONNX has no counterpart for (a loss, a `Function` of one's own), naming it
-    and its layer, and where Python takes values out of tensors; a warning if the model runs with
-    the example's batch alone, which is then fixed. Needs the extra `onnx`.
+    and its layer, and where Python takes values out of tensors; TypeError for metadata that is no
+    dict of strings and what JSON has; a warning if the model runs with the example's batch alone,
+    which is then fixed. Needs the extra `onnx`.
 
     >>> import tempfile
     >>> model = nn.Sequential(nn.Conv(1, 4, 3), nn.ReLU(), nn.GlobalAvgPool(), nn.Dense(4, 10))
@@ -41,10 +49,11 @@ def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str =
     checks.function(model, "md.onnx.export", "model", "a layer or a function of tensors")
     checks.choice(layout, "md.onnx.export", "layout", LAYOUTS)
     name = checks.path(path, "md.onnx.export")
+    said = _as_text(metadata)
     _needed("export")
     from .writing import exported
 
-    atomic.replace_file(name, exported(model, example, layout))
+    atomic.replace_file(name, exported(model, example, layout, said))
 
 
 def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") -> Model:
@@ -83,6 +92,22 @@ def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") ->
     return Builder(read(path_or_bytes), layout).build()
 
 
+def _as_text(metadata: Any) -> dict[str, str]:
+    """Metadata as strings by name."""
+    if metadata is None:
+        return {}
+    expected = "a dict of strings, and of what JSON has"
+    checks.instance(metadata, "md.onnx.export", "metadata", Mapping, expected)
+    try:
+        said = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                for name, value in metadata.items()}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"md.onnx.export: metadata must be {expected}: {error}") from None
+    wrong = next((name for name in said if not isinstance(name, str)), "")
+    checks.instance(wrong, "md.onnx.export", "a name in metadata", str, "a string")
+    return said
+
+
 def _needed(function: str) -> None:
     """ImportError with what to install, where the packages are missing."""
     try:
@@ -90,4 +115,4 @@ def _needed(function: str) -> None:
         import onnx_ir  # noqa: F401
     except ImportError as error:
         raise ImportError(f"md.onnx.{function} needs the packages onnx and onnx-ir: "
-                          f"pip install minidl[onnx]") from error
+                          f"pip install 'minidl[onnx]'") from error

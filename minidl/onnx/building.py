@@ -59,7 +59,7 @@ class Builder:
             for step in source.steps:
                 self._make_layer(step)
         parameters = self._make_parameters()
-        taken = {name for step in source.steps if step.layer is None for name in step.inputs}
+        taken = {name for step in source.steps for name in step.inputs}
         constants = {name: constant(array) for name, array in source.arrays.items()
                      if name not in parameters and (name in taken or name in source.outputs)}
         steps = [step for step in source.steps if not _computed(step, constants)]
@@ -91,7 +91,7 @@ class Builder:
         rows = 1 if product.operator == "Gemm" and product.get("transB", 0) else 0
         array = self.source.arrays.get(weight or "")
         if (weight is not None and array is not None and len(self.consumers[weight]) == 1
-                and array.ndim == 2 and array.shape[rows] and array.shape[rows] % channels == 0
+                and array.ndim == 2 and array.size and array.shape[rows] % channels == 0
                 and not product.get("transA", 0)):
             step.attributes["keeps_places"] = channels
             moved = np.moveaxis(array, rows, 0).reshape(channels, -1, array.shape[1 - rows])

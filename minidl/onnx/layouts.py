@@ -138,9 +138,12 @@ def _channels(name: str | None, producers: dict[str, Step]) -> int | None:
         step = producers[name]
         weight = step.known[1] if len(step.known) > 1 else None
         if step.operator in ("Conv", "BatchNormalization", "InstanceNormalization"):
-            return None if weight is None else len(weight)
+            return weight.shape[0] if weight is not None and weight.ndim else None
         if step.operator == "ConvTranspose":
-            return None if weight is None else weight.shape[1] * step.get("group", 1)
+            if weight is None or weight.ndim < 2:
+                return None
+            channels: int = weight.shape[1] * step.get("group", 1)
+            return channels
         if step.operator not in (*ELEMENTWISE, *POOLS, "Add"):
             return None
         name = step.inputs[0]

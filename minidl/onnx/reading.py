@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from .dtypes import DTYPES, NUMBER_OF, OTHERS
+from .inlining import inlined
 from .operators import OPERATORS
 from .steps import Step
 
@@ -132,9 +133,7 @@ def read(path_or_bytes: Any) -> Source:
     if not model.HasField("graph"):
         raise ValueError("md.onnx.load: the file is no ONNX model: it has no graph")
     if model.functions:
-        from onnx import inliner
-
-        model = inliner.inline_local_functions(model)
+        model = inlined(model)
     _check_operators(model)
     try:
         source = Source(model)
@@ -206,6 +205,9 @@ def _array(tensor: Any, name: str) -> np.ndarray:
             f"md.onnx.load: the array {name!r} is of {OTHERS.get(tensor.data_type) or 'dtype '}"
             f"{'' if tensor.data_type in OTHERS else _dtype_name(tensor.data_type)}, which is not "
             f"supported")
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:       # a path has led to it by now
+        raise ValueError(f"the values of {name!r} stand in another file, which only the path of "
+                         f"the model leads to, not its bytes")
     return np.array(numpy_helper.to_array(tensor), order="C")
 
 

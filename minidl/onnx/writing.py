@@ -24,11 +24,14 @@ OPSET, IR_VERSION = 21, 10
 BATCHES = (2, 3)        # sizes of the batch in the two traces
 
 
-def exported(model: Callable[..., Any], example: Any, layout: str) -> bytes:
+def exported(model: Callable[..., Any], example: Any, layout: str, metadata: dict[str, str]
+             ) -> bytes:
     """The bytes of the file that a model becomes."""
     examples = example if isinstance(example, tuple) else (example,)
     graphs = _traces(model, examples)
-    proto = ir.to_proto(_Export(*graphs, layout).model)
+    written = _Export(*graphs, layout).model
+    written.metadata_props.update(metadata)
+    proto = ir.to_proto(written)
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()
 

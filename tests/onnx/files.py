@@ -37,6 +37,26 @@ def file_of(nodes, inputs, outputs, arrays=(), opset=21, ir_version=8):
 node = helper.make_node
 
 
+def network(opset=21):
+    """Convolution, normalization, ReLU, a dropout, a flattening and a dense layer; in PyTorch's
+    words."""
+    return file_of(
+        [node("Conv", ["x", "body.conv.weight", "body.conv.bias"], ["a"], name="/body/conv/Conv",
+              pads=[1, 1, 1, 1]),
+         node("BatchNormalization", ["a", *("body.norm." + n for n in (
+             "weight", "bias", "running_mean", "running_var"))], ["b"], epsilon=1e-3,
+             momentum=0.8),
+         node("Relu", ["b"], ["c"]), node("Dropout", ["c", "ratio"], ["d"], name="/drop/Dropout"),
+         node("Flatten", ["d"], ["e"]),
+         node("Gemm", ["e", "head.weight", "head.bias"], ["y"], transB=1)],
+        [("x", ("N", 3, 4, 5))], [("y", ("N", 7))],
+        {"body.conv.weight": draw(6, 3, 3, 3), "body.conv.bias": draw(6),
+         "body.norm.weight": draw(6, seed=1), "body.norm.bias": draw(6, seed=2),
+         "body.norm.running_mean": draw(6, seed=3), "body.norm.running_var": draw(6) ** 2 + 1,
+         "head.weight": draw(7, 120), "head.bias": draw(7), "ratio": np.array(0.25, np.float32)},
+        opset)
+
+
 def run(content, *arrays):
     """The outputs that ONNX Runtime computes, a list of arrays."""
     options = onnxruntime.SessionOptions()

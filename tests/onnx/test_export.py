@@ -73,6 +73,22 @@ def test_a_model(name, tmp_path):
     assert (written.opset_import[0].version, written.ir_version) == (21, 10)
 
 
+@pytest.mark.parametrize("given, expected", [
+    (None, {}), ({}, {}), ({"a": "text", "b": ["grün", 1, None], "c": {"mean": [0.5]}},
+                           {"a": "text", "b": '["grün", 1, null]', "c": '{"mean": [0.5]}'})])
+def test_metadata(given, expected, tmp_path):
+    path = tmp_path / "model.onnx"
+    md.onnx.export(nn.Dense(4, 2), path, draw(2, 4), metadata=given)
+    assert {p.key: p.value for p in onnx.load(path).metadata_props} == expected
+
+
+@pytest.mark.parametrize("given", ["classes", ["a"], {"a": draw(2)}, {"a": {1, 2}}, {3: "x"}])
+def test_metadata_that_cannot_be(given, tmp_path):
+    with pytest.raises(TypeError, match=r"md\.onnx\.export: .*metadata must be a"):
+        md.onnx.export(nn.Dense(4, 2), tmp_path / "model.onnx", draw(2, 4), metadata=given)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["mnist-cnn", "resnet20"])
 def test_channels_first(name, tmp_path):
     shape = SHAPES.get(name, (32, 32, 3))

@@ -64,6 +64,13 @@ def _transpose(step: Step, x: Held) -> Held:
     return Held(x.tensor, tuple([perm.index(axis) for axis in x.order]))
 
 
+def _check_transpose(step: Step) -> None:
+    perm = step.get("perm", [])
+    if sorted(perm) != list(range(len(perm))):
+        raise ValueError(f"{step.operator} of node {step.name!r}: perm must hold each of "
+                         f"{len(perm)} axes once, got {perm}")
+
+
 def _squeeze(step: Step, x: Held, axes: Held | None = None) -> Held:
     if axes is None and step.get("axes") is None:
         gone = tuple([k for k, n in enumerate(x.shape) if n == 1])
@@ -193,7 +200,7 @@ def _space_to_depth(step: Step, x: Held) -> Held:
 SHAPES = {
     "Reshape": Operator(_reshape, ("allowzero", "shape"), ANY),
     "Flatten": Operator(_flatten, ("axis",), ANY),
-    "Transpose": Operator(_transpose, ("perm",), ANY),
+    "Transpose": Operator(_transpose, ("perm",), ANY, _check_transpose),
     "Squeeze": Operator(_squeeze, ("axes",), ANY),
     "Unsqueeze": Operator(_unsqueeze, ("axes",), ANY),
     "Expand": Operator(_expand, (), ANY),
