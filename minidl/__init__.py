@@ -30,6 +30,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import lab, models, onnx, train
+    from .compiled import Compiled, compile
 
     # These two are not in __all__: `from minidl import *` hides neither PyTorch nor scikit-learn.
     from . import sklearn as sklearn
@@ -41,16 +42,18 @@ else:       # to a type checker a module with __getattr__ has every name
 
     def __getattr__(name):
         """What is loaded when it is first asked for, since `import minidl` should not wait."""
-        if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
-            import importlib
+        import importlib
 
+        if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
             return importlib.import_module(f"minidl.{name}")
+        if name in ("Compiled", "compile"):
+            return getattr(importlib.import_module("minidl.compiled"), name)
         return _not_here(name)
 
 __all__ = [
-    "Function", "Graph", "Node", "Tensor", "Value", "data", "empty_cache", "get_num_threads",
-    "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad", "onnx", "ops",
-    "optim", "save", "set_num_threads", "set_precision", "show_versions", "trace", "train",
-    "use_backend",
+    "Compiled", "Function", "Graph", "Node", "Tensor", "Value", "compile", "data", "empty_cache",
+    "get_num_threads", "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad",
+    "onnx", "ops", "optim", "save", "set_num_threads", "set_precision", "show_versions", "trace",
+    "train", "use_backend",
     *ops.__all__,
 ]

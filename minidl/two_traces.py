@@ -19,24 +19,33 @@ from .tracing import trace
 BATCHES = (2, 3)        # sizes of the batch in the two traces
 
 
-def two_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str) -> tuple[Graph, Graph]:
-    """The graphs of f for batches of two sizes, of the same operations. A function that takes no
-    other batch than the example's, or computes something else then, has one graph, given twice; a
-    warning of `where` says so. An error of f for the examples themselves is raised as it is."""
-    batches = [tuple([_of_size(x, examples, size, where) for x in examples]) for size in BATCHES]
+def two_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
+               more: tuple[int, ...] = ()) -> tuple[Graph, ...]:
+    """The graphs of f for batches of two sizes, and of `more` sizes, of the same operations. A
+    function that takes no other batch than the example's, or computes something else then, has one
+    graph, given each time; a warning of `where` says so. An error of f for the examples themselves
+    is raised as it is."""
+    sizes = (*BATCHES, *more)
+    batches = [tuple([_of_size(x, examples, size, where) for x in examples]) for size in sizes]
     try:
-        graphs = [trace(f, *batch) for batch in batches]
+        graphs = tuple([trace(f, *batch) for batch in batches])
     except Exception:
         graph = trace(f, *examples)         # whose error, if there is one, is the user's
         warn(f"{where}: the model does not run with another batch than the example's, so that the "
              f"batch axis is fixed")
-        return graph, graph
-    if [n.operation for n in graphs[0]] != [n.operation for n in graphs[1]]:
-        graph = trace(f, *examples)
-        warn(f"{where}: what the model computes depends on the size of the batch, so that the "
-             f"batch axis is fixed to that of the example")
-        return graph, graph
-    return graphs[0], graphs[1]
+        return (graph,) * len(sizes)
+    operations = [[node.operation for node in graph] for graph in graphs]
+    if any(others != operations[0] for others in operations[1:]):
+        return (one_trace(f, examples, where),) * len(sizes)
+    return graphs
+
+
+def one_trace(f: Callable[..., Any], examples: tuple[Any, ...], where: str) -> Graph:
+    """The graph of f for the examples alone, with a warning of `where`."""
+    graph = trace(f, *examples)
+    warn(f"{where}: what the model computes depends on the size of the batch, so that the batch axis "
+         f"is fixed to that of the example")
+    return graph
 
 
 def refuse_reads(graph: Graph, where: str) -> None:

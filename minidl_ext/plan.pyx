@@ -43,6 +43,9 @@ KINDS = {"direct": PLAN_CONV, "winograd": PLAN_WINOGRAD, "depthwise": PLAN_DEPTH
 CURVES = ("leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh", "sigmoid", "tanh")
 PLAN_VECTOR = PV    # floats
 
+cdef enum:
+    MOST = 0x7fffffff   # of a size, so that products of two have room
+
 
 cdef class Plan:
     """Steps for groups of at most `group` images.
@@ -63,13 +66,19 @@ cdef class Plan:
                   int threads):
         cdef Step* s
         cdef Py_ssize_t i
+        cdef double work = 0
         self.kept, self.arena, self.group, self.shared = [], arena, group, shared
         self.most = threads
         self.count, self.arrays = len(steps), len(sizes)
-        if self.arrays >= PLAN_PLACES or group < 1 or arena < 0 or threads < 1:
+        if self.arrays >= PLAN_PLACES:
             raise ValueError(f"Plan: at most {PLAN_PLACES - 1} arrays, got {self.arrays}")
+        if not 1 <= group <= MOST or arena < 0 or threads < 1:
+            raise ValueError(f"Plan: no groups of {group} images in {arena} values by {threads} "
+                             "threads")
         for i in range(self.arrays):
             self.sizes[i] = sizes[i]
+            if self.sizes[i] < 0:
+                raise ValueError(f"Plan: sizes must not be negative, got {self.sizes[i]}")
         self.steps = <Step*>calloc(max(self.count, 1), sizeof(Step))
         if self.steps == NULL:
             raise MemoryError("Plan: steps")
@@ -78,8 +87,9 @@ cdef class Plan:
             self.fill(s, steps[i])
             self.check(s, steps[i], threads)
             if s.kind <= PLAN_DEPTHWISE:
-                self.multiply_adds += (s.oh * s.ow * s.co * s.kh * s.kw * (s.ci // s.groups)
-                                       * (4 if s.pools else 1))
+                work += (<double>s.oh * s.ow * s.co * s.kh * s.kw * (s.ci // s.groups)
+                         * (4 if s.pools else 1))
+        self.multiply_adds = <Py_ssize_t>min(work, 1e18)
 
     def __dealloc__(self):
         free(self.steps)
@@ -112,8 +122,13 @@ cdef class Plan:
         s.unit, s.scratch, s.scratch_size = f.get("unit", (0, 0, 0))
         s.counts_padding = f.get("counts_padding", False)
         for size in (s.h, s.w, s.ci, s.oh, s.ow, s.co, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.groups):
-            if not 1 <= size <= 1 << 40:
-                raise ValueError(f"Plan: sizes must be from 1 on, got {size}")
+            if not 1 <= size <= MOST:
+                raise ValueError(f"Plan: sizes must be from 1 to {MOST}, got {size}")
+        for size in (s.above, s.below, s.before, s.after, abs(s.top), abs(s.left)):
+            if not 0 <= size <= MOST:
+                raise ValueError(f"Plan: borders and starts must be to {MOST}, got {size}")
+        if s.pools and (s.kind != PLAN_WINOGRAD or s.adds):
+            raise ValueError("Plan: only Winograd convolutions to which nothing is added pool")
         return 0
 
     cdef int give(self, Step* s, dict f, Py_ssize_t weights, Py_ssize_t biases) except -1:
@@ -134,7 +149,8 @@ cdef class Plan:
     cdef int check(self, Step* s, dict f, int threads) except -1:
         """Give a step its weights, and see that it stays inside of its arrays."""
         cdef Py_ssize_t own = s.co // s.groups, panels = (own + PANEL - 1) // PANEL
-        cdef Py_ssize_t rows = s.oh, cols = s.ow, top = 0, left = 0, cp, tiles, size
+        cdef Py_ssize_t rows, cols, cp, size
+        cdef double needed      # floats of scratch memory
         if s.kind == PLAN_CONV:
             if s.ci % s.groups or s.co % s.groups or s.kh * s.kw > PLAN_SEGMENTS:
                 raise ValueError(f"Plan: no convolution of {f['kernel']} in {s.groups} groups")
@@ -151,10 +167,10 @@ cdef class Plan:
             self.give(s, f, product(FREQUENCIES * panels, s.ci, PANEL), s.co)
             rows, cols = (s.oh * (2 if s.pools else 1) + 3) // 4, (s.ow * (2 if s.pools else 1) + 3) // 4
             cp = (s.co + PV - 1) // PV * PV
-            tiles = s.unit if s.unit else self.group * rows * cols
-            size = FREQUENCIES * (tiles * (s.ci + cp) + 2 * GAP)
-            if s.scratch < 0 or s.scratch_size < size or s.unit < 0 or (
-                    s.scratch + s.scratch_size * (threads if self.shared and s.unit else 1)
+            needed = <double>s.unit if s.unit else <double>self.group * rows * cols
+            needed = FREQUENCIES * (needed * (s.ci + cp) + 2 * GAP)
+            if s.scratch < 0 or s.scratch_size < needed or s.unit < 0 or (
+                    s.scratch + <double>s.scratch_size * (threads if self.shared and s.unit else 1)
                     > self.arena):
                 raise ValueError("Plan: the scratch memory is too small")
             inside(&s.x, -s.top, 4 * rows + 2 - s.top, -s.left, 4 * cols + 2 - s.left, s.ci, self)
@@ -168,7 +184,8 @@ cdef class Plan:
         if s.kind == PLAN_CONV or s.kind == PLAN_DEPTHWISE:
             inside(&s.x, -s.top, (s.oh - 1) * s.sh + (s.kh - 1) * s.dh + 1 - s.top, -s.left,
                    (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1 - s.left, s.ci, self)
-        inside(&s.y, -s.above, s.oh + s.below, -s.before, s.ow + s.after, s.co, self)
+        inside(&s.y, -s.above, s.oh + s.below, -s.before, s.ow + s.after,
+               max(s.co, s.y.pixel) if s.above + s.below + s.before + s.after else s.co, self)
         if s.adds:
             inside(&s.r, 0, s.oh, 0, s.ow, s.co, self)
         return 0
@@ -179,11 +196,12 @@ cdef class Plan:
         cdef float* outside[PLAN_PLACES]
         cdef cnp.ndarray a, arena
         cdef int i, team_size = team(threads, <double>self.multiply_adds * images)
-        if len(arrays) != self.arrays:
-            raise ValueError(f"Plan.run: {self.arrays} arrays are needed, got {len(arrays)}")
+        if len(arrays) != self.arrays or images < 0:
+            raise ValueError(f"Plan.run: {self.arrays} arrays are needed, got {len(arrays)}, of "
+                             f"{images} images")
         for i in range(self.arrays):
             a = typed_array(arrays[i], "Plan.run", "arrays", -1, cnp.NPY_FLOAT32)
-            if cnp.PyArray_SIZE(a) != images * self.sizes[i]:
+            if <size_t>cnp.PyArray_SIZE(a) != product(images, self.sizes[i]):
                 raise ValueError(f"Plan.run: array {i} must have {self.sizes[i]} values an image")
             outside[i] = <float*>a.data
         if self.shared:
@@ -205,6 +223,7 @@ cdef int inside(View* v, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t col0, Py_s
                 Py_ssize_t channels, Plan plan) except -1:
     """That rows row0 .. row1 and columns col0 .. col1 of the images of a view are in its array."""
     cdef Py_ssize_t size, images = 1
+    cdef double row = v.row, pixel = v.pixel, image = v.image   # in which nothing overflows
     if not 0 <= v.place <= plan.arrays or v.row < 0 or v.pixel < 0 or v.image < 0:
         raise ValueError(f"Plan: there is no array {v.place}")
     if v.place:
@@ -213,7 +232,7 @@ cdef int inside(View* v, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t col0, Py_s
             raise ValueError("Plan: images of an array outside lie side by side")
     else:
         size, images = plan.arena, plan.group
-    if (v.at + row0 * v.row + col0 * v.pixel < 0 or v.at + (images - 1) * v.image
-            + (row1 - 1) * v.row + (col1 - 1) * v.pixel + channels > size):
+    if (v.at + row0 * row + col0 * pixel < 0
+            or v.at + (images - 1) * image + (row1 - 1) * row + (col1 - 1) * pixel + channels > size):
         raise ValueError(f"Plan: a step leaves its array of {size} values")
     return 0

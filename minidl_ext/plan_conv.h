@@ -68,24 +68,22 @@ static void (*const plan_blocks[MR][2])(PARAMETERS) = {
 #undef DEFINE
 #undef PARAMETERS
 
-/* A dense layer's panel for one row: a single sum would wait for each addition, so there are four. */
-static void plan_row(const float *a, const float *w, ptrdiff_t n, float *out, const float *add,
-                     const float *bias, int rectify, ptrdiff_t columns) {
-    pv sum[4][2] = {{{0}}};
-    ptrdiff_t k = 0;
-    for (; k + 4 <= n; k += 4, w += 4 * PANEL)
-        _Pragma("GCC unroll 4") for (int u = 0; u < 4; u++) {
-            sum[u][0] += a[k + u] * PLOAD(w + u * PANEL);
-            sum[u][1] += a[k + u] * PLOAD(w + u * PANEL + PV);
+/* A dense layer's panels, ROW_PANELS at most, for one row. A single sum would wait for each addition; so
+ * those of several panels go side by side, each in the order of a block of many rows. */
+enum { ROW_PANELS = 4 };
+
+MICRO_INLINE void plan_row(const int P, const float *a, const float *w, ptrdiff_t n, float *out,
+                           const float *add, const float *bias, int rectify, ptrdiff_t columns) {
+    pv sum[ROW_PANELS][2] = {{{0}}};
+    for (ptrdiff_t k = 0; k < n; k++)
+        _Pragma("GCC unroll 4") for (int p = 0; p < P; p++) {
+            const float *at = w + p * n * PANEL + k * PANEL;
+            sum[p][0] += a[k] * PLOAD(at);
+            sum[p][1] += a[k] * PLOAD(at + PV);
         }
-    for (; k < n; k++, w += PANEL) {
-        sum[0][0] += a[k] * PLOAD(w);
-        sum[0][1] += a[k] * PLOAD(w + PV);
-    }
-    for (int c = 0; c < 2 && columns > c * PV; c++)
-        plan_finish((sum[0][c] + sum[1][c]) + (sum[2][c] + sum[3][c]), out + c * PV,
-                    add ? add + c * PV : NULL, bias ? bias + c * PV : NULL, rectify,
-                    columns - c * PV);
+    for (int c = 0; c < 2 * P && columns > c * PV; c++)
+        plan_finish(sum[c / 2][c % 2], out + c * PV, add ? add + c * PV : NULL,
+                    bias ? bias + c * PV : NULL, rectify, columns - c * PV);
 }
 
 enum { PLAN_SEGMENTS = 256 };
@@ -118,8 +116,7 @@ static void plan_conv(const Step *s, const Work *k) {
         const ptrdiff_t panel = item / blocks, block = item % blocks, group = panel / panels;
         const ptrdiff_t first = pixels * block / blocks, after = pixels * (block + 1) / blocks;
         const ptrdiff_t channel = group * own + panel % panels * PANEL;
-        const ptrdiff_t columns = own - panel % panels * PANEL < PANEL
-                                  ? own - panel % panels * PANEL : PANEL;
+        ptrdiff_t columns = own - panel % panels * PANEL;
         const float *a[MR], *add[MR];
         float *out[MR];
         ptrdiff_t image = first / (s->oh * s->ow), row = first / s->ow % s->oh, col = first % s->ow;
@@ -137,11 +134,22 @@ static void plan_conv(const Step *s, const Work *k) {
         const float *w = s->weights + panel * taps * PANEL;
         const float *bias = s->bias ? s->bias + panel * PANEL : NULL;
         const int rectify = s->activation == ACTIVATION_RELU;
-        if (rows == 1 && segments == 1)
-            plan_row(a[0] + a_off[0], w, n, out[0], s->adds ? add[0] : NULL, bias, rectify, columns);
-        else
+        if (rows == 1 && segments == 1) {       /* of one pixel each item is a panel */
+            const int several = panels - panel % panels >= ROW_PANELS && end - item >= ROW_PANELS;
+            const ptrdiff_t most = several ? ROW_PANELS * PANEL : PANEL;
+            if (columns > most) columns = most;
+            if (several)
+                plan_row(ROW_PANELS, a[0] + a_off[0], w, n, out[0], s->adds ? add[0] : NULL, bias,
+                         rectify, columns);
+            else
+                plan_row(1, a[0] + a_off[0], w, n, out[0], s->adds ? add[0] : NULL, bias, rectify,
+                         columns);
+            if (several) item += ROW_PANELS - 1;
+        } else {
+            if (columns > PANEL) columns = PANEL;
             plan_blocks[rows - 1][columns > PV](a, w, segments, a_off, n, out,
                                                 s->adds ? add : NULL, bias, rectify, columns);
+        }
         if (s->activation >= 0)
             for (int r = 0; r < rows; r++)
                 curve_f32(s->activation, out[r], out[r], columns, s->p, s->q);

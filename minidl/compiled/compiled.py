@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels, settings
+from ..arrays import array_like
 from ..mode import evaluation
 from ..tensor import Tensor
 from ..tracing import model_input
@@ -25,6 +26,7 @@ from .program import Operation, Program, Ref, applied, at, program_of, with_arra
 CACHE_FLOATS = 192 * 1024       # of an arena that a thread should keep in its cache
 MOST_GROUP = 16                 # images that a thread computes together
 MOST_PLANS = 16                 # kept; the oldest goes
+MOST_ARRAYS = 63                # that a plan takes and gives
 
 
 class Part:
@@ -67,8 +69,9 @@ class Compiled:
     """A model that only computes: what `md.compile` gives.
 
     Called with arrays (or tensors) as the model is, it returns what the model returns in evaluation
-    mode, with arrays of their own in place of tensors. Any number of threads may call it at the same
-    time. It keeps copies of the weights: what becomes of the model later does not change it.
+    mode, with arrays of one's own in place of tensors. Any number of threads may call it at the same
+    time. It keeps copies of the weights: what becomes of the model later does not change it. It can
+    be copied and pickled, if its operations can.
 
     `steps` says in words what a call computes; `memory(batch)` how much it needs for that.
 
@@ -81,9 +84,11 @@ class Compiled:
     def __init__(self, program: Program, exact: bool = False) -> None:
         self._program, self._exact = program, exact
         self._parts = _parts_of(program, exact)
-        # What is kept of constants: those that calls take, or that are returned as they are.
         self._constants = {k: known.array for k, known in enumerate(program.values)
                            if known.array is not None}
+        # Results that no plan writes: they may be somebody else's memory.
+        planned = {n for part in self._parts if isinstance(part, Part) for n in part.made}
+        self._lent = [n for n in program.outputs() if n not in planned]
 
     @property
     def steps(self) -> list[str]:
@@ -115,15 +120,14 @@ class Compiled:
         shapes, TypeError for another number of inputs or other dtypes."""
         arrays: dict[int, Any] = dict(self._constants)
         batch = self._take(inputs, arrays)
-        if kernels.backend() == "numpy" or batch == 0:
-            for operation in self._program.operations:
-                self._apply(operation, arrays, batch)
-        else:
-            for part in self._parts:
-                if isinstance(part, Operation):
-                    self._apply(part, arrays, batch)
-                else:
-                    part.run(arrays, batch)
+        planned = kernels.backend() == "native" and batch > 0
+        for part in self._parts if planned else self._program.operations:
+            if isinstance(part, Operation):
+                self._apply(part, arrays, batch)
+            else:
+                part.run(arrays, batch)
+        for number in self._lent if planned else self._program.outputs():
+            arrays[number] = np.array(arrays[number])
         return with_arrays(at(self._program.returned, batch), arrays)
 
     def _take(self, inputs: tuple[Any, ...], arrays: dict[int, Any]) -> int:
@@ -166,7 +170,13 @@ class Compiled:
     def load(cls, path: str | os.PathLike[str]) -> Compiled:
         """Read what `save` wrote. ValueError for a file that is damaged, another one's, or of a later
         version; FileNotFoundError and the like as from `md.load`."""
-        return cls(*file.load(checks.path(path, "Compiled.load")))
+        path = checks.path(path, "Compiled.load")
+        program, exact = file.load(path)
+        with file.refusing(path):
+            return cls(program, exact)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._program, self._exact)
 
     def __repr__(self) -> str:
         inputs = ", ".join(_shape_text(self._program.values[n].shape)
@@ -211,33 +221,47 @@ def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
     if not examples:
         raise TypeError("compile: an example of what the model takes is needed, as in "
                         "md.compile(model, images[:1])")
+    for k, example in enumerate(examples):
+        if not isinstance(example, (Tensor, list)) and not array_like(example):
+            raise TypeError(checks.message(
+                "compile", f"examples[{k}]", "an array or a tensor (a function of arrays alone, such "
+                "as lambda x: model(x, 3), can be compiled too)", example))
     return Compiled(program_of(model, examples), settings.get_precision() == "high")
 
 
 def _parts_of(program: Program, exact: bool) -> list[Part | Operation]:
     """The program in parts: as many layers together as stand between two calls."""
     parts: list[Part | Operation] = []
-    items = layers_of(program)
+    items = layers_of(program, exact)
     readers: dict[int, list[int]] = {}
     for k, item in enumerate(items):
         for number in _reads(item):
             readers.setdefault(number, []).append(k)
     returned = set(program.outputs())
-    start = 0
-    for k in range(len(items) + 1):
-        if k < len(items) and isinstance(items[k], Layer):
-            continue
-        layers = [item for item in items[start:k] if isinstance(item, Layer)]
-        if layers:
-            inside = {layer.y for layer in layers}
-            given = list(dict.fromkeys(n for layer in layers for n in layer.reads()
-                                       if n not in inside))
-            made = [n for n in dict.fromkeys(layer.y for layer in layers)
-                    if n in returned or any(r >= k for r in readers.get(n, ()))]
+
+    def add(start: int, end: int) -> None:
+        """The part of the layers from start to end; two of them if it had too many arrays."""
+        layers = [item for item in items[start:end] if isinstance(item, Layer)]
+        inside = {layer.y for layer in layers}
+        given = list(dict.fromkeys(n for layer in layers for n in layer.reads() if n not in inside))
+        made = [n for n in dict.fromkeys(layer.y for layer in layers)
+                if n in returned or any(r >= end for r in readers.get(n, ()))]
+        # Parts of a joint, which write one array, stay together.
+        cuts = [start + k for k in range(1, len(layers)) if layers[k].y != layers[k - 1].y]
+        if len(given) + len(made) > MOST_ARRAYS and cuts:
+            middle = cuts[len(cuts) // 2]
+            add(start, middle)
+            add(middle, end)
+        elif layers:
             parts.append(Part(layers, program, given, made, exact))
-        if k < len(items):
-            parts.append(items[k])      # type: ignore[arg-type]
-        start = k + 1
+
+    start = 0
+    for k, item in enumerate(items):
+        if isinstance(item, Operation):
+            add(start, k)
+            parts.append(item)
+            start = k + 1
+    add(start, len(items))
     return parts
 
 

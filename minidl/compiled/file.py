@@ -6,27 +6,34 @@
      "inputs": [0], "returned": ..., "batch": null}
 
 Functions are named by the module of `minidl.ops` that they stand in, and only such are loaded.
-What JSON has no word for is an object of one entry, named by what it is.
+What JSON has no word for is an object of one entry, named by what it is. A file is believed
+nothing: what it describes is computed once, and its shapes must be those that come out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import re
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from .. import checks
 from ..files import damaged, read_arrays, write_arrays
 from ..graph import Function
+from ..mode import evaluation
 from ..ops.operation import Operation as OwnFunction
 from ..version import __version__
-from .program import Known, Operation, Program, Ref, Size
+from .program import Known, Operation, Program, Ref, Size, applied, at, refs_of
 
 KEY = "minidl_compiled"
 FORMAT = 1
 OPS = "minidl.ops."
+BATCHES = (1, 2)        # for which a file is tried: sizes follow the batch in a straight line
 
 
 def save(path: str, program: Program, exact: bool) -> None:
@@ -47,51 +54,90 @@ def load(path: str) -> tuple[Program, bool]:
     arrays, metadata = read_arrays(path)
     if KEY not in metadata:
         raise ValueError(f"Compiled.load: {path!r} is no compiled model: its metadata has no {KEY!r}")
-    try:
+    with refusing(path):
         described = json.loads(metadata[KEY])
-        if described["format"] != FORMAT:
-            raise ValueError(f"Compiled.load: {path!r} has format {described['format']!r}, of "
-                             f"another version of minidl ({described.get('version')}); this one "
-                             f"reads {FORMAT}")
+        form = described["format"]
+    if form != FORMAT:
+        raise ValueError(f"Compiled.load: {path!r} has format {form!r}, of another version of minidl "
+                         f"({described.get('version')}); this one reads {FORMAT}")
+    with refusing(path):
         program = _program(described, arrays)
-        return program, bool(described["exact"])
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError,
-            json.JSONDecodeError) as error:
-        raise damaged(path, error) from error
+        for batch in BATCHES if program.batch is None else (program.batch,):
+            _try(program, batch)
+        return program, checks.flag(described["exact"], "exact", "exact")
+
+
+@contextlib.contextmanager
+def refusing(path: str) -> Iterator[None]:
+    """Whatever goes wrong inside, for want of memory apart, is the fault of the file."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _program(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Program:
     values = []
     for k, known in enumerate(described["values"]):
         array = arrays.get(str(k))
-        dtype, shape = np.dtype(known["dtype"]), tuple(_decoded(known["shape"]))
+        dtype, shape = _dtype(known["dtype"]), tuple(_decoded(known["shape"]))
         if array is not None and (array.dtype != dtype or array.shape != shape):
             raise TypeError(f"value {k} is {array.dtype} {array.shape}, not {dtype} {shape}")
-        if not all(isinstance(n, (int, Size)) for n in shape):
+        if not all(type(n) is Size or (type(n) is int and n >= 0) for n in shape):
             raise TypeError(f"value {k} has shape {shape}")
         values.append(Known(shape, dtype, array))
     made = {k for k, known in enumerate(values) if known.array is not None}
-    made.update(described["inputs"])
+    inputs = _new_numbers(described["inputs"], made, len(values))
     operations = []
     for item in described["operations"]:
-        inputs, outputs = tuple(_decoded(item["inputs"])), tuple(item["outputs"])
-        _check_numbers(inputs, made)
-        made.update(outputs)
-        if not all(isinstance(n, int) and 0 <= n < len(values) for n in outputs):
-            raise IndexError(f"an operation makes values {outputs}")
-        operations.append(Operation(_function(item["function"]), inputs,
-                                    dict(_decoded(item["options"])), outputs, item["name"]))
+        given = tuple(_decoded(item["inputs"]))
+        _check_numbers(given, made)
+        outputs = tuple(_new_numbers(item["outputs"], made, len(values)))
+        operations.append(Operation(_function(item["function"]), given,
+                                    dict(_decoded(item["options"])), outputs, str(item["name"])))
     returned = _decoded(described["returned"])
     _check_numbers(returned, made)
-    return Program(values, operations, list(described["inputs"]), returned, described["batch"])
+    batch = described["batch"]
+    if batch is not None:
+        batch = checks.whole(batch, "batch", "batch", 0)
+    return Program(values, operations, inputs, returned, batch)
+
+
+def _new_numbers(numbers: Any, made: set[int], count: int) -> list[int]:
+    """Numbers of values that are made now, and were not before."""
+    for n in numbers:
+        if type(n) is not int or not 0 <= n < count or n in made:
+            raise IndexError(f"value {n!r} cannot be made")
+        made.add(n)
+    return list(numbers)
 
 
 def _check_numbers(x: Any, made: set[int]) -> None:
-    from .program import refs_of
-
     for ref in refs_of(x):
         if ref.number not in made:
             raise IndexError(f"value {ref.number} is used before it is made")
+
+
+def _try(program: Program, batch: int) -> None:
+    """Compute everything once, operation by operation, of zeros: shapes and dtypes must come out as
+    they are in the file, since plans are made from these."""
+    shapes = [tuple(at(known.shape, batch)) for known in program.values]
+    arrays: dict[int, Any] = {k: known.array for k, known in enumerate(program.values)}
+    for number in program.inputs:
+        arrays[number] = np.zeros(shapes[number], program.values[number].dtype)
+    with evaluation(), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for operation in program.operations:
+            given = [arrays[x.number] if isinstance(x, Ref) else at(x, batch)
+                     for x in operation.inputs]
+            made = applied(operation, given, batch)
+            for number, array in zip(operation.outputs, made, strict=True):
+                if array.shape != shapes[number] or array.dtype != program.values[number].dtype:
+                    raise ValueError(f"value {number} is {array.dtype} {array.shape}, not "
+                                     f"{program.values[number].dtype} {shapes[number]}")
+                arrays[number] = array
 
 
 def _name_of(operation: Operation) -> str:
@@ -104,7 +150,7 @@ def _name_of(operation: Operation) -> str:
 
 
 def _function(name: str) -> type[Function]:
-    found = re.fullmatch(r"([a-z_]+)\.(\w+)", name)
+    found = re.fullmatch(r"([a-z]\w*)\.(\w+)", name)
     if found is None:
         raise KeyError(f"operation {name!r}")
     try:
@@ -147,7 +193,15 @@ def _coded(x: Any) -> Any:
     raise TypeError(f"Compiled.save: {x!r}, an option of an operation, cannot be saved")
 
 
+def _dtype(name: Any) -> np.dtype:
+    dtype = np.dtype(str(name))
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise TypeError(f"{name!r} is no dtype of numbers")
+    return dtype
+
+
 def _decoded(x: Any) -> Any:
+    """What `_coded` has made JSON of."""
     if isinstance(x, list):
         return [_decoded(item) for item in x]
     if not isinstance(x, dict):
@@ -163,11 +217,11 @@ def _decoded(x: Any) -> Any:
     if "slice" in x:
         return slice(*[_decoded(part) for part in x["slice"]])
     if "array" in x:
-        return np.asarray(x["array"], x["dtype"]).reshape(x["shape"])
+        return np.asarray(x["array"], _dtype(x["dtype"])).reshape(x["shape"])
     if "scalar" in x:
-        return np.dtype(x["dtype"]).type(x["scalar"])
+        return _dtype(x["dtype"]).type(x["scalar"])
     if "dtype" in x:
-        return np.dtype(x["dtype"])
+        return _dtype(x["dtype"])
     if "ufunc" in x:
         function = getattr(np, x["ufunc"])
         if not isinstance(function, np.ufunc):

@@ -10,22 +10,26 @@ are, and are called.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .program import Known, Operation, Program, Ref, Size
+from ..ops.operation import Operation as OwnFunction
+from .program import Known, Operation, Program, Ref, Size, refs_of
 
 BATCH = Size(0, 1)
 MOST_TAPS = 256         # of a convolution's window
+MOST_JOINED = 24        # inputs of a joint
+MOST_SHIFT = 64         # of a scale and shift: a larger one would cost digits of what comes out
 CURVES = {"Tanh": "tanh", "Sigmoid": "sigmoid", "LeakyReLU": "leaky_relu", "ELU": "elu",
           "Softplus": "softplus", "SiLU": "silu"}
 SIDE_BY_SIDE = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
                 "padding": ((0, 0), (0, 0))}
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Layer:
     """What a plan computes of value x, and adds r to, to value y: a convolution (a dense layer too),
     a pool, a map of each value, a view of the same values in another shape, or a part of a joint."""
@@ -62,15 +66,17 @@ def image_of(known: Known) -> tuple[int, int, int] | None:
     return height, width, channels
 
 
-def layers_of(program: Program) -> list[Layer | Operation]:
-    """The layers and calls of a program, in an order in which they can be computed."""
-    return _Fusion(program).done
+def layers_of(program: Program, exact: bool) -> list[Layer | Operation]:
+    """The layers and calls of a program, in an order in which they can be computed; if `exact`, none
+    of Winograd's."""
+    return _Fusion(program, exact).done
 
 
 class _Fusion:
-    def __init__(self, program: Program) -> None:
-        self.values = program.values
-        self.consumers = program.consumers()
+    def __init__(self, program: Program, exact: bool) -> None:
+        self.values, self.exact = program.values, exact
+        self.uses = Counter(ref.number for operation in program.operations
+                            for ref in refs_of(operation.inputs))
         self.returned = set(program.outputs())
         self.done: list[Layer | Operation] = []
         self.makers: dict[int, Layer] = {}
@@ -80,11 +86,12 @@ class _Fusion:
                 self.done.append(made)
                 continue
             for layer in made:
-                self.add(layer)
+                if not self.absorbed(layer):
+                    self.append(layer, operation)
 
     def lowered(self, operation: Operation) -> list[Layer] | Operation:
         """The layers that compute an operation; itself if none do."""
-        lower = LOWERED.get(operation.kind)
+        lower = LOWERED.get(operation.kind) if issubclass(operation.function, OwnFunction) else None
         taken = [x.number for x in operation.inputs if isinstance(x, Ref)]
         images = [image_of(self.values[n]) for n in taken if self.values[n].array is None]
         fits = lower is not None and len(operation.outputs) == 1 and None not in (
@@ -92,32 +99,38 @@ class _Fusion:
         made = lower(operation, self.values) if fits and lower is not None else None
         return operation if made is None else made
 
-    def add(self, layer: Layer) -> None:
-        """A layer at the end, or as the end of one that only it takes the values of."""
-        for x in layer.reads() if layer.kind in ("map", "max_pool") else ():
-            maker = self.makers.get(x)
-            if maker is None or len(self.consumers[x]) > 1 or x in self.returned:
-                continue
-            if self.absorbed(maker, layer, x):
-                # What it adds may have come after it.
-                self.done.remove(maker)
-                self.done.append(maker)
-                del self.makers[x]
-                maker.y = layer.y
-                if not layer.geometry.get("part"):
-                    self.makers[layer.y] = maker
-                return
+    def append(self, layer: Layer, operation: Operation) -> None:
+        """A layer at the end; its operation instead if the layer would cost digits."""
+        if _shifts_far(layer):
+            self.done.append(operation)
+            return
         self.done.append(layer)
         if not layer.geometry.get("part"):
             self.makers[layer.y] = layer
 
-    def absorbed(self, maker: Layer, layer: Layer, x: int) -> bool:
-        """Whether a layer could become part of the one that made x."""
+    def absorbed(self, layer: Layer) -> bool:
+        """Whether a layer has become the end of one whose values only it takes."""
+        for x in layer.reads() if layer.kind in ("map", "max_pool") else ():
+            maker = self.makers.get(x)
+            if (maker is None or self.uses[x] > 1 or x in self.returned
+                    or not self.ends(maker, layer, x)):
+                continue
+            self.done.remove(maker)         # what it adds may have come after it
+            self.done.append(maker)
+            del self.makers[x]
+            maker.y = layer.y
+            if not layer.geometry.get("part"):
+                self.makers[layer.y] = maker
+            return True
+        return False
+
+    def ends(self, maker: Layer, layer: Layer, x: int) -> bool:
+        """Make a layer the end of the one that made x; False if it cannot be."""
         if maker.kind not in ("conv", "map"):
             return False
         if layer.kind == "max_pool":
-            if (layer.geometry != SIDE_BY_SIDE or not winograd_fits(maker, self.values)
-                    or maker.r is not None):
+            if (layer.geometry != SIDE_BY_SIDE or self.exact or maker.pools
+                    or maker.r is not None or not winograd_fits(maker, self.values)):
                 return False
             maker.pools = True
             return True
@@ -134,7 +147,10 @@ class _Fusion:
         if layer.weight is not None:
             if not maker.plain:
                 return False
-            _scale(maker, layer.weight, layer.bias)
+            scaled = _scaled(maker, layer.weight, layer.bias)
+            if maker.kind == "map" and _shifts_far(scaled):
+                return False
+            maker.weight, maker.bias = scaled.weight, scaled.bias
         elif layer.r is not None:
             if maker.r is not None:
                 return False
@@ -143,13 +159,22 @@ class _Fusion:
         return True
 
 
-def _scale(maker: Layer, scale: np.ndarray, shift: np.ndarray | None) -> None:
-    """Let a convolution or map end with a scale and a shift of each channel."""
+def _scaled(maker: Layer, scale: np.ndarray, shift: np.ndarray | None) -> Layer:
+    """A convolution or map that ends with a scale and a shift of each channel."""
     wide = scale.astype(np.float64)
     bias = 0.0 if maker.bias is None else maker.bias.astype(np.float64)
     weight = 1.0 if maker.weight is None else maker.weight.astype(np.float64)
-    maker.weight = np.asarray(weight * wide, np.float32)
-    maker.bias = np.asarray(bias * wide + (0.0 if shift is None else shift), np.float32)
+    return dataclasses.replace(
+        maker, weight=np.asarray(weight * wide, np.float32),
+        bias=np.asarray(bias * wide + (0.0 if shift is None else shift), np.float32))
+
+
+def _shifts_far(layer: Layer) -> bool:
+    """Whether x scale + shift would lose digits that (x - mean) scale keeps: where the mean is many
+    standard deviations from 0, both terms are much larger than their sum. A shift alone loses none."""
+    return (layer.kind == "map" and layer.weight is not None and layer.bias is not None
+            and not (np.abs(layer.weight) == 1).all()
+            and bool((np.abs(layer.bias) > MOST_SHIFT).any()))
 
 
 def winograd_fits(layer: Layer, values: list[Known]) -> bool:
@@ -247,8 +272,10 @@ def _with_constant(operation: Operation, values: list[Known]) -> Made:
         return None
     c = np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))
     one, zero = np.ones(channels), np.zeros(channels)
-    if kind == "Divide" and (turned or not c.all()):
-        return None
+    if kind == "Divide":        # by numbers whose reciprocals float32 has
+        size = np.abs(c)
+        if turned or not ((size > 1e-38) & (size < 1e38)).all():
+            return None
     scale, shift = {"Add": (one, c), "Multiply": (c, zero), "Divide": (1 / np.where(c, c, 1), zero),
                     "Subtract": (-one, c) if turned else (one, -c)}[kind]
     return [Layer("map", number, operation.outputs[0], weight=scale, bias=shift)]
@@ -287,8 +314,8 @@ def _view(operation: Operation, values: list[Known]) -> Made:
 def _joined(operation: Operation, values: list[Known]) -> Made:
     """Channels side by side: each input is copied to its place."""
     shapes = [values[x.number].shape for x in operation.inputs]
-    if operation.options["axis"] != len(shapes[0]) - 1 or any(
-            values[x.number].array is not None for x in operation.inputs):
+    if (len(shapes) > MOST_JOINED or operation.options["axis"] != len(shapes[0]) - 1
+            or any(values[x.number].array is not None for x in operation.inputs)):
         return None
     made, channel = [], 0
     for x, shape in zip(operation.inputs, shapes, strict=True):

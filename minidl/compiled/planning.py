@@ -208,7 +208,8 @@ class Planner:
             step["x"] = self._view_of(layer.x, arrays)
             step["y"] = y.view(layer.channel)
             step["r"] = None if layer.r is None else self._view_of(layer.r, arrays)
-            step["border"] = y.border
+            # Of several parts of a joint, the first writes the border of all.
+            step["border"] = y.border if layer.channel == 0 else NO_BORDER
             step["written"] = (*self.image(layer.y)[:2], self._channels(layer))
         sizes = [self.image(n) for n in (*self.given, *self.wanted)]
         return kernels.Plan(steps, [h * w * c for h, w, c in sizes], arena, group, shared, threads)

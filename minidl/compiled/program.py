@@ -1,8 +1,8 @@
 """What a model computes, as data that can be saved: operations on numbered values, for any batch.
 
 `program_of` makes it of two traces (`two_traces`). A size that differs between them depends on the
-batch: it becomes a `Size`, shapes and options are full of them. What depends on no input is
-computed at once.
+batch: it becomes a `Size`, shapes and options are full of them. A third trace shows whether it does
+so in a straight line. What depends on no input is computed at once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from ..grad_mode import no_grad
 from ..graph import Function
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value
-from ..two_traces import BATCHES, refuse_reads, two_traces
+from ..two_traces import BATCHES, one_trace, refuse_reads, two_traces
 
 WHERE = "compile"
+CHECKED = 9         # a third size of the batch, for which numbers must be as the first two say
 
 
 class Size(NamedTuple):
@@ -35,7 +36,7 @@ class Ref(NamedTuple):
     number: int
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Known:
     """What is known of a value: its shape, of ints and Sizes, its dtype, and the array itself if
     it is a constant."""
@@ -45,7 +46,7 @@ class Known:
     array: np.ndarray | None = None
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Operation:
     """An operation: the Function that computes it, what it takes (Refs, numbers, None), options, and
     the numbers of the values that it makes."""
@@ -61,7 +62,7 @@ class Operation:
         return self.function.__name__
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Program:
     """Operations in order, all values, and which are inputs and outputs. `returned` has Refs in the
     structure that the model returns; `batch` is the size that inputs must have, None for any."""
@@ -72,14 +73,6 @@ class Program:
     returned: Any
     batch: int | None
 
-    def consumers(self) -> dict[int, list[Operation]]:
-        """The operations that take each value, each once."""
-        found: dict[int, list[Operation]] = {}
-        for operation in self.operations:
-            for number in {x.number for x in operation.inputs if isinstance(x, Ref)}:
-                found.setdefault(number, []).append(operation)
-        return found
-
     def outputs(self) -> list[int]:
         """The values that the program returns, each once, in order."""
         return list(dict.fromkeys(ref.number for ref in refs_of(self.returned)))
@@ -87,81 +80,99 @@ class Program:
 
 def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     """The program of a model or function of tensors, in evaluation mode."""
-    first, second = two_traces(model, examples, WHERE)
-    refuse_reads(first, WHERE)
-    for node in first:
+    graphs = two_traces(model, examples, WHERE, (CHECKED,))
+    refuse_reads(graphs[0], WHERE)
+    for node in graphs[0]:
         if node.options.get("training") is True:
             raise NotImplementedError(
                 f"compile: {node.operation} of layer {node.layer!r} is in training mode, whatever "
                 f"the model's mode is: its results depend on the batch")
-    return _Capture(first, second).program
+        if node.operation == "Dropout":
+            raise NotImplementedError(
+                f"compile: layer {node.layer!r} draws a dropout mask, whatever the model's mode "
+                f"is: it is another one at each call")
+    try:
+        return _Capture(graphs).program
+    except _OneBatch:
+        return _Capture((one_trace(model, examples, WHERE),) * len(graphs)).program
+
+
+class _OneBatch(Exception):
+    """A number follows the size of the batch in no straight line."""
 
 
 class _Capture:
-    """Goes through two graphs of the same operations side by side."""
+    """Goes through graphs of the same operations side by side."""
 
-    def __init__(self, first: Graph, second: Graph) -> None:
-        self.fixed = first is second
+    def __init__(self, graphs: tuple[Graph, ...]) -> None:
+        first = graphs[0]
         self.numbers: dict[Value, int] = {}
         self.values: list[Known] = []
         self.operations: list[Operation] = []
-        inputs = [self.number(a, b) for a, b in zip(first.inputs, second.inputs, strict=True)]
-        for one, two in zip(first, second, strict=True):
-            self.write(one, two)
-        returned = self.both(first.outputs, second.outputs)
+        inputs = [self.number(*found) for found in
+                  zip(*[graph.inputs for graph in graphs], strict=True)]
+        for nodes in zip(*graphs, strict=True):
+            self.write(*nodes)
+        returned = self.common(*[graph.outputs for graph in graphs])
         batch = None
-        if self.fixed and first.inputs and first.inputs[0].shape:
+        if first is graphs[1] and first.inputs and first.inputs[0].shape:
             batch = first.inputs[0].shape[0]
         self.program = Program(self.values, self.operations, inputs, returned, batch)
 
-    def number(self, a: Value, b: Value) -> int:
-        """The number of a value, which is one of both graphs."""
-        if a not in self.numbers:
-            array = a.array
-            if array is not None:
-                other = b.array
-                if other is None or other.shape != array.shape or (
+    def number(self, *found: Value) -> int:
+        """The number of a value, which is one of all graphs."""
+        value = found[0]
+        if value not in self.numbers:
+            array = value.array
+            for other in [v.array for v in found[1:]] if array is not None else ():
+                if other is None or other.shape != array.shape or (     # type: ignore[union-attr]
                         other is not array and not np.array_equal(other, array, equal_nan=True)):
                     raise NotImplementedError(
-                        f"compile: {a.name} is an array that the model makes anew for each size of "
-                        f"the batch: it is not in the graph")
-            self.numbers[a] = len(self.values)
-            shape = tuple([self.size(m, n) for m, n in zip(a.shape, b.shape, strict=True)])
-            self.values.append(Known(shape, a.dtype, None if array is None else array.copy()))
-        return self.numbers[a]
+                        f"compile: {value.name} is an array that the model makes anew for each size "
+                        f"of the batch: it is not in the graph")
+            self.numbers[value] = len(self.values)
+            shape = tuple([self.size(*sizes) for sizes in
+                           zip(*[v.shape for v in found], strict=True)])
+            self.values.append(Known(shape, value.dtype, None if array is None else array.copy()))
+        return self.numbers[value]
 
-    def size(self, a: int, b: int) -> int | Size:
-        if a == b:
-            return a
-        step = (b - a) // (BATCHES[1] - BATCHES[0])
-        return Size(a - step * BATCHES[0], step)
+    def size(self, *sizes: int) -> int | Size:
+        if all(n == sizes[0] for n in sizes):
+            return sizes[0]
+        step = (sizes[1] - sizes[0]) // (BATCHES[1] - BATCHES[0])
+        made = Size(sizes[0] - step * BATCHES[0], step)
+        if tuple([at(made, batch) for batch in (*BATCHES, CHECKED)]) != sizes:
+            raise _OneBatch
+        return made
 
-    def both(self, a: Any, b: Any) -> Any:
-        """Arguments of both graphs, with Refs for values and Sizes for numbers that differ."""
-        if isinstance(a, Value):
-            return Ref(self.number(a, b))
-        if isinstance(a, dict):
-            return {key: self.both(a[key], b[key]) for key in a}
-        if isinstance(a, (list, tuple)):
-            items = [self.both(x, y) for x, y in zip(a, b, strict=True)]
-            return items if isinstance(a, list) else tuple(items)
-        if isinstance(a, slice):
-            return slice(*self.both((a.start, a.stop, a.step), (b.start, b.stop, b.step)))
-        if isinstance(a, np.ndarray):
-            if np.array_equal(a, b):
-                return a
-        elif isinstance(a, int) and isinstance(b, int):
-            return self.size(a, b) if not isinstance(a, bool) else a
-        elif a == b or a is b or (a != a and b != b):
-            return a
-        raise NotImplementedError(f"compile: {a!r} is another one for each size of the batch")
+    def common(self, *found: Any) -> Any:
+        """Arguments of all graphs, with Refs for values and Sizes for numbers that differ."""
+        x = found[0]
+        if isinstance(x, Value):
+            return Ref(self.number(*found))
+        if isinstance(x, dict):
+            return {key: self.common(*[other[key] for other in found]) for key in x}
+        if isinstance(x, (list, tuple)):
+            items = [self.common(*group) for group in zip(*found, strict=True)]
+            return items if isinstance(x, list) else tuple(items)
+        if isinstance(x, slice):
+            return slice(*self.common(*[(s.start, s.stop, s.step) for s in found]))
+        if isinstance(x, np.ndarray):
+            if all(np.array_equal(x, other) for other in found[1:]):
+                return x
+        elif all(n is x or n == x or (n != n and x != x) for n in found):
+            return x
+        elif all(isinstance(n, int) and not isinstance(n, bool) for n in found):
+            return self.size(*found)
+        raise NotImplementedError(f"compile: {x!r} is another one for each size of the batch")
 
-    def write(self, one: Node, two: Node) -> None:
+    def write(self, *nodes: Node) -> None:
+        one = nodes[0]
         try:
-            inputs = self.both(one.inputs, two.inputs)
-            options = self.both(one.options, two.options)
-            outputs = tuple([self.number(a, b)
-                             for a, b in zip(one.outputs, two.outputs, strict=True)])
+            inputs = self.common(*[node.inputs for node in nodes])
+            options = self.common(*[node.options for node in nodes])
+            outputs = tuple([self.number(*made) for made in
+                             zip(*[node.outputs for node in nodes], strict=True)])
         except (KeyError, ValueError) as error:
             raise NotImplementedError(f"compile: {one.operation} of layer {one.layer!r} depends on "
                                       f"the size of the batch in a way that is not followed"
