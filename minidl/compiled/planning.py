@@ -23,7 +23,7 @@ NO_BORDER = (0, 0, 0, 0)
 ALIGNED = 16                            # floats: a line of the cache
 FREQUENCIES, GAP = 36, 16               # of Winograd's tiles, see plan_winograd.h
 FEW_CHANNELS = 64                       # of both sides together: units of tiles may be larger
-UNITS = (48, 24)                        # tiles
+UNITS = (24, 12)
 LEAST_SHARED = 24                       # tiles for each thread that has units of its own
 OWN_WEIGHTS = 512 * 1024                # bytes of transformed weights that each thread may read
 
