@@ -121,15 +121,20 @@ static void plan_conv(const Step *s, const Work *k) {
         float *out[MR];
         ptrdiff_t image = first / (s->oh * s->ow), row = first / s->ow % s->oh, col = first % s->ow;
         const int rows = (int)(after - first);
-        for (int r = 0; r < rows; r++) {
-            a[r] = plan_at(k, &s->x, image, row * s->sh - s->top, col * s->sw - s->left)
-                   + group * (s->ci / s->groups);
-            out[r] = plan_at(k, &s->y, image, row, col) + channel;
-            if (s->adds) add[r] = plan_at(k, &s->r, image, row, col) + channel;
-            if (++col == s->ow) {
-                col = 0;
-                if (++row == s->oh) row = 0, image++;
+        for (int r = 0; r < rows;) {
+            const float *x = plan_at(k, &s->x, image, row * s->sh - s->top, col * s->sw - s->left)
+                             + group * (s->ci / s->groups);
+            const float *add_row = s->adds ? plan_at(k, &s->r, image, row, col) + channel : NULL;
+            float *y = plan_at(k, &s->y, image, row, col) + channel;
+            const int here = (int)(s->ow - col < rows - r ? s->ow - col : rows - r);
+            for (int i = 0; i < here; i++) {
+                a[r + i] = x + i * s->sw * s->x.pixel;
+                out[r + i] = y + i * s->y.pixel;
+                add[r + i] = add_row ? add_row + i * s->r.pixel : NULL;
             }
+            r += here;
+            col = 0;
+            if (++row == s->oh) row = 0, image++;
         }
         const float *w = s->weights + panel * taps * PANEL;
         const float *bias = s->bias ? s->bias + panel * PANEL : NULL;

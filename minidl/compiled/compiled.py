@@ -23,8 +23,8 @@ from .layers import Layer, layers_of
 from .planning import Planner
 from .program import Operation, Program, Ref, applied, at, program_of, with_arrays
 
-CACHE_FLOATS = 192 * 1024       # of an arena that a thread should keep in its cache
-MOST_GROUP = 16                 # images that a thread computes together
+ARENA_FLOATS = 2 * 1024 * 1024  # of a thread: more images together would leave its caches
+MOST_GROUP = 8                  # images that a thread computes together
 MOST_PLANS = 16                 # kept; the oldest goes
 MOST_ARRAYS = 63                # that a plan takes and gives
 
@@ -48,7 +48,7 @@ class Part:
         group = batch
         if not shared:
             each = -(-batch // threads)
-            group = max(1, min(CACHE_FLOATS // max(self.floats, 1), MOST_GROUP, each))
+            group = max(1, min(ARENA_FLOATS // max(self.floats, 1), MOST_GROUP, each))
         key = group, threads, shared
         plan = self.plans.get(key)
         if plan is None:

@@ -23,8 +23,8 @@ NO_BORDER = (0, 0, 0, 0)
 ALIGNED = 16                            # floats: a line of the cache
 FREQUENCIES, GAP = 36, 16               # of Winograd's tiles, see plan_winograd.h
 FEW_CHANNELS = 64                       # of both sides together: units of tiles may be larger
-UNITS = (48, 24)                        # tiles
-LEAST_SHARED = 24                       # tiles for each thread that has units of its own
+UNITS = (24, 12)                        # tiles
+LEAST_SHARED = 8                        # tiles for each thread that has units of its own
 OWN_WEIGHTS = 512 * 1024                # bytes of transformed weights that each thread may read
 
 
@@ -273,6 +273,8 @@ class Planner:
         tiles = group * -(-oh // 4) * -(-ow // 4)
         wide = -(-co // kernels.PLAN_VECTOR) * kernels.PLAN_VECTOR
         unit = min(UNITS[0] if ci + co <= FEW_CHANNELS else UNITS[1], tiles)
+        if shared:          # as many for each thread
+            unit = -(-tiles // (threads * -(-tiles // (threads * unit))))
         if shared and (tiles < LEAST_SHARED * threads or FREQUENCIES * ci * co * 4 > OWN_WEIGHTS):
             unit = 0        # one unit for all threads
         size = FREQUENCIES * ((unit or tiles) * (ci + wide) + 2 * GAP)
