@@ -55,14 +55,11 @@ static void plan_avg_pool(const Step *s, const Work *k) {
         ptrdiff_t k0, k1, l0, l1, c = 0;
         plan_inside(y0, s->dh, s->kh, s->h, &k0, &k1);
         plan_inside(x0, s->dw, s->kw, s->w, &l0, &l1);
-        for (ptrdiff_t i = k0; i < k1; i++) {   /* a row in float, rows in double */
-            float part[POOLED] = {0};
+        for (ptrdiff_t i = k0; i < k1; i++)
             for (ptrdiff_t j = l0; j < l1; j++) {
                 const float *at = TAP - c;
-                for (ptrdiff_t v = 0; v < channels; v++) part[v] += at[v];
+                for (ptrdiff_t v = 0; v < channels; v++) sum[v] += at[v];
             }
-            for (ptrdiff_t v = 0; v < channels; v++) sum[v] += part[v];
-        }
 #undef TAP
         const double count = (double)(s->counts_padding ? s->kh * s->kw : (k1 - k0) * (l1 - l0));
         for (; c < channels; c++) y[c] = (float)(sum[c] / count);

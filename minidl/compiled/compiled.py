@@ -86,6 +86,8 @@ class Compiled:
         self._parts = _parts_of(program, exact)
         self._constants = {k: known.array for k, known in enumerate(program.values)
                            if known.array is not None}
+        self._repeated = [(k, known) for k, known in enumerate(program.values)
+                          if known.entry is not None]
         # Results that no plan writes: they may be somebody else's memory.
         planned = {n for part in self._parts if isinstance(part, Part) for n in part.made}
         self._lent = [n for n in program.outputs() if n not in planned]
@@ -149,6 +151,7 @@ class Compiled:
                 raise ValueError(f"Compiled: input {k} must have shape "
                                  f"{_shape_text(known.shape)}, got {array.shape}")
             arrays[number] = array
+        arrays.update((k, known.constant(batch)) for k, known in self._repeated)
         return batch
 
     def _apply(self, operation: Operation, arrays: dict[int, Any], batch: int) -> None:

@@ -1,7 +1,7 @@
 """A program in one file: a safetensors file of its constants, and in its metadata the rest as JSON.
 
     {"format": 1, "exact": false,
-     "values": [{"shape": [{"size": [0, 1]}, 28, 28, 1], "dtype": "float32"}, ...],
+     "values": [{"shape": [{"size": [0, 1]}, 28, 28, 1], "dtype": "float32", "repeated": false}, ...],
      "operations": [{"function": "conv.Conv", "inputs": ..., "options": ..., "outputs": [5]}, ...],
      "inputs": [0], "returned": ..., "batch": null}
 
@@ -37,13 +37,13 @@ BATCHES = (1, 2)        # for which a file is tried: sizes follow the batch in a
 
 
 def save(path: str, program: Program, exact: bool) -> None:
-    arrays = {str(k): known.array for k, known in enumerate(program.values)
-              if known.array is not None}
+    arrays = {str(k): array for k, known in enumerate(program.values)
+              for array in (known.array, known.entry) if array is not None}
     operations = [{"function": _name_of(operation), "inputs": _coded(operation.inputs),
                    "options": _coded(operation.options), "outputs": list(operation.outputs),
                    "name": operation.name} for operation in program.operations]
-    values = [{"shape": _coded(list(known.shape)), "dtype": known.dtype.name}
-              for known in program.values]
+    values = [{"shape": _coded(list(known.shape)), "dtype": known.dtype.name,
+               "repeated": known.entry is not None} for known in program.values]
     write_arrays(path, {k: np.ascontiguousarray(a).reshape(a.shape) for k, a in arrays.items()}, {
         KEY: {"format": FORMAT, "version": __version__, "exact": exact, "values": values,
               "operations": operations, "inputs": program.inputs,
@@ -64,7 +64,7 @@ def load(path: str) -> tuple[Program, bool]:
         program = _program(described, arrays)
         for batch in BATCHES if program.batch is None else (program.batch,):
             _try(program, batch)
-        return program, checks.flag(described["exact"], "exact", "exact")
+        return program, checks.flag(described["exact"], "", "exact")
 
 
 @contextlib.contextmanager
@@ -83,12 +83,16 @@ def _program(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Progra
     for k, known in enumerate(described["values"]):
         array = arrays.get(str(k))
         dtype, shape = _dtype(known["dtype"]), tuple(_decoded(known["shape"]))
-        if array is not None and (array.dtype != dtype or array.shape != shape):
-            raise TypeError(f"value {k} is {array.dtype} {array.shape}, not {dtype} {shape}")
+        repeated = checks.flag(known["repeated"], "", "repeated")
         if not all(type(n) is Size or (type(n) is int and n >= 0) for n in shape):
             raise TypeError(f"value {k} has shape {shape}")
-        values.append(Known(shape, dtype, array))
-    made = {k for k, known in enumerate(values) if known.array is not None}
+        held = tuple([1 if type(n) is Size else n for n in shape]) if repeated else shape
+        if (array is None and repeated) or (
+                array is not None and (array.dtype != dtype or array.shape != held)):
+            raise TypeError(f"value {k} is another array than one of {dtype} {held}")
+        values.append(Known(shape, dtype, None, array) if repeated else Known(shape, dtype, array))
+    made = {k for k, known in enumerate(values)
+            if known.array is not None or known.entry is not None}
     inputs = _new_numbers(described["inputs"], made, len(values))
     operations = []
     for item in described["operations"]:
@@ -101,7 +105,7 @@ def _program(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Progra
     _check_numbers(returned, made)
     batch = described["batch"]
     if batch is not None:
-        batch = checks.whole(batch, "batch", "batch", 0)
+        batch = checks.whole(batch, "", "batch", 0)
     return Program(values, operations, inputs, returned, batch)
 
 
@@ -124,7 +128,7 @@ def _try(program: Program, batch: int) -> None:
     """Compute everything once, operation by operation, of zeros: shapes and dtypes must come out as
     they are in the file, since plans are made from these."""
     shapes = [tuple(at(known.shape, batch)) for known in program.values]
-    arrays: dict[int, Any] = {k: known.array for k, known in enumerate(program.values)}
+    arrays: dict[int, Any] = {k: known.constant(batch) for k, known in enumerate(program.values)}
     for number in program.inputs:
         arrays[number] = np.zeros(shapes[number], program.values[number].dtype)
     with evaluation(), warnings.catch_warnings(), np.errstate(all="ignore"):

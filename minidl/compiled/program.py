@@ -39,11 +39,19 @@ class Ref(NamedTuple):
 @dataclasses.dataclass(eq=False)
 class Known:
     """What is known of a value: its shape, of ints and Sizes, its dtype, and the array itself if
-    it is a constant."""
+    it is a constant. Of one that is the same for every image and as long as the batch, the first
+    state of a recurrent layer for one, `entry` has it once."""
 
     shape: tuple[Any, ...]
     dtype: np.dtype
     array: np.ndarray | None = None
+    entry: np.ndarray | None = None
+
+    def constant(self, batch: int) -> np.ndarray | None:
+        """The array of a constant for a batch; None if the value is none."""
+        if self.entry is None:
+            return self.array
+        return np.ascontiguousarray(np.broadcast_to(self.entry, at(self.shape, batch)))
 
 
 @dataclasses.dataclass(eq=False)
@@ -85,12 +93,12 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     for node in graphs[0]:
         if node.options.get("training") is True:
             raise NotImplementedError(
-                f"compile: {node.operation} of layer {node.layer!r} is in training mode, whatever "
-                f"the model's mode is: its results depend on the batch")
+                f"compile: {node.name} ({node.operation}) is in training mode, whatever the model's "
+                f"mode is: its results depend on the batch")
         if node.operation == "Dropout":
             raise NotImplementedError(
-                f"compile: layer {node.layer!r} draws a dropout mask, whatever the model's mode "
-                f"is: it is another one at each call")
+                f"compile: {node.name} draws a dropout mask, whatever the model's mode is: it is "
+                f"another one at each call")
     try:
         return _Capture(graphs).program
     except _OneBatch:
@@ -123,18 +131,30 @@ class _Capture:
         """The number of a value, which is one of all graphs."""
         value = found[0]
         if value not in self.numbers:
-            array = value.array
-            for other in [v.array for v in found[1:]] if array is not None else ():
-                if other is None or other.shape != array.shape or (     # type: ignore[union-attr]
-                        other is not array and not np.array_equal(other, array, equal_nan=True)):
-                    raise NotImplementedError(
-                        f"compile: {value.name} is an array that the model makes anew for each size "
-                        f"of the batch: it is not in the graph")
+            array, entry = self.constant(value.name, [v.array for v in found])
             self.numbers[value] = len(self.values)
             shape = tuple([self.size(*sizes) for sizes in
                            zip(*[v.shape for v in found], strict=True)])
-            self.values.append(Known(shape, value.dtype, None if array is None else array.copy()))
+            self.values.append(Known(shape, value.dtype, array, entry))
         return self.numbers[value]
+
+    @staticmethod
+    def constant(name: str, arrays: list[np.ndarray | None]
+                 ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """A copy of an array that is the same in all graphs; or else of what is repeated in it for
+        each image."""
+        first = arrays[0]
+        if first is None:
+            return None, None
+        sizes = list(zip(*[a.shape for a in arrays if a is not None], strict=True))
+        repeated = tuple([slice(0, 1) if len(set(n)) > 1 else slice(None) for n in sizes])
+        entry = first[repeated]
+        for array in arrays:
+            if array is None or not (array is first or np.array_equal(
+                    np.broadcast_to(entry, array.shape), array, equal_nan=array.dtype.kind == "f")):
+                raise NotImplementedError(f"compile: {name} is an array that the model makes anew "
+                                          f"for each size of the batch: it is not in the graph")
+        return (first.copy(), None) if entry.shape == first.shape else (None, entry.copy())
 
     def size(self, *sizes: int) -> int | Size:
         if all(n == sizes[0] for n in sizes):
@@ -164,7 +184,8 @@ class _Capture:
             return x
         elif all(isinstance(n, int) and not isinstance(n, bool) for n in found):
             return self.size(*found)
-        raise NotImplementedError(f"compile: {x!r} is another one for each size of the batch")
+        raise NotImplementedError(f"compile: an argument of an operation, {x!r} for {BATCHES[0]} images, "
+                                  f"is another one for each size of the batch")
 
     def write(self, *nodes: Node) -> None:
         one = nodes[0]
@@ -174,9 +195,8 @@ class _Capture:
             outputs = tuple([self.number(*made) for made in
                              zip(*[node.outputs for node in nodes], strict=True)])
         except (KeyError, ValueError) as error:
-            raise NotImplementedError(f"compile: {one.operation} of layer {one.layer!r} depends on "
-                                      f"the size of the batch in a way that is not followed"
-                                      ) from error
+            raise NotImplementedError(f"compile: {one.name} ({one.operation}) depends on the size of "
+                                      f"the batch in a way that is not followed") from error
         operation = Operation(one.function, inputs, options, outputs, one.name)
         if any(isinstance(x, Ref) and self.values[x.number].array is None for x in inputs):
             self.operations.append(operation)
