@@ -153,7 +153,7 @@ cdef class Plan:
         cdef double needed      # floats of scratch memory
         if s.kind == PLAN_CONV:
             if s.ci % s.groups or s.co % s.groups or s.kh * s.kw > PLAN_SEGMENTS:
-                raise ValueError(f"Plan: no convolution of {f['kernel']} in {s.groups} groups")
+                raise ValueError(f"Plan: no convolution of {s.kh}x{s.kw} in {s.groups} groups")
             size = s.kh * s.kw * (s.ci // s.groups) * PANEL
             self.give(s, f, product(s.groups, panels, size), s.groups * panels * PANEL)
         elif s.kind == PLAN_DEPTHWISE:
@@ -221,7 +221,8 @@ cdef int set_view(View* v, tuple given) except -1:
 
 cdef int inside(View* v, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t col0, Py_ssize_t col1,
                 Py_ssize_t channels, Plan plan) except -1:
-    """That rows row0 .. row1 and columns col0 .. col1 of the images of a view are in its array."""
+    """That rows row0 .. row1 and columns col0 .. col1 of the images of a view are in its array, each
+    at a place of its own."""
     cdef Py_ssize_t size, images = 1
     cdef double row = v.row, pixel = v.pixel, image = v.image   # in which nothing overflows
     if not 0 <= v.place <= plan.arrays or v.row < 0 or v.pixel < 0 or v.image < 0:
@@ -232,6 +233,8 @@ cdef int inside(View* v, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t col0, Py_s
             raise ValueError("Plan: images of an array outside lie side by side")
     else:
         size, images = plan.arena, plan.group
+    if pixel < channels or row < (col1 - col0) * pixel or image < (row1 - row0) * row:
+        raise ValueError("Plan: pixels, rows or images of an array overlap")
     if (v.at + row0 * row + col0 * pixel < 0
             or v.at + (images - 1) * image + (row1 - 1) * row + (col1 - 1) * pixel + channels > size):
         raise ValueError(f"Plan: a step leaves its array of {size} values")
