@@ -166,6 +166,13 @@ class Compiled:
         executed when it is read, and weights are packed again for the CPU that reads it.
 
         TypeError for operations that are no part of minidl. The file is written whole or not at all.
+
+        >>> import tempfile
+        >>> compiled = md.compile(nn.Dense(4, 3), np.ones((1, 4), np.float32))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     compiled.save(folder + "/dense.safetensors")
+        ...     md.Compiled.load(folder + "/dense.safetensors")
+        Compiled((N, 4); 1 steps of plans, 0 calls)
         """
         file.save(checks.path(path, "Compiled.save"), self._program, self._exact)
 
@@ -209,11 +216,12 @@ def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
     float32; models of other dtypes are called throughout.
 
     NotImplementedError for a model in which Python takes values out of tensors (`.item()`, `if
-    y > 0`), or whose results depend on the batch (`training=True` in a call); errors of the model
-    for the examples are raised as they are. A model that takes no other batch than the example's
-    keeps to it, with a warning.
+    y > 0`), whose results depend on the rest of the batch (`training=True` in a call) or on chance,
+    or which makes arrays that differ from image to image (`np.arange(len(x))`). Errors of the model
+    for the examples are raised as they are. A model that takes no other batch than the example's, or
+    computes something else for others, keeps to that, with a warning.
 
-    >>> model = models.create("mnist-cnn")
+    >>> model = md.models.create("mnist-cnn")
     >>> images = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
     >>> compiled = md.compile(model, images[:1])
     >>> bool(np.abs(compiled(images) - model.predict(images)).max() < 1e-5)

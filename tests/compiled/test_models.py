@@ -58,3 +58,12 @@ def test_precision_high_takes_no_winograd():
         md.set_precision("default")
     assert not any("winograd" in step for step in compiled.steps)
     assert np.abs(compiled(x) - expected).max() <= 2e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["mnist-cnn", "resnet20", "mobile", "vgg8"])
+def test_an_image_has_the_same_bits_in_any_batch(name):
+    x = draw(23, *SHAPES.get(name, (32, 32, 3)))
+    compiled = md.compile(made(name), x[:1])
+    expected = compiled(x)
+    for first, after in ((0, 1), (1, 3), (3, 10), (10, 23)):
+        np.testing.assert_array_equal(compiled(x[first:after]), expected[first:after])
