@@ -53,7 +53,7 @@ ALL_LEVELS = ("v2", "v3", "v4") if X86_64 else ("base",)
 # May the compiler fuse a * b + c into one rounding where the source does not say so? In
 # general no: backward passes recompute expressions of the forward pass and must get the
 # same bits. In these families nothing is recomputed and every multiply feeds an addition.
-FUSED = dict.fromkeys(("matmul", "conv", "winograd", "depthwise", "pointwise"), "fast")
+FUSED = dict.fromkeys(("matmul", "conv", "winograd", "depthwise", "pointwise", "plan"), "fast")
 
 DEBUG = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
 OPTIMIZE = ["-O1", "-g", "-UNDEBUG", "-DMINIDL_DEBUG=1"] if DEBUG else ["-O3", "-g0", "-DNDEBUG"]

@@ -77,6 +77,18 @@ def copy_peaks(threads: int) -> dict[str, float]:
     return {"copy GB/s": copy_rate(threads, 2**28), "copy 8 MiB GB/s": copy_rate(threads, 2**23)}
 
 
+def compiled_library(source: Path, folder: Path) -> ctypes.CDLL:
+    """A C source, compiled for this very CPU. RuntimeError without a C compiler."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    library = folder / f"{source.stem}.so"
+    try:
+        subprocess.run([compiler, "-O3", "-march=native", "-shared", "-fPIC", "-ffp-contract=fast",
+                        str(source), "-o", str(library)], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise RuntimeError(f"{source.name} could not be compiled: {error}") from error
+    return ctypes.CDLL(str(library))
+
+
 def fma_peak(threads: int) -> dict[str, float]:
     """The most that the arithmetic units can do in float32, by all threads.
 
@@ -84,16 +96,8 @@ def fma_peak(threads: int) -> dict[str, float]:
     this very CPU. No kernel can be faster, except one like Winograd that does less arithmetic
     than the textbook formula by which it is counted. RuntimeError without a C compiler.
     """
-    source = Path(__file__).with_name("fma.c")
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "fma.so"
-        try:
-            subprocess.run([compiler, "-O3", "-march=native", "-shared", "-fPIC",
-                            "-ffp-contract=fast", str(source), "-o", str(library)], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise RuntimeError(f"the peak of the CPU could not be measured: {error}") from error
-        run = ctypes.CDLL(str(library)).fma_rounds
+        run = compiled_library(Path(__file__).with_name("fma.c"), Path(folder)).fma_rounds
     run.argtypes = [ctypes.c_long, ctypes.c_float, ctypes.c_void_p]
     rounds = 10**6                          # some milliseconds
     flops = threads * rounds * run(1, 0.999, ctypes.byref(ctypes.c_float()))

@@ -30,6 +30,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import lab, models, onnx, train
+    from .compiled import Compiled, compile
 
     # These two are not in __all__: `from minidl import *` hides neither PyTorch nor scikit-learn.
     from . import sklearn as sklearn
@@ -46,14 +47,16 @@ else:       # to a type checker a module with __getattr__ has every name
 
         if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
             return importlib.import_module(f"minidl.{name}")
+        if name in ("Compiled", "compile"):
+            return getattr(importlib.import_module("minidl.compiled"), name)
         if name in ("Profile", "profile"):
             return getattr(importlib.import_module("minidl.profiler"), name)
         return _not_here(name)
 
 __all__ = [
-    "Function", "Graph", "Node", "Profile", "Tensor", "Value", "data", "empty_cache",
-    "get_num_threads", "grad", "gradcheck", "lab", "load", "manual_seed", "models", "nn", "no_grad",
-    "onnx", "ops", "optim", "profile", "save", "set_num_threads", "set_precision", "show_versions",
-    "trace", "train", "use_backend",
+    "Compiled", "Function", "Graph", "Node", "Profile", "Tensor", "Value", "compile", "data",
+    "empty_cache", "get_num_threads", "grad", "gradcheck", "lab", "load", "manual_seed", "models",
+    "nn", "no_grad", "onnx", "ops", "optim", "profile", "save", "set_num_threads", "set_precision",
+    "show_versions", "trace", "train", "use_backend",
     *ops.__all__,
 ]

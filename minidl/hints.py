@@ -68,7 +68,7 @@ FUNCTIONS = {
     "binary_cross_entropy": "md.binary_cross_entropy_with_logits, of the values before the sigmoid",
     "smooth_l1_loss": "md.huber_loss", "seed": "md.manual_seed", "float32": "np.float32",
     "float64": "np.float64", "int64": "np.int64", "utils": "minidl.data and minidl.optim",
-    "save_state_dict": "md.save", "compile": "nn.fold(model.eval())", "Sequential": "nn.Sequential",
+    "save_state_dict": "md.save", "Sequential": "nn.Sequential",
     "Module": "nn.Layer", "Parameter": "nn.Parameter", "layers": "minidl.nn", "losses":
     "functions: md.cross_entropy, md.mse_loss ...", "optimizers": "minidl.optim",
 }

@@ -82,14 +82,15 @@ MICRO_INLINE void weight_grad_1d(const wv *u, wv *g) {
     g[2] = u[5] + ((k * 0.5f) * s1 + (l * 2.0f) * s2);
 }
 
-/* A 6x6 tile at x (rows `row` apart) of `channels` channels, to v[frequency * step + channel]. */
-static __attribute__((noinline)) void input_tile(const float *x, ptrdiff_t row,
+/* A 6x6 tile at x (rows `row` and pixels `pixel` apart) of `channels` channels, to
+ * v[frequency * step + channel]. */
+static __attribute__((noinline)) void input_tile(const float *x, ptrdiff_t row, ptrdiff_t pixel,
                                                  ptrdiff_t channels, float *v, ptrdiff_t step) {
     VECTORS(c, channels) {
         wv t[6][6];
         UNROLL for (int j = 0; j < 6; j++) {
             wv d[6], o[6];
-            UNROLL for (int i = 0; i < 6; i++) d[i] = LOAD(x + i * row + j * channels + c);
+            UNROLL for (int i = 0; i < 6; i++) d[i] = LOAD(x + i * row + j * pixel + c);
             input_1d(d, o);
             UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
         }

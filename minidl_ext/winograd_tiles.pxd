@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 from minidl_ext.micro cimport VECTOR_BYTES
 
 cdef extern from "winograd.h" nogil:
-    void input_tile(const float* x, Py_ssize_t row, Py_ssize_t channels, float* v,
+    void input_tile(const float* x, Py_ssize_t row, Py_ssize_t pixel, Py_ssize_t channels, float* v,
                     Py_ssize_t step)
     void output_grad_tile(const float* dy, Py_ssize_t row, Py_ssize_t channels, float* z,
                           Py_ssize_t step)
@@ -86,7 +86,7 @@ cdef inline void transform_inputs(const float* x, float* v, float* copy, Geometr
         q = t % per_image
         tile = tile_of(x, t // per_image, s.h, s.w, s.ci, q // s.tw * 4 - s.top,
                        q % s.tw * 4 - s.left, 6, s.x_argmax, copy, &row)
-        input_tile(tile, row, s.ci, v + (t - first) * s.ci, s.vs)
+        input_tile(tile, row, s.ci, s.ci, v + (t - first) * s.ci, s.vs)
 
 
 cdef inline void transform_output_grads(const float* dy, float* z, float* copy, Geometry* s,

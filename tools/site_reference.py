@@ -17,7 +17,7 @@ from . import api_reference as api
 
 # What a page is about, after the name of its module.
 ABOUT = {
-    "minidl": "tensors, graphs, files, settings", "minidl.ops": "operations",
+    "minidl": "tensors, graphs, compiled models, files, settings", "minidl.ops": "operations",
     "minidl.nn": "layers", "minidl.nn.init": "first values of weights",
     "minidl.optim": "optimizers and schedules", "minidl.data": "data sets and loaders",
     "minidl.data.cache": "what was decoded once", "minidl.data.transforms": "augmentation",

@@ -10,63 +10,27 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from ..arrays import plain_array
 from ..grad_mode import no_grad
-from ..ops.common import warn
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value, values_of
-from ..tracing import trace
+from ..two_traces import refuse_reads, two_traces
 from ..version import __version__
 from .functions import FUNCTIONS
 from .writer import Known, Site, Writer, Written, array_of, channels_first, dims_of
 
 OPSET, IR_VERSION = 21, 10
-BATCHES = (2, 3)        # sizes of the batch in the two traces
 
 
 def exported(model: Callable[..., Any], example: Any, layout: str, metadata: dict[str, str]
              ) -> bytes:
     """The bytes of the file that a model becomes."""
     examples = example if isinstance(example, tuple) else (example,)
-    graphs = _traces(model, examples)
+    graphs = two_traces(model, examples, "md.onnx.export")
     written = _Export(*graphs, layout).model
     written.metadata_props.update(metadata)
     proto = ir.to_proto(written)
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()
-
-
-def _traces(model: Callable[..., Any], examples: tuple[Any, ...]) -> tuple[Graph, Graph]:
-    """The graph for batches of two sizes: what differs between them depends on the batch. A model
-    that takes no other batch than the example's has one graph, with sizes that are fixed."""
-    batches = [tuple([_of_size(x, examples, size) for x in examples]) for size in BATCHES]
-    try:
-        graphs = [trace(model, *batch) for batch in batches]
-    except Exception:
-        graph = trace(model, *examples)     # whose error, if there is one, is the user's
-        warn("md.onnx.export: the model does not run with another batch than the example's, so "
-             "that the batch axis of the file is fixed")
-        return graph, graph
-    if [n.operation for n in graphs[0]] != [n.operation for n in graphs[1]]:
-        graph = trace(model, *examples)
-        warn("md.onnx.export: what the model computes depends on the size of the batch, so that "
-             "the batch axis of the file is fixed to that of the example")
-        return graph, graph
-    return graphs[0], graphs[1]
-
-
-def _of_size(x: Any, examples: tuple[Any, ...], size: int) -> Any:
-    """An example with so many entries, those that there are again and again; what has another
-    length than the first example stays as it is."""
-    array = x.data if isinstance(x, Tensor) else x
-    if isinstance(array, (np.ndarray, list)):
-        array = plain_array(array)
-        lead = examples[0].data if isinstance(examples[0], Tensor) else plain_array(examples[0])
-        if array.ndim and lead.ndim and len(array) == len(lead):
-            if not len(array):
-                raise ValueError("md.onnx.export: example must have at least one entry, got none")
-            return array[np.arange(size) % len(array)]
-    return x
 
 
 class _Export:
@@ -83,7 +47,7 @@ class _Export:
         inputs = [self._input(a, b) for a, b in zip(graph.inputs, other.inputs, strict=True)]
         if inputs and not static:
             self.out.batch_of = inputs[0]
-        self._refuse_reads()
+        refuse_reads(graph, "md.onnx.export")
         for node, twin in zip(graph, other, strict=True):
             self._write(node, twin)
         outputs = self._outputs(other)
@@ -102,13 +66,6 @@ class _Export:
                          self.out.sizes(tuple([dims[a] for a in order])))
         self.values[value] = Written(written, dims, order)
         return written
-
-    def _refuse_reads(self) -> None:
-        taken = [v.name for v in self.graph.reads if v.kind in ("input", "result")]
-        if taken:
-            raise NotImplementedError(
-                f"md.onnx.export: Python takes values out of {', '.join(taken)} while the model "
-                f"runs (by .data, .item() or bool()): what it makes of them is not in the graph")
 
     def _write(self, node: Node, twin: Node) -> None:
         given = [self._given(a, b) for a, b in zip(node.inputs, twin.inputs, strict=True)]

@@ -51,7 +51,8 @@ def test_every_native_kernel_is_in_the_table(family):
 def test_every_family_is_in_the_table():
     sources = Path(minidl.__file__).parents[1] / "minidl_ext"
     families = {path.stem for path in sources.glob("*.pyx")} - {
-        "arguments", "cpu", "runtime", "threads"}     # compiled once, for every level
+        "arguments", "cpu", "runtime", "threads",   # compiled once, for every level
+        "plan"}     # whose Plan is no function of arrays: its oracle is what it is a plan of
     if not families:
         pytest.skip("installed without sources")
     assert families == set(kernels.FAMILIES)
@@ -83,3 +84,23 @@ def test_stubs_take_the_twins_signatures(family):
                if isinstance(node, ast.ImportFrom)]
     assert [node.module for node in imports] == [f"minidl.kernels.reference.{family}"]
     assert [alias.name for alias in imports[0].names] == ["*"]
+
+
+def test_the_stub_of_plans_names_what_there_is():
+    stub = Path(minidl.__file__).parents[1] / "minidl_ext" / "plan.pyi"
+    if not stub.exists():
+        pytest.skip("stubs are not beside an installed package's source")
+    named: dict[str, list[str]] = {}
+    for node in ast.walk(ast.parse(stub.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            named[node.target.id] = []
+        elif isinstance(node, ast.FunctionDef):
+            named[node.name] = [argument.arg for argument in node.args.args]
+    plan = module("minidl_ext", "plan")
+    public = {name for name in vars(plan.Plan) if name[0] != "_"}
+    assert set(named) == public | {"PLAN_VECTOR", "__init__"}
+    assert type(plan.PLAN_VECTOR) is int
+    made = plan.Plan(**dict(zip(named["__init__"][1:], ([], [], 0, 1, False, 1), strict=True)))
+    assert made.run(**dict(zip(named["run"][1:], ([], 1, 0), strict=True))) is None
+    assert {name: type(getattr(made, name)) for name in public - {"run"}} == {
+        "count": int, "group": int, "arena": int, "multiply_adds": int, "shared": bool}

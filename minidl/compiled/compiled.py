@@ -1,0 +1,282 @@
+"""`compile`: a model for inference alone, and what it becomes.
+
+A program (`program`) is cut into parts: layers that one plan of the kernels computes (`layers`,
+`planning`), and operations between them that are called. A plan is made for a batch when it comes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import checks, kernels, settings
+from ..arrays import array_like
+from ..mode import evaluation
+from ..tensor import Tensor
+from ..tracing import model_input
+from . import file
+from .layers import Layer, layers_of
+from .planning import Planner
+from .program import Operation, Program, Ref, applied, at, program_of, with_arrays
+
+ARENA_FLOATS = 2 * 1024 * 1024  # of a thread: more images together would leave its caches
+MOST_GROUP = 8                  # images that a thread computes together
+MOST_PLANS = 16                 # kept; the oldest goes
+MOST_ARRAYS = 63                # that a plan takes and gives
+
+
+class Part:
+    """Layers that one plan computes: what it takes, what it gives, and its plans."""
+
+    def __init__(self, layers: list[Layer], program: Program, given: list[int], made: list[int],
+                 exact: bool) -> None:
+        self.given, self.made = given, made
+        self.shapes = [program.values[n].shape for n in made]
+        self.planner = Planner(layers, program.values, list(given), list(made), exact)
+        self.plans: dict[tuple[int, int, bool], kernels.Plan] = {}
+        self.lock = threading.Lock()
+        self.floats = self.planner.plan(1, 1, False).arena      # for one image
+
+    def plan(self, batch: int, threads: int) -> kernels.Plan:
+        """The plan for a batch: all threads compute one image after the other together where there
+        are fewer images than threads, else each has groups of its own."""
+        shared = batch < threads
+        group = batch
+        if not shared:
+            each = -(-batch // threads)
+            group = max(1, min(ARENA_FLOATS // max(self.floats, 1), MOST_GROUP, each))
+        key = group, threads, shared
+        plan = self.plans.get(key)
+        if plan is None:
+            with self.lock:
+                plan = self.plans[key] = self.planner.plan(group, threads, shared)
+                while len(self.plans) > MOST_PLANS:
+                    del self.plans[next(iter(self.plans))]
+        return plan
+
+    def run(self, arrays: dict[int, np.ndarray], batch: int) -> None:
+        made = [np.empty(at(shape, batch), np.float32) for shape in self.shapes]
+        plan = self.plan(batch, settings.get_num_threads())
+        plan.run([*[arrays[n] for n in self.given], *made], batch)
+        arrays.update(zip(self.made, made, strict=True))
+
+
+class Compiled:
+    """A model that only computes: what `md.compile` gives.
+
+    Called with arrays (or tensors) as the model is, it returns what the model returns in evaluation
+    mode, with arrays of one's own in place of tensors. Any number of threads may call it at the same
+    time. It keeps copies of the weights: what becomes of the model later does not change it. It can
+    be copied and pickled, if its operations can.
+
+    `steps` says in words what a call computes; `memory(batch)` how much it needs for that.
+
+    >>> model = nn.Sequential(nn.Dense(4, 3), nn.BatchNorm(3), nn.ReLU())
+    >>> compiled = md.compile(model, np.ones((1, 4), np.float32))
+    >>> compiled(np.ones((2, 4), np.float32)).shape
+    (2, 3)
+    """
+
+    def __init__(self, program: Program, exact: bool = False) -> None:
+        self._program, self._exact = program, exact
+        self._parts = _parts_of(program, exact)
+        self._constants = {k: known.array for k, known in enumerate(program.values)
+                           if known.array is not None}
+        self._repeated = [(k, known) for k, known in enumerate(program.values)
+                          if known.entry is not None]
+        # Results that no plan writes: they may be somebody else's memory.
+        planned = {n for part in self._parts if isinstance(part, Part) for n in part.made}
+        self._lent = [n for n in program.outputs() if n not in planned]
+
+    @property
+    def steps(self) -> list[str]:
+        """What a call computes, in order: layers of plans, and calls of operations."""
+        lines = []
+        for part in self._parts:
+            if isinstance(part, Operation):
+                lines.append(f"call {part.kind}")
+            else:
+                lines += [part.planner.text(layer) for layer in part.planner.layers]
+        return lines
+
+    def memory(self, batch: int = 1) -> int:
+        """The bytes that a call for so many images takes at a time, in arenas of plans; weights,
+        inputs and outputs come on top."""
+        batch = checks.whole(batch, "memory", "batch", 1)
+        threads = settings.get_num_threads()
+        most = 0
+        for part in self._parts:
+            if isinstance(part, Part):
+                plan = part.plan(batch, threads)
+                arenas = 1 if plan.shared else min(threads, -(-batch // plan.group))
+                most = max(most, 4 * plan.arena * arenas)
+        return most
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The outputs for inputs, whose shapes are those of the examples but for the batch, the
+        first axis. Images of uint8 are divided by 255 as `predict` does. ValueError for other
+        shapes, TypeError for another number of inputs or other dtypes."""
+        arrays: dict[int, Any] = dict(self._constants)
+        batch = self._take(inputs, arrays)
+        planned = kernels.backend() == "native" and batch > 0
+        for part in self._parts if planned else self._program.operations:
+            if isinstance(part, Operation):
+                self._apply(part, arrays, batch)
+            else:
+                part.run(arrays, batch)
+        for number in self._lent if planned else self._program.outputs():
+            arrays[number] = np.array(arrays[number])
+        return with_arrays(at(self._program.returned, batch), arrays)
+
+    def _take(self, inputs: tuple[Any, ...], arrays: dict[int, Any]) -> int:
+        """Put the inputs where they belong; the size of the batch."""
+        program = self._program
+        if len(inputs) != len(program.inputs):
+            raise TypeError(f"Compiled: {len(program.inputs)} inputs are needed, got {len(inputs)}")
+        batch = 1 if program.batch is None else program.batch
+        for k, (x, number) in enumerate(zip(inputs, program.inputs, strict=True)):
+            known = program.values[number]
+            array = x if type(x) is np.ndarray and x.dtype == known.dtype else \
+                model_input(x, known.dtype)._values()
+            array = np.ascontiguousarray(array).reshape(array.shape)
+            if k == 0 and program.batch is None and array.ndim:
+                batch = array.shape[0]
+            if array.dtype != known.dtype:
+                raise TypeError(f"Compiled: input {k} must be {known.dtype}, got {array.dtype}")
+            if array.shape != at(known.shape, batch):
+                raise ValueError(f"Compiled: input {k} must have shape "
+                                 f"{_shape_text(known.shape)}, got {array.shape}")
+            arrays[number] = array
+        arrays.update((k, known.constant(batch)) for k, known in self._repeated)
+        return batch
+
+    def _apply(self, operation: Operation, arrays: dict[int, Any], batch: int) -> None:
+        given = [arrays[x.number] if isinstance(x, Ref) else at(x, batch) for x in operation.inputs]
+        with evaluation():
+            made = applied(operation, given, batch)
+        arrays.update(zip(operation.outputs, made, strict=True))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it into one file, which `md.Compiled.load` reads: a safetensors file with the weights
+        as they are, and in its metadata, as JSON, what is computed with them. Nothing of it is
+        executed when it is read, and weights are packed again for the CPU that reads it.
+
+        TypeError for operations that are no part of minidl. The file is written whole or not at all.
+
+        >>> import tempfile
+        >>> compiled = md.compile(nn.Dense(4, 3), np.ones((1, 4), np.float32))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     compiled.save(folder + "/dense.safetensors")
+        ...     md.Compiled.load(folder + "/dense.safetensors")
+        Compiled((N, 4); 1 steps of plans, 0 calls)
+        """
+        file.save(checks.path(path, "Compiled.save"), self._program, self._exact)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Compiled:
+        """Read what `save` wrote. ValueError for a file that is damaged, another one's, or of a later
+        version; FileNotFoundError and the like as from `md.load`."""
+        path = checks.path(path, "Compiled.load")
+        program, exact = file.load(path)
+        with file.refusing(path):
+            return cls(program, exact)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._program, self._exact)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(_shape_text(self._program.values[n].shape)
+                           for n in self._program.inputs)
+        called = sum(isinstance(part, Operation) for part in self._parts)
+        return (f"Compiled({inputs}; {len(self.steps) - called} steps of plans, "
+                f"{called} calls)")
+
+
+def _shape_text(shape: tuple[Any, ...]) -> str:
+    """A shape as text, with N for the batch."""
+    sizes = ["N" if isinstance(n, tuple) and n == (0, 1) else str(n) for n in shape]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
+    """A model for inference alone: traced for the examples, batch normalization folded into the
+    weights, sums, activations and pools computed with what comes before, weights packed and memory
+    planned once, and run without Python between the operations.
+
+    model: a layer or a function of tensors. It is followed as `md.trace` does, in evaluation mode:
+        branches are taken as for the examples
+    examples: what it takes, arrays or tensors with the batch as their first axis, of any size
+
+    The result equals the model's in evaluation mode but for rounding (1e-5 of the largest value).
+    What plans do not know (`Compiled.steps` tells) is called, operation by operation. Computed in
+    float32; models of other dtypes are called throughout.
+
+    NotImplementedError for a model in which Python takes values out of tensors (`.item()`, `if
+    y > 0`), whose results depend on the rest of the batch (`training=True` in a call) or on chance,
+    or which makes arrays that differ from image to image (`np.arange(len(x))`). Errors of the model
+    for the examples are raised as they are. A model that takes no other batch than the example's, or
+    computes something else for others, keeps to that, with a warning.
+
+    >>> model = md.models.create("mnist-cnn")
+    >>> images = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
+    >>> compiled = md.compile(model, images[:1])
+    >>> bool(np.abs(compiled(images) - model.predict(images)).max() < 1e-5)
+    True
+    """
+    if not callable(model):
+        raise TypeError(f"compile: model must be a layer or a function, got {type(model).__name__}")
+    if not examples:
+        raise TypeError("compile: an example of what the model takes is needed, as in "
+                        "md.compile(model, images[:1])")
+    for k, example in enumerate(examples):
+        if not isinstance(example, (Tensor, list)) and not array_like(example):
+            raise TypeError(checks.message(
+                "compile", f"examples[{k}]", "an array or a tensor (a function of arrays alone, such "
+                "as lambda x: model(x, 3), can be compiled too)", example))
+    return Compiled(program_of(model, examples), settings.get_precision() == "high")
+
+
+def _parts_of(program: Program, exact: bool) -> list[Part | Operation]:
+    """The program in parts: as many layers together as stand between two calls."""
+    parts: list[Part | Operation] = []
+    items = layers_of(program, exact)
+    readers: dict[int, list[int]] = {}
+    for k, item in enumerate(items):
+        for number in _reads(item):
+            readers.setdefault(number, []).append(k)
+    returned = set(program.outputs())
+
+    def add(start: int, end: int) -> None:
+        """The part of the layers from start to end; two of them if it had too many arrays."""
+        layers = [item for item in items[start:end] if isinstance(item, Layer)]
+        inside = {layer.y for layer in layers}
+        given = list(dict.fromkeys(n for layer in layers for n in layer.reads() if n not in inside))
+        made = [n for n in dict.fromkeys(layer.y for layer in layers)
+                if n in returned or any(r >= end for r in readers.get(n, ()))]
+        # Parts of a joint, which write one array, stay together.
+        cuts = [start + k for k in range(1, len(layers)) if layers[k].y != layers[k - 1].y]
+        if len(given) + len(made) > MOST_ARRAYS and cuts:
+            middle = cuts[len(cuts) // 2]
+            add(start, middle)
+            add(middle, end)
+        elif layers:
+            parts.append(Part(layers, program, given, made, exact))
+
+    start = 0
+    for k, item in enumerate(items):
+        if isinstance(item, Operation):
+            add(start, k)
+            parts.append(item)
+            start = k + 1
+    add(start, len(items))
+    return parts
+
+
+def _reads(item: Layer | Operation) -> list[int]:
+    if isinstance(item, Layer):
+        return item.reads()
+    return [x.number for x in item.inputs if isinstance(x, Ref)]

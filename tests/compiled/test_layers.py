@@ -1,0 +1,366 @@
+"""Layers of plans: every kind and option is what evaluation mode is; what follows becomes the end of
+what comes before, where nobody else wants to see it."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn
+from tests.compiled.checking import (
+    assert_equal,
+    check,
+    conv,
+    draw,
+    evaluated,
+    module,
+    settled,
+    steps,
+)
+
+X = draw(2, 9, 7, 8)
+WIDE = draw(2, 9, 7, 16)
+
+
+def network(*layers):
+    return settled(nn.Sequential(*layers))
+
+
+# ---------------------------------------------------------------------------------- convolutions
+
+@pytest.mark.parametrize("window", [1, 3, (2, 5)])
+@pytest.mark.parametrize("stride", [1, 2, (2, 3)])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_convolutions(window, stride, dilation, groups):
+    x = draw(2, 9, 11, 8)
+    for padding in (0, 2, "same") if stride == 1 else (0, (2, 1)):
+        layer = nn.Conv(8, 20, window, stride=stride, dilation=dilation, groups=groups,
+                        padding=padding)
+        compiled = check(network(layer, nn.BatchNorm(20), nn.ReLU()), x, sizes=(1, 3), teams=(2,))
+        assert len(compiled.steps) <= 2     # one, and a copy of the image with a border
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5, 8, 16, 17, 24, 40])
+def test_numbers_of_channels(channels):
+    for out in (1, 5, 16, 24, 33):
+        check(network(conv(channels, out), nn.ReLU()), draw(2, 6, 7, channels), sizes=(1, 3),
+              teams=(2,))
+    for options in ({}, {"stride": 2, "padding": 1}, {"dilation": 2}):
+        layer = conv(channels, channels, groups=channels, **options)
+        check(network(layer, nn.BatchNorm(channels), nn.SiLU()), draw(2, 6, 7, channels),
+              sizes=(1, 3), teams=(2,))
+    check(network(conv(channels, 2 * channels, groups=channels)), draw(2, 6, 7, channels),
+          sizes=(1,), teams=(2,))
+
+
+def test_images_smaller_than_a_window():
+    for size in ((1, 1), (1, 5), (2, 2), (3, 1)):
+        check(network(conv(16, 16), nn.ReLU()), draw(2, *size, 16), sizes=(1, 3), teams=(1, 2))
+
+
+@pytest.mark.parametrize("sizes", [(8, 3), (130, 70), (784, 300), (5, 1)])
+def test_dense_layers(sizes):
+    """Of rows, of steps and of pixels; a few rows and many to the same bits."""
+    model = network(nn.Dense(*sizes), nn.BatchNorm(sizes[1]), nn.ReLU())
+    for between in ((), (3,), (2, 3)):
+        compiled = check(model, draw(2, *between, sizes[0]), sizes=(1, 2, 13))
+        assert steps(compiled) == ["conv 1x1, relu"]
+    x = draw(13, sizes[0])
+    compiled = md.compile(model, x)
+    np.testing.assert_array_equal(compiled(x)[:1], compiled(x[:1]))
+
+
+def test_products():
+    weight = draw(8, 5, seed=4)
+    assert steps(check(lambda x: x @ weight + 1, draw(2, 8))) == ["conv 1x1"]
+    assert steps(check(lambda x: x @ x.transpose(1, 0), draw(2, 8)))[-1] == "call MatMul"
+    check(lambda x: md.tensor(weight.T) @ x.transpose(1, 0), draw(2, 8))
+
+
+def test_convolutions_of_sequences():
+    if hasattr(nn, "Conv1d"):
+        check(network(nn.Conv1d(8, 12, 3, padding=1), nn.BatchNorm(12), nn.ReLU()), draw(2, 9, 8))
+
+
+# ------------------------------------------------------------------------------- what follows
+
+ENDS = {
+    "bn": ([nn.BatchNorm(16)], "conv 3x3"),
+    "bn, relu": ([nn.BatchNorm(16), nn.ReLU()], "conv 3x3, relu"),
+    "bn without parameters": ([nn.BatchNorm(16, affine=False), nn.ReLU()], "conv 3x3, relu"),
+    "bn, bn": ([nn.BatchNorm(16), nn.BatchNorm(16)], "conv 3x3"),
+    "scale, shift, relu": ([lambda x: x * 3 - 1, nn.ReLU()], "conv 3x3, relu"),
+    "dropout": ([nn.Dropout(0.5), nn.ReLU()], "conv 3x3, relu"),
+    "pool": ([nn.MaxPool(2)], "conv 3x3, max_pool 2x2"),
+    "relu, pool": ([nn.ReLU(), nn.MaxPool(2)], "conv 3x3, max_pool 2x2, relu"),
+    "pool, relu": ([nn.MaxPool(2), nn.ReLU()], "conv 3x3, max_pool 2x2, relu"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (2, 3)])
+def test_ends_of_a_convolution(name, size):
+    layers, expected = ENDS[name]
+    compiled = check(network(conv(16, 16), *layers), draw(2, *size, 16), sizes=(1, 3))
+    assert steps(compiled) == ["map", expected]
+
+
+@pytest.mark.parametrize("layers", [
+    [nn.MaxPool(2), nn.MaxPool(2)], [nn.MaxPool(2), nn.BatchNorm(16), nn.ReLU()],
+    [nn.GELU(), nn.MaxPool(2)], [nn.MaxPool(2), nn.GELU()], [nn.ReLU(), nn.BatchNorm(16)],
+    [nn.ReLU(), nn.ReLU()], [nn.ReLU(), nn.AvgPool(2)], [nn.MaxPool(2), lambda x: x + 1],
+    [nn.MaxPool(2), conv(16, 16), nn.MaxPool(2)],
+])
+def test_what_does_not_fit_at_the_end_comes_after(layers):
+    check(network(conv(16, 16), *layers), draw(2, 10, 11, 16), sizes=(1, 3))
+
+
+SUMS = {
+    "with the input": lambda x, a, b, c, bn: md.relu(a(x) + x),
+    "the input first": lambda x, a, b, c, bn: md.relu(x + a(x)),
+    "of two": lambda x, a, b, c, bn: md.relu(a(x) + b(x)),
+    "of two, the later first": lambda x, a, b, c, bn: (lambda y: md.relu(b(x) + y))(a(x)),
+    "with a normalized one": lambda x, a, b, c, bn: md.relu(bn(a(x)) + x),
+    "two of them normalized": lambda x, a, b, c, bn: md.relu(bn(a(x)) + bn(b(x))),
+    "of three": lambda x, a, b, c, bn: md.relu(a(x) + b(x) + c(x)),
+    "of a sum": lambda x, a, b, c, bn: a(x) + (b(x) + c(x)),
+    "twice the same": lambda x, a, b, c, bn: (lambda y: md.relu(y + y))(a(x)),
+    "used again": lambda x, a, b, c, bn: (lambda y: b(md.relu(y + x)) + y)(a(x)),
+    "normalized after": lambda x, a, b, c, bn: md.relu(bn(a(x) + x)),
+    "broadcast": lambda x, a, b, c, bn: a(x) + md.mean(x, axis=(1, 2), keepdims=True),
+    "pooled": lambda x, a, b, c, bn: md.max_pool(md.relu(a(x) + x), 2),
+    "sum of pools": lambda x, a, b, c, bn: md.max_pool(a(x), 2) + md.max_pool(b(x), 2),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("window", [1, 3])
+def test_sums(name, window):
+    parts = [conv(16, 16, window) for _ in range(3)]
+    compiled = check(module(SUMS[name], *parts, nn.BatchNorm(16)), WIDE, sizes=(1, 3))
+    if name in ("with the input", "the input first", "with a normalized one"):
+        assert steps(compiled)[-1] == f"conv {window}x{window}, + another, relu"
+
+
+def test_what_is_returned_or_used_twice_is_not_hidden():
+    check(module(lambda x, a: (lambda y: (y, md.relu(y)))(a(x)), conv()), X)
+    check(module(lambda x, a: (lambda y: (md.relu(y), y, y))(a(x)), conv()), X)
+    check(module(lambda x, a, b: (lambda y: b(md.relu(y)) + y)(a(x)), conv(), conv(16, 16)), X)
+
+
+# ------------------------------------------------------------------------- one value at a time
+
+CURVES = {
+    "relu": md.relu, "leaky_relu": lambda x: md.leaky_relu(x, 0.2), "elu": lambda x: md.elu(x, 0.7),
+    "softplus": lambda x: md.softplus(x, 2.0, 5.0), "silu": md.silu, "gelu": md.gelu,
+    "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"), "sigmoid": md.sigmoid, "tanh": md.tanh,
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_activations(name):
+    """Behind every kernel, and alone."""
+    for layers, x in (([nn.Dense(8, 21)], draw(2, 8)), ([conv(8, 5)], X), ([conv(16, 16)], WIDE),
+                      ([conv(17, 17, groups=17)], draw(2, 5, 5, 17)), ([], 3 * X)):
+        compiled = check(network(*layers, CURVES[name]), x, sizes=(1, 3), teams=(1, 2))
+        assert len(compiled.steps) <= 2
+
+
+CHANNELS = np.arange(1, 9, dtype=np.float32)
+ARITHMETIC = {
+    "x + 2": lambda x: x + 2, "2 + x": lambda x: 2 + x, "x - 2": lambda x: x - 2,
+    "2 - x": lambda x: 2 - x, "x * 3": lambda x: x * 3, "x / 3": lambda x: x / 3,
+    "x * c": lambda x: x * CHANNELS, "c - x": lambda x: CHANNELS - x, "x / c": lambda x: x / CHANNELS,
+    "x + c of four axes": lambda x: x + CHANNELS.reshape(1, 1, 1, 8),
+    "in a row": lambda x: md.relu((x - 0.5) / 0.25 * 2 + 1),
+}
+CALLED = {
+    "3 / x": lambda x: 3 / (x * x + 1), "x / 0": lambda x: x / np.zeros(8, np.float32),
+    "x * x": lambda x: x * x, "-x": lambda x: -x, "of a row": lambda x: x + draw(7, 1),
+    "of an image": lambda x: x + draw(9, 7, 8), "of more axes": lambda x: x + draw(1, 1, 1, 1, 8),
+    "float64": lambda x: x + np.ones(8), "of a tiny one": lambda x: x / 1e-42,
+    "with its mean": lambda x: x - x.mean(axis=-1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic_with_constants(name):
+    assert len(steps(check(ARITHMETIC[name], X, sizes=(1, 3)))) == 1
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_other_arithmetic_is_called(name):
+    with np.errstate(all="ignore"):
+        assert any(step.startswith("call") for step in check(CALLED[name], X, sizes=(1, 3)).steps)
+
+
+def test_what_is_far_from_zero_keeps_its_digits():
+    """(x - mean) scale is not x scale - mean scale where the mean is many deviations away."""
+    far = nn.BatchNorm(8)
+    far.running_mean[...], far.running_var[...] = 1e5, 4
+    x = 1e5 + 2 * X
+    compiled = md.compile(nn.Sequential(far, nn.ReLU()), x)
+    assert steps(compiled) == ["call BatchNorm", "map, relu"]
+    expected = np.maximum((x.astype(np.float64) - 1e5) / np.sqrt(4 + 1e-5), 0)
+    assert_equal(compiled(x), expected.astype(np.float32))
+    for f in (lambda x: md.relu((x - 1e5) / 2), lambda x: x - 1e5):
+        compiled = md.compile(f, x)
+        assert_equal(compiled(x), evaluated(f, x))
+    assert steps(md.compile(nn.Sequential(nn.Dense(8, 8), far), X)) == ["conv 1x1"]
+    assert steps(check(network(nn.BatchNorm(8), nn.ReLU()), X)) == ["map, scale and shift, relu"]
+
+
+# --------------------------------------------------------------------------------------- pools
+
+@pytest.mark.parametrize("window", [2, 3, (2, 3)])
+@pytest.mark.parametrize("stride", [None, 1, 2])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("kind", [nn.MaxPool, nn.AvgPool])
+def test_pools(kind, window, stride, padding):
+    pool = kind(window, stride, padding)
+    check(network(pool), X, sizes=(1, 3), teams=(1, 2))
+    check(network(conv(8, 19), pool, nn.ReLU()), X, sizes=(1, 3), teams=(1, 2))
+
+
+def test_means_of_images():
+    for f in (md.global_avg_pool, lambda x: md.mean(x, axis=(1, 2)),
+              lambda x: md.mean(x, axis=(1, 2), keepdims=True)):
+        assert len(check(f, draw(2, 5, 6, 70)).steps) == 1
+    assert len(check(lambda x: md.mean(x, axis=1), draw(2, 5, 6)).steps) == 1
+    for axis in (0, -1, (0, 1), None):
+        check(lambda x, axis=axis: md.mean(x, axis=axis), draw(2, 5, 6, 3))
+
+
+def test_a_mean_of_many_pixels_keeps_its_digits():
+    x = np.full((1, 300, 300, 3), 0.1, np.float32)
+    np.testing.assert_allclose(md.compile(md.global_avg_pool, x)(x), 0.1, rtol=3e-7)
+
+
+# ----------------------------------------------------------------------------- joints and views
+
+def joined(*xs):
+    return md.concatenate(xs, axis=-1)
+
+
+JOINTS = {
+    "of convolutions": lambda x, a, b, c: joined(a(x), b(x)),
+    "with the input": lambda x, a, b, c: joined(x, a(x)),
+    "of one twice": lambda x, a, b, c: (lambda y: joined(y, x, y))(a(x)),
+    "nested": lambda x, a, b, c: joined(joined(a(x), x), b(x)),
+    "of ends": lambda x, a, b, c: md.relu(joined(md.relu(a(x) + x), b(x) * 2)) + 1,
+    "of pools": lambda x, a, b, c: joined(md.max_pool(a(x), 2), md.max_pool(b(x), 2)),
+    "that a convolution reads": lambda x, a, b, c: md.conv(
+        joined(a(x), b(x), x), draw(3, 3, 56, 8), None, padding=1),
+    "that is used again": lambda x, a, b, c: (lambda y: (y, md.conv(
+        y, draw(3, 3, 40, 16), None, padding=1)))(joined(a(x), b(x))),
+    "as in DenseNet": lambda x, a, b, c: (lambda y: joined(y, md.relu(b(a(y)[..., :16]))))(
+        joined(x, a(x))[..., 4:20]),
+    "of rows": lambda x, a, b, c: md.concatenate([a(x), x], axis=1),
+    "of images": lambda x, a, b, c: md.concatenate([a(x), x], axis=0),
+    "with a constant": lambda x, a, b, c: joined(a(x), md.ones(len(x), 9, 7, 2)),
+}
+
+
+@pytest.mark.parametrize("name", JOINTS)
+@pytest.mark.parametrize("window", [1, 3])
+def test_joints(name, window):
+    md.manual_seed(0)
+    parts = conv(16, 16, window), conv(16, 24, window), conv(16, 16, window)
+    check(module(JOINTS[name], *parts), WIDE, sizes=(1, 3))
+
+
+def test_a_joint_copies_nothing_that_a_layer_makes():
+    model = module(lambda x, a, b: joined(a(x), md.relu(b(x))), conv(8, 16, 1), conv(8, 5, 1))
+    assert steps(check(model, X)) == ["conv 1x1", "conv 1x1, relu"]
+
+
+VIEWS = {
+    "flattened": lambda x, a, b: a(x).reshape(len(x), -1) * 2,
+    "flattened input": lambda x, a, b: x.reshape(len(x), -1) * 2,
+    "there and back": lambda x, a, b: b(a(x).reshape(len(x), -1).reshape(-1, 7, 9, 16)),
+    "of an input, convolved": lambda x, a, b: a(x.reshape(-1, 7, 9, 8)),
+    "both": lambda x, a, b: (lambda y: (y, y.reshape(len(y), -1), b(y)))(a(x)),
+    "of the input, returned": lambda x, a, b: (x, x.reshape(len(x), -1)),
+    "two of one": lambda x, a, b: (lambda y: y.reshape(-1, 63, 16) + y.reshape(-1, 63, 16))(a(x)),
+    "of more axes": lambda x, a, b: a(x).reshape(-1, 9, 7, 2, 8).sum(axis=3),
+    "of fewer images": lambda x, a, b: a(x).reshape(-1, 16) + 1,
+    "detached": lambda x, a, b: b(md.relu(a(x)).detach()),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views(name):
+    check(module(VIEWS[name], conv(), conv(16, 8)), X, sizes=(1, 3))
+
+
+# ------------------------------------------------------------------------------ what is called
+
+CALLS = {
+    "layer norm": network(nn.Dense(8, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dense(16, 4)),
+    "group norm": network(conv(), nn.GroupNorm(4, 16), nn.ReLU(), conv(16, 8)),
+    "filter response": network(conv(), nn.FilterResponseNorm(16), nn.TLU(16)),
+    "softmax": network(nn.Dense(8, 5), md.softmax),
+    "transposed convolution": network(nn.ConvTranspose(8, 16, 3, 2), nn.BatchNorm(16), nn.ReLU()),
+    "slices": module(lambda x, a: a(x)[:, 1:3, ::2] * 2, conv()),
+    "slices of the batch": module(lambda x, a: a(x)[::-1][:1], conv()),
+    "places": lambda x: md.argmax(x, axis=-1),
+    "choices": lambda x: md.where(x > 0, md.exp(x), md.clip(x, -0.5, 0.5)),
+    "padding": module(lambda x, a: a(md.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)))), conv()),
+    "weight standardization": network(nn.weight_standardization(conv()), nn.ReLU()),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_between_plans(name):
+    check(CALLS[name], X, sizes=(1, 3))
+
+
+def test_recurrent_layers_and_attention():
+    def attention(x, q, k, v):
+        return md.softmax(q(x) @ k(x).transpose(0, 2, 1) / 3.0) @ v(x)
+
+    x = draw(2, 6, 8)
+    check(module(lambda x, layer, d: d(layer(x)[0][:, -1]), nn.LSTM(8, 12), nn.Dense(12, 3)), x)
+    check(module(lambda x, layer: layer(x)[0], nn.GRU(8, 12)), x)
+    check(module(attention, *[nn.Dense(8, 8) for _ in range(3)]), x)
+
+
+def test_weights_that_depend_on_no_input_are_computed_once():
+    compiled = check(network(nn.weight_norm(conv()), nn.BatchNorm(16), nn.ReLU()), X)
+    assert steps(compiled) == ["map", "conv 3x3, relu"]
+
+
+def test_only_the_librarys_own_operations_are_planned():
+    """A user's may have any name."""
+    class ReLU(md.Function):
+        def forward(self, x):
+            return np.minimum(x, 0)
+
+        def backward(self, dy):
+            return dy
+
+    assert steps(check(module(lambda x, a: ReLU.apply(a(x)), nn.Dense(8, 4)), draw(2, 8))) == [
+        "conv 1x1", "call ReLU"]
+
+
+# --------------------------------------------------------------------------- NaN and infinities
+
+@pytest.mark.parametrize("model", [
+    network(conv(16, 16), nn.ReLU()), network(conv(16, 16), nn.MaxPool(2), nn.ReLU()),
+    network(conv(16, 5, 1), nn.BatchNorm(5), nn.ReLU()), network(nn.MaxPool(3, 1, 1)),
+    network(conv(16, 16, groups=16), nn.SiLU()), network(conv(16, 6, (2, 5), padding=0), md.tanh),
+    network(nn.BatchNorm(16), nn.ReLU(), nn.AvgPool(2)), network(md.global_avg_pool, nn.Dense(16, 3)),
+    network(conv(16, 16, 3, padding=0), nn.Flatten(), nn.Dense(7 * 5 * 16, 4)),
+])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinities(model, value):
+    x = draw(3, 9, 7, 16)
+    x[0, 4, 3, 5] = x[2, 0, 0, 0] = value
+    compiled = md.compile(model, WIDE)
+    with np.errstate(all="ignore"):
+        expected = evaluated(model, x)
+        ours = compiled(x)
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(expected))
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(ours[~finite], expected[~finite])
+    np.testing.assert_allclose(ours[finite], expected[finite], rtol=0, atol=1e-4)

@@ -1,0 +1,149 @@
+"""What a model computes, as data: batches of any size, constants, and what is refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn
+from tests.compiled.checking import (
+    assert_equal,
+    check,
+    conv,
+    draw,
+    evaluated,
+    module,
+    settled,
+    steps,
+)
+from tests.harness import refuses
+
+X = draw(4, 8)
+
+
+# ------------------------------------------------------------------------------- the batch
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9, 40])
+def test_an_example_of_any_size(size):
+    """Also one whose size is that of another axis."""
+    model = settled(nn.Sequential(conv(3, 8), nn.BatchNorm(8), nn.ReLU(), nn.Flatten(),
+                                  nn.Dense(9 * 9 * 8, 9)))
+    compiled = md.compile(model, draw(size, 9, 9, 3))
+    for batch in (1, 2, 7, 50):
+        x = draw(batch, 9, 9, 3, seed=batch)
+        assert_equal(compiled(x), evaluated(model, x))
+
+
+def test_no_images():
+    model = settled(nn.Sequential(conv(3, 8), nn.MaxPool(2), nn.Flatten(), nn.Dense(128, 5)))
+    compiled = md.compile(model, draw(1, 8, 8, 3))
+    assert_equal(compiled(draw(0, 8, 8, 3)), evaluated(model, draw(0, 8, 8, 3)))
+
+
+def test_one_image_is_not_one_channel():
+    check(lambda x: md.relu(x) * 2, draw(2, 2, 2, 2))
+    check(lambda x: x.reshape(len(x) * 3, -1) + x.shape[0], draw(3, 3, 4))
+
+
+def fixed(model, example, *words):
+    """The compiled model, whose batch is that of the example, as a warning says."""
+    with pytest.warns(UserWarning, match="compile: .*batch axis is fixed"):
+        compiled = md.compile(model, example)
+    assert_equal(compiled(example), evaluated(model, example))
+    with refuses(ValueError, "Compiled: input 0 must have shape", str(example.shape)):
+        compiled(np.concatenate([example, example]))
+    return compiled
+
+
+@pytest.mark.parametrize("model", [
+    lambda x: x.reshape(4, 2, 4) * 2,                       # takes no other
+    lambda x: x * 2 if len(x) < 5 else x * 3,               # computes something else
+    lambda x: x * len(x) ** 2,                              # not in a straight line
+    lambda x: x[:len(x) // 2 + 1] * 2,
+    lambda x: x + min(len(x), 5),
+])
+def test_a_model_of_one_batch(model):
+    fixed(model, X)
+
+
+def test_an_error_of_the_model_is_raised_as_it_is():
+    def model(x):
+        raise KeyError("of the model")
+
+    with pytest.raises(KeyError, match="of the model"):
+        md.compile(model, X)
+    with pytest.raises(ValueError, match="matmul"):
+        md.compile(lambda x: x @ np.ones((3, 2), np.float32), X)
+
+
+# -------------------------------------------------------------------------------- constants
+
+def test_arrays_as_long_as_the_batch():
+    """Those that are the same for every image, as the first state of a recurrent layer."""
+    check(lambda x: md.relu(x + md.ones(len(x), 8) * 2), X)
+    check(lambda x: md.concatenate([x, md.zeros(len(x), 1)], axis=-1), X)
+    check(lambda x: md.ones(len(x), 3), X)
+    check(lambda x: x + np.resize(np.arange(8, dtype=np.float32), (len(x), 8)), X)
+    for model in (lambda x: x + md.tensor(np.arange(len(x), dtype=np.float32).reshape(-1, 1)),
+                  lambda x: x[np.arange(len(x)), 0], lambda x: x + md.randn(*x.shape)):
+        with refuses(NotImplementedError, "compile:", "makes anew for each size of the batch"):
+            md.compile(model, X)
+
+
+def test_what_depends_on_no_input_is_computed_once():
+    model = nn.weight_norm(nn.Dense(8, 3))
+    compiled = check(module(lambda x, d: md.relu(d(x)), model), X)
+    assert steps(compiled) == ["conv 1x1, relu"]
+
+
+def test_constants_that_are_returned():
+    compiled = md.compile(lambda x: (x * 2, md.tensor(np.arange(3.0))), X)
+    compiled(X)[1][...] = 7
+    np.testing.assert_array_equal(compiled(X)[1], np.arange(3))
+
+
+# ---------------------------------------------------------------------------------- refused
+
+@pytest.mark.parametrize(("model", "words"), [
+    (lambda x: x * x.mean().item(), "Python takes values out of mean"),
+    (lambda x: x if x.sum() > 0 else -x, "Python takes values out of compare"),
+    (lambda x: x * float(x.data.max()), "Python takes values out of input"),
+    (lambda x: md.batch_norm(x, None, None, training=True), "BatchNorm) is in training mode"),
+    (lambda x: md.dropout(x, 0.5, training=True), "dropout draws a dropout mask"),
+    (lambda x: x / float(len(x)), "2.0 for 2 images"),
+])
+def test_refused(model, words):
+    with refuses(NotImplementedError, "compile: ", words):
+        md.compile(model, X)
+
+
+def test_norms_and_dropout_of_a_model_in_training_mode_are_in_evaluation_mode():
+    model = settled(nn.Sequential(nn.Dense(8, 8), nn.BatchNorm(8), nn.Dropout(0.5), nn.ReLU()))
+    assert model.training
+    state = {name: array.copy() for name, array in model.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled = check(model, X)
+    assert model.training and all(part.training for _, part in model.named_layers())
+    assert steps(compiled) == ["conv 1x1, relu"]
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, state[name])
+
+
+def test_a_norm_without_running_statistics_is_refused():
+    model = nn.Sequential(nn.Dense(8, 8), nn.BatchNorm(8, track_stats=False))
+    with refuses(NotImplementedError, "in training mode"):
+        md.compile(model, X)
+
+
+def test_wrong_arguments():
+    with refuses(TypeError, "compile: model must be a layer or a function, got int"):
+        md.compile(3, X)
+    with refuses(TypeError, "compile: an example", "md.compile(model, images[:1])"):
+        md.compile(nn.Dense(8, 3))
+    for example in (3, None, "x", (X, X), {"x": X}):
+        with refuses(TypeError, "compile: examples[1] must be an array or a tensor"):
+            md.compile(lambda x, y: x, X, example)
+    with refuses(ValueError, "at least one entry"):
+        md.compile(nn.Dense(8, 3), X[:0])
