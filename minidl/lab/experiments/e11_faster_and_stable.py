@@ -37,17 +37,17 @@ class FasterAndStable(Experiment):
     notes = "B, C, D"
     source = "Ioffe & Szegedy 2015, section 4.1 and Figure 1 (1502.03167)"
     setup = ("784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, cross-entropy, SGD "
-             "without momentum, batches of 60, 50,000 steps, weights normal with standard "
-             "deviation 0.1, as the paper's but for the rate, which it does not give: 0.1, where "
-             "the network without BatchNorm learns about as slowly as in the paper's figure, and "
-             "1, near its best. Accuracy on the 10,000 test images every 500 steps, in eval mode. "
-             "Sigmoids: the inputs of all 100 of the last hidden layer over 1,000 test images, "
-             "normalized as in training, with the statistics of these images. Drift: the highest "
-             "minus the lowest value of a percentile in the training, the mean over the three "
-             "percentiles and the sigmoids. The plot shows the sigmoid of median drift in the "
-             "first seed.")
+             "without momentum, batches of {batch}, {steps} steps (the paper's: 50,000), weights "
+             "normal with standard deviation {std}, as the paper's but for the rate, which it does "
+             "not give: 0.1, where the network without BatchNorm learns about as slowly as in the "
+             "paper's figure, and 1, near its best. Accuracy on the 10,000 test images every "
+             "{every} steps, in eval mode. Sigmoids: the inputs of all 100 of the last hidden "
+             "layer over {images} test images, normalized as in training, with the statistics of "
+             "these images. Drift: the highest minus the lowest value of a percentile in the "
+             "training, the mean over the three percentiles and the sigmoids. The plot shows the "
+             "sigmoid of median drift in the first seed.")
     rule = ("At each rate: the interval of the share of checkpoints at which BatchNorm has the "
-            "higher test accuracy lies at 0.9 or above, and that of the drift with BatchNorm over "
+            "higher test accuracy lies at 90% or above, and that of the drift with BatchNorm over "
             "the drift without at 0.5 or below: SUPPORTED. One of them wholly on the other side: "
             "REFUTED.")
     paper = "Figure 1: ahead from the start to the end, the percentiles level; no figures given"
@@ -83,7 +83,7 @@ class FasterAndStable(Experiment):
         rates = list(seeds[0])
         ahead = {rate: interval([lead(seed[rate]) for seed in seeds]) for rate in rates}
         drift = {rate: relative([seed[rate] for seed in seeds], "drift") for rate in rates}
-        figures = {**{f"share of checkpoints with BatchNorm ahead, rate {rate}": found
+        figures = {**{f"checkpoints with BatchNorm ahead, %, rate {rate}": 100 * found
                       for rate, found in ahead.items()},
                    **{f"drift with BatchNorm over drift without, rate {rate}": found
                       for rate, found in drift.items()}}
@@ -185,8 +185,8 @@ def more_figures(pairs: Sequence[Mapping[str, Any]], rate: str) -> dict[str, Any
     for norm, label in LABELS.items():
         arms = [pair[norm] for pair in pairs]
         found |= {f"drift, {label}, rate {rate}": interval([one["drift"] for one in arms]),
-                  f"last accuracy, {label}, rate {rate}": interval(
-                      [one["accuracy"][-1] for one in arms])}
+                  f"last accuracy, %, {label}, rate {rate}": interval(
+                      sweeps.percent(one["accuracy"][-1] for one in arms))}
     found[f"times fewer steps to the best accuracy without, rate {rate}"] = interval(
         [sweeps.times_fewer(pair["none"], pair["batch"]) for pair in pairs],
         sweeps.geometric_mean)

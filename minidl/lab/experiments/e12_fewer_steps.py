@@ -38,13 +38,13 @@ class FewerSteps(Experiment):
              "the same learning rate.")
     notes = "C"
     source = "Ioffe & Szegedy 2015, abstract and section 4.2 (1502.03167)"
-    setup = ("MLP: the network of E11, 12,000 steps at each of the rates 0.1, 0.3, 1, 3 and 10, "
-             "tested on 10,000 images every 200 steps. C6: six convolutions on CIFAR-10 without "
-             "augmentation, SGD with momentum 0.9, batches of 32, 1,500 steps at each of 0.005, "
-             "0.01, 0.02, 0.05 and 0.1, tested on 1,000 images every 25 steps. Constant rates; "
-             "both arms start from the same weights and see the same batches; accuracies in eval "
-             "mode. A longer training moves the target: where the one without BatchNorm catches "
-             "up, the factor shrinks.")
+    setup = ("MLP: the network of E11, {mlp[steps]} steps at each of the rates {mlp[rates]}, "
+             "tested on 10,000 images every {mlp[every]} steps. C6: six convolutions on CIFAR-10 "
+             "without augmentation, SGD with momentum 0.9, batches of {c6[batch]}, {c6[steps]} "
+             "steps at each of {c6[rates]}, tested on {c6[test]} images every {c6[every]} steps. "
+             "Constant rates; both arms start from the same weights and see the same batches; "
+             "accuracies in eval mode. A longer training moves the target: where the one without "
+             "BatchNorm catches up, the factor shrinks.")
     rule = ("Times fewer steps: those until the network without reaches its highest test "
             "accuracy, at the rate where that is highest, over those until the network with "
             "BatchNorm reaches it at the same rate (0 where it never does). The interval lies at "
@@ -163,9 +163,9 @@ def more_figures(seeds: Sequence[Mapping[str, Sequence[Course]]], label: str) ->
         [steps_to(without, 0.95 * target) / steps_to(same, 0.95 * target)
          for (without, same, _), target in zip(courses, targets, strict=True)],
         sweeps.geometric_mean)
-    found[f"best accuracy without, {label}"] = interval(targets)
-    found[f"best accuracy with, {label}"] = interval(
-        [max(best(arms["batch"])["accuracy"]) for arms in seeds])
+    found[f"best accuracy without, %, {label}"] = interval(sweeps.percent(targets))
+    found[f"best accuracy with, %, {label}"] = interval(
+        sweeps.percent(max(best(arms["batch"])["accuracy"]) for arms in seeds))
     for kind, place in (("without", 0), ("with, same rate", 1), ("with, where soonest", 2)):
         found[f"steps to it {kind}, {label}"] = [
             steps_to(three[place], target) for three, target in zip(courses, targets, strict=True)]

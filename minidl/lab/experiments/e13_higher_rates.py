@@ -42,15 +42,15 @@ class HigherRates(Experiment):
     source = ("Ioffe & Szegedy 2015, sections 3.3 and 4.2 (1502.03167); Bjorck et al. 2018 "
               "(1806.02375)")
     setup = ("C6, six convolutions on CIFAR-10 without augmentation, SGD with momentum 0.9, "
-             "batches of 32, no warm-up; rates 0.002, 0.005, 0.01, 0.02, 0.05 and so on up to 50, "
-             "200 steps at each, until two in a row are not stable. Not stable: diverged, or "
+             "batches of {batch}, no warm-up; rates {rates}, "
+             "{steps} steps at each, until two in a row are not stable. Not stable: diverged, or "
              "thrown back to guessing, whose loss is 2.303. The latter is a mean loss over the "
              "last tenth of the steps of 2.4 or more; or of 2.2 or more where the loss had risen "
              "by 0.2 above its start, or above guessing if that is more (mean of ten steps), or "
              "where the outputs are alike for all images (standard deviation of 0.01 or less). "
-             "What has merely not learned yet is stable. Then 1,000 steps at 0.01, 1, 5 and 30 "
+             "What has merely not learned yet is stable. Then {long} steps at {times} "
              "times the rate at which the sweep's accuracy without BatchNorm is best, and at the "
-             "one at which that with it is. Accuracy on 1,000 test images at the end.")
+             "one at which that with it is. Accuracy on {test} test images at the end.")
     rule = ("The interval of BatchNorm's largest stable rate over the baseline's lies at 10 or "
             "above: SUPPORTED; below 10: REFUTED.")
     paper = ("the baseline diverges at 5 times its rate; BatchNorm at 30 times reaches 74.8%, the "
@@ -95,7 +95,7 @@ class HigherRates(Experiment):
         figures |= {f"largest stable rate, {LABELS[norm]}": found
                     for norm, found in ceilings.items()}
         figures |= accuracies(seeds)
-        figures["share of seeds whose baseline is not stable at 5 times"] = float(np.mean(
+        figures["seeds whose baseline is not stable at 5 times, %"] = 100 * float(np.mean(
             [not stable(seed["long"]["none"]["5"]) for seed in seeds]))
         return Judgement(at_least(ratio, RATIO),
                          f"BatchNorm's largest stable rate is {ratio.value:.3g} times the "
@@ -131,11 +131,11 @@ def last(norm: str, times: str) -> tuple[Any, ...]:
 def accuracies(seeds: Sequence[Result]) -> dict[str, Any]:
     """The accuracy of each long training, and the rate of BatchNorm's own best."""
     found: dict[str, Any] = {
-        f"accuracy, {LABELS[norm]}, at {times} times": interval(
-            [seed["long"][norm][times]["accuracy"][-1] for seed in seeds])
+        f"accuracy, %, {LABELS[norm]}, at {times} times": interval(
+            arms.percent(seeds, *last(norm, times)))
         for norm in LABELS for times in seeds[0]["long"]["none"]}
-    found["accuracy, BatchNorm, at its own best rate"] = interval(
-        [seed["long"]["batch"]["own"]["accuracy"][-1] for seed in seeds])
+    found["accuracy, %, BatchNorm, at its own best rate"] = interval(
+        arms.percent(seeds, *last("batch", "own")))
     for norm, label in LABELS.items():
         found[f"best rate, {label}"] = [best(seed["sweep"][norm])["rate"] for seed in seeds]
     return found

@@ -36,11 +36,11 @@ class Landscape(Experiment):
     notes = "B"
     source = ("Santurkar et al. 2018, How Does Batch Normalization Help Optimization? "
               "(1805.11604)")
-    setup = ("C6 on 10,000 CIFAR-10 images, batch 64, 3,000 steps of plain SGD at rate 0.1. Each "
-             "75 steps, with a batch of its own: the gradient, and loss and gradient at 1/2, 1, 2 "
-             "and 4 times the step of plain SGD that follows from it; the range of the loss, and "
-             "of the gradient's distance from the first one. Again with steps in the same "
-             "direction whose length is 1% of the weights' norm.")
+    setup = ("C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, {steps} steps of "
+             "plain SGD at rate {rate}. Each {every} steps, with a batch of its own: the gradient, "
+             "and loss and gradient at 1/2, 1, 2 and 4 times the step of plain SGD that follows "
+             "from it; the range of the loss, and of the gradient's distance from the first one. "
+             "Again with steps in the same direction whose length is 1% of the weights' norm.")
     rule = ("The share of the checkpoints at which BatchNorm's range is at most half of that "
             "without: of the loss and of the gradient, at the learning rate and at equal steps. "
             f"All four intervals at {LOWEST:.0%} or above: SUPPORTED; one wholly below: REFUTED; "
@@ -73,7 +73,8 @@ class Landscape(Experiment):
         shares = {(r, s): interval([share(seed, r, s) for seed in seeds])
                   for s in STEPS for r in RANGES}
         figures: dict[str, Any] = {
-            f"checkpoints at which BatchNorm's {RANGES[r]} is half at most, {STEPS[s]}": found
+            f"checkpoints at which BatchNorm's {RANGES[r]} is half at most, %, {STEPS[s]}":
+                100 * found
             for (r, s), found in shares.items()}
         for s in STEPS:
             for r in RANGES:

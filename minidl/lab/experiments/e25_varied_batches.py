@@ -37,11 +37,11 @@ class VariedBatches(Experiment):
     source = ("Ioffe 2017, Batch Renormalization (1702.03275); Wu & Johnson 2021, "
               "Rethinking Batch in BatchNorm (2105.07576)")
     setup = ("MNIST, all training images, MLP 784-100-100-100-10 of ReLU; SGD without momentum, "
-             "rate 0.2 with a cosine to 0, batches of 60, 10,000 steps. The batches: of all "
-             "classes in random order; of 30 images each of two classes drawn for each batch; of "
-             "one class drawn for each batch. Accuracy on 160 batches of test images of the kind "
-             "trained on, in training mode (statistics of the batch) and in evaluation (running "
-             "statistics). GroupNorm has 10 groups.")
+             "rate {rate} with a cosine to 0, batches of {batch}, {steps} steps. The batches: of "
+             "all classes in random order; of two classes drawn for each batch, half of it each; "
+             "of one class drawn for each batch. Accuracy on {trials} batches of test images of "
+             "the kind trained on, in training mode (statistics of the batch) and in evaluation "
+             "(running statistics). GroupNorm has 10 groups.")
     rule = (f"For batches of two classes and of one: BatchNorm in training mode is at least as "
             f"good as BatchNorm of varied batches in evaluation, less {MOST:g} points; from "
             f"training mode to evaluation it falls by {LEAST:g} points at least; GroupNorm's "

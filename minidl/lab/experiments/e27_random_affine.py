@@ -59,14 +59,15 @@ class RandomAffine(Experiment):
     notes = "C"
     source = ("Ioffe & Szegedy 2015 (1502.03167); Frankle et al. 2020, Training BatchNorm and Only "
               "BatchNorm (2003.00152)")
-    setup = ("Random is gamma from N(1, 0.5), 0.5 being its standard deviation, and beta from "
-             "U(0, 1), over the same first weights; for comparison their means, 1 and 0.5. MLP: "
-             "MNIST, 784-100-100-100-10, sigmoid, the first 10,000 images, batch 60, 4,000 steps. "
-             "C6: CIFAR-10, ReLU, the first 10,000 images, batch 50, 2,000 steps. SGD with "
-             "momentum 0.9, the rate falling from 0.1 to 0 in a straight line. Accuracy on all "
-             "test images. Of the MLP also: gamma and beta alone, without the normalization; the "
-             "normalization alone; and all weights, the last layer's too, left at their random "
-             "start, gamma and beta learned.")
+    setup = ("Random is gamma from N(1, 0.5), 0.5 being its standard deviation, and beta from U(0, "
+             "1), over the same first weights; for comparison their means, 1 and 0.5. MLP: MNIST, "
+             "784-100-100-100-10, sigmoid, the first {mlp[images]} images, batch {mlp[batch]}, "
+             "{mlp[steps]} steps. C6: CIFAR-10, ReLU, the first {c6[images]} images, batch "
+             "{c6[batch]}, {c6[steps]} steps. SGD with momentum 0.9, the rate falling from "
+             "{mlp[rate]} (C6: {c6[rate]}) to 0 in a straight line. Accuracy on {mlp[test]} (C6: "
+             "{c6[test]}) test images. Of the MLP also: gamma and beta alone, without the "
+             "normalization; the normalization alone; and all weights, the last layer's too, left "
+             "at their random start, gamma and beta learned.")
     rule = (f"Random minus 1 and 0, in points of test accuracy, paired by seed. For a network, "
             f"the interval above 0 supports the sentence, else one below +{BOUND} refutes it. "
             f"SUPPORTED if both networks support it, REFUTED if one refutes it.")

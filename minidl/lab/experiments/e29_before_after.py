@@ -29,11 +29,12 @@ class BeforeAfter(Experiment):
     claim = "Batch normalization belongs before the nonlinearity: there the network is better."
     notes = "B, D, E; C says that both can be"
     source = "Ioffe & Szegedy 2015, section 3.2 (1502.03167)"
-    setup = ("MLP: MNIST, 784-100-100-100-10, sigmoid, batch 60, 10,000 steps. C6: CIFAR-10, ReLU, "
-             "the first 10,000 images, batch 50, 3,000 steps. SGD with momentum 0.9, the rate "
-             "falling from 0.1 to 0 in a straight line. The same first weights; with the "
-             "normalization after the nonlinearity, the layers have biases. Accuracy on all test "
-             "images.")
+    setup = ("MLP: MNIST, 784-100-100-100-10, sigmoid, {mlp[images]} images, batch {mlp[batch]}, "
+             "{mlp[steps]} steps. C6: CIFAR-10, ReLU, the first {c6[images]} images, batch "
+             "{c6[batch]}, {c6[steps]} steps. SGD with momentum 0.9, the rate falling from "
+             "{mlp[rate]} (C6: {c6[rate]}) to 0 in a straight line. The same first weights; with "
+             "the normalization after the nonlinearity, the layers have biases. Accuracy on "
+             "{mlp[test]} (C6: {c6[test]}) test images.")
     rule = (f"Before minus after, in points of test accuracy, paired by seed. For a network, the "
             f"interval above 0 supports \"before\"; below 0 supports \"after\", and within "
             f"±{BOUND} neither matters: both refute the sentence. SUPPORTED if both networks "

@@ -32,11 +32,11 @@ class BatchOrLayerInCNN(Experiment):
     claim = "In a convolutional network batch normalization is better than layer normalization."
     notes = "B"
     source = ("Ba, Kiros & Hinton 2016, section 6.7 (1607.06450); Wu & He 2018 (1803.08494)")
-    setup = ("C6: CIFAR-10, the first 10,000 images, batch 50, 1,000 steps (5 epochs) of SGD with "
-             "momentum 0.9, the rate falling to 0 in a straight line from 0.1 and from 0.02: each "
+    setup = ("C6: CIFAR-10, the first {images} images, batch {batch}, {steps} steps of SGD with "
+             "momentum 0.9, the rate falling to 0 in a straight line from {rates}: each "
              "normalization counts with its better one. The same first weights. Layer "
              "normalization in both of its forms: over the channels of each position, and over "
-             "channels and positions of each image. Accuracy on all test images.")
+             "channels and positions of each image. Accuracy on {test} test images.")
     rule = ("Batch minus layer normalization, in points of test accuracy, paired by seed, for each "
             "form of layer normalization, each at the rate with the better mean over the seeds. "
             "SUPPORTED if both intervals are above 0, REFUTED if one "

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import plots
+from .. import plots, words
 from ..experiment import Experiment, Judgement, Result
 from ..sweeps import (
     SWEEP,
@@ -41,12 +41,11 @@ class RatesOfOthers(Experiment):
     notes = "A"
     source = ("Ba et al. 2016 (1607.06450); Ulyanov et al. 2016 (1607.08022); Wu & He 2018 "
               "(1803.08494)")
-    setup = ("The sweep of E13: C6, batches of 32, momentum 0.9, 200 steps at each of the rates "
-             "0.002, 0.005, 0.01, 0.02, 0.05 and so on, until two in a row are not stable "
-             "(diverged or thrown back to guessing, as there), without a warm-up. LayerNorm over "
-             "the channels at each position, GroupNorm with 8 groups, InstanceNorm with gamma and "
-             "beta. The same again from 0.05 on with 300 steps, in the first 100 of which the rate "
-             "rises from 0. Where no rate is stable, the largest one counts as 0.")
+    setup = ("The sweep of E13: C6, batches of {batch}, momentum {momentum}, {steps} steps at each "
+             "of the rates {rates}, until two in a row are not stable (diverged or thrown back to "
+             "guessing, as there), without a warm-up. LayerNorm over the channels at each "
+             "position, GroupNorm with 8 groups, InstanceNorm with gamma and beta. {again} Where "
+             "no rate is stable, the largest one counts as 0.")
     rule = ("Of each of the three, the interval of its largest stable rate over BatchNorm's lies "
             "within 1/3 to 3: SUPPORTED; of one wholly outside: REFUTED.")
     expected = Verdict.SUPPORTED
@@ -77,6 +76,12 @@ class RatesOfOthers(Experiment):
                               "warmup": 100}}
     quick = {"rates": [0.02, 0.2, 0.5, 1], "steps": 80, "batch": 16, "test": 500,
              "warm": None}
+
+    def fields(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        again = ("The same again from {rates[0]} on with {steps} steps, in the first {warmup} of "
+                 "which the rate rises from 0."
+                 if settings["warm"] else "The sweep with a warm-up is left out here.")
+        return {**settings, "again": words.filled(again, settings["warm"] or {})}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         warm = settings["warm"] and {**settings, **settings["warm"]}
@@ -126,6 +131,6 @@ def more_figures(sweeps: Sequence[Mapping[str, Sequence[Course]]], suffix: str) 
         chosen = [best(arms[norm]) for arms in sweeps]
         found[f"largest stable rate, {label}{suffix}"] = [ceiling(arms[norm]) for arms in sweeps]
         found[f"best rate, {label}{suffix}"] = [one["rate"] for one in chosen]
-        found[f"accuracy at it, {label}{suffix}"] = interval(
+        found[f"accuracy at it, %, {label}{suffix}"] = 100 * interval(
             [one["accuracy"][-1] for one in chosen])
     return found

@@ -36,10 +36,10 @@ class ScatteredInput(Experiment):
     source = "LeCun et al. 1998, Efficient BackProp; Ioffe & Szegedy 2015, section 2 (1502.03167)"
     setup = ("The MLP without normalization, MNIST, batch 60, SGD; pixels 0 to 255 as they are; "
              "standardized by the mean and standard deviation of all pixels; as they are, with a "
-             "BatchNorm as the first layer. Steps until 95% of 2,000 test images are right, looked "
-             "at every 50 steps, with each rate of a grid from 0.0003 to 3; the best rate counts. "
-             "What is not there after 6,000 steps counts as 6,000, a lower bound. The same with "
-             "ReLU beside it.")
+             "BatchNorm as the first layer. Steps until 95% of {test} test images are right, "
+             "looked at every {every} steps, with each of the rates {rates}; the best rate counts. "
+             "What is not there after {limit} steps counts as {limit}, a lower bound. Activations: "
+             "{activations}.")
     rule = ("Sigmoid: steps of the raw input over those of the standardized, each at its best "
             "rate, geometric mean over the seeds: the interval at 2 or above: SUPPORTED; below 2: "
             "REFUTED.")
@@ -82,7 +82,7 @@ class ScatteredInput(Experiment):
                 found = [best(seed, activation, kind) for seed in seeds]
                 figures |= {f"{activation}: steps, {kind}": interval([one[0] for one in found]),
                             f"{activation}: best rate, {kind}": [one[1] for one in found],
-                            f"{activation}: best accuracy, {kind}": interval(
+                            f"{activation}: best accuracy, %, {kind}": 100 * interval(
                                 [one[2] for one in found])}
         steps = [figures[f"sigmoid: steps, {kind}"].value for kind in ("raw", "standardized")]
         return Judgement(at_least(ratio, 2),
