@@ -25,6 +25,7 @@ PLOTS = "plots"
 QUICK = ("A quick run: fewer seeds, smaller settings. Its verdicts are provisional; those of "
          "`minidl lab run all` count. What explains a claim was written after the full run; the "
          "numbers in it are those of this one.")
+MARKS = {"SUPPORTED": "✓", "REFUTED": "✗", "INCONCLUSIVE": "?"}
 SHOWN = 6           # figures of an experiment that are seen at once
 PARTS = (("identities", "Identities", "exact sentences, in double precision, on real activations",
           range(1, 11)),
@@ -85,7 +86,7 @@ def html(found: Sequence[Found], plots: Mapping[str, list[tuple[str, str]]], qui
     return environment.get_template("lab.html").render(
         parts=[(name, title, text, [one for one in found if number(one) in numbers])
                for name, title, text, numbers in PARTS],
-        counts=counts(found), plots=plots, svg=Markup, shown=SHOWN,
+        counts=counts(found), marks=MARKS, plots=plots, svg=Markup, shown=SHOWN,
         quick=quick, machine=next((one.machine for one in found if one.machine), {}),
         light=svg.LIGHT, dark=svg.DARK, today=datetime.date.today().isoformat(),
         seconds=sum(one.seconds for one in found), groups=summary(found), not_here=NOT_HERE,

@@ -69,8 +69,8 @@ class Found:
             return self.experiment.examination
         expected = str(self.experiment.expected).lower()
         if self.provisional:
-            return (f"Expected was {expected}. With smaller settings or fewer seeds than those that "
-                    f"count this verdict is provisional, and was not looked into; that of "
+            return (f"Expected was {expected}. With these settings or so few seeds this verdict is "
+                    f"provisional, and was not looked into; that of "
                     f"`minidl lab run {self.experiment.id}` counts.")
         return (f"Expected was {expected}, and so it came out where these texts were written: what "
                 "is different here, seeds, machine or version, stands beside it.")
@@ -110,6 +110,7 @@ def collect(folder: str, experiment: Experiment, quick: bool, missing: Collectio
     if judgement is None:
         why = ("It crashed." if error or fault
                else f"The data set {' and '.join(lacking)} is missing on this machine." if lacking
+               else f"No seed counts: {'; '.join(left_out)}." if left_out
                else "It has not been run.")
         judgement = Judgement(Verdict.INCONCLUSIVE, why, {})
     provisional = (len(seeds) < experiment.seeds

@@ -35,7 +35,8 @@ def test_plain():
 
 def test_seeds_count_for_their_settings_alone(tmp_path):
     folder, full = str(tmp_path), experiment.settings(False)
-    store.write(store.seed_path(folder, "E18", 2), {"settings": full, "result": {"x": 1}})
+    store.write(store.seed_path(folder, "E18", 2), {
+        "settings": full, "result": {"x": 1}, "seconds": 1, "minidl": "0", "machine": {}})
     assert store.seeds_of(folder, "E18") == [2]
     assert store.read_seed(folder, experiment, 2, full)["result"] == {"x": 1}
     assert store.read_seed(folder, experiment, 2, experiment.settings(True)) is None
@@ -59,6 +60,15 @@ def test_a_folder_has_one_kind_of_settings(tmp_path):
             store.working(folder, quick=False):
         pass
     assert os.listdir(os.path.join(folder, "seeds")) == []
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(ValueError, match=r"--out must be a folder, and .* is a file"):
+        store.read_kind(str(tmp_path / "a"))
+    with pytest.raises(ValueError, match="--out must be a folder"), \
+            store.working(str(tmp_path / "a"), quick=True):
+        pass
 
 
 def test_nobody_else_works_in_a_folder(tmp_path):

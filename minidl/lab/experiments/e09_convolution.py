@@ -110,8 +110,8 @@ class Convolution(Experiment):
                        "independent ones, photographs", plots.D)
         plots.guide(ax, layers[0]["shape"][0], "m: images in the batch")
         plots.logarithmic(ax.yaxis)
-        ax.set_xticks(places, [f"{i}: {layer['shape'][1]}x{layer['shape'][2]}"
-                               for i, layer in zip(places, layers, strict=True)], fontsize=8)
+        ax.set_xticks(places, [f"{i}\n{layer['shape'][1]} x {layer['shape'][2]}"
+                               for i, layer in zip(places, layers, strict=True)])
         plots.legend(ax, 1)
         return figure
 

@@ -140,7 +140,7 @@ class RandomAffine(Experiment):
                    [[100 * seed["mlp"][arm]["test"] for arm in SHORT] for seed in seeds],
                    [plots.A, plots.C, plots.D, plots.E])
         for ax in (left, right):
-            ax.tick_params(axis="x", labelsize=8)
+            ax.tick_params(axis="x", labelsize=9)
         return figure
 
 

@@ -131,7 +131,7 @@ class BatchOrLayerInRNN(Experiment):
                         for seed in seeds],
                        [plots.COLOURS["none"], plots.COLOURS["layer"], plots.COLOURS["batch"],
                         plots.GREY, plots.GREY])
-            ax.tick_params(axis="x", labelsize=8)
+            ax.tick_params(axis="x", labelsize=9)
         for ax in axes:
             ax.set_ylim(0, max(ax.get_ylim()[1] for ax in axes))
         return figure

@@ -58,6 +58,8 @@ class ScatteredInput(Experiment):
             "activations": ["sigmoid", "relu"]}
     quick = {"rates": [0.1, 1.0], "limit": 3500, "activations": ["sigmoid"]}
 
+    omitted = "ReLU is left out here."
+
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         test = mnist("test")
         rows = np.random.default_rng(seed).permutation(len(test[0]))[:settings["test"]]
