@@ -42,8 +42,8 @@ class Experiment:
     """One claim about batch normalization, and the experiment that it can fail in.
 
     The attributes say what the report prints. The numbers of `setup` and `rule` are fields that
-    the settings of a run fill in, as "{steps}", and those of `explanation` are fields of its
-    figures, as "{figure[name]}" (see `words.filled`): so texts and runs cannot disagree.
+    the settings of a run fill in, as "{steps}", and those of `explanation` and `examination` that
+    are not from other trials are fields of its figures, as "{figure[name]}" (see `words.filled`): so texts and runs cannot disagree.
 
     `run` has all arms of one seed, so that they are paired: the same data in the same order, the
     same start where the shapes are the same. Its result is what JSON can hold, NaN and infinity
@@ -92,6 +92,10 @@ class Experiment:
     def explanation_of(self, figures: Mapping[str, Figure]) -> str:
         """The explanation, with the figures of a run."""
         return words.filled(self.explanation, {"figure": words.Figures(figures)})
+
+    def examination_of(self, figures: Mapping[str, Figure]) -> str:
+        """The examination, with the figures of a run."""
+        return words.filled(self.examination, {"figure": words.Figures(figures)})
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         """All arms with one seed."""

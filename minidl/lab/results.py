@@ -65,8 +65,9 @@ class Found:
     @property
     def examination(self) -> str:
         """What was looked at where the verdict is another than expected: it is never silent."""
-        if self.experiment.examination or not (self.surprising and self.seeds):
-            return self.experiment.examination
+        text = self.experiment.examination_of(self.judgement.figures)
+        if text or not (self.surprising and self.seeds):
+            return text
         expected = str(self.experiment.expected).lower()
         if self.provisional:
             return (f"Expected was {expected}. With these settings or so few seeds this verdict is "

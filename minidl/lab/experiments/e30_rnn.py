@@ -63,8 +63,10 @@ class BatchOrLayerInRNN(Experiment):
                    "normalization does work for an LSTM, but only with its precautions: with "
                    "statistics shared by the steps the error is several times larger, with gamma "
                    "from 1 the gates start saturated, and without noise on the first state the "
-                   "gradient there is 16,000 rather than 0.03, as MNIST's first rows are black in "
-                   "all images: constant values are divided by the root of eps, step after step.")
+                   "gradient there is {figure[norm of the gradient at the first state, without "
+                   "noise]:,.0f} rather than {figure[norm of the gradient at the first state, with "
+                   "noise]:.2f}, as MNIST's first rows are black in all images: constant values "
+                   "are divided by the root of eps, step after step.")
     needs = ("mnist",)
     minutes = 6.0
     full = {"hidden": 100, "pool": 1, "images": 60_000, "rate": 1e-3, "clip": 1.0,
