@@ -24,7 +24,7 @@ DOES: tuple[tuple[str, Mapping[str, Verdict]], ...] = (
     ("So a training stands learning rates many times as high, and initial weights of nearly any "
      "size.", {"E13": S, "E15": S}),
     ("It trains a deep stack of sigmoids that does not train without it.", {"E14": S}),
-    ("Along a training that is long enough, the loss varies less from step to step.", {"E17": S}),
+    ("In a training that is long enough, the loss varies less along each step.", {"E17": S}),
     ("Its statistics are noisy, and the noise regularises.", {"E10": S, "E19": S}),
     ("After the training it costs nothing: it folds into the layer before it.", {"E31": S}),
 )
