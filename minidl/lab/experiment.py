@@ -43,7 +43,8 @@ class Experiment:
 
     The attributes say what the report prints. The numbers of `setup` and `rule` are fields that
     the settings of a run fill in, as "{steps}", and those of `explanation` and `examination` that
-    are not from other trials are fields of its figures, as "{figure[name]}" (see `words.filled`): so texts and runs cannot disagree.
+    are not from other trials are fields of its figures, as "{figure[name]}" (see `words.filled`):
+    so texts and runs cannot disagree.
 
     `run` has all arms of one seed, so that they are paired: the same data in the same order, the
     same start where the shapes are the same. Its result is what JSON can hold, NaN and infinity

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from .results import Found
 from .verdict import Verdict
 
-S, R = Verdict.SUPPORTED, Verdict.REFUTED
+Needs = Mapping[str, tuple[Verdict, ...]]
+S, R = (Verdict.SUPPORTED,), (Verdict.REFUTED,)
+NOT_REFUTED = (Verdict.SUPPORTED, Verdict.INCONCLUSIVE)
 
-# (sentence, {claim: the verdict that the sentence needs})
-DOES: tuple[tuple[str, Mapping[str, Verdict]], ...] = (
+# (sentence, {claim: the verdicts that the sentence goes with})
+DOES: tuple[tuple[str, Needs], ...] = (
     ("It gives each unit mean 0 and variance 1 over the batch; two learned numbers a unit, gamma "
      "and beta, can undo that.", {"E01": S, "E06": S}),
     ("It takes the scale of the weights out of what a network computes: larger weights get smaller "
@@ -28,7 +30,7 @@ DOES: tuple[tuple[str, Mapping[str, Verdict]], ...] = (
     ("Its statistics are noisy, and the noise regularises.", {"E10": S, "E19": S}),
     ("After the training it costs nothing: it folds into the layer before it.", {"E31": S}),
 )
-DOES_NOT: tuple[tuple[str, Mapping[str, Verdict]], ...] = (
+DOES_NOT: tuple[tuple[str, Needs], ...] = (
     ("It does not make values normally distributed, and does not whiten them: it shifts and "
      "scales.", {"E04": R, "E05": R}),
     ("That it helps by less internal covariate shift does not stand up to measurement.",
@@ -38,10 +40,11 @@ DOES_NOT: tuple[tuple[str, Mapping[str, Verdict]], ...] = (
     ("It does not make gradients flow better at the start: in a deep network they explode.",
      {"E18": R}),
     ("A random start of gamma and beta is no better.", {"E27": R}),
-    ("It does not follow from theory alone that it belongs before the nonlinearity, nor that other "
-     "normalizations stand the same rates.", {"E29": R, "E32": R}),
+    ("It is not better in general before the nonlinearity than after it.", {"E29": R}),
+    ("It does not share its high rates with the other normalizations, unless they get a warm-up.",
+     {"E32": R}),
 )
-FAILS: tuple[tuple[str, Mapping[str, Verdict]], ...] = (
+FAILS: tuple[tuple[str, Needs], ...] = (
     ("With batches of a few images it loses accuracy that GroupNorm keeps.", {"E21": S}),
     ("With batches of one or two classes it learns, and fails in evaluation.", {"E25": S}),
     ("For testing it needs statistics of the training data, fresh ones: the batch's own will not "
@@ -49,7 +52,8 @@ FAILS: tuple[tuple[str, Mapping[str, Verdict]], ...] = (
     ("Dropout before it makes these statistics wrong.", {"E20": S}),
     ("On other data than it was trained on, activations do not diverge, but accuracy falls.",
      {"E26": R}),
-    ("In a recurrent network LayerNorm is the simpler choice.", {"E30b": S}),
+    ("In a recurrent network it needs large batches and some care; LayerNorm needs neither.",
+     {"E30b": NOT_REFUTED}),
 )
 GROUPS = (("What it does", DOES), ("What it does not do", DOES_NOT), ("When it fails", FAILS))
 
@@ -77,7 +81,7 @@ def summary(found: Sequence[Found]) -> list[tuple[str, list[Line]]]:
     groups = []
     for title, rows in GROUPS:
         lines = [Line(sentence, [known[id] for id in needs],
-                      [known[id] for id in needs if known[id].verdict is not needs[id]])
+                      [known[id] for id in needs if known[id].verdict not in needs[id]])
                  for sentence, needs in rows if set(needs) <= set(known)]
         if lines:
             groups.append((title, lines))

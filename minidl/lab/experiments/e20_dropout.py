@@ -68,13 +68,17 @@ class Dropout(Experiment):
                    "nothing back. So the order is decisive in convolutional networks, and not in "
                    "every network.")
     explanation = ("Each dropout before a BatchNorm makes the variance that is remembered larger "
-                   "than the one that is met later, exactly as the formula says: 2.47 times "
-                   "behind a ReLU of normal values. Layer by layer the errors multiply, and in "
-                   "evaluation the last layers see nearly constant inputs. Statistics computed "
-                   "anew without dropout, which cost one pass over a few images, give back more "
-                   "than half of the loss; the rest is the noise in training. Dropout after the "
-                   "last BatchNorm is safe, and gives a network that is regularised already, and "
-                   "trained for few epochs, nothing.")
+                   "than the one that is met later, exactly as the formula says: {figure[ratio of "
+                   "variances, keep 0.5]:.2f} times at the first BatchNorm, {figure[ratio behind "
+                   "dropout of their ReLU, keep 0.5]:.2f} times behind a ReLU of normal values. "
+                   "Layer by layer the errors multiply, to {figure[ratio of variances at the last "
+                   "BatchNorm, keep 0.5]:.0f} times at the last one, and in evaluation the last "
+                   "layers see nearly constant inputs. Statistics computed anew without dropout, "
+                   "which cost one pass over a few images, give back {figure[what new statistics "
+                   "give back, points]:.0f} points; the rest is the noise in training. Dropout "
+                   "after the last BatchNorm leaves the statistics right; to a network that is "
+                   "regularised already, and trained for few epochs, it gives {figure[what dropout "
+                   "gives beside BatchNorm (after all), points]:+.1f} points.")
     minutes = 2.5
     needs = ("cifar10",)
     full = {"images": 10_000, "test": 10_000, "epochs": 8, "batch": 100, "rate": 0.05,
