@@ -70,9 +70,9 @@ class Population(Experiment):
                    "by the mean of sigma^2, of the precise one]:.2f}, which no accuracy shows.")
     examination = ("It depends on what early means: at 50 and 100 steps it is the moving average "
                    "of 0.99 that is worst, as it still holds its start; at 200 and later, on "
-                   "average over two seeds, that of all batches. The quick settings first "
-                   "judged step 120 and came out refuted for that reason; they judge step 400 now, "
-                   "as the full ones always did.")
+                   "average over the three seeds of a full run, that of all batches. The quick "
+                   "settings first judged step 120 and came out refuted for that reason; they "
+                   "judge step 400 now, as the full ones always did.")
     needs = ("cifar10",)
     minutes = 0.4
     full = {"images": 20_000, "test": 3000, "batch": 32, "rate": 0.1, "early": 400,

@@ -50,9 +50,10 @@ class Unbiased(Experiment):
     paper = "Var[x] = m/(m - 1) E[var] over batches of m"
     expected = Verdict.SUPPORTED
     explanation = ("For independent values the factor is exactly right, and at m = 2 it is 2. Of a "
-                   "convolution's values it knows only the number: m' = 2,048 for two images of "
-                   "32 x 32 makes it 1.0005, while some hundredths are missing, as the pixels of "
-                   "an image rise and fall together: what counts is nearer to the number of "
+                   "convolution's values it knows only the number: m' = 2,048 for two images of 32 "
+                   "x 32 makes it 1.0005, and with it the variance is {figure[convolution, m = 2: "
+                   "with the factor, of the population's]:.2f} of the population's, as the pixels "
+                   "of an image rise and fall together: what counts is nearer to the number of "
                    "images, as if one of them held some 3 to 6 values. E[var + mean^2] - E[mean]^2 "
                    "(Precise BN, nn.recalibrate) needs no factor and is right for both. That the "
                    "variance is right does not make the network better: the MLP trained with "
