@@ -148,7 +148,8 @@ def counts(found: Sequence[Found]) -> dict[str, int]:
 def value(figure: Figure, digits: int = 3) -> str:
     """A figure in the digits that matter; up to eight of a list."""
     if isinstance(figure, Interval):
-        return value(figure.value, digits_of(figure))
+        rounding = 1e-12 * max(abs(figure.low), abs(figure.high))      # NaN where there is none
+        return value(0.0 if abs(figure.value) < rounding else figure.value, digits_of(figure))
     if isinstance(figure, str):
         return figure
     if isinstance(figure, bool):
