@@ -125,7 +125,8 @@ def test_a_fault_of_one_experiment_is_told(folder, monkeypatch, part):
     (1.23456, "1.23"), (0.0, "0"), (1e-12, "1.0e-12"), (123456.0, "123,456"), (12345, "12,345"),
     (2e9, "2.0e+09"), (3500.0, "3,500"),
     ("text", "text"), (True, "yes"), (float("nan"), "–"), (float("inf"), "infinite"),
-    (Interval(0.5, 0.25, 1, 3), "0.5"), (Interval(3.6e-15, -0.2, 0.2, 2), "0"), ([1.0, 2.5], "1, 2.5"),
+    (Interval(0.5, 0.25, 1, 3), "0.5"), (Interval(3.6e-15, -0.2, 0.2, 2), "0"),
+    ([1.0, 2.5], "1, 2.5"),
     (list(range(9)), "0, 1, 2, 3, 4, 5, 6, 7, ..."),
 ])
 def test_value(figure, shown):

@@ -78,8 +78,8 @@ class SmallBatches(Experiment):
     quick = {"images": 3_200, "epochs": 1, "test": 1_000, "pool": 2,
              "sizes": {"batch": [2, 8, 32], "group": [2, 32], "layer": [2, 32],
                        "instance": [2, 32], "renorm": [2, 32]}}
-    omitted = ("Quick: pictures made smaller by the mean of 2 x 2 pixels; InstanceNorm has hardly begun "
-               "to learn then.")
+    omitted = ("Quick: pictures made smaller by the mean of 2 x 2 pixels; InstanceNorm has hardly "
+               "begun to learn then.")
 
     def fields(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**settings, "side": 32 // settings.get("pool", 1)}
