@@ -22,7 +22,8 @@ LIGHT = {"--ink": "#1d2126", "--muted": "#646b74", "--rule": "#dddeda", "--grey"
          "--a": "#2a62b0", "--b": "#c2541c", "--c": "#2f7d3b", "--d": "#7d3fa3", "--e": "#8d6f14"}
 DARK = {"--ink": "#e6e8ea", "--muted": "#9aa2ab", "--rule": "#31363d", "--grey": "#646b74",
         "--a": "#7fb0f5", "--b": "#f29a66", "--c": "#79c786", "--d": "#c79be6", "--e": "#d9bb5c"}
-SIZE = (4.7, 2.9)       # inches: as wide as a phone, so that text is not scaled down there
+SIZE = (4.7, 2.9)       # inches
+PHONE = 4.0             # as wide as a phone, so that text is hardly scaled down there
 
 
 def new(columns: int = 1, size: tuple[float, float] = SIZE) -> tuple[Any, list[Any]]:
@@ -49,14 +50,14 @@ def style(ax: Any) -> None:
 
 
 def stack(figure: Any) -> None:
-    """Put the axes of a figure below each other, each as large as before: for a narrow page."""
+    """Put the axes of a figure below each other, each as large as a narrow page has room for."""
     from matplotlib.gridspec import GridSpec
 
     axes = figure.axes
     grid = GridSpec(len(axes), 1, figure=figure)
     for place, ax in enumerate(axes):
         ax.set_subplotspec(grid[place])
-    figure.set_size_inches(SIZE[0], SIZE[1] * len(axes))
+    figure.set_size_inches(PHONE, SIZE[1] * len(axes))
 
 
 def text(label: str) -> str:

@@ -44,7 +44,7 @@ def test_stacked_axes_are_below_each_other():
     figure.draw_without_rendering()
     first, second = (ax.get_position() for ax in axes)
     assert first.y0 > second.y1 and first.x0 == pytest.approx(second.x0, abs=0.05)
-    assert tuple(figure.get_size_inches()) == (svg.SIZE[0], 2 * svg.SIZE[1])
+    assert tuple(figure.get_size_inches()) == (svg.PHONE, 2 * svg.SIZE[1])
 
 
 def test_a_document_stands_alone():

@@ -8,6 +8,7 @@ import sys
 import click
 
 FULL, QUICK = "runs/lab", "runs/lab-quick"      # where results go
+FOLDER = click.Path(file_okay=False)
 
 
 @click.group(no_args_is_help=True)
@@ -39,7 +40,7 @@ def list_claims() -> None:
               help="Seeds of each. [default: 3 or 5, as each says; 2 or 3 with --quick]")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N",
               help="Processes beside each other. [default: one for each CPU]")
-@click.option("--out", "folder", metavar="DIR",
+@click.option("--out", "folder", metavar="DIR", type=FOLDER,
               help=f"The folder of the results. [default: {FULL}, with --quick {QUICK}]")
 def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int | None,
                folder: str | None) -> None:
@@ -74,7 +75,7 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
 
 
 @lab.command("report")
-@click.option("--out", "folder", metavar="DIR",
+@click.option("--out", "folder", metavar="DIR", type=FOLDER,
               help=f"The folder of the results. [default: {FULL}, or else {QUICK}]")
 def write_page(folder: str | None) -> None:
     """Write report.html and report.md of what has been run."""

@@ -18,6 +18,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import words
 from .verdict import Interval, Verdict
 
 Result = Mapping[str, Any]      # what `run` returns: numbers, texts, lists and dicts of them
@@ -40,10 +41,15 @@ class Judgement:
 class Experiment:
     """One claim about batch normalization, and the experiment that it can fail in.
 
-    The attributes say what the report prints. `run` has all arms of one seed, so that they are
-    paired: the same data in the same order, the same start where the shapes are the same. Its
-    result is what JSON can hold, NaN and infinity included. `judge` and `plot` see nothing but the
-    results of the seeds, in their order, so that they can be repeated without training.
+    The attributes say what the report prints. The numbers of `setup` and `rule` are fields that
+    the settings of a run fill in, as "{steps}", and those of `explanation` and `examination` that
+    are not from other trials are fields of its figures, as "{figure[name]}" (see `words.filled`):
+    so texts and runs cannot disagree.
+
+    `run` has all arms of one seed, so that they are paired: the same data in the same order, the
+    same start where the shapes are the same. Its result is what JSON can hold, NaN and infinity
+    included. `judge` and `plot` see nothing but the results of the seeds, in their order, so that
+    they can be repeated without training.
     """
 
     id: str                         # "E18"
@@ -52,6 +58,7 @@ class Experiment:
     notes: str                      # which of the notes say it: "A, B"
     source: str                     # the paper
     setup: str                      # model, data, rates, steps: what the verdict depends on
+    omitted: str = ""               # what --quick leaves out of it
     rule: str                       # from which figures which verdict follows
     paper: str = "–"                # the paper's figure, to stand beside ours
     expected: Verdict               # what the specification expects
@@ -63,11 +70,33 @@ class Experiment:
     quick_seeds: int = 2
     alone: bool = False             # it measures time: nothing may run beside it
     full: Mapping[str, Any] = {}
-    quick: Mapping[str, Any] = {}   # what differs from `full` with --quick
+    quick: Mapping[str, Any] = {}   # what differs with --quick, and what only that has
 
     def settings(self, quick: bool) -> dict[str, Any]:
         """The settings of a run."""
         return {**self.full, **(self.quick if quick else {})}
+
+    def fields(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the fields of `setup` and `rule` stand for: the settings, and what follows from
+        them."""
+        return settings
+
+    def setup_of(self, settings: Mapping[str, Any]) -> str:
+        """The set-up of a run with these settings, and what it leaves out."""
+        text = words.filled(self.setup, self.fields(settings))
+        return f"{text} {self.omitted}" if self.omitted and settings != self.full else text
+
+    def rule_of(self, settings: Mapping[str, Any]) -> str:
+        """The rule of a run with these settings."""
+        return words.filled(self.rule, self.fields(settings))
+
+    def explanation_of(self, figures: Mapping[str, Figure]) -> str:
+        """The explanation, with the figures of a run."""
+        return words.filled(self.explanation, {"figure": words.Figures(figures)})
+
+    def examination_of(self, figures: Mapping[str, Figure]) -> str:
+        """The examination, with the figures of a run."""
+        return words.filled(self.examination, {"figure": words.Figures(figures)})
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         """All arms with one seed."""

@@ -14,12 +14,18 @@ from typing import Any
 
 from .. import svg
 from ..atomic import replace_file
-from . import store
+from . import store, words
 from .experiment import Figure
 from .results import Found, collect_all
+from .summary import NOT_HERE, summary
 from .verdict import Interval, Verdict
+from .words import digits_of
 
 PLOTS = "plots"
+QUICK = ("A quick run: fewer seeds, smaller settings. Its verdicts are provisional; those of "
+         "`minidl lab run all` count. What explains a claim was written after the full run; the "
+         "numbers in it are those of this one.")
+MARKS = {"SUPPORTED": "✓", "REFUTED": "✗", "INCONCLUSIVE": "?"}
 SHOWN = 6           # figures of an experiment that are seen at once
 PARTS = (("identities", "Identities", "exact sentences, in double precision, on real activations",
           range(1, 11)),
@@ -46,9 +52,10 @@ def write_report(folder: str | os.PathLike[str]) -> str:
                 raise
             except Exception:       # a fault of one experiment is told, and ends no other
                 found[place] = dataclasses.replace(one, fault=traceback.format_exc())
-    replace_file(os.path.join(folder, "report.md"), markdown(found))
+    quick = store.read_kind(folder)
+    replace_file(os.path.join(folder, "report.md"), markdown(found, quick))
     path = os.path.join(folder, "report.html")
-    replace_file(path, html(found, drawn, store.read_kind(folder)))
+    replace_file(path, html(found, drawn, quick))
     return path
 
 
@@ -74,38 +81,54 @@ def html(found: Sequence[Found], plots: Mapping[str, list[tuple[str, str]]], qui
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader("minidl.lab", "templates"),
                                     jinja2.PackageLoader("minidl.train.report", "templates")]),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"value": value, "bounds": bounds, "took": took, "id": anchor}
+    environment.filters |= {"value": value, "bounds": bounds, "took": took, "id": anchor,
+                            "counted": words.counted}
     return environment.get_template("lab.html").render(
         parts=[(name, title, text, [one for one in found if number(one) in numbers])
                for name, title, text, numbers in PARTS],
-        counts=counts(found), plots=plots, svg=Markup, shown=SHOWN,
+        counts=counts(found), marks=MARKS, plots=plots, svg=Markup, shown=SHOWN,
         quick=quick, machine=next((one.machine for one in found if one.machine), {}),
         light=svg.LIGHT, dark=svg.DARK, today=datetime.date.today().isoformat(),
-        seconds=sum(one.seconds for one in found),
-        surprises=[one for one in found if one.verdict is not one.experiment.expected])
+        seconds=sum(one.seconds for one in found), groups=summary(found), not_here=NOT_HERE,
+        surprises=[one for one in found if one.surprising])
 
 
-def markdown(found: Sequence[Found]) -> str:
-    """The summary: a table of the verdicts, and the figures of each claim."""
-    lines = ["# The normalization lab", "",
-             "| | claim | verdict | why |", "| --- | --- | --- | --- |"]
+def markdown(found: Sequence[Found], quick: bool) -> str:
+    """The same without plots: in short, a table of the verdicts, and the figures of each claim."""
+    lines = ["# The normalization lab", ""]
+    if quick:
+        lines += [QUICK, ""]
+    for title, rows in summary(found):
+        lines += [f"**{title}**", "", *(
+            f"- {row.sentence} ({', '.join(one.experiment.id for one in row.claims)})"
+            f"{_otherwise(row.otherwise)}" for row in rows), ""]
+    lines += ["| | claim | verdict | why |", "| --- | --- | --- | --- |"]
     for one in found:
         lines.append(_row(one.experiment.id, one.experiment.claim, _verdict(one),
                           one.judgement.why))
+    surprises = [f"{one.experiment.id} ({one.verdict})" for one in found if one.surprising]
+    if surprises:
+        lines += ["", f"Otherwise than expected: {', '.join(surprises)}."]
     for one in found:
         e = one.experiment
         lines += ["", f"## {e.id} {e.title}", "", f"*{e.claim}* (notes {e.notes}; {e.source})", "",
-                  f"**{_verdict(one)}** {one.judgement.why}", "", f"Rule: {e.rule}", "",
-                  f"Set-up: {e.setup}", "", f"Paper: {e.paper}", "", "| figure | ours | interval |",
-                  "| --- | --- | --- |",
+                  f"**{_verdict(one)}** {one.judgement.why}", ""]
+        if one.explanation:
+            lines += [one.explanation, ""]
+        lines += [f"Rule: {one.rule}", "", f"Set-up: {one.setup}", "",
+                  f"Settings of this run: {one.settings_line}", "", f"Paper: {e.paper}", "",
+                  "| figure | ours | interval |", "| --- | --- | --- |",
                   *(_row(name, value(figure), bounds(figure))
                     for name, figure in one.judgement.figures.items())]
-        if e.examination:
-            lines += ["", f"Examined: {e.examination}"]
+        if one.examination:
+            lines += ["", f"Examined: {one.examination}"]
+        if one.left_out:
+            lines += ["", f"Left out: {'; '.join(one.left_out)}."]
         for text in filter(None, (one.error, one.fault)):
             lines += ["", "```text", text.strip(), "```"]
-        lines += ["", f"`minidl lab run {e.id}`: {len(one.seeds)} seeds, "
+        lines += ["", f"`minidl lab run {e.id}`: {words.counted(len(one.seeds), 'seed')}, "
                       f"{took(one.seconds)} of one process."]
+    lines += ["", "## What is not here", "", *(f"- {text}" for text in NOT_HERE)]
     return "\n".join(lines) + "\n"
 
 
@@ -125,7 +148,8 @@ def counts(found: Sequence[Found]) -> dict[str, int]:
 def value(figure: Figure, digits: int = 3) -> str:
     """A figure in the digits that matter; up to eight of a list."""
     if isinstance(figure, Interval):
-        return value(figure.value, digits_of(figure))
+        rounding = 1e-12 * max(abs(figure.low), abs(figure.high))      # NaN where there is none
+        return value(0.0 if abs(figure.value) < rounding else figure.value, digits_of(figure))
     if isinstance(figure, str):
         return figure
     if isinstance(figure, bool):
@@ -142,14 +166,6 @@ def value(figure: Figure, digits: int = 3) -> str:
         return f"{figure:.1e}"
     shown = [value(part) for part in figure[:8]]
     return ", ".join(shown) + (", ..." if len(figure) > 8 else "")
-
-
-def digits_of(figure: Interval) -> int:
-    """So many that two of them tell the interval's ends apart; at least three, at most six."""
-    width, size = figure.high - figure.low, max(abs(figure.low), abs(figure.high))
-    if not (math.isfinite(width) and width > 0):
-        return 3
-    return min(6, max(3, 2 + math.ceil(math.log10(size / width))))
 
 
 def bounds(figure: Figure) -> str:
@@ -177,6 +193,15 @@ def _row(*cells: str) -> str:
     """A row of a table in Markdown, whatever stands in its cells."""
     texts = (" ".join(cell.split()).replace("|", r"\|") for cell in cells)
     return f"| {' | '.join(texts)} |"
+
+
+def _otherwise(found: Sequence[Found]) -> str:
+    """What a sentence of the summary has behind it where claims came out otherwise."""
+    return f" Not so in this run: {', '.join(map(_said, found))}." if found else ""
+
+
+def _said(one: Found) -> str:
+    return f"{one.experiment.id} is {str(one.verdict).lower()}"
 
 
 def _verdict(one: Found) -> str:

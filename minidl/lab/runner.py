@@ -37,8 +37,10 @@ class Job:
     seed: int
 
     def seconds(self, quick: bool) -> float:
-        """The estimate that the bar begins with."""
-        return 12.0 if quick else 60 * self.experiment.minutes
+        """The estimate that the bar begins with: the stated minutes, of which --quick leaves
+        twelve seconds at most."""
+        stated = 60 * self.experiment.minutes
+        return min(12.0, stated) if quick else stated
 
 
 def run(experiments: Sequence[Experiment], folder: str | os.PathLike[str], quick: bool = False,
@@ -127,7 +129,7 @@ def _run(todo: Sequence[Job], folder: str, quick: bool, jobs: int,
             workers = max(1, min(workers, len(part)))
             threads = max(1, available_cpus() // workers)
             with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-                futures = {pool.submit(processes.run, job, folder, quick, threads): job
+                futures = {pool.submit(bar.timed, processes.run, job, folder, quick, threads): job
                            for job in part}
                 try:
                     for future in concurrent.futures.as_completed(futures):
@@ -205,13 +207,16 @@ def _signal_name(number: int) -> str:
 class _Bar:
     """Progress on stderr: a bar with the time left on a terminal, else a line for each seed.
 
-    The time left is estimated from the minutes that the experiments state, and from how they have
-    turned out so far.
+    The time left is that of the minutes that the experiments state, times how much longer or
+    shorter the seeds that are through have taken than was stated for them.
     """
 
-    def __init__(self, todo: Sequence[Job], quick: bool, jobs: int, wanted: bool) -> None:
+    def __init__(self, todo: Sequence[Job], quick: bool, jobs: int, wanted: bool,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self.left = {job: job.seconds(quick) for job in todo}
-        self.total, self.jobs, self.start = sum(self.left.values()), jobs, time.monotonic()
+        self.jobs, self.clock = jobs, clock
+        self.began: dict[Job, float] = {}
+        self.stated = self.measured = 0.0       # seconds of the seeds that are through
         self.count, self.shown = len(todo), None
         self.say: Callable[[str], Any] | None = None
         if not wanted or not todo:
@@ -226,9 +231,17 @@ class _Bar:
             self.say = lambda text: print(text, file=sys.stderr, flush=True)
         self._estimate()
 
+    def timed(self, run: Callable[..., str], job: Job, *rest: Any) -> str:
+        """Run a seed, and take note of when it began."""
+        self.began[job] = self.clock()
+        return run(job, *rest)
+
     def finished(self, job: Job, error: str) -> None:
         """A seed is through."""
-        del self.left[job]
+        stated = self.left.pop(job)
+        if job in self.began and not error:     # what crashed took no time to speak of
+            self.stated += stated
+            self.measured += self.clock() - self.began[job]
         if self.say is None:
             return
         text = f"{job.experiment.id} seed {job.seed}"
@@ -240,10 +253,21 @@ class _Bar:
             self.shown.update()
             self._estimate()
 
+    def seconds(self) -> float:
+        """How long what is left will take."""
+        scale = self.measured / self.stated if self.stated else 1.0
+        now, beside, alone = self.clock(), [0.0], 0.0
+        for job, stated in self.left.items():
+            passed = now - self.began[job] if job in self.began else 0.0
+            needs = max(0.0, scale * stated - passed)
+            if job.experiment.alone:
+                alone += needs
+            else:
+                beside.append(needs)
+        return max(sum(beside) / self.jobs, *beside) + alone
+
     def _estimate(self) -> str:
-        left = sum(self.left.values())
-        passed, done = time.monotonic() - self.start, self.total - left
-        minutes = (left * passed / done if done else left / self.jobs) / 60
+        minutes = self.seconds() / 60
         text = f"{len(self.left)} of {self.count} left, about {minutes:.0f} min"
         if self.shown is not None:
             self.shown.set_postfix_str(f"{minutes:.0f} min left")

@@ -29,8 +29,7 @@ if sys.platform != "win32":
     import fcntl
 
 SEEDS, RESULTS, KIND = "seeds", "results.json", "lab.json"
-# What the file of a seed has beside its settings.
-OF_SEED: dict[str, Any] = {"seconds": (int, float), "minidl": str, "machine": dict, "result": dict}
+PARTS = {"settings": dict, "result": dict, "seconds": int | float, "minidl": str, "machine": dict}
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -38,8 +37,10 @@ NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 def working(folder: str, quick: bool) -> Iterator[None]:
     """Make a folder, or go on with one, that nobody else works in meanwhile.
 
-    ValueError where somebody does, and where it holds results of the other kind.
+    ValueError where somebody does, where it holds results of the other kind, and where it is a
+    file.
     """
+    _check_folder(folder)
     os.makedirs(os.path.join(folder, SEEDS), exist_ok=True)
     with _alone(folder):
         path = os.path.join(folder, KIND)
@@ -76,6 +77,7 @@ def _alone(folder: str) -> Iterator[None]:
 
 def read_kind(folder: str) -> bool:
     """Whether a folder's settings are the quick ones; ValueError where it is none of the lab's."""
+    _check_folder(folder)
     path = os.path.join(folder, KIND)
     if not os.path.exists(path):
         raise ValueError(f"lab: no experiment has been run in {folder!r}; "
@@ -107,10 +109,18 @@ def read_seed(folder: str, experiment: Experiment, seed: int,
     """What is stored of a seed that was run with these settings; None if nothing is, or a file that
     no run has written: such a seed is run again."""
     found = read(seed_path(folder, experiment.id, seed))
-    if not isinstance(found, dict) or found.get("settings") != plain(settings):
-        return None
-    whole = all(isinstance(found.get(name), kind) for name, kind in OF_SEED.items())
-    return found if whole else None
+    return found if _whole(found) and found["settings"] == plain(settings) else None
+
+
+def left_out(folder: str, experiment: Experiment, settings: Mapping[str, Any]) -> list[str]:
+    """The files of seeds that do not count, and why: "E18-1.json is damaged"."""
+    found = []
+    for seed in seeds_of(folder, experiment.id):
+        if read_seed(folder, experiment, seed, settings) is None:
+            path = seed_path(folder, experiment.id, seed)
+            why = "was run with other settings" if _whole(read(path)) else "is damaged"
+            found.append(f"{os.path.basename(path)} {why}")
+    return found
 
 
 def read_results(folder: str) -> dict[str, dict[str, Any]]:
@@ -151,6 +161,17 @@ def plain(value: Any) -> Any:
         return value
     raise TypeError(f"lab: a result must be numbers, texts, lists and dicts of them, "
                     f"got {type(value).__name__}")
+
+
+def _check_folder(folder: str) -> None:
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ValueError(f"lab: --out must be a folder, and {folder!r} is a file")
+
+
+def _whole(found: Any) -> bool:
+    """Whether the content of a seed's file has all of its parts."""
+    return isinstance(found, dict) and all(isinstance(found.get(name), kind)
+                                           for name, kind in PARTS.items())
 
 
 def _named(value: Any) -> Any:

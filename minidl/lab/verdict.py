@@ -35,6 +35,12 @@ class Interval:
     high: float
     count: int = 0
 
+    def __mul__(self, factor: float) -> Interval:
+        """The figure in another unit, as a share in percent; the factor is above 0."""
+        return Interval(factor * self.value, factor * self.low, factor * self.high, self.count)
+
+    __rmul__ = __mul__
+
     def __str__(self) -> str:
         return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
 

@@ -27,6 +27,10 @@ def test_wrong_calls(tmp_path, capsys):
     assert "there is no experiment 'E99'" in capsys.readouterr().err
     assert cli.main(["lab", "report", "--out", str(tmp_path)]) == 1
     assert "no experiment has been run" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    for command in (["run", "E18", "--quick"], ["report"]):
+        assert cli.main(["lab", *command, "--out", str(tmp_path / "file")]) == 2
+        assert "file' is a file" in capsys.readouterr().err
 
 
 def test_a_crash_is_exit_code_1(tmp_path, capsys):

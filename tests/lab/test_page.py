@@ -1,13 +1,15 @@
 """The report: page, Markdown and plots."""
 
+import dataclasses
 import re
 import xml.etree.ElementTree
 
 import pytest
 
 from minidl.lab import page, runner, store
+from minidl.lab.experiment import Judgement
 from minidl.lab.registry import chosen
-from minidl.lab.verdict import Interval
+from minidl.lab.verdict import Interval, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,44 @@ def test_markdown_has_the_figures(folder):
     text = (folder / "report.md").read_text()
     assert "| E18 | " in text and "REFUTED (provisional)" in text
     assert re.search(r"\| growth a layer, batch, width 128, batch 32 \| 1\.\d+ \| 1\.\d+ to", text)
+
+
+def test_both_pages_have_the_settings_and_what_is_not_here(folder):
+    for name in ("report.html", "report.md"):
+        text = (folder / name).read_text()
+        for part in ("depth 30; widths 128; batches 32, 128; small 8; 2 seeds", "What is not here",
+                     "six averaged", "A quick run" if name == "report.md" else "<b>A quick run"):
+            assert part in text, (name, part)
+
+
+def test_the_page_begins_with_what_holds_and_lists_surprises_by_id(folder, monkeypatch):
+    experiment, = chosen(["E18"])
+    monkeypatch.setattr(experiment, "expected", Verdict.SUPPORTED)
+    found = page.collect_all(str(folder))
+    text = page.html(found, {}, True)
+    short, surprises, verdicts, claim = (text.index(f'id="{name}"') for name in (
+        "in-short", "surprises", "verdicts", "e18"))
+    assert short < surprises < verdicts < claim
+    listed = text[surprises:verdicts]
+    assert '<a href="#e18">E18</a> refuted' in listed and len(listed) < 400
+    assert "Expected was supported" in text[claim:] and "Not examined" not in text
+    assert "Otherwise than expected: E18 (REFUTED)" in page.markdown(found, True)
+
+
+def test_a_file_that_is_left_out_is_told(folder):
+    path = folder / "seeds" / "E18-7.json"
+    path.write_text("{")
+    page.write_report(folder)
+    for name in ("report.html", "report.md"):
+        assert re.search("Left out:(</b>)? E18-7.json is damaged", (folder / name).read_text())
+    path.unlink()
+
+
+def test_a_sentence_of_the_summary_says_what_came_out_otherwise(folder):
+    found = [dataclasses.replace(one, judgement=Judgement(Verdict.SUPPORTED, "", {}))
+             for one in page.collect_all(str(folder))]
+    assert "E18 is supported" in page.markdown(found, True)
+    assert "<b>Not so in this run:</b> E18 is supported." in page.html(found, {}, True)
 
 
 def test_results_of_another_kind_are_not_mixed_in(folder):
@@ -85,7 +125,8 @@ def test_a_fault_of_one_experiment_is_told(folder, monkeypatch, part):
     (1.23456, "1.23"), (0.0, "0"), (1e-12, "1.0e-12"), (123456.0, "123,456"), (12345, "12,345"),
     (2e9, "2.0e+09"), (3500.0, "3,500"),
     ("text", "text"), (True, "yes"), (float("nan"), "–"), (float("inf"), "infinite"),
-    (Interval(0.5, 0.25, 1, 3), "0.5"), ([1.0, 2.5], "1, 2.5"),
+    (Interval(0.5, 0.25, 1, 3), "0.5"), (Interval(3.6e-15, -0.2, 0.2, 2), "0"),
+    ([1.0, 2.5], "1, 2.5"),
     (list(range(9)), "0, 1, 2, 3, 4, 5, 6, 7, ..."),
 ])
 def test_value(figure, shown):

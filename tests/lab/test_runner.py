@@ -40,6 +40,29 @@ def test_run_writes_seeds_and_results(tmp_path, capsys):
     assert "E18 seed 0 done" in shown and "0 of 2 left" in shown
 
 
+def test_the_time_left_is_the_stated_one_scaled_by_what_was_measured():
+    experiments = chosen(["E13", "E12", "E31"])
+    now = [0.0]
+    jobs = [runner.Job(e, seed) for e in experiments for seed in (0, 1)]
+    first, _, other, *_ = jobs
+    bar = runner._Bar(jobs, False, 2, False, clock=lambda: now[0])
+    e13, e12, e31 = (60 * e.minutes for e in experiments)
+    assert bar.seconds() == pytest.approx((2 * e13 + 2 * e12) / 2 + 2 * e31)
+    for job in (first, other):
+        bar.timed(lambda job: "", job)
+    now[0] = 2 * e13            # it took twice the time that is stated
+    bar.finished(first, "")
+    left = 2 * (e13 + 2 * e12) - now[0]         # the other one has been running for as long
+    assert bar.seconds() == pytest.approx(left / 2 + 2 * 2 * e31)
+    bar.finished(other, "it crashed")
+    assert bar.seconds() == pytest.approx(2 * e12 + 2 * 2 * e31)    # no seed is run by two
+
+
+def test_a_quick_seed_takes_seconds():
+    assert runner.Job(chosen(["E30b"])[0], 0).seconds(quick=True) == 12
+    assert runner.Job(chosen(["E01"])[0], 0).seconds(quick=True) < 12
+
+
 def test_finished_seeds_are_not_run_again(tmp_path, monkeypatch):
     runner.run([E18], tmp_path, quick=True, seeds=1, progress=False)
     begun = []

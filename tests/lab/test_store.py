@@ -74,6 +74,15 @@ def test_a_folder_has_one_kind_of_settings(tmp_path):
     assert os.listdir(os.path.join(folder, "seeds")) == []
 
 
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(ValueError, match=r"--out must be a folder, and .* is a file"):
+        store.read_kind(str(tmp_path / "a"))
+    with pytest.raises(ValueError, match="--out must be a folder"), \
+            store.working(str(tmp_path / "a"), quick=True):
+        pass
+
+
 def test_nobody_else_works_in_a_folder(tmp_path):
     with store.working(str(tmp_path), quick=True), \
             pytest.raises(ValueError, match="another run works in"), \

@@ -37,9 +37,9 @@ class Formula(Experiment):
     notes = "all"
     source = "Ioffe & Szegedy 2015, Batch Normalization (1502.03167), Algorithm 1"
     setup = ("What goes into the three normalizations of the untrained MLP (784-100-100-100-10, "
-             "sigmoid) for a batch of 60 MNIST images, float64, ε = 1e-5; as it is, and scaled "
-             "down, so that σ² comes below ε. Gradients of a randomly weighted sum of the outputs "
-             "(random gamma and beta) beside central differences.")
+             "sigmoid) for a batch of {batch} MNIST images, float64, ε = 1e-5; times {scales}, so "
+             "that σ² comes below ε. Gradients of a randomly weighted sum of the outputs (random "
+             "gamma and beta) beside central differences.")
     rule = (f"Of all units, layers and scales: means within {MOMENTS:g} of 0, variances within "
             f"{MOMENTS:g} of σ²/(σ² + ε), and gradients of x, gamma and beta within "
             f"{GRADIENTS:g} of central differences (relative to the largest of a unit, or of all "

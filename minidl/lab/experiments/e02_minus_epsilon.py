@@ -46,10 +46,11 @@ class MinusEpsilon(Experiment):
     notes = "A, B"
     source = "Ioffe & Szegedy 2015 (1502.03167), Algorithm 1, which has a plus"
     setup = ("Batch normalization composed from operations (BatchNorm refuses a negative ε) with "
-             "√(σ² + ε) and with √(σ² − ε), ε = 1e-5, float64, SGD on MNIST, batch 60. Pixels: "
-             "normalized raw pixels (0 to 1) and a dense layer, rate 0.01. Noisy pixels: the same "
-             "with normal noise of standard deviation 0.01 on each pixel. Hidden units: the MLP "
-             "(784-100-100-100-10, sigmoid) with its hidden layers normalized, rate 0.5.")
+             "√(σ² + ε) and with √(σ² − ε), ε = 1e-5, float64, {steps} steps of SGD on {images} "
+             "MNIST images, batch {batch}. Pixels: normalized raw pixels (0 to 1) and a dense "
+             "layer, rate 0.01. Noisy pixels: the same with normal noise of standard deviation "
+             "0.01 on each pixel. Hidden units: the MLP (784-100-100-100-10, sigmoid) with its "
+             "hidden layers normalized, rate 0.5.")
     rule = ("On raw pixels the loss is NaN at step 1 with −ε and finite at every step with +ε, in "
             "every seed: SUPPORTED, else REFUTED. Where the slip stays hidden is shown beside it.")
     paper = "√(σ² + ε)"

@@ -34,23 +34,28 @@ class DividedByVariance(Experiment):
              "variance is then 1/σ², not 1.")
     notes = "D, against its own formula"
     source = "Ioffe & Szegedy 2015 (1502.03167), Algorithm 1: divided by √(σ² + ε)"
-    setup = ("Batch normalization composed from operations with σ and with σ² as the divisor, "
-             "ε = 0, float64, on what goes into the three normalizations of the untrained MLP "
-             "(784-100-100-100-10, sigmoid) for a batch of 60 MNIST images. Then both train the "
-             "MLP from weights 0.1, 1 and 10 times as large as usual: SGD, rate 0.5, batch 60; "
-             "the loss is the mean of the last 50 steps.")
+    setup = ("Batch normalization composed from operations with σ and with σ² as the divisor, ε = "
+             "0, float64, on what goes into the three normalizations of the untrained MLP "
+             "(784-100-100-100-10, sigmoid) for a batch of {batch} MNIST images. Then both train "
+             "the MLP from weights {scales} times as large as usual: {steps} steps of SGD, rate "
+             "0.5, batch {batch}, on {images} images; the loss is the mean of the last 50 steps.")
     rule = (f"In every seed: divided by σ², the output's variance is 1/σ² to {BOUND:g} (relative) "
             f"in every unit, and within {NEAR:g} of 1 in at most half of the units; divided by σ, "
             f"it is 1 to {BOUND:g} in every unit: SUPPORTED, else REFUTED.")
     paper = "variance 1"
     expected = Verdict.SUPPORTED
-    explanation = ("Hidden units of this network have variances of 0.02 to 0.3, so divided by "
-                   "them the outputs have variances of 3 to 60: far into the flat parts of the "
-                   "sigmoid. With weights 10 times as large they come out 10 times smaller, where "
-                   "batch normalization changes nothing (E07). A short training bears it: from "
-                   "the usual weights it is even ahead, from weights 10 times as large behind. "
-                   "What is lost is that the scale of the weights does not matter. It is a slip "
-                   "of words: the formula beside it divides by the root.")
+    explanation = ("Hidden units of this network have variances far below 1, so divided by them "
+                   "the outputs have variances of {figure[divided by σ²: variance, smallest]:.2g} "
+                   "to {figure[divided by σ²: variance, largest]:.2g}: far into the flat parts of "
+                   "the sigmoid. With weights 10 times as large they come out 10 times smaller, "
+                   "where batch normalization changes nothing (E07). A short training bears it: "
+                   "its loss is {figure[divided by σ²: loss in the end, weights times 1]:.2f} from "
+                   "the usual weights, where that of the formula is {figure[divided by σ: loss in "
+                   "the end, weights times 1]:.2f}, and {figure[divided by σ²: loss in the end, "
+                   "weights times 10]:.2f} against {figure[divided by σ: loss in the end, weights "
+                   "times 10]:.2f} from weights 10 times as large. What is lost is that the scale "
+                   "of the weights does not matter. It is a slip of words: the formula beside it "
+                   "divides by the root.")
     needs = ("mnist",)
     minutes = 0.06
     full = {"images": 6000, "batch": 60, "steps": 300, "scales": [0.1, 1.0, 10.0]}
@@ -86,7 +91,7 @@ class DividedByVariance(Experiment):
             f"Divided by σ², outputs have variances of {low:.3g} to {high:.3g}, which is 1/σ² to "
             f"{to_inverse:.0e}.",
             {"divided by σ²: distance of the variance from 1/σ², relative": to_inverse,
-             "divided by σ²: share of units with a variance near 1, most of the seeds": near,
+             "divided by σ²: units with a variance near 1, most of the seeds, %": 100 * near,
              "divided by σ: distance of the variance from 1": to_one,
              "divided by σ²: variance, smallest": low, "divided by σ²: variance, median": middle,
              "divided by σ²: variance, largest": high,

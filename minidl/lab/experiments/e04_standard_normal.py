@@ -35,10 +35,10 @@ class StandardNormal(Experiment):
     claim = "After batch normalization the values of a unit follow a standard normal distribution."
     notes = "A, B; C: \"a more uniform distribution\""
     source = "Ioffe & Szegedy 2015 (1502.03167), which claims mean 0 and variance 1, no more"
-    setup = ("The MLP (784-100-100-100-10, sigmoid, BatchNorm before each), float64, 10,000 test "
-             "images of MNIST, untrained and after a training (SGD, rate 0.5, batch 60, two "
-             "epochs). Each of the 300 units by the Kolmogorov-Smirnov test against the standard "
-             "normal distribution at 5%, with n = 60, 500 and 10,000 images in the batch; all "
+    setup = ("The MLP (784-100-100-100-10, sigmoid, BatchNorm before each), float64, {images} test "
+             "images of MNIST, untrained and after a training ({steps} steps of SGD, rate 0.5, "
+             "batch 60). Each of the 300 units by the Kolmogorov-Smirnov test against the standard "
+             "normal distribution at 5%, with n = {sizes} images in the batch; all "
              "batches that the images give. Uniform: the same test against the uniform "
              "distribution of the unit's mean and variance.")
     rule = (f"Skewness and kurtosis of every unit are unchanged to {UNCHANGED:g}, and at "
@@ -50,10 +50,11 @@ class StandardNormal(Experiment):
     explanation = ("Mean 0 and variance 1 do not make a normal distribution. Untrained units are "
                    "sums of many pixels and look nearly normal: 60 values do not show the "
                    "difference and 10,000 do. After training, when units have learned to tell "
-                   "classes apart, 500 show it in half of the units. The test is lenient here, as "
-                   "mean and variance are taken from the very values that are tested; with bounds "
-                   "made for that (Lilliefors 1967) it rejects more. Nor does the output come "
-                   "nearer to a uniform distribution: the distance stays the same to rounding.")
+                   "classes apart, 500 show it in {figure[trained, n = 500: units rejected as "
+                   "standard normal, %]:.0f}% of them. The test is lenient here, as mean and "
+                   "variance are taken from the very values that are tested; with bounds made for "
+                   "that (Lilliefors 1967) it rejects more. Nor does the output come nearer to a "
+                   "uniform distribution: the distance stays the same to rounding.")
     needs = ("mnist",)
     minutes = 0.12
     full = {"images": 10000, "sizes": [60, 500, 10000], "steps": 2000}
@@ -104,7 +105,7 @@ class StandardNormal(Experiment):
             f"At n = {size:,} the test rejects {least:.0%} to {most:.0%} of the "
             f"untrained units; normalizing changes skewness and kurtosis by {change:.0e}.",
             {"largest change of skewness or kurtosis by normalizing": change,
-             **{f"{word}, n = {n:,}: share of units rejected as {kinds[kind]}": float(np.mean(
+             **{f"{word}, n = {n:,}: units rejected as {kinds[kind]}, %": 100 * float(np.mean(
                  [seed[state][f"{kind} {n}"] for seed in seeds]))
                 for kind in kinds for state, word in STATES.items()
                 for n in reversed(seeds[0]["sizes"])},

@@ -28,8 +28,8 @@ class Whitened(Experiment):
     claim = "Batch normalization whitens its input."
     notes = "E"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3: each feature by itself"
-    setup = ("4,000 MNIST images as one batch, float64: the pixels that vary, and what goes into "
-             "the three normalizations of the untrained MLP (784-100-100-100-10, sigmoid). "
+    setup = ("{images} MNIST images as one batch, float64: the pixels that vary, and what goes "
+             "into the three normalizations of the untrained MLP (784-100-100-100-10, sigmoid). "
              "Correlations of all pairs of units before and after batch normalization, and after "
              "whitening with the inverse root of the covariance.")
     rule = (f"The correlations of all pairs are unchanged to {UNCHANGED:g}, and the largest after "

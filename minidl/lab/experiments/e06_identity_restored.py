@@ -35,9 +35,9 @@ class IdentityRestored(Experiment):
     notes = "E"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3"
     setup = ("What goes into the first normalization of the untrained MLP (784-100-100-100-10, "
-             "sigmoid) for a batch of 60 MNIST images, float64, ε = 1e-5; as it is, and scaled "
-             "down, so that its variance V comes near ε and below it. Another batch of 60 with "
-             "the γ and β of the first. Errors in standard deviations of the input.")
+             "sigmoid) for a batch of {batch} MNIST images, float64, ε = 1e-5; times {scales}, so "
+             "that its variance V comes near ε and below it. Another batch of {batch} with the γ "
+             "and β of the first. Errors in standard deviations of the input.")
     rule = (f"In every seed, for all units and scales: with γ = √V the error is (x − E)(√(V/(V+ε)) "
             f"− 1) to {ROUNDING:g}, which goes to 0 with ε; with γ = √(V + ε) there is none above "
             f"{ROUNDING:g}: SUPPORTED, else REFUTED.")
@@ -47,10 +47,11 @@ class IdentityRestored(Experiment):
                    "values of mean 0 and variance 1 (E28 shows what that costs a sigmoid), with "
                    "them it can hand on any mean and scale, its own included, and learns which "
                    "from two numbers a unit rather than from all weights before it. Strictly, γ "
-                   "must be √(V + ε), and the identity holds for the batch whose E and V they "
-                   "are: of another batch of 60 the error is about a quarter of a standard "
-                   "deviation, the noise of E10. In evaluation, with running statistics, it holds "
-                   "for every input.")
+                   "must be √(V + ε), and the identity holds for the batch whose E and V they are: "
+                   "of another batch the error is {figure[γ = √(V + ε), another batch: error of "
+                   "the activations as they are (root mean square)]:.2f} standard deviations, the "
+                   "noise of E10. In evaluation, with running statistics, it holds for every "
+                   "input.")
     needs = ("mnist",)
     minutes = 0.02
     full = {"batch": 60, "scales": [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]}

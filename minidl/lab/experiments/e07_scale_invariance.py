@@ -39,10 +39,10 @@ class ScaleInvariance(Experiment):
              "gradient of u, larger weights get smaller gradients, and their growth stabilises.")
     notes = "E (\"WHY???\"), B"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3.3"
-    setup = ("The MLP (784-100-100-100-10, sigmoid), float64, a batch of 60 MNIST images, ε = 0: "
-             "the weights of the second layer times a from 0.01 to 100. Then plain SGD (rate 0.5, "
-             "batch 60, ε = 1e-5) from weights 0.1, 1 and 10 times as large as usual; the norm of "
-             "the second layer's weights beside the formula.")
+    setup = ("The MLP (784-100-100-100-10, sigmoid), float64, a batch of {batch} MNIST images, ε = "
+             "0: the weights of the second layer times a = {scales}. Then {steps} steps of plain "
+             "SGD on {images} images (rate 0.5, batch {batch}, ε = 1e-5) from weights {starts} "
+             "times as large as usual; the norm of the second layer's weights beside the formula.")
     rule = (f"In every seed: output, gradient of u and a times the gradient of aW are those at "
             f"a = 1 to {INVARIANT:g} (relative); the cosine between each unit's weights and "
             f"gradient is at most {INVARIANT:g}; |W|² after training is |W|² before plus rate² "
@@ -53,14 +53,16 @@ class ScaleInvariance(Experiment):
     paper = "∂BN((aW)u)/∂(aW) = 1/a · ∂BN(Wu)/∂W"
     expected = Verdict.SUPPORTED
     explanation = ("Why: a scales Wu, its mean and its standard deviation alike, and the division "
-                   "cancels it. So the loss does not change along the direction of W, its "
-                   "gradient has no part along W, and every step of plain SGD makes W longer, by "
+                   "cancels it. So the loss does not change along the direction of W, its gradient "
+                   "has no part along W, and every step of plain SGD makes W longer, by "
                    "Pythagoras. As the gradient falls with 1/|W|, growth checks itself: weights "
                    "that are far too small leap in a few steps to where steps are mild, and large "
                    "ones hardly move. It does not end, though: without weight decay the norm goes "
                    "on creeping up. What counts as a step is rate/|W|², so a rate that is too high "
-                   "lowers itself. ε limits all this: with weights 100 times smaller than usual "
-                   "it is no longer small beside σ², and output and gradients are off by half.")
+                   "lowers itself. ε limits all this: with weights 100 times smaller than usual it "
+                   "is no longer small beside σ², and the output is off by {figure[BN((aW)u) "
+                   "beside BN(Wu) (ε = 1e-5, the worst a)]:.0%}, the gradients by {figure[gradient "
+                   "of u beside that at a = 1 (ε = 1e-5, the worst a)]:.0%}.")
     needs = ("mnist",)
     minutes = 0.08
     full = {"images": 6000, "batch": 60, "steps": 1000, "scales": [0.01, 0.1, 1.0, 10.0, 100.0],

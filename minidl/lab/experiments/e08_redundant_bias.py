@@ -38,17 +38,20 @@ class RedundantBias(Experiment):
     notes = "D's code keeps one"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3.2: the bias can be ignored"
     setup = ("The MLP (784-100-100-100-10, sigmoid) and C6 (six convolutions) with random biases "
-             "added before each BatchNorm, a batch of 60 MNIST images, float64. The gradient of a "
-             "bias is the sum of the gradients of what it is added to: relative to the sum of "
+             "added before each BatchNorm, a batch of {batch} MNIST images, float64. The gradient "
+             "of a bias is the sum of the gradients of what it is added to: relative to the sum of "
              "their absolute values. Drift: biases from 0 in the MLP trained with Adam (rate "
-             "0.001) in float32 and float64, and with SGD (rate 0.5) in float32, batch 60.")
+             "0.001) in float32 and float64, and with SGD (rate 0.5) in float32, {steps} steps of "
+             "batch {batch} on {images} images.")
     rule = (f"The relative gradient of every bias is at most {BOUND:g} in float64, in every layer "
             "and seed: SUPPORTED, else REFUTED.")
     paper = "\"the bias b can be ignored since its effect will be canceled\""
     expected = Verdict.SUPPORTED
     explanation = ("The mean that batch normalization subtracts contains the bias, so leave it "
                    "out (`bias=False`); β takes its role. Left in, it is wasted memory, not an "
-                   "error, and small: 0.3% of the parameters of these networks. It is a good "
+                   "error, and small: {figure[MLP: those of all parameters, %]:.1f}% and "
+                   "{figure[C6: those of all parameters, %]:.1f}% of the parameters of these "
+                   "networks. It is a good "
                    "place to see what Adam does with a gradient that is nothing but rounding: in "
                    "float32 it makes steps of it, and the biases drift away from 0; in float64 "
                    "rounding is so far below Adam's epsilon that they stay.")

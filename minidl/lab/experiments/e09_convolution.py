@@ -17,7 +17,7 @@ import numpy as np
 import minidl as md
 from minidl import nn
 
-from .. import plots, problems
+from .. import plots, problems, words
 from ..experiment import Experiment, Judgement, Result
 from ..identities import digits, into, relative_error
 from ..verdict import Verdict, identity
@@ -33,13 +33,13 @@ class Convolution(Experiment):
              "values and one γ, β a feature map.")
     notes = "E, B"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3.2"
-    setup = ("What goes into the six normalizations of the untrained C6 (3x3 convolutions 16-16-"
-             "pool-32-32-pool-64-64) for a batch of 60 MNIST images, float64: BatchNorm of the "
-             "images (m, p, q, C) beside BatchNorm of (m·p·q, C) rows, outputs, all gradients "
-             "and running statistics. m' as the layer itself counts it: from the factor "
+    setup = ("What goes into the six normalizations of the untrained C6 (3x3 convolutions "
+             "16-16-pool-32-32-pool-64-64) for a batch of {batch} MNIST images, float64: BatchNorm "
+             "of the images (m, p, q, C) beside BatchNorm of (m·p·q, C) rows, outputs, all "
+             "gradients and running statistics. m' as the layer itself counts it: from the factor "
              "m'/(m' − 1) in the variance that it keeps. Independent values: σ² over the variance "
-             "of a batch's mean, as 400 images give it; where CIFAR-10 is on the machine, of its "
-             "photographs too.")
+             "of a batch's mean, as {images} images give it; where CIFAR-10 is on the machine, of "
+             "its photographs too.")
     rule = (f"In every layer and seed, the two are equal to {EQUAL:g} (relative), m' is m·p·q to "
             f"{COUNTED:g}, and there are 2C parameters: SUPPORTED, else REFUTED.")
     paper = "m' = m·p·q, one γ and β per feature map"
@@ -50,7 +50,8 @@ class Convolution(Experiment):
                    "independent ones: positions of an image are alike. The mean over a batch of "
                    "digits is as noisy as that of several times fewer values in the first "
                    "layers, and that over 60 photographs, each bright or dark as a whole, as that "
-                   "of a few hundred values out of 61,440. So a convolution needs its images "
+                   "of {figure[layer 1: the same for photographs of CIFAR-10]:.0f} values out of "
+                   "61,440. So a convolution needs its images "
                    "too (E21, E23).")
     needs = ("mnist",)
     minutes = 0.03
@@ -78,7 +79,7 @@ class Convolution(Experiment):
         first = seeds[0]["layers"]
         return Judgement(
             identity(apart <= EQUAL and miscounted <= COUNTED and right),
-            f"Normalizing images and normalizing rows differ by {apart:.0e}; the first layer "
+            f"Normalizing images and normalizing rows {words.agree(apart)}; the first layer "
             f"counts {first[0]['counted']:,.0f} values a map, and has "
             f"{first[0]['parameters']} parameters for {first[0]['shape'][-1]} maps.",
             {"largest difference from rows, relative": apart,
@@ -109,8 +110,8 @@ class Convolution(Experiment):
                        "independent ones, photographs", plots.D)
         plots.guide(ax, layers[0]["shape"][0], "m: images in the batch")
         plots.logarithmic(ax.yaxis)
-        ax.set_xticks(places, [f"{i}: {layer['shape'][1]}x{layer['shape'][2]}"
-                               for i, layer in zip(places, layers, strict=True)], fontsize=8)
+        ax.set_xticks(places, [f"{i}\n{layer['shape'][1]} x {layer['shape'][2]}"
+                               for i, layer in zip(places, layers, strict=True)])
         plots.legend(ax, 1)
         return figure
 

@@ -31,26 +31,27 @@ class BatchNoise(Experiment):
              "noise falls with the square root of the batch.")
     notes = "A, C, E"
     source = "Ioffe & Szegedy 2015 (1502.03167), sections 3.1 and 3.4"
-    setup = ("What goes into the first normalization of the untrained MLP (784-100-100-100-10) "
-             "for 10,000 MNIST images, float64. 40 examples and 40 units: each example in batches "
-             "with m − 1 others that are drawn with replacement, m from 32 to 512. Standard "
-             "deviations over the draws, in standard deviations of the unit, of the batch's mean "
-             "(median of the units) and of the example's output (median of the 1,600 pairs of "
-             "example and unit). Slope: of a straight line through the logarithms. Beside it, the "
-             "20 values that are nearest to each distance from their unit's mean, and the one "
-             "that is farthest.")
+    setup = ("What goes into the first normalization of the untrained MLP (784-100-100-100-10) for "
+             "{images} MNIST images, float64. {examples} examples and {units} units: each example "
+             "in batches with m − 1 others that are drawn with replacement, m = {sizes}, {draws} "
+             "draws of each. Standard deviations over the draws, in standard deviations of the "
+             "unit, of the batch's mean (median of the units) and of the example's output (median "
+             "of the pairs of example and unit). Slope: of a straight line through the logarithms. "
+             "Beside it, the 20 values that are nearest to each distance from their unit's mean, "
+             "and the one that is farthest.")
     rule = (f"The intervals of both slopes lie within {SLOPE - TOLERANCE:g} to "
             f"{SLOPE + TOLERANCE:g}: SUPPORTED; one of them wholly elsewhere: REFUTED; else "
             "INCONCLUSIVE.")
     expected = Verdict.SUPPORTED
     explanation = ("In training, the same image comes out differently in each batch: at 32 "
-                   "examples by about a fifth of a standard deviation, and four times the batch "
-                   "halves it. This noise is what E19 looks at as a regularizer, and what hurts at "
-                   "small batches (E21). An example far from the mean shows a flatter slope: in a "
-                   "batch of 32 its own value is a large part of the variance that it is divided "
-                   "by, and holds its output in place: slope −0.3 at 4 standard deviations from "
-                   "the mean, −0.2 at 5. So the law is one of the median, and a single example "
-                   "can stray from it.")
+                   "examples by {figure[noise of an output, m = 32]:.2f} standard deviations, and "
+                   "four times the batch halves it. This noise is what E19 looks at as a "
+                   "regularizer, and what hurts at small batches (E21). An example far from the "
+                   "mean shows a flatter slope: in a batch of 32 its own value is a large part of "
+                   "the variance that it is divided by, and holds its output in place: slope "
+                   "{figure[slope, examples 4 standard deviations from the mean]:.2f} at 4 "
+                   "standard deviations from the mean. So the law is one of the median, and a "
+                   "single example can stray from it.")
     needs = ("mnist",)
     minutes = 0.12
     full = {"images": 10000, "examples": 40, "units": 40, "sizes": [32, 64, 128, 256, 512],

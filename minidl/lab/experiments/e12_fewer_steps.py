@@ -38,13 +38,13 @@ class FewerSteps(Experiment):
              "the same learning rate.")
     notes = "C"
     source = "Ioffe & Szegedy 2015, abstract and section 4.2 (1502.03167)"
-    setup = ("MLP: the network of E11, 12,000 steps at each of the rates 0.1, 0.3, 1, 3 and 10, "
-             "tested on 10,000 images every 200 steps. C6: six convolutions on CIFAR-10 without "
-             "augmentation, SGD with momentum 0.9, batches of 32, 1,500 steps at each of 0.005, "
-             "0.01, 0.02, 0.05 and 0.1, tested on 1,000 images every 25 steps. Constant rates; "
-             "both arms start from the same weights and see the same batches; accuracies in eval "
-             "mode. A longer training moves the target: where the one without BatchNorm catches "
-             "up, the factor shrinks.")
+    setup = ("MLP: the network of E11, {mlp[steps]} steps at each of the rates {mlp[rates]}, "
+             "tested on 10,000 images every {mlp[every]} steps. C6: six convolutions on CIFAR-10 "
+             "without augmentation, SGD with momentum 0.9, batches of {c6[batch]}, {c6[steps]} "
+             "steps at each of {c6[rates]}, tested on {c6[test]} images every {c6[every]} steps. "
+             "Constant rates; both arms start from the same weights and see the same batches; "
+             "accuracies in eval mode. A longer training moves the target: where the one without "
+             "BatchNorm catches up, the factor shrinks.")
     rule = ("Times fewer steps: those until the network without reaches its highest test "
             "accuracy, at the rate where that is highest, over those until the network with "
             "BatchNorm reaches it at the same rate (0 where it never does). The interval lies at "
@@ -52,22 +52,25 @@ class FewerSteps(Experiment):
     paper = ("to 72.2%: 31.0 M steps without, 13.3 M with at the same rate (2.3 times fewer), 2.1 "
              "M (14.8) at 5 times the rate, 2.7 M at 30 times (11.5)")
     expected = Verdict.SUPPORTED
-    examination = ("Expected was SUPPORTED, and C6 gives it: 2.4 times fewer steps at the same "
-                   "rate in one seed, where the paper has 2.3. The MLP does not, and this was "
-                   "looked at: (1) The rate. The MLP without BatchNorm is at its best at 1 to 3, "
-                   "and there BatchNorm needs as many steps (1.0 times fewer); at 0.3 it needs "
-                   "half of them, at 0.1 1.8 times fewer. (2) The target. To 90% of the accuracy "
-                   "that is reached in the end, instead of all of it, BatchNorm takes 14, 6, 3 "
-                   "and 3 times fewer steps at the rates 0.1, 0.3, 1 and 3; to 99% of it 2.2, "
-                   "1.3, 0.9 and 0.8 times.")
+    examination = ("Expected was SUPPORTED. C6 comes out as the paper has it, with 2 within its "
+                   "interval. The MLP refutes the sentence, and this was looked at: (1) The rate. "
+                   "The MLP without BatchNorm is at its best at 1 to 3, and there BatchNorm is "
+                   "hardly sooner, and in one seed of three, at 1, never as accurate in 12,000 "
+                   "steps (97.46% against 97.48%). At 0.1 it takes {figure[times fewer steps, MLP, "
+                   "both at rate 0.1]:.1f} times fewer steps. (2) The target. To 95% of that "
+                   "accuracy it takes {figure[times fewer steps to 95% of that accuracy, the same "
+                   "rate, MLP]:.1f} times fewer. In one seed, to 90% of the accuracy that is "
+                   "reached in the end, BatchNorm took 14, 6, 3 and 3 times fewer steps at the "
+                   "rates 0.1, 0.3, 1 and 3; to 99% of it 2.2, 1.3, 0.9 and 0.8 times.")
     explanation = ("It is “14 times fewer”, not “14 fewer”. And such a factor belongs to a "
                    "network, a rate and a target: on the MLP one can get anything from 14 down to "
                    "less than 1 by the choice of the last two, as BatchNorm is far ahead in the "
                    "beginning and the network without it catches up where its rate is a good one. "
-                   "On C6, which does not catch up, the factor at the same rate is about the "
-                   "paper's. The paper's 14 compares BatchNorm at five times the rate with the "
-                   "other at its own; at the rate where BatchNorm is soonest it is far less "
-                   "here.")
+                   "On C6, which does not catch up, the factor at the same rate is {figure[times "
+                   "fewer steps at the same rate, C6]:.1f}, about the paper's 2.3. The paper's 14 "
+                   "compares BatchNorm at five times the rate with the other at its own; at the "
+                   "rate where BatchNorm is soonest it is {figure[times fewer steps, BatchNorm "
+                   "where soonest, C6]:.1f} here.")
     needs = ("mnist", "cifar10")
     minutes = 3.4
     full = {"mlp": {"rates": [0.1, 0.3, 1, 3, 10], "steps": 12000, "every": 200, "batch": 60,
@@ -96,8 +99,9 @@ class FewerSteps(Experiment):
                for label, found in tuned.items()}}
         for name, label in NAMES.items():
             figures |= more_figures([seed[name] for seed in seeds], label)
-        texts = [f"{label} {same[label].value:.2g} times fewer steps at the same rate, "
-                 f"{tuned[label].value:.2g} times where it is soonest" for label in same]
+        texts = [f"{label} {in_words([at_same_rate(seed[name]) for seed in seeds])} at the same "
+                 f"rate, {tuned[label].value:.2g} times where it is soonest"
+                 for name, label in NAMES.items()]
         return Judgement(every(*(at_least(found, RATIO) for found in same.values())),
                          "; ".join(texts) + ".", figures)
 
@@ -144,6 +148,15 @@ def at_same_rate(arms: Mapping[str, Sequence[Course]]) -> float:
     return times_fewer(without, same)
 
 
+def in_words(ratios: Sequence[float]) -> str:
+    """The geometric mean of how many times fewer steps it takes; where it never gets there in a
+    seed, the mean is 0 and says less than the seeds."""
+    if min(ratios) > 0:
+        return f"{sweeps.geometric_mean(np.array(ratios)):.2g} times fewer steps"
+    return (f"{', '.join(f'{ratio:.2g}' for ratio in ratios)} times fewer steps (by seed; 0: it is "
+            "never as accurate as the other was)")
+
+
 def at_soonest(arms: Mapping[str, Sequence[Course]]) -> float:
     """Times fewer steps at the rate at which BatchNorm is soonest."""
     without, _, tuned = chosen(arms)
@@ -163,9 +176,9 @@ def more_figures(seeds: Sequence[Mapping[str, Sequence[Course]]], label: str) ->
         [steps_to(without, 0.95 * target) / steps_to(same, 0.95 * target)
          for (without, same, _), target in zip(courses, targets, strict=True)],
         sweeps.geometric_mean)
-    found[f"best accuracy without, {label}"] = interval(targets)
-    found[f"best accuracy with, {label}"] = interval(
-        [max(best(arms["batch"])["accuracy"]) for arms in seeds])
+    found[f"best accuracy without, %, {label}"] = interval(sweeps.percent(targets))
+    found[f"best accuracy with, %, {label}"] = interval(
+        sweeps.percent(max(best(arms["batch"])["accuracy"]) for arms in seeds))
     for kind, place in (("without", 0), ("with, same rate", 1), ("with, where soonest", 2)):
         found[f"steps to it {kind}, {label}"] = [
             steps_to(three[place], target) for three, target in zip(courses, targets, strict=True)]

@@ -18,7 +18,7 @@ import numpy as np
 import minidl as md
 from minidl import nn
 
-from .. import measures, plots, sweeps
+from .. import arms, measures, plots, sweeps
 from ..experiment import Experiment, Judgement, Result
 from ..problems import Arrays, Stack, mlp, subset
 from ..training import quiet
@@ -37,26 +37,29 @@ class Saturation(Experiment):
              "train; batch normalization cures it.")
     notes = "B, C"
     source = "Ioffe & Szegedy 2015, sections 2 and 4.2.2 (1502.03167)"
-    setup = ("MNIST with pixels of 0 or 1, ten hidden layers of 100 sigmoids, Glorot's (2010) "
-             "uniform weights; with BatchNorm before each sigmoid, and without. SGD without "
-             "momentum, batches of 60, 8,000 steps at each of the rates 0.1, 0.5 and 2; test "
-             "accuracy on 10,000 images at the best of the three. Beside it the same network of "
-             "ReLUs without BatchNorm. Saturated: an output where the slope is under a tenth of "
-             "the largest (an input beyond 3.6); over all hidden layers and 1,000 test images, "
-             "before the training, and after it at the last rate, 2. Gradients: of the untrained "
-             "network.")
+    setup = ("MNIST with pixels of 0 or 1, {depth} hidden layers of {width} sigmoids, Glorot's "
+             "(2010) uniform weights; with BatchNorm before each sigmoid, and without. SGD without "
+             "momentum, batches of {batch}, {steps} steps, rate {rates}; test accuracy on 10,000 "
+             "images at the best rate. Beside it the same network of ReLUs without BatchNorm. "
+             "Saturated: an output where the slope is under a tenth of the largest (an input "
+             "beyond 3.6); over all hidden layers and {images} test images, before the training, "
+             "and after it at the highest rate. Gradients: of the untrained network.")
     rule = ("Test accuracy of each arm at the best of its rates: the interval without BatchNorm "
             "lies at 15% or below and that with it at 95% or above: SUPPORTED; one of them wholly "
-            "on the other side: REFUTED.")
+            "on the other side: REFUTED. The verdict is about accuracy alone: saturation and "
+            "gradients are shown beside it and do not enter.")
     paper = "Inception with sigmoids on ImageNet: at most 0.1% without, 69.8% with"
     expected = Verdict.SUPPORTED
     explanation = ("Gradients vanish without any saturation: untrained, no sigmoid is near its "
-                   "ends, and yet the first layer's gradient is a millionth of the last's, as "
-                   "each sigmoid multiplies it by a quarter at most. BatchNorm makes up for that "
-                   "factor in each layer, by dividing by the small standard deviation that the "
-                   "layer before has left, and the network trains. So does one of ReLUs without "
-                   "any normalization: BatchNorm is a cure, not the only one. After the training "
-                   "some sigmoids are saturated with BatchNorm too.")
+                   "ends, and yet the first layer's gradient is {figure[gradient of the first "
+                   "layer over the last, sigmoid]:.0e} of the last's, as each sigmoid multiplies "
+                   "it by a quarter at most. BatchNorm makes up for that factor in each layer, by "
+                   "dividing by the small standard deviation that the layer before has left, and "
+                   "the network trains. So does one of ReLUs without any normalization: BatchNorm "
+                   "is a cure, not the only one. After the training some sigmoids are saturated "
+                   "with BatchNorm too: at the highest rate {figure[saturated sigmoids at the end, "
+                   "%, sigmoid, BatchNorm]:.0f}%, and {figure[saturated sigmoids at the end, %, "
+                   "sigmoid]:.0f}% without it.")
     needs = ("mnist",)
     minutes = 1.1
     full = {"depth": 10, "width": 100, "rates": [0.1, 0.5, 2], "steps": 8000, "every": 500,
@@ -69,7 +72,7 @@ class Saturation(Experiment):
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         found = {name: interval([sweeps.best(seed[name]["courses"])["accuracy"][-1]
                                  for seed in seeds]) for name in ARMS}
-        figures: dict[str, Any] = {f"test accuracy, {LABELS[name]}": value
+        figures: dict[str, Any] = {f"test accuracy, %, {LABELS[name]}": 100 * value
                                    for name, value in found.items()}
         for name, label in LABELS.items():
             figures[f"gradient of the first layer over the last, {label}"] = interval(
@@ -77,16 +80,20 @@ class Saturation(Experiment):
                 sweeps.geometric_mean)
             if name != "relu":
                 for moment in ("start", "end"):
-                    figures[f"share of saturated sigmoids at the {moment}, {label}"] = interval(
-                        [seed[name][moment] for seed in seeds])
+                    figures[f"saturated sigmoids at the {moment}, %, {label}"] = interval(
+                        arms.percent(seeds, name, moment))
             figures[f"best rate, {label}"] = [sweeps.best(seed[name]["courses"])["rate"]
                                               for seed in seeds]
         shrinks = figures[f"gradient of the first layer over the last, {LABELS['none']}"].value
-        saturated = figures[f"share of saturated sigmoids at the start, {LABELS['none']}"].value
+        saturated = [figures[f"saturated sigmoids at the {moment}, %, {LABELS[name]}"].value
+                     for name, moment in (("none", "start"), ("batch", "end"))]
         return Judgement(every(at_most(found["none"], WITHOUT), at_least(found["batch"], WITH)),
-                         f"Accuracy {found['none'].value:.1%} without, {found['batch'].value:.1%} "
-                         f"with. Without, {saturated:.1%} of the sigmoids are saturated at the "
-                         f"start, and the first layer's gradient is {shrinks:.1g} of the last's.",
+                         f"Test accuracy is {found['none'].value:.1%} without and "
+                         f"{found['batch'].value:.1%} with. That is what the verdict is about; not "
+                         f"about saturation: without BatchNorm {saturated[0]:.1f}% of the sigmoids "
+                         f"are saturated at the start (with it {saturated[1]:.1f}% after the "
+                         f"training), and the first layer's gradient is {shrinks:.1g} of the "
+                         f"last's.",
                          figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:

@@ -21,7 +21,7 @@ from minidl import nn
 from .. import arms, measures, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..look import blocks_of, input_units, look
-from ..verdict import Verdict, above, at_most, below, every, interval, some
+from ..verdict import Interval, Verdict, above, at_most, below, every, interval, some
 
 ARMS = {**plots.names("none", "batch"), "noisy": "BatchNorm + noise"}
 COLOURS = {"none": plots.COLOURS["none"], "batch": plots.COLOURS["batch"], "noisy": plots.C}
@@ -39,15 +39,16 @@ class CovariateShift(Experiment):
     notes = "A, B, C, D, E"
     source = ("Ioffe & Szegedy 2015 (1502.03167); against it Santurkar et al. 2018, How Does Batch "
               "Normalization Help Optimization? (1805.11604)")
-    setup = ("MNIST, 784-100-100-100-10 with sigmoids, batch 60, 4,000 steps of plain SGD at the "
-             "rates 0.1, 0.5 and 2, test accuracy at the end. Each 100 steps, with a batch of its "
-             "own: the gradient by a layer's weights, and again after a step of plain SGD of all "
-             "layers before it; the norm of the change as a share of the gradient's norm, and the "
-             "cosine between both, means of the layers from the second on; the same with steps of "
-             "one length, 1% of the weights' norm. Drift: how far such a step moves the means of a "
-             "layer's inputs, in their standard deviations. Noise: behind each BatchNorm each unit "
-             "is scaled by 1 to 1.25 and shifted by -0.5 to 0.5, drawn anew at each step, and each "
-             "value by about 0.1 more.")
+    setup = ("MNIST, 784-100-100-100-10 with sigmoids, {train} training images, batch {batch}, "
+             "{steps} steps of plain SGD at the rates {rates}, accuracy on {test} test images at "
+             "the end. Each {every} steps, with a batch of its own: the gradient by a layer's "
+             "weights, and again after a step of plain SGD of all layers before it; the norm of "
+             "the change as a share of the gradient's norm, and the cosine between both, means of "
+             "the layers from the second on; the same with steps of one length, 1% of the weights' "
+             "norm. Drift: how far such a step moves the means of a layer's inputs, in their "
+             "standard deviations. Noise: behind each BatchNorm each unit is scaled by 1 to 1.25 "
+             "and shifted by -0.5 to 0.5, drawn anew at each step, and each value by about 0.1 "
+             "more.")
     rule = ("All figures are means over the rates. \"Reduces\" needs a mean shift of gradients "
             "with BatchNorm below that without: the interval of the difference wholly below 0; it "
             "fails where that lies wholly at 0 or above. \"Because\" fails where noise behind "
@@ -104,20 +105,24 @@ class CovariateShift(Experiment):
                 of("batch", "cosine") - of("none", "cosine")),
             "shift at equal steps, BatchNorm minus none": interval(
                 of("batch", "equal") - of("none", "equal"))}
-        for name, label in {"accuracy": "test accuracy", **FIGURES}.items():
+        for name, label in {"accuracy": "test accuracy, %", **FIGURES}.items():
             for place, rate in enumerate(rates):
                 for arm in ARMS:
                     figures[f"{label}, rate {rate:g}, {ARMS[arm]}"] = interval(
-                        of(arm, name, [place]).tolist())
+                        of(arm, name, [place]).tolist()) * (100 if name == "accuracy" else 1)
         reduces = below(shift, 0)
         because = some(above(lost, CLOSE), at_most(gained, 0))
-        texts = [f"{of('batch', 'shift', [place]).mean():.2f} with BatchNorm and "
-                 f"{of('none', 'shift', [place]).mean():.2f} without at rate {rate:g}"
-                 for place, rate in enumerate(rates)]
+        texts = []
+        for place, rate in enumerate(rates):
+            one, other = (of(arm, "shift", [place]) for arm in ("batch", "none"))
+            texts.append(f"{_compared(interval(one - other))} at rate {rate:g} "
+                         f"({one.mean():.2f} of its norm with BatchNorm, {other.mean():.2f} "
+                         f"without)")
         return Judgement(
             every(reduces, because),
-            f"\"Reduces\" is {reduces}: updates of the layers before change a layer's gradient, as "
-            f"a share of its norm, by {', '.join(texts)}. \"Because\" is {because}: noise costs "
+            f"\"Reduces\" is {reduces}: updates of the layers before change a layer's gradient "
+            f"{', '.join(texts)}; it is judged by the mean over the rates, "
+            f"{_compared(shift)} ({shift.value:+.2f}). \"Because\" is {because}: noise costs "
             f"{lost.value:.2f} of the {whole.value:.2f} points that BatchNorm is above none.",
             figures)
 
@@ -147,6 +152,13 @@ class CovariateShift(Experiment):
         right.margins(0.2)
         plots.legend(left)
         return figure
+
+
+def _compared(difference: Interval) -> str:
+    """Which side of 0 a difference lies on, with its whole interval if it has one."""
+    if Verdict.SUPPORTED in (above(difference, 0), below(difference, 0)) or difference.count < 2:
+        return "more" if difference.value > 0 else "less"
+    return "about as much"
 
 
 class Noisy(nn.Layer):

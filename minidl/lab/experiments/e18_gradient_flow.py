@@ -31,11 +31,11 @@ class GradientFlow(Experiment):
     claim = "With batch normalization gradients flow better through a deep network."
     notes = "B"
     source = "Yang et al. 2019, A Mean Field Theory of Batch Normalization (1902.08129)"
-    setup = ("Dense layers without bias, BatchNorm and ReLU, 40 times, untrained, float32; normal "
-             "inputs, a random gradient at the last layer. Widths and batch sizes as in the plot. "
-             "Growth: the geometric mean over the layers of the gradient's norm at a layer's input "
-             "over that at its output. Beside it, the same network without BatchNorm, with He's "
-             "initialization.")
+    setup = ("Dense layers without bias, BatchNorm and ReLU, {depth} times, untrained, float32; "
+             "normal inputs, a random gradient at the last layer. Widths {widths}, batches of "
+             "{batches}, and of {small} beside them. Growth: the geometric mean over the layers of "
+             "the gradient's norm at a layer's input over that at its output. Beside it, the same "
+             "network without BatchNorm, with He's initialization.")
     rule = ("For each width from 128 on and each batch from 32 to 512: the growth a layer with "
             "BatchNorm minus that without. The intervals of all at 0 or below: SUPPORTED; that of "
             "one above 0: REFUTED, as a flow that explodes more is not better. Beside it, whether "
@@ -44,10 +44,11 @@ class GradientFlow(Experiment):
     paper = "grows by sqrt(pi / (pi - 1)) = 1.211 a layer; depth cannot be trained at the start"
     expected = Verdict.REFUTED
     explanation = ("At the start of training a deep network with batch normalization has exploding "
-                   "gradients: 40 layers make them 2,000 times larger. A network with He's "
-                   "initialization and without normalization keeps them level. What batch "
-                   "normalization does give is a scale that does not depend on the weights (E07, "
-                   "E15); shortcuts are what lets deep ones train.")
+                   "gradients: {figure[layers]} layers make them {figure[gradient at the first "
+                   "layer over that at the last, with BatchNorm]:,.0f} times larger. A network "
+                   "with He's initialization and without normalization keeps them level. What "
+                   "batch normalization does give is a scale that does not depend on the weights "
+                   "(E07, E15); shortcuts are what lets deep ones train.")
     minutes = 0.3
     full = {"depth": 40, "widths": [128, 256], "batches": [32, 128, 512], "small": [8]}
     quick = {"depth": 30, "widths": [128], "batches": [32, 128]}
@@ -73,19 +74,24 @@ class GradientFlow(Experiment):
         figures = {_label(name): interval(growths[name])
                    for name in (*names, *(name for name in growths if name not in names))}
         judged = [figures[_label(name)] for name in names]
+        layers = len(seeds[0]["norms"][names[0]]) - 1
         theory = every(*(within(found, *BOUNDS) for found in judged))
         low, high = (f([found.value for found in judged]) for f in (np.min, np.max))
         words = {Verdict.SUPPORTED: "as", Verdict.REFUTED: "not as"}.get(theory, "perhaps as")
         return Judgement(every(*(at_most(found, 0) for found in more.values())),
                          f"The gradient's norm grows by {low:.3f} to {high:.3f} a layer, {words} "
                          f"the theory says ({GROWTH:.3f}).",
-                         {**more, "growth as the theory says": str(theory), **figures,
-                          "limit": GROWTH})
+                         {**more, "growth as the theory says": str(theory),
+                          "gradient at the first layer over that at the last, with BatchNorm":
+                          float(np.mean([growths[name] for name in names])) ** layers,
+                          "layers": layers,
+                          **figures, "limit": GROWTH})
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, (ax,) = plots.new(("layer, from the input", "norm of the gradient (last layer: 1)"))
         width = max(int(name.split()[1]) for name in seeds[0]["norms"])
         size = seeds[0]["batches"][len(seeds[0]["batches"]) // 2]
+        figure, (ax,) = plots.new((f"layer, from the input (width {width}, batch {size})",
+                                   "norm of the gradient (last layer: 1)"))
         for norm, label in plots.names("batch", "none").items():
             rows = [np.divide(seed["norms"][f"{norm} {width} {size}"],
                               seed["norms"][f"{norm} {width} {size}"][-1]) for seed in seeds]

@@ -44,16 +44,16 @@ class Dropout(Experiment):
     notes = "B, C, D"
     source = ("Li et al. 2018, Understanding the Disharmony between Dropout and Batch "
               "Normalization by Variance Shift (1801.05134)")
-    setup = ("CIFAR-10, 10,000 training images, C6 in the order convolution, ReLU, BatchNorm; SGD "
-             "with momentum 0.9, rate 0.05 with a cosine to 0, batch 100, 8 epochs, all test "
-             "images. Dropout of keep 0.5 and 0.8: none; before each BatchNorm (between ReLU and "
-             "BatchNorm); after all of them (before the last dense layer). Ratio of variances: "
-             "running variance over that of 2,000 training images in evaluation, the geometric "
-             "mean over the channels of the first BatchNorm, whose input has no other noise; "
-             "beside it the formula, 1/keep + (1/keep - 1) mean^2 / variance, of the same "
-             "channels. Beside them: dropout before each with the statistics computed anew "
-             "without dropout; the network without BatchNorm, with and without dropout before the "
-             "last layer.")
+    setup = ("CIFAR-10, {images} training images, C6 in the order convolution, ReLU, BatchNorm; "
+             "SGD with momentum 0.9, rate {rate} with a cosine to 0, batch {batch}, {epochs} "
+             "epochs, {test} test images. Dropout of keep {keeps}: none; before each BatchNorm "
+             "(between ReLU and BatchNorm); after all of them (before the last dense layer). Ratio "
+             "of variances: running variance over that of 2,000 training images in evaluation, the "
+             "geometric mean over the channels of the first BatchNorm, whose input has no other "
+             "noise; beside it the formula, 1/keep + (1/keep - 1) mean^2 / variance, of the same "
+             "channels. Beside them: dropout before each with the statistics computed anew without "
+             "dropout; the network without BatchNorm, with and without dropout before the last "
+             "layer.")
     rule = (f"At each keep: the interval of the measured ratio over that of the formula lies "
             f"within 1 ± {TOLERANCE}. At keep 0.5: the interval of the accuracy with dropout after "
             "all BatchNorms minus that with dropout before each, in points, is above 0. All of it: "
@@ -68,13 +68,17 @@ class Dropout(Experiment):
                    "nothing back. So the order is decisive in convolutional networks, and not in "
                    "every network.")
     explanation = ("Each dropout before a BatchNorm makes the variance that is remembered larger "
-                   "than the one that is met later, exactly as the formula says: 2.47 times "
-                   "behind a ReLU of normal values. Layer by layer the errors multiply, and in "
-                   "evaluation the last layers see nearly constant inputs. Statistics computed "
-                   "anew without dropout, which cost one pass over a few images, give back more "
-                   "than half of the loss; the rest is the noise in training. Dropout after the "
-                   "last BatchNorm is safe, and gives a network that is regularised already, and "
-                   "trained for few epochs, nothing.")
+                   "than the one that is met later, exactly as the formula says: {figure[ratio of "
+                   "variances, keep 0.5]:.2f} times at the first BatchNorm, {figure[ratio behind "
+                   "dropout of their ReLU, keep 0.5]:.2f} times behind a ReLU of normal values. "
+                   "Layer by layer the errors multiply, to {figure[ratio of variances at the last "
+                   "BatchNorm, keep 0.5]:.0f} times at the last one, and in evaluation the last "
+                   "layers see nearly constant inputs. Statistics computed anew without dropout, "
+                   "which cost one pass over a few images, give back {figure[what new statistics "
+                   "give back, points]:.0f} points; the rest is the noise in training. Dropout "
+                   "after the last BatchNorm leaves the statistics right; to a network that is "
+                   "regularised already, and trained for few epochs, it gives {figure[what dropout "
+                   "gives beside BatchNorm (after all), points]:+.1f} points.")
     minutes = 2.5
     needs = ("cifar10",)
     full = {"images": 10_000, "test": 10_000, "epochs": 8, "batch": 100, "rate": 0.05,

@@ -35,23 +35,25 @@ class Unbiased(Experiment):
              "m'/(m' - 1) corrects too little.")
     notes = "E"
     source = "Ioffe & Szegedy 2015, section 3.1 and Algorithm 2 (1502.03167)"
-    setup = ("The inputs of all normalizations of the MLP (MNIST, 1,000 steps of batch 60) and of "
-             "C6 (CIFAR-10, 150 steps of batch 32), in eval mode after nn.recalibrate, of 2,000 "
-             "and of 500 images: the population. From it, batches of m drawn with replacement, "
-             "8,000 (convolutions: 12,000) draws for each m, are given to nn.BatchNorm("
-             "momentum=None) with unbiased=False and True; its running variance over the "
-             "population's, mean over the channels and layers. Beside it: test accuracy of an MLP "
-             "trained with batches of m (SGD 0.5 m / 60, 3,000 steps), with and without the "
-             "factor.")
+    setup = ("The inputs of all normalizations of the MLP (MNIST, {steps[dense]} steps of batch "
+             "60) and of C6 (CIFAR-10, {steps[convolution]} steps of batch 32), in eval mode after "
+             "nn.recalibrate, of {population[dense]} and of {population[convolution]} images: the "
+             "population. From it, batches of m = {sizes} drawn with replacement, {draws[dense]} "
+             "(convolutions: {draws[convolution]}) draws for each m, are given to "
+             "nn.BatchNorm(momentum=None) with unbiased=False and True; its running variance over "
+             "the population's, mean over the channels and layers. Beside it: test accuracy of an "
+             "MLP trained with batches of m (SGD 0.5 m / 60, {small steps} steps), with and "
+             "without the factor.")
     rule = ("Dense, m = 2: the population's variance over E[var] within 2 ± 5%; with the factor, "
             "for each m, within 1 ± 5%; convolution, m = 2, with the factor: below 1. All "
             "intervals there: SUPPORTED; one wholly elsewhere: REFUTED.")
     paper = "Var[x] = m/(m - 1) E[var] over batches of m"
     expected = Verdict.SUPPORTED
     explanation = ("For independent values the factor is exactly right, and at m = 2 it is 2. Of a "
-                   "convolution's values it knows only the number: m' = 2,048 for two images of "
-                   "32 x 32 makes it 1.0005, while some hundredths are missing, as the pixels of "
-                   "an image rise and fall together: what counts is nearer to the number of "
+                   "convolution's values it knows only the number: m' = 2,048 for two images of 32 "
+                   "x 32 makes it 1.0005, and with it the variance is {figure[convolution, m = 2: "
+                   "with the factor, of the population's]:.2f} of the population's, as the pixels "
+                   "of an image rise and fall together: what counts is nearer to the number of "
                    "images, as if one of them held some 3 to 6 values. E[var + mean^2] - E[mean]^2 "
                    "(Precise BN, nn.recalibrate) needs no factor and is right for both. That the "
                    "variance is right does not make the network better: the MLP trained with "
@@ -102,9 +104,9 @@ class Unbiased(Experiment):
                 [100 * seed["rho convolution"][layer] / m for seed in seeds])
             figures[f"{layer} of C6: independent values an image, 1 / rho"] = interval(
                 [1 / seed["rho convolution"][layer] for seed in seeds])
-        figures |= {f"MLP trained with batches of {size}: accuracy {name} the factor": interval(
-            [seed["accuracy"][size][name] for seed in seeds])
-            for size in sizes for name in ("without", "with")}
+        figures |= {f"MLP trained with batches of {size}: accuracy, %, {name} the factor":
+                    100 * interval([seed["accuracy"][size][name] for seed in seeds])
+                    for size in sizes for name in ("without", "with")}
         return Judgement(verdict,
                          f"At m = {least} a dense layer's variance is off by {off.value:.2f}x "
                          f"without the factor, and {found['dense', least, 'with'].value:.3f} of "

@@ -43,34 +43,50 @@ class BatchOrLayerInRNN(Experiment):
     notes = "B; D says that batch normalization works there, C that it is not for sequences"
     source = ("Ba, Kiros & Hinton 2016, eq. 20-22 (1607.06450); Cooijmans et al. 2016, Recurrent "
               "Batch Normalization (1603.09025)")
-    setup = ("An LSTM of 100 units reads MNIST row by row (28 steps), a dense layer takes its last "
-             "state. Normalized are W_h h, W_x x and the cell's way out. Adam at 0.001, falling to "
-             "0 in a straight line, the gradient's norm clipped at 1, the forget gates' bias from "
-             "1. Batch 100: 2,400 steps (4 epochs); batch 8: 6,000 steps (48,000 images), as many "
-             "as fit. Batch normalization with noise of 0.1 on the first state, in training and "
-             "for its population statistics; these are those of 2,000 training images after the "
-             "training, so that it is not a lagging average that loses. Also with statistics "
-             "shared by the steps, and with gamma from 1. Accuracy on all test images, without "
-             "noise.")
+    setup = ("An LSTM of {hidden} units reads {images} images of MNIST row by row ({rows} rows), a "
+             "dense layer takes its last state. Normalized are W_h h, W_x x and the cell's way "
+             "out. Adam at {rate}, falling to 0 in a straight line, the gradient's norm clipped at "
+             "{clip}, the forget gates' bias from 1. Batch 100: {steps[100]} steps; batch 8: "
+             "{steps[8]} steps, as many as fit. Batch normalization with noise of 0.1 on the first "
+             "state, in training and for its population statistics; these are those of "
+             "{population} training images after the training, so that it is not a lagging average "
+             "that loses. Also with statistics shared by the steps, and with gamma from 1. "
+             "Accuracy on {test} test images, without noise.")
     rule = (f"Layer minus batch normalization (statistics for each step, gamma 0.1), in points of "
             f"test accuracy, paired by seed: -{SLACK} or more at batch 100 and above 0 at batch 8. "
             f"SUPPORTED if both intervals are there, REFUTED if one is wholly elsewhere.")
     paper = ("MNIST pixel by pixel: LSTM 98.9%, with batch normalization 99.0%; pixels permuted: "
              "90.2% and 95.4%")
     expected = Verdict.SUPPORTED
+    examination = ("Expected was SUPPORTED, and a full run is INCONCLUSIVE, by its first part "
+                   "alone. At batch 100 layer normalization is behind by 0.02 to 0.33 points in "
+                   "the three seeds, on both sides of the 0.2 that the rule allows, and by 0.23 "
+                   "and 0.11 in two more: there batch normalization, with all of its precautions, "
+                   "is as good or a little better. With running statistics in place of new ones it "
+                   "is {figure[the same with running statistics, batch 100, BatchNorm, %]:.2f}%, "
+                   "so that it is not the statistics that decide. At 8 images the sentence holds "
+                   "in each seed.")
     explanation = ("Layer normalization asks nothing of the batch: at 8 images it is far ahead, "
                    "and batch normalization behind a network without any. At 100 batch "
                    "normalization does work for an LSTM, but only with its precautions: with "
                    "statistics shared by the steps the error is several times larger, with gamma "
                    "from 1 the gates start saturated, and without noise on the first state the "
-                   "gradient there is 16,000 rather than 0.03, as MNIST's first rows are black in "
-                   "all images: constant values are divided by the root of eps, step after step.")
+                   "gradient there is {figure[norm of the gradient at the first state, without "
+                   "noise]:,.0f} rather than {figure[norm of the gradient at the first state, with "
+                   "noise]:.2f}, as MNIST's first rows are black in all images: constant values "
+                   "are divided by the root of eps, step after step.")
     needs = ("mnist",)
     minutes = 6.0
     full = {"hidden": 100, "pool": 1, "images": 60_000, "rate": 1e-3, "clip": 1.0,
             "steps": {"100": 2400, "8": 6000}, "population": 2000, "test": 10_000}
     quick = {"hidden": 50, "pool": 2, "images": 20_000, "steps": {"100": 200, "8": 300},
              "population": 500, "test": 2000}
+
+    omitted = "Quick: images made smaller by the mean of 2 x 2 pixels."
+
+    def fields(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**settings, "rows": 28 // settings["pool"],
+                "steps": {int(size): steps for size, steps in settings["steps"].items()}}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         train = rows(problems.subset(problems.mnist("train"), settings["images"]), settings)
@@ -125,7 +141,7 @@ class BatchOrLayerInRNN(Experiment):
                         for seed in seeds],
                        [plots.COLOURS["none"], plots.COLOURS["layer"], plots.COLOURS["batch"],
                         plots.GREY, plots.GREY])
-            ax.tick_params(axis="x", labelsize=8)
+            ax.tick_params(axis="x", labelsize=9)
         for ax in axes:
             ax.set_ylim(0, max(ax.get_ylim()[1] for ax in axes))
         return figure

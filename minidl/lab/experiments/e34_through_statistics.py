@@ -43,11 +43,12 @@ class ThroughStatistics(Experiment):
     notes = "E"
     source = "Ioffe & Szegedy 2015, section 2 (1502.03167)"
     setup = ("MNIST, 784-100-100-100-10, dense layers with a bias, sigmoid, normalization without "
-             "gamma and beta (the paper's example) composed from operations; batch 60, SGD at 0.1, "
-             "0.5 and 2.5, 1,500 steps. The norm of all weights and biases before normalizations, "
-             "and the loss (mean of the last 50 steps), with the gradient through both statistics "
-             "and with the mean, the standard deviation or both as constants; two of the arms "
-             "with gamma and beta beside it. Accuracy with the statistics of each 500 test images.")
+             "gamma and beta (the paper's example) composed from operations; {images} images, "
+             "batch 60, SGD at {rates}, {steps} steps. The norm of all weights and biases before "
+             "normalizations, and the loss (mean of the last {every} steps), with the gradient "
+             "through both statistics and with the mean, the standard deviation or both as "
+             "constants; two of the arms with gamma and beta beside it. Accuracy with the "
+             "statistics of each 500 test images.")
     rule = ("At the largest rate at which the network with the gradient through both learns (loss "
             "below 1 in each seed), both constant: the norm over that of the other network is "
             f"{TIMES} or more, or the loss is above that of a guess, ln 10: SUPPORTED; neither: "
@@ -188,4 +189,4 @@ def _figures(arms: Sequence[Mapping[str, Any]], name: str, ending: str) -> dict[
     return {**compared, f"loss{ending}": interval([one["end"] for one in found]),
             f"norm over the start's{ending}": interval([one["norm"][-1] for one in found]),
             f"norm of the biases{ending}": interval([one["bias"][-1] for one in found]),
-            f"test accuracy{ending}": interval([one["accuracy"] for one in found])}
+            f"test accuracy, %{ending}": 100 * interval([one["accuracy"] for one in found])}

@@ -46,7 +46,7 @@ def test_what_is_told_beside_the_rule():
     assert figures["points that BatchNorm is ahead, each at its best rate of the sweep"].value == \
         pytest.approx(10)
     assert figures["points that BatchNorm is ahead, both at 0.01 times"].value == 0
-    assert figures["share of seeds whose baseline is not stable at 5 times"] == 1
+    assert figures["seeds whose baseline is not stable at 5 times, %"] == 100
 
 
 def test_plot_of_one_seed():

@@ -35,6 +35,12 @@ def test_rule(pairs, verdict):
     assert experiment.judge(seeds(*pairs)).verdict is verdict
 
 
+def test_the_verdict_says_what_it_is_not_about():
+    why = experiment.judge(seeds((0.11, 0.96), (0.1, 0.97))).why
+    assert "That is what the verdict is about; not about saturation" in why
+    assert "0.0% of the sigmoids are saturated at the start (with it 10.0% after" in why
+
+
 def test_saturated_are_the_sigmoids_at_their_ends():
     md.manual_seed(0)
     images = np.random.default_rng(0).random((40, 6), np.float32)

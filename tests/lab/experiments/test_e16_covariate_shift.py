@@ -50,6 +50,17 @@ def test_figures_are_means_over_the_rates():
     assert judged.figures["shift of gradients, rate 0.5, BatchNorm"].value == pytest.approx(0.7)
 
 
+def test_the_verdict_says_what_comes_out_at_each_rate():
+    found = seeds(shift=0.7)
+    for place, seed in enumerate(found):
+        seed["batch"][1] = arm((0.5, 0.4, 0.3)[place], 0.97)
+    why = experiment.judge(found).why
+    assert "more at rate 0.1 (0.70 of its norm with BatchNorm, 0.60 without)" in why
+    assert "less at rate 0.5 (0.40 of its norm with BatchNorm, 0.60 without)" in why
+    assert "about as much (-0.05)" in why
+    assert "more at rate 0.1" in experiment.judge(found[:1]).why
+
+
 def test_one_seed():
     assert experiment.judge(seeds()[:1]).verdict is Verdict.INCONCLUSIVE
 

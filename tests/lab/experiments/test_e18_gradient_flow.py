@@ -30,6 +30,12 @@ def test_rule(growths, verdict, theory):
     assert found.figures["growth as the theory says"] == theory
 
 
+def test_the_plot_names_width_and_batch():
+    settings = {"depth": 3, "widths": [16, 32], "batches": [8, 16], "small": [8]}
+    ax, = experiment.plot([experiment.run(0, settings)]).axes
+    assert ax.get_xlabel() == "layer, from the input (width 32, batch 16)"
+
+
 def test_growth_is_near_its_limit():
     norms = e18.gradient_norms("batch", depth=20, width=256, size=128, seed=0)
     assert abs(e18.growth(norms) - e18.GROWTH) < 0.04

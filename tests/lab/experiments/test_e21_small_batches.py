@@ -43,6 +43,20 @@ def test_rule(seeds, verdict, larger):
     assert judgement.figures[LARGER] == larger
 
 
+def test_the_verdict_says_who_loses_and_who_gains():
+    why = experiment.judge([seed((40, 48, 50), (53, 49, 49))] * 2).why
+    assert why.startswith("From batch 32 to 2 BatchNorm loses 10.0 points and GroupNorm gains 4.0.")
+
+
+def test_smaller_pictures_are_the_means_of_their_pixels():
+    images = np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype(np.float32)
+    labels = np.array([1, 2])
+    assert e21.smaller((images, labels), 1)[0] is images
+    found, same = e21.smaller((images, labels), 2)
+    assert found.shape == (2, 2, 2, 3) and same is labels
+    np.testing.assert_allclose(found[1, 1, 0], images[1, 2:, :2].mean(axis=(0, 1)), rtol=1e-6)
+
+
 def test_layer_norm_is_that_of_an_image():
     y = e21.norm_of("layer", 2, 100)(16)(md.randn(3, 4, 4, 16)).data
     assert np.abs(y.reshape(3, -1).mean(axis=1)).max() < 1e-5

@@ -30,6 +30,11 @@ def test_rule(gains, verdict):
     experiment.plot(seeds(*gains))
 
 
+def test_the_verdict_says_what_it_is_not_about():
+    why = experiment.judge(seeds(0.2, 0.3, 0.4)).why
+    assert "not about how far the units leave the linear part: the learned gammas are 1.50" in why
+
+
 def test_another_share_refutes(monkeypatch):
     monkeypatch.setitem(e28.STATED, 2, 0.95)
     assert experiment.judge(seeds(0.2, 0.3, 0.4)).verdict is Verdict.REFUTED

@@ -1,0 +1,100 @@
+"""Numbers in the texts of experiments: settings and figures are filled in, so that no text can say
+another number than the run had.
+
+A text has fields as `str.format` has them: "{steps} steps at {c6[rates]}" of settings, and
+"{figure[points that BatchNorm is ahead]}" of figures.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .verdict import Interval
+
+ABSENT = "(not run)"        # what stands for a figure that a run does not have
+
+
+def filled(text: str, values: Mapping[str, Any]) -> str:
+    """The text with its fields filled in.
+
+    An integer has commas, a float the digits of `%g`, a list is "0.1, 0.5 and 2", a figure with an
+    interval its three or more digits, or those of the field's format. KeyError for a name that
+    `values` lacks.
+
+    >>> filled("{steps} steps at {rates}", {"steps": 12000, "rates": [0.1, 1.0]})
+    '12,000 steps at 0.1 and 1'
+    """
+    return _Fields().vformat(text, (), values)
+
+
+class Figures(dict[str, Any]):
+    """The figures of a run, for `filled`: one that is not there is "(not run)"."""
+
+    def __missing__(self, name: str) -> str:
+        return ABSENT
+
+
+def words(value: Any, form: str = "") -> str:
+    """A value as texts have it."""
+    if isinstance(value, Interval):
+        return words(value.value, form or f".{digits_of(value)}g")
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return format(value, form or ",")
+    if isinstance(value, float):
+        return format(value, form or "g") if math.isfinite(value) else "–"
+    parts = [words(part, form) for part in value]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+
+
+def listed(settings: Mapping[str, Any]) -> str:
+    """Settings in one line, those of a group behind its name.
+
+    >>> listed({"steps": 12000, "c6": {"rates": [0.1, 0.2]}, "warm": None})
+    'steps 12,000; c6 (rates 0.1, 0.2); warm none'
+    """
+    return "; ".join(f"{name} ({listed(value)})" if isinstance(value, Mapping)
+                     else f"{name} {_row(value)}" for name, value in settings.items())
+
+
+def counted(count: int, noun: str) -> str:
+    """1 seed, 2 seeds.
+
+    >>> counted(1, "seed"), counted(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def agree(size: float) -> str:
+    """What two results do whose largest difference is so large.
+
+    >>> agree(0.0), agree(1e-6)
+    ('are equal to the last bit', 'differ by 1e-06 at most')
+    """
+    return "are equal to the last bit" if size == 0 else f"differ by {size:.0e} at most"
+
+
+def digits_of(figure: Interval) -> int:
+    """So many that two of them tell the interval's ends apart; at least three, at most six."""
+    width, size = figure.high - figure.low, max(abs(figure.low), abs(figure.high))
+    if not (math.isfinite(width) and width > 0):
+        return 3
+    return min(6, max(3, 2 + math.ceil(math.log10(size / width))))
+
+
+def _row(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(words(part) for part in value)
+    return words(value)
+
+
+class _Fields(string.Formatter):
+    def format_field(self, value: Any, form: str) -> str:
+        return words(value, form)
