@@ -162,8 +162,8 @@ def pool_options(where: str, shape: Ints, window: Ints, stride: Ints, padding: A
     """What a pool of checked sizes takes besides x, each for every axis; not to be written to.
 
     `padding` is what windows read: with `ceil_mode` the last may read more than was asked for.
-    `counted`, unless `count_padding` is None, is the part of it that counts. ValueError unless there
-    are images on which the windows fit.
+    `counted`, unless `count_padding` is None, is the part of it that counts. ValueError unless
+    there are images on which the windows fit.
     """
     if len(shape) != len(window) + 2:
         raise ValueError(f"{where}: x must be {KINDS[len(window) + 2]}, got shape {shape}")
