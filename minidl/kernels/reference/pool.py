@@ -84,25 +84,26 @@ def _windows(where, x, window, stride, padding, dilation, fill):
     extent = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
     padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
     view = sliding_window_view(padded, extent, axis=(1, 2))[:, ::sh, ::sw, :, ::dh, ::dw]
-    if not _counts(x.shape, view.shape, window, stride, padding, dilation, NONE).all():
+    if not all(_count(a, x.shape, view.shape, window, stride, padding, dilation, NONE).all()
+               for a in range(2)):
         raise ValueError(f"{where}: with padding {padding} and dilation {dilation} a window "
                          f"{window} holds nothing of the images {x.shape}")
     return view.reshape(*view.shape[:4], window[0] * window[1])
 
 
 def _counts(x_shape, y_shape, window, stride, padding, dilation, counted):
-    """How many taps of each window lie on the image or on padding that counts, (OH, OW, 1)."""
-    rows, cols = [_count(x_shape[1 + a], y_shape[1 + a], window[a], stride[a], padding[a][0],
-                         dilation[a], *(padding if counted is None else counted)[a])
-                  for a in range(2)]
-    return rows[:, None, None] * cols[:, None]
+    """How many taps of each window lie on the image or on padding that counts, (OH, OW, C)."""
+    rows, cols = [_count(a, x_shape, y_shape, window, stride, padding, dilation,
+                         padding if counted is None else counted) for a in range(2)]
+    return rows[:, None, None] * (cols[:, None] * np.ones(x_shape[3], int))
 
 
-def _count(size, places, taps, stride, start, dilation, before, after):
-    """How many taps lie from -before to size + after, for each place along an axis."""
-    at = np.arange(places) * stride - start
-    first = np.maximum(0, -((at + before) // dilation))
-    last = np.minimum(taps, -((at - size - after) // dilation))
+def _count(axis, x_shape, y_shape, window, stride, padding, dilation, counted):
+    """How many taps lie on the image or on padding that counts, for each place along an axis."""
+    at = np.arange(y_shape[1 + axis]) * stride[axis] - padding[axis][0]
+    before, after = counted[axis]
+    first = np.maximum(0, -((at + before) // dilation[axis]))
+    last = np.minimum(window[axis], -((at - x_shape[1 + axis] - after) // dilation[axis]))
     return np.maximum(0, last - first)
 
 
