@@ -24,8 +24,8 @@ OPSET, IR_VERSION = 21, 10
 def exported(model: Callable[..., Any], example: Any, layout: str) -> bytes:
     """The bytes of the file that a model becomes."""
     examples = example if isinstance(example, tuple) else (example,)
-    graphs = two_traces(model, examples, "md.onnx.export")
-    proto = ir.to_proto(_Export(*graphs, layout).model)
+    graph, other = two_traces(model, examples, "md.onnx.export")
+    proto = ir.to_proto(_Export(graph, other, layout).model)
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()
 
