@@ -30,11 +30,11 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import lab, models, onnx, train
-    from .compiled import Compiled, compile
 
     # These two are not in __all__: `from minidl import *` hides neither PyTorch nor scikit-learn.
     from . import sklearn as sklearn
     from . import torch as torch
+    from .compiled import Compiled, compile
     from .profiler import Profile, profile
 else:       # to a type checker a module with __getattr__ has every name
     from . import hints

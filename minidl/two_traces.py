@@ -43,8 +43,8 @@ def two_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
 def one_trace(f: Callable[..., Any], examples: tuple[Any, ...], where: str) -> Graph:
     """The graph of f for the examples alone, with a warning of `where`."""
     graph = trace(f, *examples)
-    warn(f"{where}: what the model computes depends on the size of the batch, so that the batch axis "
-         f"is fixed to that of the example")
+    warn(f"{where}: what the model computes depends on the size of the batch, so that the batch "
+         f"axis is fixed to that of the example")
     return graph
 
 

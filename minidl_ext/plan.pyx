@@ -50,9 +50,9 @@ cdef enum:
 cdef class Plan:
     """Steps for groups of at most `group` images.
 
-    `steps` are dicts of the fields of a Step (plan.h); "kind" and "activation" by name, "weights" and
-    "bias" arrays packed by `pack_panels` or as the step says. `sizes` are the floats of an image in
-    each array outside, `arena` those of the arena. ValueError for a step that would leave them.
+    `steps` are dicts of the fields of a Step (plan.h); "kind" and "activation" by name, "weights"
+    and "bias" arrays packed as its kernel reads them (minidl/compiled/planning.py). `sizes` are the
+    floats of an image in each array outside, `arena` those of the arena. ValueError for a step that would leave them.
     """
 
     cdef Step* steps
@@ -121,7 +121,8 @@ cdef class Plan:
         s.above, s.below, s.before, s.after = f.get("border", (0, 0, 0, 0))
         s.unit, s.scratch, s.scratch_size = f.get("unit", (0, 0, 0))
         s.counts_padding = f.get("counts_padding", False)
-        for size in (s.h, s.w, s.ci, s.oh, s.ow, s.co, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.groups):
+        for size in (s.h, s.w, s.ci, s.oh, s.ow, s.co, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw,
+                     s.groups):
             if not 1 <= size <= MOST:
                 raise ValueError(f"Plan: sizes must be from 1 to {MOST}, got {size}")
         for size in (s.above, s.below, s.before, s.after, abs(s.top), abs(s.left)):
@@ -165,7 +166,8 @@ cdef class Plan:
                     != (3, 3, 1, 1, 1, 1) or s.activation > ACTIVATION_RELU):
                 raise ValueError("Plan: no Winograd convolution")
             self.give(s, f, product(FREQUENCIES * panels, s.ci, PANEL), s.co)
-            rows, cols = (s.oh * (2 if s.pools else 1) + 3) // 4, (s.ow * (2 if s.pools else 1) + 3) // 4
+            rows = (s.oh * (2 if s.pools else 1) + 3) // 4
+            cols = (s.ow * (2 if s.pools else 1) + 3) // 4
             cp = (s.co + PV - 1) // PV * PV
             needed = <double>s.unit if s.unit else <double>self.group * rows * cols
             needed = FREQUENCIES * (needed * (s.ci + cp) + 2 * GAP)
@@ -191,8 +193,8 @@ cdef class Plan:
         return 0
 
     def run(self, list arrays, Py_ssize_t images, int threads=0):
-        """Compute: `arrays` are those outside, C-contiguous float32 of `images` images each. The last
-        of them may be written to, by the steps that do."""
+        """Compute: `arrays` are those outside, C-contiguous float32 of `images` images each. The
+        last of them may be written to, by the steps that do."""
         cdef float* outside[PLAN_PLACES]
         cdef cnp.ndarray a, arena
         cdef int i, team_size = team(threads, <double>self.multiply_adds * images)
@@ -221,8 +223,8 @@ cdef int set_view(View* v, tuple given) except -1:
 
 cdef int inside(View* v, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t col0, Py_ssize_t col1,
                 Py_ssize_t channels, Plan plan) except -1:
-    """That rows row0 .. row1 and columns col0 .. col1 of the images of a view are in its array, each
-    at a place of its own."""
+    """That rows row0 .. row1 and columns col0 .. col1 of the images of a view are in its array,
+    each at a place of its own."""
     cdef Py_ssize_t size, images = 1
     cdef double row = v.row, pixel = v.pixel, image = v.image   # in which nothing overflows
     if not 0 <= v.place <= plan.arrays or v.row < 0 or v.pixel < 0 or v.image < 0:
@@ -235,7 +237,7 @@ cdef int inside(View* v, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t col0, Py_s
         size, images = plan.arena, plan.group
     if pixel < channels or row < (col1 - col0) * pixel or image < (row1 - row0) * row:
         raise ValueError("Plan: pixels, rows or images of an array overlap")
-    if (v.at + row0 * row + col0 * pixel < 0
-            or v.at + (images - 1) * image + (row1 - 1) * row + (col1 - 1) * pixel + channels > size):
+    if (v.at + row0 * row + col0 * pixel < 0 or v.at + (images - 1) * image + (row1 - 1) * row
+            + (col1 - 1) * pixel + channels > size):
         raise ValueError(f"Plan: a step leaves its array of {size} values")
     return 0

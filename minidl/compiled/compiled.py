@@ -69,9 +69,9 @@ class Compiled:
     """A model that only computes: what `md.compile` gives.
 
     Called with arrays (or tensors) as the model is, it returns what the model returns in evaluation
-    mode, with arrays of one's own in place of tensors. Any number of threads may call it at the same
-    time. It keeps copies of the weights: what becomes of the model later does not change it. It can
-    be copied and pickled, if its operations can.
+    mode, with arrays of one's own in place of tensors. Any number of threads may call it at the
+    same time. It keeps copies of the weights: what becomes of the model later does not change it.
+    It can be copied and pickled, if its operations can.
 
     `steps` says in words what a call computes; `memory(batch)` how much it needs for that.
 
@@ -140,7 +140,7 @@ class Compiled:
         batch = 1 if program.batch is None else program.batch
         for k, (x, number) in enumerate(zip(inputs, program.inputs, strict=True)):
             known = program.values[number]
-            array = x if type(x) is np.ndarray and x.dtype == known.dtype else \
+            array: np.ndarray = x if type(x) is np.ndarray and x.dtype == known.dtype else \
                 model_input(x, known.dtype)._values()
             array = np.ascontiguousarray(array).reshape(array.shape)
             if k == 0 and program.batch is None and array.ndim:
@@ -161,11 +161,12 @@ class Compiled:
         arrays.update(zip(operation.outputs, made, strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it into one file, which `md.Compiled.load` reads: a safetensors file with the weights
-        as they are, and in its metadata, as JSON, what is computed with them. Nothing of it is
-        executed when it is read, and weights are packed again for the CPU that reads it.
+        """Write it into one file, which `md.Compiled.load` reads: a safetensors file with the
+        weights as they are, and in its metadata, as JSON, what is computed with them. Nothing of
+        it is executed when it is read, and weights are packed again for the CPU that reads it.
 
-        TypeError for operations that are no part of minidl. The file is written whole or not at all.
+        TypeError for operations that are no part of minidl. The file is written whole or not at
+        all.
 
         >>> import tempfile
         >>> compiled = md.compile(nn.Dense(4, 3), np.ones((1, 4), np.float32))
@@ -178,8 +179,8 @@ class Compiled:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Compiled:
-        """Read what `save` wrote. ValueError for a file that is damaged, another one's, or of a later
-        version; FileNotFoundError and the like as from `md.load`."""
+        """Read what `save` wrote. ValueError for a file that is damaged, another one's, or of a
+        later version; FileNotFoundError and the like as from `md.load`."""
         path = checks.path(path, "Compiled.load")
         program, exact = file.load(path)
         with file.refusing(path):
@@ -218,8 +219,8 @@ def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
     NotImplementedError for a model in which Python takes values out of tensors (`.item()`, `if
     y > 0`), whose results depend on the rest of the batch (`training=True` in a call) or on chance,
     or which makes arrays that differ from image to image (`np.arange(len(x))`). Errors of the model
-    for the examples are raised as they are. A model that takes no other batch than the example's, or
-    computes something else for others, keeps to that, with a warning.
+    for the examples are raised as they are. A model that takes no other batch than the example's,
+    or computes something else for others, keeps to that, with a warning.
 
     >>> model = md.models.create("mnist-cnn")
     >>> images = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
@@ -235,8 +236,8 @@ def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
     for k, example in enumerate(examples):
         if not isinstance(example, (Tensor, list)) and not array_like(example):
             raise TypeError(checks.message(
-                "compile", f"examples[{k}]", "an array or a tensor (a function of arrays alone, such "
-                "as lambda x: model(x, 3), can be compiled too)", example))
+                "compile", f"examples[{k}]", "an array or a tensor (a function of arrays alone, "
+                "such as lambda x: model(x, 3), can be compiled too)", example))
     return Compiled(program_of(model, examples), settings.get_precision() == "high")
 
 

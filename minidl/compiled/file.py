@@ -1,7 +1,8 @@
 """A program in one file: a safetensors file of its constants, and in its metadata the rest as JSON.
 
     {"format": 1, "exact": false,
-     "values": [{"shape": [{"size": [0, 1]}, 28, 28, 1], "dtype": "float32", "repeated": false}, ...],
+     "values": [{"shape": [{"size": [0, 1]}, 28, 28, 1], "dtype": "float32", "repeated": false},
+                ...],
      "operations": [{"function": "conv.Conv", "inputs": ..., "options": ..., "outputs": [5]}, ...],
      "inputs": [0], "returned": ..., "batch": null}
 
@@ -53,13 +54,14 @@ def save(path: str, program: Program, exact: bool) -> None:
 def load(path: str) -> tuple[Program, bool]:
     arrays, metadata = read_arrays(path)
     if KEY not in metadata:
-        raise ValueError(f"Compiled.load: {path!r} is no compiled model: its metadata has no {KEY!r}")
+        raise ValueError(f"Compiled.load: {path!r} is no compiled model: its metadata has no "
+                         f"{KEY!r}")
     with refusing(path):
         described = json.loads(metadata[KEY])
         form = described["format"]
     if form != FORMAT:
-        raise ValueError(f"Compiled.load: {path!r} has format {form!r}, of another version of minidl "
-                         f"({described.get('version')}); this one reads {FORMAT}")
+        raise ValueError(f"Compiled.load: {path!r} has format {form!r}, of another version of "
+                         f"minidl ({described.get('version')}); this one reads {FORMAT}")
     with refusing(path):
         program = _program(described, arrays)
         for batch in BATCHES if program.batch is None else (program.batch,):
@@ -148,8 +150,8 @@ def _name_of(operation: Operation) -> str:
     function = operation.function
     module = function.__module__
     if not module.startswith(OPS) or "<" in function.__qualname__:
-        raise TypeError(f"Compiled.save: the operation {function.__name__} is no part of minidl, and "
-                        f"cannot be saved")
+        raise TypeError(f"Compiled.save: the operation {function.__name__} is no part of minidl, "
+                        f"and cannot be saved")
     return f"{module[len(OPS):]}.{function.__qualname__}"
 
 

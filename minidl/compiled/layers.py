@@ -31,8 +31,9 @@ SIDE_BY_SIDE = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
 
 @dataclasses.dataclass(eq=False)
 class Layer:
-    """What a plan computes of value x, and adds r to, to value y: a convolution (a dense layer too),
-    a pool, a map of each value, a view of the same values in another shape, or a part of a joint."""
+    """What a plan computes of value x, and adds r to, to value y: a convolution (a dense layer
+    too), a pool, a map of each value, a view of the same values in another shape, or a part of a
+    joint."""
 
     kind: str                                   # "conv", "max_pool", "avg_pool", "map", "view"
     x: int
@@ -44,7 +45,7 @@ class Layer:
     activation: tuple[Any, ...] | None = None
     pools: bool = False                         # 2x2 windows side by side, at last
     channel: int = 0                            # where y begins among the channels of its array
-    kernel: str = ""                            # of a convolution: "winograd", "depthwise", "direct"
+    kernel: str = ""                            # that computes it, see Planner.kernel_of
 
     def reads(self) -> list[int]:
         return [self.x] if self.r is None else [self.x, self.r]
@@ -67,8 +68,8 @@ def image_of(known: Known) -> tuple[int, int, int] | None:
 
 
 def layers_of(program: Program, exact: bool) -> list[Layer | Operation]:
-    """The layers and calls of a program, in an order in which they can be computed; if `exact`, none
-    of Winograd's."""
+    """The layers and calls of a program, in an order in which they can be computed; if `exact`,
+    none of Winograd's."""
     return _Fusion(program, exact).done
 
 
@@ -171,7 +172,8 @@ def _scaled(maker: Layer, scale: np.ndarray, shift: np.ndarray | None) -> Layer:
 
 def _shifts_far(layer: Layer) -> bool:
     """Whether x scale + shift would lose digits that (x - mean) scale keeps: where the mean is many
-    standard deviations from 0, both terms are much larger than their sum. A shift alone loses none."""
+    standard deviations from 0, both terms are much larger than their sum. A shift alone loses
+    none."""
     return (layer.kind == "map" and layer.weight is not None and layer.bias is not None
             and not (np.abs(layer.weight) == 1).all()
             and bool((np.abs(layer.bias) > MOST_SHIFT).any()))

@@ -2,8 +2,8 @@
 computes a layer, and its weights as that kernel takes them.
 
 A value that a convolution reads has a border of zeros as wide as the convolution needs. Arrays of
-the arena share memory where their lives do not overlap: each gets the lowest place that is free while
-it lives, the largest first.
+the arena share memory where their lives do not overlap: each gets the lowest place that is free
+while it lives, the largest first.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Planner:
         arrays = self._arrays()
         steps, scratches = [], []
         for k, layer in enumerate(self.layers):
-            step = {"kind": layer.kernel, "read": self.image(layer.x),
+            step: dict[str, Any] = {"kind": layer.kernel, "read": self.image(layer.x),
                     "activation": layer.activation, "pools": layer.pools}
             if layer.kind == "conv":
                 self._convolution(layer, step)
@@ -228,8 +228,8 @@ class Planner:
         """Where a value is read: a view of another one has its own sizes in the same memory."""
         array = arrays[self._root(number)]
         if self._root(number) != number:
-            array = dataclasses.replace(array, **dict(zip(
-                ("height", "width", "channels"), self.image(number), strict=True)))
+            height, width, channels = self.image(number)
+            array = dataclasses.replace(array, height=height, width=width, channels=channels)
         return array.view()
 
     def _arrays(self) -> dict[int, Array]:

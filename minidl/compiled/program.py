@@ -56,8 +56,8 @@ class Known:
 
 @dataclasses.dataclass(eq=False)
 class Operation:
-    """An operation: the Function that computes it, what it takes (Refs, numbers, None), options, and
-    the numbers of the values that it makes."""
+    """An operation: the Function that computes it, what it takes (Refs, numbers, None), options,
+    and the numbers of the values that it makes."""
 
     function: type[Function]
     inputs: tuple[Any, ...]
@@ -93,8 +93,8 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     for node in graphs[0]:
         if node.options.get("training") is True:
             raise NotImplementedError(
-                f"compile: {node.name} ({node.operation}) is in training mode, whatever the model's "
-                f"mode is: its results depend on the batch")
+                f"compile: {node.name} ({node.operation}) is in training mode, whatever the "
+                f"model's mode is: its results depend on the batch")
         if node.operation == "Dropout":
             raise NotImplementedError(
                 f"compile: {node.name} draws a dropout mask, whatever the model's mode is: it is "
@@ -184,8 +184,8 @@ class _Capture:
             return x
         elif all(isinstance(n, int) and not isinstance(n, bool) for n in found):
             return self.size(*found)
-        raise NotImplementedError(f"compile: an argument of an operation, {x!r} for {BATCHES[0]} images, "
-                                  f"is another one for each size of the batch")
+        raise NotImplementedError(f"compile: an argument of an operation, {x!r} for {BATCHES[0]} "
+                                  f"images, is another one for each size of the batch")
 
     def write(self, *nodes: Node) -> None:
         one = nodes[0]
@@ -195,8 +195,8 @@ class _Capture:
             outputs = tuple([self.number(*made) for made in
                              zip(*[node.outputs for node in nodes], strict=True)])
         except (KeyError, ValueError) as error:
-            raise NotImplementedError(f"compile: {one.name} ({one.operation}) depends on the size of "
-                                      f"the batch in a way that is not followed") from error
+            raise NotImplementedError(f"compile: {one.name} ({one.operation}) depends on the size "
+                                      f"of the batch in a way that is not followed") from error
         operation = Operation(one.function, inputs, options, outputs, one.name)
         if any(isinstance(x, Ref) and self.values[x.number].array is None for x in inputs):
             self.operations.append(operation)

@@ -143,6 +143,6 @@ def __getattr__(name: str) -> Any:
 
 _bind("native")
 
-__all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "backend", "check_shape", "empty",
-           "empty_cache", "get_num_threads", "isa", "openmp", "pool_bytes", "set_num_threads",
-           "surround", "use_backend"]
+__all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "backend",
+           "check_shape", "empty", "empty_cache", "get_num_threads", "isa", "openmp", "pool_bytes",
+           "set_num_threads", "surround", "use_backend"]

@@ -25,8 +25,8 @@ def exported(model: Callable[..., Any], example: Any, layout: str, metadata: dic
              ) -> bytes:
     """The bytes of the file that a model becomes."""
     examples = example if isinstance(example, tuple) else (example,)
-    graphs = two_traces(model, examples, "md.onnx.export")
-    written = _Export(*graphs, layout).model
+    graph, other = two_traces(model, examples, "md.onnx.export")
+    written = _Export(graph, other, layout).model
     written.metadata_props.update(metadata)
     proto = ir.to_proto(written)
     onnx.checker.check_model(proto, full_check=True)

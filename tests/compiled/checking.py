@@ -79,7 +79,8 @@ def of_size(example, size):
 
 
 def assert_equal(ours, expected):
-    """One structure, dtypes and shapes; values to the tolerance, NaN and infinities in their place."""
+    """One structure, dtypes and shapes; values to the tolerance, NaN and infinities where they
+    are."""
     assert type(ours) is type(expected)
     if isinstance(expected, dict):
         assert list(ours) == list(expected)

@@ -64,7 +64,7 @@ def test_integers_and_doubles():
     tokens = np.arange(12).reshape(2, 6) % 7
     compiled = check(nn.Sequential(nn.Embedding(7, 8), nn.Dense(8, 3), nn.ReLU()), tokens)
     assert steps(compiled) == ["call Embedding", "conv 1x1, relu"]
-    with pytest.raises(ValueError, match="below 7|embedding"):
+    with pytest.raises(ValueError, match="embedding"):
         compiled(tokens + 7)
     model = settled(nn.Sequential(nn.Dense(8, 5), nn.BatchNorm(5))).astype(np.float64)
     compiled = md.compile(model, X.astype(np.float64))
@@ -128,7 +128,8 @@ def test_functions_of_users():
 
 
 def test_copies_and_pickles():
-    model = settled(nn.Sequential(conv(3, 16), nn.BatchNorm(16), nn.MaxPool(2), md.exp, conv(16, 8)))
+    model = settled(nn.Sequential(conv(3, 16), nn.BatchNorm(16), nn.MaxPool(2), md.exp,
+                                  conv(16, 8)))
     x = draw(4, 8, 9, 3)
     compiled = md.compile(model, x)
     expected = compiled(x)

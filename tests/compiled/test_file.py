@@ -65,7 +65,8 @@ def test_what_a_file_says_goes_with_it(tmp_path):
     with refuses(ValueError, "(3, 9, 7, 8)"):
         md.Compiled.load(path)(X[:2])
     round_trip(nn.Dense(8, 3).astype(np.float64), path, X.astype(np.float64))
-    round_trip(lambda x, t: x * 2 + t[:, :1].reshape(-1, 1, 1, 1), path, X, np.arange(6).reshape(3, 2))
+    round_trip(lambda x, t: x * 2 + t[:, :1].reshape(-1, 1, 1, 1), path, X,
+               np.arange(6).reshape(3, 2))
     md.set_precision("high")
     try:
         compiled = md.compile(nn.Sequential(conv(16, 16)), draw(1, 8, 8, 16))
@@ -129,7 +130,8 @@ def described(path):
 
 
 def written(path, arrays, text):
-    save_file(arrays, path, {"minidl_compiled": text if isinstance(text, str) else json.dumps(text)})
+    text = text if isinstance(text, str) else json.dumps(text)
+    save_file(arrays, path, {"minidl_compiled": text})
 
 
 def edits():
@@ -153,7 +155,8 @@ def edits():
             shape=[{"size": [0, 2]}, 9, 7, 8])),
         "another dtype": of(lambda a, d: d["values"][-1].update(dtype="float64")),
         "no dtype": of(lambda a, d: d["values"][-1].update(dtype="object")),
-        "a larger image": of(lambda a, d: d["values"][0].update(shape=[{"size": [0, 1]}, 10, 7, 8])),
+        "a larger image": of(lambda a, d: d["values"][0].update(
+            shape=[{"size": [0, 1]}, 10, 7, 8])),
         "a huge image": of(lambda a, d: d["values"][0].update(
             shape=[{"size": [0, 1]}, 2**40, 2**40, 8])),
         "another stride": of(lambda a, d: d["operations"][0]["options"]["dict"].__setitem__(
@@ -212,9 +215,10 @@ import minidl as md
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-ODD = (-2**63, -3, -1, 0, 1, 2, 3, 7, 16, 2**31, 2**40, 2**70, 0.5, 1e308, True, False, None, "", "x",
-       "float32", "int64", [], {{}}, [1, 2], {{"ref": 0}}, {{"ref": 3}}, {{"size": [0, 1]}},
-       {{"size": [2, 0]}}, {{"tuple": []}}, {{"tuple": [1, 1]}}, {{"float": "nan"}}, {{"ufunc": "add"}},
+ODD = (-2**63, -3, -1, 0, 1, 2, 3, 7, 16, 2**31, 2**40, 2**70, 0.5, 1e308, True, False, None, "",
+       "x", "float32", "int64", [], {{}}, [1, 2], {{"ref": 0}}, {{"ref": 3}}, {{"size": [0, 1]}},
+       {{"size": [2, 0]}}, {{"tuple": []}}, {{"tuple": [1, 1]}}, {{"float": "nan"}},
+       {{"ufunc": "add"}},
        {{"dtype": "float64"}}, {{"slice": [None, None, None]}}, {{"ellipsis": True}},
        {{"array": [1, 2], "dtype": "int64", "shape": [2]}}, "activation.ReLU", "shape.Reshape",
        "math.Add", "pool.MaxPool")

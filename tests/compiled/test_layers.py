@@ -1,5 +1,5 @@
-"""Layers of plans: every kind and option is what evaluation mode is; what follows becomes the end of
-what comes before, where nobody else wants to see it."""
+"""Layers of plans: every kind and option is what evaluation mode is; what follows becomes the end
+of what comes before, where nobody else wants to see it."""
 
 import numpy as np
 import pytest
@@ -153,7 +153,8 @@ def test_what_is_returned_or_used_twice_is_not_hidden():
 CURVES = {
     "relu": md.relu, "leaky_relu": lambda x: md.leaky_relu(x, 0.2), "elu": lambda x: md.elu(x, 0.7),
     "softplus": lambda x: md.softplus(x, 2.0, 5.0), "silu": md.silu, "gelu": md.gelu,
-    "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"), "sigmoid": md.sigmoid, "tanh": md.tanh,
+    "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"), "sigmoid": md.sigmoid,
+    "tanh": md.tanh,
 }
 
 
@@ -170,7 +171,8 @@ CHANNELS = np.arange(1, 9, dtype=np.float32)
 ARITHMETIC = {
     "x + 2": lambda x: x + 2, "2 + x": lambda x: 2 + x, "x - 2": lambda x: x - 2,
     "2 - x": lambda x: 2 - x, "x * 3": lambda x: x * 3, "x / 3": lambda x: x / 3,
-    "x * c": lambda x: x * CHANNELS, "c - x": lambda x: CHANNELS - x, "x / c": lambda x: x / CHANNELS,
+    "x * c": lambda x: x * CHANNELS, "c - x": lambda x: CHANNELS - x,
+    "x / c": lambda x: x / CHANNELS,
     "x + c of four axes": lambda x: x + CHANNELS.reshape(1, 1, 1, 8),
     "in a row": lambda x: md.relu((x - 0.5) / 0.25 * 2 + 1),
 }
@@ -349,7 +351,8 @@ def test_only_the_librarys_own_operations_are_planned():
     network(conv(16, 16), nn.ReLU()), network(conv(16, 16), nn.MaxPool(2), nn.ReLU()),
     network(conv(16, 5, 1), nn.BatchNorm(5), nn.ReLU()), network(nn.MaxPool(3, 1, 1)),
     network(conv(16, 16, groups=16), nn.SiLU()), network(conv(16, 6, (2, 5), padding=0), md.tanh),
-    network(nn.BatchNorm(16), nn.ReLU(), nn.AvgPool(2)), network(md.global_avg_pool, nn.Dense(16, 3)),
+    network(nn.BatchNorm(16), nn.ReLU(), nn.AvgPool(2)),
+    network(md.global_avg_pool, nn.Dense(16, 3)),
     network(conv(16, 16, 3, padding=0), nn.Flatten(), nn.Dense(7 * 5 * 16, 4)),
 ])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

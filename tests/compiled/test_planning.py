@@ -1,4 +1,4 @@
-"""Plans of memory: arrays of the arena share it, and plans for any batch and any number of arrays."""
+"""Plans of memory: arrays of the arena share it; plans for any batch and any number of arrays."""
 
 import numpy as np
 

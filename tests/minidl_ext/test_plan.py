@@ -91,7 +91,7 @@ def test_a_border_is_written_each_time():
         close(run(steps, x, (4, 5, V), arena=2 * size), expected)
 
 
-# ------------------------------------------------------------------------------------ what is refused
+# ------------------------------------------------------------------------------ what is refused
 
 GOOD = step("map", (4, 3, 2), (4, 3, 2))
 CONV = step("direct", (4, 3, 2), (4, 3, 2), weights=np.zeros(2 * PANEL, np.float32))
@@ -133,7 +133,8 @@ def test_a_convolution_that_does_not_fit(change, words):
 def test_wrong_calls():
     plan, x = kernels.Plan([GOOD], [24, 24], 0, 2, False, 2), np.zeros((3, 24), np.float32)
     for arrays, images, error in (([x], 3, ValueError), ([x, x], 2, ValueError),
-                                  ([x, x], -1, ValueError), ([x, x.astype(np.float64)], 3, TypeError),
+                                  ([x, x], -1, ValueError),
+                                  ([x, x.astype(np.float64)], 3, TypeError),
                                   ([x, x.T], 3, ValueError), ([x, None], 3, TypeError)):
         with pytest.raises(error):
             plan.run(arrays, images)
@@ -227,8 +228,8 @@ def test_hostile_steps_are_refused_or_stay_inside():
     told = printed(GUARDED + """
 import copy, random
 V, PANEL = kernels.PLAN_VECTOR, 2 * kernels.PLAN_VECTOR
-ODD = (-2**63, -2**31, -3, -1, 0, 1, 2, 3, 5, 16, 17, 63, 256, 2**16, 2**31 - 1, 2**31, 2**32, 2**40,
-       2**61, 2**62, 2**63 - 1, 2**64, 1.5, "x", None)
+ODD = (-2**63, -2**31, -3, -1, 0, 1, 2, 3, 5, 16, 17, 63, 256, 2**16, 2**31 - 1, 2**31, 2**32,
+       2**40, 2**61, 2**62, 2**63 - 1, 2**64, 1.5, "x", None)
 z = lambda n: guarded(np.zeros(n, np.float32), True)
 
 def at(place, h, w, c, top=0, left=0):
@@ -276,7 +277,8 @@ for seed in range(6000):
     try:
         plan = kernels.Plan(steps, *options)
         end = rng.random() < 0.5
-        plan.run([guarded(np.ones((max(images, 0), 480), np.float32), end) for _ in range(2)], images)
+        arrays = [guarded(np.ones((max(images, 0), 480), np.float32), end) for _ in range(2)]
+        plan.run(arrays, images)
         done += 1
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError, IndexError):
         refused += 1
