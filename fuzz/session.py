@@ -82,7 +82,8 @@ class Session:
                 return self._smaller(worker, case, answer, name, until)
             finally:
                 worker.limit = limit
-        if answer["fault"] in ("refused", "unexpected"):    # a smaller one may be refused rightly
+        if (answer["fault"] in ("refused", "unexpected")    # a smaller one may be refused rightly
+                or (self.fuzzer == "onnx" and case["valid"])):
             return case, answer
         return self._smaller(worker, case, answer, name, until)
 

@@ -195,6 +195,23 @@ def test_a_recurrent_layer(operator, direction):
         assert {name for name, _ in model.named_parameters()} == arrays.keys()
 
 
+@pytest.mark.parametrize("operator, gates", [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("layout", [0, 1])
+def test_an_empty_batch_takes_no_step(operator, gates, layout):
+    """However long its sequences: of shapes that the file says, as for a batch of one."""
+    outputs = ["y", "y_h", "y_c"][:3 if operator == "LSTM" else 2]
+    content = file_of([node(operator, ["x", "w", "r"], outputs, hidden_size=4, layout=layout)],
+                      [("x", (None, None, 3))], outputs,
+                      {"w": draw(1, gates * 4, 3), "r": draw(1, gates * 4, 4)}, 14)
+    model, steps = md.onnx.load(content), 2 ** 46
+    given = [(0, steps, 3), (1, 5, 3)] if layout else [(steps, 0, 3), (5, 1, 3)]
+    empty, one = (model(np.zeros(shape, np.float32)) for shape in given)
+    for y, other in zip(empty, one, strict=True):
+        sizes = [{5: steps}.get(n, n) for n in other.shape]
+        sizes[0 if layout else -2] = 0
+        assert y.shape == tuple(sizes)
+
+
 # ----------------------------------------------------------------------------------- opset 6 alone
 
 def test_operands_that_broadcast_from_an_axis():

@@ -60,6 +60,11 @@ def _recurrent(step: Step, x: Held, weight: Held, recurrent: Held, bias: Held | 
     count = 2 if step.operator == "LSTM" else 1
     given += [None] * (count - len(given))
     directions = weight.shape[0]
+    if not t.shape[1]:      # an empty batch: however many steps it has, there is nothing to do
+        shapes = [(t.shape[0], directions, 0, hidden)] + [(directions, 0, hidden)] * count
+        if batch_first:
+            shapes = [(0, t.shape[0], directions, hidden)] + [(0, directions, hidden)] * count
+        return tuple([Held(ops.zeros(shape, dtype=t.dtype)) for shape in shapes])
     outputs, lasts = [], []
     for d in range(directions):
         zeros = ops.zeros((t.shape[1], hidden), dtype=t.dtype)
