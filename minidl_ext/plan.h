@@ -49,7 +49,7 @@ typedef struct {
     ptrdiff_t above, below, before, after;      /* the border of y */
     const float *weights, *bias;    /* packed; NULL: none */
     ptrdiff_t unit, scratch, scratch_size;      /* Winograd: tiles at a time; floats in the arena */
-    int counts_padding;             /* average pools divide by the whole window */
+    ptrdiff_t counted[4];           /* an average's padding that counts: above, below, before, after */
 } Step;
 
 /* What a thread computes with: where arrays are, for so many images; thread `me` of `threads`. */

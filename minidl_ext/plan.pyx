@@ -31,7 +31,7 @@ cdef extern from "plan.h" nogil:
         const float* weights
         const float* bias
         Py_ssize_t unit, scratch, scratch_size
-        int counts_padding
+        Py_ssize_t counted[4]
 
     void plan_run(const Step* steps, Py_ssize_t count, float* arena, Py_ssize_t arena_size,
                   float** outside, const Py_ssize_t* image_size, int arrays, Py_ssize_t images,
@@ -120,12 +120,13 @@ cdef class Plan:
         s.pools = f.get("pools", False)
         s.above, s.below, s.before, s.after = f.get("border", (0, 0, 0, 0))
         s.unit, s.scratch, s.scratch_size = f.get("unit", (0, 0, 0))
-        s.counts_padding = f.get("counts_padding", False)
+        s.counted[0], s.counted[1], s.counted[2], s.counted[3] = f.get("counted", (0, 0, 0, 0))
         for size in (s.h, s.w, s.ci, s.oh, s.ow, s.co, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw,
                      s.groups):
             if not 1 <= size <= MOST:
                 raise ValueError(f"Plan: sizes must be from 1 to {MOST}, got {size}")
-        for size in (s.above, s.below, s.before, s.after, abs(s.top), abs(s.left)):
+        for size in (s.above, s.below, s.before, s.after, abs(s.top), abs(s.left), s.counted[0],
+                     s.counted[1], s.counted[2], s.counted[3]):
             if not 0 <= size <= MOST:
                 raise ValueError(f"Plan: borders and starts must be to {MOST}, got {size}")
         if s.pools and (s.kind != PLAN_WINOGRAD or s.adds):

@@ -285,12 +285,11 @@ def _with_constant(operation: Operation, values: list[Known]) -> Made:
 
 def _pool(operation: Operation, values: list[Known]) -> Made:
     options = operation.options
-    rows, cols = options["padding"]
-    padding = tuple([(p, p) if isinstance(p, int) else tuple(p) for p in (rows, cols)])
-    geometry = {"kernel": options["window"], "stride": options["stride"], "padding": padding,
-                "dilation": options.get("dilation", (1, 1))}
+    geometry = {"kernel": options["window"], "stride": options["stride"],
+                "padding": options["padding"], "dilation": options["dilation"]}
     if operation.kind == "AvgPool":
-        geometry["counts_padding"] = options.get("count_padding", True)
+        rows, cols = options["counted"]
+        geometry["counted"] = (*rows, *cols)
     kind = "max_pool" if operation.kind == "MaxPool" else "avg_pool"
     return [Layer(kind, operation.inputs[0].number, operation.outputs[0], geometry=geometry)]
 
@@ -305,7 +304,7 @@ def _global_pool(operation: Operation, values: list[Known]) -> Made:
     if image is None or len(known.shape) < 3:
         return None
     geometry = {"kernel": image[:2], "stride": (1, 1), "padding": ((0, 0), (0, 0)),
-                "dilation": (1, 1), "counts_padding": False}
+                "dilation": (1, 1)}
     return [Layer("avg_pool", operation.inputs[0].number, operation.outputs[0], geometry=geometry)]
 
 

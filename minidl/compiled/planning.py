@@ -191,7 +191,7 @@ class Planner:
                 step["kernel"], step["stride"] = geometry["kernel"], geometry["stride"]
                 step["dilation"] = geometry["dilation"]
                 step["start"] = geometry["padding"][0][0], geometry["padding"][1][0]
-                step["counts_padding"] = geometry.get("counts_padding", False)
+                step["counted"] = geometry.get("counted", NO_BORDER)
             elif layer.weight is not None:
                 shift = np.zeros_like(layer.weight) if layer.bias is None else layer.bias
                 step["weights"], step["bias"] = self._floats(layer.weight), self._floats(shift)

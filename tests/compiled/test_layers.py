@@ -1,6 +1,8 @@
 """Layers of plans: every kind and option is what evaluation mode is; what follows becomes the end
 of what comes before, where nobody else wants to see it."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -222,6 +224,29 @@ def test_pools(kind, window, stride, padding):
     pool = kind(window, stride, padding)
     check(network(pool), X, sizes=(1, 3), teams=(1, 2))
     check(network(conv(8, 19), pool, nn.ReLU()), X, sizes=(1, 3), teams=(1, 2))
+
+
+@pytest.mark.parametrize("kind", [nn.MaxPool, nn.AvgPool, partial(nn.AvgPool, count_padding=False)])
+@pytest.mark.parametrize("options", [
+    {"padding": ((1, 0), (0, 1))}, {"padding": "same", "stride": 2}, {"dilation": 2},
+    {"padding": ((0, 1), (1, 1)), "stride": (2, 3), "ceil_mode": True, "dilation": (1, 2)}])
+def test_options_of_pools(kind, options):
+    check(network(conv(8, 19), kind(3, **options)), X, sizes=(1, 3), teams=(1, 2))
+
+
+@pytest.mark.parametrize("padding", ["causal", (2, 0), 1, "same"])
+def test_sequences(padding):
+    model = nn.Sequential(nn.Conv1d(5, 16, 3, padding=padding, dilation=2), nn.BatchNorm(16),
+                          nn.ReLU(), nn.MaxPool1d(2, ceil_mode=True), nn.AvgPool1d(3, 1, 1),
+                          nn.Conv1d(16, 4, 2, padding=(0, 1)))
+    check(settled(model), draw(2, 9, 5), sizes=(1, 3), teams=(1, 2))
+
+
+@pytest.mark.parametrize("padding", [((2, 0), (0, 1)), ((0, 0), (3, 1))])
+def test_uneven_padding(padding):
+    for layer, x in ((conv(8, 19, padding=padding), X), (conv(16, 16, padding=padding), WIDE),
+                     (conv(8, 24, 3, stride=2, padding=padding), X)):
+        check(network(layer, nn.ReLU()), x, sizes=(1, 3), teams=(1, 2))
 
 
 def test_means_of_images():

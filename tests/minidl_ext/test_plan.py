@@ -70,11 +70,21 @@ def test_dense_layers(shared, out, images):
 def test_pools():
     x = uniform(3, 5, 6, V + 3)
     for kind, kernel in (("max_pool", kernels.max_pool), ("avg_pool", kernels.avg_pool)):
-        found = kernel(x, (3, 2), (2, 1), (1, 1))
+        found = kernel(x, (3, 2), (2, 1), ((1, 1), (1, 1)))
         expected = found[0] if isinstance(found, tuple) else found
         written = expected.shape[1:]
         close(run([step(kind, x.shape[1:], written, kernel=(3, 2), stride=(2, 1), start=(1, 1),
-                        counts_padding=True)], x, written), expected)
+                        counted=(1, 1, 1, 1))], x, written), expected)
+
+
+@pytest.mark.parametrize("counted", [((0, 0), (0, 0)), ((1, 2), (0, 1))])
+def test_padding_that_counts(counted):
+    x = uniform(2, 5, 6, V + 3)
+    options = {"window": (3, 2), "stride": (2, 2), "padding": ((1, 3), (0, 1)), "dilation": (2, 1)}
+    expected = kernels.avg_pool(x, **options, counted=counted)
+    close(run([step("avg_pool", x.shape[1:], expected.shape[1:], kernel=(3, 2), stride=(2, 2),
+                    dilation=(2, 1), start=(1, 0), counted=(*counted[0], *counted[1]))],
+              x, expected.shape[1:]), expected)
 
 
 def test_a_border_is_written_each_time():
@@ -268,7 +278,7 @@ for seed in range(6000):
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         step = rng.choice(steps)
         name = rng.choice([name for name in step if name not in ("weights", "bias", "kind")]
-                          + ["stride", "dilation", "groups", "pools", "border", "counts_padding"])
+                          + ["stride", "dilation", "groups", "pools", "border", "counted"])
         if rng.random() < 0.1:
             k = rng.choice((1, 2, 4))
             options[k] = changed(options[k], rng)

@@ -69,4 +69,4 @@ def test_memory_of_a_process():
 
 
 def test_plot_of_one_seed():
-    assert len(experiment.plot(seeds(0.7, 0.8)).axes) == 1
+    assert len(experiment.plot(seeds(0.7, 0.8)).axes) == 2
