@@ -63,7 +63,7 @@ def _gather_elements(step: Step, x: Held, indices: Held) -> Held:
 def _gather_nd(step: Step, x: Held, indices: Held) -> Held:
     batch, chosen, t = step.get("batch_dims", 0), indices.array(), x.plain
     shape = chosen.shape[:-1]
-    if not 0 <= batch < min(t.ndim, chosen.ndim):
+    if not 0 <= batch < min(t.ndim, chosen.ndim) or chosen.shape[-1] > t.ndim - batch:
         raise ValueError(f"batch_dims {batch} does not fit shapes {t.shape} and {chosen.shape}")
     before = [np.arange(t.shape[k]).reshape((-1,) + (1,) * (len(shape) - k - 1))
               for k in range(batch)]
