@@ -52,7 +52,8 @@ cdef class Plan:
 
     `steps` are dicts of the fields of a Step (plan.h); "kind" and "activation" by name, "weights"
     and "bias" arrays packed as its kernel reads them (minidl/compiled/planning.py). `sizes` are the
-    floats of an image in each array outside, `arena` those of the arena. ValueError for a step that would leave them.
+    floats of an image in each array outside, `arena` those of the arena. ValueError for a step that
+    would leave them.
     """
 
     cdef Step* steps

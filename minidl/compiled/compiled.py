@@ -144,14 +144,15 @@ class Compiled:
                 model_input(x, known.dtype)._values()
             array = np.ascontiguousarray(array).reshape(array.shape)
             if k == 0 and program.batch is None and array.ndim:
-                batch = array.shape[0]
+                batch = len(array)
             if array.dtype != known.dtype:
                 raise TypeError(f"Compiled: input {k} must be {known.dtype}, got {array.dtype}")
             if array.shape != at(known.shape, batch):
                 raise ValueError(f"Compiled: input {k} must have shape "
                                  f"{_shape_text(known.shape)}, got {array.shape}")
             arrays[number] = array
-        arrays.update((k, known.constant(batch)) for k, known in self._repeated)
+        for number, known in self._repeated:
+            arrays[number] = known.constant(batch)
         return batch
 
     def _apply(self, operation: Operation, arrays: dict[int, Any], batch: int) -> None:
