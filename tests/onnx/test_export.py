@@ -277,7 +277,7 @@ def test_bytes_are_floats_in_the_file(tmp_path):
 # --------------------------------------------------------------------------------------- errors
 
 def test_a_batch_that_cannot_change_is_fixed(tmp_path):
-    with pytest.warns(UserWarning, match="batch axis of the file is fixed"):
+    with pytest.warns(UserWarning, match="batch axis is fixed"):
         content = exported(lambda x: x.reshape(4, 3), draw(2, 6), tmp_path / "f.onnx")
     assert run(content, draw(2, 6))[0].shape == (4, 3)
 
