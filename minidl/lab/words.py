@@ -24,6 +24,7 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
     interval its three or more digits, or those of the field's format. KeyError for a name that
     `values` lacks.
 
+    >>> from minidl.lab.words import filled
     >>> filled("{steps} steps at {rates}", {"steps": 12000, "rates": [0.1, 1.0]})
     '12,000 steps at 0.1 and 1'
     """
@@ -56,6 +57,7 @@ def words(value: Any, form: str = "") -> str:
 def listed(settings: Mapping[str, Any]) -> str:
     """Settings in one line, those of a group behind its name.
 
+    >>> from minidl.lab.words import listed
     >>> listed({"steps": 12000, "c6": {"rates": [0.1, 0.2]}, "warm": None})
     'steps 12,000; c6 (rates 0.1, 0.2); warm none'
     """
@@ -66,6 +68,7 @@ def listed(settings: Mapping[str, Any]) -> str:
 def counted(count: int, noun: str) -> str:
     """1 seed, 2 seeds.
 
+    >>> from minidl.lab.words import counted
     >>> counted(1, "seed"), counted(3, "seed")
     ('1 seed', '3 seeds')
     """
@@ -75,6 +78,7 @@ def counted(count: int, noun: str) -> str:
 def agree(size: float) -> str:
     """What two results do whose largest difference is so large.
 
+    >>> from minidl.lab.words import agree
     >>> agree(0.0), agree(1e-6)
     ('are equal to the last bit', 'differ by 1e-06 at most')
     """

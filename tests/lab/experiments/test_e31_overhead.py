@@ -68,5 +68,8 @@ def test_memory_of_a_process():
     assert np.isnan(found) or 10 < found < 10_000
 
 
-def test_plot_of_one_seed():
-    assert len(experiment.plot(seeds(0.7, 0.8)).axes) == 2
+def test_plot_has_training_and_inference_apart():
+    training, inference = experiment.plot(seeds(0.7, 0.8)).axes
+    assert [label.get_text() for label in training.get_xticklabels()] == list(e31.NETWORKS)
+    assert [label.get_text() for label in inference.get_xticklabels()] == [
+        f"{name}\n1" for name in e31.NETWORKS]
