@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import minidl_ext
 from minidl_ext.affinity import cpus as affinity
+from minidl_ext.affinity import library_at
+from minidl_ext.affinity import loaded_libraries as openmp_libraries
 from minidl_ext.runtime import check_shape, empty, empty_cache, pool_bytes
-from minidl_ext.threads import after_fork_in_child, get_num_threads, set_num_threads
+from minidl_ext.threads import (
+    after_fork_in_child,
+    forked,
+    get_num_threads,
+    openmp_address,
+    set_num_threads,
+    team_size,
+)
 
 from .. import checks
 
@@ -80,7 +89,11 @@ FAMILIES = {
 }
 
 isa = minidl_ext.ISA
+asked_isa = minidl_ext.ASKED
+built = minidl_ext.AVAILABLE
+supported = minidl_ext.SUPPORTED
 openmp = minidl_ext.OPENMP
+debug = minidl_ext.DEBUG
 
 _backend = "native"
 
@@ -131,6 +144,7 @@ def __getattr__(name: str) -> Any:
 
 _bind("minidl_ext")
 
-__all__ = ["FAMILIES", "affinity", "after_fork_in_child", "backend", "check_shape", "empty",
-           "empty_cache", "get_num_threads", "isa", "openmp", "pool_bytes", "set_num_threads",
-           "use_backend"]
+__all__ = ["FAMILIES", "affinity", "after_fork_in_child", "asked_isa", "backend", "built",
+           "check_shape", "debug", "empty", "empty_cache", "forked", "get_num_threads", "isa",
+           "library_at", "openmp", "openmp_address", "openmp_libraries", "pool_bytes", "set_num_threads",
+           "supported", "team_size", "use_backend"]
