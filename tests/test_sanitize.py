@@ -13,8 +13,6 @@ def test_each_family_has_tests_that_sanitizers_run():
     built = {path.stem for path in (ROOT / "minidl_ext").glob("*.pyx")}
     assert set(kernels.FAMILIES) <= built
     assert [name for name in sorted(built) if name not in tested] == []
-    assert [name for names in kernels.FAMILIES.values() for name in names
-            if name not in tested] == []
 
 
 def test_the_copy_has_all_that_the_build_reads():
