@@ -33,7 +33,7 @@ from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.errors import CompileError, SetupError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # build tools do not all do it
-from build_steps import PACKAGE, Step, copy_if_changed, perform, say  # noqa: E402
+from build_steps import PACKAGE, Step, copy_if_changed, perform, say
 
 BASELINE = ("arguments", "cpu", "runtime", "threads")
 
@@ -119,7 +119,7 @@ class Toolchain:
     def __init__(self, compiler):
         if compiler.compiler_type not in ("unix", "mingw32"):
             raise SetupError(
-                "the kernels are written with vector extensions of GCC and Clang, which Microsoft's "
+                "kernels are written with the vector extensions of GCC and Clang, which this "
                 "compiler lacks: on Windows install LLVM for MinGW, set "
                 "CC=x86_64-w64-mingw32-clang, and build with --compiler=mingw32; or use WSL"
             )

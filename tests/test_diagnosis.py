@@ -23,8 +23,8 @@ def plain(monkeypatch, **values):
 def test_nothing_to_advise(monkeypatch):
     plain(monkeypatch)
     assert diagnosis.advice() == []
-    assert diagnosis.level() == ("v4, the best that is built and that this CPU runs (built: v2, v3, "
-                                 "v4; this CPU runs: base, v2, v3, v4)")
+    assert diagnosis.level() == ("v4, the best that is built and that this CPU runs (built: v2, "
+                                 "v3, v4; this CPU runs: base, v2, v3, v4)")
     assert diagnosis.thread_count() == "2, one for each CPU that this process may use"
 
 

@@ -30,7 +30,7 @@ import minidl as md
 from minidl import data, models, optim
 
 md.manual_seed(0)
-digits, test = data.MNIST("train"), data.MNIST("test")
+digits, test = data.MNIST(split="train"), data.MNIST(split="test")
 loader = data.DataLoader(data.Subset(digits, range(4000)), batch_size=64, shuffle=True, seed=0)
 model = models.create("mnist-cnn")
 optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)

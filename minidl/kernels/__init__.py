@@ -146,5 +146,5 @@ _bind("minidl_ext")
 
 __all__ = ["FAMILIES", "affinity", "after_fork_in_child", "asked_isa", "backend", "built",
            "check_shape", "debug", "empty", "empty_cache", "forked", "get_num_threads", "isa",
-           "library_at", "openmp", "openmp_address", "openmp_libraries", "pool_bytes", "set_num_threads",
-           "supported", "team_size", "use_backend"]
+           "library_at", "openmp", "openmp_address", "openmp_libraries", "pool_bytes",
+           "set_num_threads", "supported", "team_size", "use_backend"]
