@@ -25,7 +25,7 @@ SYSTEM = HOME / "system"        # ARM64's Python, its libraries and headers, as 
 PYTHON = HOME / "python"        # runs it
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
 ARCHIVED = ("python3", "libpython3-dev", "libgomp1", "libstdc++6")
-PACKAGES = ("numpy>=2.0", "pytest>=8", "hypothesis>=6")
+PACKAGES = ("numpy>=2.0", "pytest>=8", "hypothesis>=6", "setuptools>=77")
 TESTED = ("tests/minidl_ext", "tests/kernels")
 LEFT_OUT = ("test_team.py", "test_threads.py")
 
