@@ -61,6 +61,10 @@ DEBUG = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
 OPTIMIZE = ["-O1", "-g", "-UNDEBUG", "-DMINIDL_DEBUG=1"]
 if not DEBUG:
     OPTIMIZE = ["-O2", "-fvect-cost-model=dynamic", "-ffunction-sections", "-g0", "-DNDEBUG"]
+    # Smaller, and measured to be as fast: no tables for unwinding (C needs none), no gaps between
+    # functions and between branches, no blocks of code twice to save a jump.
+    OPTIMIZE += ["-fno-asynchronous-unwind-tables", "-falign-functions=1", "-falign-jumps=1"]
+    OPTIMIZE += ["-falign-labels=1", "-freorder-blocks-algorithm=simple"]
 OPTIMIZE_MORE = {} if DEBUG else {"recurrent": ["-O3"]}
 # Never -ffast-math: it would switch the whole process to flush-to-zero and break NaN.
 MATH = ["-fno-math-errno", "-fno-trapping-math"]
@@ -88,7 +92,9 @@ static PyModuleDef kernels = {PyModuleDef_HEAD_INIT, "kernels", "FAMILIES", 0};
 PyMODINIT_FUNC PyInit_kernels(void) { return PyModuleDef_Init(&kernels); }
 """
 
-DIRECTIVES = {"language_level": 3, "cdivision": True, "embedsignature": False}
+# Kernels are built-in functions (no binding), whose text says their signature, as in CPython.
+DIRECTIVES = {"language_level": 3, "cdivision": True, "binding": False}
+DIRECTIVES |= {"embedsignature": True, "embedsignature.format": "clinic"}
 CHECKS = ("boundscheck", "wraparound", "initializedcheck", "nonecheck")
 DIRECTIVES |= dict.fromkeys(CHECKS, DEBUG)
 

@@ -18,6 +18,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from . import small_zip
+
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "build" / "wheel"
 DIST = ROOT / "dist"
@@ -51,6 +53,7 @@ def main() -> int:
     parser.add_argument("--try", action="store_true", dest="tried", help="install and run it")
     args = parser.parse_args()
     wheel = repaired(built())
+    small_zip.rewrite(wheel)
     describe(wheel)
     if args.tried:
         attempt(wheel)
@@ -74,8 +77,8 @@ def repaired(wheel: Path) -> Path:
         return Path(shutil.copy(wheel, DIST))
     folder = HOME / "repaired"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    subprocess.run([sys.executable, "-m", "auditwheel", "repair", "--strip", "-z", "9",
-                    "--wheel-dir", folder, wheel],
+    subprocess.run([sys.executable, "-m", "auditwheel", "repair", "--strip", "--wheel-dir", folder,
+                    wheel],
                    env={**os.environ, "PATH": path}, check=True, stdout=subprocess.DEVNULL)
     return Path(shutil.copy(next(folder.glob("*.whl")), DIST))
 
