@@ -20,7 +20,7 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 NO_PACKAGES = echo "minidl: pip could not install what $@ needs (its message is above); \
 	with a working package index, the same command goes on from here" >&2; exit 1
 
-.PHONY: build help mnist cifar10 test bench versus-torch parity levels fuzz sanitize wheel sdist docs site check clean distclean
+.PHONY: build help mnist cifar10 test bench versus-torch parity levels fuzz sanitize nightly arm64 wheel sdist docs site check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
@@ -74,9 +74,15 @@ site: $(VENV)/.site build  ## build the documentation's site, build/site/index.h
 sanitize: $(VENV)/.test  ## run the kernel tests with checks of memory and undefined behaviour (GCC, Linux)
 	@$(PY) -m tools.sanitize $(ARGS)
 
-wheel: $(VENV)/.tools  ## make dist/*.whl with kernels for every instruction set
-	@MINIDL_BUILD_ISA=$${MINIDL_BUILD_ISA:-all} $(PY) -W ignore setup.py -q bdist_wheel
-	@ls dist/*.whl
+MINUTES ?= 60
+nightly:  ## sanitizers, all levels and ARM64, and fuzzers for an hour each; MINUTES=10
+	@bash .ci/nightly $(MINUTES)
+
+arm64: $(VENV)/.tools  ## run the kernel tests on an emulated ARM64 (Debian, Ubuntu); ARGS="tests/..."
+	@$(PY) -m tools.arm64 $(ARGS)
+
+wheel: $(VENV)/.wheel  ## make dist/*.whl for every instruction set; ARGS=--try installs and runs it
+	@$(PY) -m tools.wheel $(ARGS)
 
 sdist: $(VENV)/.tools  ## make dist/*.tar.gz
 	@$(PY) -W ignore setup.py -q sdist
@@ -112,9 +118,11 @@ $(VENV)/.plot $(VENV)/.test $(VENV)/.site: $(VENV)/.%: $(VENV)/.tools | build
 # PyTorch gets an environment of its own, where the package is used straight from this folder.
 $(VENV)/.tools: PACKAGES := build
 $(VENV)/.tools: WHAT := NumPy and the tools of the build, some 30 MB
+$(VENV)/.wheel: PACKAGES := build wheel
+$(VENV)/.wheel: WHAT := auditwheel
 $(PARITY)/.tools: PACKAGES := run parity
 $(PARITY)/.tools: WHAT := PyTorch, 200 MB or more
-$(VENV)/.tools $(PARITY)/.tools: pyproject.toml
+$(VENV)/.tools $(VENV)/.wheel $(PARITY)/.tools: pyproject.toml
 	@$(MAKE) --no-print-directory check
 	@echo "minidl: setting up $(@D), once: $(WHAT)"
 	@{ $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip --version >/dev/null; } || { echo "minidl: \

@@ -1,9 +1,11 @@
 """Builds the kernels: one Cython source each, compiled once per instruction set.
 
 Everything that can be declared stands in pyproject.toml; here is only what must be
-computed. A kernel family (`minidl_ext/norm.pyx`, say) becomes C once, and that C becomes
-`minidl_ext/v2/norm.so`, `minidl_ext/v3/norm.so` and so on; `minidl_ext/__init__.py` takes
-the best of them at import. The modules in BASELINE are compiled once, for any CPU.
+computed. A kernel family (`minidl_ext/norm.pyx`, say) becomes C once, that C an object for
+each level, and all objects of a level one library, `minidl_ext/v3/kernels.so`, so that what
+families share (micro-kernels, Cython's own functions) is in it once. `minidl_ext/__init__.py`
+takes the best library at import, and finds the families in it. The modules in BASELINE are
+compiled once, for any CPU, and are libraries of their own.
 
 Environment variables:
     MINIDL_BUILD_ISA  levels to make: "native" (the best that this CPU runs; the default),
@@ -17,25 +19,22 @@ builds, each with a stamp of what made it, so a build does again only what chang
 """
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build import build as _build
 from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.errors import CompileError, SetupError
 
-PACKAGE = Path("minidl_ext")
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # build tools do not all do it
+from build_steps import PACKAGE, Step, copy_if_changed, perform, say
+
 BASELINE = ("arguments", "cpu", "runtime", "threads")
 
 # The features a level may use. `minidl_ext/cpu.pyx` tests at import for exactly these; a
@@ -47,7 +46,8 @@ FEATURES["v3"] = (*FEATURES["v2"], "avx", "avx2", "fma", "bmi", "bmi2")
 FEATURES["v4"] = (*FEATURES["v3"], "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 TUNING = {"v4": ["-mprefer-vector-width=512"]}
 
-X86_64 = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
+MACHINE = sysconfig.get_platform().rpartition("-")[2]  # which the kernels are for
+X86_64 = MACHINE.lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
 ALL_LEVELS = ("v2", "v3", "v4") if X86_64 else ("base",)
 
 # May the compiler fuse a * b + c into one rounding where the source does not say so? In
@@ -56,7 +56,16 @@ ALL_LEVELS = ("v2", "v3", "v4") if X86_64 else ("base",)
 FUSED = dict.fromkeys(("matmul", "conv", "winograd", "depthwise", "pointwise", "plan"), "fast")
 
 DEBUG = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
-OPTIMIZE = ["-O1", "-g", "-UNDEBUG", "-DMINIDL_DEBUG=1"] if DEBUG else ["-O3", "-g0", "-DNDEBUG"]
+# What GCC's -O3 has beyond the second makes libraries larger by half, and no kernel faster but
+# the gates of recurrent layers. (Clang knows no cost model, and vectorizes as much with -O2.)
+OPTIMIZE = ["-O1", "-g", "-UNDEBUG", "-DMINIDL_DEBUG=1"]
+if not DEBUG:
+    OPTIMIZE = ["-O2", "-fvect-cost-model=dynamic", "-ffunction-sections", "-g0", "-DNDEBUG"]
+    # Smaller, and measured to be as fast: no tables for unwinding (C needs none), no gaps between
+    # functions and between branches, no blocks of code twice to save a jump.
+    OPTIMIZE += ["-fno-asynchronous-unwind-tables", "-falign-functions=1", "-falign-jumps=1"]
+    OPTIMIZE += ["-falign-labels=1", "-freorder-blocks-algorithm=simple"]
+OPTIMIZE_MORE = {} if DEBUG else {"recurrent": ["-O3"]}
 # Never -ffast-math: it would switch the whole process to flush-to-zero and break NaN.
 MATH = ["-fno-math-errno", "-fno-trapping-math"]
 # Generated C is full of these: a variable private to threads counts as read before it is set.
@@ -71,40 +80,55 @@ OPENMP = [  # (compiler flags, linker flags), the first that works
 TEAM_OF_ONE = (["-include", f"{PACKAGE}/team_of_one.h"], ["-Wl,--wrap=GOMP_parallel"])
 OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
-DIRECTIVES = {"language_level": 3, "cdivision": True, "embedsignature": False}
+# Linkers that keep one of several functions of the same code, which share a header; the first
+# that is there. Sanitizers would be led to the wrong line.
+LINKERS = () if DEBUG else ("-fuse-ld=gold", "-fuse-ld=lld")
+FOLDING = ["-Wl,--icf=all", "-Wl,--gc-sections"]
+
+# What a library of families says of itself: their names, as the text of a module.
+CONTENTS = """
+#include <Python.h>
+static PyModuleDef kernels = {PyModuleDef_HEAD_INIT, "kernels", "FAMILIES", 0};
+PyMODINIT_FUNC PyInit_kernels(void) { return PyModuleDef_Init(&kernels); }
+"""
+
+# Kernels are built-in functions (no binding), whose text says their signature, as in CPython.
+DIRECTIVES = {"language_level": 3, "cdivision": True, "binding": False}
+DIRECTIVES |= {"embedsignature": True, "embedsignature.format": "clinic"}
 CHECKS = ("boundscheck", "wraparound", "initializedcheck", "nonecheck")
 DIRECTIVES |= dict.fromkeys(CHECKS, DEBUG)
 
 
-def say(text):
-    """A line of progress; build tools show it or not, as they were asked to."""
-    print(f"minidl: {text}\n", end="", flush=True)  # one write, so threads do not mix lines
+class Library(Extension):
+    """All families for one level, or one baseline module, whose `level` is None."""
 
-
-class Kernel(Extension):
-    """One module for one level; `level` is None for a baseline module."""
-
-    def __init__(self, source, level):
-        self.stem, self.level = source.stem, level
+    def __init__(self, name, sources, level):
+        self.stem, self.level = name, level
         where = f"{PACKAGE}.{level}" if level else str(PACKAGE)
-        super().__init__(f"{where}.{source.stem}", [str(source)])
+        super().__init__(f"{where}.{name}", sorted(map(str, sources)))
 
 
-def kernels():
-    """All modules for all levels; `build_ext` keeps those of the levels asked for."""
-    sources = sorted(PACKAGE.glob("*.pyx"))
-    found = [Kernel(source, None) for source in sources if source.stem in BASELINE]
-    for level in FEATURES:
-        found += [Kernel(source, level) for source in sources if source.stem not in BASELINE]
-    return found
+def libraries():
+    """All libraries; `build_ext` keeps those of the levels asked for."""
+    families, found = [], []
+    for source in sorted(PACKAGE.glob("*.pyx")):
+        if source.stem in BASELINE:
+            found.append(Library(source.stem, [source], None))
+        else:
+            families.append(source)
+    return found + [Library("kernels", families, level) for level in FEATURES if families]
 
 
 class Toolchain:
     """The C compiler: what it is, and which of our flags it knows (by trying them)."""
 
     def __init__(self, compiler):
-        if compiler.compiler_type != "unix":
-            raise SetupError("minidl needs GCC or Clang as the C compiler")
+        if compiler.compiler_type not in ("unix", "mingw32"):
+            raise SetupError(
+                "kernels are written with the vector extensions of GCC and Clang, which this "
+                "compiler lacks: on Windows install LLVM for MinGW, set "
+                "CC=x86_64-w64-mingw32-clang, and build with --compiler=mingw32; or use WSL"
+            )
         self.command = list(compiler.compiler_so)
         self.includes = [f"-I{folder}" for folder in compiler.include_dirs]
         if not self.accepts([], "int main(void) { return 0; }\n"):
@@ -116,7 +140,13 @@ class Toolchain:
             raise SetupError("Python.h is missing (on Debian: apt-get install python3-dev)")
         answer = subprocess.run([self.command[0], "--version"], capture_output=True, text=True)
         self.version = answer.stdout.partition("\n")[0]
+        if compiler.compiler_type == "mingw32" and "clang" not in self.version:
+            raise SetupError(
+                "on Windows GCC puts vectors where AVX cannot read them (its bug 54412): set "
+                "CC=x86_64-w64-mingw32-clang, of LLVM for MinGW"
+            )
         self.common = self.known(MATH) + self.known(QUIET, "-Werror")
+        self.common += self.known(OPTIMIZE)
         self.contract = {how: self.known([f"-ffp-contract={how}"]) for how in ("off", "fast")}
         self.levels = {None: []}
         for level in ("base", *ALL_LEVELS):
@@ -127,6 +157,9 @@ class Toolchain:
                 say(f"NOTICE: this compiler is too old for the level {level}")
         works = (pair for pair in OPENMP if self.accepts(pair[0], OPENMP_PROGRAM, pair[1]))
         self.openmp = next(works, ([], []))
+        folding = ([linker, *FOLDING] for linker in LINKERS)
+        links = (flags for flags in folding if self.accepts(["-fPIC"], link=["-shared", *flags]))
+        self.folding = next(links, [])
         self.kernels = self.openmp
         with_one = tuple(a + b for a, b in zip(self.openmp, TEAM_OF_ONE, strict=True))
         if any(self.openmp) and self.accepts(with_one[0], OPENMP_PROGRAM, with_one[1]):
@@ -174,12 +207,13 @@ class build_ext(_build_ext):
         self.cache = Path("build", f"kernels-{tag}{'-debug' if DEBUG else ''}")
         if self.force:
             shutil.rmtree(self.cache, ignore_errors=True)
-        perform([self.translation(stem) for stem in {ext.stem: None for ext in self.extensions}])
+        sources = {source: None for ext in self.extensions for source in ext.sources}
+        perform([self.translation(Path(source).stem) for source in sources])
         cpu = next(ext for ext in self.extensions if ext.stem == "cpu")
-        perform([self.compilation(cpu)])  # first, for it knows what "native" is
+        self.make([cpu])  # first, for it knows what "native" is
         self.levels = self.choose_levels(self.library(cpu))
         self.extensions = [ext for ext in self.extensions if ext.level in (None, *self.levels)]
-        perform([self.compilation(ext) for ext in self.extensions])
+        self.make(self.extensions)
         say(f"kernels are ready: {', '.join(self.levels)}{' (debug)' if DEBUG else ''}")
         if not self.in_place:
             for ext in self.extensions:
@@ -218,42 +252,78 @@ class build_ext(_build_ext):
         return Step(
             f"cythonizing {source}",
             target,
-            source,
+            [source],
             (".pyx", ".pxd", ".pxi"),
             f"{self.versions[:2]}\n{options}",
             action,
             seconds=1,
         )
 
+    def make(self, extensions):
+        """Compile and link what is due of these libraries."""
+        perform([self.compilation(ext, source) for ext in extensions for source in ext.sources])
+        perform([self.linking(ext) for ext in extensions])
+
     def library(self, ext):
-        """Where a module's library is kept between builds."""
+        """Where a library is kept between builds."""
         return self.cache / (ext.level or "baseline") / f"{ext.stem}{self.suffix}"
 
+    def object(self, ext, source):
+        """Where a source's object code for this library is kept."""
+        return self.cache / (ext.level or "baseline") / f"{Path(source).stem}.o"
+
     def in_tree(self, ext):
-        """Where a module's library belongs in the package."""
+        """Where a library belongs in the package."""
         return Path(*ext.name.split(".")[:-1], f"{ext.stem}{self.suffix}")
 
-    def compilation(self, ext):
-        """The C compiler's part: one module compiled and linked for one level."""
-        library, source = self.library(ext), self.cache / "c" / f"{ext.stem}.c"
-        openmp, link = self.tools.kernels if ext.level else self.tools.openmp
-        contract = self.tools.contract[FUSED.get(ext.stem, "off")]
-        flags = [*OPTIMIZE, *self.tools.common, *contract, *self.tools.levels[ext.level], *openmp]
+    def compilation(self, ext, source):
+        """The C compiler's part: one module for one level."""
+        stem, target = Path(source).stem, self.object(ext, source)
+        translated = self.cache / "c" / f"{stem}.c"
+        openmp = (self.tools.kernels if ext.level else self.tools.openmp)[0]
+        contract = self.tools.contract[FUSED.get(stem, "off")]
+        flags = [*self.tools.common, *OPTIMIZE_MORE.get(stem, []), *contract]
+        flags += [*self.tools.levels[ext.level], *openmp]
 
         def action():
-            objects = self.compiler.compile(
-                [str(source)],
-                output_dir=str(library.parent),
-                macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-                extra_postargs=[*flags, "-MMD", "-MF", f"{library}.dep"],
-            )
-            libraries = ["m", *self.get_libraries(ext)]
+            self.compile(target, translated, [*flags, "-MMD", "-MF", f"{target}.dep"])
+
+        name = ".".join(filter(None, (str(PACKAGE), ext.level, stem)))
+        made_by = f"{self.versions}\n{self.tools.command}\n{flags}"
+        return Step(f"compiling {name}", target, [translated], (".h",), made_by, action, seconds=4)
+
+    def compile(self, target, source, flags):
+        """One C source to one object."""
+        macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
+        (made,) = self.compiler.compile(
+            [str(source)], output_dir=str(target.parent), macros=macros, extra_postargs=flags
+        )
+        os.replace(made, target)
+        return target
+
+    def linking(self, ext):
+        """The linker's part: one library. Only what calls OpenMP asks for it."""
+        library, objects = self.library(ext), [self.object(ext, x) for x in ext.sources]
+        flags = [*self.tools.kernels[1], *self.tools.folding]
+        if not ext.level:
+            flags = self.tools.openmp[1] if ext.stem == "threads" else []
+        contents = CONTENTS.replace("FAMILIES", " ".join(path.stem for path in objects))
+
+        def action():
+            linked = [*objects]
+            if ext.level:
+                source = library.with_name("contents.c")
+                source.write_text(contents)
+                linked.append(self.compile(source.with_suffix(".o"), source, []))
             self.compiler.link_shared_object(
-                objects, str(library), libraries=libraries, extra_postargs=link
+                [str(path) for path in linked],
+                str(library),
+                libraries=["m", *self.get_libraries(ext)],
+                extra_postargs=flags,
             )
 
-        made_by = f"{self.versions}\n{self.tools.command}\n{flags}\n{link}"
-        return Step(f"compiling {ext.name}", library, source, (".h",), made_by, action, seconds=4)
+        made_by = f"{self.versions}\n{self.tools.command}\n{flags}\n{contents}"
+        return Step(f"linking {ext.name}", library, objects, (), made_by, action, seconds=0)
 
     def copy_extensions_to_source(self):
         """The end of a build in place: the tree then holds this build and nothing older."""
@@ -263,85 +333,6 @@ class build_ext(_build_ext):
                 old.unlink()
         for path, library in wanted.items():
             copy_if_changed(library, path)
-
-
-@dataclass
-class Step:
-    """What makes one file of the build, `target`, out of `source` and of what that includes.
-
-    The tool that `action` runs lists in `target`.dep what it read; of that, only our own files
-    with one of the suffixes `kinds` count as inputs. `made_by` are the versions and options,
-    `seconds` about what it takes one CPU.
-    """
-
-    text: str
-    target: Path
-    source: Path
-    kinds: tuple[str, ...]
-    made_by: str
-    action: Any
-    seconds: int
-
-    @property
-    def stamp(self):
-        return self.target.with_name(f"{self.target.name}.stamp")
-
-    def is_due(self):
-        """Whether `target` is not yet made in this way from inputs as they are now."""
-        stamp, listed = self.stamp, Path(f"{self.target}.dep")
-        if not (self.target.exists() and stamp.exists() and stamp.read_text() == self.made_by):
-            return True
-        words = listed.read_text().replace("\\\n", " ").split() if listed.exists() else []
-        ours = [Path(word) for word in words if word.startswith(f"{PACKAGE}/")]
-        inputs = [self.source, *(path for path in ours if path.suffix in self.kinds)]
-        date = stamp.stat().st_mtime
-        return any(not path.exists() or path.stat().st_mtime > date for path in inputs)
-
-    def run(self):
-        started = time.time()
-        self.stamp.unlink(missing_ok=True)
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        self.action()
-        self.stamp.write_text(self.made_by)
-        os.utime(self.stamp, (started, started))  # a source edited meanwhile is newer than this
-
-
-def perform(steps):
-    """Runs the steps that are due, a thread a CPU (each waits for a compiler); ends at an error.
-
-    Large sources go first, so that no CPU is left with a long one at the end.
-    """
-    due = [step for step in steps if step.is_due()]
-    due.sort(key=lambda step: step.source.stat().st_size, reverse=True)
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cpus = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    if (seconds := sum(step.seconds for step in due) / cpus) > 20:
-        say(f"the next {len(due)} files take about {max(1, round(seconds / 60))} min")
-
-    def run(number):
-        say(f"{due[number].text} ({number + 1} of {len(due)})")
-        due[number].run()
-
-    with ThreadPoolExecutor(cpus) as pool:
-        jobs = [pool.submit(run, number) for number in range(len(due))]
-        try:
-            wait(jobs, return_when=FIRST_EXCEPTION)
-        finally:
-            pool.shutdown(cancel_futures=True)
-    for job in jobs:
-        if not job.cancelled():
-            job.result()
-
-
-def copy_if_changed(library, path):
-    """Copies by renaming into place: a process that has the old library loaded lives on."""
-    old, new = path.stat() if path.exists() else None, library.stat()
-    if old and (old.st_size, old.st_mtime_ns) == (new.st_size, new.st_mtime_ns):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.new")
-    shutil.copy2(library, temporary)
-    os.replace(temporary, path)
 
 
 class build(_build):
@@ -354,4 +345,4 @@ class build(_build):
 
 
 if __name__ == "__main__":
-    setup(ext_modules=kernels(), cmdclass={"build": build, "build_ext": build_ext})
+    setup(ext_modules=libraries(), cmdclass={"build": build, "build_ext": build_ext})

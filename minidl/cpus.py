@@ -21,19 +21,23 @@ def default_threads() -> int:
 
     A RuntimeWarning where it is set to something else.
     """
-    given = os.environ.get("OMP_NUM_THREADS", "").strip()
-    try:
-        wanted = int(given.split(",")[0])
-    except ValueError:                  # also where it has thousands of digits
-        wanted = 0
-    if 1 <= wanted <= MAX_THREADS:
+    if wanted := threads_from_environment():
         return wanted
     threads = min(available_cpus(), MAX_THREADS)
-    if given:
+    if given := os.environ.get("OMP_NUM_THREADS", "").strip():
         warnings.warn(f"OMP_NUM_THREADS is {given[:40]!r}, which is no number of threads from 1 to "
                       f"{MAX_THREADS}; minidl uses {threads}, its default here",
                       RuntimeWarning, stacklevel=2)
     return threads
+
+
+def threads_from_environment() -> int:
+    """What `OMP_NUM_THREADS` says (the first, of a list), or 0 if it is no number of threads."""
+    try:
+        wanted = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])
+    except ValueError:                  # also where it has thousands of digits
+        return 0
+    return wanted if 1 <= wanted <= MAX_THREADS else 0
 
 
 def available_cpus() -> int:

@@ -1,12 +1,13 @@
 """The compiled kernels, in the best version that this CPU can run.
 
-Each kernel module was compiled once per instruction-set level, into the folders `v2`, `v3`
-and `v4` beside this file (`base` where there are no levels). At import one folder is
-chosen and put in front of this package's search path, so `minidl_ext.norm` *is* that
-folder's `norm`, under this one name: imports, pickles and `cimport`s between kernels know
-nothing of levels. The environment variable MINIDL_ISA forces a level.
+The families of kernels were compiled once per instruction-set level, all of a level into one
+library, `v2/kernels`, `v3/kernels` and `v4/kernels` beside this file (`base/kernels` where there
+are no levels). At import one is chosen, and `minidl_ext.norm` *is* that library's `norm`, under
+this one name: imports, pickles and `cimport`s between kernels know nothing of levels. The
+environment variable MINIDL_ISA forces a level.
 
     ISA        the level in use
+    ASKED      the level that MINIDL_ISA asked for, "" if it did not
     AVAILABLE  the levels built into this installation
     SUPPORTED  the levels that this CPU runs
     OPENMP     whether the kernels can use more than one thread
@@ -16,7 +17,8 @@ nothing of levels. The environment variable MINIDL_ISA forces a level.
 import os
 import sys
 from importlib import import_module
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from importlib.util import spec_from_file_location
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -84,9 +86,25 @@ def _choose_level(forced):
     )
 
 
-ISA = _choose_level(os.environ.get("MINIDL_ISA"))
+ASKED = os.environ.get("MINIDL_ISA", "")
+ISA = _choose_level(ASKED)
 
-__path__.insert(0, os.path.join(_HERE, ISA))
-for _folder in reversed(__path__[:2]):
-    for _name in _compiled_modules(_folder):
-        import_module(f"{__name__}.{_name}")
+# A library has an entry for each family; its own module's text is their names.
+_LIBRARY = import_module(f"{__name__}.{ISA}.kernels")
+_FAMILIES = {f"{__name__}.{family}" for family in _LIBRARY.__doc__.split()}
+
+
+class _Finder:
+    """Finds the families in the library, for `import`."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name not in _FAMILIES:
+            return None
+        loader = ExtensionFileLoader(name, _LIBRARY.__file__)
+        return spec_from_file_location(name, _LIBRARY.__file__, loader=loader)
+
+
+sys.meta_path.append(_Finder)
+for _name in [f"{__name__}.{_stem}" for _stem in _compiled_modules(_HERE)] + sorted(_FAMILIES):
+    import_module(_name)

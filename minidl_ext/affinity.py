@@ -20,7 +20,7 @@ def cpus():
         return None
     found = os.sched_getaffinity(0)
     if BINDING & os.environ.keys():
-        found = found.union(*map(_places, _loaded_libraries()))
+        found = found.union(*map(_places, loaded_libraries()))
     return found
 
 
@@ -43,13 +43,26 @@ def _set_affinity(numbers):
         os.sched_setaffinity(0, numbers)
 
 
-def _loaded_libraries():
-    """Paths of the OpenMP libraries in this process."""
+def loaded_libraries():
+    """Paths of the OpenMP libraries in this process; none where the system does not tell."""
+    return set(re.findall(LIBRARY, _maps(), re.MULTILINE))
+
+
+def library_at(address):
+    """The path of the file that is mapped at an address, or "" if the system does not tell."""
+    for first, end, path in re.findall(r"^(\w+)-(\w+) (?:\S+ +){4}(/.*)$", _maps(), re.MULTILINE):
+        if int(first, 16) <= address < int(end, 16):
+            return path
+    return ""
+
+
+def _maps():
+    """What lies where in this process's memory, in the form of Linux."""
     try:
         with open("/proc/self/maps", errors="surrogateescape") as file:
-            return set(re.findall(LIBRARY, file.read(), re.MULTILINE))
+            return file.read()
     except OSError:
-        return set()
+        return ""
 
 
 def _places(path):

@@ -11,7 +11,8 @@
 int omp_get_level(void);
 void __real_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 
-__attribute__((visibility("hidden")))
+/* Weak: every object of a library has one, and the linker keeps one. */
+__attribute__((weak, visibility("hidden")))
 void __wrap_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags)
 {
     if (threads == 1 && omp_get_level() == 0)

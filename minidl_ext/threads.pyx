@@ -10,11 +10,14 @@ cdef extern from *:
     #ifdef _OPENMP
     #include <omp.h>
     static void mdl_exact_threads(void) { omp_set_dynamic(0); }
+    static size_t mdl_openmp_address(void) { return (size_t)omp_get_max_threads; }
     #else
     static void mdl_exact_threads(void) {}
+    static size_t mdl_openmp_address(void) { return 0; }
     #endif
     """
     void mdl_exact_threads() nogil
+    size_t mdl_openmp_address() nogil
 
 cdef extern from "team.h":
     int mdl_team_size(int most) nogil
@@ -49,10 +52,24 @@ def team_size():
     return 1 if _forked else mdl_team_size(_threads)
 
 
+def openmp_address():
+    """Where the OpenMP runtime that the kernels call lies in memory; 0 without OpenMP.
+
+    A process may hold several (other packages bring theirs); this is the one that was found when
+    this module was loaded.
+    """
+    return mdl_openmp_address()
+
+
 def after_fork_in_child():
     """GNU OpenMP's threads do not survive a fork and waiting for them would hang: use one."""
     global _forked
     _forked = True
+
+
+def forked():
+    """Whether this is a forked child, whose kernels use one thread."""
+    return bool(_forked)
 
 
 cdef int team(int threads, double work) noexcept nogil:

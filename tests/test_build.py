@@ -64,6 +64,7 @@ def project(tmp_path_factory):
     (folder / "minidl_ext").mkdir()
     for name in (
         "setup.py",
+        "build_steps.py",
         "pyproject.toml",
         "MANIFEST.in",
         "LICENSE",
@@ -84,8 +85,8 @@ def project(tmp_path_factory):
     progress = re.findall(r"(\w+)ing minidl_ext\S+ (.*)", printed)
     assert sorted(progress) == sorted([
         *(("cythoniz", f"({number} of 3)") for number in (1, 2, 3)),
-        ("compil", "(1 of 1)"),  # the module that says which levels there are to compile
-        *(("compil", f"({number} of 2)") for number in (1, 2)),
+        *((step, "(1 of 1)") for step in ("compil", "link")),  # cpu, which knows the levels
+        *((step, f"({number} of 2)") for step in ("compil", "link") for number in (1, 2)),
     ])
     return folder
 
@@ -261,7 +262,7 @@ def sdist(tmp_path_factory):
 
 
 def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
-    needed = {"setup.py", "pyproject.toml", "LICENSE", "README.md", "Makefile"}
+    needed = {"setup.py", "build_steps.py", "pyproject.toml", "LICENSE", "README.md", "Makefile"}
     folders = ("minidl", "minidl_ext", "tests", "examples", "benchmarks", "docs", "tools")
     kinds = {".py", ".pyx", ".pxd", ".pxi", ".h", ".md", ".gz", ".typed", ".pyi"}
     for folder in folders:
@@ -289,5 +290,5 @@ def test_the_metadata(sdist):
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra")) == {
         "all", "images", "lab", "onnx", "parity", "plot", "report", "site", "sklearn",
-        "tensorboard", "test"}
+        "tensorboard", "test", "wheel"}
     assert "batch normalization" in metadata["Summary"]

@@ -17,7 +17,7 @@ HOUSE = (
      "minidl.checks", "minidl.dlpack", "minidl.grad_mode", "minidl.mode", "minidl.random",
      "minidl.svg", "minidl.tracers"),
     ("minidl.kernels",),
-    ("minidl.cpus", "minidl.machine", "minidl.settings"),
+    ("minidl.cpus", "minidl.diagnosis", "minidl.machine", "minidl.settings"),
     ("minidl.storage", "minidl.changes", "minidl.lazy", "minidl.tensor"),
     ("minidl.graph", "minidl.backward", "minidl.central_differences"),
     ("minidl.ops",),

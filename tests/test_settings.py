@@ -107,13 +107,14 @@ def test_show_versions(capsys):
     with threads(3):
         md.show_versions()
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
-    assert list(lines) == list(md.machine.facts())
+    assert list(lines) == [*md.machine.facts(), "level"] + ["faster"] * ("faster" in lines)
     assert lines["minidl"] == md.__version__
     assert lines["python"].startswith(sys.version.split()[0])
     assert lines["numpy"] == np.__version__
     assert lines["kernels"] == f"{md.kernels.isa}, backend native"
-    assert lines["openmp"].startswith("yes" if md.kernels.openmp else "no")
-    assert lines["threads"] == "3"
+    assert lines["level"].startswith(f"{md.kernels.isa}, ")
+    assert md.kernels.openmp != lines["openmp"].startswith("no:")
+    assert lines["threads"].startswith("3, ")
     assert lines["cpu"] == md.machine.cpu()
 
 

@@ -25,8 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TREE = ROOT / "build" / "sanitize"
 PASSED = ROOT / "build" / "sanitize.json"
-COPIED = ("minidl", "minidl_ext", "tests", "fuzz", "setup.py", "pyproject.toml", "README.md",
-          "LICENSE")
+COPIED = ("minidl", "minidl_ext", "tests", "fuzz", "setup.py", "build_steps.py", "pyproject.toml",
+          "README.md", "LICENSE")
 TESTED = ("tests/minidl_ext", "tests/kernels")
 
 # Left out of the undefined behaviour, for it is in headers that are not ours:

@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import minidl_ext
 from minidl_ext.affinity import cpus as affinity
+from minidl_ext.affinity import library_at
+from minidl_ext.affinity import loaded_libraries as openmp_libraries
 from minidl_ext.plan import PLAN_VECTOR, Plan
 from minidl_ext.runtime import check_shape, empty, empty_cache, pool_bytes
-from minidl_ext.threads import after_fork_in_child, get_num_threads, set_num_threads
+from minidl_ext.threads import (
+    after_fork_in_child,
+    forked,
+    get_num_threads,
+    openmp_address,
+    set_num_threads,
+    team_size,
+)
 
 from .. import checks
 
@@ -81,7 +90,11 @@ FAMILIES = {
 }
 
 isa = minidl_ext.ISA
+asked_isa = minidl_ext.ASKED
+built = minidl_ext.AVAILABLE
+supported = minidl_ext.SUPPORTED
 openmp = minidl_ext.OPENMP
+debug = minidl_ext.DEBUG
 
 _PACKAGES = {"native": "minidl_ext", "numpy": f"{__name__}.reference"}
 _backend = "native"
@@ -143,6 +156,7 @@ def __getattr__(name: str) -> Any:
 
 _bind("native")
 
-__all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "backend",
-           "check_shape", "empty", "empty_cache", "get_num_threads", "isa", "openmp", "pool_bytes",
-           "set_num_threads", "surround", "use_backend"]
+__all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "asked_isa",
+           "backend", "built", "check_shape", "debug", "empty", "empty_cache", "forked",
+           "get_num_threads", "isa", "library_at", "openmp", "openmp_address", "openmp_libraries",
+           "pool_bytes", "set_num_threads", "supported", "surround", "team_size", "use_backend"]

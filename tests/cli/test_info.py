@@ -10,6 +10,7 @@ def test_it_says_what_runs_here(minidl):
     said = minidl("info")
     assert said.code == 0 and said.err == ""
     for word in (version.__version__, np.__version__, "threads", str(md.get_num_threads()),
+                 f"level     {md.kernels.isa}, ", "this CPU runs: base",
                  str(data.cache.folder())):
         assert word in said.out
 

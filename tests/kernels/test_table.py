@@ -43,8 +43,7 @@ def test_names_are_unique():
 @pytest.mark.parametrize("family", kernels.FAMILIES)
 def test_every_native_kernel_is_in_the_table(family):
     native = module("minidl_ext", family)
-    functions = {name for name, value in vars(native).items()
-                 if type(value).__name__ == "cython_function_or_method"}
+    functions = {name for name, value in vars(native).items() if inspect.isbuiltin(value)}
     assert functions == set(kernels.FAMILIES[family])
 
 

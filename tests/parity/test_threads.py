@@ -3,7 +3,7 @@
 import pytest
 
 from minidl import cpus
-from tests.harness import python
+from tests.harness import printed, python
 
 CODE = "import torch, minidl; print(minidl.get_num_threads())"
 
@@ -15,3 +15,26 @@ def test_it_is_what_it_is_without_pytorch(variables):
     done = python(CODE, **variables)
     expected = variables.get("OMP_NUM_THREADS", cpus.available_cpus())
     assert done.stdout.strip() == str(expected), done.stderr
+
+
+@pytest.mark.parametrize("imports", ["import torch, minidl as md", "import minidl as md, torch"])
+def test_kernels_and_pytorch_compute_in_turn(imports):
+    """Whether they share a runtime (PyTorch first, which makes its own visible to all) or not."""
+    said = printed(f"""
+        {imports}
+        import numpy as np
+        from minidl_ext import affinity, elementwise, matmul, threads
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((300, 300)).astype(np.float32)
+        wave = np.linspace(-1, 1, 200_000, dtype=np.float32)
+        alone = matmul.matmul(x, x, threads=1), elementwise.exp(wave, threads=1)
+        torch.set_num_threads(2)
+        md.set_num_threads(3)
+        for _ in range(5):
+            theirs = torch.from_numpy(wave).exp().numpy()
+            print(np.allclose(theirs, alone[1], rtol=1e-5),
+                  np.array_equal(matmul.matmul(x, x, threads=3), alone[0]),
+                  np.array_equal(elementwise.exp(wave, threads=3), alone[1]))
+        print(affinity.library_at(threads.openmp_address()) in affinity.loaded_libraries())
+    """)
+    assert said == ["True"] * 16

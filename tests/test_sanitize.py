@@ -1,0 +1,21 @@
+"""What `make sanitize` runs: every family of kernels is among the tests that it finds."""
+
+import re
+
+from minidl import kernels
+from tests.harness import ROOT
+from tools import sanitize
+
+
+def test_each_family_has_tests_that_sanitizers_run():
+    files = [path for folder in sanitize.TESTED for path in (ROOT / folder).glob("test_*.py")]
+    tested = {word for path in files for word in re.findall(r"\w+", path.read_text())}
+    built = {path.stem for path in (ROOT / "minidl_ext").glob("*.pyx")}
+    assert set(kernels.FAMILIES) <= built
+    assert [name for name in sorted(built) if name not in tested] == []
+
+
+def test_the_copy_has_all_that_the_build_reads():
+    needed = set(re.findall(r"^from (\w+) import", (ROOT / "setup.py").read_text(), re.M))
+    ours = {f"{name}.py" for name in needed if (ROOT / f"{name}.py").exists()}
+    assert ours and ours <= set(sanitize.COPIED)

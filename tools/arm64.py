@@ -1,0 +1,118 @@
+"""The kernel tests on ARM64, from an x86-64 machine with Debian or Ubuntu.
+
+    python -m tools.arm64                               all tests of kernels
+    python -m tools.arm64 tests/minidl_ext/test_norm.py -x      these, with options of pytest
+
+Kernels are compiled by aarch64-linux-gnu-gcc, and an emulator (qemu-aarch64-static) runs the
+tests with an ARM64 Python, which comes from the same package archive as this system; nothing is
+installed. Everything is kept in build/arm64, the kernels beside those of this machine. Needed are
+two packages, and no right to install more: apt-get install gcc-aarch64-linux-gnu qemu-user-static
+
+An emulated CPU takes 20 to 50 times as long, and the system knows nothing of its threads. So files
+of tests that count a process's threads or wait for what happens in time are left out of "all".
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / "build" / "arm64"
+SYSTEM = HOME / "system"        # ARM64's Python, its libraries and headers, as in /
+PYTHON = HOME / "python"        # runs it
+COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
+ARCHIVED = ("python3", "libpython3-dev", "libgomp1", "libstdc++6")
+PACKAGES = ("numpy>=2.0", "pytest>=8", "hypothesis>=6", "setuptools>=77")
+TESTED = ("tests/minidl_ext", "tests/kernels")
+LEFT_OUT = ("test_team.py", "test_threads.py")
+
+
+def main() -> int:
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    if missing := [name for name in (COMPILER, EMULATOR, "apt-get", "dpkg-deb")
+                   if not shutil.which(name)]:
+        print(f"minidl: {', '.join(missing)} not found: this needs Debian or Ubuntu, and apt-get "
+              "install gcc-aarch64-linux-gnu qemu-user-static", file=sys.stderr)
+        return 2
+    prepare()
+    build()
+    ignored = [f"--ignore={TESTED[0]}/{name}" for name in LEFT_OUT]
+    chosen = sys.argv[1:] or [*TESTED, *ignored]
+    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
+    return subprocess.run(command, cwd=ROOT, env=environment()).returncode
+
+
+def prepare() -> None:
+    """Fetch and unpack Python and the packages for tests, once."""
+    done = HOME / "prepared"
+    wanted = " ".join((*ARCHIVED, *PACKAGES))
+    if done.exists() and done.read_text() == wanted:
+        return
+    print(f"minidl: fetching Python for ARM64 into {SYSTEM}", flush=True)
+    shutil.rmtree(HOME, ignore_errors=True)
+    for archive in fetched():
+        run("dpkg-deb", "-x", archive, SYSTEM)
+    for name in ("lib", "bin"):     # in newer systems, all that was there is in usr
+        if not (SYSTEM / name).exists():
+            (SYSTEM / name).symlink_to(f"usr/{name}")
+    python = next(SYSTEM.glob("usr/bin/python3.[0-9]*"))
+    version = python.name.removeprefix("python")
+    words = [EMULATOR, "-0", str(PYTHON), "-L", str(SYSTEM), "-E", f"PYTHONHOME={SYSTEM}/usr",
+             str(python)]
+    PYTHON.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    PYTHON.chmod(0o755)
+    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]
+    run(sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check",
+        "--only-binary=:all:", "--implementation=cp", f"--python-version={version}",
+        f"--abi=cp{version.replace('.', '')}", *platforms, "--target",
+        SYSTEM / "usr/lib/python3/dist-packages", *PACKAGES)
+    for folder in ("state", "cache"):
+        shutil.rmtree(HOME / folder)
+    done.write_text(wanted)
+
+
+def fetched() -> list[Path]:
+    """The archives of ARM64's Python and of all that it needs, by an apt that knows no system."""
+    for folder in ("state/lists/partial", "cache/archives/partial"):
+        (HOME / folder).mkdir(parents=True)
+    (HOME / "status").touch()
+    settings = ("APT::Architecture=arm64", "APT::Architectures=arm64", f"Dir::State={HOME}/state",
+                f"Dir::State::status={HOME}/status", f"Dir::Cache={HOME}/cache",
+                "Debug::NoLocking=true", "APT::Sandbox::User=")
+    apt = ["apt-get", "-qq", *(word for setting in settings for word in ("-o", setting))]
+    run(*apt, "update")
+    run(*apt, "install", "--download-only", "-y", "--no-install-recommends", *ARCHIVED)
+    return sorted(HOME.glob("cache/archives/*.deb"))
+
+
+def build() -> None:
+    """Compile the kernels, where they changed: setup.py, told that it is on the other machine."""
+    described = next(SYSTEM.glob("usr/lib/python3.*/_sysconfigdata__*.py"))
+    (HOME / "described").mkdir(exist_ok=True)
+    shutil.copy(described, HOME / "described")
+    headers = next(SYSTEM.glob("usr/include/python3.*/Python.h")).parent
+    variables = {
+        "CC": f"{COMPILER} -I{headers} -idirafter {SYSTEM}/usr/include",
+        "MINIDL_BUILD_ISA": "base", "PYTHONPATH": str(HOME / "described"),
+        "_PYTHON_SYSCONFIGDATA_NAME": described.stem, "_PYTHON_HOST_PLATFORM": "linux-aarch64"}
+    run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", env=environment(**variables))
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The variables of a command, none of which may be a setting for this machine's kernels."""
+    kept = {name: value for name, value in os.environ.items()
+            if not name.startswith(("MINIDL_", "PYTHON"))}
+    return {**kept, "PYTHONPATH": str(ROOT), **variables}
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
+    subprocess.run(command, cwd=ROOT, env=env, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
