@@ -209,6 +209,12 @@ FUNCTIONS = {
     "a matrix": lambda x: x @ W, "dense": nn.Dense(6, 3), "layer_norm": nn.LayerNorm(6),
     "rms_norm": nn.RMSNorm(6), "from the mean of the batch": lambda x: x - x.mean(0),
     "a scalar": lambda x: x * md.tensor(2.0), "dropout": nn.Dropout(0.5),
+    "sine": md.sin, "cosine": md.cos, "cumsum": lambda x: md.cumsum(x, 1),
+    "sort": lambda x: md.sort(x, 1), "argsort": lambda x: md.argsort(x, 1),
+    "topk": lambda x: md.topk(x, 2)[0], "places of topk": lambda x: md.topk(x, 3, 1)[1],
+    "attention": nn.MultiHeadAttention(6, 2),
+    "causal attention": lambda x: md.scaled_dot_product_attention(x, x, x, causal=True),
+    "sequences": lambda x: md.resize(md.adaptive_avg_pool(x, 3), 7, "linear"),
 }
 
 CONV, DENSE = nn.Conv(4, 6, 3), nn.Dense(6, 6)
@@ -218,6 +224,15 @@ ON_IMAGES = {
     "conv_transpose": nn.ConvTranspose(4, 6, 3, stride=2, padding=1, output_padding=1),
     "conv_transpose of groups": nn.ConvTranspose(4, 6, (2, 3), groups=2, dilation=2),
     "max_pool": lambda x: md.max_pool(x, 3, 2, 1), "avg_pool": lambda x: md.avg_pool(x, 3, 2, 1),
+    "max_pool, options": lambda x: md.max_pool(x, 2, 3, ((1, 0), (0, 1)), True, (1, 2)),
+    "avg_pool, part of the padding": lambda x: md.avg_pool(x, 3, 2, ((1, 0), (0, 1)), True),
+    "avg_pool, no padding": lambda x: md.avg_pool(x, 3, 2, 1, count_padding=False),
+    "avg_pool, ceil": lambda x: md.avg_pool(x, 3, 2, 1, True, count_padding=False),
+    "avg_pool, same": lambda x: md.avg_pool(x, 2, 1, "same", dilation=2),
+    "resize": lambda x: md.resize(CONV(x), (7, 3)),
+    "resize, linear": lambda x: md.resize(CONV(x), (7, 13), "linear"),
+    "upsample": nn.Sequential(CONV, nn.Upsample(scale_factor=2)),
+    "adaptive_avg_pool": lambda x: md.adaptive_avg_pool(CONV(x), (4, 5)),
     "global_avg_pool": md.global_avg_pool, "batch_norm": nn.BatchNorm(4),
     "without gamma": nn.BatchNorm(4, affine=False),
     "of the batch": nn.BatchNorm(4, track_stats=False), "group_norm": nn.GroupNorm(2, 4),
@@ -232,7 +247,7 @@ ON_IMAGES = {
     "pad": lambda x: CONV(md.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)))),
     "concatenate": lambda x: md.concatenate([CONV(x), CONV(x) * 2], -1),
     "layer_norm": lambda x: md.layer_norm(CONV(x), None, None),
-    "upsample": lambda x: md.broadcast_to(
+    "repeated": lambda x: md.broadcast_to(
         CONV(x)[:, :, None, :, None], (len(x), 6, 2, 6, 2, 6)).reshape(len(x), 12, 12, 6),
 }
 

@@ -20,10 +20,9 @@ def _images(value: ir.Value, site: Site) -> Written:
 
 
 def pads_of(padding: Any) -> list[int]:
-    """Padding, a pair or ((top, bottom), (left, right)), as a file has it: what is before all axes,
-    then what is after."""
-    sides = [(p, p) if isinstance(p, int) else tuple(p) for p in padding]
-    return [before for before, _ in sides] + [after for _, after in sides]
+    """Padding ((top, bottom), (left, right)) as a file has it: what is before all axes, then what
+    is after."""
+    return [before for before, _ in padding] + [after for _, after in padding]
 
 
 def _conv(out: Writer, site: Site) -> Written:
@@ -47,7 +46,7 @@ def _conv_transpose(out: Writer, site: Site) -> Written:
     turned = weight.array.reshape(kh, kw, ci, groups, co // groups).transpose(3, 2, 4, 0, 1)
     turned = np.ascontiguousarray(turned).reshape(groups * ci, co // groups, kh, kw)
     sizes = [d[0] for d in x.dims[1:3]]
-    extra = [size + 2 * p - (n - 1) * s - d * (k - 1) - 1 for size, p, n, s, d, k in zip(
+    extra = [size + sum(p) - (n - 1) * s - d * (k - 1) - 1 for size, p, n, s, d, k in zip(
         options["size"], options["padding"], sizes, options["stride"], options["dilation"],
         (kh, kw), strict=True)]
     return _images(out.op(
@@ -59,18 +58,22 @@ def _conv_transpose(out: Writer, site: Site) -> Written:
 
 def _pool(operator: str) -> Emit:
     def emit(out: Writer, site: Site) -> Written:
-        options = site.options
-        given: dict[str, Any] = {
-            "kernel_shape": list(options["window"]), "strides": list(options["stride"]),
-            "pads": pads_of(options["padding"])}
-        dilation = options.get("dilation", (1, 1))
-        if set(dilation) != {1}:
-            given["dilations"] = list(dilation)
-        if options.get("ceil_mode", False):
-            given["ceil_mode"] = 1
+        options, x = site.options, out.first(site.inputs[0])
+        padding = options["padding"]
+        given: dict[str, Any] = {"kernel_shape": list(options["window"]),
+                                 "strides": list(options["stride"])}
+        if set(options["dilation"]) != {1}:
+            given["dilations"] = list(options["dilation"])
         if operator == "AveragePool":
-            given["count_include_pad"] = int(options.get("count_padding", True))
-        return _images(out.op(operator, out.first(site.inputs[0]), **given), site)
+            counted = options["counted"]
+            given["count_include_pad"] = int(counted == padding)
+            if counted != padding and any(map(any, counted)):   # a part of it: zeros of the image
+                (top, bottom), (left, right) = counted
+                x = out.op("Pad", x, np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
+                padding = [(p[0] - c[0], p[1] - c[1])
+                           for p, c in zip(padding, counted, strict=True)]
+        given["pads"] = pads_of(padding)
+        return _images(out.op(operator, x, **given), site)
 
     return emit
 
