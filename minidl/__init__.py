@@ -47,7 +47,8 @@ else:       # to a type checker a module with __getattr__ has every name
         if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
             return importlib.import_module(f"minidl.{name}")
         if name in ("Compiled", "compile"):
-            return getattr(importlib.import_module("minidl.compiled"), name)
+            globals()[name] = getattr(importlib.import_module("minidl.compiled"), name)
+            return globals()[name]
         return _not_here(name)
 
 __all__ = [
