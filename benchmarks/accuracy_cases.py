@@ -167,11 +167,11 @@ def sum(x: np.ndarray) -> Arrays:
 
 def avg_pool(x: np.ndarray) -> Arrays:
     """Windows that overlap and reach over the edge."""
-    return kernels.avg_pool(x, (3, 3), (2, 2), (1, 1))
+    return kernels.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
 def avg_pool_backward(dy: np.ndarray, input_shape: tuple[int, ...]) -> Arrays:
-    return kernels.avg_pool_backward(dy, input_shape, (3, 3), (2, 2), (1, 1))
+    return kernels.avg_pool_backward(dy, input_shape, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
 def global_avg_pool(x: np.ndarray) -> Arrays:

@@ -47,10 +47,11 @@ else:       # to a type checker a module with __getattr__ has every name
 
         if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
             return importlib.import_module(f"minidl.{name}")
-        if name in ("Compiled", "compile"):
-            return getattr(importlib.import_module("minidl.compiled"), name)
-        if name in ("Profile", "profile"):
-            return getattr(importlib.import_module("minidl.profiler"), name)
+        for module, names in (("compiled", ("Compiled", "compile")),
+                              ("profiler", ("Profile", "profile"))):
+            if name in names:
+                globals()[name] = getattr(importlib.import_module(f"minidl.{module}"), name)
+                return globals()[name]
         return _not_here(name)
 
 __all__ = [
