@@ -45,11 +45,11 @@ typedef struct {
     ptrdiff_t oh, ow, co;           /* of each that is written */
     ptrdiff_t kh, kw, sh, sw, dh, dw, top, left, groups;
     View x, y, r;                   /* read, written, and added before the activation */
-    int adds, pools;                /* whether there is an r; whether 2x2 windows are pooled at last */
+    int adds, pools;                /* whether there is an r; whether it ends with 2x2 pools */
     ptrdiff_t above, below, before, after;      /* the border of y */
     const float *weights, *bias;    /* packed; NULL: none */
     ptrdiff_t unit, scratch, scratch_size;      /* Winograd: tiles at a time; floats in the arena */
-    ptrdiff_t counted[4];           /* an average's padding that counts: above, below, before, after */
+    ptrdiff_t counted[4];           /* padding that counts in averages, in the border's order */
 } Step;
 
 /* What a thread computes with: where arrays are, for so many images; thread `me` of `threads`. */
@@ -123,9 +123,9 @@ static void plan_step(const Step *s, const Work *k) {
     }
 }
 
-/* All steps for `images` images, a group at a time. `outside` are the arrays that are no arena, with
- * the floats of an image of each in `image_size`; `arena` has arena_size floats for each thread that
- * has groups of its own, once if all threads share them. */
+/* All steps for `images` images, a group at a time. `outside` are the arrays that are no arena,
+ * with the floats of an image of each in `image_size`; `arena` has arena_size floats for each thread
+ * that has groups of its own, once if all threads share them. */
 static void plan_run(const Step *steps, ptrdiff_t count, float *arena, ptrdiff_t arena_size,
                      float *const *outside, const ptrdiff_t *image_size, int arrays,
                      ptrdiff_t images, ptrdiff_t group, int threads, int shared) {

@@ -68,8 +68,8 @@ static void (*const plan_blocks[MR][2])(PARAMETERS) = {
 #undef DEFINE
 #undef PARAMETERS
 
-/* A dense layer's panels, ROW_PANELS at most, for one row. A single sum would wait for each addition;
- * so those of several panels go side by side, each in the order of a block of many rows. */
+/* A dense layer's panels, ROW_PANELS at most, for one row. A single sum would wait for each
+ * addition; several panels side by side do not, and each sum keeps its order. */
 enum { ROW_PANELS = 4 };
 
 MICRO_INLINE void plan_row(const int P, const float *a, const float *w, ptrdiff_t n, float *out,

@@ -61,8 +61,9 @@ static void plan_avg_pool(const Step *s, const Work *k) {
                 for (ptrdiff_t v = 0; v < channels; v++) sum[v] += at[v];
             }
 #undef TAP
-        plan_inside(y0 + s->counted[0], s->dh, s->kh, s->h + s->counted[0] + s->counted[1], &k0, &k1);
-        plan_inside(x0 + s->counted[2], s->dw, s->kw, s->w + s->counted[2] + s->counted[3], &l0, &l1);
+        const ptrdiff_t *counted = s->counted;
+        plan_inside(y0 + counted[0], s->dh, s->kh, s->h + counted[0] + counted[1], &k0, &k1);
+        plan_inside(x0 + counted[2], s->dw, s->kw, s->w + counted[2] + counted[3], &l0, &l1);
         const double count = (double)((k1 - k0) * (l1 - l0));
         for (; c < channels; c++) y[c] = (float)(sum[c] / count);
     }

@@ -8,19 +8,20 @@
 
 #include "winograd.h"
 
-enum { FREQUENCIES = 36, GAP = 16 };    /* floats between frequencies, against conflicts in the cache */
+enum { FREQUENCIES = 36, GAP = 16 };    /* floats between frequencies, for other lines of cache */
 #define UNROLL4 _Pragma("GCC unroll 4")
 
-/* The products m[frequency * step + channel] to a tile of rows x cols outputs (4x4 but at a border) of
- * image `image`, from (y0, x0) on. */
-static __attribute__((noinline)) void plan_output_tile(const Step *s, const Work *k, const float *m,
-                                                       ptrdiff_t step, ptrdiff_t image, ptrdiff_t y0,
-                                                       ptrdiff_t x0) {
+/* The products m[frequency * step + channel] to a tile of rows x cols outputs (4x4 but at a border)
+ * of image `image`, from (y0, x0) on. */
+static __attribute__((noinline)) void plan_output_tile(
+        const Step *s, const Work *k, const float *m, ptrdiff_t step, ptrdiff_t image, ptrdiff_t y0,
+        ptrdiff_t x0) {
     const ptrdiff_t h = s->pools ? s->oh * 2 : s->oh, w = s->pools ? s->ow * 2 : s->ow;
     const ptrdiff_t rows = h - y0 < 4 ? h - y0 : 4, cols = w - x0 < 4 ? w - x0 : 4;
     const int rectify = s->activation == ACTIVATION_RELU;
     const float *r = s->adds ? plan_at(k, &s->r, image, y0, x0) : NULL;
-    float *y = s->pools ? plan_at(k, &s->y, image, y0 / 2, x0 / 2) : plan_at(k, &s->y, image, y0, x0);
+    const ptrdiff_t shrinks = s->pools ? 2 : 1;
+    float *y = plan_at(k, &s->y, image, y0 / shrinks, x0 / shrinks);
     for (ptrdiff_t c = 0; c < s->co && (c = c + PV > s->co ? s->co - PV : c, 1); c += PV) {
         const pv bias = s->bias ? PLOAD(s->bias + c) : (pv){0};
         pv t[4][6], o[4][4];
@@ -35,7 +36,8 @@ static __attribute__((noinline)) void plan_output_tile(const Step *s, const Work
             output_1d(t[i], o[i]);
             UNROLL4 for (int j = 0; j < 4; j++) {
                 o[i][j] += bias;
-                if (r && i < rows && j < cols) o[i][j] += PLOAD(r + i * s->r.row + j * s->r.pixel + c);
+                if (r && i < rows && j < cols)
+                    o[i][j] += PLOAD(r + i * s->r.row + j * s->r.pixel + c);
                 if (rectify) o[i][j] = plan_relu(o[i][j]);
             }
         }
@@ -49,7 +51,8 @@ static __attribute__((noinline)) void plan_output_tile(const Step *s, const Work
         } else {
             UNROLL4 for (int i = 0; i < 4; i++)
                 UNROLL4 for (int j = 0; j < 4; j++)
-                    if (i < rows && j < cols) PSTORE(y + i * s->y.row + j * s->y.pixel + c, o[i][j]);
+                    if (i < rows && j < cols)
+                        PSTORE(y + i * s->y.row + j * s->y.pixel + c, o[i][j]);
         }
     }
 }
@@ -93,7 +96,8 @@ static void plan_winograd(const Step *s, const Work *k) {
     const ptrdiff_t tiles = k->images * ((h + 3) / 4) * ((w + 3) / 4);
     const ptrdiff_t cp = (s->co + PV - 1) / PV * PV, panels = (cp + PANEL - 1) / PANEL;
     const int together = s->unit == 0;      /* all threads share the one unit */
-    const ptrdiff_t unit = together ? tiles : s->unit, units = together ? 1 : (tiles + unit - 1) / unit;
+    const ptrdiff_t unit = together ? tiles : s->unit;
+    const ptrdiff_t units = together ? 1 : (tiles + unit - 1) / unit;
     const ptrdiff_t vs = unit * s->ci + GAP, ms = unit * cp + GAP;
     float *v = k->places[0] + s->scratch + (together ? 0 : k->me * s->scratch_size);
     float *m = v + FREQUENCIES * vs;
