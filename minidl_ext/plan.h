@@ -124,8 +124,8 @@ static void plan_step(const Step *s, const Work *k) {
 }
 
 /* All steps for `images` images, a group at a time. `outside` are the arrays that are no arena,
- * with the floats of an image of each in `image_size`; `arena` has arena_size floats for each thread
- * that has groups of its own, once if all threads share them. */
+ * with the floats of an image of each in `image_size`; `arena` has arena_size floats for each
+ * thread that has groups of its own, once if all threads share them. */
 static void plan_run(const Step *steps, ptrdiff_t count, float *arena, ptrdiff_t arena_size,
                      float *const *outside, const ptrdiff_t *image_size, int arrays,
                      ptrdiff_t images, ptrdiff_t group, int threads, int shared) {
