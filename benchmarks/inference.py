@@ -104,9 +104,17 @@ def table(found: dict[str, Any]) -> str:
         mean = statistics.geometric_mean(ratio_of(row)["median"] for row in rows)
         lines.append(["geometric mean", str(batch), str(threads), "", "", "", "",
                       f"**{mean:.2f}**", "", "", ""])
-    return report.table(["", "batch", "threads", "minidl compiled", "ONNX Runtime", "OpenVINO",
+    text = report.table(["", "batch", "threads", "minidl compiled", "ONNX Runtime", "OpenVINO",
                          "PyTorch", "times as fast as the fastest", "rounds",
                          "OpenVINO bfloat16", "minidl, evaluation mode"], lines)
+    farthest: dict[bool, float] = {}
+    for row in found["rows"]:
+        for side, far in row["distances"].items():
+            narrow = "bfloat16" in side
+            farthest[narrow] = max(far, farthest.get(narrow, 0.0))
+    return text + "\n\nThe logits differ from those of float64 by up to " + ", and ".join(
+        f"{far:.0e} of the largest in {'bfloat16' if narrow else 'float32'}"
+        for narrow, far in sorted(farthest.items())) + "."
 
 
 def ratio_of(row: dict[str, Any]) -> dict[str, Any]:

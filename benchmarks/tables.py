@@ -15,7 +15,7 @@ from typing import Any
 
 from tools import marked_tables
 
-from . import augment, report
+from . import augment, inference, report
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
@@ -111,6 +111,7 @@ def recipe() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "train steps, in short": steps_summary, "train steps": steps, "memory": memory, "numpy": numpy,
     "recipes": recipes, "recipe step": recipe,
+    "inference": lambda: inference.table(results("inference")),
     "augmentation": lambda: augment.tables(results("augment"))["augmentation"],
     "loader's share": lambda: augment.tables(results("augment"))["loader's share"]}
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..version import __version__
+from .bench import bench
 from .cache import cache
 from .eval import evaluate
 from .info import info
@@ -44,7 +45,7 @@ def commands() -> None:
     """
 
 
-for command in (train, evaluate, predict, summary, lab, info, cache):
+for command in (train, evaluate, predict, bench, summary, lab, info, cache):
     commands.add_command(command)
 
 

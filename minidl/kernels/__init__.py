@@ -17,7 +17,7 @@ import minidl_ext
 from minidl_ext.affinity import cpus as affinity
 from minidl_ext.plan import PLAN_VECTOR, Plan
 from minidl_ext.runtime import check_shape, empty, empty_cache, pool_bytes
-from minidl_ext.threads import after_fork_in_child, get_num_threads, set_num_threads
+from minidl_ext.threads import after_fork_in_child, get_num_threads, set_num_threads, team_size
 
 from .. import checks
 
@@ -132,6 +132,6 @@ def __getattr__(name: str) -> Any:
 
 _bind("minidl_ext")
 
-__all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "backend", "check_shape", "empty",
-           "empty_cache", "get_num_threads", "isa", "openmp", "pool_bytes", "set_num_threads",
-           "use_backend"]
+__all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "backend",
+           "check_shape", "empty", "empty_cache", "get_num_threads", "isa", "openmp", "pool_bytes",
+           "set_num_threads", "team_size", "use_backend"]
