@@ -20,7 +20,7 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 NO_PACKAGES = echo "minidl: pip could not install what $@ needs (its message is above); \
 	with a working package index, the same command goes on from here" >&2; exit 1
 
-.PHONY: build help mnist cifar10 test bench versus-torch parity levels fuzz sanitize nightly arm64 wheel sdist docs site check clean distclean
+.PHONY: build help mnist cifar10 test bench versus-torch inference parity levels fuzz sanitize nightly arm64 wheel sdist docs site check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
@@ -49,6 +49,9 @@ bench: $(VENV)/.plot build  ## measure against NumPy; options in ARGS
 
 versus-torch: $(PARITY)/.tools build  ## measure train steps against PyTorch; options in ARGS
 	@$(PARITY)/bin/python -m benchmarks.versus_torch $(ARGS)
+
+inference: $(PARITY)/.runtimes build  ## measure inference against other runtimes; options in ARGS
+	@$(PARITY)/bin/python -m benchmarks.inference $(ARGS)
 
 parity: $(PARITY)/.tools build  ## compare layers and training with PyTorch, in its own environment
 	@$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
@@ -113,6 +116,12 @@ check:
 $(VENV)/.plot $(VENV)/.test $(VENV)/.site: $(VENV)/.%: $(VENV)/.tools | build
 	@echo "minidl: installing into $(VENV) with the extra '$*'"
 	@$(PY) $(PIP) --no-build-isolation --editable '.[$*]' || { $(NO_PACKAGES); }
+	@touch $@
+
+# ONNX Runtime and OpenVINO come into PyTorch's environment, for who compares with them.
+$(PARITY)/.runtimes: $(PARITY)/.tools
+	@$(PARITY)/bin/python $(REQUIRED) runtimes > $@.txt
+	@$(PARITY)/bin/python $(PIP) -r $@.txt || { $(NO_PACKAGES); }
 	@touch $@
 
 # PyTorch gets an environment of its own, where the package is used straight from this folder.

@@ -123,6 +123,25 @@ def alternate(ours: Side, others: dict[str, Side], rounds: int,
                        for name in others}}
 
 
+def rotate(ours: Side, others: dict[str, Side], rounds: int, seconds: float) -> dict[str, Any]:
+    """The prepared work of all sides, each once a round, every second round in reverse order, so
+    that none gains by a machine that gets faster or slower.
+
+    Figures of `ours`; for each other side its times, and the ratio to our time in the same round.
+    """
+    sides = {"ours": ours, **others}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    memory = {}
+    for k in range(rounds):
+        for name in reversed(sides) if k % 2 else sides:
+            seconds_of_run, memory[name] = sides[name].measure(seconds)
+            times[name].append(seconds_of_run)
+    return {"ours": figures(times["ours"]), "peak_bytes": memory,
+            "others": {name: {**figures(times[name]), "ratio": figures(
+                [theirs / own for theirs, own in zip(times[name], times["ours"], strict=True)])}
+                for name in others}}
+
+
 def fastest(others: dict[str, dict[str, Any]]) -> str:
     """The name with the least median time."""
     return min(others, key=lambda name: others[name]["median"])

@@ -67,20 +67,6 @@ def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
     return feed, run
 
 
-def inference(path: str, folded: bool, batch: int) -> Run:
-    """A forward pass of a trained ResNet-20 in eval mode."""
-    net = models.ResNet20()
-    net.load_state_dict(md.load(path))
-    x = md.tensor(normal(batch, 32, 32, 3))
-    model = nn.fold(net.eval(), x) if folded else net.eval()
-
-    def run() -> float:
-        with md.no_grad():
-            return float(np.abs(model(x).data).sum())
-
-    return run
-
-
 def convolve(n: int, size: int, ci: int, co: int, k: int, stride: int,
              groups: int) -> tuple[Conv, Run]:
     """A node of the graph and its forward: the node knows which kernel suits the shapes."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from tools import marked_tables
 
-from . import augment, report
+from . import augment, inference, report
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "guide-profile.md")
@@ -128,6 +128,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recipes": recipes, "recipe step": recipe,
     "profile by operation": lambda: profiled("operation"),
     "profile by layer": lambda: profiled("layer"), "cost of a profile": profile_costs,
+    "inference": lambda: inference.table(results("inference")),
     "augmentation": lambda: augment.tables(results("augment"))["augmentation"],
     "loader's share": lambda: augment.tables(results("augment"))["loader's share"]}
 

@@ -25,12 +25,10 @@ from benchmarks import (
     versus_torch,
     workloads,
 )
-from benchmarks import fold as fold_benchmark
 from benchmarks import profile as profile_benchmark
 from benchmarks.cases import Case
 from benchmarks.serve import measure, peak_bytes, warm_up
-from minidl import kernels, models
-from tests.data.samples import cifar_files
+from minidl import kernels
 
 FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}
 
@@ -139,18 +137,6 @@ def test_options_of_batch_norm(name, monkeypatch):
                 "ghost_batch=4": ["batch_norm_apply"] * 16}
     assert kernels_called == expected.get(
         name, ["masked_norm_apply" if "mask" in name else "batch_norm_apply"])
-
-
-def test_the_folded_model_computes_the_same(tmp_path):
-    path = str(tmp_path / "model.safetensors")
-    md.save(path, models.ResNet20().state_dict())
-    plain, folded = (minidl_cases.inference(path, fold, 2)() for fold in (False, True))
-    assert plain == pytest.approx(folded, rel=1e-4)
-    for name, content in cifar_files(30).items():
-        (tmp_path / name).write_bytes(content)
-    found = fold_benchmark.outputs(fold_benchmark.trained(path), str(tmp_path))
-    assert found["images"] == 35 and found["accuracy"] == found["accuracy, folded"]
-    assert 0 < found["distance"] < 1e-4 and found["distance in float64"] < 1e-10
 
 
 @pytest.mark.parametrize("kind", FIRST_OF_KIND)

@@ -289,6 +289,6 @@ def test_the_metadata(sdist):
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra")) == {
-        "all", "images", "lab", "onnx", "parity", "plot", "report", "site", "sklearn",
-        "tensorboard", "test", "wheel"}
+        "all", "images", "lab", "onnx", "parity", "plot", "report", "runtimes", "site",
+        "sklearn", "tensorboard", "test", "wheel"}
     assert "batch normalization" in metadata["Summary"]

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..version import __version__
+from .bench import bench
 from .cache import cache
 from .eval import evaluate
 from .export import export
@@ -46,7 +47,7 @@ def commands() -> None:
     """
 
 
-for command in (train, evaluate, predict, summary, export, lab, info, cache):
+for command in (train, evaluate, predict, bench, summary, export, lab, info, cache):
     commands.add_command(command)
 
 

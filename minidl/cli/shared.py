@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class Numbers(click.ParamType):
-    """One whole number or several, with commas: 32, or 24,32 or 32,32,3."""
+    """One whole number or several, with commas: 32, or 24,32 or 32,32,3. `counts` says how many
+    there may be; without any, as many as one likes."""
 
     def __init__(self, name: str, *counts: int) -> None:
         self.name, self.counts = name, counts
@@ -25,8 +26,8 @@ class Numbers(click.ParamType):
             numbers = [int(part) for part in value.replace("x", ",").split(",")]
         except ValueError:
             numbers = []
-        if len(numbers) not in self.counts or min(numbers, default=0) < 1:
-            counts = " or ".join(map(str, self.counts))
+        if min(numbers, default=0) < 1 or (self.counts and len(numbers) not in self.counts):
+            counts = " or ".join(map(str, self.counts)) or "one or several"
             self.fail(f"{value!r} is not {counts} whole number{'s' if counts != '1' else ''} from "
                       f"1 on, with commas between them", param, ctx)
         return numbers[0] if len(numbers) == 1 else numbers

@@ -11,7 +11,7 @@ from minidl import version
 from minidl.cli import commands, main
 from tests.harness import ROOT
 
-SUBCOMMANDS = ("train", "eval", "predict", "summary", "export", "info", "cache")
+SUBCOMMANDS = ("train", "eval", "predict", "bench", "summary", "export", "info", "cache")
 
 
 def test_the_commands():
@@ -51,7 +51,7 @@ def test_wrong_calls(refused):
     refused(words=["Usage: minidl"])
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "predict", "summary", "export"])
+@pytest.mark.parametrize("name", ["train", "eval", "predict", "bench", "summary", "export"])
 def test_a_command_without_arguments_shows_its_help(refused, name):
     refused(name, words=[f"Usage: minidl {name}", "--help"])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import cases, torch_cases, torch_models
+from benchmarks import cases, inference, inference_worker, torch_cases, torch_models
 from benchmarks.workloads import WORKLOADS
 from minidl.nn import Parameter
 from tests.harness import small_batches
@@ -61,3 +61,11 @@ def test_every_kind_of_case_runs_in_torch(kind):
     mode = {"memory_format": torch.channels_last, "how": "eager"}
     options = mode if kind == "batch_norm_relu" else {}
     getattr(torch_cases, kind)(*FIRST_OF_KIND[kind].arguments, **options)()
+
+
+@pytest.mark.parametrize("name", inference.MODELS)
+def test_inference_by_torchscript_is_what_float64_computes(name, tmp_path):
+    exact = inference.write(tmp_path, name, 2)
+    run = inference_worker.torch_frozen(inference_worker.Work(tmp_path, name, 2, 1))
+    for _ in range(2):
+        assert inference.distance(run(), exact) < 1e-5
