@@ -79,12 +79,12 @@ def test_names_of_any_letters(minidl):
 def test_a_file_that_is_there_is_replaced_and_stays_after_an_error(minidl, shared, monkeypatch):
     with open("photos.onnx", "wb") as file:
         file.write(b"before")
-    monkeypatch.setattr(md.onnx, "_needed", _missing)
-    said = minidl("export", shared / "runs" / "photos", "photos.onnx")
+    with monkeypatch.context() as patch:
+        patch.setattr(md.onnx, "_needed", _missing)
+        said = minidl("export", shared / "runs" / "photos", "photos.onnx")
     assert said.code == 1 and said.out == "" and said.err == "minidl: pip install minidl[onnx]\n"
     with open("photos.onnx", "rb") as file:
         assert file.read() == b"before"
-    monkeypatch.undo()
     assert minidl("export", shared / "runs" / "photos", "photos.onnx").code == 0
     assert metadata("photos.onnx")["classes"]
 
