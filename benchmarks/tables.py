@@ -52,6 +52,19 @@ def steps_summary() -> str:
     return report.table(["", "minidl", "PyTorch", "times faster", "of PyTorch's memory"], rows)
 
 
+def inference_summary() -> str:
+    """Compiled models on two threads beside the fastest other runtime, for the README."""
+    rows = []
+    for row in results("inference")["rows"]:
+        if row["threads"] == 2:
+            peer = row["others"][row["peer"]]
+            rows.append([row["case"], str(row["batch"]), *(
+                f"{side['median'] * 1e3:.3g} ms" for side in (row["ours"], peer)),
+                row["peer"], f"{peer['ratio']['median']:.2f}"])
+    return report.table(["", "images", "minidl", "the fastest other", "which", "times faster"],
+                        rows)
+
+
 def steps() -> str:
     """The same with every round's range, and what was to be reached."""
     found = results("torch")
@@ -129,6 +142,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "profile by operation": lambda: profiled("operation"),
     "profile by layer": lambda: profiled("layer"), "cost of a profile": profile_costs,
     "inference": lambda: inference.table(results("inference")),
+    "inference, in short": inference_summary,
     "augmentation": lambda: augment.tables(results("augment"))["augmentation"],
     "loader's share": lambda: augment.tables(results("augment"))["loader's share"]}
 
