@@ -71,11 +71,12 @@ def drawable(values: Iterable[float], log: bool = False) -> list[float]:
     return [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in numbers]
 
 
-def guide(ax: Any, value: float, label: str) -> None:
-    """A dotted level with its name."""
+def guide(ax: Any, value: float, label: str, below: bool = False) -> None:
+    """A dotted level with its name above it, or below it where a curve is in the way."""
     ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
-    ax.annotate(text(label), (1, value), (0, 3), xycoords=("axes fraction", "data"),
-                textcoords="offset points", ha="right", fontsize=9, color=MUTED)
+    ax.annotate(text(label), (1, value), (0, -3 if below else 3),
+                xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+                va="top" if below else "baseline", fontsize=9, color=MUTED)
 
 
 def legend(ax: Any, columns: int = 2) -> None:

@@ -32,6 +32,16 @@ def test_nothing_to_draw_on_a_logarithmic_axis(values):
     assert svg.element("x", figure).startswith("<svg")
 
 
+def test_the_name_of_a_level_stands_above_or_below_it():
+    figure, ax = drawn([0, 1])
+    for below in (False, True):
+        svg.guide(ax, 0.5, "half", below)
+    figure.draw_without_rendering()
+    above, under = (found.get_window_extent() for found in ax.texts)
+    level = ax.transData.transform((0, 0.5))[1]
+    assert above.y0 > level > under.y1
+
+
 def test_colours_are_variables_and_ids_the_elements_own():
     text = svg.element("name", drawn([1, 2])[0])
     assert "var(--a)" in text and svg.A not in text

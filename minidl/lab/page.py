@@ -108,7 +108,8 @@ def markdown(found: Sequence[Found], quick: bool) -> str:
                           one.judgement.why))
     surprises = [f"{one.experiment.id} ({one.verdict})" for one in found if one.surprising]
     if surprises:
-        lines += ["", f"Otherwise than expected: {', '.join(surprises)}."]
+        lines += ["", "The lab's authors expected another verdict in: "
+                      f"{', '.join(surprises)}."]
     for one in found:
         e = one.experiment
         lines += ["", f"## {e.id} {e.title}", "", f"*{e.claim}* (notes {e.notes}; {e.source})", "",

@@ -67,7 +67,7 @@ def test_the_page_begins_with_what_holds_and_lists_surprises_by_id(folder, monke
     listed = text[surprises:verdicts]
     assert '<a href="#e18">E18</a> refuted' in listed and len(listed) < 400
     assert "Expected was supported" in text[claim:] and "Not examined" not in text
-    assert "Otherwise than expected: E18 (REFUTED)" in page.markdown(found, True)
+    assert "expected another verdict in: E18 (REFUTED)" in page.markdown(found, True)
 
 
 def test_a_file_that_is_left_out_is_told(folder):

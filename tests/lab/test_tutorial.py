@@ -15,18 +15,18 @@ VERDICTS = "supported|refuted|inconclusive"
 
 
 def said(text):
-    """(claim, verdict) wherever a text has "E04, refuted", "E13 and E15, supported" or "refuted
-    (E16)"."""
+    """(claim, verdict) wherever a text has "E04, refuted", "E13 and E15, supported", "refuted
+    (E16)" or "Refuted (E16)"."""
     text = " ".join(text.split())
     for ids, verdict in re.findall(rf"((?:E\d\d[ab]?(?: and )?)+), ({VERDICTS})", text):
         for id in re.findall(r"E\d\d[ab]?", ids):
             yield id, verdict
-    for verdict, id in re.findall(rf"({VERDICTS}) \((E\d\d[ab]?)\)", text):
-        yield id, verdict
+    for verdict, id in re.findall(rf"({VERDICTS}) \((E\d\d[ab]?)\)", text, re.IGNORECASE):
+        yield id, verdict.lower()
 
 
 def test_what_is_found_of_a_text():
-    text = 'a (E04,\nrefuted), b (E13 and E15, supported). *"c": inconclusive (E30b)* E07 d'
+    text = 'a (E04,\nrefuted), b (E13 and E15, supported). *Inconclusive (E30b): "c"* E07 d'
     assert list(said(text)) == [("E04", "refuted"), ("E13", "supported"), ("E15", "supported"),
                                 ("E30b", "inconclusive")]
 

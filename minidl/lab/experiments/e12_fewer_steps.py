@@ -17,7 +17,7 @@ import numpy as np
 
 import minidl as md
 
-from .. import plots, sweeps
+from .. import plots, sweeps, words
 from ..experiment import Experiment, Judgement, Result
 from ..problems import mlp
 from ..sweeps import Course, best, steps_to, times_fewer
@@ -99,11 +99,12 @@ class FewerSteps(Experiment):
                for label, found in tuned.items()}}
         for name, label in NAMES.items():
             figures |= more_figures([seed[name] for seed in seeds], label)
-        texts = [f"{label} {in_words([at_same_rate(seed[name]) for seed in seeds])} at the same "
-                 f"rate, {tuned[label].value:.2g} times where it is soonest"
+        texts = [f"{label}, same rate: {in_words([at_same_rate(seed[name]) for seed in seeds])}; "
+                 f"where it is soonest: {in_words([at_soonest(seed[name]) for seed in seeds])}"
                  for name, label in NAMES.items()]
         return Judgement(every(*(at_least(found, RATIO) for found in same.values())),
-                         "; ".join(texts) + ".", figures)
+                         "To the best accuracy of the network without, BatchNorm takes of its "
+                         f"steps: {'. '.join(texts)}.", figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, axes = plots.new(*((f"step ({label})", "test error, %")
@@ -149,12 +150,13 @@ def at_same_rate(arms: Mapping[str, Sequence[Course]]) -> float:
 
 
 def in_words(ratios: Sequence[float]) -> str:
-    """The geometric mean of how many times fewer steps it takes; where it never gets there in a
-    seed, the mean is 0 and says less than the seeds."""
+    """The steps as a part of the other's, from how many times fewer they are: the geometric mean,
+    or, where a seed never gets there and the mean is 0, each seed."""
     if min(ratios) > 0:
-        return f"{sweeps.geometric_mean(np.array(ratios)):.2g} times fewer steps"
-    return (f"{', '.join(f'{ratio:.2g}' for ratio in ratios)} times fewer steps (by seed; 0: it is "
-            "never as accurate as the other was)")
+        return f"1/{sweeps.geometric_mean(np.array(ratios)):.2g}"
+    reached = [f"1/{ratio:.2g}" for ratio in ratios if ratio > 0]
+    never = f"never as accurate in {words.counted(len(ratios) - len(reached), 'seed')}"
+    return f"{' and '.join(reached)}, and {never}" if reached else never
 
 
 def at_soonest(arms: Mapping[str, Sequence[Course]]) -> float:

@@ -56,10 +56,11 @@ class Saturation(Experiment):
                    "it by a quarter at most. BatchNorm makes up for that factor in each layer, by "
                    "dividing by the small standard deviation that the layer before has left, and "
                    "the network trains. So does one of ReLUs without any normalization: BatchNorm "
-                   "is a cure, not the only one. After the training some sigmoids are saturated "
-                   "with BatchNorm too: at the highest rate {figure[saturated sigmoids at the end, "
-                   "%, sigmoid, BatchNorm]:.0f}%, and {figure[saturated sigmoids at the end, %, "
-                   "sigmoid]:.0f}% without it.")
+                   "is a cure, not the only one, and where nothing vanishes it makes gradients "
+                   "explode (E18). After the training some sigmoids are saturated with BatchNorm "
+                   "too: at the highest rate {figure[saturated sigmoids at the end, %, sigmoid, "
+                   "BatchNorm]:.0f}%, and {figure[saturated sigmoids at the end, %, sigmoid]:.0f}% "
+                   "without it.")
     needs = ("mnist",)
     minutes = 1.1
     full = {"depth": 10, "width": 100, "rates": [0.1, 0.5, 2], "steps": 8000, "every": 500,

@@ -59,14 +59,14 @@ class CovariateShift(Experiment):
              "network trains nearly as well, and better than without, though its distributions are "
              "the least stable of the three")
     expected = Verdict.REFUTED
-    explanation = ("There are two shifts. Batch normalization does hold the distributions of a "
-                   "layer's inputs still: a step moves their means some 20 times less. What that "
-                   "was to bring does not follow: gradients depend on what the layers before do "
-                   "more than without it at the rates 0.1 and 0.5, less at 2, and more on average; "
-                   "only the angle by which they turn is smaller at high rates. Nor do the still "
-                   "distributions help: noise that makes the inputs drift more than without "
-                   "any normalization costs nothing. What Santurkar et al. found in their place is "
-                   "E17.")
+    explanation = ("There are two shifts. Batch normalization does make the inputs of a layer "
+                   "drift less: a step moves their means 18 to 28 times less (a full run). What "
+                   "that was to bring does not follow: how much a layer's gradient changes when "
+                   "the layers before it move is more than without it at the rates 0.1 and 0.5, "
+                   "and less at 2, so the mean depends on which rates one takes; only the angle by "
+                   "which gradients turn is smaller at high rates. Nor is the little drift why it "
+                   "helps: noise that makes the inputs drift more than without any normalization "
+                   "costs nothing. What Santurkar et al. found in their place is E17.")
     examination = ("\"Reduces\" depends on the network: with ReLU in place of sigmoids (one seed, "
                    "1,500 steps, rates 0.02 to 0.5) gradients shift less with BatchNorm, by 0.05 "
                    "of their norm. \"Because\" does not: there, noise costs 0.3 of the 1.9 points "
@@ -121,7 +121,7 @@ class CovariateShift(Experiment):
         return Judgement(
             every(reduces, because),
             f"\"Reduces\" is {reduces}: updates of the layers before change a layer's gradient "
-            f"{', '.join(texts)}; it is judged by the mean over the rates, "
+            f"{', '.join(texts)}; it is judged by the mean over these rates, "
             f"{_compared(shift)} ({shift.value:+.2f}). \"Because\" is {because}: noise costs "
             f"{lost.value:.2f} of the {whole.value:.2f} points that BatchNorm is above none.",
             figures)

@@ -46,9 +46,11 @@ class GradientFlow(Experiment):
     explanation = ("At the start of training a deep network with batch normalization has exploding "
                    "gradients: {figure[layers]} layers make them {figure[gradient at the first "
                    "layer over that at the last, with BatchNorm]:,.0f} times larger. A network "
-                   "with He's initialization and without normalization keeps them level. What "
-                   "batch normalization does give is a scale that does not depend on the weights "
-                   "(E07, E15); shortcuts are what lets deep ones train.")
+                   "with He's initialization and without normalization keeps them level. That does "
+                   "not contradict E14: in its sigmoids gradients vanish and are mended, in these "
+                   "ReLUs they do not vanish. What batch normalization does give is a scale that "
+                   "does not depend on the weights (E07, E15); shortcuts are what lets deep ones "
+                   "train.")
     minutes = 0.3
     full = {"depth": 40, "widths": [128, 256], "batches": [32, 128, 512], "small": [8]}
     quick = {"depth": 30, "widths": [128], "batches": [32, 128]}

@@ -60,14 +60,16 @@ class Population(Experiment):
     explanation = ("That population statistics come \"from all batches seen in training\" is true "
                    "of where they come from, and a bad recipe: the weights move, and an average "
                    "over all of the past describes networks that no longer are. A moving average "
-                   "forgets them, but needs some hundred steps to forget its own start too. A pass "
-                   "over training images with the weights as they are (nn.recalibrate) is the "
-                   "paper's own algorithm, and has neither fault; with convolutions, which average "
-                   "over positions too, even a few hundred images are nearly enough. Averaging "
-                   "sigma in place of sigma^2 makes the variance too small: at batches of 2 it is "
-                   "{figure[batches of 2: variance by the mean of sigma, of the precise one]:.2f} "
-                   "of the precise one, and by the mean of sigma^2 {figure[batches of 2: variance "
-                   "by the mean of sigma^2, of the precise one]:.2f}, which no accuracy shows.")
+                   "(0.9 is what nn.BatchNorm does unless told: a momentum of 0.1 for the new "
+                   "batch) forgets them, but needs some hundred steps to forget its own start too. "
+                   "A pass over training images with the weights as they are (nn.recalibrate) is "
+                   "the paper's own algorithm, and has neither fault; with convolutions, which "
+                   "average over positions too, even a few hundred images are nearly enough. "
+                   "Averaging sigma in place of sigma^2 makes the variance too small: at batches "
+                   "of 2 it is {figure[batches of 2: variance by the mean of sigma, of the precise "
+                   "one]:.2f} of the precise one, and by the mean of sigma^2 {figure[batches of 2: "
+                   "variance by the mean of sigma^2, of the precise one]:.2f}, which no accuracy "
+                   "shows.")
     examination = ("It depends on what early means: at 50 and 100 steps it is the moving average "
                    "of 0.99 that is worst, as it still holds its start; at 200 and later, on "
                    "average over the three seeds of a full run, that of all batches. The quick "
@@ -177,8 +179,8 @@ class Population(Experiment):
                  for seed in seeds]
         plots.band(right, samples, gains, f"fresh pass at step {step}", plots.C)
         right.set_ylim(min(-1.5, right.get_ylim()[0]), max(1.5, right.get_ylim()[1]))
-        for bound in (-0.3, 0.3):
-            plots.guide(right, bound, f"{bound:+g}")
+        for bound in (-0.3, 0.3):       # the name of each on the side away from the curve
+            plots.guide(right, bound, f"{bound:+g}", below=bound < 0)
         plots.logarithmic(right.xaxis)
         right.set_xticks([10**n for n in range(2, 6) if samples[0] <= 10**n <= samples[-1]])
         plots.legend(right, 1)

@@ -101,9 +101,9 @@ class Overhead(Experiment):
             for side, most in seeds[0][name]["peak MB"].items():
                 figures[f"{name}: peak memory of a training, {side}, MB"] = most
         return Judgement(every(*parts), "; ".join(
-            f"{name}: a step takes {ratio(seeds, name, 'step').value:.2f} times the time with "
-            f"BatchNorm, one image folded "
-            f"{ratio(seeds, name, 'inference, batch 1').value:.2f} times"
+            f"{name}: a step takes {ratio(seeds, name, 'step').value:.2f} times as long with "
+            f"BatchNorm as without, one image folded "
+            f"{ratio(seeds, name, 'inference, batch 1').value:.2f} times as long as unfolded"
             for name in NETWORKS) + f". Outputs {words.agree(worst)}, of the largest.", figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:

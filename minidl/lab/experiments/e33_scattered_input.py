@@ -90,10 +90,12 @@ class ScatteredInput(Experiment):
                             f"{activation}: best accuracy, %, {kind}": 100 * interval(
                                 [one[2] for one in found])}
         steps = [figures[f"sigmoid: steps, {kind}"].value for kind in ("raw", "standardized")]
+        never = steps[0] == seeds[0]["limit"]
+        raw = (f"At no rate does the raw input come to 95% within {steps[0]:,.0f} steps"
+               if never else f"To 95% the raw input takes {steps[0]:,.0f} steps at its best rate")
         return Judgement(at_least(ratio, 2),
-                         f"To 95% the raw input takes {steps[0]:,.0f} steps at its best rate "
-                         f"({seeds[0]['limit']:,} is the limit), the standardized one "
-                         f"{steps[1]:,.0f}: {ratio.value:.1f} times as many.", figures)
+                         f"{raw}, the standardized one takes {steps[1]:,.0f}: "
+                         f"{'at least ' * never}{ratio.value:.1f} times as many.", figures)
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         shown = [name for name in ACTIVATIONS if name in seeds[0]]

@@ -45,7 +45,8 @@ def test_rule(seeds, verdict, larger):
 
 def test_the_verdict_says_who_loses_and_who_gains():
     why = experiment.judge([seed((40, 48, 50), (53, 49, 49))] * 2).why
-    assert why.startswith("From batch 32 to 2 BatchNorm loses 10.0 points and GroupNorm gains 4.0.")
+    assert why.startswith("From batch 32 to 2 BatchNorm loses 10.0 points and GroupNorm gains 4.0; "
+                          "at 2 they have 40.0% and 53.0%.")
 
 
 def test_smaller_pictures_are_the_means_of_their_pixels():

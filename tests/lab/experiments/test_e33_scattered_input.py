@@ -28,6 +28,12 @@ def test_rule(raw, verdict):
     assert experiment.judge(seeds(*raw)).verdict is verdict
 
 
+def test_what_is_never_reached_gives_a_bound():
+    assert "at least 6.0 times as many" in experiment.judge(seeds(6000, 6000)).why
+    why = experiment.judge(seeds(3000, 6000)).why
+    assert "takes 4,500 steps at its best rate" in why and "at least" not in why
+
+
 def test_best_of_equal_steps_is_the_most_accurate():
     seed = {"rates": [0.1, 1.0, 3.0], "sigmoid": {"raw": [[6000, 0.2], [6000, 0.9], [6000, 0.1]]}}
     assert e33.best(seed, "sigmoid", "raw") == (6000, 1.0, 0.9)
