@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks, kernels
-from .arrays import plain_array
+from .arrays import array_like, plain_array
 from .grad_mode import no_grad
 from .graph import Function
 from .mode import evaluation
@@ -175,7 +175,7 @@ class _Tracer:
                 isinstance(item, (Tensor, np.ndarray, tuple, dict)) for item in x)):
             items = [self.argument(item, dtype) for item in x]
             return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
-        if not isinstance(x, (Tensor, np.ndarray, list)):
+        if isinstance(x, np.generic) or not (isinstance(x, (Tensor, list)) or array_like(x)):
             return x
         tensor = model_input(x, dtype)
         value = Value(self.unused(f"input_{len(self.inputs)}"), "input", tensor)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import plain_array
+from .arrays import array_like, plain_array
 from .ops.common import warn
 from .tensor import Tensor
 from .traced import Graph
@@ -22,30 +22,38 @@ BATCHES = (2, 3)        # sizes of the batch in the two traces
 def two_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
                more: tuple[int, ...] = ()) -> tuple[Graph, ...]:
     """The graphs of f for batches of two sizes, and of `more` sizes, of the same operations. A
-    function that takes no other batch than the example's, or computes something else then, has one
-    graph, given each time; a warning of `where` says so. An error of f for the examples themselves
-    is raised as it is."""
+    function that takes no other batch than the example's, or computes something else then, is
+    traced as often for that; a warning of `where` says so. An error of f for the examples
+    themselves is raised as it is."""
     sizes = (*BATCHES, *more)
     batches = [tuple([_of_size(x, examples, size, where) for x in examples]) for size in sizes]
     try:
         graphs = tuple([trace(f, *batch) for batch in batches])
-    except Exception:
-        graph = trace(f, *examples)         # whose error, if there is one, is the user's
+    except MemoryError:
+        raise
+    except Exception as error:
+        graphs = _traces(f, examples, len(sizes))       # an error here is the user's
         warn(f"{where}: the model does not run with another batch than the example's, so that the "
-             f"batch axis is fixed")
-        return (graph,) * len(sizes)
+             f"batch axis is fixed ({type(error).__name__}: {error})")
+        return graphs
     operations = [[node.operation for node in graph] for graph in graphs]
     if any(others != operations[0] for others in operations[1:]):
-        return (one_trace(f, examples, where),) * len(sizes)
+        return one_batch(f, examples, where, len(sizes))
     return graphs
 
 
-def one_trace(f: Callable[..., Any], examples: tuple[Any, ...], where: str) -> Graph:
-    """The graph of f for the examples alone, with a warning of `where`."""
-    graph = trace(f, *examples)
+def one_batch(f: Callable[..., Any], examples: tuple[Any, ...], where: str, count: int
+              ) -> tuple[Graph, ...]:
+    """Graphs of f for the examples alone, with a warning of `where`."""
+    graphs = _traces(f, examples, count)
     warn(f"{where}: what the model computes depends on the size of the batch, so that the batch "
          f"axis is fixed to that of the example")
-    return graph
+    return graphs
+
+
+def _traces(f: Callable[..., Any], examples: tuple[Any, ...], count: int) -> tuple[Graph, ...]:
+    """So many graphs for one batch: what differs between them is chance."""
+    return tuple([trace(f, *examples) for _ in range(count)])
 
 
 def refuse_reads(graph: Graph, where: str) -> None:
@@ -58,10 +66,10 @@ def refuse_reads(graph: Graph, where: str) -> None:
 
 
 def _of_size(x: Any, examples: tuple[Any, ...], size: int, where: str) -> Any:
-    """An example with so many entries, those that there are again and again; what has another
-    length than the first example stays as it is."""
+    """The example repeated or cut to `size` entries along its first axis, if that is as long as the
+    first example's; anything else is returned as it is."""
     array = x.data if isinstance(x, Tensor) else x
-    if isinstance(array, (np.ndarray, list)):
+    if isinstance(array, list) or (array_like(array) and not isinstance(array, np.generic)):
         array = plain_array(array)
         lead = examples[0].data if isinstance(examples[0], Tensor) else plain_array(examples[0])
         if array.ndim and lead.ndim and len(array) == len(lead):

@@ -9,7 +9,7 @@ class Plan:
     count: int
     group: int
     arena: int
-    multiply_adds: int
+    work: float
     shared: bool
     def __init__(self, steps: list[dict[str, Any]], sizes: Sequence[int], arena: int, group: int,
                  shared: bool, threads: int) -> None: ...

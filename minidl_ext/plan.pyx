@@ -4,11 +4,12 @@
 reads or writes outside of its arrays, and runs them on arrays that are given at each call.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
 
 from minidl_ext.arguments cimport typed_array
 from minidl_ext.runtime cimport product, scratch
-from minidl_ext.threads cimport team
+from minidl_ext.threads cimport pieces_at_once, team
 
 cnp.import_array()
 
@@ -57,9 +58,11 @@ cdef class Plan:
     """
 
     cdef Step* steps
-    cdef readonly Py_ssize_t count, group, arena, multiply_adds
+    cdef readonly Py_ssize_t count, group, arena
+    cdef readonly double work
     cdef readonly bint shared
     cdef Py_ssize_t sizes[PLAN_PLACES]
+    cdef bint written[PLAN_PLACES]
     cdef int arrays, most
     cdef list kept
 
@@ -67,7 +70,6 @@ cdef class Plan:
                   int threads):
         cdef Step* s
         cdef Py_ssize_t i
-        cdef double work = 0
         self.kept, self.arena, self.group, self.shared = [], arena, group, shared
         self.most = threads
         self.count, self.arrays = len(steps), len(sizes)
@@ -87,15 +89,14 @@ cdef class Plan:
             s = self.steps + i
             self.fill(s, steps[i])
             self.check(s, steps[i], threads)
-            if s.kind <= PLAN_DEPTHWISE:
-                work += (<double>s.oh * s.ow * s.co * s.kh * s.kw * (s.ci // s.groups)
-                         * (4 if s.pools else 1))
-        self.multiply_adds = <Py_ssize_t>min(work, 1e18)
+            self.work += work_of(s)
 
     def __dealloc__(self):
         free(self.steps)
 
     cdef int fill(self, Step* s, dict f) except -1:
+        if f["kind"] not in KINDS:
+            raise ValueError(f"Plan: kind must be one of {sorted(KINDS)}, got {f['kind']!r}")
         s.kind = KINDS[f["kind"]]
         activation = f.get("activation")
         if activation is None:
@@ -103,6 +104,8 @@ cdef class Plan:
         elif activation[0] == "relu":
             s.activation = ACTIVATION_RELU
         else:
+            if activation[0] not in CURVES:
+                raise ValueError(f"Plan: activation must be one of {CURVES}, got {activation[0]!r}")
             s.activation = CURVES.index(activation[0])
             s.p = activation[1] if len(activation) > 1 else 0
             s.q = activation[2] if len(activation) > 2 else 0
@@ -130,6 +133,9 @@ cdef class Plan:
                      s.counted[1], s.counted[2], s.counted[3]):
             if not 0 <= size <= MOST:
                 raise ValueError(f"Plan: borders and starts must be to {MOST}, got {size}")
+        if s.kind in (PLAN_MAX_POOL, PLAN_AVG_POOL) and (
+                s.adds or s.activation != ACTIVATION_NONE or s.groups != 1):
+            raise ValueError("Plan: nothing is done with what a pool gives")
         if s.pools and (s.kind != PLAN_WINOGRAD or s.adds):
             raise ValueError("Plan: only Winograd convolutions to which nothing is added pool")
         return 0
@@ -160,11 +166,11 @@ cdef class Plan:
             size = s.kh * s.kw * (s.ci // s.groups) * PANEL
             self.give(s, f, product(s.groups, panels, size), s.groups * panels * PANEL)
         elif s.kind == PLAN_DEPTHWISE:
-            if s.ci != s.co or s.co < PV:
+            if s.ci != s.co or s.co < PV or s.groups not in (1, s.ci):
                 raise ValueError(f"Plan: no depthwise kernel for {s.ci} and {s.co} channels")
             self.give(s, f, product(s.kh, s.kw, s.co), s.co)
         elif s.kind == PLAN_WINOGRAD:
-            if (s.ci < PV or s.co < PV or (s.kh, s.kw, s.sh, s.sw, s.dh, s.dw)
+            if (s.groups != 1 or s.ci < PV or s.co < PV or (s.kh, s.kw, s.sh, s.sw, s.dh, s.dw)
                     != (3, 3, 1, 1, 1, 1) or s.activation > ACTIVATION_RELU):
                 raise ValueError("Plan: no Winograd convolution")
             self.give(s, f, product(FREQUENCIES * panels, s.ci, PANEL), s.co)
@@ -192,14 +198,17 @@ cdef class Plan:
                max(s.co, s.y.pixel) if s.above + s.below + s.before + s.after else s.co, self)
         if s.adds:
             inside(&s.r, 0, s.oh, 0, s.ow, s.co, self)
+        if s.y.place:
+            self.written[s.y.place - 1] = True
         return 0
 
     def run(self, list arrays, Py_ssize_t images, int threads=0):
-        """Compute: `arrays` are those outside, C-contiguous float32 of `images` images each. The
-        last of them may be written to, by the steps that do."""
+        """Compute: `arrays` are those outside, C-contiguous float32 of `images` images each. Those
+        that a step writes to must be writeable."""
         cdef float* outside[PLAN_PLACES]
         cdef cnp.ndarray a, arena
-        cdef int i, team_size = team(threads, <double>self.multiply_adds * images)
+        cdef Py_ssize_t first = 0, at_once, count
+        cdef int i, team_size = team(threads, self.work * images)
         if len(arrays) != self.arrays or images < 0:
             raise ValueError(f"Plan.run: {self.arrays} arrays are needed, got {len(arrays)}, of "
                              f"{images} images")
@@ -207,15 +216,38 @@ cdef class Plan:
             a = typed_array(arrays[i], "Plan.run", "arrays", -1, cnp.NPY_FLOAT32)
             if <size_t>cnp.PyArray_SIZE(a) != product(images, self.sizes[i]):
                 raise ValueError(f"Plan.run: array {i} must have {self.sizes[i]} values an image")
+            if self.written[i] and not cnp.PyArray_ISWRITEABLE(a):
+                raise ValueError(f"Plan.run: array {i}, which is written to, is read-only")
             outside[i] = <float*>a.data
         if self.shared:
             team_size = min(team_size, self.most)
         else:
             team_size = max(1, min(team_size, <int>((images + self.group - 1) // self.group)))
         arena = scratch(product(1 if self.shared else team_size, self.arena, sizeof(float)))
-        with nogil:
-            plan_run(self.steps, self.count, <float*>arena.data, self.arena, outside, self.sizes,
-                     self.arrays, images, self.group, team_size, self.shared)
+        # So many images at a time that an interrupt ends what takes long; each thread has groups.
+        at_once = product(self.group, team_size)
+        at_once = pieces_at_once((images + at_once - 1) // at_once, 8 * self.work * images, 1) \
+            * at_once
+        while first < images:
+            count = min(at_once, images - first)
+            with nogil:
+                plan_run(self.steps, self.count, <float*>arena.data, self.arena, outside,
+                         self.sizes, self.arrays, count, self.group, team_size, self.shared)
+            for i in range(self.arrays):
+                outside[i] += count * self.sizes[i]
+            first += count
+            PyErr_CheckSignals()
+
+
+cdef double work_of(Step* s) noexcept:
+    """What a step does for an image, as `team` counts it: operations on elements, of which the
+    multiply-adds of a convolution are an eighth."""
+    cdef double values = <double>s.oh * s.ow * s.co * (4 if s.pools else 1)
+    if s.kind <= PLAN_DEPTHWISE:
+        return values * s.kh * s.kw * (s.ci // s.groups) / 8
+    if s.kind == PLAN_MAP:
+        return values * (16 if s.activation >= 0 else 1)
+    return values * s.kh * s.kw
 
 
 cdef int set_view(View* v, tuple given) except -1:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels, settings
-from ..arrays import array_like
+from ..arrays import array_like, plain_array
 from ..mode import evaluation
 from ..tensor import Tensor
 from ..tracing import model_input
@@ -52,8 +52,10 @@ class Part:
         key = group, threads, shared
         plan = self.plans.get(key)
         if plan is None:
-            with self.lock:
-                plan = self.plans[key] = self.planner.plan(group, threads, shared)
+            with self.lock:     # another thread may have made it meanwhile
+                plan = self.plans.get(key)
+                if plan is None:
+                    plan = self.plans[key] = self.planner.plan(group, threads, shared)
                 while len(self.plans) > MOST_PLANS:
                     del self.plans[next(iter(self.plans))]
         return plan
@@ -82,12 +84,20 @@ class Compiled:
     """
 
     def __init__(self, program: Program, exact: bool = False) -> None:
+        if not isinstance(program, Program):
+            raise TypeError("Compiled: md.compile(model, example) makes one, and "
+                            "md.Compiled.load(path) reads one")
         self._program, self._exact = program, exact
         self._parts = _parts_of(program, exact)
         self._constants = {k: known.array for k, known in enumerate(program.values)
                            if known.array is not None}
         self._repeated = [(k, known) for k, known in enumerate(program.values)
                           if known.entry is not None]
+        # After each part, what none takes any more.
+        last = {n: k for k, part in enumerate(self._parts) for n in (*_reads(part), *_makes(part))}
+        kept = {*program.outputs(), *self._constants}
+        self._spent = [[n for n, k in last.items() if k == at and n not in kept]
+                       for at in range(len(self._parts))]
         # Results that no plan writes: they may be somebody else's memory.
         planned = {n for part in self._parts if isinstance(part, Part) for n in part.made}
         self._lent = [n for n in program.outputs() if n not in planned]
@@ -105,7 +115,7 @@ class Compiled:
 
     def memory(self, batch: int = 1) -> int:
         """The bytes that a call for so many images takes at a time, in arenas of plans; weights,
-        inputs and outputs come on top."""
+        inputs and outputs come on top, and so does what operations make that are called."""
         batch = checks.whole(batch, "memory", "batch", 1)
         threads = settings.get_num_threads()
         most = 0
@@ -123,11 +133,16 @@ class Compiled:
         arrays: dict[int, Any] = dict(self._constants)
         batch = self._take(inputs, arrays)
         planned = kernels.backend() == "native" and batch > 0
-        for part in self._parts if planned else self._program.operations:
+        if not planned:
+            for operation in self._program.operations:
+                self._apply(operation, arrays, batch)
+        for part, spent in zip(self._parts, self._spent, strict=True) if planned else ():
             if isinstance(part, Operation):
                 self._apply(part, arrays, batch)
             else:
                 part.run(arrays, batch)
+            for number in spent:
+                del arrays[number]
         for number in self._lent if planned else self._program.outputs():
             arrays[number] = np.array(arrays[number])
         return with_arrays(at(self._program.returned, batch), arrays)
@@ -136,24 +151,41 @@ class Compiled:
         """Put the inputs where they belong; the size of the batch."""
         program = self._program
         if len(inputs) != len(program.inputs):
-            raise TypeError(f"Compiled: {len(program.inputs)} inputs are needed, got {len(inputs)}")
+            count = len(program.inputs)
+            raise TypeError(f"Compiled: {count} input{'s are' if count != 1 else ' is'} needed, "
+                            f"got {len(inputs)}")
         batch = 1 if program.batch is None else program.batch
         for k, (x, number) in enumerate(zip(inputs, program.inputs, strict=True)):
             known = program.values[number]
-            array: np.ndarray = x if type(x) is np.ndarray and x.dtype == known.dtype else \
-                model_input(x, known.dtype)._values()
-            array = np.ascontiguousarray(array).reshape(array.shape)
+            array = self._array(x, known.dtype, k)
             if k == 0 and program.batch is None and array.ndim:
                 batch = len(array)
-            if array.dtype != known.dtype:
-                raise TypeError(f"Compiled: input {k} must be {known.dtype}, got {array.dtype}")
             if array.shape != at(known.shape, batch):
-                raise ValueError(f"Compiled: input {k} must have shape "
-                                 f"{_shape_text(known.shape)}, got {array.shape}")
+                raise ValueError(f"Compiled: input {k} must have shape {self._shape(number)}, got "
+                                 f"{array.shape}")
             arrays[number] = array
         for number, known in self._repeated:
             arrays[number] = known.constant(batch)
         return batch
+
+    @staticmethod
+    def _array(x: Any, dtype: np.dtype, k: int) -> np.ndarray:
+        """Input k as an array of a dtype: integers may become wider, and bytes floats."""
+        if type(x) is not np.ndarray or x.dtype != dtype:
+            x = model_input(x, dtype)._values() if dtype.kind == "f" else plain_array(
+                x.data if isinstance(x, Tensor) else x)
+            if dtype.kind in "iu" and x.dtype.kind in "iu" and np.can_cast(x.dtype, dtype):
+                x = x.astype(dtype)
+            if x.dtype != dtype:
+                raise TypeError(f"Compiled: input {k} must be {dtype}, got {x.dtype}; convert it "
+                                f"with astype")
+        return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+
+    def _shape(self, number: int) -> str:
+        """The shape that an input must have, with N for a batch of any size."""
+        program = self._program
+        shape = program.values[number].shape
+        return _shape_text(shape if program.batch is None else at(shape, program.batch))
 
     def _apply(self, operation: Operation, arrays: dict[int, Any], batch: int) -> None:
         given = [arrays[x.number] if isinstance(x, Ref) else at(x, batch) for x in operation.inputs]
@@ -191,8 +223,7 @@ class Compiled:
         return type(self), (self._program, self._exact)
 
     def __repr__(self) -> str:
-        inputs = ", ".join(_shape_text(self._program.values[n].shape)
-                           for n in self._program.inputs)
+        inputs = ", ".join(map(self._shape, self._program.inputs))
         called = sum(isinstance(part, Operation) for part in self._parts)
         return (f"Compiled({inputs}; {len(self.steps) - called} steps of plans, "
                 f"{called} calls)")
@@ -229,13 +260,18 @@ def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
     >>> bool(np.abs(compiled(images) - model.predict(images)).max() < 1e-5)
     True
     """
+    if isinstance(model, Compiled):
+        raise TypeError("compile: model is compiled already")
     if not callable(model):
-        raise TypeError(f"compile: model must be a layer or a function, got {type(model).__name__}")
+        inside = "; compile its .model" if hasattr(model, "model") else ""
+        raise TypeError(f"compile: model must be a layer or a function, got "
+                        f"{type(model).__name__}{inside}")
     if not examples:
         raise TypeError("compile: an example of what the model takes is needed, as in "
                         "md.compile(model, images[:1])")
     for k, example in enumerate(examples):
-        if not isinstance(example, (Tensor, list)) and not array_like(example):
+        if isinstance(example, np.generic) or not (
+                isinstance(example, (Tensor, list)) or array_like(example)):
             raise TypeError(checks.message(
                 "compile", f"examples[{k}]", "an array or a tensor (a function of arrays alone, "
                 "such as lambda x: model(x, 3), can be compiled too)", example))
@@ -278,7 +314,15 @@ def _parts_of(program: Program, exact: bool) -> list[Part | Operation]:
     return parts
 
 
-def _reads(item: Layer | Operation) -> list[int]:
+def _reads(item: Layer | Operation | Part) -> list[int]:
+    """The values that an item takes."""
+    if isinstance(item, Part):
+        return item.given
     if isinstance(item, Layer):
         return item.reads()
     return [x.number for x in item.inputs if isinstance(x, Ref)]
+
+
+def _makes(part: Part | Operation) -> list[int]:
+    """The values that a part gives to others."""
+    return part.made if isinstance(part, Part) else list(part.outputs)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.operation import Operation as OwnFunction
-from .program import Known, Operation, Program, Ref, Size, refs_of
+from .program import Known, Operation, Program, Ref, Size, has_sizes, refs_of
 
 BATCH = Size(0, 1)
 MOST_TAPS = 256         # of a convolution's window
@@ -81,6 +81,8 @@ class _Fusion:
         self.returned = set(program.outputs())
         self.done: list[Layer | Operation] = []
         self.makers: dict[int, Layer] = {}
+        # Views of values that nobody else takes, with the same channels, and what makes them.
+        self.views: dict[int, tuple[Layer, Layer]] = {}
         for operation in program.operations:
             made = self.lowered(operation)
             if isinstance(made, Operation):
@@ -95,10 +97,10 @@ class _Fusion:
         lower = LOWERED.get(operation.kind) if issubclass(operation.function, OwnFunction) else None
         taken = [x.number for x in operation.inputs if isinstance(x, Ref)]
         images = [image_of(self.values[n]) for n in taken if self.values[n].array is None]
-        fits = lower is not None and len(operation.outputs) == 1 and None not in (
-            *images, image_of(self.values[operation.outputs[0]]))
-        made = lower(operation, self.values) if fits and lower is not None else None
-        return operation if made is None else made
+        if (lower is None or len(operation.outputs) != 1 or has_sizes(operation.inputs)
+                or not images or None in (*images, image_of(self.values[operation.outputs[0]]))):
+            return operation
+        return lower(operation, self.values) or operation
 
     def append(self, layer: Layer, operation: Operation) -> None:
         """A layer at the end; its operation instead if the layer would cost digits."""
@@ -108,13 +110,27 @@ class _Fusion:
         self.done.append(layer)
         if not layer.geometry.get("part"):
             self.makers[layer.y] = layer
+        before = self.makers.get(layer.x)
+        if (layer.kind == "view" and before is not None and self.alone(layer.x)
+                and self.values[layer.x].shape[-1] == self.values[layer.y].shape[-1]):
+            self.views[layer.y] = layer, before
+
+    def alone(self, number: int) -> bool:
+        """Whether one layer takes a value, and nobody else."""
+        return self.uses[number] == 1 and number not in self.returned
 
     def absorbed(self, layer: Layer) -> bool:
         """Whether a layer has become the end of one whose values only it takes."""
+        view, maker = self.views.get(layer.x, (None, None))
+        if (view is not None and maker is not None and layer.kind == "map" and layer.r is None
+                and not layer.geometry.get("part") and self.alone(layer.x)
+                and self.ends(maker, layer, layer.x)):
+            view.y = layer.y
+            self.views[layer.y] = view, maker
+            return True
         for x in layer.reads() if layer.kind in ("map", "max_pool") else ():
             maker = self.makers.get(x)
-            if (maker is None or self.uses[x] > 1 or x in self.returned
-                    or not self.ends(maker, layer, x)):
+            if maker is None or not self.alone(x) or not self.ends(maker, layer, x):
                 continue
             self.done.remove(maker)         # what it adds may have come after it
             self.done.append(maker)

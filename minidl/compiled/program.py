@@ -17,7 +17,7 @@ from ..grad_mode import no_grad
 from ..graph import Function
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value
-from ..two_traces import BATCHES, one_trace, refuse_reads, two_traces
+from ..two_traces import BATCHES, one_batch, refuse_reads, two_traces
 
 WHERE = "compile"
 CHECKED = 9         # a third size of the batch, for which numbers must be as the first two say
@@ -102,7 +102,7 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     try:
         return _Capture(graphs).program
     except _OneBatch:
-        return _Capture((one_trace(model, examples, WHERE),) * len(graphs)).program
+        return _Capture(one_batch(model, examples, WHERE, len(graphs))).program
 
 
 class _OneBatch(Exception):
@@ -113,7 +113,8 @@ class _Capture:
     """Goes through graphs of the same operations side by side."""
 
     def __init__(self, graphs: tuple[Graph, ...]) -> None:
-        first = graphs[0]
+        sizes = {graph.inputs[0].shape[:1] for graph in graphs if graph.inputs}
+        self.batch = sizes.pop()[0] if len(sizes) == 1 and () not in sizes else None    # if fixed
         self.numbers: dict[Value, int] = {}
         self.values: list[Known] = []
         self.operations: list[Operation] = []
@@ -122,10 +123,7 @@ class _Capture:
         for nodes in zip(*graphs, strict=True):
             self.write(*nodes)
         returned = self.common(*[graph.outputs for graph in graphs])
-        batch = None
-        if first is graphs[1] and first.inputs and first.inputs[0].shape:
-            batch = first.inputs[0].shape[0]
-        self.program = Program(self.values, self.operations, inputs, returned, batch)
+        self.program = Program(self.values, self.operations, inputs, returned, self.batch)
 
     def number(self, *found: Value) -> int:
         """The number of a value, which is one of all graphs."""
@@ -135,6 +133,8 @@ class _Capture:
             self.numbers[value] = len(self.values)
             shape = tuple([self.size(*sizes) for sizes in
                            zip(*[v.shape for v in found], strict=True)])
+            if array is None and shape[:1] == (self.batch,):
+                shape = (Size(0, 1), *shape[1:])    # an entry of it depends on no other one
             self.values.append(Known(shape, value.dtype, array, entry))
         return self.numbers[value]
 
@@ -153,7 +153,8 @@ class _Capture:
             if array is None or not (array is first or np.array_equal(
                     np.broadcast_to(entry, array.shape), array, equal_nan=array.dtype.kind == "f")):
                 raise NotImplementedError(f"compile: {name} is an array that the model makes anew "
-                                          f"for each size of the batch: it is not in the graph")
+                                          f"for each size of the batch, or at each call: it is not "
+                                          f"in the graph")
         return (first.copy(), None) if entry.shape == first.shape else (None, entry.copy())
 
     def size(self, *sizes: int) -> int | Size:
@@ -198,7 +199,8 @@ class _Capture:
             raise NotImplementedError(f"compile: {one.name} ({one.operation}) depends on the size "
                                       f"of the batch in a way that is not followed") from error
         operation = Operation(one.function, inputs, options, outputs, one.name)
-        if any(isinstance(x, Ref) and self.values[x.number].array is None for x in inputs):
+        if has_sizes(inputs) or has_sizes(options) or any(
+                isinstance(x, Ref) and self.values[x.number].array is None for x in inputs):
             self.operations.append(operation)
             return
         arrays = [self.values[x.number].array if isinstance(x, Ref) else x for x in inputs]
@@ -226,6 +228,17 @@ def at(x: Any, batch: int) -> Any:
         items = [at(item, batch) for item in x]
         return items if isinstance(x, list) else tuple(items)
     return x
+
+
+def has_sizes(x: Any) -> bool:
+    """Whether a structure has a number that depends on the batch."""
+    if isinstance(x, (Size, Ref)):
+        return isinstance(x, Size)
+    if isinstance(x, slice):
+        return has_sizes((x.start, x.stop, x.step))
+    if isinstance(x, dict):
+        x = list(x.values())
+    return isinstance(x, (list, tuple)) and any(map(has_sizes, x))
 
 
 def refs_of(x: Any) -> list[Ref]:

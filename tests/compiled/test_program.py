@@ -91,6 +91,29 @@ def test_arrays_as_long_as_the_batch():
             md.compile(model, X)
 
 
+def test_sizes_among_constants():
+    """What is made of constants alone, but as long as the batch, is no constant; and the number of
+    images is a number, for any number of channels."""
+    w = md.tensor(np.arange(1.0, 4.0))
+    check(lambda x: (x * 2, md.broadcast_to(w, (len(x), 3)) + 1), X)
+    for channels in (1, 2, 3):
+        x = draw(4, channels)
+        for f in (lambda x: x * len(x), lambda x: x + len(x),
+                  lambda x: x + md.tensor(2.0) * len(x)):
+            check(f, x)
+
+
+def test_chance_in_a_model_of_one_batch():
+    with pytest.warns(UserWarning, match="batch axis is fixed"), \
+            refuses(NotImplementedError, "makes anew"):
+        md.compile(lambda x: x.reshape(4, 2, 4) + md.randn(4), X)
+
+
+def test_a_model_of_one_batch_has_plans():
+    model = nn.Sequential(nn.Dense(8, 4), nn.ReLU(), lambda x: x.reshape(8, 4) * 2)
+    assert steps(fixed(model, draw(8, 8))) == ["conv 1x1, relu", "map, scale and shift"]
+
+
 def test_what_depends_on_no_input_is_computed_once():
     model = nn.weight_norm(nn.Dense(8, 3))
     compiled = check(module(lambda x, d: md.relu(d(x)), model), X)

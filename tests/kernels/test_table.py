@@ -102,4 +102,4 @@ def test_the_stub_of_plans_names_what_there_is():
     made = plan.Plan(**dict(zip(named["__init__"][1:], ([], [], 0, 1, False, 1), strict=True)))
     assert made.run(**dict(zip(named["run"][1:], ([], 1, 0), strict=True))) is None
     assert {name: type(getattr(made, name)) for name in public - {"run"}} == {
-        "count": int, "group": int, "arena": int, "multiply_adds": int, "shared": bool}
+        "count": int, "group": int, "arena": int, "work": float, "shared": bool}

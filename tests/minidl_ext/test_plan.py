@@ -4,6 +4,8 @@ A Plan has no NumPy twin: its oracle is what the other kernels compute, and for 
 model itself (`tests/compiled`).
 """
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -158,6 +160,51 @@ def test_wrong_calls():
     with refuses(ValueError, "at most 63 arrays"):
         kernels.Plan([], [1] * 64, 0, 1, False, 1)
     plan.run([x, np.array(x)], 3)
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    with refuses(ValueError, "array 1, which is written to, is read-only"):
+        plan.run([read_only, read_only], 3)
+    for change, words in (({"kind": "nix"}, "kind must be one of"),
+                          ({"activation": ("nix",)}, "activation must be one of"),
+                          ({"kind": "max_pool", "activation": ("relu",)}, "nothing is done"),
+                          ({"kind": "avg_pool", "groups": 2}, "nothing is done")):
+        with refuses(ValueError, words):
+            kernels.Plan([GOOD | change], [24, 24], 0, 2, False, 2)
+
+
+@pytest.mark.parametrize("groups", [2, 100])
+def test_groups_of_kernels_without_groups(groups):
+    weights = np.zeros(36 * 32 * PANEL, np.float32)
+    size = 4 * 4 * 32
+    with refuses(ValueError, "Winograd"):
+        kernels.Plan([step("winograd", (4, 4, 32), (2, 2, 32), kernel=(3, 3), weights=weights,
+                           groups=groups)], [size, 128], 10**6, 1, False, 1)
+    with refuses(ValueError, "depthwise"):
+        kernels.Plan([step("depthwise", (4, 4, 32), (4, 4, 32), weights=weights, groups=groups)],
+                     [size, size], 0, 1, False, 1)
+
+
+def test_interrupts():
+    """Some seconds' work is done in parts, between which Python's signal handlers run."""
+    images, size = 40, 256
+    w = panels(np.zeros((9 * size, size), np.float32))
+    plan = kernels.Plan([step("direct", (66, 66, size), (64, 64, size), kernel=(3, 3), weights=w)],
+                        [66 * 66 * size, 64 * 64 * size], 0, 1, False, 1)
+    x = np.zeros((images, 66, 66, size), np.float32)
+    y = np.full((images, 64, 64, size), np.nan, np.float32)
+
+    def interrupt(*_):
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(InterruptedError):
+            plan.run([x, y], images)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert np.isnan(y[-1]).all()
 
 
 # What a program in a process of its own finds beside the kernels: arrays that end, or begin, where
