@@ -262,10 +262,11 @@ def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
     """
     if isinstance(model, Compiled):
         raise TypeError("compile: model is compiled already")
-    if not callable(model):
-        inside = "; compile its .model" if hasattr(model, "model") else ""
+    given: Any = model
+    if not callable(given):
+        inside = "; compile its .model" if hasattr(given, "model") else ""
         raise TypeError(f"compile: model must be a layer or a function, got "
-                        f"{type(model).__name__}{inside}")
+                        f"{type(given).__name__}{inside}")
     if not examples:
         raise TypeError("compile: an example of what the model takes is needed, as in "
                         "md.compile(model, images[:1])")
