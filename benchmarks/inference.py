@@ -62,7 +62,8 @@ def write(folder: Path, name: str, images: int) -> np.ndarray:
 
 
 def start(side: str, threads: int) -> Side:
-    # OpenVINO reports its use in a process that it forks, and waits for it, but in no CI.
+    # OpenVINO sends usage data from a child process and waits for it, unless the variable CI is
+    # set.
     return Side("inference_worker", side, str(threads), threads=threads, **{
         "PyTorch": {**KEEP, "TORCHINDUCTOR_COMPILE_THREADS": "1"},
         "OpenVINO": {"CI": "true"}}.get(side.split()[0], {}))

@@ -29,8 +29,8 @@ MOST = 1 << 16          # values of an input
 REFUSALS = (NotImplementedError, ValueError)
 ERRORS = (ValueError, TypeError, IndexError, NotImplementedError)
 TOLERANCE = 1e-4
-# What the reference computes in another way than the standard says, and ONNX Runtime does: some
-# sizes and options of these. (tests/onnx/test_pools.py tries all options of pools.)
+# For some sizes and options of these operators, ONNX's reference departs from the standard, and
+# ONNX Runtime follows the standard. (tests/onnx/test_pools.py tries all options of pools.)
 DIFFERENT = {"AveragePool", "LRN", "LpNormalization", "LpPool", "MaxPool"}
 
 

@@ -15,6 +15,8 @@ from . import kernels
 
 MAX_THREADS = 1024
 
+threads_were_set = False        # by `set_num_threads`: the default holds no more
+
 
 def default_threads() -> int:
     """`OMP_NUM_THREADS` (the first, of a list) if it is 1 to 1024, else the CPUs of this process.

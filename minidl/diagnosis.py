@@ -6,7 +6,7 @@ follows from it.
 
 from __future__ import annotations
 
-from . import kernels
+from . import cpus, kernels
 from .cpus import available_cpus, threads_from_environment
 
 
@@ -38,11 +38,11 @@ def thread_count() -> str:
     n = kernels.get_num_threads()
     if kernels.forked():
         return "1, since this process is a forked child, where OpenMP's threads are gone"
+    if cpus.threads_were_set:
+        return f"{n}, as set_num_threads was told"
     if n == threads_from_environment():
         return f"{n}, as OMP_NUM_THREADS says"
-    if n == available_cpus():
-        return f"{n}, one for each CPU that this process may use"
-    return f"{n}, as set_num_threads was told"
+    return f"{n}, one for each CPU that this process may use"
 
 
 def advice() -> list[str]:
@@ -70,16 +70,17 @@ def _of_the_threads() -> list[str]:
     if not kernels.openmp:
         return ["the kernels were built without OpenMP: build them with GCC, or with Clang and "
                 "libomp"]
-    n, cpus, found = kernels.get_num_threads(), available_cpus(), []
+    n, available, found = kernels.get_num_threads(), available_cpus(), []
     if kernels.forked():
         return ["in a child that was started anew (spawn, forkserver) kernels use all threads"]
-    if n < cpus:
-        remedy = ("raise or unset OMP_NUM_THREADS" if n == threads_from_environment()
+    if n < available:
+        remedy = ("raise or unset OMP_NUM_THREADS"
+                  if n == threads_from_environment() and not cpus.threads_were_set
                   else "raise set_num_threads")
-        found.append(f"kernels use {n} of the {cpus} CPUs that this process may use: {remedy}")
-    if n > cpus:
-        found.append(f"{n} threads share {cpus} CPUs: set_num_threads({cpus})")
+        found.append(f"kernels use {n} of the {available} CPUs that this process may use: {remedy}")
+    if n > available:
+        found.append(f"{n} threads share {available} CPUs: set_num_threads({available})")
     running = kernels.team_size()
-    if running < min(n, cpus):
+    if running < min(n, available):
         found.append(f"other processes use the CPUs: kernels run on {running} of {n} threads now")
     return found

@@ -76,7 +76,7 @@ def _explained(error: Exception, x: Any, given: str) -> Exception:
     text = str(error)
     if text.startswith(given):
         return error
-    if "grad" in text:
+    if getattr(x, "requires_grad", False):
         return TypeError(f"{given} that requires a gradient; detach() it first: gradients do not "
                          f"pass from one library to the other")
     if "dtype" in text or "bfloat16" in text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import checks, kernels, machine
+from . import checks, cpus, kernels, machine
 from .cpus import MAX_THREADS, default_threads
 
 
@@ -22,6 +22,7 @@ def set_num_threads(n: int) -> None:
     >>> md.set_num_threads(before)
     """
     kernels.set_num_threads(checks.whole(n, "set_num_threads", "n", 1, MAX_THREADS))
+    cpus.threads_were_set = True
 
 
 def get_num_threads() -> int:

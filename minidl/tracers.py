@@ -4,8 +4,8 @@
 Both dicts are nearly always empty, so that one truth test of them is all that operations, layers,
 reads, walks and batches cost. A thread's tracer is told of each operation by `Function.apply`, of
 each layer that is called by `Layer.__call__`, and of each value that goes from a tensor into Python
-by `reads`. A thread's profiler is told of each gradient by the walk back, and of what loaders take
-by `timed`; to all else it goes by itself.
+by `reads`. A thread's profiler is told of each gradient by the walk back, of what loaders take by
+`timed`, and of a compiled model's plans by `part`; to all else it goes by itself.
 """
 
 from __future__ import annotations
@@ -93,16 +93,21 @@ def following(tracer: Tracer) -> Iterator[None]:
             tracers[thread] = before
 
 
+_NOBODY: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+
+
+def part(name: str, phase: str) -> contextlib.AbstractContextManager[Any]:
+    """A block that the thread's profiler, if there is one, is told of."""
+    profiler = profilers.get(get_ident()) if profilers else None
+    return _NOBODY if profiler is None else profiler.part(name, phase)
+
+
 def timed(name: str, items: Iterator[Item]) -> Iterator[Item]:
     """The same items; the thread's profiler, if there is one, is told how long each takes."""
     end: Any = object()
     while True:
-        profiler = profilers.get(get_ident()) if profilers else None
-        if profiler is None:
+        with part(name, "data"):
             item = next(items, end)
-        else:
-            with profiler.part(name, "data"):
-                item = next(items, end)
         if item is end:
             return
         yield item

@@ -5,17 +5,19 @@ import os
 import pytest
 
 import minidl as md
-from minidl import diagnosis, kernels
+from minidl import cpus, diagnosis, kernels
 from tests.harness import printed, threads
 
 
 def plain(monkeypatch, **values):
-    """An installation at its best, on a machine of two CPUs, but for `values`."""
+    """An installation at its best, on a machine of two CPUs, but for `values`; no number of threads
+    was set."""
     settings = {"isa": "v4", "asked_isa": "", "built": ("v2", "v3", "v4"),
                 "supported": ("base", "v2", "v3", "v4"), "openmp": True, "debug": False,
                 "get_num_threads": lambda: 2, "team_size": lambda: 2, "forked": lambda: False}
     for name, value in (settings | values).items():
         monkeypatch.setattr(kernels, name, value)
+    monkeypatch.setattr(cpus, "threads_were_set", False)
     monkeypatch.setattr(diagnosis, "available_cpus", lambda: 2)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
@@ -62,6 +64,15 @@ def test_threads_that_were_set():
     with threads(n):
         assert diagnosis.thread_count() == f"{n}, as set_num_threads was told"
         assert any(f"{n} threads share" in said for said in diagnosis.advice())
+
+
+@pytest.mark.parametrize("environment", ["", "2"])
+def test_threads_that_were_set_to_what_was_there(monkeypatch, environment):
+    monkeypatch.setattr(cpus, "threads_were_set", False)
+    monkeypatch.setattr(diagnosis, "available_cpus", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    with threads(2):
+        assert diagnosis.thread_count() == "2, as set_num_threads was told"
 
 
 def test_twins_are_slow():

@@ -18,8 +18,9 @@ DTYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "u
 class Elsewhere:
     """As another library's array: on some device, giving NumPy's capsule or an error."""
 
-    def __init__(self, array=None, device=(1, 0), error=None):
+    def __init__(self, array=None, device=(1, 0), error=None, requires_grad=False):
         self.array, self.device, self.error = array, device, error
+        self.requires_grad = requires_grad
 
     def __dlpack_device__(self):
         return self.device
@@ -157,8 +158,10 @@ test_errors = errors_of([
         Elsewhere(error=RuntimeError("Unsupported dtype in DLTensor."))), TypeError,
      "of a dtype, which cannot be shared", "float32"),
     (lambda: md.from_dlpack(
-        Elsewhere(error=BufferError("Can't export tensors that require gradient"))), TypeError,
-     "detach() it first"),
+        Elsewhere(error=BufferError("Can't export tensors that require gradient"),
+                  requires_grad=True)), TypeError, "detach() it first"),
+    (lambda: md.from_dlpack(Elsewhere(error=BufferError("upgrade the driver"))), BufferError,
+     "Elsewhere that cannot be shared: upgrade the driver"),
     (lambda: md.from_dlpack(Elsewhere(error=BufferError("it is sparse"))),
      BufferError, "Elsewhere that cannot be shared: it is sparse"),
     (lambda: md.from_dlpack(np.ones((2, 3)).T, copy=False), BufferError,

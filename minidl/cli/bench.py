@@ -40,7 +40,8 @@ def bench(run_or_model: str, batch: int | list[int], shape: int | list[int] | No
 
     RUN_OR_MODEL is a run's folder, of which the best model is taken, a model's file, or a name, as
     resnet20, with random weights. The images are random. For each size of batch and each of the
-    two: the shortest call, the median, the time that 99 of 100 calls keep, and images a second.
+    two: the shortest call, the median, the 99th percentile (99 of 100 calls take no longer), and
+    images a second.
 
     \b
     minidl bench runs/photos
@@ -100,9 +101,13 @@ def _both(model: Layer, shape: tuple[int, ...], batch: int,
 
     x = np.random.default_rng(0).random((batch, *shape), np.float32).astype(model._dtype())
     compiled = compile(model, x)
+    one = compiled(x)
+    if not isinstance(one, np.ndarray):
+        raise click.UsageError(f"bench needs a model with one output, and {type(model).__name__} "
+                               f"returns a {type(one).__name__}")
+    other = model.predict(x, batch)
     ways: dict[str, Callable[[], np.ndarray]] = {
         "compiled": lambda: compiled(x), "evaluation mode": lambda: model.predict(x, batch)}
-    one, other = (run() for run in ways.values())
     times: dict[str, list[float]] = {way: [] for way in ways}
     threads: dict[str, list[int]] = {way: [] for way in ways}
     for _ in range(SLICES):

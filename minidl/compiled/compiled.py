@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, kernels, settings
+from .. import checks, kernels, settings, tracers
 from ..arrays import array_like, plain_array
 from ..mode import evaluation
 from ..tensor import Tensor
@@ -63,7 +63,8 @@ class Part:
     def run(self, arrays: dict[int, np.ndarray], batch: int) -> None:
         made = [np.empty(at(shape, batch), np.float32) for shape in self.shapes]
         plan = self.plan(batch, settings.get_num_threads())
-        plan.run([*[arrays[n] for n in self.given], *made], batch)
+        with tracers.part("Plan.run", "forward"):
+            plan.run([*[arrays[n] for n in self.given], *made], batch)
         arrays.update(zip(self.made, made, strict=True))
 
 

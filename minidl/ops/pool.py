@@ -121,12 +121,8 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
             [14., 15.]])
     """
     x = float_tensor(x, "max_pool")
-    k = checks.pair(window, "max_pool", "window", 1)
-    s = k if stride is None else checks.pair(stride, "max_pool", "stride", 1)
-    p = checks.padding(padding, "max_pool", "padding")
-    return MaxPool.apply(x, **pool_options(
-        "max_pool", x._shape, k, s, p, checks.flag(ceil_mode, "max_pool", "ceil_mode"),
-        checks.pair(dilation, "max_pool", "dilation", 1)))
+    return MaxPool.apply(x, **_checked_options("max_pool", x, window, stride, padding, ceil_mode,
+                                               dilation))
 
 
 def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -146,13 +142,19 @@ def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
             [6. , 7.5]])
     """
     x = float_tensor(x, "avg_pool")
-    k = checks.pair(window, "avg_pool", "window", 1)
-    s = k if stride is None else checks.pair(stride, "avg_pool", "stride", 1)
-    p = checks.padding(padding, "avg_pool", "padding")
-    return AvgPool.apply(x, **pool_options(
-        "avg_pool", x._shape, k, s, p, checks.flag(ceil_mode, "avg_pool", "ceil_mode"),
-        checks.pair(dilation, "avg_pool", "dilation", 1),
+    return AvgPool.apply(x, **_checked_options(
+        "avg_pool", x, window, stride, padding, ceil_mode, dilation,
         checks.flag(count_padding, "avg_pool", "count_padding")))
+
+
+def _checked_options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil_mode: Any,
+                     dilation: Any, count_padding: bool | None = None) -> dict[str, Any]:
+    """The options of a pool of images by its arguments."""
+    k = checks.pair(window, where, "window", 1)
+    s = k if stride is None else checks.pair(stride, where, "stride", 1)
+    return pool_options(where, x._shape, k, s, checks.padding(padding, where, "padding"),
+                        checks.flag(ceil_mode, where, "ceil_mode"),
+                        checks.pair(dilation, where, "dilation", 1), count_padding)
 
 
 @functools.lru_cache(1024)

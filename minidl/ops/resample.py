@@ -23,7 +23,8 @@ from .shape import reshape
 
 class Table(NamedTuple):
     """What the pixels of an axis are made of: result i is the sum over k of weights[i, k] times
-    pixel starts[i] + k. Neither starts nor ends of what has a weight ever go backwards."""
+    pixel starts[i] + k. From one result to the next, the first and the last pixel with a weight
+    other than 0 never move backwards: `transposed` searches in them."""
 
     starts: np.ndarray      # (S,) int64
     weights: np.ndarray     # (S, K) float64

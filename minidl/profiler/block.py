@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from .. import checks, kernels, machine
 from ..atomic import replace_file
 from . import switch
-from .memory import Events, at_peak
+from .memory import at_peak, levels
 from .peaks import Peaks, peaks
 from .recorder import Recorder
 from .rows import Row, Summary, summary_of
@@ -40,7 +40,7 @@ class Profile:
         self._on = self._done = False
         self._begin = self._end = 0
         self._records: list[Record] = []
-        self._memory: Events = []
+        self._memory: list[tuple[int, int]] = []        # (time, bytes held from then on)
         self._summary: Summary | None = None
 
     # ------------------------------------------------------------------------------- the block
@@ -81,15 +81,17 @@ class Profile:
             raise interrupted
 
     def _gather(self) -> None:
-        """Keep what was recorded in the block, and let the recorder go."""
+        """Keep what was recorded in the block, as plain data: the recorder, and with it layers and
+        arrays, are let go."""
         recorder, self._recorder = self._recorder, None
         assert recorder is not None
         spans, changes = self._first
         log = recorder.log[spans:]
-        self._memory = recorder.memory[changes:]
+        memory = recorder.memory[changes:]
+        self._memory = list(levels(memory))
         self._records, outside = records_of(log, self._begin, self._end,
                                             Names(list(recorder.roots.values())))
-        most, held = at_peak(self._memory)
+        most, held = at_peak(memory)
         by_span = {id(span): record for span, record in zip(log, self._records, strict=True)}
         self._summary = summary_of(self._records, outside, (self._end - self._begin) / 1e9,
                                    kernels.get_num_threads(), most, held, by_span)
@@ -117,8 +119,9 @@ class Profile:
 
     @cached_property
     def peaks(self) -> Peaks:
-        """What the machine can do, measured once a process in half a second: `gflops` of a product
-        of float32 matrices, `gbytes` read and written by a sum of large arrays."""
+        """What the machine can do, measured in half a second, once for each backend and number of
+        threads: `gflops` of a product of float32 matrices, `gbytes` read and written by a sum of
+        large arrays."""
         return peaks()
 
     def table(self, by: str = "operation", sort: str = "time", limit: int | None = 30,
@@ -166,12 +169,10 @@ class Profile:
 
 def _shortened(rows: tuple[Row, ...], depth: int) -> tuple[Row, ...]:
     """The rows of layers, added up by the first parts of their names."""
-    sums: dict[tuple[str, str], Row] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        name = ".".join(row.name.split(".")[:depth])
-        before = sums.get((name, row.phase), Row(name, row.phase, 0, 0.0, 0, 0, 0))
-        sums[name, row.phase] = before.plus(row)
-    return tuple(sums.values())
+        groups.setdefault((".".join(row.name.split(".")[:depth]), row.phase), []).append(row)
+    return tuple(Row.sum(*key, group) for key, group in groups.items())
 
 
 def profile() -> Profile:
@@ -187,7 +188,8 @@ def profile() -> Profile:
     Several operations that one pass over memory computes are one row, "BatchNorm+Add+ReLU", where
     that pass runs; its layer is that of the normalization or convolution. Floating point operations
     are counted of products and convolutions by their shapes, bytes as if each kernel read and wrote
-    its arrays once. Memory is that of arrays of at least 4 KB which were made in the block.
+    its arrays once. Memory is that of arrays of at least 4 KB which were made in the block. What
+    plans of a compiled model compute (`md.compile`) is one row, "Plan.run", with its time alone.
 
     A profile belongs to the thread that begins it; profiles may lie inside each other. It costs a
     few microseconds for each operation while it is on, and nothing when it is off.

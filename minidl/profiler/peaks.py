@@ -1,4 +1,5 @@
-"""What the machine can do, as far as minidl's own kernels show it: measured once a process."""
+"""What the machine can do, as far as the kernels in use show it: measured once for each backend and
+number of threads."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import kernels
-from ..tracers import profilers
+from ..locks import lock
+from .switch import recorders
 
 SECONDS = 0.2           # of each of the two measurements
 SIDE = 512              # of the matrices, which a cache holds
@@ -30,21 +32,26 @@ class Peaks(NamedTuple):
     threads: int
 
 
-_known: dict[int, Peaks] = {}
+_known: dict[tuple[str, int], Peaks] = {}       # by backend and number of threads
+_lock = lock()      # threads that measured at the same time would share the machine
 
 
 def peaks() -> Peaks:
-    """The peaks for the number of threads that kernels use at most; half a second the first time.
-    """
+    """The peaks of the backend in use, for the number of threads that its kernels use at most; half
+    a second the first time."""
     threads = kernels.get_num_threads()
-    if threads not in _known:
-        recorder = profilers.pop(get_ident(), None)     # this is nobody's work
-        try:
-            _known[threads] = Peaks(_product(), _stream(), threads)
-        finally:
+    key = kernels.backend(), threads
+    with _lock:
+        if key not in _known:
+            recorder = recorders.get(get_ident())
             if recorder is not None:
-                profilers[get_ident()] = recorder
-    return _known[threads]
+                recorder.paused = True
+            try:
+                _known[key] = Peaks(_product(), _stream(), threads)
+            finally:
+                if recorder is not None:
+                    recorder.paused = False
+        return _known[key]
 
 
 def _product() -> float:

@@ -20,7 +20,7 @@ from . import work
 
 FORWARD, BACKWARD, OPTIMIZER, DATA, OTHER = "forward", "backward", "optimizer", "data", "other"
 SPAN = "_span"      # where a node of the graph keeps the span of its forward
-SMALL = 4096        # bytes of an array, below which nobody asks where memory has gone
+SMALL = 4096        # bytes; smaller arrays are not counted as memory held
 
 
 class Span:
@@ -46,6 +46,10 @@ class Span:
         self.begin = perf_counter_ns()
 
 
+# (time, id of an array, who made it, bytes): it was made, or is gone, and bytes are negative.
+Event = tuple[int, int, Span, int]
+
+
 class Held(weakref.ref[np.ndarray]):
     """An array that was made, as long as it lives."""
 
@@ -62,10 +66,11 @@ class Recorder:
     def __init__(self) -> None:
         self.profiles: set[int] = set()             # by id
         self.log: list[Span] = []                   # in the order in which they began
-        self.memory: list[tuple[int, Held, int]] = []       # (time, array, bytes more or less)
+        self.memory: list[Event] = []
         self.roots: dict[int, Any] = {}             # layers that no other layer has called
         self.layer: Any = None
         self.phase = FORWARD
+        self.paused = False                         # kernels that run are nobody's work
         # Of gradients that are being computed, each with the lazy one that it was given, if any.
         self.gradients: list[tuple[Span, Lazy | None]] = []
         self._shapes: dict[Any, Any] = {}           # that were met before: new memory takes time
@@ -148,14 +153,14 @@ class Recorder:
                 held = Held(array, self._gone)
                 held.nbytes, held.number, held.span = array.nbytes, id(array), span
                 self._live[held.number] = held
-                self.memory.append((span.end, held, held.nbytes))
+                self.memory.append((span.end, held.number, span, held.nbytes))
 
     def _gone(self, held: Any) -> None:
         self._live.pop(held.number, None)
-        self.memory.append((perf_counter_ns(), held, -held.nbytes))
+        self.memory.append((perf_counter_ns(), held.number, held.span, -held.nbytes))
 
     def close(self) -> None:
-        """Nothing is noted any more."""
+        """Follow no array any more: those that live on hold neither this nor what it has noted."""
         self._live.clear()
 
 

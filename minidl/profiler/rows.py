@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .recorder import FORWARD, Span
@@ -29,10 +29,12 @@ class Row:
     bytes: int
     held: int
 
-    def plus(self, other: Row) -> Row:
-        """Both as one row, of this name."""
-        return Row(self.name, self.phase, self.calls + other.calls, self.seconds + other.seconds,
-                   self.flops + other.flops, self.bytes + other.bytes, self.held + other.held)
+    @classmethod
+    def sum(cls, name: str, phase: str, rows: Sequence[Row]) -> Row:
+        """Several rows as one, of this name and phase."""
+        return cls(name, phase, sum(row.calls for row in rows), sum(row.seconds for row in rows),
+                   sum(row.flops for row in rows), sum(row.bytes for row in rows),
+                   sum(row.held for row in rows))
 
     @property
     def gflops(self) -> float:

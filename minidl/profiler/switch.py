@@ -68,7 +68,7 @@ def off(profile: int) -> None:
 def _kernel(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **options: Any) -> Any:
         recorder = recorders.get(get_ident())
-        if recorder is None:
+        if recorder is None or recorder.paused:
             return kernel(*args, **options)
         span = recorder.begin("kernel", name)
         try:

@@ -22,13 +22,14 @@ def table(summary: Summary, rows: Sequence[Row], what: str, sort: str, limit: in
     """The rows in an order, those beyond a limit as one, and their sum; the head says of what."""
     ordered = sorted(rows, key=SORTS[sort])
     if limit is not None and len(ordered) > limit:
-        ordered = [*ordered[:limit], _together(ordered[limit:])]
+        others = ordered[limit:]
+        ordered = [*ordered[:limit], Row.sum(f"{len(others)} more", "", others)]
     width = min(NAME, max(len(row.name) for row in [*ordered, *rows]) + 2)
     lines = [*_head(summary, peaks), "", _line(what, HEADS, width)]
     rule = "-" * len(lines[-1])
     body = [_line(_cut(row.name, width), _cells(row, summary.seconds, peaks), width)
             for row in ordered]
-    total = _together(rows, "sum")
+    total = Row.sum("sum", "", rows)
     return "\n".join([*lines, rule, *body, rule,
                       _line(total.name, _cells(total, summary.seconds, peaks), width)])
 
@@ -64,11 +65,3 @@ def _cut(name: str, width: int) -> str:
         return name
     end = (width - 3) // 2
     return f"{name[:width - 3 - end]}...{name[-end:]}"
-
-
-def _together(rows: Sequence[Row], name: str = "") -> Row:
-    """Several rows as one."""
-    total = Row(name or f"{len(rows)} more", "", 0, 0.0, 0, 0, 0)
-    for row in rows:
-        total = total.plus(row)
-    return total

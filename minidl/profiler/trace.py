@@ -8,18 +8,18 @@ that viewers draw spans inside those that they lie in; the memory held is a coun
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .memory import Events, levels
 from .spans import Record
 
 TRACK = 1
 
 
-def events(records: list[Record], memory: Events, begin: int, about: dict[str, Any]
-           ) -> dict[str, Any]:
-    """The trace as an object that `json.dump` takes; `about` is said beside it."""
+def events(records: list[Record], memory: Sequence[tuple[int, int]], begin: int,
+           about: dict[str, Any]) -> dict[str, Any]:
+    """The trace as an object that `json.dump` takes; `memory` is (time, bytes held from then on),
+    `about` is said beside it."""
     process = os.getpid()
     head = [{"ph": "M", "pid": process, "tid": TRACK, "ts": 0, "name": name, "args": {"name": text}}
             for name, text in (("process_name", "minidl"), ("thread_name", "the profiled thread"))]
@@ -57,6 +57,6 @@ def _arrows(records: list[Record], begin: int) -> Iterator[dict[str, Any]]:
             yield {**both, "ph": "f", "bp": "e", "ts": _time(record.begin - begin)}
 
 
-def _held(memory: Events, begin: int) -> Iterator[dict[str, Any]]:
-    for time, held in levels(memory):
+def _held(memory: Sequence[tuple[int, int]], begin: int) -> Iterator[dict[str, Any]]:
+    for time, held in memory:
         yield {"ph": "C", "name": "held", "ts": _time(time - begin), "args": {"bytes": held}}

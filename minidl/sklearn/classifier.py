@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
 from .. import ops
 from .estimator import Estimator
@@ -38,8 +37,9 @@ class Classifier(ClassifierMixin, Estimator):
 
     Fitted: `model_`, the network, in eval mode, its BatchNorm statistics measured on the data
     (`nn.recalibrate`); `classes_`, `n_features_in_`, `feature_names_in_`, `input_shape_` of images,
-    `history_`, `n_iter_`. There is no `sample_weight`: a normalized batch is not that of repeated
-    rows. ValueError and TypeError for what does not fit, from `fit`.
+    `history_`, `n_iter_`. `sample_weight` is not supported: BatchNorm computes its statistics from
+    the rows of a batch, so that weighting a row is not the same as repeating it. ValueError and
+    TypeError for what does not fit, from `fit`.
 
     >>> from minidl.sklearn import Classifier
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
@@ -80,8 +80,9 @@ class Classifier(ClassifierMixin, Estimator):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Classifier:
-        """One more pass, over these rows. `classes`, all that there will be, is needed the first
-        time. The learning rate stays `lr`; features are standardized as those of the first call.
+        """One more pass, over these rows, 2 at least. `classes`, all that there will be, is needed
+        the first time. The learning rate stays `lr`; features are standardized as those of the
+        first call.
         """
         first = not hasattr(self, "model_")
         X, y = self._rows(X, first, y)
@@ -133,5 +134,5 @@ class Classifier(ClassifierMixin, Estimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of each row."""
-        check_is_fitted(self)
-        return self.classes_[self._outputs(X).argmax(axis=1)]
+        outputs = self._outputs(X)
+        return self.classes_[outputs.argmax(axis=1)]

@@ -73,7 +73,11 @@ class Estimator(BaseEstimator):
     # ------------------------------------------------------------------------------------ the input
 
     def _rows(self, X: Any, reset: bool, y: Any = "no_validation", **options: Any) -> Any:
-        """X, and y if it is given, as scikit-learn checks them; images for networks of images."""
+        """X, and y if it is given, as scikit-learn checks them; images for networks of images.
+
+        With y it is a training, and of a single row BatchNorm has no statistics.
+        """
+        least = 1 if isinstance(y, str) else 2
         if reset:       # by a training with other input
             for name in ("input_shape_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
@@ -82,9 +86,9 @@ class Estimator(BaseEstimator):
                 raise ValueError(f"{type(self).__name__} was fitted with images "
                                  f"{self.input_shape_}, got an array of {np.ndim(X)} axes")
             return validate_data(self, X, y, reset=reset, dtype=(np.float64, np.float32),
-                                 ensure_min_samples=2 if reset else 1, **options)
+                                 ensure_min_samples=least, **options)
         X = check_array(X, allow_nd=True, dtype=(np.float32, np.float64, np.uint8),
-                        ensure_min_samples=2 if reset else 1, input_name="X")
+                        ensure_min_samples=least, input_name="X")
         if reset:
             self.input_shape_, self.n_features_in_ = X.shape[1:], int(np.prod(X.shape[1:]))
         elif X.shape[1:] != getattr(self, "input_shape_", None):

@@ -50,8 +50,8 @@ class Regressor(RegressorMixin, Estimator):
         return self
 
     def partial_fit(self, X: Any, y: Any) -> Regressor:
-        """One more pass, over these rows. The learning rate stays `lr`; features and targets are
-        standardized as those of the first call."""
+        """One more pass, over these rows, 2 at least. The learning rate stays `lr`; features and
+        targets are standardized as those of the first call."""
         first = not hasattr(self, "model_")
         X, y = self._rows(X, first, y, multi_output=True, y_numeric=True)
         if first:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,25 +92,37 @@ def match(ours: dict[str, Shape], theirs: dict[str, Shape], again: set[str],
 def _mapped(ours: dict[str, Shape], theirs: dict[str, Shape], mapping: Mapping[str, str],
             where: str) -> dict[str, str]:
     """Pairs by a mapping of names of layers or entries, the longest first; others keep theirs."""
-    for name, other in checks.instance(mapping, where, "mapping", Mapping, "a dict").items():
-        if not (isinstance(name, str) and isinstance(other, str)):
-            raise TypeError(checks.message(where, "mapping", "a dict of names to names", mapping))
-        for names, place, whose in ((ours, name, "model"), (theirs, other, "state")):
-            if not any(_begins(entry, place) for entry in names):
-                raise StateError(f"{where}: mapping: the {whose} has nothing named {place!r}")
+    check_mapping(mapping, ours, theirs, where)
     pairs = {}
     known = {name: name for name in theirs}
     for place, fields in layers_of(theirs).items():     # by their newer names too
         known.update({f"{place}.{field}".lstrip("."): name for field, name in fields.items()})
     for name in ours:
-        begin = max((key for key in mapping if _begins(name, key)), key=len, default=None)
-        other = name
-        if begin is not None:
-            rest = name[len(begin):].lstrip(".")
-            other = ".".join(part for part in (mapping[begin], rest) if part)
+        other = renamed(name, mapping)
         if other in known:
             pairs[name] = known[other]
     return pairs
+
+
+def check_mapping(mapping: Any, ours: Iterable[str], theirs: Iterable[str] | None, where: str
+                  ) -> None:
+    """TypeError unless it is a dict of names to names, StateError if the model's entries have
+    nothing of one of its names, or the state's, unless they are not known."""
+    for name, other in checks.instance(mapping, where, "mapping", Mapping,
+                                       "a dict of names to names").items():
+        if not (isinstance(name, str) and isinstance(other, str)):
+            raise TypeError(checks.message(where, "mapping", "a dict of names to names", mapping))
+        for names, place, whose in ((ours, name, "model"), (theirs, other, "state")):
+            if names is not None and not any(_begins(entry, place) for entry in names):
+                raise StateError(f"{where}: mapping: the {whose} has nothing named {place!r}")
+
+
+def renamed(name: str, mapping: Mapping[str, str]) -> str:
+    """The name with the longest beginning that the mapping knows exchanged."""
+    begin = max((key for key in mapping if _begins(name, key)), key=len, default=None)
+    if begin is None:
+        return name
+    return ".".join(part for part in (mapping[begin], name[len(begin):].lstrip(".")) if part)
 
 
 def _begins(name: str, place: str) -> bool:

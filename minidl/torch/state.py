@@ -11,7 +11,7 @@ from .. import checks
 from ..nn.layer import Layer
 from ..nn.state import StateError
 from .layouts import COUNT, Entry, entries
-from .matching import Loaded, Match, array_of, match
+from .matching import Loaded, Match, array_of, check_mapping, match, renamed
 from .orders import Orders, orders_of
 
 
@@ -62,11 +62,8 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     missing = [name for name in own if name not in values]
     unexpected = [name for name in given if name not in loaded]
     wanted = [name for name in missing if name.rpartition(".")[2] != "num_batches"]
-    if strict and (wanted or unexpected or found.problems):
-        raise StateError(f"{where}: " + " | ".join([
-            *(["missing: " + ", ".join(wanted)] if wanted else []),
-            *(["unexpected: " + ", ".join(unexpected)] if unexpected else []),
-            *(["wrong: " + "; ".join(found.problems)] if found.problems else [])]))
+    if strict:
+        _refuse(where, {"missing": wanted, "unexpected": unexpected}, found.problems)
     model.load_state_dict(values, strict=False)
     return Loaded(loaded, missing, unexpected)
 
@@ -81,7 +78,8 @@ def state_dict(model: Layer, mapping: Mapping[str, str] | None = None, example: 
     Of the two biases of a recurrent layer in PyTorch the second one is zeros.
 
     The values are tensors of PyTorch (ImportError without it), or NumPy arrays with `arrays`; they
-    are copies. StateError (a KeyError and a ValueError) unless the two sides of `like` fit.
+    are copies. StateError (a KeyError and a ValueError) unless the two sides of `like` fit, or for
+    a mapping with a name that the model lacks; ValueError if it gives two entries one name.
 
     >>> list(md.torch.state_dict(nn.BatchNorm(4), arrays=True))
     ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
@@ -173,24 +171,27 @@ def _named_like(theirs: dict[str, np.ndarray], again: set[str], like: Any,
     left = [name for name in theirs if name not in found.pairs and not name.endswith(COUNT)
             and name.rpartition(".")[0] not in again]
     without = [name for name in given if name not in back]
-    if left or without or found.problems:
-        raise StateError(f"{where}: like: " + " | ".join([
-            *(["without a place: " + ", ".join(left)] if left else []),
-            *(["without a value: " + ", ".join(without)] if without else []),
-            *(["wrong: " + "; ".join(found.problems)] if found.problems else [])]))
+    _refuse(f"{where}: like", {"without a place": left, "without a value": without},
+            found.problems)
     return {name: theirs[back[name]].reshape(array.shape) for name, array in given.items()}
+
+
+def _refuse(where: str, left: dict[str, list[str]], problems: list[str]) -> None:
+    """StateError of all names that are left, by what they lack, and of all problems, if any."""
+    said = [f"{what}: {', '.join(names)}" for what, names in left.items() if names]
+    if problems:
+        said.append("wrong: " + "; ".join(problems))
+    if said:
+        raise StateError(f"{where}: " + " | ".join(said))
 
 
 def _renamed(theirs: dict[str, np.ndarray], mapping: Mapping[str, str], where: str
              ) -> dict[str, np.ndarray]:
-    """The arrays by other names: the longest that the mapping knows is exchanged."""
-    checks.instance(mapping, where, "mapping", Mapping, "a dict of names to names")
+    """The arrays by other names."""
+    check_mapping(mapping, theirs, None, where)
     found: dict[str, np.ndarray] = {}
     for name, array in theirs.items():
-        begin = max((key for key in mapping if not key or f"{name}.".startswith(f"{key}.")),
-                    key=len, default=None)
-        other = name if begin is None else ".".join(
-            part for part in (mapping[begin], name[len(begin):].lstrip(".")) if part)
+        other = renamed(name, mapping)
         if other in found:
             raise ValueError(f"{where}: mapping: two entries would be named {other!r}")
         found[other] = array

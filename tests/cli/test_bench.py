@@ -135,6 +135,15 @@ def test_a_model_in_float64(minidl):
     assert said.code == 0 and json.loads(said.out)["difference"] < 1e-10
 
 
+def test_a_model_with_two_outputs(refused, monkeypatch):
+    class Two(nn.Layer):
+        def forward(self, x):
+            return x + 1, x + 2
+
+    monkeypatch.setattr(bench, "_model", lambda given, asked: (Two(), (3,)))
+    refused("bench", "two", code=2, words=["needs a model with one output", "Two returns a tuple"])
+
+
 @pytest.mark.parametrize("arguments, code, words", [
     (("nix",), 2, ["no run or model 'nix'", "resnet20"]),
     ((".",), 2, ["is no run"]),

@@ -1,7 +1,9 @@
 """The block of a profile: memory that is held in it, how it ends, threads, one inside the other."""
 
+import gc
 import json
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -9,14 +11,15 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.profiler import peaks
+from minidl.profiler.recorder import SMALL
 from minidl.tracers import profilers
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_on(monkeypatch):
     md.manual_seed(0)
-    monkeypatch.setitem(peaks._known, md.get_num_threads(),
-                        peaks.Peaks(100.0, 10.0, md.get_num_threads()))
+    n = md.get_num_threads()
+    monkeypatch.setitem(peaks._known, ("native", n), peaks.Peaks(100.0, 10.0, n))
     yield
     assert not profilers
 
@@ -59,6 +62,33 @@ def test_memory_of_gradients_and_of_what_numpy_makes():
     assert found["Transpose", "forward"].held == 2**20
     assert p.summary.held >= 2 * 2**20
     assert sum(row.held for row in found.values()) == p.summary.held
+
+
+def test_memory_that_is_used_again():
+    """A later array may lie where one has been, with its id."""
+    x = md.ones((64, 64))
+    with md.profile() as p, md.no_grad():
+        for _ in range(5):
+            y = md.exp(x)
+            y.data.sum()
+            del y
+    assert p.summary.held == x.data.nbytes
+
+
+def test_arrays_that_live_on_hold_no_recorder_and_no_model(tmp_path):
+    net = small_net()
+    with md.profile() as p, md.no_grad():
+        array = md.exp(net(images(400))).data
+        recorder, model = weakref.ref(profilers[threading.get_ident()]), weakref.ref(net)
+    assert p.summary.held >= array.nbytes >= SMALL
+    del net
+    gc.collect()
+    assert recorder() is None and model() is None
+    p.trace(tmp_path / "trace.json")
+    before = (tmp_path / "trace.json").read_bytes()
+    del array
+    p.trace(tmp_path / "trace.json")
+    assert (tmp_path / "trace.json").read_bytes() == before
 
 
 # ------------------------------------------------------------------------------------- the block

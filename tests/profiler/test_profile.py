@@ -14,8 +14,8 @@ from minidl.tracers import profilers
 @pytest.fixture(autouse=True)
 def nothing_is_left_on(monkeypatch):
     md.manual_seed(0)
-    monkeypatch.setitem(peaks._known, md.get_num_threads(),
-                        peaks.Peaks(100.0, 10.0, md.get_num_threads()))
+    n = md.get_num_threads()
+    monkeypatch.setitem(peaks._known, ("native", n), peaks.Peaks(100.0, 10.0, n))
     yield
     assert not profilers
 
@@ -249,6 +249,18 @@ def test_predict_and_numpy():
     assert found["Exp", "forward"].calls == 1
     assert any(row.name.startswith("exp ") for row in p.summary.kernels)
     assert {phase for _, phase in found} == {"forward", ""}
+
+
+def test_plans_of_a_compiled_model():
+    net = Net()
+    x = images().data
+    compiled = md.compile(net, x)
+    with md.profile() as p:
+        for _ in range(3):
+            compiled(x)
+    for by in ("operations", "layers"):
+        assert rows(p, by)["Plan.run", "forward"].calls == 3
+        assert set(rows(p, by)) == {("Plan.run", "forward"), ("Python and other", "")}
 
 
 def test_a_recurrent_layer():

@@ -1,6 +1,7 @@
 """The text of a profile: columns, orders, sums."""
 
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -105,6 +106,62 @@ def test_peaks_are_measured_once(monkeypatch):
     assert peaks.peaks() is found
     assert [row.name for row in p.summary.operations] == ["Python and other"]
     assert p.peaks is found
+
+
+def test_each_backend_has_its_own_peaks(monkeypatch):
+    monkeypatch.setattr(peaks, "SECONDS", 0.0)
+    monkeypatch.setattr(peaks, "_known", {})
+    with md.use_backend("numpy"):
+        twins = peaks.peaks()
+    assert peaks.peaks() is not twins
+    with md.use_backend("numpy"):
+        assert peaks.peaks() is twins
+
+
+def test_threads_measure_one_after_the_other(monkeypatch):
+    """The second one finds what the first has measured."""
+    begun, ended, measured = threading.Event(), threading.Event(), []
+
+    def product():
+        begun.set()
+        ended.wait(0.05)        # the other thread waits for this, or measures meanwhile
+        measured.append(1)
+        return 1.0
+
+    def second():
+        begun.wait(10)
+        peaks.peaks()
+        ended.set()
+
+    monkeypatch.setattr(peaks, "_known", {})
+    monkeypatch.setattr(peaks, "_product", product)
+    monkeypatch.setattr(peaks, "_stream", lambda: 1.0)
+    thread = threading.Thread(target=second)
+    thread.start()
+    peaks.peaks()
+    thread.join()
+    assert len(measured) == 1
+
+
+def test_a_profile_that_ends_while_another_thread_measures(monkeypatch):
+    """The profile around the measurement still notes what comes after it."""
+    def product():
+        thread = threading.Thread(target=short)
+        thread.start()
+        thread.join()
+        return 1.0
+
+    def short():
+        with md.profile():
+            pass
+
+    monkeypatch.setattr(peaks, "_known", {})
+    monkeypatch.setattr(peaks, "_product", product)
+    monkeypatch.setattr(peaks, "_stream", lambda: 1.0)
+    with md.profile() as p:
+        peaks.peaks()
+        md.exp(md.ones(3))
+    assert "Exp" in {row.name for row in p.summary.operations}
 
 
 def test_numbers_are_finite_for_a_row_without_time():

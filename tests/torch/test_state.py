@@ -106,4 +106,10 @@ test_errors = errors_of([
     (lambda: md.torch.state_dict(STATE), TypeError, "model must be a Layer"),
     (lambda: md.torch.state_dict(nn.Dense(3, 2), arrays=2), TypeError, "arrays"),
     (lambda: md.torch.state_dict(nn.Dense(3, 2), [1], arrays=True), TypeError, "mapping"),
+    (lambda: md.torch.state_dict(nn.Dense(3, 2), {"weight": 3}, arrays=True), TypeError,
+     "mapping must be a dict of names to names"),
+    (lambda: md.torch.state_dict(nn.Dense(3, 2), {"fc": "head"}, arrays=True), nn.StateError,
+     "mapping: the model has nothing named 'fc'"),
+    (lambda: md.torch.state_dict(nn.Dense(3, 2), {"bias": "weight"}, arrays=True), ValueError,
+     "two entries would be named 'weight'"),
 ])
