@@ -37,7 +37,8 @@ class Classifier(ClassifierMixin, Estimator):
     verbose:    show how far the training is
 
     Fitted: `model_`, the network, in eval mode, its BatchNorm statistics measured on the data
-    (`nn.recalibrate`); `classes_`, `n_features_in_`, `feature_names_in_`, `input_shape_` of images,
+    (`nn.recalibrate`); the default one takes rows of float32 as they were given, which its first
+    layer standardizes. `classes_`, `n_features_in_`, `feature_names_in_`, `input_shape_` of images,
     `history_`, `n_iter_`. There is no `sample_weight`: a normalized batch is not that of repeated
     rows. ValueError and TypeError for what does not fit, from `fit`.
 
