@@ -17,7 +17,8 @@ from .estimator import Estimator
 class Classifier(ClassifierMixin, Estimator):
     """A network that classifies, as an estimator of scikit-learn.
 
-    model:      None: a small MLP with BatchNorm, of standardized features; or a function of
+    model:      None: a small MLP with BatchNorm, whose first layer standardizes the features (so
+                that `model_` takes rows as they were given, in float32); or a function of
                 (in_features, classes) that makes a network; or the name of one in `minidl.models`.
                 Both of these may take images (N, H, W, C), and `in_features` is then (H, W, C);
                 uint8 images are divided by 255
@@ -37,8 +38,7 @@ class Classifier(ClassifierMixin, Estimator):
     verbose:    show how far the training is
 
     Fitted: `model_`, the network, in eval mode, its BatchNorm statistics measured on the data
-    (`nn.recalibrate`); the default one takes rows of float32 as they were given, which its first
-    layer standardizes. `classes_`, `n_features_in_`, `feature_names_in_`, `input_shape_` of images,
+    (`nn.recalibrate`); `classes_`, `n_features_in_`, `feature_names_in_`, `input_shape_` of images,
     `history_`, `n_iter_`. There is no `sample_weight`: a normalized batch is not that of repeated
     rows. ValueError and TypeError for what does not fit, from `fit`.
 
