@@ -157,7 +157,7 @@ class Estimator(BaseEstimator):
                 self.model_[0].scale[...] = 1 / self._width
                 self._inside = self.model_[1:]      # the same layers
             try:
-                self._check_outputs(X[:1], outputs, where)
+                self._check_outputs(X[:2], outputs, where)
             except Exception:       # there is nothing that a `warm_start` could go on with
                 del self.model_
                 raise
@@ -179,13 +179,13 @@ class Estimator(BaseEstimator):
 
     def _check_outputs(self, X: np.ndarray, outputs: int, where: str) -> None:
         """ValueError unless the network gives as many numbers for a row as are asked for: a loss
-        of classes takes more of them without a word."""
+        of classes takes more of them without a word. Of one row there may be no statistics."""
         made = self._inside.predict(self._inputs(X))
         shape = made.shape if isinstance(made, np.ndarray) else None
-        if shape != (1, outputs):
+        if shape != (len(X), outputs):
             what = f"classes, {self.classes_}" if hasattr(self, "classes_") else "targets"
             raise ValueError(f"{where}: model must make a network of {outputs} outputs, (N, "
-                             f"{outputs}), as many as there are {what}; for one input it gave "
+                             f"{outputs}), as many as there are {what}; for {len(X)} rows it gave "
                              f"{'no array' if shape is None else f'shape {shape}'}")
 
     def _goes_on(self) -> bool:

@@ -199,10 +199,10 @@ test_errors = errors_of([
     (wrong(model=nn.Dense(4, 3)), TypeError, "Classifier: model must be None, the name of a model, "
      "or a function of (in_features, outputs)", "got a layer, Dense"),
     (wrong(model=lambda inputs, outputs: nn.Dense(inputs, 5)), ValueError, "Classifier: model",
-     "3 outputs", "['cat' 'dog' 'emu']", "(1, 5)"),
-    (wrong(model=lambda inputs, outputs: nn.Dense(inputs, 2)), ValueError, "(1, 2)"),
+     "3 outputs", "['cat' 'dog' 'emu']", "(2, 5)"),
+    (wrong(model=lambda inputs, outputs: nn.Dense(inputs, 2)), ValueError, "(2, 2)"),
     (lambda: Regressor(lambda inputs, outputs: nn.Dense(inputs, 2)).fit(X, X[:, 0]), ValueError,
-     "Regressor: model", "1 outputs", "targets", "(1, 2)"),
+     "Regressor: model", "1 outputs", "targets", "(2, 2)"),
     (wrong(hidden=8), TypeError, "hidden"),
     (wrong(early_stopping="yes"), TypeError, "early_stopping"),
     (wrong(warm_start=3), TypeError, "warm_start"),
@@ -245,3 +245,11 @@ def test_a_model_that_was_refused_is_not_kept():
     with pytest.raises(ValueError):
         net.fit(X, Y)
     assert not hasattr(net, "model_")
+
+
+def test_networks_without_statistics_of_a_single_row():
+    def network(inputs, outputs):
+        return nn.Sequential(nn.Dense(inputs, 8), nn.BatchNorm(8, track_stats=False), nn.ReLU(),
+                             nn.Dense(8, outputs))
+
+    assert Classifier(network, random_state=0).fit(X, Y).score(X, Y) > 0.9
