@@ -40,7 +40,12 @@ def model_path(given: str) -> str:
 
     if not os.path.isdir(given):
         if not os.path.exists(given):
-            raise click.UsageError(f"there is no run or model {given!r}")
+            from ..models import names
+
+            raise click.UsageError(f"there is no run or model {given!r}" + (
+                f": {given} is the name of a model, which has no trained weights; give the folder "
+                f"of a run, such as one of minidl train ... --model {given} --out FOLDER, or the "
+                f"file of a model" if given in names() else ""))
         return given
     path = os.path.join(given, BEST)
     if not os.path.exists(path):

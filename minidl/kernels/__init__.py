@@ -10,10 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import minidl_ext
+try:
+    import minidl_ext
+except ImportError as error:
+    # Of kernels that this CPU does not run, or of a level that is asked for and not there. The
+    # command line, which begins with this import, says so in a line, as it says other errors.
+    _called = os.path.basename(sys.argv[0]).removesuffix(".exe") if sys.argv else ""
+    if (_called == "minidl" or sys.orig_argv[1:3] == ["-m", "minidl"]) and not os.environ.get(
+            "MINIDL_TRACEBACK"):
+        raise SystemExit(f"minidl: {error}") from None
+    raise
+
 from minidl_ext.affinity import cpus as affinity
 from minidl_ext.affinity import library_at
 from minidl_ext.affinity import loaded_libraries as openmp_libraries

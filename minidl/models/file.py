@@ -159,6 +159,10 @@ def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
     if "<" in place:        # <locals>, <lambda>
         raise ValueError(f"save: the class {cls.__qualname__} stands inside a function, from where "
                          f"nobody can import it: put it into a module")
+    if cls.__module__ == "minidl.onnx.model":
+        raise TypeError("save: a model that md.onnx.load has made is not made again by arguments: "
+                        "write it with md.onnx.export(model, path, example), which md.onnx.load "
+                        "reads, or keep its arrays alone: md.save(path, model.state_dict())")
     config = getattr(model, "config", None)
     if not callable(config):
         if len(inspect.signature(cls.__init__).parameters) == 1:    # self

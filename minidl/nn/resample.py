@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import checks, ops
 from ..ops.common import float_tensor
-from ..ops.resample import MODES
+from ..ops.resample import checked_mode
 from ..tensor import Tensor
 from .layer import Layer
 
@@ -33,7 +33,7 @@ class Upsample(Layer):
         self.size = None if size is None else _sizes(size, "Upsample", "size")
         self.scale_factor = (None if scale_factor is None else
                              _sizes(_whole(scale_factor), "Upsample", "scale_factor"))
-        self.mode = checks.choice(mode, "Upsample", "mode", tuple(MODES))
+        self.mode = checked_mode(mode, "Upsample")
 
     def forward(self, x: Any) -> Tensor:
         x = float_tensor(x, "Upsample")

@@ -25,8 +25,8 @@ def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str =
     `md.trace` does it, in evaluation mode, and what it does for the example is what the file says.
     The first axis is that of the batch: the file takes any number of entries, named "N". With
     `layout="NCHW"` inputs and outputs of four axes are (N, C, H, W), as other frameworks have
-    them; inside, images have their channels first in any case, with transposes at the borders
-    alone. Parameters keep their names.
+    them; convolutions and pools have the channels first in any case, with transposes at inputs and
+    outputs, and where an operation between needs the channels last. Parameters keep their names.
 
     `metadata` is a dict of what the file should say of itself, classes for one. Other values than
     strings are written as JSON. ONNX Runtime gives it back as
@@ -34,9 +34,9 @@ def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str =
 
     The file is of opset 21 and IR version 10, and has passed `onnx.checker`. NotImplementedError
     for an operation that ONNX has no counterpart for (a loss, a `Function` of one's own), naming it
-    and its layer, and where Python takes values out of tensors; TypeError for metadata that is no
-    dict of strings and what JSON has; a warning if the model runs with the example's batch alone,
-    which is then fixed. Needs the extra `onnx`.
+    and its layer, and where Python takes values out of tensors; TypeError for an example without an
+    array, and for metadata that is no dict of strings and what JSON has; a warning if the model
+    runs with the example's batch alone, which is then fixed. Needs the extra `onnx`.
 
     >>> import tempfile
     >>> model = nn.Sequential(nn.Conv(1, 4, 3), nn.ReLU(), nn.GlobalAvgPool(), nn.Dense(4, 10))

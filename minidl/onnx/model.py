@@ -66,8 +66,9 @@ class Model(Part):
         super().__init__()
         self.unregistered.names = names         # of parameters in the file, by their places here
 
-    def __getitem__(self, name: str) -> Any:
-        """The layer, or part, of a name."""
+    def __getitem__(self, name: str | int) -> Any:
+        """The layer, or part, of a name; a number is a name of digits, as in a Sequential."""
+        name = _segments(name)
         part: Any = self
         for segment in name.split("."):
             part = part.__dict__.get(segment) if isinstance(part, Layer) else None
@@ -75,8 +76,9 @@ class Model(Part):
                 raise KeyError(f"the model has no part {name!r}")
         return part
 
-    def __setitem__(self, name: str, layer: Layer) -> None:
+    def __setitem__(self, name: str | int, layer: Layer) -> None:
         """Put another layer in the place of one."""
+        name = _segments(name)
         checks.instance(layer, "md.onnx.Model", name, Layer, "a layer")
         self[name]      # for the KeyError
         above, _, last = name.rpartition(".")
@@ -135,13 +137,25 @@ class Model(Part):
                                     f"convert it with astype")
             axes = written_out(order, t.ndim)
             if shape is not None and not _fits(t, axes, shape):
+                why = ""
+                if _fits(t, axes, (None, *shape[1:])):
+                    why = (f": the file fixes the first axis to {shape[0]}; export it anew with a "
+                           f"dynamic one (in PyTorch dynamic_axes={{{name!r}: {{0: 'N'}}}})")
                 raise ValueError(f"the model: input {name!r} must have shape "
-                                 f"{_as_given(shape, order)}, got {t.shape}")
+                                 f"{_as_given(shape, order)}, got {t.shape}{why}")
             values[name] = Held(t, axes)
 
     def extra_repr(self) -> str:
         program = self.unregistered.program
         return f"{', '.join(name for name, _, _ in program.inputs)} -> {', '.join(program.outputs)}"
+
+
+def _segments(name: Any) -> str:
+    """The name of a part, also of one that was given as a number."""
+    if isinstance(name, int | np.integer) and not isinstance(name, bool):
+        return str(name)
+    return checks.instance(name, "md.onnx.Model", "the name of a part", str,
+                           "a string, such as \"layer1.0.conv1\", or a number")
 
 
 def run(step: Step, given: list[Held | None], layer: Any = None) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@ become initializers, and sizes that depend on the batch.
 
 minidl has channels last, ONNX before the places of images. What is axis 1 of a value in the file
 may therefore be the last axis of minidl's. Nothing is moved before an operation needs another
-order: transposes stand at the borders of what works on images, and nowhere in between.
+order: transposes stand at the borders of what works on images, and in between only where an
+operation, a LayerNorm for one, needs the channels last.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from .. import checks
 from ..grad_mode import no_grad
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value, values_of
@@ -25,6 +26,11 @@ def exported(model: Callable[..., Any], example: Any, layout: str, metadata: dic
              ) -> bytes:
     """The bytes of the file that a model becomes."""
     examples = example if isinstance(example, tuple) else (example,)
+    if all(isinstance(x, int | float | str | None) for x in examples):
+        hint = (f": give a batch of this shape, np.zeros({example}, np.float32)" if examples and
+                all(isinstance(x, int) for x in examples) else "")
+        raise TypeError(f"md.onnx.export: example must be a batch that the model takes, an array "
+                        f"or a tensor, or a tuple of its inputs, got {checks.shown(example)}{hint}")
     graph, other = two_traces(model, examples, "md.onnx.export")
     written = _Export(graph, other, layout).model
     written.metadata_props.update(metadata)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, same_float
 from .linalg import matmul
@@ -20,6 +21,7 @@ from .select import where
 from .shape import transpose
 
 
+@for_newcomers
 def scaled_dot_product_attention(q: Any, k: Any, v: Any, mask: Any = None, causal: bool = False
                                  ) -> Tensor:
     """Averages of values v, for each query weighted by how well the keys match it (Vaswani et al.

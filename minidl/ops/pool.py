@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..lazy import Epilogue, Lazy
 from ..tensor import Tensor
 from .common import float_tensor
@@ -125,6 +126,7 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
                                                dilation))
 
 
+@for_newcomers
 def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
              dilation: Any = 1, count_padding: bool = True) -> Tensor:
     """The mean of each window of images (N, H, W, C), to (N, OH, OW, C); arguments as of

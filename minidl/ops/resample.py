@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import float_tensor
 from .operation import Operation
@@ -84,6 +85,7 @@ def windows(length: int, size: int) -> Table:
 
 
 MODES: dict[str, Callable[[int, int], Table]] = {"nearest": nearest, "linear": linear}
+ELSEWHERE = {"bilinear": "linear", "nearest-exact": "nearest"}      # PyTorch's names of these
 
 
 class _Resampled(Operation):
@@ -124,9 +126,10 @@ class AdaptiveAvgPool(_Resampled):
         return self.apply_tables(x, size, windows)
 
 
+@for_newcomers
 def resize(x: Any, size: Any, mode: str = "nearest") -> Tensor:
     """Images (N, H, W, C) or sequences (N, T, C) in another size: an int, or for images a pair
-    (height, width).
+    (height, width). Arrays of three axes are sequences: a single image is x[None], (1, H, W, C).
 
     Pixels are squares that fill the image, so the centre of result i lies at (i + 1/2) H / OH - 1/2
     on the axis of x ("half-pixel centres"). "nearest" takes the pixel that this lies in (of two the
@@ -143,9 +146,17 @@ def resize(x: Any, size: Any, mode: str = "nearest") -> Tensor:
     (tensor([1., 1., 2., 2.]), tensor([1.  , 1.25, 1.75, 2.  ]))
     """
     x, size = _checked("resize", x, size)
-    return Resize.apply(x, size=size, mode=checks.choice(mode, "resize", "mode", tuple(MODES)))
+    return Resize.apply(x, size=size, mode=checked_mode(mode, "resize"))
 
 
+def checked_mode(mode: Any, where: str) -> str:
+    """A mode of `resize`; the error for one of PyTorch's says which is the same here."""
+    if isinstance(mode, str) and mode in ELSEWHERE:
+        raise ValueError(f"{where}: mode {mode!r} is {ELSEWHERE[mode]!r} here")
+    return str(checks.choice(mode, where, "mode", tuple(MODES)))
+
+
+@for_newcomers
 def adaptive_avg_pool(x: Any, size: Any) -> Tensor:
     """The averages of images (N, H, W, C) or sequences (N, T, C) over windows that divide them into
     `size` parts along each axis: an int, or for images a pair (height, width).

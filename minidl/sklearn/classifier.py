@@ -16,7 +16,8 @@ from .estimator import Estimator
 class Classifier(ClassifierMixin, Estimator):
     """A network that classifies, as an estimator of scikit-learn.
 
-    model:      None: a small MLP with BatchNorm, of standardized features; or a function of
+    model:      None: a small MLP with BatchNorm, whose first layer standardizes the features (so
+                that `model_` takes rows as they were given, in float32); or a function of
                 (in_features, classes) that makes a network; or the name of one in `minidl.models`.
                 Both of these may take images (N, H, W, C), and `in_features` is then (H, W, C);
                 uint8 images are divided by 255

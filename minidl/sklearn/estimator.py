@@ -16,7 +16,9 @@ from .. import checks, models, nn, optim
 from ..data.dataset import ArrayDataset
 from ..data.loader import DataLoader
 from ..nn.population import Tracking
+from ..ops.common import float_tensor
 from ..random import apart
+from ..tensor import Tensor
 from ..train.trainer import Trainer
 
 Self = TypeVar("Self", bound="Estimator")
@@ -39,6 +41,39 @@ class Best:
         if loss < self.loss:
             self.loss, self.epoch, self.state = loss, trainer.epoch, trainer.model.state_dict()
         trainer.stop = trainer.epoch - self.epoch >= self.patience
+
+
+class Standardize(nn.Layer):
+    """(x - center) scale, of rows (N, features); both are buffers."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.center = np.zeros(features, np.float32)
+        self.scale = np.ones(features, np.float32)
+
+    def forward(self, x: Any) -> Tensor:
+        return (float_tensor(x, "Standardize") - self.center) * self.scale
+
+
+class StandardizedMLP(nn.Sequential):
+    """The default network: an MLP with BatchNorm, of features that its first layer standardizes.
+    `config` is for `models.save`; a slice is a plain Sequential."""
+
+    def __init__(self, features: int, hidden: tuple[int, ...], outputs: int) -> None:
+        layers: list[nn.Layer] = [Standardize(features)]
+        before = features
+        for width in hidden:
+            layers += [nn.Dense(before, width, bias=False), nn.BatchNorm(width), nn.ReLU()]
+            before = width
+        super().__init__(*layers, nn.Dense(before, outputs))
+        self.features, self.hidden, self.outputs = features, tuple(hidden), outputs
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._layers[index]
+        return nn.Sequential(*found) if isinstance(found, list) else found
+
+    def config(self) -> dict[str, Any]:
+        return {"features": self.features, "hidden": list(self.hidden), "outputs": self.outputs}
 
 
 class Estimator(BaseEstimator):
@@ -102,7 +137,8 @@ class Estimator(BaseEstimator):
         return X, y
 
     def _inputs(self, X: np.ndarray) -> np.ndarray:
-        """What the network takes: rows are standardized where it is the default one."""
+        """What is learned from: rows are standardized in their own precision for the default
+        network, of which float32 may lose the differences."""
         if self.model is None:
             X = (X - self._center) / self._width
         return np.ascontiguousarray(X if X.dtype == np.uint8 else X.astype(np.float32, copy=False))
@@ -119,23 +155,42 @@ class Estimator(BaseEstimator):
             self._center, width = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
             self._width = np.where(width > 0, width, 1.0)
         with apart(self._seed):
-            self.model_ = self._network(X.shape[1:], outputs, where)
+            self.model_ = self._inside = self._network(X.shape[1:], outputs, where)
+            if isinstance(self.model_, StandardizedMLP):
+                self.model_[0].center[...] = self._center
+                self.model_[0].scale[...] = 1 / self._width
+                self._inside = self.model_[1:]      # the same layers
+            try:
+                self._check_outputs(X[:2], outputs, where)
+            except Exception:       # there is nothing that a `warm_start` could go on with
+                del self.model_
+                raise
 
     def _network(self, shape: tuple[int, ...], outputs: int, where: str) -> nn.Layer:
         if self.model is None:
             hidden = checks.ints(self.hidden, where, "hidden")
-            layers: list[nn.Layer] = []
-            before = shape[0]
-            for width in hidden:
-                layers += [nn.Dense(before, width, bias=False), nn.BatchNorm(width), nn.ReLU()]
-                before = width
-            return nn.Sequential(*layers, nn.Dense(before, outputs))
+            return StandardizedMLP(shape[0], hidden, outputs)
         if isinstance(self.model, str):
             return models.create(self.model, classes=outputs, input_shape=shape)
-        checks.function(self.model, where, "model", "None, the name of a model, or a function of "
-                                                    "(in_features, outputs) that makes one")
+        expected = ("None, the name of a model, or a function of (in_features, outputs) that makes "
+                    "one")
+        if isinstance(self.model, nn.Layer):
+            raise TypeError(f"{where}: model must be {expected}: a new one for each fit, got a "
+                            f"layer, {type(self.model).__name__}")
+        checks.function(self.model, where, "model", expected)
         made = self.model(shape[0] if len(shape) == 1 else shape, outputs)
         return checks.instance(made, where, "what model returns", nn.Layer, "a Layer")
+
+    def _check_outputs(self, X: np.ndarray, outputs: int, where: str) -> None:
+        """ValueError unless the network gives as many numbers for a row as are asked for: a loss
+        of classes takes more of them without a word. Of one row there may be no statistics."""
+        made = self._inside.predict(self._inputs(X))
+        shape = made.shape if isinstance(made, np.ndarray) else None
+        if shape != (len(X), outputs):
+            what = f"classes, {self.classes_}" if hasattr(self, "classes_") else "targets"
+            raise ValueError(f"{where}: model must make a network of {outputs} outputs, (N, "
+                             f"{outputs}), as many as there are {what}; for {len(X)} rows it gave "
+                             f"{'no array' if shape is None else f'shape {shape}'}")
 
     def _goes_on(self) -> bool:
         """Whether `fit` trains the network that there is."""
@@ -165,31 +220,32 @@ class Estimator(BaseEstimator):
                                 seed=self._seed + self._passes)
             optimizer = self._optimizer(where)
             schedule = optim.CosineLR(optimizer, len(loader) * epochs) if whole else None
-            trainer = Trainer(self.model_, optimizer, loss=self._loss, schedule=schedule,
+            trainer = Trainer(self._inside, optimizer, loss=self._loss, schedule=schedule,
                               metrics=(), callbacks=callbacks,
                               progress=bool(checks.flag(self.verbose, where, "verbose")))
             self.history_ = trainer.fit(loader, valid=valid, epochs=epochs)
         if callbacks and callbacks[0].state:        # none where no loss was a number
-            self.model_.load_state_dict(callbacks[0].state)
+            self._inside.load_state_dict(callbacks[0].state)
         self._passes += trainer.epoch
         self._optimizer_state = optimizer.state_dict()
         self.n_iter_ = trainer.epoch
         if any(isinstance(layer, Tracking) and layer.running_mean is not None
                and not layer.frozen and not layer.stats_frozen
-               for _, layer in self.model_.named_layers()):
-            nn.recalibrate(self.model_, islice(loader.once(), MEASURED), quiet=True)
+               for _, layer in self._inside.named_layers()):
+            nn.recalibrate(self._inside, islice(loader.once(), MEASURED), quiet=True)
+        self._inside.eval()
         self.model_.eval()
 
     def _optimizer(self, where: str) -> Any:
         if isinstance(self.optimizer, str):
             name = checks.choice(self.optimizer, where, "optimizer", tuple(OPTIMIZERS))
             options = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
-            made = OPTIMIZERS[name](self.model_.parameters(), lr=self.lr,
+            made = OPTIMIZERS[name](self._inside.parameters(), lr=self.lr,
                                     weight_decay=self.weight_decay, **options)
         else:
             checks.function(self.optimizer, where, "optimizer",
                             "the name of one, or a function of (parameters, lr) that makes one")
-            made = self.optimizer(self.model_.parameters(), lr=self.lr)
+            made = self.optimizer(self._inside.parameters(), lr=self.lr)
         if self._optimizer_state is not None:
             made.load_state_dict(self._optimizer_state)
             made.lr = self.lr
@@ -198,7 +254,7 @@ class Estimator(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         """What the network makes of X."""
         check_is_fitted(self)
-        return self.model_.predict(self._inputs(self._rows(X, reset=False)))
+        return self._inside.predict(self._inputs(self._rows(X, reset=False)))
 
 
 def _even(count: int, size: int) -> int:

@@ -18,8 +18,10 @@ class Regressor(RegressorMixin, Estimator):
     (in_features, outputs). The network learns standardized targets by their mean squared error,
     and `predict` gives them back on their own scale.
 
-    Fitted: `model_`, `n_features_in_`, `feature_names_in_`, `input_shape_` of images, `history_`
-    (whose losses are on the standardized scale), `n_iter_`.
+    Fitted: `model_`, which puts out standardized targets, and `target_mean_` and
+    `target_deviation_`, which give them their own scale: outputs * target_deviation_ +
+    target_mean_; `n_features_in_`, `feature_names_in_`, `input_shape_` of images, `history_` (whose
+    losses are on the standardized scale), `n_iter_`.
 
     >>> from minidl.sklearn import Regressor
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
@@ -61,16 +63,16 @@ class Regressor(RegressorMixin, Estimator):
 
     def _begin_targets(self, X: np.ndarray, y: np.ndarray) -> None:
         """A new network for targets of this shape and scale."""
-        self._mean = y.mean(axis=0, dtype=np.float64)
-        self._deviation = y.std(axis=0, dtype=np.float64)
+        self.target_mean_ = y.mean(axis=0, dtype=np.float64)
+        self.target_deviation_ = y.std(axis=0, dtype=np.float64)
         self._begin(X, 1 if y.ndim == 1 else y.shape[1])
 
     def _scaled(self, y: np.ndarray) -> np.ndarray:
-        if y.shape[1:] != self._mean.shape:
+        if y.shape[1:] != self.target_mean_.shape:
             raise ValueError(f"Regressor: y must have the shape of the first fit, (N, "
-                             f"*{self._mean.shape}), got {y.shape}")
-        deviation = np.where(self._deviation > 0, self._deviation, 1.0)
-        return ((y - self._mean) / deviation).reshape(len(y), -1).astype(np.float32)
+                             f"*{self.target_mean_.shape}), got {y.shape}")
+        deviation = np.where(self.target_deviation_ > 0, self.target_deviation_, 1.0)
+        return ((y - self.target_mean_) / deviation).reshape(len(y), -1).astype(np.float32)
 
     def _loss(self, outputs: Any, targets: Any) -> Any:
         return ops.mse_loss(outputs, targets)
@@ -78,7 +80,8 @@ class Regressor(RegressorMixin, Estimator):
     def predict(self, X: Any) -> np.ndarray:
         """Numbers (N,), or (N, outputs) if y had two axes, float64."""
         outputs = self._outputs(X).astype(np.float64)
-        return outputs.reshape(len(outputs), *self._mean.shape) * self._deviation + self._mean
+        outputs = outputs.reshape(len(outputs), *self.target_mean_.shape)
+        return outputs * self.target_deviation_ + self.target_mean_
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -7,14 +7,15 @@ were flattened before it depends on the whole model: `orders`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..nn.attention import MultiHeadAttention
 from ..nn.conv import ConvTranspose
 from ..nn.layer import Layer
-from ..nn.linear import Weighted
+from ..nn.linear import Dense, Weighted
 from ..nn.recurrent import GRU, LSTM, RNN
 from ..nn.weight import WeightNorm
 
@@ -23,6 +24,9 @@ RENAMED = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracke
 COUNT = "num_batches_tracked"       # which states of old versions of PyTorch do not have
 # PyTorch's names for the norms and directions of weight normalization.
 GAIN, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
+# What PyTorch's own attention holds its projections in, and ours, in the same order.
+PROJECTIONS = ("in_proj_weight", "q_proj_weight")
+IN_PROJECTIONS = ("query", "key", "value")
 
 
 @dataclasses.dataclass
@@ -38,28 +42,33 @@ class Entry:
     give: Callable[..., Arrays]
 
 
-def entries(model: Layer) -> Iterator[Entry]:
+def entries(model: Layer, given: Any = None) -> Iterator[Entry]:
     """All that a model holds, in the order of a PyTorch state: a layer that stands in several
-    places is in it once for each, as PyTorch has it."""
+    places is in it once for each, as PyTorch has it. The projections of an attention are PyTorch's
+    (in_proj_weight), unless there is a `given` state that has none such: then they are layers."""
     first = {id(layer): name for name, layer in model.named_layers()}
-    for place, layer in _places(model, "", ()):
+    packed = not isinstance(given, Mapping) or any(
+        str(name).rpartition(".")[2] in PROJECTIONS for name in given)
+    for place, layer in _places(model, "", (), packed):
         begin = f"{place}." if place else ""
         own = f"{first[id(layer)]}." if first[id(layer)] else ""
-        for entry in _entries_of(layer):
+        for entry in _attention(layer) if packed and _is_attention(layer) else _entries_of(layer):
             yield dataclasses.replace(entry, theirs=tuple([begin + name for name in entry.theirs]),
                                       ours=tuple([own + name for name in entry.ours]))
 
 
-def _places(layer: Layer, name: str, path: tuple[int, ...]) -> Iterator[tuple[str, Layer]]:
-    """(dotted name, layer) of each place in which a layer stands, but for what `_entries_of` takes
-    with the layer around it."""
+def _places(layer: Layer, name: str, path: tuple[int, ...], packed: bool
+            ) -> Iterator[tuple[str, Layer]]:
+    """(dotted name, layer) of each place in which a layer stands, but for what is taken with the
+    layer around it."""
     yield name, layer
-    if _is_recurrent(layer):
+    if _is_recurrent(layer) or (packed and _is_attention(layer)):
         return
     for inner, child in layer._items():
         if isinstance(child, Layer) and id(child) not in (*path, id(layer)) and not (
                 inner == "transform" and isinstance(child, WeightNorm)):
-            yield from _places(child, f"{name}.{inner}" if name else inner, (*path, id(layer)))
+            yield from _places(child, f"{name}.{inner}" if name else inner, (*path, id(layer)),
+                               packed)
 
 
 def _is_recurrent(layer: Layer) -> bool:
@@ -134,6 +143,36 @@ def from_transposed(a: np.ndarray, groups: int) -> np.ndarray:
     parts = a.reshape(groups, inputs // groups, outputs, *window)
     moved = np.moveaxis(parts, (0, 1, 2), (-2, -3, -1))
     return moved.reshape(*window, inputs // groups, groups * outputs)
+
+
+# --------------------------------------------------------------------------------------- attention
+
+def _is_attention(layer: Layer) -> bool:
+    """Whether PyTorch has such an attention: with dense layers of its own, as they were made."""
+    if not isinstance(layer, MultiHeadAttention):
+        return False
+    parts = [layer.query, layer.key, layer.value, layer.output]
+    return (len({id(part) for part in parts}) == 4
+            and all(type(part) is Dense and part.transform is None for part in parts)
+            and len({part.bias is None for part in parts}) == 1)
+
+
+def _attention(layer: Any) -> Iterator[Entry]:
+    """Three projections one below the other, or apart where what comes in has other features; their
+    biases one behind the other."""
+    weights = tuple([f"{name}.weight" for name in IN_PROJECTIONS])
+    if layer.key.in_features == layer.value.in_features == layer.features:
+        yield Entry(("in_proj_weight",), weights, lambda a: tuple([w.T for w in np.split(a, 3)]),
+                    lambda *ws: (np.concatenate([w.T for w in ws]),))
+    else:
+        for name in weights:
+            yield Entry((f"{name[0]}_proj_weight",), (name,), lambda a: (a.T,), lambda a: (a.T,))
+    if layer.query.bias is not None:
+        yield Entry(("in_proj_bias",), tuple([f"{name}.bias" for name in IN_PROJECTIONS]),
+                    lambda a: tuple(np.split(a, 3)), lambda *bs: (np.concatenate(bs),))
+    yield Entry(("out_proj.weight",), ("output.weight",), lambda a: (a.T,), lambda a: (a.T,))
+    if layer.output.bias is not None:
+        yield _same("out_proj.bias", "output.bias")
 
 
 # -------------------------------------------------------------------------------- recurrent layers

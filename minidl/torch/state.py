@@ -21,7 +21,8 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     """Give a model the weights of a PyTorch module: `module.state_dict()`, tensors or arrays.
 
     Weights change their axes (OIHW to HWIO, (out, in) to (in, out), transposed and grouped
-    convolutions too), biases of recurrent layers are added, and the rows of a dense layer behind
+    convolutions too), an attention's in_proj_weight becomes three, biases of recurrent layers are
+    added, and the rows of a dense layer behind
     flattened images change their order, from (C, H, W) to (H, W, C); so do the columns of one whose
     result becomes images.
 
@@ -37,7 +38,8 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     Returns what was loaded, and what is left on both sides. With `strict` nothing may be left (but
     a state may lack the count of batches of a BatchNorm); without, layers that do not fit stay as
     they are. Nothing is changed after an error: StateError (a KeyError and a ValueError) lists all
-    that is missing, unexpected or of another shape; ValueError asks for an example, TypeError for a
+    that is missing, unexpected or of another shape, or says that the state is one of minidl's,
+    where names and shapes tell; ValueError asks for an example, TypeError for a
     model and a dict.
 
     >>> model = nn.Sequential(nn.Conv(3, 16, 3), nn.BatchNorm(16))
@@ -51,10 +53,12 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     checks.instance(model, "load_state", "model", Layer, "a Layer")
     strict = checks.flag(strict, "load_state", "strict")
     given = _arrays(state_dict, where)
-    there = list(entries(model))
+    there = list(entries(model, given))
     orders = orders_of(model, example, where)
     own = {name: array for name, _, array in model._memory()}
     shapes = {name: array.shape for name, array in _theirs(there, own, {}).items()}
+    if mapping is None:
+        _refuse_ours(given, own, shapes, where)
     again = _again(there)
     found = match(shapes, {name: array.shape for name, array in given.items() if array is not None},
                   again, mapping, where)
@@ -87,7 +91,7 @@ def state_dict(model: Layer, mapping: Mapping[str, str] | None = None, example: 
     where = f"state_dict of {type(model).__name__}"
     checks.instance(model, "state_dict", "model", Layer, "a Layer")
     arrays = checks.flag(arrays, "state_dict", "arrays")
-    there = list(entries(model))
+    there = list(entries(model, like))
     own = {name: array for name, _, array in model._memory()}
     theirs = _theirs(there, own, orders_of(model, example, where))
     if like is not None:
@@ -109,6 +113,18 @@ def _arrays(state: Any, where: str) -> dict[str, np.ndarray | None]:
         raise TypeError(f"{where}: state_dict must be a dict of tensors or arrays, and "
                         f"{inner[0]!r} holds a dict: give that, if it is the state of the module")
     return {str(name): array_of(value, str(name), where) for name, value in state.items()}
+
+
+def _refuse_ours(given: dict[str, Any], own: dict[str, np.ndarray], shapes: dict[str, Any],
+                 where: str) -> None:
+    """StateError for a state of a model of minidl, where names or shapes tell it from PyTorch's:
+    dense weights that are square would come out transposed."""
+    if given.keys() == own.keys() and any(
+            shapes.get(name) != array.shape for name, array in own.items()) and all(
+            given[name] is not None and given[name].shape == array.shape
+            for name, array in own.items()):
+        raise StateError(f"{where}: this is a state of minidl's, not of PyTorch: "
+                         f"model.load_state_dict(state) takes it")
 
 
 def _again(there: list[Entry]) -> set[str]:

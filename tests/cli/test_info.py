@@ -1,9 +1,14 @@
 """`minidl info`: what a report of a fault should have."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 
 import minidl as md
 from minidl import data, version
+from tests.harness import ROOT
 
 
 def test_it_says_what_runs_here(minidl):
@@ -17,3 +22,18 @@ def test_it_says_what_runs_here(minidl):
 
 def test_it_takes_nothing(refused):
     refused("info", "more", words=["more"])
+
+
+def test_a_level_that_is_not_there_is_a_line(tmp_path):
+    """The kernels are chosen when minidl is imported, before there is a command."""
+    script = tmp_path / "minidl"
+    script.write_text("from minidl.cli import main; raise SystemExit(main())")
+    for begin in (["-m", "minidl"], [str(script)]):
+        for more, lines in (({}, 1), ({"MINIDL_TRACEBACK": "1"}, 3)):
+            done = subprocess.run(
+                [sys.executable, *begin, "info"], capture_output=True, text=True, timeout=60,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "MINIDL_ISA": "nope", **more})
+            said = done.stderr.splitlines()
+            assert done.returncode == 1 and done.stdout == "" and len(said) >= lines
+            assert "there is no level MINIDL_ISA=nope" in said[-1]
+            assert more or (len(said) == 1 and said[0].startswith("minidl: there is"))

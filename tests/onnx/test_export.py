@@ -323,6 +323,9 @@ def test_a_function_of_ones_own_is_named(tmp_path):
     ((3, "f.onnx", np.zeros((1, 2))), TypeError, "model must be a layer or a function"),
     ((nn.Dense(2, 1), 3, np.zeros((1, 2), np.float32)), TypeError, "path must be"),
     ((nn.Dense(2, 1), "f.onnx", np.zeros((1, 2), np.float32), "HWC"), ValueError, "layout must be"),
+    ((nn.Conv(6, 1, 3), "f.onnx", (1, 8, 9, 6)), TypeError,
+     r"example must be a batch.*got \(1, 8, 9, 6\): give .* np.zeros\(\(1, 8, 9, 6\), "),
+    ((nn.Dense(2, 1), "f.onnx", None), TypeError, "example must be a batch.*got None$"),
     ((nn.Dense(2, 1), "f.onnx", np.zeros((0, 2), np.float32)), ValueError, "at least one entry"),
     ((nn.Dense(2, 1), "f.onnx", np.zeros((1, 3), np.float32)), ValueError, "expected 2 features"),
 ])

@@ -237,3 +237,50 @@ def test_a_step_of_training_is_the_same():
     for name, tensor in theirs.state_dict().items():
         if tensor.dtype.is_floating_point and name != "0.bias":     # which the mean takes away
             assert_close(back[name].numpy(), tensor.numpy(), name, tolerance=10)
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"kdim": 3, "vdim": 5}])
+def test_attention(options):
+    theirs = drawn(tn.MultiheadAttention(8, 2, batch_first=True, **options))
+    names = {"kdim": "key_features", "vdim": "value_features"}
+    ours = nn.MultiHeadAttention(8, 2, **{names.get(k, k): v for k, v in options.items()})
+    state = theirs.state_dict()
+    report = md.torch.load_state(ours, state)
+    assert report.missing == report.unexpected == [] and set(report.loaded) == set(state)
+    q, k, v = (draw(name, (2, 4, width), np.float32) for name, width in
+               (("q", 8), ("k", options.get("kdim", 8)), ("v", options.get("vdim", 8))))
+    right = theirs(*map(torch.from_numpy, (q, k, v)))[0].detach().numpy()
+    assert_close(ours(*map(md.tensor, (q, k, v))).data, right)
+    back = md.torch.state_dict(ours)
+    assert list(back) == list(state)
+    assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+
+
+def test_attention_among_other_layers_of_other_names():
+    class Block(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.attention = nn.LayerNorm(8), nn.MultiHeadAttention(8, 2)
+            self.head = nn.Dense(8, 8)
+
+        def forward(self, x):
+            return self.head(self.attention(self.norm(x)))
+
+    theirs = drawn(tn.ModuleList([tn.LayerNorm(8), tn.MultiheadAttention(8, 2, batch_first=True),
+                                  tn.Linear(8, 8)]))
+    ours = Block()
+    md.torch.load_state(ours, theirs.state_dict())
+    x = draw("x", (2, 4, 8), np.float32)
+    y = theirs[0](torch.from_numpy(x))
+    assert_close(ours(x).data, theirs[2](theirs[1](y, y, y)[0]).detach().numpy())
+    theirs.load_state_dict(md.torch.state_dict(ours, like=theirs.state_dict()))
+
+
+def test_attention_of_four_linear_layers():
+    """A module that has projections as layers, as here."""
+    state = tn.ModuleDict({name: tn.Linear(8, 8) for name in
+                           ("query", "key", "value", "output")}).state_dict()
+    ours = nn.MultiHeadAttention(8, 2)
+    md.torch.load_state(ours, state)
+    assert np.array_equal(ours.key.weight.data, state["key.weight"].numpy().T)
+    assert list(md.torch.state_dict(ours, like=state)) == list(state)

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import minidl as md
-from minidl import data, nn
+from minidl import data, models, nn
 from minidl.sklearn import Classifier, Regressor
 from minidl.sklearn.estimator import _even
 from tests.harness import errors_of, python
@@ -93,9 +93,9 @@ def test_clones_are_not_fitted():
 
 def test_the_network_is_in_eval_mode_with_measured_statistics():
     net = Classifier(**quick, batch_size=45).fit(X, Y)
-    norm = net.model_[1]
+    norm = net.model_[2]
     assert not net.model_.training and isinstance(norm, nn.BatchNorm)
-    rows = np.float32((X - X.mean(0)) / X.std(0)) @ net.model_[0].weight.data
+    rows = np.float32((X - X.mean(0)) / X.std(0)) @ net.model_[1].weight.data
     assert np.allclose(norm.running_mean, rows.mean(0), atol=1e-4)
     assert np.allclose(norm.running_var, rows.var(0), rtol=1e-3)
 
@@ -162,9 +162,9 @@ def test_no_batch_has_a_single_row():
 
 def test_a_warm_start_goes_on():
     net = Classifier(**quick, warm_start=True).fit(X, Y)
-    first, weight = net.model_, net.model_[0].weight.data.copy()
+    first, weight = net.model_, net.model_[1].weight.data.copy()
     net.fit(X, Y)
-    assert net.model_ is first and not np.array_equal(first[0].weight.data, weight)
+    assert net.model_ is first and not np.array_equal(first[1].weight.data, weight)
     assert Classifier(**quick).fit(X, Y).fit(X, Y).model_ is not first
 
 
@@ -196,6 +196,13 @@ test_errors = errors_of([
     (wrong(optimizer=3), TypeError, "Classifier: optimizer"),
     (wrong(model=3), TypeError, "Classifier: model"),
     (wrong(model=lambda a, b: 3), TypeError, "what model returns must be a Layer"),
+    (wrong(model=nn.Dense(4, 3)), TypeError, "Classifier: model must be None, the name of a model, "
+     "or a function of (in_features, outputs)", "got a layer, Dense"),
+    (wrong(model=lambda inputs, outputs: nn.Dense(inputs, 5)), ValueError, "Classifier: model",
+     "3 outputs", "['cat' 'dog' 'emu']", "(2, 5)"),
+    (wrong(model=lambda inputs, outputs: nn.Dense(inputs, 2)), ValueError, "(2, 2)"),
+    (lambda: Regressor(lambda inputs, outputs: nn.Dense(inputs, 2)).fit(X, X[:, 0]), ValueError,
+     "Regressor: model", "1 outputs", "targets", "(2, 2)"),
     (wrong(hidden=8), TypeError, "hidden"),
     (wrong(early_stopping="yes"), TypeError, "early_stopping"),
     (wrong(warm_start=3), TypeError, "warm_start"),
@@ -222,6 +229,35 @@ test_errors = errors_of([
 def test_anything_with_rows_is_data_for_the_network():
     """What scikit-learn's estimator keeps is a model of minidl like any other."""
     net = Classifier(**quick).fit(X, Y)
-    rows = np.float32((X - X.mean(0)) / X.std(0))
-    outputs = net.model_.predict(data.ArrayDataset(rows, np.zeros(len(rows), int)))
+    outputs = net.model_.predict(data.ArrayDataset(np.float32(X), np.zeros(len(X), int)))
     assert np.array_equal(net.classes_[outputs.argmax(1)], net.predict(X))
+
+
+@pytest.mark.parametrize("again", [lambda net, x: net, lambda net, x: net.fit(x, Y),
+                                   lambda net, x: net.partial_fit(x + 3, Y)])
+def test_the_default_network_standardizes_its_features_itself(again, tmp_path):
+    far = np.float32(X * [0.1, 1, 10, 1] + [1, 0, -100, 5])
+    net = again(Classifier(**quick, warm_start=True).fit(far, Y), far)
+    expected = net.predict_log_proba(far)
+    models.save(tmp_path / "model", net.model_, net.classes_)
+    for model in (net.model_, models.load(tmp_path / "model", trust=True).model,
+                  nn.fold(net.model_), md.compile(net.model_, far[:1])):
+        outputs = model(far)
+        found = md.log_softmax(outputs, axis=1).data
+        assert np.allclose(found, expected, rtol=1e-3, atol=1e-4)
+    assert net.model_[:1](far).shape == far.shape
+
+
+def test_a_model_that_was_refused_is_not_kept():
+    net = Classifier(model=lambda inputs, outputs: nn.Dense(inputs, 5), warm_start=True)
+    with pytest.raises(ValueError):
+        net.fit(X, Y)
+    assert not hasattr(net, "model_")
+
+
+def test_networks_without_statistics_of_a_single_row():
+    def network(inputs, outputs):
+        return nn.Sequential(nn.Dense(inputs, 8), nn.BatchNorm(8, track_stats=False), nn.ReLU(),
+                             nn.Dense(8, outputs))
+
+    assert Classifier(network, random_state=0).fit(X, Y).score(X, Y) > 0.9

@@ -113,3 +113,27 @@ test_errors = errors_of([
     (lambda: md.torch.state_dict(nn.Dense(3, 2), {"bias": "weight"}, arrays=True), ValueError,
      "two entries would be named 'weight'"),
 ])
+
+
+@pytest.mark.parametrize("model", [
+    nn.Sequential(nn.Dense(3, 3), nn.BatchNorm(3)), nn.Sequential(nn.Dense(3, 3), nn.Dense(3, 2)),
+    nn.Sequential(nn.Dense(3, 3), nn.LSTM(3, 4))], ids=["a gamma", "a shape", "a cell"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_state_of_minidl_is_told(model, strict):
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    with pytest.raises(nn.StateError, match=r"a state of minidl's.*model\.load_state_dict"):
+        md.torch.load_state(model, model.state_dict(), strict=strict)
+    assert all(np.array_equal(model.state_dict()[name], array) for name, array in before.items())
+
+
+def test_attention_with_other_layers_in_it_keeps_their_names():
+    attention = nn.MultiHeadAttention(4, 2)
+    attention.key = nn.weight_norm(attention.key)
+    state = md.torch.state_dict(attention, arrays=True)
+    assert {"query.weight", "key.bias", "output.weight"} <= state.keys()
+    assert not any("proj" in name for name in state)
+    md.torch.load_state(attention, state)
+    attention = nn.MultiHeadAttention(4, 2)
+    attention.key = attention.query
+    state = md.torch.state_dict(attention, arrays=True)
+    assert np.array_equal(state["key.weight"], attention.query.weight.data.T)
