@@ -61,15 +61,16 @@ def channels_last(a):
 
 
 def weight_to_torch(a):
-    """A convolution's HWIO as OIHW (and KIO as OIK), a dense layer's (in, out) as (out, in)."""
-    if a.ndim > 2:
+    """A convolution's HWIO as OIHW (and KIO as OIK), a dense layer's (in, out) as (out, in); what
+    has more axes is a normalization's."""
+    if a.ndim in (3, 4):
         return np.ascontiguousarray(np.moveaxis(a, (-1, -2), (0, 1)))
     return np.ascontiguousarray(a.T) if a.ndim == 2 else a
 
 
 def weight_from_torch(a):
     """The inverse of `weight_to_torch`."""
-    if a.ndim > 2:
+    if a.ndim in (3, 4):
         return np.ascontiguousarray(np.moveaxis(a, (0, 1), (-1, -2)))
     return np.ascontiguousarray(a.T) if a.ndim == 2 else a
 
