@@ -169,6 +169,16 @@ class Graph:
         return dot_of(self)
 
 
+def unused_name(name: str, names: set[str]) -> str:
+    """The name, or one with a number where that is taken; it is one of the names from now on."""
+    made, count = name, 0
+    while made in names:
+        count += 1
+        made = f"{name}_{count}"
+    names.add(made)
+    return made
+
+
 def type_of(value: Value) -> str:
     return f"{value.dtype} {value.shape}"
 

@@ -21,7 +21,7 @@ from .graph import Function
 from .mode import evaluation
 from .ops.common import SMALL
 from .tensor import Tensor
-from .traced import Call, Graph, Node, Value
+from .traced import Call, Graph, Node, Value, unused_name
 from .tracers import following
 
 if TYPE_CHECKING:
@@ -242,12 +242,7 @@ class _Tracer:
 
     def unused(self, name: str) -> str:
         """The name, or one with a number where that is taken."""
-        made, count = name, 0
-        while made in self.names:
-            count += 1
-            made = f"{name}_{count}"
-        self.names.add(made)
-        return made
+        return unused_name(name, self.names)
 
 
 def _is_layer(x: Any) -> bool:

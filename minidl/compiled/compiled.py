@@ -15,13 +15,12 @@ import numpy as np
 
 from .. import checks, kernels, settings, tracers
 from ..arrays import array_like, plain_array
-from ..mode import evaluation
 from ..tensor import Tensor
 from ..tracing import model_input
 from . import file
 from .layers import Layer, layers_of
 from .planning import Planner
-from .program import Operation, Program, Ref, applied, at, program_of, with_arrays
+from .program import Operation, Program, Ref, at, computed, program_of, with_arrays
 
 ARENA_FLOATS = 2 * 1024 * 1024  # of a thread: more images together would leave its caches
 MOST_GROUP = 8                  # images that a thread computes together
@@ -189,9 +188,7 @@ class Compiled:
         return _shape_text(shape if program.batch is None else at(shape, program.batch))
 
     def _apply(self, operation: Operation, arrays: dict[int, Any], batch: int) -> None:
-        given = [arrays[x.number] if isinstance(x, Ref) else at(x, batch) for x in operation.inputs]
-        with evaluation():
-            made = applied(operation, given, batch)
+        made = computed(operation, arrays, batch)
         arrays.update(zip(operation.outputs, made, strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:

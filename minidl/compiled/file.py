@@ -26,10 +26,9 @@ import numpy as np
 from .. import checks
 from ..files import damaged, read_arrays, write_arrays
 from ..graph import Function
-from ..mode import evaluation
 from ..ops.operation import Operation as OwnFunction
 from ..version import __version__
-from .program import Known, Operation, Program, Ref, Size, applied, at, refs_of
+from .program import Known, Operation, Program, Ref, Size, at, computed, refs_of
 
 KEY = "minidl_compiled"
 FORMAT = 1
@@ -133,12 +132,10 @@ def _try(program: Program, batch: int) -> None:
     arrays: dict[int, Any] = {k: known.constant(batch) for k, known in enumerate(program.values)}
     for number in program.inputs:
         arrays[number] = np.zeros(shapes[number], program.values[number].dtype)
-    with evaluation(), warnings.catch_warnings(), np.errstate(all="ignore"):
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         for operation in program.operations:
-            given = [arrays[x.number] if isinstance(x, Ref) else at(x, batch)
-                     for x in operation.inputs]
-            made = applied(operation, given, batch)
+            made = computed(operation, arrays, batch)
             for number, array in zip(operation.outputs, made, strict=True):
                 if array.shape != shapes[number] or array.dtype != program.values[number].dtype:
                     raise ValueError(f"value {number} is {array.dtype} {array.shape}, not "

@@ -187,11 +187,8 @@ class Planner:
             if layer.kind == "conv":
                 self._convolution(layer, step)
             elif layer.kind != "map":
-                geometry = layer.geometry
-                step["kernel"], step["stride"] = geometry["kernel"], geometry["stride"]
-                step["dilation"] = geometry["dilation"]
-                step["start"] = geometry["padding"][0][0], geometry["padding"][1][0]
-                step["counted"] = geometry.get("counted", NO_BORDER)
+                step |= _windows(layer.geometry, layer.geometry["kernel"])
+                step["counted"] = layer.geometry.get("counted", NO_BORDER)
             elif layer.weight is not None:
                 shift = np.zeros_like(layer.weight) if layer.bias is None else layer.bias
                 step["weights"], step["bias"] = self._floats(layer.weight), self._floats(shift)
@@ -260,9 +257,8 @@ class Planner:
                 self.packed[key] = (_panels(weight, geometry["groups"]), None if bias is None
                                     else _panels(bias[None, None, None], geometry["groups"]))
         step["weights"], step["bias"] = self.packed[key]
-        step["kernel"], step["stride"] = layer.weight.shape[:2], geometry["stride"]
-        step["dilation"], step["groups"] = geometry["dilation"], geometry["groups"]
-        step["start"] = geometry["padding"][0][0], geometry["padding"][1][0]
+        step |= _windows(geometry, layer.weight.shape[:2])
+        step["groups"] = geometry["groups"]
 
     def _scratch(self, layer: Layer, step: dict[str, Any], k: int, group: int, threads: int,
                  shared: bool) -> tuple[Array, dict[str, Any]]:
@@ -287,6 +283,13 @@ class Planner:
     @staticmethod
     def _floats(array: Any) -> np.ndarray:
         return np.ascontiguousarray(array, np.float32)
+
+
+def _windows(geometry: dict[str, Any], kernel: tuple[int, ...]) -> dict[str, Any]:
+    """What a step is told of its windows."""
+    (top, _), (left, _) = geometry["padding"]
+    return {"kernel": kernel, "stride": geometry["stride"], "dilation": geometry["dilation"],
+            "start": (top, left)}
 
 
 def _place(arrays: list[Array], group: int) -> int:

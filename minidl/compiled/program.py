@@ -1,8 +1,8 @@
 """What a model computes, as data that can be saved: operations on numbered values, for any batch.
 
-`program_of` makes it of two traces (`two_traces`). A size that differs between them depends on the
-batch: it becomes a `Size`, shapes and options are full of them. A third trace shows whether it does
-so in a straight line. What depends on no input is computed at once.
+`program_of` makes it of three traces (`two_traces`). A size that differs between the first two
+depends on the batch: it becomes a `Size`, shapes and options are full of them. The third shows
+whether it does so in a straight line. What depends on no input is computed at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..grad_mode import no_grad
 from ..graph import Function
+from ..mode import evaluation
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value
 from ..two_traces import BATCHES, one_batch, refuse_reads, two_traces
@@ -214,6 +215,13 @@ def applied(operation: Operation, inputs: list[Any], batch: int) -> list[np.ndar
         made = operation.function.apply(*[Tensor(x) if isinstance(x, np.ndarray) else x
                                           for x in inputs], **at(operation.options, batch))
         return [t._values() for t in (made if isinstance(made, tuple) else (made,))]
+
+
+def computed(operation: Operation, arrays: dict[int, Any], batch: int) -> list[np.ndarray]:
+    """What an operation makes of the values that it takes, in evaluation mode."""
+    given = [arrays[x.number] if isinstance(x, Ref) else at(x, batch) for x in operation.inputs]
+    with evaluation():
+        return applied(operation, given, batch)
 
 
 def at(x: Any, batch: int) -> Any:

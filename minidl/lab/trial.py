@@ -18,7 +18,7 @@ from .. import checks
 from ..nn.layer import Layer
 from ..optim.optimizer import Optimizer
 from ..random import apart
-from ..train.batches import once
+from ..train.batches import first_batch
 from ..train.trainer import Trainer
 
 WHERE = "compare"
@@ -97,12 +97,7 @@ class Batch(NamedTuple):
     def first(cls, loader: Any, name: str) -> Batch:
         """That of a loader, whose epochs are left alone where it can tell them apart. ValueError
         where it has none."""
-        batches = iter(once(loader))
-        try:
-            batch = next(batches, None)
-        finally:
-            if hasattr(batches, "close"):
-                batches.close()
+        batch = first_batch(loader)
         if batch is None:
             raise ValueError(f"{WHERE}: {name} has no batch")
         aside = " (a list is a loader: each entry is a batch)" if isinstance(loader, list) else ""

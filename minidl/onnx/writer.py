@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import tape
 
-from ..traced import Node, Value
+from ..traced import Node, Value, unused_name
 
 Axes = tuple[int, ...]
 Dim = tuple[int, int]           # a size in the two traces of a graph, for two sizes of the batch
@@ -123,12 +123,7 @@ class Writer:
 
     def unused(self, name: str) -> str:
         """The name, or one with a number where that is taken."""
-        made, count = name, 0
-        while made in self.names:
-            count += 1
-            made = f"{name}_{count}"
-        self.names.add(made)
-        return made
+        return unused_name(name, self.names)
 
     def initializer(self, array: np.ndarray, name: str = "constant") -> ir.Value:
         """An initializer; small constants that are equal are one."""

@@ -170,3 +170,14 @@ def evaluated(x: Any, where: str, name: str) -> Iterable[Any]:
 def once(loader: Any) -> Iterable[Any]:
     """A pass over a loader that is no part of its epochs, where it can tell them apart."""
     return loader.once() if hasattr(loader, "once") else loader
+
+
+def first_batch(loader: Any) -> Any:
+    """The first batch of a loader, whose epochs are left alone where it can tell them apart; None
+    if it has none."""
+    batches = iter(once(loader))
+    try:
+        return next(batches, None)
+    finally:
+        if hasattr(batches, "close"):
+            batches.close()

@@ -21,7 +21,7 @@ from ..nn.layer import Layer
 from ..nn.parameter import Parameter
 from ..random import SEED, apart
 from ..tensor import Tensor
-from .batches import is_dataset, once
+from .batches import first_batch, is_dataset
 from .watch import weights_of
 
 ITEMS = 128         # of a batch that is taken from a data set
@@ -60,12 +60,7 @@ class FixedBatch:
         again = isinstance(source, DataLoader | list)
         if not again and self.kept is not None:
             return self.kept
-        batches = iter(once(source))
-        try:
-            batch = next(batches, None)
-        finally:
-            if hasattr(batches, "close"):
-                batches.close()
+        batch = first_batch(source)
         if batch is None:
             raise ValueError(f"{self.where}: the loader has no batch")
         if not again:

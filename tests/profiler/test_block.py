@@ -10,18 +10,10 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from minidl.profiler import peaks
 from minidl.profiler.recorder import SMALL
 from minidl.tracers import profilers
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_on(monkeypatch):
-    md.manual_seed(0)
-    n = md.get_num_threads()
-    monkeypatch.setitem(peaks._known, ("native", n), peaks.Peaks(100.0, 10.0, n))
-    yield
-    assert not profilers
+pytestmark = pytest.mark.usefixtures("nothing_is_left_on")
 
 
 def small_net():
