@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import data, nn
-from tests.harness import errors_of, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
+from tests.support.errors import refuses
 
 
 class Table:

@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import in_threads, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.threads import in_threads
 
 
 def test_no_gradient_is_lost():

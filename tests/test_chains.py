@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import close, in_threads, kernels_run, uniform
+from tests.support.arrays import close, uniform
+from tests.support.kernel_calls import kernels_run
+from tests.support.threads import in_threads
 
 SHAPE = 3, 6, 4, 16
 

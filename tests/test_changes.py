@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import changes, nn, optim
-from tests.harness import in_threads, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.threads import in_threads
 
 
 def leaf(*shape, seed=0, low=-1.0):

@@ -11,7 +11,7 @@ import pytest
 import minidl as md
 from minidl import checks, data, models, nn, optim
 from minidl.checks import named
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 X = md.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 NONE = np.zeros(0)                                  # an array has no truth

@@ -9,7 +9,7 @@ import pytest
 import minidl_ext
 from minidl import cpus, kernels
 from minidl_ext import affinity, cpu
-from tests.harness import python
+from tests.support.processes import python
 
 THREADS = "import minidl; print(minidl.get_num_threads())"
 ALL = len(kernels.affinity() or ())

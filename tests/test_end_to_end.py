@@ -16,7 +16,7 @@ import pytest
 
 import minidl as md
 from minidl import data, models, nn, optim
-from tests.harness import threads
+from tests.support.threads import threads
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
 
 
 class Square(md.Function):

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 import minidl as md
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 def leaf(*values):

@@ -11,7 +11,8 @@ import pytest
 
 import minidl as md
 from minidl import data, hints, nn, optim
-from tests.harness import errors_of, refuses
+from tests.support.cases import errors_of
+from tests.support.errors import refuses
 
 X = md.tensor([[1.0, 2.0]])
 PAIRS = data.ArrayDataset(np.zeros((4, 2)), np.zeros(4))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minidl.lazy import NOTHING, RELU, Epilogue, Lazy, computed
-from tests.harness import uniform
+from tests.support.arrays import uniform
 
 VALUES, SHORTCUT = uniform(2, 5, 4, 3), uniform(2, 5, 4, 3, seed=1)
 

@@ -9,7 +9,9 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import close, in_threads, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.threads import in_threads
 
 WAIT = 20       # seconds, of a test that would hang
 

@@ -8,7 +8,9 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.random import generator
-from tests.harness import errors_of, python, threads
+from tests.support.cases import errors_of
+from tests.support.processes import python
+from tests.support.threads import threads
 
 
 def drawn():

@@ -11,7 +11,10 @@ import minidl as md
 from minidl import nn
 from minidl.data import ArrayDataset, DataLoader
 from minidl.storage import FRESH, LENT, OPEN, RESULT
-from tests.harness import case, checks_of, read_only, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of
+from tests.support.errors import read_only
+from tests.support.marks import small_batches
 
 VALUES = uniform(4, 3)
 
@@ -282,7 +285,7 @@ def test_minidls_own_writes_leave_a_lazy_alone(change):
     np.testing.assert_array_equal(z.data, (normalized(leaf()) + leaf()).data)
 
 
-# --------------------------------------------------------------------------------- the harness
+# --------------------------------------------------------------------------------- tables of cases
 
 test_values, _, _ = checks_of([
     case("a result of each kind of access", lambda x: normalized(x) + x * 2 - x.reshape(4, 3),

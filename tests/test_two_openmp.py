@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import minidl_ext
-from tests.harness import printed
+from tests.support.processes import printed
 
 pytest.importorskip("sklearn")
 pytestmark = pytest.mark.skipif(not minidl_ext.OPENMP or not Path("/proc/self/maps").exists(),

@@ -7,7 +7,8 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import read_only, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import read_only, refuses
 
 VALUES = uniform(4, 3)
 

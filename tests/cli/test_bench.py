@@ -11,7 +11,7 @@ import pytest
 
 import minidl as md
 from minidl import compiled, kernels, models, nn
-from tests.harness import threads
+from tests.support.threads import threads
 
 SHORT = ("--seconds", "0.001")
 bench = importlib.import_module("minidl.cli.bench")      # by this name the package has the command

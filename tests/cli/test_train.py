@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minidl import models
-from tests.data.picture_files import coloured
+from tests.support.picture_files import coloured
 
 COLOURS = {"blue": 12, "red": 12}
 QUICK = ("--epochs", "1", "--model", "mlp")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import minidl.random
 from minidl.data import MNIST, ArrayDataset, DataLoader
 from minidl.tensor import Tensor
-from tests.harness import python
+from tests.support.processes import python
 
 
 def numbered(count, dtype=np.uint8):

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from minidl_ext import conv, depthwise, norm
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import (
+    KERNELS,
+    depthwise_cases,
+    factors_for,
+    fused,
+    pointwise_cases,
+    whole_factors,
+)
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,
@@ -23,14 +31,6 @@ from tests.minidl_ext.common import (
     spoil,
     values,
     whole,
-)
-from tests.minidl_ext.convs import (
-    KERNELS,
-    depthwise_cases,
-    factors_for,
-    fused,
-    pointwise_cases,
-    whole_factors,
 )
 
 every_kind = pytest.mark.parametrize("kind", KERNELS)

@@ -16,7 +16,7 @@ import pytest
 
 import minidl_ext
 from minidl_ext import elementwise, matmul, reduce, runtime
-from tests.minidl_ext.common import values
+from tests.support.kernels import values
 
 COUNT = 5000        # float32 values: 20 kB, from the pool
 

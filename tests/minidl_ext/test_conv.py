@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference import conv as twin
 from minidl_ext import conv as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,

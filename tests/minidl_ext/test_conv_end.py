@@ -7,7 +7,7 @@ import pytest
 
 from minidl.kernels.reference import winograd as winograd_twin
 from minidl_ext import conv, depthwise, winograd
-from tests.minidl_ext.common import values
+from tests.support.kernels import values
 
 SAME = ((1, 1), (1, 1))
 THREADS = (1, 2, 3)

@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference import elementwise as twin
 from minidl_ext import elementwise as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,

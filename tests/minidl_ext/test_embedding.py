@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference import embedding as twin
 from minidl_ext import embedding as native
-from tests.minidl_ext.common import FLOATS, KINDS, LAYOUTS, identical, refuses, same_bits, values
+from tests.support.kernels import FLOATS, KINDS, LAYOUTS, identical, refuses, same_bits, values
 
 SHAPES = ((5, 3, 7), (5, 0, 7), (1, 1, 1), (9, 50, 16), (9, 50, 17), (40, 3000, 70), (0, 0, 3),
           (4, 6, 0))      # rows of the table, ids, columns

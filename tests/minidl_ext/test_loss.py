@@ -7,7 +7,7 @@ import pytest
 
 from minidl.kernels.reference import loss as twin
 from minidl_ext import loss as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference import norm as twin
 from minidl_ext import norm as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,

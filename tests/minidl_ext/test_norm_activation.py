@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from minidl.kernels.reference import norm_activation as twin
 from minidl_ext import activation, elementwise, norm
 from minidl_ext import norm_activation as native
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import factors_for
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,
@@ -20,7 +21,6 @@ from tests.minidl_ext.common import (
     same_bits,
     values,
 )
-from tests.minidl_ext.convs import factors_for
 
 CURVES = (("gelu", False), ("gelu", True), ("silu",), ("leaky_relu", 0.1), ("elu", 0.7),
           ("softplus", 2.0, 3.0), ("sigmoid",), ("tanh",))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from minidl.kernels.reference import norm_pool as twin
 from minidl_ext import norm, pool
 from minidl_ext import norm_pool as native
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import factors_for
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,
@@ -19,7 +20,6 @@ from tests.minidl_ext.common import (
     same_bits,
     values,
 )
-from tests.minidl_ext.convs import factors_for
 
 WINDOW = {"window": (2, 2), "stride": (2, 2)}
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference import norm as twin
 from minidl_ext import norm as native
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import factors_for, whole_factors
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -24,7 +25,6 @@ from tests.minidl_ext.common import (
     values,
     whole,
 )
-from tests.minidl_ext.convs import factors_for, whole_factors
 
 
 def whole_case(*shape, dtype=np.float32, shortcut=False, relu=True):

@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference import optim as twin
 from minidl_ext import optim as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     SIZES,
     THREADS,

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from minidl import kernels
-from tests.harness import close, printed, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.processes import printed
 
 V = kernels.PLAN_VECTOR
 PANEL = 2 * V

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference import pointwise as twin
 from minidl_ext import pointwise as native
-from tests.minidl_ext.common import close, many, refuses, values
-from tests.minidl_ext.convs import (
+from tests.support.kernel_convs import (
     agree,
     factors_for,
     pointwise_cases,
     whole_behind,
     whole_factors,
 )
+from tests.support.kernels import close, many, refuses, values
 
 blocks = st.integers(1, 17).map(lambda n: 16 * n)
 

@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference import reduce as twin
 from minidl_ext import reduce as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,

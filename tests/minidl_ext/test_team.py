@@ -11,7 +11,7 @@ import pytest
 
 import minidl_ext
 from minidl_ext import affinity
-from tests.harness import printed
+from tests.support.processes import printed
 
 pytestmark = pytest.mark.skipif(
     not minidl_ext.OPENMP or not Path("/proc/self/schedstat").exists(),

@@ -8,7 +8,7 @@ import pytest
 
 import minidl_ext
 from minidl_ext import threads
-from tests.harness import printed
+from tests.support.processes import printed
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from minidl.kernels.reference import conv as direct
 from minidl.kernels.reference import winograd as twin
 from minidl_ext import pool
 from minidl_ext import winograd as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,

@@ -13,7 +13,9 @@ from safetensors.numpy import load_file, save_file
 import minidl as md
 from minidl import models, nn
 from minidl.models import file
-from tests.harness import refuses, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
 
 pytestmark = small_batches
 

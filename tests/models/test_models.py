@@ -9,7 +9,9 @@ import pytest
 import minidl as md
 from minidl import models, nn, optim
 from minidl.models import registry
-from tests.harness import refuses, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
 
 pytestmark = small_batches
 

@@ -8,15 +8,10 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import (
-    both_backends,
-    both_floats,
-    close,
-    refuses,
-    small_batches,
-    threads,
-    uniform,
-)
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats, small_batches
+from tests.support.threads import threads
 
 OPTIONS = {
     "plain": {}, "mask": {"mask": True}, "ghosts": {"ghost_batch": 5}, "renorm": {"renorm": True},

@@ -11,15 +11,14 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, close, refuses, uniform
-from tests.nn.attention import multi_head
-from tests.ops import test_conv1d as sequences
-from tests.ops import test_layer_norm as norms
-from tests.ops import test_pool as pools
-from tests.ops import test_resample as sizes
-from tests.ops import test_weight as weights
-from tests.ops.test_conv import conv as convolved
-from tests.ops.test_conv_transpose import conv_transpose as transposed
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends
+from tests.support.reference import conv as convolutions
+from tests.support.reference import norm as norms
+from tests.support.reference import pool as pools
+from tests.support.reference import resample as sizes
+from tests.support.reference.attention import multi_head
 
 
 def windows(x, k, stride, padding, fill):
@@ -30,29 +29,18 @@ def windows(x, k, stride, padding, fill):
     return view[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
 
 
-def conv(layer, x):
-    (k, _), (s, _), (p, _) = layer.kernel_size, layer.stride, layer.padding
-    parts = []
-    per_in, per_out = layer.in_channels // layer.groups, layer.out_channels // layer.groups
-    for g in range(layer.groups):
-        w = layer.weight.data[..., g * per_out:(g + 1) * per_out]
-        patches = windows(x[..., g * per_in:(g + 1) * per_in], k, s, p, 0)
-        parts.append(np.einsum("nijklc,klco->nijo", patches, w))
-    y = np.concatenate(parts, axis=-1)
-    return y if layer.bias is None else y + layer.bias.data
+def convolution(reference, *options):
+    """What a reference makes of a layer's weights, and of those options that the layer has."""
+    def answer(layer, x):
+        bias = None if layer.bias is None else layer.bias.data
+        return reference(x, layer.weight.data, bias, **{o: getattr(layer, o) for o in options})
+    return answer
 
 
-def conv1d(layer, x):
-    options = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
-    return sequences.conv1d(x, layer.weight.data, None if layer.bias is None else layer.bias.data,
-                            **options)
-
-
-def conv_transpose(layer, x):
-    options = {name: getattr(layer, name) for name in ("stride", "padding", "output_padding",
-                                                       "groups", "dilation")}
-    return transposed(x, layer.weight.data, None if layer.bias is None else layer.bias.data,
-                      **options)
+conv = convolution(convolutions.conv, "stride", "padding", "dilation", "groups")
+conv1d = convolution(convolutions.conv1d, "stride", "padding", "dilation", "groups")
+conv_transpose = convolution(convolutions.conv_transpose, "stride", "padding", "output_padding",
+                             "groups", "dilation")
 
 
 def dense(layer, x):
@@ -64,8 +52,8 @@ def transformed(oracle):
     def answer(layer, x):
         plain, v = copy.copy(layer), layer.weight.data
         plain.weight = nn.Parameter(
-            weights.weight_norm(v, layer.transform.gain.data) if layer.transform.parameters()
-            else weights.weight_standardization(v, layer.transform.eps))
+            norms.weight_norm(v, layer.transform.gain.data) if layer.transform.parameters()
+            else norms.weight_standardization(v, layer.transform.eps))
         return oracle(plain, x)
     return answer
 
@@ -99,8 +87,7 @@ LAYERS = [
      "Conv(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=2, bias=False)",
      (2, 5, 6, 4), conv, {"weight": (3, 3, 2, 6)}),
     ("Conv, uneven padding", lambda: nn.Conv(2, 3, 3, padding=((2, 0), (0, 1))),
-     "Conv(2, 3, kernel_size=(3, 3), padding=((2, 0), (0, 1)), bias=True)", (2, 5, 6, 2),
-     lambda layer, x: convolved(x, layer.weight.data, layer.bias.data, padding=layer.padding),
+     "Conv(2, 3, kernel_size=(3, 3), padding=((2, 0), (0, 1)), bias=True)", (2, 5, 6, 2), conv,
      {"weight": (3, 3, 2, 3), "bias": (3,)}),
     ("Conv1d", lambda: nn.Conv1d(2, 3, 3), "Conv1d(2, 3, kernel_size=3, bias=True)", (2, 5, 2),
      conv1d, {"weight": (3, 2, 3), "bias": (3,)}),
@@ -234,15 +221,15 @@ LAYERS = [
      "count_padding=False)", (2, 5, 6, 3),
      lambda layer, x: pools.avg_pool(x, 2, 3, ((1, 0), (0, 1)), True, (1, 2), False), {}),
     ("MaxPool1d", lambda: nn.MaxPool1d(2), "MaxPool1d(2)", (2, 4, 3),
-     lambda layer, x: sequences.max_pool1d(x, 2), {}),
+     lambda layer, x: pools.max_pool1d(x, 2), {}),
     ("MaxPool1d, options", lambda: nn.MaxPool1d(3, 2, (1, 0), True, 2),
      "MaxPool1d(3, stride=2, padding=(1, 0), ceil_mode=True, dilation=2)", (2, 6, 3),
-     lambda layer, x: sequences.max_pool1d(x, 3, 2, (1, 0), True, 2), {}),
+     lambda layer, x: pools.max_pool1d(x, 3, 2, (1, 0), True, 2), {}),
     ("AvgPool1d", lambda: nn.AvgPool1d(2, padding=1), "AvgPool1d(2, padding=1)", (2, 4, 3),
-     lambda layer, x: sequences.avg_pool1d(x, 2, padding=1), {}),
+     lambda layer, x: pools.avg_pool1d(x, 2, padding=1), {}),
     ("AvgPool1d, options", lambda: nn.AvgPool1d(3, 2, "same", False, 2, False),
      "AvgPool1d(3, stride=2, padding='same', dilation=2, count_padding=False)", (2, 6, 3),
-     lambda layer, x: sequences.avg_pool1d(x, 3, 2, "same", False, 2, False), {}),
+     lambda layer, x: pools.avg_pool1d(x, 3, 2, "same", False, 2, False), {}),
     ("GlobalAvgPool", nn.GlobalAvgPool, "GlobalAvgPool()", (2, 4, 6, 3),
      lambda layer, x: x.mean((1, 2)), {}),
     ("AdaptiveAvgPool", lambda: nn.AdaptiveAvgPool(3), "AdaptiveAvgPool(3)", (2, 4, 6, 3),

@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl import data, nn
-from tests.harness import close, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
 
 IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 4)
 

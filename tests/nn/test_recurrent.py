@@ -11,16 +11,11 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import (
-    both_backends,
-    both_floats,
-    close,
-    kernels_run,
-    refuses,
-    small_batches,
-    threads,
-    uniform,
-)
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.kernel_calls import kernels_run
+from tests.support.marks import both_backends, both_floats, small_batches
+from tests.support.threads import threads
 
 KINDS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
 NORMS = (None, "layer", "batch")

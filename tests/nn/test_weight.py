@@ -12,8 +12,10 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, close, refuses, uniform
-from tests.ops.test_weight import weight_norm, weight_standardization
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends
+from tests.support.reference.norm import weight_norm, weight_standardization
 
 MAKE = {"Dense": (lambda: nn.Dense(6, 4), (3, 6)),
         "Conv": (lambda: nn.Conv(6, 4, 3), (2, 5, 5, 6)),

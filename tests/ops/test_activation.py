@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, errors_of
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
 
 erf = np.vectorize(math.erf, otypes=[np.float64])
 

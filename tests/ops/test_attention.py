@@ -4,27 +4,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_floats, case, checks_of, close, errors_of, uniform
-
-
-def attention(q, k, v, mask=None, causal=False):
-    """The formula, query by query, of the keys that each may attend to."""
-    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
-    mask = np.array(True) if mask is None else np.asarray(mask)
-    allowed = np.broadcast_to(mask if mask.dtype == bool else mask > -np.inf, scores.shape)
-    if mask.dtype != bool:
-        scores = scores + mask
-    if causal:
-        allowed = allowed & (np.arange(scores.shape[-1]) <= np.arange(scores.shape[-2])[:, None])
-    v = np.broadcast_to(v, (*scores.shape[:-2], *v.shape[-2:]))
-    y = np.zeros((*scores.shape[:-1], v.shape[-1]))
-    for at in np.ndindex(scores.shape[:-1]):
-        chosen = allowed[at]
-        if chosen.any():
-            weights = np.exp(scores[at][chosen] - scores[at][chosen].max())
-            y[at] = weights / weights.sum() @ v[at[:-1]][chosen]
-    return y
-
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_floats
+from tests.support.reference.attention import attention
 
 ours = md.scaled_dot_product_attention
 ALLOWED = np.array([[True, False, True, False], [False] * 4, [True] * 4])

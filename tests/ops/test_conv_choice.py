@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl.ops.conv import Conv
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 def algorithm(x_shape, w_shape, dtype=np.float32, **options):

@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import kernels_run, uniform
+from tests.support.arrays import uniform
+from tests.support.kernel_calls import kernels_run
 
 KERNELS = ("winograd_conv", "winograd_conv_pool", "max_pool", "max_pool_backward", "relu",
            "winograd_input_grad", "winograd_weight_grad")

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_floats, errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
+from tests.support.marks import both_floats
 
 FLOAT64 = np.array([[1.5, 2.5], [3.5, 4.5]])
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, uniform
+from tests.support.arrays import uniform
+from tests.support.marks import both_backends
 
 ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
 RELATIONS = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, basic_indices, integer_array_indices
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of, read_only, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.errors import read_only
 
 ROWS = np.array([2, 0, 2])
 COLUMNS = np.array([[1, -1, 1]])

@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import kernels
 from minidl.ops import inference
-from tests.harness import read_only
+from tests.support.errors import read_only
 
 SHAPES = {"direct": ((2, 5, 5, 3), (3, 3, 3, 4), 1), "winograd": ((2, 6, 6, 16), (3, 3, 16, 16), 1),
           "depthwise": ((2, 6, 6, 16), (3, 3, 1, 16), 16)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import close, read_only, uniform
-from tests.ops.blocks import (
+from tests.support.arrays import close, uniform
+from tests.support.conv_programs import (
     PROGRAMS,
     Network,
     agree,
@@ -21,6 +21,7 @@ from tests.ops.blocks import (
     separable,
     train,
 )
+from tests.support.errors import read_only
 
 
 def program(m, x):

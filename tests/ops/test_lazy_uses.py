@@ -7,8 +7,9 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import both_backends, close, uniform
-from tests.ops.normalizations import PROGRAMS, inputs, numpys, ours
+from tests.support.arrays import close, uniform
+from tests.support.marks import both_backends
+from tests.support.norm_programs import PROGRAMS, inputs, numpys, ours
 
 
 def test_the_array_is_always_the_same():

@@ -10,7 +10,9 @@ import pytest
 
 import minidl as md
 from minidl.storage import RESULT
-from tests.harness import both_backends, read_only, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import read_only
+from tests.support.marks import both_backends
 
 
 class Keep(md.Function):

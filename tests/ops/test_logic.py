@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of
+from tests.support.cases import case, checks_of, errors_of
 
 INT = np.array([[3, -1, 2], [-4, 5, 0]])
 BOOL = INT > 0

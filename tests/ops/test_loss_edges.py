@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats
+from tests.support.marks import both_backends, both_floats
 
 INF, NAN = np.inf, np.nan
 P0, P1 = 1 / (1 + np.e), 1 / (1 + 1 / np.e)        # the softmax of (0, 1)

@@ -10,16 +10,10 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import minidl as md
-from tests.harness import (
-    both_backends,
-    both_floats,
-    case,
-    checks_of,
-    close,
-    errors_of,
-    refuses,
-    uniform,
-)
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats
 
 MASK = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 INT = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])

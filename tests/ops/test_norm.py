@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
 
 MEAN, VAR = np.array([0.5, -1.0, 2.0]), np.array([1.0, 0.25, 4.0])
 

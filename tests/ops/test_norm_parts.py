@@ -4,16 +4,12 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests import formulas
-from tests.harness import (
-    both_backends,
-    both_floats,
-    close,
-    errors_of,
-    kernels_run,
-    threads,
-    uniform,
-)
+from tests.support.arrays import close, uniform
+from tests.support.cases import errors_of
+from tests.support.kernel_calls import kernels_run
+from tests.support.marks import both_backends, both_floats
+from tests.support.reference import norm as formulas
+from tests.support.threads import threads
 
 CHANNELS = 3
 LIMITS = (1.5, 0.75)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import close, uniform
-from tests.ops.normalizations import BETA, GAMMA, MEAN, PROGRAMS, VAR, inputs
+from tests.support.arrays import close, uniform
+from tests.support.norm_programs import BETA, GAMMA, MEAN, PROGRAMS, VAR, inputs
 
 MASK = uniform(5, 4, seed=3) < 0.3
 OPTIONS = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends
+from tests.support.marks import both_backends
 
 C = 8
 MASK = np.arange(6 * 4 * 3).reshape(6, 4, 3) % 5 > 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 A, B = uniform(3, 4, low=0.5, high=2), uniform(3, 4, low=0.5, high=2, seed=1)
 

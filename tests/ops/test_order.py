@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_floats, case, checks_of, errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_floats
 
 SHAPES = [((7,), -1), ((7,), 0), ((1,), 0), ((0,), 0), ((3, 5), -1), ((3, 5), 0), ((3, 0), 1),
           ((0, 4), 1), ((2, 4, 3), 1), ((2, 4, 3), None), ((), None)]

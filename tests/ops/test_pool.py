@@ -1,68 +1,14 @@
 """Pooling, against a loop over windows."""
 
-import math
 
 import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import (
-    both_backends,
-    both_floats,
-    case,
-    checks_of,
-    close,
-    errors_of,
-    uniform,
-)
-
-
-def pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def borders(padding, sizes, extent, stride):
-    """(before, after) of both axes."""
-    if padding == "same":
-        totals = [max(0, (math.ceil(n / s) - 1) * s + e - n)
-                  for n, e, s in zip(sizes, extent, stride, strict=True)]
-        return [(t // 2, t - t // 2) for t in totals]
-    return [pair(p) for p in pair(0 if padding == "valid" else padding)]
-
-
-def axis(size, k, s, d, before, after, ceil_mode):
-    """For each window along an axis: its taps on the image, and how many are not beyond the
-    padding. With ceil_mode a window need not end within the padding, if the one before it does not
-    reach that end and it begins before the end of the image itself."""
-    windows, end = [], size + after
-    for start in range(-before, size, s):
-        taps = [start + i * d for i in range(k)]
-        if taps[-1] < end or (ceil_mode and taps[-1] - s < end - 1):
-            windows.append(([t for t in taps if 0 <= t < size], sum(t < end for t in taps)))
-    return windows
-
-
-def pool(x, window, stride, padding, ceil_mode, dilation, reduce):
-    k, d = pair(window), pair(dilation)
-    s = k if stride is None else pair(stride)
-    extent = [d_ * (k_ - 1) + 1 for d_, k_ in zip(d, k, strict=True)]
-    sides = borders(padding, x.shape[1:3], extent, s)
-    rows, cols = [axis(x.shape[1 + a], k[a], s[a], d[a], *sides[a], ceil_mode) for a in (0, 1)]
-    return np.stack([np.stack([reduce(x[:, r][:, :, c], counts=m * n) for c, n in cols], 1)
-                     for r, m in rows], 1)
-
-
-def max_pool(x, window, stride=None, padding=0, ceil_mode=False, dilation=1):
-    return pool(x, window, stride, padding, ceil_mode, dilation,
-                lambda values, counts: values.max(axis=(1, 2)))
-
-
-def avg_pool(x, window, stride=None, padding=0, ceil_mode=False, dilation=1, count_padding=True):
-    def mean(values, counts):
-        return values.sum(axis=(1, 2)) / (counts if count_padding
-                                          else values.shape[1] * values.shape[2])
-    return pool(x, window, stride, padding, ceil_mode, dilation, mean)
-
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
+from tests.support.reference.pool import avg_pool, max_pool
 
 GEOMETRIES = [
     ("2x2", {"window": 2}), ("2x3", {"window": (2, 3)}), ("1x1", {"window": 1}),

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, errors_of, threads, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
+from tests.support.marks import both_backends, both_floats
+from tests.support.threads import threads
 
 test_errors = errors_of([
     *((lambda p=p: md.dropout(md.zeros(3), p), ValueError, "dropout: p must be", repr(p))

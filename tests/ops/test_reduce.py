@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, valid_tuple_axes
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
 
 INT = np.array([[3, 1, 2], [-4, 5, 0]])
 BOOL = INT > 0

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, close, errors_of, uniform
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
 
 REDUCTIONS = {"none": lambda v: v, "sum": np.sum, "mean": np.mean}
 

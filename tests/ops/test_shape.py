@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of, errors_of
 
 INT = np.arange(12).reshape(3, 4)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of
+from tests.support.cases import case, checks_of, errors_of
 
 test_values, test_gradients, _ = checks_of([
     case(f"{name} {shape} {between}", ours, oracle, shape, between=between)

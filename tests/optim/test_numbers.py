@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import nn, optim
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 KINDS = {
     "SGD": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),

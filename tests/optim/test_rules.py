@@ -7,8 +7,10 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, both_floats, close, threads
-from tests.optim.samples import give_gradients, parameters, trained
+from tests.support.arrays import close
+from tests.support.marks import both_backends, both_floats
+from tests.support.optimizers import give_gradients, parameters, trained
+from tests.support.threads import threads
 
 SHAPES = [(), (1,), (7,), (3, 3, 4, 5), (150, 130), (0, 4)]
 

@@ -6,7 +6,7 @@ import torch
 
 import minidl as md
 from minidl import data, nn
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 
 def test_tensors_of_pytorch():

@@ -7,7 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.parity.common import assert_close, both_floats, draw
+from tests.support.parity import assert_close, both_floats, draw
 
 N, L, S, FEATURES, HEADS = 3, 5, 6, 12, 4
 PAIRS = (draw("pairs", (L, S)) > -0.8) | (np.arange(S) == 0)        # a key for each query at least

@@ -7,7 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.parity.common import (
+from tests.support.parity import (
     assert_close,
     assert_same_gradients,
     both_floats,

@@ -7,8 +7,8 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.harness import small_batches
-from tests.parity.common import (
+from tests.support.marks import small_batches
+from tests.support.parity import (
     assert_close,
     assert_same_gradients,
     assert_same_state,

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as tf
 
 import minidl as md
-from tests.parity.common import assert_close, both_floats, draw, off_kinks
+from tests.support.parity import assert_close, both_floats, draw, off_kinks
 
 
 def run(ours, theirs, arrays, dtype, last_to_second=False, tolerance=1.0):

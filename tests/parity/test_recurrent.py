@@ -7,7 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.parity.common import assert_close, both_floats, draw
+from tests.support.parity import assert_close, both_floats, draw
 
 KINDS = {"RNN": (nn.RNN, tn.RNN), "GRU": (nn.GRU, tn.GRU), "LSTM": (nn.LSTM, tn.LSTM)}
 OPTIONS = ({}, {"num_layers": 2}, {"bidirectional": True}, {"bias": False},

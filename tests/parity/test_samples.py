@@ -10,7 +10,7 @@ import torch
 from torch.testing._internal.common_methods_invocations import op_db
 
 import minidl as md
-from tests.parity.common import assert_close
+from tests.support.parity import assert_close
 
 
 def axis_of(dim):

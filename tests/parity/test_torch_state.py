@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 import minidl as md
 from minidl import models, nn
-from tests.harness import refuses
-from tests.parity.common import assert_close, channels_first, channels_last, draw
+from tests.support.errors import refuses
+from tests.support.parity import assert_close, channels_first, channels_last, draw
 
 
 class Reshape(tn.Module):

@@ -10,7 +10,7 @@ from torch.nn import functional as tf
 
 import minidl as md
 from minidl import data, models, optim
-from tests.parity.common import (
+from tests.support.parity import (
     assert_close,
     assert_same_state,
     both_floats,

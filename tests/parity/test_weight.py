@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import minidl as md
 from minidl import nn, optim
-from tests.parity.common import (
+from tests.support.parity import (
     assert_close,
     both_floats,
     channels_first,

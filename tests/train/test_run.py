@@ -11,8 +11,10 @@ import safetensors.numpy
 from minidl import models, train
 from minidl.train import files
 from minidl.train.run import differing, plan_of, read_config
-from tests.data.picture_files import coloured
-from tests.harness import refuses, small_batches, threads
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.picture_files import coloured
+from tests.support.threads import threads
 
 pytestmark = [small_batches, pytest.mark.usefixtures("quick")]
 

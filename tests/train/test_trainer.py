@@ -9,7 +9,7 @@ import pytest
 
 import minidl as md
 from minidl import data, nn, optim, train
-from tests.train.samples import loader, network, pairs, same_bits, trainer
+from tests.support.trainings import loader, network, pairs, same_bits, trainer
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])

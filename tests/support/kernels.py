@@ -1,4 +1,4 @@
-"""What the kernel tests share: arrays, closeness, thread counts, and arrays that must be refused.
+"""What all kernels are tested for: the same bits on any threads, `out`, arrays that are refused.
 
 A kernel is tested through its keyword arguments: `case` is a dict of them, so that one helper can
 replace any one of them by a bad one, or place `out` over it in memory.
@@ -7,6 +7,8 @@ replace any one of them by a bad one, or place `out` over it in memory.
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.arrays import within
 
 THREADS = (1, 2, 3, 4, 7)
 FLOATS = pytest.mark.parametrize("dtype", (np.float32, np.float64), ids=("f32", "f64"))
@@ -48,13 +50,9 @@ def eps(dtype):
 
 
 def close(got, want, tol):
-    """The same shape, and max|got - want| <= tol max|want|."""
-    want = np.asarray(want)
-    assert got.shape == want.shape
+    """Finite, of the same shape, and max|got - want| <= tol max|want|."""
     assert np.isfinite(got).all()
-    if want.size:
-        error = np.abs(got.astype(np.float64) - want).max()
-        assert error <= tol * np.abs(want).max(), f"{error} > {tol} * {np.abs(want).max()}"
+    within(got, want, tol)
 
 
 def identical(got, want):

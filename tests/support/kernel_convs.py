@@ -7,7 +7,7 @@ kernel and its twin compare with ==, whatever the order of their sums.
 from minidl.kernels.reference import depthwise as depthwise_twin
 from minidl.kernels.reference import pointwise as pointwise_twin
 from minidl_ext import depthwise, norm, pointwise
-from tests.minidl_ext.common import identical, values, whole
+from tests.support.kernels import identical, values, whole
 
 SAME = ((1, 1), (1, 1))
 

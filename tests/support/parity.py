@@ -1,4 +1,4 @@
-"""What the comparisons with PyTorch share: layouts, tolerances, and the comparison of layers.
+"""Comparisons with PyTorch: layouts, tolerances, and the comparison of whole layers.
 
 Ours are (N, ..., C) and (KH, KW, in, out), PyTorch's (N, C, ...) and (out, in, KH, KW). Inputs
 are drawn in float64 and rounded to float32 values, so that both dtypes see the same numbers.
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import minidl as md
+from tests.support.arrays import within
 
 torch.set_num_threads(2)
 torch.use_deterministic_algorithms(True)
@@ -29,11 +30,8 @@ def assert_close(ours, theirs, what="", tolerance=1.0):
     """Both are arrays in our layout; `tolerance` is in units of TOLERANCE."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.dtype == theirs.dtype, what
-    assert ours.shape == theirs.shape, what
     assert np.isfinite(theirs).all(), what
-    bound = tolerance * TOLERANCE[ours.dtype] * np.abs(theirs).max(initial=0)
-    worst = np.abs(ours - theirs).max(initial=0)
-    assert worst <= bound, f"{what}: differs by {worst:.3g}, at most {bound:.3g} allowed"
+    within(ours, theirs, tolerance * TOLERANCE[ours.dtype], what)
 
 
 def draw(name, shape, dtype=np.float64, low=-2.0, high=2.0):

@@ -1,6 +1,6 @@
-"""What the tests of operations share: tables of cases, and the checks each case goes through.
+"""Tables of cases, by which operations are tested, and the checks each case goes through.
 
-A case is our function, NumPy's answer to the same call (the oracle) and the inputs:
+A case is our function, NumPy's answer to the same call (the reference) and the inputs:
 
     case("sum, two axes", md.sum, np.sum, (2, 3, 4), axis=(0, -1))
 
@@ -11,33 +11,20 @@ such values itself; any other array is a constant tensor; everything else is pas
 same bits on 1, 2 and 3 threads, for cases that say `large`). `errors_of` does it for errors.
 """
 
-import contextlib
-import os
-import subprocess
-import sys
-import textwrap
-import threading
 import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import minidl as md
-
-ROOT = Path(__file__).resolve().parents[1]
-BACKENDS = ("native", "numpy")
-FLOATS = (np.float32, np.float64)
-TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
-
-both_backends = pytest.mark.parametrize("backend", BACKENDS)
-both_floats = pytest.mark.parametrize("dtype", FLOATS, ids=["float32", "float64"])
-# For tests whose batches are as small as BatchNorm warns of.
-small_batches = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
+from tests.support.arrays import as_list, close
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats
+from tests.support.threads import threads
 
 
 @dataclass
@@ -128,8 +115,6 @@ def errors_of(rows):
     return test_errors
 
 
-# ----------------------------------------------------------------------------------- checks
-
 def check_values(case, dtype, backend):
     """Our result is the oracle's, in shape, dtype and value, and read-only; the inputs are as
     before, and may be written to."""
@@ -191,153 +176,3 @@ def run(case, dtype, large=False):
     starts = [rng.uniform(0.5, 1.5, v.shape).astype(dtype) for v in values]
     wanted = [t for t in inputs if isinstance(t, md.Tensor) and t.requires_grad]
     return values, md.grad(results, wanted, starts)
-
-
-# ---------------------------------------------------------------------------------- helpers
-
-def close(value, right, tolerance=1.0):
-    """Equal up to rounding in the dtype of `value`, relative to the largest of `right`."""
-    right = np.asarray(right)
-    value = np.asarray(value)
-    assert value.shape == right.shape
-    if value.dtype.kind != "f":
-        np.testing.assert_array_equal(value, right)
-        return
-    tol = tolerance * TOLERANCE[value.dtype]
-    largest = np.abs(right[np.isfinite(right)]).max(initial=0.0)
-    np.testing.assert_allclose(value, right, rtol=tol, atol=tol * float(largest))
-
-
-def as_list(results):
-    return list(results) if isinstance(results, tuple | list) else [results]
-
-
-def uniform(*shape, dtype=np.float32, seed=0, low=-1.0, high=1.0):
-    """A fixed random array."""
-    return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
-
-
-def python(code, *options, **variables):
-    """The finished process of another interpreter, whose environment says nothing of OpenMP.
-
-    `variables` are set in the environment, or taken out of it where they are None.
-    """
-    env = {name: value for name, value in os.environ.items()
-           if not name.startswith(("OMP_", "GOMP_"))} | variables
-    return subprocess.run([sys.executable, *options, "-c", textwrap.dedent(code)], cwd=ROOT,
-                          env={name: value for name, value in env.items() if value is not None},
-                          capture_output=True, text=True, timeout=200)
-
-
-def printed(code, *options, **variables):
-    """The words that `code` prints, run as by `python`; it must not fail."""
-    done = python(code, *options, **variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-def kernels_run(monkeypatch, *names):
-    """A list that gets the name of each of these kernels whenever it runs."""
-    calls: list[str] = []
-
-    def noting(name, kernel):
-        def noted(*args, **options):
-            calls.append(name)
-            return kernel(*args, **options)
-        return noted
-
-    for name in names:
-        monkeypatch.setattr(md.kernels, name, noting(name, getattr(md.kernels, name)))
-    return calls
-
-
-@contextlib.contextmanager
-def threads(n):
-    """Kernels use n threads inside."""
-    before = md.get_num_threads()
-    md.set_num_threads(n)
-    try:
-        yield
-    finally:
-        md.set_num_threads(before)
-
-
-def in_threads(n, work):
-    """Run work(k) in n threads that begin together and are switched often; the exceptions that they
-    end with."""
-    begin, errors = threading.Barrier(n), []
-
-    def run(k):
-        begin.wait()
-        try:
-            work(k)
-        except Exception as error:
-            errors.append(error)
-
-    workers = [threading.Thread(target=run, args=(k,)) for k in range(n)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-    finally:
-        sys.setswitchinterval(interval)
-    return errors
-
-
-@contextlib.contextmanager
-def refuses(error, *words):
-    """An error of this type is raised inside, and its message has all these words."""
-    with pytest.raises(error) as info:
-        yield
-    for word in words:
-        assert word in str(info.value)
-
-
-def read_only():
-    """NumPy refuses what is written inside."""
-    return pytest.raises(ValueError, match="read-only")
-
-
-def in_bounded_memory(code, *arguments, megabytes):
-    """Run `code` in a process that may take so many megabytes more than after its imports.
-
-    It finds `md`, `np`, `os` and `sys`, and the arguments in `sys.argv`.
-    """
-    start = f"""
-import os, resource, sys
-import numpy as np
-import minidl as md
-with open("/proc/self/statm") as file:
-    used = int(file.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + ({megabytes} << 20),) * 2)
-"""
-    run = subprocess.run([sys.executable, "-c", start + code, *map(str, arguments)],
-                         capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
-needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
-                                reason="only the superuser becomes another user")
-NOBODY = 65534
-
-
-def as_nobody(folder, code):
-    """What `code` prints, run in a folder by a user without rights; it finds `md` and `os`."""
-    start = f"""
-import os, sys
-import minidl as md
-import json, pooch, safetensors.numpy   # from places that only the superuser may read, perhaps
-from minidl import atomic
-os.chdir(sys.argv[1])
-os.setgroups([])
-os.setgid({NOBODY})
-os.setuid({NOBODY})
-"""
-    run = subprocess.run([sys.executable, "-c", start + code, str(folder)], capture_output=True,
-                         text=True)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()
