@@ -70,10 +70,10 @@ DENSE = nn.Dense(3, 2)
 @pytest.mark.parametrize("wrap", [Table, Picture])
 @pytest.mark.parametrize("use, array", USES.values(), ids=USES)
 def test_arrays_of_others(use, array, wrap):
-    right, got = use(array), use(wrap(array))
-    if isinstance(right, md.Tensor):
-        assert got.dtype == right.dtype
-    np.testing.assert_array_equal(np.asarray(got), np.asarray(right))
+    expected, got = use(array), use(wrap(array))
+    if isinstance(expected, md.Tensor):
+        assert got.dtype == expected.dtype
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(expected))
 
 
 def test_they_keep_their_dtype():

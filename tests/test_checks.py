@@ -110,8 +110,8 @@ CHECKS = {
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_checks(name):
-    check, expected, right, wrong_type, wrong_value = CHECKS[name]
-    for value, plain in right:
+    check, expected, accepted, wrong_type, wrong_value = CHECKS[name]
+    for value, plain in accepted:
         made = check(value, where="f", name="x")
         assert type(made) is type(plain) and made == plain
     for error, values in ((TypeError, wrong_type), (ValueError, wrong_value)):

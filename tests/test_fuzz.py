@@ -158,14 +158,14 @@ def test_nan_is_right_beside_an_infinite_value_and_nowhere_else(name, option):
 def test_roundings_of_equal_terms_may_all_go_one_way():
     args = {"x": {"array": [1, 400, 1], "dtype": "float32", "values": "equal"}}
     twin = importlib.import_module("minidl.kernels.reference.reduce").sum
-    right, eps = np.full((1, 1), 40, np.float32), np.float32(2**-23)
-    off = right * (1 + 100 * eps)
-    Rule("sum", twin, {"args": args}).check(off, right)
+    expected, eps = np.full((1, 1), 40, np.float32), np.float32(2**-23)
+    off = expected * (1 + 100 * eps)
+    Rule("sum", twin, {"args": args}).check(off, expected)
     args["x"]["values"] = "positive"
     x = values_of(args)["x"]
-    right = twin(x)
+    expected = twin(x)
     with pytest.raises(Fault, match="difference"):
-        Rule("sum", twin, {"args": args}).check(right * (1 + 100 * eps), right)
+        Rule("sum", twin, {"args": args}).check(expected * (1 + 100 * eps), expected)
 
 
 def test_smaller_cases_differ_in_one_thing():

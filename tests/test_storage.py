@@ -124,10 +124,10 @@ def test_a_shallow_copy_of_a_result_shares_memory_that_nobody_writes_to():
 
 def test_copies_do_not_share_memory():
     y = normalized(leaf())
-    right = y.data.copy()
+    expected = y.data.copy()
     for z in (md.tensor(y), copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
         z.data[...] = 0
-        np.testing.assert_array_equal(y.data, right)
+        np.testing.assert_array_equal(y.data, expected)
 
 
 def test_another_array_may_be_assigned_to_a_result():
@@ -217,7 +217,7 @@ def test_a_lent_leaf_is_copied_when_a_user_asks(role, ask):
         y = normalized(z)
         return y if role == "input" else x + y if role.endswith("left") else y + x
 
-    right = program(leaf()).data
+    expected = program(leaf()).data
     x = leaf()
     y = program(x)
     assert pending(y)
@@ -229,7 +229,7 @@ def test_a_lent_leaf_is_copied_when_a_user_asks(role, ask):
     assert array is x.data or np.shares_memory(array, x.data)
     array[...] = 0
     assert pending(y)
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
     assert x.data is x.data
     assert not x.data.any()
 
@@ -250,9 +250,9 @@ def test_an_open_leaf_is_read_at_the_call():
     array = x.data
     y = normalized(x)
     assert not pending(y)
-    right = normalized(leaf()).data
+    expected = normalized(leaf()).data
     array[...] = 0
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
     assert x.data is array              # never copied
 
 

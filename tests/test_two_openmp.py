@@ -79,13 +79,13 @@ def test_threads_give_way_and_the_other_runtime_goes_on(order):
 md.set_num_threads(2)
 print(nearest())
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-right = elementwise.exp(wave, threads=1)
+expected = elementwise.exp(wave, threads=1)
 end = time.monotonic() + 60
 while threads.team_size() > 1 and time.monotonic() < end:
     for _ in range(20):
         elementwise.exp(wave)
 print(threads.team_size() == 1 or time.monotonic() < end, nearest(),
-      np.array_equal(elementwise.exp(wave), right))
+      np.array_equal(elementwise.exp(wave), expected))
 """)
     assert said == ["True"] * 4
 

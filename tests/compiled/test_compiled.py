@@ -49,8 +49,8 @@ def test_results_are_ones_own():
         assert isinstance(y, np.ndarray)
         y[...] = 7
     np.testing.assert_array_equal(x, X)
-    for y, right in zip(compiled(x), expected, strict=True):
-        np.testing.assert_array_equal(y, right)
+    for y, value in zip(compiled(x), expected, strict=True):
+        np.testing.assert_array_equal(y, value)
 
 
 def test_inputs_of_any_kind():

@@ -185,8 +185,8 @@ def test_a_wrong_hash_leaves_nothing(server, monkeypatch, cache):
     with pytest.raises(FileNotFoundError, match=r"hash of downloaded file.*does not match"):
         CIFAR10()
     assert list((cache / "cifar10").iterdir()) == []
-    right = download._replace(sha256=sha256(folder / "cifar-10-binary.tar.gz"))
-    monkeypatch.setattr(cifar_module, "DOWNLOAD", right)
+    matching = download._replace(sha256=sha256(folder / "cifar-10-binary.tar.gz"))
+    monkeypatch.setattr(cifar_module, "DOWNLOAD", matching)
     assert len(CIFAR10()) == sum(4 + i for i in range(len(TRAIN)))
 
 

@@ -51,7 +51,7 @@ def test_every_family_is_in_the_table():
     sources = Path(minidl.__file__).parents[1] / "minidl_ext"
     families = {path.stem for path in sources.glob("*.pyx")} - {
         "arguments", "cpu", "runtime", "threads",   # compiled once, for every level
-        "plan"}     # whose Plan is no function of arrays: its oracle is what it is a plan of
+        "plan"}     # whose Plan is no function of arrays: its reference is what it is a plan of
     if not families:
         pytest.skip("installed without sources")
     assert families == set(kernels.FAMILIES)

@@ -21,9 +21,9 @@ def test_it_is_the_twin(rows, count, columns, dtype):
     ids, table = ids_for(rows, count), values(rows, columns, dtype=dtype)
     identical(native.embedding(table, ids), twin.embedding(table, ids))
     dy = values(count, columns, dtype=dtype, seed=1)
-    got, want = native.embedding_backward(dy, ids, rows), twin.embedding_backward(dy, ids, rows)
+    got, expected = native.embedding_backward(dy, ids, rows), twin.embedding_backward(dy, ids, rows)
     assert got.dtype == dtype
-    identical(got, want)        # both add in the order of the ids
+    identical(got, expected)        # both add in the order of the ids
     same_bits(native.embedding, {"weight": table, "ids": ids})
     same_bits(native.embedding_backward, {"dy": dy, "ids": ids, "rows": rows})
 

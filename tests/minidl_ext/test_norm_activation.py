@@ -52,8 +52,8 @@ def test_any_shape_is_one_after_the_other(rows, channels, dtype, curve, training
     if rows == 0 and training:
         return
     got = native.batch_norm_activation_backward(dy, x, factors, curve, training)
-    want = twin.batch_norm_activation_backward(dy, x, factors, curve, training)
-    for one, two, three in zip(got, apart_backward(dy, x, factors, curve, training), want,
+    expected = twin.batch_norm_activation_backward(dy, x, factors, curve, training)
+    for one, two, three in zip(got, apart_backward(dy, x, factors, curve, training), expected,
                                strict=True):
         identical(one, two)
         close(one, three, 2e-5)

@@ -52,8 +52,8 @@ def test_any_shape_is_one_after_the_other(images, height, width, blocks, relu, t
     got = native.batch_norm_pool_backward(dy, x, factors, training, relu)
     for one, two in zip(got, apart_backward(dy, x, factors, training, relu), strict=True):
         close(one, two, 2e-5)
-    want = twin.batch_norm_pool_backward(dy, x, factors, training, relu)
-    for one, two in zip(got, want, strict=True):
+    expected = twin.batch_norm_pool_backward(dy, x, factors, training, relu)
+    for one, two in zip(got, expected, strict=True):
         close(one, two, 2e-5)
 
 
@@ -69,9 +69,9 @@ def test_bad_values_win_as_in_max_pool(bad, place, relu):
     identical(y, apart(x, factors, relu)[0])
     dy = values(*y.shape, seed=1)
     got = native.batch_norm_pool_backward(dy, x, factors, False, relu)
-    want = apart_backward(dy, x, factors, False, relu)
-    identical(got[0], want[0])
-    close(got[2], want[2], 1e-6)
+    expected = apart_backward(dy, x, factors, False, relu)
+    identical(got[0], expected[0])
+    close(got[2], expected[2], 1e-6)
 
 
 @pytest.mark.parametrize("shape", ((3, 8, 8, 16), (70, 6, 5, 32), (130, 2, 3, 144)))

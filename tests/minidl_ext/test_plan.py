@@ -1,7 +1,7 @@
 """Plans of the kernels: what they compute, step by step, and that no step leaves its arrays.
 
-A Plan has no NumPy twin: its oracle is what the other kernels compute, and for whole networks the
-model itself (`tests/compiled`).
+A Plan has no NumPy twin: its reference is what the other kernels compute, and for whole networks
+the model itself (`tests/compiled`).
 """
 
 import signal

@@ -60,9 +60,9 @@ def test_rounding_errors():
 
     close(native.pointwise_conv(**forward, factors=options["factors"]),
           exact(twin.pointwise_conv, **forward, factors=options["factors"]), 2e-6)
-    for got, want in zip(native.pointwise_backward(**backward, **options),
-                         exact(twin.pointwise_backward, **backward, **options), strict=True):
-        close(got, want, 5e-6)
+    for got, expected in zip(native.pointwise_backward(**backward, **options),
+                             exact(twin.pointwise_backward, **backward, **options), strict=True):
+        close(got, expected, 5e-6)
 
 
 @pytest.mark.parametrize("kernel", (native.pointwise_conv, native.pointwise_backward))

@@ -345,10 +345,10 @@ def test_damaged_files(tmp_path):
 def test_a_state_that_does_not_fit(tmp_path):
     path = tmp_path / "m"
     models.save(path, trained())
-    right = md.load(path)
-    for state in ({}, {**right, "more": np.zeros(2, np.float32)},
-                  {**right, "fc1.weight": np.zeros((2, 2), np.float32)},
-                  {name: array for name, array in right.items() if name != "fc1.weight"}):
+    expected = md.load(path)
+    for state in ({}, {**expected, "more": np.zeros(2, np.float32)},
+                  {**expected, "fc1.weight": np.zeros((2, 2), np.float32)},
+                  {name: array for name, array in expected.items() if name != "fc1.weight"}):
         rewritten(path, lambda d: None, state)
         with refuses(ValueError, str(path), "does not fit its model"):
             models.load(path)

@@ -155,8 +155,8 @@ def test_a_train_step_is_that_in_float64(make):
                       **{f"{name}'s": p.grad for name, p in model.named_parameters()
                          if p.requires_grad}})
     assert found[0]["loss"].dtype == np.float32 and found[1]["loss"].dtype == np.float64
-    for (name, value), right in zip(found[0].items(), found[1].values(), strict=True):
-        assert np.abs(value - right).max() <= tolerance * np.abs(right).max(), name
+    for (name, value), expected in zip(found[0].items(), found[1].values(), strict=True):
+        assert np.abs(value - expected).max() <= tolerance * np.abs(expected).max(), name
 
 
 @every_model

@@ -1,6 +1,6 @@
 """Every layer on its own: values, gradients, shapes, dtypes, repr, what it starts with, errors.
 
-One line of `LAYERS` a layer; the oracle is NumPy. BatchNorm has more in `test_norm`.
+One line of `LAYERS` a layer; the reference is NumPy. BatchNorm has more in `test_norm`.
 """
 
 import copy
@@ -47,14 +47,14 @@ def dense(layer, x):
     return x @ layer.weight.data + layer.bias.data
 
 
-def transformed(oracle):
-    """The oracle of a layer that computes with a function of its weight."""
+def transformed(reference):
+    """The reference of a layer that computes with a function of its weight."""
     def answer(layer, x):
         plain, v = copy.copy(layer), layer.weight.data
         plain.weight = nn.Parameter(
             norms.weight_norm(v, layer.transform.gain.data) if layer.transform.parameters()
             else norms.weight_standardization(v, layer.transform.eps))
-        return oracle(plain, x)
+        return reference(plain, x)
     return answer
 
 
@@ -270,7 +270,7 @@ LAYERS = [
      lambda layer, x: np.tanh(x @ layer[0].weight.data), {"0.weight": (4, 3), "0.bias": (3,)}),
 ]
 LINES = [pytest.param(*line[1:], id=line[0]) for line in LAYERS]
-each = pytest.mark.parametrize("make, text, shape, oracle, parameters", LINES)
+each = pytest.mark.parametrize("make, text, shape, reference, parameters", LINES)
 
 
 def test_the_table_has_every_layer():
@@ -284,18 +284,18 @@ def test_the_table_has_every_layer():
 
 @each
 @both_backends
-def test_values_and_gradients(make, text, shape, oracle, parameters, backend):
+def test_values_and_gradients(make, text, shape, reference, parameters, backend):
     with md.use_backend(backend):
         layer = make().astype(np.float64)
         x = md.tensor(uniform(*shape, dtype=np.float64), requires_grad=True)
         y = layer(x)
-        close(y.data, oracle(layer, x.data))
+        close(y.data, reference(layer, x.data))
         assert y.requires_grad
         assert md.gradcheck(lambda x, *rest: layer(x), [x, *layer.parameters()])
 
 
 @each
-def test_float32_and_float64(make, text, shape, oracle, parameters):
+def test_float32_and_float64(make, text, shape, reference, parameters):
     x = uniform(*shape, dtype=np.float64)
     layer = make()
     y = layer(x.astype(np.float32))
@@ -306,7 +306,7 @@ def test_float32_and_float64(make, text, shape, oracle, parameters):
 
 
 @each
-def test_names_repr_and_modes(make, text, shape, oracle, parameters):
+def test_names_repr_and_modes(make, text, shape, reference, parameters):
     layer = make()
     assert repr(layer) == text
     assert {name: p.shape for name, p in layer.named_parameters()} == parameters
@@ -316,7 +316,7 @@ def test_names_repr_and_modes(make, text, shape, oracle, parameters):
 
 
 @each
-def test_inputs_of_any_memory_order_are_read_and_not_written(make, text, shape, oracle,
+def test_inputs_of_any_memory_order_are_read_and_not_written(make, text, shape, reference,
                                                              parameters):
     layer = make()
     x = uniform(*shape)
@@ -330,7 +330,7 @@ def test_inputs_of_any_memory_order_are_read_and_not_written(make, text, shape, 
 
 
 @each
-def test_what_is_no_array_is_refused_or_right(make, text, shape, oracle, parameters):
+def test_what_is_no_array_is_refused_or_right(make, text, shape, reference, parameters):
     """A list: a clear error, or the answer that the array would have had. Others: an error."""
     layer = make().astype(np.float64)
     if isinstance(layer, nn.Identity):
@@ -349,7 +349,7 @@ def test_what_is_no_array_is_refused_or_right(make, text, shape, oracle, paramet
 
 
 @each
-def test_integers_are_refused(make, text, shape, oracle, parameters):
+def test_integers_are_refused(make, text, shape, reference, parameters):
     layer = make()
     if not isinstance(layer, nn.Identity | nn.Flatten):
         with refuses(TypeError, "int64", "float32"):

@@ -106,10 +106,10 @@ def test_a_loader_is_left_where_it_was():
 
 def test_the_generator_of_random_numbers_is_left_alone():
     md.manual_seed(3)
-    right = md.random.generator().random()
+    expected = md.random.generator().random()
     md.manual_seed(3)
     nn.Identity().predict(Items())
-    assert md.random.generator().random() == right
+    assert md.random.generator().random() == expected
 
 
 @pytest.mark.parametrize("x, error, words", [

@@ -135,9 +135,9 @@ def test_eval_mode_is_that_of_one_batch_afterwards():
     model, x = model_of(nn.Dropout(0.5)), batches((40,))[0]
     model.eval()
     with nn.batch_statistics(model):
-        want = model(x).data
+        expected = model(x).data
     nn.recalibrate(model, [x])
-    close(model(x).data, want, 10)      # dropout was off
+    close(model(x).data, expected, 10)      # dropout was off
 
 
 # -------------------------------------------------------------------- what is not to change

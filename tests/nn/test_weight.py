@@ -117,9 +117,9 @@ def test_weights_in_any_memory_order():
     layer.weight.data = np.asfortranarray(uniform(4, 3))
     for wrapped in (nn.weight_norm(copy.deepcopy(layer)),
                     nn.weight_standardization(copy.deepcopy(layer))):
-        right = wrapped.effective_weight().data
+        expected = wrapped.effective_weight().data
         wrapped.weight.data = np.ascontiguousarray(wrapped.weight.data)
-        np.testing.assert_array_equal(wrapped.effective_weight().data, right)
+        np.testing.assert_array_equal(wrapped.effective_weight().data, expected)
 
 
 def test_a_weight_that_is_made_float64():
@@ -163,8 +163,8 @@ def test_between_normalizations(options, wrap, backend):
         through = copy.deepcopy(wrapped)
         through.zero_grad()
         through.effective_weight().backward(plain.weight.grad)
-    for got, right in zip(results[1], results[0], strict=True):
-        close(got, right)
+    for got, expected in zip(results[1], results[0], strict=True):
+        close(got, expected)
     close(wrapped.weight.grad, through.weight.grad, 10)
 
 

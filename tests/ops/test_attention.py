@@ -69,14 +69,14 @@ def test_what_is_masked_out_has_no_part(dtype):
     mask = np.array([[True, False, True, True]] * 3)
     chosen = [0, 2, 3]
     few = [md.tensor(a, requires_grad=True) for a in (q, k[chosen], v[chosen])]
-    right = ours(*few)
+    expected = ours(*few)
     dy = uniform(3, 2, dtype=dtype, seed=9)
-    right.backward(dy)
+    expected.backward(dy)
     k[1], v[1] = 1e4, -1e4
     all_ = [md.tensor(a, requires_grad=True) for a in (q, k, v)]
     y = ours(*all_, mask)
     y.backward(dy)
-    close(y.data, right.data)
+    close(y.data, expected.data)
     close(all_[0].grad, few[0].grad)
     for mine, theirs in zip(all_[1:], few[1:], strict=True):
         close(mine.grad[chosen], theirs.grad)
@@ -107,7 +107,7 @@ def test_the_mask_is_copied_at_the_call(causal):
     mask = ALLOWED.copy()
     leaves = [md.tensor(uniform(*s, seed=i), requires_grad=True) for i, s in enumerate(QKV)]
     y = ours(*leaves, mask, causal)
-    right = md.grad(y, leaves, np.ones((3, 2), np.float32), retain_graph=True)
+    grads = md.grad(y, leaves, np.ones((3, 2), np.float32), retain_graph=True)
     mask[...] = ~mask
-    for got, want in zip(md.grad(y, leaves, np.ones((3, 2), np.float32)), right, strict=True):
-        np.testing.assert_array_equal(got, want)
+    for got, expected in zip(md.grad(y, leaves, np.ones((3, 2), np.float32)), grads, strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -142,9 +142,9 @@ def test_any_number_of_channels(ci, co, backend):
         y = md.conv(x, w, padding=1)
         dx, dw = md.grad(y, [x, w], dy)
     with md.use_backend("numpy"):
-        right = md.conv(*exact, padding=1)
-        exact_dx, exact_dw = md.grad(right, exact, dy)
-    for value, expected in ((y.data, right.data), (dx, exact_dx), (dw, exact_dw)):
+        exact_y = md.conv(*exact, padding=1)
+        exact_dx, exact_dw = md.grad(exact_y, exact, dy)
+    for value, expected in ((y.data, exact_y.data), (dx, exact_dx), (dw, exact_dw)):
         close(value, expected)
 
 
@@ -154,9 +154,9 @@ def test_nan_spreads_to_the_windows_that_hold_it_only(backend):
     x[0, 3, 3, 0] = np.nan
     with md.use_backend(backend):
         y = md.conv(md.tensor(x), md.ones(3, 3, 2, 4), padding=1).data
-    right = np.zeros((7, 7), bool)
-    right[2:5, 2:5] = True
-    np.testing.assert_array_equal(np.isnan(y[0]), np.repeat(right[..., None], 4, -1))
+    expected = np.zeros((7, 7), bool)
+    expected[2:5, 2:5] = True
+    np.testing.assert_array_equal(np.isnan(y[0]), np.repeat(expected[..., None], 4, -1))
 
 
 def test_no_gradient_for_images_that_need_none(monkeypatch):

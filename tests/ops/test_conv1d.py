@@ -55,11 +55,11 @@ test_values, test_gradients, test_threads = checks_of([
       for title, options in POOLS),
     *(case(f"avg {title}", md.avg_pool1d, avg_pool1d, (2, 7, 3), **options)
       for title, options in POOLS + UNCOUNTED),
-    *(case(f"large {ours.__name__}", ours, oracle, (1, 7, 2), window=3, stride=2, ceil_mode=True,
+    *(case(f"large {ours.__name__}", ours, reference, (1, 7, 2), window=3, stride=2, ceil_mode=True,
            large=[(5, 999, 33)])
-      for ours, oracle in ((md.max_pool1d, max_pool1d), (md.avg_pool1d, avg_pool1d))),
-    *(case(f"{ours.__name__} of no sequences", ours, oracle, (0, 7, 2), window=3)
-      for ours, oracle in ((md.max_pool1d, max_pool1d), (md.avg_pool1d, avg_pool1d))),
+      for ours, reference in ((md.max_pool1d, max_pool1d), (md.avg_pool1d, avg_pool1d))),
+    *(case(f"{ours.__name__} of no sequences", ours, reference, (0, 7, 2), window=3)
+      for ours, reference in ((md.max_pool1d, max_pool1d), (md.avg_pool1d, avg_pool1d))),
 ])
 
 X, W = md.zeros(2, 5, 4), md.zeros(3, 4, 6)

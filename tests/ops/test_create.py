@@ -71,7 +71,7 @@ def test_arrays_in_any_memory(array):
 
 @both_floats
 def test_filled(dtype):
-    for made, right in (
+    for made, expected in (
             (md.zeros(2, 3, dtype=dtype), np.zeros((2, 3))),
             (md.zeros((2, 3), dtype=dtype), np.zeros((2, 3))),
             (md.zeros([2, 3], dtype=dtype), np.zeros((2, 3))),
@@ -84,8 +84,8 @@ def test_filled(dtype):
             (md.arange(1, 2, 0.25, dtype=dtype), np.arange(1, 2, 0.25)),
             (md.eye(3, dtype=dtype), np.eye(3)), (md.eye(2, 4, dtype=dtype), np.eye(2, 4))):
         assert made.dtype == dtype
-        assert made.shape == right.shape
-        np.testing.assert_array_equal(made.data, right)
+        assert made.shape == expected.shape
+        np.testing.assert_array_equal(made.data, expected)
 
 
 def test_float32_is_the_default():

@@ -72,9 +72,9 @@ def test_any_index(data):
         integer_array_indices(shape)))
     x = md.tensor(uniform(*shape, dtype=np.float64), requires_grad=True)
     y = x[index]
-    right = x.data[index]
-    np.testing.assert_array_equal(y.data, right)
-    weights = uniform(*np.shape(right), dtype=np.float64, seed=1)
+    expected = x.data[index]
+    np.testing.assert_array_equal(y.data, expected)
+    weights = uniform(*np.shape(expected), dtype=np.float64, seed=1)
     dx = md.grad(y, x, weights)
     places = np.arange(x.size).reshape(shape)[index]
     np.testing.assert_allclose(

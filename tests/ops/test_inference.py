@@ -102,11 +102,11 @@ def test_it_does_not_wait_where_someone_could_write():
 def test_a_leaf_may_be_written_to_while_it_waits(algorithm):
     conv = Conv(algorithm)
     x = md.tensor(conv.images)
-    right = conv(md.tensor(conv.images)).data
+    expected = conv(md.tensor(conv.images)).data
     y = conv(x)
     assert pending(y)
     x.data[...] = 0
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
 
 
 @ALGORITHM

@@ -136,8 +136,8 @@ def test_an_eps_that_is_learned_is_the_same_formula(backend, dtype):
             assert y.dtype == dtype
             results.append([y.data, *md.grad(y, inputs, dy)])
     for result in results[1:]:
-        for got, right in zip(result, results[0], strict=True):
-            close(got, right, 2)
+        for got, expected in zip(result, results[0], strict=True):
+            close(got, expected, 2)
 
 
 def test_the_gradient_of_eps_has_its_sign():

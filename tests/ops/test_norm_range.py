@@ -50,7 +50,7 @@ def test_values_and_gradients(name, scale, mean, backend):
     x = (draw(0, 6, 4, 3, C) + np.float32(mean)) * np.float32(scale)
     with md.use_backend(backend):
         got = outcome(NORMS[name], x, np.float32)
-        want = outcome(NORMS[name], x, np.float64)
-    for g, w in zip(got, want, strict=True):
+        expected = outcome(NORMS[name], x, np.float64)
+    for g, w in zip(got, expected, strict=True):
         assert 0.1 < np.abs(w).max() < 1e4
         np.testing.assert_allclose(g, w, rtol=0, atol=2e-5 * np.abs(w).max())

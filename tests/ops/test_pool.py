@@ -49,18 +49,19 @@ UNCOUNTED = [(f"{title}, uncounted", {**options, "count_padding": False})
 FUNCTIONS = (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
 LARGE = ("2x2", "resnet's", "all at once", "ceil, padding", "dilation, padding, ceil",
          "ceil, uneven, uncounted")
-ALL = [(f"{name} {title}", ours, oracle, (2, 6, 7, 3) if (title, options) in GEOMETRIES
+ALL = [(f"{name} {title}", ours, reference, (2, 6, 7, 3) if (title, options) in GEOMETRIES
         else (1, 6, 7, 2), options)
-       for name, ours, oracle in FUNCTIONS
+       for name, ours, reference in FUNCTIONS
        for title, options in GEOMETRIES + WIDER + (UNCOUNTED if name == "avg" else [])]
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(name, ours, oracle, shape, **options) for name, ours, oracle, shape, options in ALL),
-    *(case(f"{name} {shape}", ours, oracle, shape, window=2)
-      for name, ours, oracle in FUNCTIONS
+    *(case(name, ours, reference, shape, **options)
+      for name, ours, reference, shape, options in ALL),
+    *(case(f"{name} {shape}", ours, reference, shape, window=2)
+      for name, ours, reference in FUNCTIONS
       for shape in ((1, 2, 2, 1), (0, 4, 4, 3), (3, 2, 5, 17), (1, 4, 4, 0))),
-    *(case(f"large {name}", ours, oracle, (1, 6, 7, 2), large=[(5, 21, 22, 33)], **options)
-      for name, ours, oracle, _, options in ALL if name[4:] in LARGE),
+    *(case(f"large {name}", ours, reference, (1, 6, 7, 2), large=[(5, 21, 22, 33)], **options)
+      for name, ours, reference, _, options in ALL if name[4:] in LARGE),
     *(case(f"global {shape}", md.global_avg_pool,
            lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))), shape, large=large)
       for shape, large in (((2, 3, 4, 5), [(7, 29, 31, 17)]), ((2, 6, 3), [(9, 2000, 5)]),
@@ -129,9 +130,9 @@ def test_the_first_of_equal_values_gets_the_gradient(dtype, backend):
     x = md.tensor(np.ones((1, 4, 4, 2), dtype), requires_grad=True)
     with md.use_backend(backend):
         md.max_pool(x, 2).sum().backward()
-    right = np.zeros((4, 4), dtype)
-    right[::2, ::2] = 1
-    np.testing.assert_array_equal(x.grad, np.repeat(right[None, ..., None], 2, -1))
+    expected = np.zeros((4, 4), dtype)
+    expected[::2, ::2] = 1
+    np.testing.assert_array_equal(x.grad, np.repeat(expected[None, ..., None], 2, -1))
 
 
 @both_backends
@@ -140,9 +141,9 @@ def test_overlapping_windows_add_their_gradients(backend):
     x.data[0, 1, 1] = 1
     with md.use_backend(backend):
         md.max_pool(x, 2, stride=1).sum().backward()
-    right = np.zeros((3, 3))
-    right[1, 1] = 4
-    np.testing.assert_array_equal(x.grad[0, ..., 0], right)
+    expected = np.zeros((3, 3))
+    expected[1, 1] = 4
+    np.testing.assert_array_equal(x.grad[0, ..., 0], expected)
 
 
 @both_backends
@@ -217,14 +218,14 @@ def test_same_padding_gives_the_size_divided_by_the_stride(size, window, stride,
     """As that of `conv`, which ceil_mode changes nothing of."""
     x = uniform(1, size + 4, size + 3, 2)
     options = {"stride": stride, "padding": "same", "dilation": dilation}
-    right = md.conv(x, uniform(window, window, 2, 2), **options).shape
+    expected = md.conv(x, uniform(window, window, 2, 2), **options).shape
     for f in (md.max_pool, md.avg_pool):
-        assert f(x, window, ceil_mode=ceil_mode, **options).shape == right
+        assert f(x, window, ceil_mode=ceil_mode, **options).shape == expected
 
 
 def test_numpys_numbers_and_lists_are_sizes():
     x = uniform(1, 6, 6, 2)
-    right = md.max_pool(x, (2, 3), 1, ((1, 0), (0, 2)), True, (2, 1))
+    expected = md.max_pool(x, (2, 3), 1, ((1, 0), (0, 2)), True, (2, 1))
     for padding in ([[1, 0], [0, 2]], np.array([[1, 0], [0, 2]]), ((np.int8(1), 0), [0, 2])):
         y = md.max_pool(x, [2, np.uint8(3)], np.int64(1), padding, np.True_, np.array([2, 1]))
-        np.testing.assert_array_equal(y.data, right.data)
+        np.testing.assert_array_equal(y.data, expected.data)

@@ -62,9 +62,9 @@ def test_ten_steps_by_the_formula(options, dtype, backend):
         give_gradients(given, step)
         expected = [muon(p, g.grad.astype(np.float64), state, **{"lr": 0.02, **options})
                     for p, g, state in zip(expected, given, states, strict=True)]
-    for p, right, start in zip(found, expected, given, strict=True):
+    for p, value, start in zip(found, expected, given, strict=True):
         assert p.dtype == dtype
-        close(p.data, right, 10)
+        close(p.data, value, 10)
         assert not p.size or np.abs(p.data - start.data).max() > 0.01
 
 

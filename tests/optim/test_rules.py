@@ -114,9 +114,9 @@ def test_thirty_steps_by_the_formula(kind, rule, options, dtype, backend):
         give_gradients(given, step)
         expected = [rule(p, g.grad.astype(np.float64), state, **options)
                     for p, g, state in zip(expected, given, states, strict=True)]
-    for p, right, start in zip(found, expected, given, strict=True):
+    for p, value, start in zip(found, expected, given, strict=True):
         assert p.dtype == dtype
-        close(p.data, right, tolerance=2)
+        close(p.data, value, tolerance=2)
         if p.size and options["lr"]:
             assert (p.data != start.data).mean() > 0.9
 

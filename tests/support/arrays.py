@@ -11,17 +11,17 @@ def uniform(*shape, dtype=np.float32, seed=0, low=-1.0, high=1.0):
     return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
 
 
-def close(value, right, tolerance=1.0):
+def close(value, expected, tolerance=1.0):
     """Equal up to rounding in the dtype of `value`, relative to the largest of `right`."""
-    right = np.asarray(right)
+    expected = np.asarray(expected)
     value = np.asarray(value)
-    assert value.shape == right.shape
+    assert value.shape == expected.shape
     if value.dtype.kind != "f":
-        np.testing.assert_array_equal(value, right)
+        np.testing.assert_array_equal(value, expected)
         return
     tol = tolerance * TOLERANCE[value.dtype]
-    largest = np.abs(right[np.isfinite(right)]).max(initial=0.0)
-    np.testing.assert_allclose(value, right, rtol=tol, atol=tol * float(largest))
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    np.testing.assert_allclose(value, expected, rtol=tol, atol=tol * float(largest))
 
 
 def within(ours, expected, tolerance, what="values"):

@@ -31,7 +31,7 @@ from tests.support.threads import threads
 class Case:
     name: str
     ours: Callable[..., Any]
-    oracle: Callable[..., Any]
+    reference: Callable[..., Any]
     inputs: tuple[Any, ...]
     options: dict[str, Any]
     between: tuple[float, float] = (-2.0, 2.0)
@@ -63,10 +63,10 @@ class Case:
         return [tensor(value) for value in self.arrays(large)]
 
 
-def case(name, ours, oracle, *inputs, between=(-2.0, 2.0), grad=True, large=None, tolerance=1.0,
+def case(name, ours, reference, *inputs, between=(-2.0, 2.0), grad=True, large=None, tolerance=1.0,
          **options):
-    """A line of a table; `options` go to our function and to the oracle."""
-    return Case(name, ours, oracle, inputs, options, between, grad, large, tolerance)
+    """A line of a table; `options` go to our function and to the reference."""
+    return Case(name, ours, reference, inputs, options, between, grad, large, tolerance)
 
 
 TABLES: list[Case] = []         # of all modules imported so far: tools/coverage_table.py reads them
@@ -116,26 +116,26 @@ def errors_of(rows):
 
 
 def check_values(case, dtype, backend):
-    """Our result is the oracle's, in shape, dtype and value, and read-only; the inputs are as
+    """Our result is the reference's, in shape, dtype and value, and read-only; the inputs are as
     before, and may be written to."""
     arrays, tensors = case.arrays(), case.tensors(dtype)
     with warnings.catch_warnings():     # of NumPy's, where it averages nothing
         warnings.simplefilter("ignore", RuntimeWarning)
-        expected = as_list(case.oracle(*arrays, **case.options))
+        references = as_list(case.reference(*arrays, **case.options))
     with np.errstate(all="ignore"), md.use_backend(backend):
         results = as_list(case.ours(*tensors, **case.options))
         values = [r.data for r in results]
-    assert len(results) == len(expected)
+    assert len(results) == len(references)
     of_floats = any(isinstance(t, md.Tensor) and t.dtype.kind == "f" for t in tensors)
-    for result, value, right in zip(results, values, map(np.asarray, expected), strict=True):
+    for result, value, expected in zip(results, values, map(np.asarray, references), strict=True):
         assert isinstance(result, md.Tensor)
         assert result.dtype == value.dtype == (
-            dtype if of_floats and right.dtype.kind == "f" else right.dtype)
+            dtype if of_floats and expected.dtype.kind == "f" else expected.dtype)
         assert result.requires_grad == case.grad
-        assert result.shape == right.shape
+        assert result.shape == expected.shape
         if not any(result is t for t in tensors):       # as +x is x itself
             assert not (case.grad and value.flags.writeable)
-        close(value, right, case.tolerance)
+        close(value, expected, case.tolerance)
     for array, tensor in zip(arrays, tensors, strict=True):
         if isinstance(tensor, md.Tensor):
             np.testing.assert_array_equal(tensor.data, array)
@@ -149,10 +149,10 @@ def check_gradients(case, backend):
         assert md.gradcheck(lambda *tensors: case.ours(*tensors, **case.options), inputs)
         _, exact = run(case, np.float64)
         _, single = run(case, np.float32)
-    for g, right in zip(single, exact, strict=True):
-        assert right.dtype == np.float64
+    for g, expected in zip(single, exact, strict=True):
+        assert expected.dtype == np.float64
         assert g.dtype == np.float32
-        close(g, right, 10 * case.tolerance)
+        close(g, expected, 10 * case.tolerance)
 
 
 def check_threads(case, dtype):

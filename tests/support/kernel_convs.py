@@ -67,9 +67,9 @@ def agree(kind, cases, factors, relu, behind):
     identical(y, forward_twin(**cases[0], **before))
     if y.size:
         identical(forward(**cases[0], **before, stats=True)[0], y)
-    for got, want in zip(backward(**cases[1], **before, behind=behind),
-                         backward_twin(**cases[1], **before, behind=behind), strict=True):
-        identical(got, want)
+    for got, expected in zip(backward(**cases[1], **before, behind=behind),
+                             backward_twin(**cases[1], **before, behind=behind), strict=True):
+        identical(got, expected)
 
 
 def factors_for(x, seed=0):

@@ -93,11 +93,11 @@ def assert_same_state(layer, module, tolerance=1.0):
     ours = layer.state_dict()
     assert {their_name(name) for name in ours} == set(theirs)
     for name, value in ours.items():
-        right = weight_from_torch(theirs[their_name(name)])
+        expected = weight_from_torch(theirs[their_name(name)])
         if value.dtype.kind == "i":
-            assert value == right, name
+            assert value == expected, name
         else:
-            assert_close(value, right, name, tolerance)
+            assert_close(value, expected, name, tolerance)
 
 
 def assert_same_gradients(layer, module, tolerance=1.0):
@@ -106,8 +106,8 @@ def assert_same_gradients(layer, module, tolerance=1.0):
     ours = dict(layer.named_parameters())
     assert {their_name(name) for name in ours} == set(theirs)
     for name, p in ours.items():
-        right = weight_from_torch(theirs[their_name(name)].grad.numpy())
-        assert_close(p.grad, right, f"gradient of {name}", tolerance)
+        expected = weight_from_torch(theirs[their_name(name)].grad.numpy())
+        assert_close(p.grad, expected, f"gradient of {name}", tolerance)
 
 
 def compare(layer, module, x, images=True, tolerance=1.0):
