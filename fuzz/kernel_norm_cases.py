@@ -110,7 +110,7 @@ def _layer_norm(k: Any) -> Args:
         return {"x": k.array([m, c]), "gamma": gamma, "beta": beta,
                 "eps": k.draw.pick(1e-5, 1e-3), **centre}
     x = k.array([m, c])
-    forward = {"twin": ["layer_norm", "layer_norm"], "of": ["x", "gamma", "centre"],
+    forward = {"twin": ["norm.layer_norm", "layer_norm"], "of": ["x", "gamma", "centre"],
                "fixed": {"beta": None, "eps": 1e-3}}
     return {"dy": k.array([m, c]), "x": x, "gamma": gamma, "mean": {**forward, "item": 1},
             "rstd": {**forward, "item": 2}, **centre}
@@ -128,7 +128,7 @@ def _group_norm(k: Any) -> Args:
         return {"x": x, "gamma": gamma, "beta": beta, "groups": groups,
                 "eps": k.draw.pick(1e-5, 1e-3), **centre}
     return {"dy": k.array([n, positions, c]), "x": x, "gamma": gamma,
-            "factors": {"twin": ["group_norm", "group_norm"], "item": 1,
+            "factors": {"twin": ["norm.group_norm", "group_norm"], "item": 1,
                         "of": ["x", "gamma", "groups", "centre"],
                         "fixed": {"beta": None, "eps": 1e-3}}, "groups": groups, **centre}
 

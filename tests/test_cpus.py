@@ -8,7 +8,8 @@ import pytest
 
 import minidl_ext
 from minidl import cpus, kernels
-from minidl_ext import affinity, cpu
+from minidl_ext.runtime import affinity
+from minidl_ext.runtime import cpu
 from tests.harness import python
 
 THREADS = "import minidl; print(minidl.get_num_threads())"
@@ -124,7 +125,8 @@ library = ctypes.CDLL({str(second_openmp)!r})
 library.omp_get_num_procs()
 before = os.sched_getaffinity(0)
 import minidl as md
-from minidl_ext import affinity, threads
+from minidl_ext.runtime import affinity
+from minidl_ext.runtime import threads
 assert os.sched_getaffinity(0) == before
 own = ctypes.CDLL(threads.__file__)
 places = own.omp_get_num_places()

@@ -24,7 +24,7 @@ either_order = pytest.mark.parametrize("order", ORDERS)
 BEGIN = """
 import os, time
 import numpy as np
-from minidl_ext import affinity
+from minidl_ext.runtime import affinity
 
 rng = np.random.default_rng(0)
 points = rng.standard_normal((2000, 8))

@@ -7,10 +7,10 @@ import pytest
 
 import minidl as md
 from minidl import kernels
-from minidl.kernels.reference import conv as twin_conv
-from minidl.kernels.reference import elementwise as twin_elementwise
-from minidl_ext import conv as native_conv
-from minidl_ext import elementwise as native_elementwise
+from minidl.kernels.reference.conv import direct as twin_conv
+from minidl.kernels.reference.elementwise import arithmetic as twin_elementwise
+from minidl_ext.conv import direct as native_conv
+from minidl_ext.elementwise import arithmetic as native_elementwise
 
 
 def in_use():

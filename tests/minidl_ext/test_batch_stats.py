@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl_ext import norm as native
+from minidl_ext.norm import batch_norm as native
 from tests.minidl_ext.common import (
     FLOATS,
     KINDS,

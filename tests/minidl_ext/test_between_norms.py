@@ -9,7 +9,9 @@ import functools
 import numpy as np
 import pytest
 
-from minidl_ext import conv, depthwise, norm
+from minidl_ext.conv import direct as conv
+from minidl_ext.conv import depthwise
+from minidl_ext.norm import batch_norm as norm
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,

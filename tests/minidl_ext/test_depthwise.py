@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import depthwise as twin
-from minidl_ext import depthwise as native
+from minidl.kernels.reference.conv import depthwise as twin
+from minidl_ext.conv import depthwise as native
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import norm as twin
-from minidl_ext import norm as native
+from minidl.kernels.reference.norm import batch_norm as twin
+from minidl_ext.norm import batch_norm as native
 from tests.minidl_ext.common import (
     FLOATS,
     KINDS,

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import norm_activation as twin
-from minidl_ext import activation, elementwise, norm
-from minidl_ext import norm_activation as native
+from minidl.kernels.reference.norm import norm_activation as twin
+from minidl_ext.elementwise import activation
+from minidl_ext.elementwise import arithmetic as elementwise
+from minidl_ext.norm import batch_norm as norm
+from minidl_ext.norm import norm_activation as native
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,

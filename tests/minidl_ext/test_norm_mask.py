@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import norm_mask as twin
-from minidl_ext import norm, norm_mask
+from minidl.kernels.reference.norm import norm_mask as twin
+from minidl_ext.norm import batch_norm as norm
+from minidl_ext.norm import norm_mask
 from tests.minidl_ext.common import (
     FLOATS,
     KINDS,

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import norm_pool as twin
-from minidl_ext import norm, pool
-from minidl_ext import norm_pool as native
+from minidl.kernels.reference.norm import norm_pool as twin
+from minidl_ext.norm import batch_norm as norm
+from minidl_ext.pool import pool
+from minidl_ext.norm import norm_pool as native
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,

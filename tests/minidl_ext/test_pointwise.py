@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import pointwise as twin
-from minidl_ext import pointwise as native
+from minidl.kernels.reference.conv import pointwise as twin
+from minidl_ext.conv import pointwise as native
 from tests.minidl_ext.common import close, many, refuses, values
 from tests.minidl_ext.convs import (
     agree,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import pool as twin
-from minidl_ext import pool as native
+from minidl.kernels.reference.pool import pool as twin
+from minidl_ext.pool import pool as native
 from tests.minidl_ext.common import (
     FLOATS,
     KINDS,

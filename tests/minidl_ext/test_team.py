@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import minidl_ext
-from minidl_ext import affinity
+from minidl_ext.runtime import affinity
 from tests.harness import printed
 
 pytestmark = pytest.mark.skipif(
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(
 BEGIN = """
     import os, sys, threading, time
     import numpy as np
-    from minidl_ext import elementwise, threads
+    from minidl_ext.elementwise import arithmetic as elementwise
+    from minidl_ext.runtime import threads
 
     x = np.linspace(-1, 1, 200_000, dtype=np.float32)
     y = np.empty_like(x)

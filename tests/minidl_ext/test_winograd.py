@@ -5,10 +5,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import conv as direct
-from minidl.kernels.reference import winograd as twin
-from minidl_ext import pool
-from minidl_ext import winograd as native
+from minidl.kernels.reference.conv import direct as direct
+from minidl.kernels.reference.conv import winograd as twin
+from minidl_ext.pool import pool
+from minidl_ext.conv import winograd as native
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,

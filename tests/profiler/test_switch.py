@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-import minidl_ext.elementwise
+import minidl_ext.elementwise.arithmetic
 from minidl import backward, kernels, nn
 from minidl.graph import Function
 from minidl.lazy import Lazy

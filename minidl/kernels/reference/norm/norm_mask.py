@@ -1,0 +1,52 @@
+"""Batch normalization of the positions that a mask counts.
+
+`mask` (M,) says which rows of x (..., C), M in all, count. The others have no part in the
+statistics; their output is 0, plus the shortcut, and no gradient reaches x there: what x holds in
+them, NaN too, does not matter. Everything else as in `norm`.
+"""
+
+import numpy as np
+
+from . import batch_norm as norm
+from ..common import into
+
+
+def masked_stats(x, mask, threads=0):
+    """(mean, var, count) of each channel over the rows that count; mean 0, var 1 without any."""
+    rows = _rows(x)[mask]
+    if len(rows) == 0:
+        return np.zeros(x.shape[-1]), np.ones(x.shape[-1]), 0
+    return *norm.batch_stats(rows), len(rows)
+
+
+def masked_norm_apply(x, mask, factors, shortcut=None, relu=False, out=None, threads=0):
+    """batch_norm_apply where the mask counts; elsewhere 0, or the shortcut, then ReLU if asked."""
+    y = np.zeros_like(x)
+    _rows(y)[mask] = norm.batch_norm_apply(_rows(x)[mask], factors)
+    if shortcut is not None:
+        y += shortcut
+    if relu:
+        np.maximum(y, 0, out=y)
+    return into(out, y)
+
+
+def masked_norm_backward(dy, x, mask, factors, training=True, relu=False, shortcut=None,
+                         masked_out=False, also=None, out=None, threads=0):
+    """(dx, dgamma, dbeta, masked dy or None) of masked_norm_apply; dx is 0 where x does not count.
+
+    `masked_out`, True or an array to fill, asks for the gradient of the shortcut; then dy may come
+    in two parts, dy + also.
+    """
+    g = dy = dy if also is None else dy + also
+    if relu:
+        y = masked_norm_apply(x, mask, factors, shortcut)
+        g = np.where(y > 0, dy, dy.dtype.type(0))
+    dx = np.zeros_like(x)
+    _rows(dx)[mask], dgamma, dbeta, _ = norm.batch_norm_backward(
+        _rows(g)[mask], _rows(x)[mask], factors, training)
+    masked = None if masked_out is False else into(None if masked_out is True else masked_out, g)
+    return into(out, dx), dgamma, dbeta, masked
+
+
+def _rows(x):
+    return x.reshape(-1, x.shape[-1])
