@@ -81,9 +81,9 @@ OPENMP = [  # (compiler flags, linker flags), the first that works
     (["-fopenmp"], ["-fopenmp"]),
     (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang
 ]
-# For kernels, where it works: `team_of_one.h` says why. Baseline modules must not ask for OpenMP,
+# For kernels, where it works: `single_thread.h` says why. Baseline modules must not ask for OpenMP,
 # which reads its settings when it is loaded: the package makes them first.
-TEAM_OF_ONE = (["-include", f"{PACKAGE}/runtime/team_of_one.h"], ["-Wl,--wrap=GOMP_parallel"])
+TEAM_OF_ONE = (["-include", f"{PACKAGE}/runtime/single_thread.h"], ["-Wl,--wrap=GOMP_parallel"])
 OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 # Linkers that keep one of several functions of the same code, which share a header; the first

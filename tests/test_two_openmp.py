@@ -81,10 +81,10 @@ print(nearest())
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
 right = elementwise.exp(wave, threads=1)
 end = time.monotonic() + 60
-while threads.team_size() > 1 and time.monotonic() < end:
+while threads.thread_count() > 1 and time.monotonic() < end:
     for _ in range(20):
         elementwise.exp(wave)
-print(threads.team_size() == 1 or time.monotonic() < end, nearest(),
+print(threads.thread_count() == 1 or time.monotonic() < end, nearest(),
       np.array_equal(elementwise.exp(wave), right))
 """)
     assert said == ["True"] * 4

@@ -37,7 +37,7 @@ from minidl_ext.runtime.threads import (
     get_num_threads,
     openmp_address,
     set_num_threads,
-    team_size,
+    thread_count,
 )
 
 from .. import checks
@@ -171,4 +171,4 @@ _bind("native")
 __all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "asked_isa",
            "backend", "built", "check_shape", "debug", "empty", "empty_cache", "forked",
            "get_num_threads", "isa", "library_at", "openmp", "openmp_address", "openmp_libraries",
-           "pool_bytes", "set_num_threads", "supported", "surround", "team_size", "use_backend"]
+           "pool_bytes", "set_num_threads", "supported", "surround", "thread_count", "use_backend"]

@@ -19,7 +19,7 @@ enum { PIXELS = 2, SIDE = 1 };
 enum { TAPS = 9 };
 
 /* n outputs of g vectors of channels; both are constants after inlining. */
-MICRO_INLINE void span_block(const int n, const int g, const float *x, const ptrdiff_t *offset,
+ALWAYS_INLINE void span_block(const int n, const int g, const float *x, const ptrdiff_t *offset,
                              ptrdiff_t in_step, const float *w, const ptrdiff_t *row, int taps,
                              float *y, ptrdiff_t out_step) {
     vec_f32 sum[PIXELS][4];
@@ -39,7 +39,7 @@ MICRO_INLINE void span_block(const int n, const int g, const float *x, const ptr
 }
 
 /* n outputs of all channels. */
-MICRO_INLINE void span_columns(const int n, const float *x, const ptrdiff_t *offset,
+ALWAYS_INLINE void span_columns(const int n, const float *x, const ptrdiff_t *offset,
                                ptrdiff_t in_step, const float *w, const ptrdiff_t *row, int taps,
                                float *y, ptrdiff_t out_step, ptrdiff_t channels) {
     ptrdiff_t c = 0;
@@ -67,7 +67,7 @@ static void depthwise_span(const float *x, const ptrdiff_t *offset, ptrdiff_t in
 }
 
 /* n taps of g vectors of channels; both are constants after inlining. */
-MICRO_INLINE void grad_block(const int n, const int g, const float *x, const ptrdiff_t *offset,
+ALWAYS_INLINE void grad_block(const int n, const int g, const float *x, const ptrdiff_t *offset,
                              ptrdiff_t in_step, const float *dy, ptrdiff_t out_step,
                              ptrdiff_t count, float *dw, const ptrdiff_t *row) {
     vec_f32 sum[TAPS][SIDE];
@@ -89,7 +89,7 @@ MICRO_INLINE void grad_block(const int n, const int g, const float *x, const ptr
 }
 
 /* All taps of g vectors of channels. */
-MICRO_INLINE void grad_columns(const int g, const float *x, const ptrdiff_t *offset,
+ALWAYS_INLINE void grad_columns(const int g, const float *x, const ptrdiff_t *offset,
                                ptrdiff_t in_step, const float *dy, ptrdiff_t out_step, float *dw,
                                const ptrdiff_t *row, int taps, ptrdiff_t count) {
     int t = 0;

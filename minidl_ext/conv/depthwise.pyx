@@ -17,15 +17,15 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
-from minidl_ext.runtime.arguments cimport apart, channel_blocks, has_shape, output
-from minidl_ext.conv.epilogue cimport Ending, ending_of, finish_pixels
+from minidl_ext.runtime.arguments cimport disjoint, channel_blocks, has_shape, output
+from minidl_ext.conv.epilogue cimport Epilogue, epilogue_of, apply_epilogue
 from minidl_ext.conv.geometry cimport checked_size, places, set_images, set_pair
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
-    backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
-    normalized_behind, normalized_by
-from minidl_ext.runtime.memory cimport new_array, product, scratch
-from minidl_ext.runtime.threads cimport team
+    backward_sums_f32, count_rows, finish_stats_f32, gradient_through_consumer, merge_chunks, normalized, \
+    set_consumer, normalized_by
+from minidl_ext.runtime.memory cimport new_array, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -195,15 +195,15 @@ cdef void forward_chunk(const float* x, float* w, float* y, const Normalized* no
 
 
 def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), factors=None,
-                   bint relu=False, bint stats=False, bias=None, shortcut=None,
-                   bint rectify=False, out=None, int threads=0):
+                   bint relu=False, bint stats=False, bias=None, residual=None,
+                   bint relu_out=False, out=None, int threads=0):
     """y (N, OH, OW, C) of x (N, H, W, C), normalized by `factors`, and w (KH, KW, 1, C).
 
     With `stats`: (y, mean, var), the last two as batch_stats gives them. Without `factors` and
-    `stats`, y may have a `bias` and a `shortcut` added, then ReLU if `rectify`.
+    `stats`, y may have a `bias` and a `residual` added, then ReLU if `relu_out`.
     """
     cdef cnp.ndarray a = channel_blocks(x, "depthwise_conv", "x", MULTIPLE), y, mean, var
-    cdef Ending end
+    cdef Epilogue end
     cdef cnp.ndarray k = kernel(w, "depthwise_conv"), work_array, partial
     cdef Geometry s
     cdef Normalized norm
@@ -220,24 +220,24 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
         raise ValueError(f"depthwise_conv: no values in shape {np.shape(x)}")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = output(out, "depthwise_conv", 4, dims, cnp.NPY_FLOAT32)
-    apart(y, a, "depthwise_conv", "x")
-    apart(y, k, "depthwise_conv", "w")
-    end = ending_of(bias, shortcut, rectify, y, "depthwise_conv")
+    disjoint(y, a, "depthwise_conv", "x")
+    disjoint(y, k, "depthwise_conv", "w")
+    end = epilogue_of(bias, residual, relu_out, y, "depthwise_conv")
     source, target, weights = <float*>a.data, <float*>y.data, <float*>k.data
-    t = team(threads, work(&s))
+    t = threads_for(threads, work(&s))
     if norm.factors == NULL and not stats:
         for i in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             output_row(source + i // s.oh * s.h * s.w * s.c, weights, target + i * s.ow * s.c, &s,
                        i % s.oh, False)
-            finish_pixels(target, i * s.ow * s.c, s.ow, s.c, &end)
+            apply_epilogue(target, i * s.ow * s.c, s.ow, s.c, &end)
         return y
-    if end.bias != NULL or end.shortcut != NULL or end.rectify:
-        raise ValueError("depthwise_conv: bias, shortcut and rectify go without factors and stats")
+    if end.bias != NULL or end.residual != NULL or end.relu_out:
+        raise ValueError("depthwise_conv: bias, residual and relu_out go without factors and stats")
     chunk = max(1, min(STATS_IMAGES, (s.n + STATS_CHUNKS - 1) // STATS_CHUNKS))
     chunks = (s.n + chunk - 1) // chunk
     per_thread = (product(s.h * s.w + 3, s.c, sizeof(float)) + 63) // 64 * 64
-    work_array = scratch(product(t, per_thread))
-    partial = scratch(product(2 * chunks, s.c, sizeof(double)))
+    work_array = workspace(product(t, per_thread))
+    partial = workspace(product(2 * chunks, s.c, sizeof(double)))
     with nogil, parallel(num_threads=t):
         for i in prange(chunks, schedule='static'):
             forward_chunk(source, weights, target, &norm, stats,
@@ -269,12 +269,12 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
     has_shape(g, s.n, s.oh, s.ow, s.c, "depthwise_input_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
     dx = output(out, "depthwise_input_grad", 4, dims, cnp.NPY_FLOAT32)
-    apart(dx, g, "depthwise_input_grad", "dy")
-    apart(dx, k, "depthwise_input_grad", "w")
+    disjoint(dx, g, "depthwise_input_grad", "dy")
+    disjoint(dx, k, "depthwise_input_grad", "w")
     if cnp.PyArray_SIZE(dx) == 0:
         return dx
     source, target, weights = <float*>g.data, <float*>dx.data, <float*>k.data
-    t = team(threads, work(&s))
+    t = threads_for(threads, work(&s))
     for i in prange(s.n * s.h, nogil=True, num_threads=t, schedule='static'):
         input_grad_row(source + i // s.h * s.oh * s.ow * s.c, weights, target + i * s.w * s.c, &s,
                        i % s.h)
@@ -300,13 +300,13 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
     has_shape(g, s.n, s.oh, s.ow, s.c, "depthwise_weight_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.kh, s.kw, 1, s.c
     dw = output(out, "depthwise_weight_grad", 4, dims, cnp.NPY_FLOAT32)
-    apart(dw, a, "depthwise_weight_grad", "x")
-    apart(dw, g, "depthwise_weight_grad", "dy")
+    disjoint(dw, a, "depthwise_weight_grad", "x")
+    disjoint(dw, g, "depthwise_weight_grad", "dy")
     size, chunks = s.kh * s.kw * s.c, max(1, min(s.n, CHUNKS))
-    partials = scratch(product(chunks, size, sizeof(float)))
+    partials = workspace(product(chunks, size, sizeof(float)))
     partial, target = <float*>partials.data, <float*>dw.data
     source, grads = <float*>a.data, <float*>g.data
-    t = team(threads, work(&s))
+    t = threads_for(threads, work(&s))
     for i in prange(chunks, nogil=True, num_threads=t, schedule='static'):
         weight_chunk(source, grads, partial + i * size, &s, s.n * i // chunks,
                      s.n * (i + 1) // chunks)
@@ -330,7 +330,7 @@ cdef void weight_chunk(const float* x, float* dy, float* partial, Geometry* s, P
 
 
 cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, float* dw,
-                         double* sums, const Normalized* before, const Normalized* behind,
+                         double* sums, const Normalized* before, const Normalized* consumer,
                          float* memory, Geometry* s, Py_ssize_t first, Py_ssize_t after
                          ) noexcept nogil:
     """All of the backward for images first .. after: dx, and their part of dw and of the sums."""
@@ -343,13 +343,13 @@ cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, f
     memset(dw, 0, s.kh * s.kw * s.c * sizeof(float))
     memset(sums, 0, 2 * s.c * sizeof(double))
     for n in range(first, after):
-        g = <float*>gradient_behind(dy, n * places, gradient_room, s.c, places, s.c, behind)
+        g = <float*>gradient_through_consumer(dy, n * places, gradient_room, s.c, places, s.c, consumer)
         image = normalized(x + n * size, normalized_room, s.c, s.h * s.w, s.c, before)
         for i in range(s.oh):
             prefetch_part(<const char*>(dy + (n + 1) * places * s.c),
                           places * s.c * sizeof(float), i, s.oh)
-            if behind.factors != NULL:
-                prefetch_part(<const char*>(behind.x + (n + 1) * places * s.c),
+            if consumer.factors != NULL:
+                prefetch_part(<const char*>(consumer.x + (n + 1) * places * s.c),
                               places * s.c * sizeof(float), i, s.oh)
             output_row(image, dw, g + i * s.ow * s.c, s, i, True)
         for i in range(s.h):
@@ -362,10 +362,10 @@ cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, f
 
 
 def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
-                       factors=None, bint relu=False, behind=None, int threads=0):
+                       factors=None, bint relu=False, consumer=None, int threads=0):
     """(dx, dw, sums): gradients of the normalized x and of w, and what normalization needs.
 
-    dy (N, OH, OW, C) is the gradient of y or, with `behind` = (y, factors, relu, centre), that of
+    dy (N, OH, OW, C) is the gradient of y or, with `consumer` = (y, factors, relu, centre), that of
     the normalization of y with its ReLU; `centre` as batch_norm_finish gives it. `sums` (2, C) are
     the sums of g and of g (x - mean_hi), g being dx masked by x's own ReLU; zeros without
     `factors`.
@@ -385,7 +385,7 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
                  dilation)
     has_shape(g, s.n, s.oh, s.ow, s.c, where, "dy")
     normalized_by(&before, factors, relu, s.c, where)
-    normalized_behind(&after, behind, g, where)
+    set_consumer(&after, consumer, g, where)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c
     dx = new_array(4, dims, cnp.NPY_FLOAT32)
     dims[0], dims[1], dims[2] = s.kh, s.kw, 1
@@ -396,10 +396,10 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     dw[...] = 0
     size, chunks = s.kh * s.kw * s.c, min(s.n, CHUNKS)
     per_thread = (product(s.h * s.w + s.oh * s.ow + 2, s.c, sizeof(float)) + 63) // 64 * 64
-    partial = scratch(product(chunks, size, sizeof(float)))
-    partial_sums = scratch(product(2 * chunks, s.c, sizeof(double)))
-    t = team(threads, 2 * work(&s))
-    work_array = scratch(product(t, per_thread))
+    partial = workspace(product(chunks, size, sizeof(float)))
+    partial_sums = workspace(product(2 * chunks, s.c, sizeof(double)))
+    t = threads_for(threads, 2 * work(&s))
+    work_array = workspace(product(t, per_thread))
     target, part = <float*>dw.data, <float*>partial.data
     with nogil:
         with parallel(num_threads=t):

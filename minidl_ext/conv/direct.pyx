@@ -1,6 +1,6 @@
 """Convolution of NHWC images with HWIO weights, and its two gradients: one direct kernel.
 
-No im2col matrix is ever made. A band of image rows is copied into scratch with its zero padding
+No im2col matrix is ever made. A band of image rows is copied into workspace with its zero padding
 (it stays in the L2 cache; where no padding is needed the image itself is used), and the
 micro-kernel walks over it: an output pixel is a pointer, its taps are segments of memory that
 lie together, weights are packed in panels of two vectors of output channels.
@@ -21,13 +21,13 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.runtime.arguments cimport apart, has_shape, output, real_array, same_dtype
-from minidl_ext.conv.epilogue cimport Ending, ending_of, finish_pixels
+from minidl_ext.runtime.arguments cimport disjoint, has_shape, output, real_array, same_dtype
+from minidl_ext.conv.epilogue cimport Epilogue, epilogue_of, apply_epilogue
 from minidl_ext.conv.geometry cimport MOST, checked_size, places, set_images, set_pair
-from minidl_ext.gemm.micro cimport Ahead, MR, VECTOR_BYTES, ask_ahead, block_columns, micro, \
-    pack_columns, plan_ahead, row_blocks, sweep
-from minidl_ext.runtime.memory cimport product, scratch
-from minidl_ext.runtime.threads cimport pieces_at_once, team
+from minidl_ext.gemm.micro cimport Prefetch, MR, VECTOR_BYTES, next_prefetch, block_columns, micro, \
+    pack_columns, plan_prefetch, row_blocks, sweep
+from minidl_ext.runtime.memory cimport product, workspace
+from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
 import numpy as np
 
@@ -84,7 +84,7 @@ cdef const floating* fetch(const floating* image, floating* buf, Py_ssize_t h, P
     return buf
 
 
-cdef void need_rows(Ahead* ahead, const floating* images, Py_ssize_t image, Py_ssize_t row,
+cdef void need_rows(Prefetch* ahead, const floating* images, Py_ssize_t image, Py_ssize_t row,
                     Py_ssize_t rows, Py_ssize_t h, Py_ssize_t line) noexcept nogil:
     """Rows from `row` on of an image of h rows, or of the one after it."""
     cdef const floating* start = images + (image * h + max(0, min(row, h))) * line
@@ -110,7 +110,7 @@ cdef Py_ssize_t band_rows(Py_ssize_t rows, Py_ssize_t line, Py_ssize_t step, Py_
 
 # ------------------------------------------------------------------------------------ forward
 
-cdef void forward_band(const floating* x, const floating* packed, const Ending* end,
+cdef void forward_band(const floating* x, const floating* packed, const Epilogue* end,
                        floating* y, floating* buf, const floating** pixels, floating** outs,
                        Py_ssize_t* a_off, const Py_ssize_t* b_off, Geometry* s, Py_ssize_t image,
                        Py_ssize_t row, Py_ssize_t rows, Py_ssize_t width) noexcept nogil:
@@ -120,7 +120,7 @@ cdef void forward_band(const floating* x, const floating* packed, const Ending* 
     cdef Py_ssize_t i, j, k, l, group, taps = s.kh * s.kw * s.cig
     cdef Py_ssize_t length, panels = (s.cog + width - 1) // width
     cdef floating* first = y + (image * s.oh + row) * s.ow * s.co
-    cdef Ahead ahead
+    cdef Prefetch ahead
     cdef int segments
     g.row0, g.rows = row * s.sh - s.top, (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1
     g.col0, g.cols = -s.left, (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1
@@ -133,7 +133,7 @@ cdef void forward_band(const floating* x, const floating* packed, const Ending* 
             pixels[i * s.ow + j] = base + (i * s.sh * g.cols + j * s.sw) * s.ci
             outs[i * s.ow + j] = first + (i * s.ow + j) * s.co
     need_rows(&ahead, x, image, g.row0 + rows * s.sh, rows * s.sh, s.h, s.w * s.ci)
-    plan_ahead(&ahead, s.groups * panels * row_blocks(rows * s.ow) * taps)
+    plan_prefetch(&ahead, s.groups * panels * row_blocks(rows * s.ow) * taps)
     for group in range(s.groups):
         if s.groups == 1 and s.dw == 1:     # the taps of a kernel row lie together
             segments, length = <int>s.kh, s.kw * s.cig
@@ -146,10 +146,10 @@ cdef void forward_band(const floating* x, const floating* packed, const Ending* 
                     a_off[k * s.kw + l] = (k * s.dh * g.cols + l * s.dw) * s.ci + group * s.cig
         sweep(pixels, outs, rows * s.ow, packed + group * panels * taps * width, segments, a_off,
               b_off, length, taps, group * s.cog, s.cog, width, &ahead)
-    finish_pixels(y, first - y, rows * s.ow, s.co, end)
+    apply_epilogue(y, first - y, rows * s.ow, s.co, end)
 
 
-cdef int forward(const floating* x, const floating* w, const Ending* end, floating* y,
+cdef int forward(const floating* x, const floating* w, const Epilogue* end, floating* y,
                  Geometry* s, int threads) except -1:
     cdef Py_ssize_t width = block_columns(sizeof(floating)), taps = s.kh * s.kw * s.cig
     cdef Py_ssize_t panels = (s.cog + width - 1) // width, i, task, row, rows
@@ -160,15 +160,15 @@ cdef int forward(const floating* x, const floating* w, const Ending* end, floati
     cdef Py_ssize_t per_thread = buf_size + 128 + product(2 * band, s.ow, sizeof(void*)) \
         + s.kh * s.kw * sizeof(Py_ssize_t)
     cdef Py_ssize_t length = s.kw * s.cig if s.groups == 1 and s.dw == 1 else s.cig
-    cdef cnp.ndarray packed_array = scratch(product(s.groups * panels, taps, width,
+    cdef cnp.ndarray packed_array = workspace(product(s.groups * panels, taps, width,
                                                     sizeof(floating)))
-    cdef cnp.ndarray offsets = scratch(s.kh * s.kw * sizeof(Py_ssize_t))
+    cdef cnp.ndarray offsets = workspace(s.kh * s.kw * sizeof(Py_ssize_t))
     cdef cnp.ndarray work
     cdef floating* packed = <floating*>packed_array.data
     cdef Py_ssize_t* b_off = <Py_ssize_t*>offsets.data
     cdef char* mine
     per_thread = (per_thread + 63) // 64 * 64
-    work = scratch(product(threads, per_thread))
+    work = workspace(product(threads, per_thread))
     cdef char* memory = work.data
     cdef Py_ssize_t at_once = pieces_at_once(tasks, cost(s, tasks, buf_size), threads)
     with nogil:
@@ -231,7 +231,7 @@ cdef void backward_band(const floating* dy, const floating* packed, floating* dx
     cdef Region g
     cdef const floating* base
     cdef const Phase* phase
-    cdef Ahead ahead
+    cdef Prefetch ahead
     cdef Py_ssize_t f, group, q, r, i, j, count, t, k, panels = (s.cig + width - 1) // width
     g.row0, g.rows = q0 - reach_h, q1 - q0 + reach_h
     g.col0, g.cols = r0 - reach_w, r1 - r0 + reach_w
@@ -240,7 +240,7 @@ cdef void backward_band(const floating* dy, const floating* packed, floating* dx
     if g.direct:
         g.cols = s.ow
     need_rows(&ahead, dy, image, q1, q1 - q0, s.oh, s.ow * s.co)
-    plan_ahead(&ahead, s.kh * s.kw * s.co * panels * row_blocks((q1 - q0) * (r1 - r0)))
+    plan_prefetch(&ahead, s.kh * s.kw * s.co * panels * row_blocks((q1 - q0) * (r1 - r0)))
     if not covered:     # no phase writes to the rest
         i = min(max(q0 * s.sh - s.top, 0), s.h)
         j = min(max(q1 * s.sh - s.top, 0), s.h)
@@ -287,8 +287,8 @@ cdef int backward(const floating* dy, const floating* w, floating* dx, Geometry*
     cdef Py_ssize_t phase_rows = min(s.kh, row_step), phase_cols = min(s.kw, col_step)
     cdef Py_ssize_t phase_count = phase_rows * phase_cols
     cdef bint covered = phase_rows == s.sh and phase_cols == s.sw
-    cdef cnp.ndarray packed_array = scratch(product(s.groups * panels, weights, sizeof(floating)))
-    cdef cnp.ndarray table = scratch(3 * taps * sizeof(Py_ssize_t) + phase_count * sizeof(Phase))
+    cdef cnp.ndarray packed_array = workspace(product(s.groups * panels, weights, sizeof(floating)))
+    cdef cnp.ndarray table = workspace(3 * taps * sizeof(Py_ssize_t) + phase_count * sizeof(Phase))
     cdef floating* packed = <floating*>packed_array.data
     cdef Py_ssize_t* tap_row = <Py_ssize_t*>table.data
     cdef Py_ssize_t* tap_col = tap_row + taps
@@ -340,7 +340,7 @@ cdef int backward(const floating* dy, const floating* w, floating* dx, Geometry*
     cdef Py_ssize_t pixels = product(band, r_count)
     cdef Py_ssize_t per_thread = (buf_size + 2 * pixels * sizeof(void*)
                                   + taps * sizeof(Py_ssize_t) + 63) // 64 * 64
-    cdef cnp.ndarray work = scratch(product(threads, per_thread))
+    cdef cnp.ndarray work = workspace(product(threads, per_thread))
     cdef char* memory = work.data
     cdef char* mine
     cdef Py_ssize_t task, tasks = s.n * bands, first = 0, after, q0, q1
@@ -411,7 +411,7 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
     cdef Py_ssize_t blocks = (taps + MR - 1) // MR, block
     cdef Py_ssize_t vector = width // 2, used = (cols + vector - 1) // vector * vector
     cdef Py_ssize_t panels = (used + width - 1) // width
-    cdef Ahead ahead
+    cdef Prefetch ahead
     g.row0, g.rows = row * s.sh - s.top, (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1
     g.col0, g.cols = -s.left, (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1
     g.direct = g.row0 >= 0 and g.row0 + g.rows <= s.h and g.col0 == 0 and g.cols <= s.w
@@ -434,14 +434,14 @@ cdef void weight_band(const floating* x, const floating* dy, floating* partial, 
     need_rows(&ahead, x, image, g.row0 + rows * s.sh, rows * s.sh, s.h, s.w * s.ci)
     ahead.start[1] = <const char*>(dy + (image * s.oh + row + rows) * s.ow * s.co)
     ahead.nbytes[1] = rows * s.ow * s.co * sizeof(floating)
-    plan_ahead(&ahead, panels * blocks * rows * s.ow)
+    plan_prefetch(&ahead, panels * blocks * rows * s.ow)
     for p in range(panels):
         first = 0
         for block in range(blocks):
             after = taps * (block + 1) // blocks
             micro(<int>(after - first), rows_of + first, columns + p * width, <int>rows, a_off,
                   b_off, s.ow, s.sw * s.ci, dy_step, outs + first, p * width, used - p * width, 1,
-                  ask_ahead(&ahead, rows * s.ow), ahead.step)
+                  next_prefetch(&ahead, rows * s.ow), ahead.step)
             first = after
 
 
@@ -466,9 +466,9 @@ cdef int weight_gradient(const floating* x, const floating* dy, floating* dw, Ge
     cdef Py_ssize_t per_thread = buf_size + dy_size + 2 * taps * sizeof(void*) \
         + 2 * band * sizeof(Py_ssize_t)
     per_thread = (per_thread + 63) // 64 * 64
-    cdef cnp.ndarray work = scratch(product(threads, per_thread))
+    cdef cnp.ndarray work = workspace(product(threads, per_thread))
     cdef Py_ssize_t blocks = s.groups * parts, tasks = chunks * blocks, first = 0, last
-    cdef cnp.ndarray partial_array = scratch(product(tasks, taps, padded, sizeof(floating)))
+    cdef cnp.ndarray partial_array = workspace(product(tasks, taps, padded, sizeof(floating)))
     cdef floating* partials = <floating*>partial_array.data
     cdef floating* partial
     cdef floating* other
@@ -590,12 +590,12 @@ cdef int check_weights(cnp.ndarray w, Geometry* s, str where) except -1:
 
 
 def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
-         groups=1, shortcut=None, bint rectify=False, out=None, int threads=0):
+         groups=1, residual=None, bint relu_out=False, out=None, int threads=0):
     """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it; plus
-    `bias` and `shortcut`, then ReLU if `rectify`."""
+    `bias` and `residual`, then ReLU if `relu_out`."""
     cdef cnp.ndarray a = real_array(x, "conv", "x", 4), k = real_array(w, "conv", "w", 4), y
     cdef Geometry s
-    cdef Ending end
+    cdef Epilogue end
     cdef cnp.npy_intp dims[4]
     same_dtype(a, k, "conv", "x", "w")
     set_geometry(&s, "conv", np.shape(x), k.shape[0], k.shape[1], k.shape[3], stride, padding,
@@ -603,9 +603,9 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
     check_weights(k, &s, "conv")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.co
     y = output(out, "conv", 4, dims, cnp.PyArray_TYPE(a))
-    apart(y, a, "conv", "x")
-    apart(y, k, "conv", "w")
-    end = ending_of(bias, shortcut, rectify, y, "conv")
+    disjoint(y, a, "conv", "x")
+    disjoint(y, k, "conv", "w")
+    end = epilogue_of(bias, residual, relu_out, y, "conv")
     if s.n == 0:
         return y
     part = leave_out_taps(&s)
@@ -613,10 +613,10 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
         k = np.ascontiguousarray(k[part])
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         forward(<const float*>a.data, <const float*>k.data, &end, <float*>y.data, &s,
-                team(threads, work(&s)))
+                threads_for(threads, work(&s)))
     else:
         forward(<const double*>a.data, <const double*>k.data, &end, <double*>y.data, &s,
-                team(threads, work(&s)))
+                threads_for(threads, work(&s)))
     return y
 
 
@@ -634,8 +634,8 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
     has_shape(g, s.n, s.oh, s.ow, s.co, "conv_input_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.ci
     dx = output(out, "conv_input_grad", 4, dims, cnp.PyArray_TYPE(g))
-    apart(dx, g, "conv_input_grad", "dy")
-    apart(dx, k, "conv_input_grad", "w")
+    disjoint(dx, g, "conv_input_grad", "dy")
+    disjoint(dx, k, "conv_input_grad", "w")
     if s.n * s.h * s.w == 0:
         return dx
     part = leave_out_taps(&s)
@@ -643,10 +643,10 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
         k = np.ascontiguousarray(k[part])
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         backward(<const float*>g.data, <const float*>k.data, <float*>dx.data, &s,
-                 team(threads, work(&s)))
+                 threads_for(threads, work(&s)))
     else:
         backward(<const double*>g.data, <const double*>k.data, <double*>dx.data, &s,
-                 team(threads, work(&s)))
+                 threads_for(threads, work(&s)))
     return dx
 
 
@@ -664,8 +664,8 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     has_shape(g, s.n, s.oh, s.ow, s.co, "conv_weight_grad", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.kh, s.kw, s.cig, s.co
     dw = output(out, "conv_weight_grad", 4, dims, cnp.PyArray_TYPE(a))
-    apart(dw, a, "conv_weight_grad", "x")
-    apart(dw, g, "conv_weight_grad", "dy")
+    disjoint(dw, a, "conv_weight_grad", "x")
+    disjoint(dw, g, "conv_weight_grad", "dy")
     if s.n == 0:
         dw[...] = 0
         return dw
@@ -676,10 +676,10 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
         used = np.empty((s.kh, s.kw, s.cig, s.co), dw.dtype)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         weight_gradient(<const float*>a.data, <const float*>g.data, <float*>used.data, &s,
-                        team(threads, work(&s)))
+                        threads_for(threads, work(&s)))
     else:
         weight_gradient(<const double*>a.data, <const double*>g.data, <double*>used.data, &s,
-                        team(threads, work(&s)))
+                        threads_for(threads, work(&s)))
     if part is not None:
         dw[part] = used
     return dw

@@ -15,13 +15,13 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
-from minidl_ext.gemm.micro cimport Ahead, MR, ask_ahead, block_columns, micro, pack_columns, \
-    plan_ahead, row_blocks, sweep
+from minidl_ext.gemm.micro cimport Prefetch, MR, next_prefetch, block_columns, micro, pack_columns, \
+    plan_prefetch, row_blocks, sweep
 from minidl_ext.norm.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
-    backward_sums_f32, count_rows, finish_stats_f32, gradient_behind, merge_chunks, normalized, \
-    normalized_behind, normalized_by
-from minidl_ext.runtime.memory cimport new_array, product, scratch
-from minidl_ext.runtime.threads cimport team
+    backward_sums_f32, count_rows, finish_stats_f32, gradient_through_consumer, merge_chunks, normalized, \
+    set_consumer, normalized_by
+from minidl_ext.runtime.memory cimport new_array, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -99,7 +99,7 @@ cdef void forward_chunk(const float* x, const float* packed, float* y, const Nor
     cdef Py_ssize_t count, i, zero = 0
     cdef const float* band
     cdef Running running
-    cdef Ahead ahead
+    cdef Prefetch ahead
     running.shift, running.part, running.sums, running.begun = r.part, r.part + s.co, sums, False
     while first < end:
         count = min(s.band, end - first)
@@ -111,7 +111,7 @@ cdef void forward_chunk(const float* x, const float* packed, float* y, const Nor
         ahead.nbytes[0] = count * s.ci * 4
         ahead.start[1] = ahead.start[2] = ahead.start[0]
         ahead.nbytes[1] = ahead.nbytes[2] = 0
-        plan_ahead(&ahead, (s.co + s.width - 1) // s.width * row_blocks(count) * s.ci)
+        plan_prefetch(&ahead, (s.co + s.width - 1) // s.width * row_blocks(count) * s.ci)
         sweep(r.rows, r.outs, count, packed, 1, &zero, &zero, s.ci, s.ci, 0, s.co, s.width, &ahead)
         if stats:
             count_rows(&running, y + first * s.co, count, s.co)
@@ -140,11 +140,11 @@ def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int th
     dims[0], dims[1], dims[2], dims[3] = a.shape[0], a.shape[1], a.shape[2], s.co
     y = new_array(4, dims, cnp.NPY_FLOAT32)
     divide(&s, STATS_CHUNKS, STATS_BANDS)
-    t = team(threads, <double>s.pixels * s.ci * s.co / 8)
+    t = threads_for(threads, <double>s.pixels * s.ci * s.co / 8)
     panels, per_thread = (s.co + s.width - 1) // s.width, room_bytes(&s)
-    work = scratch(product(t, per_thread))
-    packed = scratch(product(panels, s.ci, s.width, sizeof(float)))
-    partial = scratch(product(2 * s.chunks, s.co, sizeof(double)))
+    work = workspace(product(t, per_thread))
+    packed = workspace(product(panels, s.ci, s.width, sizeof(float)))
+    partial = workspace(product(2 * s.chunks, s.co, sizeof(double)))
     with nogil:
         pack_columns(<const float*>k.data, <float*>packed.data, s.ci, s.co, 1, s.co, s.width)
         for q in prange(s.chunks, num_threads=t, schedule='static'):
@@ -163,31 +163,31 @@ def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int th
 
 cdef void backward_chunk(const float* dy, const float* x, const float* packed, float* dx,
                          float* dw, double* sums, const Normalized* before,
-                         const Normalized* behind, Room r, Shape* s, Py_ssize_t q
+                         const Normalized* consumer, Room r, Shape* s, Py_ssize_t q
                          ) noexcept nogil:
     """All of the backward for chunk q: dx, and its part of dw and of the sums."""
     cdef Py_ssize_t first = q * s.chunk, end = min(s.pixels, first + s.chunk), count, i, p, block
     cdef Py_ssize_t zero = 0, x_step = s.ci, dy_step = s.co, start, after
-    cdef Ahead ahead
+    cdef Prefetch ahead
     cdef Py_ssize_t blocks = row_blocks(s.ci), panels = (s.co + s.width - 1) // s.width
     cdef const float* band
     cdef const float* g
     if before.factors != NULL:
         x_step += PAD
-    if behind.factors != NULL:
+    if consumer.factors != NULL:
         dy_step += PAD
     memset(dw, 0, s.ci * s.co * sizeof(float))
     memset(sums, 0, 2 * s.ci * sizeof(double))
     while first < end:
         count = min(s.band, end - first)
-        g = gradient_behind(dy, first, r.dy, dy_step, count, s.co, behind)
+        g = gradient_through_consumer(dy, first, r.dy, dy_step, count, s.co, consumer)
         band = normalized(x + first * s.ci, r.x, x_step, count, s.ci, before)
         after = first + count
         ahead.start[0], ahead.nbytes[0] = <const char*>(dy + after * s.co), count * s.co * 4
         ahead.start[1], ahead.nbytes[1] = <const char*>(x + after * s.ci), count * s.ci * 4
-        ahead.start[2] = <const char*>(behind.x + after * s.co)
-        ahead.nbytes[2] = count * s.co * 4 if behind.factors != NULL else 0
-        plan_ahead(&ahead, panels * blocks * count
+        ahead.start[2] = <const char*>(consumer.x + after * s.co)
+        ahead.nbytes[2] = count * s.co * 4 if consumer.factors != NULL else 0
+        plan_prefetch(&ahead, panels * blocks * count
                    + (s.ci + s.width - 1) // s.width * row_blocks(count) * s.co)
         for i in range(s.ci):
             r.rows[i] = band + i
@@ -198,7 +198,7 @@ cdef void backward_chunk(const float* dy, const float* x, const float* packed, f
                 after = s.ci * (block + 1) // blocks
                 micro(<int>(after - start), r.rows + start, g + p * s.width, 1, &zero, &zero,
                       count, x_step, dy_step, r.outs + start, p * s.width, s.co - p * s.width, 1,
-                      ask_ahead(&ahead, count), ahead.step)
+                      next_prefetch(&ahead, count), ahead.step)
                 start = after
         for i in range(count):
             r.rows[i] = g + i * dy_step
@@ -212,10 +212,10 @@ cdef void backward_chunk(const float* dy, const float* x, const float* packed, f
         first += count
 
 
-def pointwise_backward(dy, x, w, factors=None, bint relu=False, behind=None, int threads=0):
+def pointwise_backward(dy, x, w, factors=None, bint relu=False, consumer=None, int threads=0):
     """(dx, dw, sums): gradients of the normalized x and of w, and what normalization needs.
 
-    dy (N, H, W, C_out) is the gradient of y or, with `behind` = (y, factors, relu, centre), that
+    dy (N, H, W, C_out) is the gradient of y or, with `consumer` = (y, factors, relu, centre), that
     of the normalization of y with its ReLU; `centre` as batch_norm_finish gives it. `sums` (2,
     C_in) are the sums of g and of g (x - mean_hi), g being dx masked by x's own ReLU; zeros
     without `factors`.
@@ -234,7 +234,7 @@ def pointwise_backward(dy, x, w, factors=None, bint relu=False, behind=None, int
     shapes(&s, a, k, "pointwise_backward")
     has_shape(g, a.shape[0], a.shape[1], a.shape[2], s.co, "pointwise_backward", "dy")
     normalized_by(&before, factors, relu, s.ci, "pointwise_backward")
-    normalized_behind(&after, behind, g, "pointwise_backward")
+    set_consumer(&after, consumer, g, "pointwise_backward")
     size = s.ci * s.co
     divide(&s, max(1, min(GRAD_CHUNKS, PARTIAL_BYTES // (size * <Py_ssize_t>sizeof(float)))),
            s.pixels)
@@ -246,12 +246,12 @@ def pointwise_backward(dy, x, w, factors=None, bint relu=False, behind=None, int
     sums = new_array(2, dims, cnp.NPY_FLOAT64)
     sums[...] = 0
     dw[...] = 0
-    t = team(threads, <double>s.pixels * s.ci * s.co / 4)
+    t = threads_for(threads, <double>s.pixels * s.ci * s.co / 4)
     panels, per_thread = (s.ci + s.width - 1) // s.width, room_bytes(&s)
-    work = scratch(product(t, per_thread))
-    packed = scratch(product(panels, s.co, s.width, sizeof(float)))
-    partial = scratch(product(s.chunks, size, sizeof(float)))
-    partial_sums = scratch(product(2 * s.chunks, s.ci, sizeof(double)))
+    work = workspace(product(t, per_thread))
+    packed = workspace(product(panels, s.co, s.width, sizeof(float)))
+    partial = workspace(product(s.chunks, size, sizeof(float)))
+    partial_sums = workspace(product(2 * s.chunks, s.ci, sizeof(double)))
     target, part = <float*>dw.data, <float*>partial.data
     with nogil:
         pack_columns(<const float*>k.data, <float*>packed.data, s.co, 1, s.co, s.ci, s.width)

@@ -28,7 +28,7 @@ typedef vec_f32 wv;
 #define Q 1.41421356237309505f
 
 /* Bt d: input tile */
-MICRO_INLINE void input_1d(const wv *d, wv *t) {
+ALWAYS_INLINE void input_1d(const wv *d, wv *t) {
     const wv e1 = d[4] - 2.0f * d[2], o1 = P * d[3] - Q * d[1];
     const wv e2 = d[4] - 0.5f * d[2], o2 = Q * d[3] - P * d[1];
     t[0] = d[0] + d[4] - 2.5f * d[2];
@@ -40,7 +40,7 @@ MICRO_INLINE void input_1d(const wv *d, wv *t) {
 }
 
 /* At m: output tile */
-MICRO_INLINE void output_1d(const wv *m, wv *y) {
+ALWAYS_INLINE void output_1d(const wv *m, wv *y) {
     const wv s1 = m[1] + m[2], d1 = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
     y[0] = m[0] + (s1 + s2);
     y[1] = P * d1 + Q * d2;
@@ -49,7 +49,7 @@ MICRO_INLINE void output_1d(const wv *m, wv *y) {
 }
 
 /* A y: gradient of an output tile, the transpose of output_1d */
-MICRO_INLINE void output_grad_1d(const wv *y, wv *z) {
+ALWAYS_INLINE void output_grad_1d(const wv *y, wv *z) {
     const wv e1 = y[0] + 0.5f * y[2], o1 = P * y[1] + (P * 0.5f) * y[3];
     const wv e2 = y[0] + 2.0f * y[2], o2 = Q * y[1] + (2.0f * Q) * y[3];
     z[0] = y[0];
@@ -61,7 +61,7 @@ MICRO_INLINE void output_grad_1d(const wv *y, wv *z) {
 }
 
 /* G g: weights */
-MICRO_INLINE void weight_1d(const wv *g, wv *u) {
+ALWAYS_INLINE void weight_1d(const wv *g, wv *u) {
     const float k = -1.0f / 1.5f, l = 1.0f / 6.0f;
     const wv e1 = k * (g[0] + 0.5f * g[2]), o1 = (k * P) * g[1];
     const wv e2 = l * (g[0] + 2.0f * g[2]), o2 = (l * Q) * g[1];
@@ -74,7 +74,7 @@ MICRO_INLINE void weight_1d(const wv *g, wv *u) {
 }
 
 /* Gt u: gradient of the weights, the transpose of weight_1d */
-MICRO_INLINE void weight_grad_1d(const wv *u, wv *g) {
+ALWAYS_INLINE void weight_grad_1d(const wv *u, wv *g) {
     const float k = -1.0f / 1.5f, l = 1.0f / 6.0f;
     const wv s1 = u[1] + u[2], d1 = u[1] - u[2], s2 = u[3] + u[4], d2 = u[3] - u[4];
     g[0] = u[0] + (k * s1 + l * s2);
@@ -104,7 +104,7 @@ static __attribute__((noinline)) void input_tile(const float *x, ptrdiff_t row, 
 
 /* m[tile][columns] = v[tile][ci] u[ci][columns], MR tiles, C vectors of columns. The micro-kernel
  * for a constant ci: rows need no pointers, which pays where the sums are short. */
-MICRO_INLINE void product_block(const int ci, const int C, const float *v, const float *u,
+ALWAYS_INLINE void product_block(const int ci, const int C, const float *v, const float *u,
                                 float *m, ptrdiff_t co, const char *ahead,
                                 ptrdiff_t ahead_step) {
     wv sum[MR][2];
@@ -121,7 +121,7 @@ MICRO_INLINE void product_block(const int ci, const int C, const float *v, const
 }
 
 /* Whether product_tiles has a block for so many input channels. */
-MICRO_INLINE int has_product_tiles(ptrdiff_t ci) {
+ALWAYS_INLINE int has_product_tiles(ptrdiff_t ci) {
     return ci == 16 || ci == 24 || ci == 32 || ci == 64;
 }
 
@@ -215,7 +215,7 @@ static __attribute__((noinline)) void unpooled_tile(const float *dy, const uint8
 }
 
 /* One vector of weights w[tap * tap_step] to u[frequency * step]. */
-MICRO_INLINE void weight_vector(const float *w, ptrdiff_t tap_step, float *u, ptrdiff_t step) {
+ALWAYS_INLINE void weight_vector(const float *w, ptrdiff_t tap_step, float *u, ptrdiff_t step) {
     wv t[6][3];
     UNROLL for (int j = 0; j < 3; j++) {
         wv g[3], o[6];
@@ -246,7 +246,7 @@ static void weight_block(const float *w, ptrdiff_t tap_step, ptrdiff_t row_step,
 }
 
 /* One vector of the gradient of the weights from du[frequency * step]. */
-MICRO_INLINE void weight_grad_vector(const float *du, ptrdiff_t step, float *dw,
+ALWAYS_INLINE void weight_grad_vector(const float *du, ptrdiff_t step, float *dw,
                                      ptrdiff_t tap_step) {
     wv t[3][6];
     UNROLL for (int j = 0; j < 6; j++) {

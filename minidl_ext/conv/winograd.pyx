@@ -24,13 +24,13 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-from minidl_ext.runtime.arguments cimport apart, channel_blocks, has_length, has_shape, output, \
+from minidl_ext.runtime.arguments cimport disjoint, channel_blocks, has_length, has_shape, output, \
     typed_array
-from minidl_ext.conv.epilogue cimport Ending, ending_of, finish_pixels
+from minidl_ext.conv.epilogue cimport Epilogue, epilogue_of, apply_epilogue
 from minidl_ext.conv.geometry cimport places, set_images, set_pair
-from minidl_ext.gemm.micro cimport Ahead, MR, ask_ahead, micro_f32, plan_ahead, prefetch_part
-from minidl_ext.runtime.memory cimport new_array, product, scratch
-from minidl_ext.runtime.threads cimport pieces_at_once, team
+from minidl_ext.gemm.micro cimport Prefetch, MR, next_prefetch, micro, plan_prefetch, prefetch_part
+from minidl_ext.runtime.memory cimport new_array, product, workspace
+from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 from minidl_ext.conv.winograd_tiles cimport FREQUENCIES, VL, Geometry, finish, first_pixel, \
     first_read, transform_inputs, transform_output_grads
 
@@ -71,7 +71,7 @@ cdef enum:
 
 cdef void forward_unit(const float* x, const float* u, float* y, float* v, float* m, float* copy,
                        const float** rows, float** outs, Geometry* s, Py_ssize_t unit,
-                       Py_ssize_t first, const Ending* end) noexcept nogil:
+                       Py_ssize_t first, const Epilogue* end) noexcept nogil:
     cdef Py_ssize_t after = min(first + unit, s.tiles), count = after - first, f, p, i, a, b, at
     cdef Py_ssize_t blocks = (count + MR - 1) // MR, panels = (s.cp + WIDTH - 1) // WIDTH
     cdef Py_ssize_t us = s.ci * panels * WIDTH, zero = 0, offset, t, q, per_image = s.th * s.tw
@@ -81,11 +81,11 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
     cdef Py_ssize_t in_first = first_read(s, after, s.h, s.w, s.x_argmax) * s.ci
     cdef Py_ssize_t in_bytes = (first_read(s, after + unit, s.h, s.w, s.x_argmax) * s.ci
                                - in_first) * 4
-    cdef Ahead ahead
+    cdef Prefetch ahead
     ahead.start[0], ahead.nbytes[0] = <const char*>(y + out_first), out_bytes
     ahead.start[1], ahead.nbytes[1] = <const char*>(x + in_first), in_bytes
     ahead.start[2], ahead.nbytes[2] = <const char*>(x + in_first), 0
-    plan_ahead(&ahead, FREQUENCIES * panels * blocks * s.ci)
+    plan_prefetch(&ahead, FREQUENCIES * panels * blocks * s.ci)
     transform_inputs(x, v, copy, s, first, after)
     for f in range(FREQUENCIES):
         offset = f * s.vs
@@ -93,14 +93,14 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
             if count % MR == 0 and has_product_tiles(s.ci):
                 product_tiles(s.ci, 1 if s.cp - p * WIDTH <= VL else 2, v + offset,
                               u + f * us + p * s.ci * WIDTH, m + f * s.ms + p * WIDTH, blocks,
-                              s.cp, ask_ahead(&ahead, blocks * s.ci), ahead.step)
+                              s.cp, next_prefetch(&ahead, blocks * s.ci), ahead.step)
                 continue
             a = 0
             for i in range(blocks):
                 b = count * (i + 1) // blocks
-                micro_f32(<int>(b - a), rows + a, u + f * us + p * s.ci * WIDTH, 1, &offset,
+                micro(<int>(b - a), rows + a, u + f * us + p * s.ci * WIDTH, 1, &offset,
                           &zero, s.ci, 1, WIDTH, outs + a, f * s.ms + p * WIDTH,
-                          s.cp - p * WIDTH, 0, ask_ahead(&ahead, s.ci), ahead.step)
+                          s.cp - p * WIDTH, 0, next_prefetch(&ahead, s.ci), ahead.step)
                 a = b
     for t in range(first, after):
         q = t % per_image
@@ -113,18 +113,18 @@ cdef void forward_unit(const float* x, const float* u, float* y, float* v, float
                     min(s.ow - b, 4))
         if end != NULL:
             for i in range(min(s.oh - a, 4)):
-                finish_pixels(y, at + i * s.ow * s.co, min(s.ow - b, 4), s.co, end)
+                apply_epilogue(y, at + i * s.ow * s.co, min(s.ow - b, 4), s.co, end)
 
 
 cdef void pooled_tile(const float* m, float* y, float* tile, Geometry* s, Py_ssize_t image,
-                      Py_ssize_t a, Py_ssize_t b, const Ending* end) noexcept nogil:
+                      Py_ssize_t a, Py_ssize_t b, const Epilogue* end) noexcept nogil:
     """The outputs of a tile at (a, b), made in `tile`, to the largest of each 2x2 window."""
     cdef Py_ssize_t i, j, at, h = s.oh // 2, w = s.ow // 2, line = 4 * s.co
     cdef Py_ssize_t rows = min(s.oh - a, 4), cols = min(s.ow - b, 4)
     output_tile(m, s.ms, tile, line, s.co, rows, cols)
     if end != NULL:
         for i in range(rows):
-            finish_pixels(tile, i * line, cols, s.co, end)
+            apply_epilogue(tile, i * line, cols, s.co, end)
     for i in range(min(h - a // 2, 2)):
         for j in range(min(w - b // 2, 2)):
             at = ((image * h + a // 2 + i) * w + b // 2 + j) * s.co
@@ -149,7 +149,7 @@ cdef Py_ssize_t transformed_floats(Geometry* s) noexcept nogil:
     return FREQUENCIES * ((s.co + WIDTH - 1) // WIDTH) * s.ci * WIDTH
 
 
-cdef int forward(const float* x, const float* u, float* y, Geometry* s, const Ending* end,
+cdef int forward(const float* x, const float* u, float* y, Geometry* s, const Epilogue* end,
                  int threads) except -1:
     """Outputs from transformed weights; an `end` only where there is one."""
     cdef Py_ssize_t unit = 48 if s.ci + s.co <= FEW_CHANNELS else 24
@@ -158,13 +158,13 @@ cdef int forward(const float* x, const float* u, float* y, Geometry* s, const En
     cdef Py_ssize_t at_once = pieces_at_once(units, 2 * work_of(s), threads)
     cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms + max(s.ci, s.co))
     cdef Py_ssize_t per_thread = (floats * 4 + 2 * unit * sizeof(void*) + 127) // 64 * 64
-    cdef cnp.ndarray work = scratch(product(threads, per_thread))
+    cdef cnp.ndarray work = workspace(product(threads, per_thread))
     cdef char* memory = work.data
     cdef float* v
     cdef float* m
     cdef const float** rows
     cdef float** outs
-    if end.bias == NULL and end.shortcut == NULL and not end.rectify:
+    if end.bias == NULL and end.residual == NULL and not end.relu_out:
         end = NULL
     while first < units:
         after = min(units, first + at_once)
@@ -189,7 +189,7 @@ cdef void add_products(const float** rows, const float* z, float** outs, Geometr
                        Py_ssize_t f, Py_ssize_t count, bint first) noexcept nogil:
     """dU[f] (+)= V[f]^T Z[f] over `count` tiles. Those of the next frequency, which another core
     may have written, are asked for meanwhile."""
-    cdef Ahead ahead
+    cdef Prefetch ahead
     cdef Py_ssize_t blocks = (s.ci + MR - 1) // MR, p, i, a, b, zero = 0, offset = f * s.vs
     cdef Py_ssize_t panels = (s.cp + WIDTH - 1) // WIDTH
     ahead.start[0], ahead.nbytes[0] = <const char*>(rows[0] + offset + s.vs), count * s.ci * 4
@@ -197,14 +197,14 @@ cdef void add_products(const float** rows, const float* z, float** outs, Geometr
     ahead.start[2], ahead.nbytes[2] = ahead.start[0], 0
     if f == FREQUENCIES - 1:
         ahead.nbytes[0] = ahead.nbytes[1] = 0
-    plan_ahead(&ahead, panels * blocks * count)
+    plan_prefetch(&ahead, panels * blocks * count)
     for p in range(panels):
         a = 0
         for i in range(blocks):
             b = s.ci * (i + 1) // blocks
-            micro_f32(<int>(b - a), rows + a, z + f * s.ms + p * WIDTH, 1, &offset, &zero, count,
+            micro(<int>(b - a), rows + a, z + f * s.ms + p * WIDTH, 1, &offset, &zero, count,
                       s.ci, s.cp, outs + a, f * s.ci * s.cp + p * WIDTH, s.cp - p * WIDTH,
-                      not first, ask_ahead(&ahead, count), ahead.step)
+                      not first, next_prefetch(&ahead, count), ahead.step)
             a = b
 
 
@@ -234,8 +234,8 @@ cdef int weight_gradient_apart(const float* x, const float* dy, float* dw, Geome
     cdef Py_ssize_t chunks = min(<Py_ssize_t>CHUNKS, (s.tiles + OWN_TILES - 1) // OWN_TILES)
     cdef Py_ssize_t floats = FREQUENCIES * (s.vs + s.ms + max(s.ci, s.co))
     cdef Py_ssize_t per_thread = (floats * 4 + 2 * s.ci * sizeof(void*) + 63) // 64 * 64
-    cdef cnp.ndarray sums = scratch(product(chunks, size, 4))
-    cdef cnp.ndarray work = scratch(product(threads, per_thread))
+    cdef cnp.ndarray sums = workspace(product(chunks, size, 4))
+    cdef cnp.ndarray work = workspace(product(threads, per_thread))
     cdef float* du = <float*>sums.data
     cdef char* memory = work.data
     cdef float* v
@@ -293,9 +293,9 @@ cdef int weight_gradient(const float* x, const float* dy, float* dw, Geometry* s
     finish(s, chunk)
     cdef Py_ssize_t size = FREQUENCIES * s.ci * s.cp, i, c, q, t, count, units
     cdef Py_ssize_t copies = FREQUENCIES * max(s.ci, s.co)
-    cdef cnp.ndarray sums = scratch(product(size, 4))
-    cdef cnp.ndarray work = scratch(4 * (FREQUENCIES * (s.vs + s.ms) + product(threads, copies)))
-    cdef cnp.ndarray lists = scratch(2 * s.ci * sizeof(void*))
+    cdef cnp.ndarray sums = workspace(product(size, 4))
+    cdef cnp.ndarray work = workspace(4 * (FREQUENCIES * (s.vs + s.ms) + product(threads, copies)))
+    cdef cnp.ndarray lists = workspace(2 * s.ci * sizeof(void*))
     cdef float* du = <float*>sums.data
     cdef float* v = <float*>work.data
     cdef float* z = v + FREQUENCIES * s.vs
@@ -402,36 +402,36 @@ def winograd_weights(w, int threads=0):
     u = new_array(1, &size, cnp.NPY_FLOAT32)
     with nogil:
         transform_weights(<const float*>k.data, <float*>u.data, &s, False,
-                          team(threads, FREQUENCIES * <double>s.ci * s.co))
+                          threads_for(threads, FREQUENCIES * <double>s.ci * s.co))
     return u
 
 
-def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, bint rectify=False,
+def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, residual=None, bint relu_out=False,
                   transformed=None, out=None, int threads=0):
     """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out), plus `bias` and
-    `shortcut`, then ReLU if `rectify`; `transformed`: winograd_weights(w), if they are known."""
+    `residual`, then ReLU if `relu_out`; `transformed`: winograd_weights(w), if they are known."""
     cdef cnp.ndarray a = images(x, "winograd_conv", "x"), y
-    cdef Ending end
+    cdef Epilogue end
     cdef cnp.ndarray k = kernel(w, "winograd_conv")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_conv", np.shape(x), k.shape[2], k.shape[3], padding)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.co
     y = output(out, "winograd_conv", 4, dims, cnp.NPY_FLOAT32)
-    apart(y, a, "winograd_conv", "x")
-    apart(y, k, "winograd_conv", "w")
-    end = ending_of(bias, shortcut, rectify, y, "winograd_conv")
+    disjoint(y, a, "winograd_conv", "x")
+    disjoint(y, k, "winograd_conv", "w")
+    end = epilogue_of(bias, residual, relu_out, y, "winograd_conv")
     convolve(a, k, transformed, y, &s, &end, threads, "winograd_conv")
     return y
 
 
-def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, bint rectify=False,
+def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, bint relu_out=False,
                        transformed=None, out=None, int threads=0):
     """(y, argmax) (N, OH // 2, OW // 2, C_out): max_pool of winograd_conv by 2x2 windows side by
     side."""
     cdef str where = "winograd_conv_pool"
     cdef cnp.ndarray a = images(x, where, "x"), k = kernel(w, where), y, argmax
-    cdef Ending end
+    cdef Epilogue end
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, where, np.shape(x), k.shape[2], k.shape[3], padding)
@@ -439,25 +439,25 @@ def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, bint rectify=F
         raise ValueError(f"{where}: outputs of {s.oh} x {s.ow} have no window of 2 x 2")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh // 2, s.ow // 2, s.co
     y = output(out, where, 4, dims, cnp.NPY_FLOAT32)
-    apart(y, a, where, "x")
-    apart(y, k, where, "w")
+    disjoint(y, a, where, "x")
+    disjoint(y, k, where, "w")
     argmax = new_array(4, dims, cnp.NPY_UINT8)
     s.y_argmax = <uint8_t*>argmax.data
-    end = ending_of(bias, None, rectify, y, where)
+    end = epilogue_of(bias, None, relu_out, y, where)
     convolve(a, k, transformed, y, &s, &end, threads, where)
     return y, argmax
 
 
 cdef int convolve(cnp.ndarray x, cnp.ndarray w, object transformed, cnp.ndarray y, Geometry* s,
-                  const Ending* end, int threads, str where) except -1:
+                  const Epilogue* end, int threads, str where) except -1:
     """`forward` with weights that may be transformed already."""
     cdef cnp.ndarray u
     cdef int t
     if s.n == 0:
         return 0
-    t = team(threads, work_of(s))
+    t = threads_for(threads, work_of(s))
     if transformed is None:
-        u = scratch(product(transformed_floats(s), 4))
+        u = workspace(product(transformed_floats(s), 4))
         with nogil:
             transform_weights(<const float*>w.data, <float*>u.data, s, False, t)
     else:
@@ -473,24 +473,24 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), argmax=Non
     cdef cnp.ndarray g = images(dy, "winograd_input_grad", "dy"), dx, u
     cdef cnp.ndarray k = kernel(w, "winograd_input_grad")
     cdef Geometry s, t
-    cdef Ending end
+    cdef Epilogue end
     cdef int workers
     cdef cnp.npy_intp dims[4]
     set_geometry(&s, "winograd_input_grad", input_shape, k.shape[2], k.shape[3], padding)
     set_pooled(&s, g, argmax, "winograd_input_grad")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.ci
     dx = output(out, "winograd_input_grad", 4, dims, cnp.NPY_FLOAT32)
-    apart(dx, g, "winograd_input_grad", "dy")
-    apart(dx, k, "winograd_input_grad", "w")
+    disjoint(dx, g, "winograd_input_grad", "dy")
+    disjoint(dx, k, "winograd_input_grad", "w")
     t.n, t.h, t.w, t.ci = s.n, s.oh, s.ow, s.co
     t.oh, t.ow, t.co = s.h, s.w, s.ci
     t.top, t.left, t.x_argmax = 2 - s.top, 2 - s.left, s.dy_argmax
     t.dy_argmax = t.y_argmax = NULL
     if s.n * s.h * s.w:
-        workers = team(threads, work_of(&s))
-        end.bias = end.shortcut = NULL
-        end.rectify = False
-        u = scratch(product(transformed_floats(&t), 4))
+        workers = threads_for(threads, work_of(&s))
+        end.bias = end.residual = NULL
+        end.relu_out = False
+        u = workspace(product(transformed_floats(&t), 4))
         with nogil:
             transform_weights(<const float*>k.data, <float*>u.data, &t, True, workers)
         forward(<const float*>g.data, <const float*>u.data, <float*>dx.data, &t, &end, workers)
@@ -508,11 +508,11 @@ def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), argmax=None, out=None,
     set_pooled(&s, g, argmax, "winograd_weight_grad")
     dims[0], dims[1], dims[2], dims[3] = 3, 3, s.ci, s.co
     dw = output(out, "winograd_weight_grad", 4, dims, cnp.NPY_FLOAT32)
-    apart(dw, a, "winograd_weight_grad", "x")
-    apart(dw, g, "winograd_weight_grad", "dy")
+    disjoint(dw, a, "winograd_weight_grad", "x")
+    disjoint(dw, g, "winograd_weight_grad", "dy")
     if s.n == 0:
         dw[...] = 0
     else:
         weight_gradient(<const float*>a.data, <const float*>g.data, <float*>dw.data, &s,
-                        team(threads, work_of(&s)))
+                        threads_for(threads, work_of(&s)))
     return dw

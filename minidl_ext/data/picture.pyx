@@ -11,9 +11,9 @@ from libc.math cimport fabs, floor
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-from minidl_ext.runtime.arguments cimport apart, has_length, output, real_array, typed_array
+from minidl_ext.runtime.arguments cimport disjoint, has_length, output, real_array, typed_array
 from minidl_ext.runtime.memory cimport set_dims
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -139,14 +139,14 @@ def crop(x, size, tops, lefts, flips, mode="constant", double value=0.0, out=Non
     cdef Py_ssize_t rows = dims[1], columns = dims[2], image = h * w * c, line = columns * c
     has_length(flip, n, "crop", "flips")
     y = output(out, "crop", 4, dims, cnp.PyArray_TYPE(a))
-    apart(y, a, "crop", "x")
-    apart(y, top, "crop", "tops")
-    apart(y, left, "crop", "lefts")
-    apart(y, flip, "crop", "flips")
+    disjoint(y, a, "crop", "x")
+    disjoint(y, top, "crop", "tops")
+    disjoint(y, left, "crop", "lefts")
+    disjoint(y, flip, "crop", "flips")
     check_pixels(a, y, "crop")
     if cnp.PyArray_SIZE(y) == 0:
         return y
-    t = team(threads, 2.0 * cnp.PyArray_SIZE(y))
+    t = threads_for(threads, 2.0 * cnp.PyArray_SIZE(y))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n * rows, nogil=True, num_threads=t, schedule='static'):
             crop_row(<float*>a.data + i // rows * image, <float*>y.data + i * line, h, w, c,
@@ -206,12 +206,12 @@ def warp(x, size, maps, mode="constant", double value=0.0, out=None, int threads
                     + fabs(m[6 * i + k + 2]) < MOST):
                 raise ValueError(f"warp: maps must lead to places within 2**31, got {maps[i]}")
     y = output(out, "warp", 4, dims, cnp.PyArray_TYPE(a))
-    apart(y, a, "warp", "x")
-    apart(y, map, "warp", "maps")
+    disjoint(y, a, "warp", "x")
+    disjoint(y, map, "warp", "maps")
     check_pixels(a, y, "warp")
     if cnp.PyArray_SIZE(y) == 0:
         return y
-    t = team(threads, 20.0 * cnp.PyArray_SIZE(y))
+    t = threads_for(threads, 20.0 * cnp.PyArray_SIZE(y))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n * rows, nogil=True, num_threads=t, schedule='static'):
             warp_row(<float*>a.data + i // rows * image, <float*>y.data + i * line, h, w, c,
@@ -288,13 +288,13 @@ def blend(x, starts, weights, out=None, int threads=0):
                              f"{h} lines, got {at[i]}")
     set_dims((n, r, size, line), "blend", dims)
     y = output(out, "blend", 4, dims, cnp.PyArray_TYPE(a))
-    apart(y, a, "blend", "x")
-    apart(y, first, "blend", "starts")
-    apart(y, w, "blend", "weights")
+    disjoint(y, a, "blend", "x")
+    disjoint(y, first, "blend", "starts")
+    disjoint(y, w, "blend", "weights")
     if cnp.PyArray_SIZE(y) == 0:
         return y
     own = 0 if tables == 1 else 1
-    t = team(threads, 2.0 * taps * cnp.PyArray_SIZE(y))
+    t = threads_for(threads, 2.0 * taps * cnp.PyArray_SIZE(y))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n * r, nogil=True, num_threads=t, schedule='static'):
             blend_plane(<float*>a.data + i * h * line, at + i // r * own * size,

@@ -7,10 +7,10 @@ threads. Formulas are in the twin.
 cimport numpy as cnp
 from cython.parallel cimport prange
 
-from minidl_ext.runtime.arguments cimport apart_or_same, output_like, real_array, same_dtype, same_shape
+from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, same_shape
 from minidl_ext.elementwise.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, SOFTPLUS, TANH, \
     curve_f32, curve_f64, curve_gradient_f32, curve_gradient_f64
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.threads cimport threads_for
 
 cnp.import_array()
 
@@ -21,8 +21,8 @@ cdef enum:
 cdef forward_kernel(int f, str name, object x, double p, double q, object out, int threads):
     cdef cnp.ndarray a = real_array(x, name, "x", -1), y = output_like(out, name, a)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(a), i
-    cdef int t = team(threads, <double>n * (1 if f == LEAKY_RELU else 8))
-    apart_or_same(y, a, name, "x")
+    cdef int t = threads_for(threads, <double>n * (1 if f == LEAKY_RELU else 8))
+    disjoint_or_same(y, a, name, "x")
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             curve_f32(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
@@ -38,12 +38,12 @@ cdef backward_kernel(int f, str name, object dy, object x, double p, double q, o
                      int threads):
     cdef cnp.ndarray g = real_array(dy, name, "dy", -1), a = real_array(x, name, "x", -1), dx
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
-    cdef int t = team(threads, <double>n * (1 if f == LEAKY_RELU else 8))
+    cdef int t = threads_for(threads, <double>n * (1 if f == LEAKY_RELU else 8))
     same_dtype(g, a, name, "dy", "x")
     same_shape(g, a, name, "dy", "x")
     dx = output_like(out, name, g)
-    apart_or_same(dx, g, name, "dy")
-    apart_or_same(dx, a, name, "x")
+    disjoint_or_same(dx, g, name, "dy")
+    disjoint_or_same(dx, a, name, "x")
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             curve_gradient_f32(f, <float*>g.data + i * PIECE, <float*>a.data + i * PIECE,

@@ -9,8 +9,8 @@ cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.runtime.arguments cimport apart_or_same, output_like, real_array, same_dtype, same_shape
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, same_shape
+from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.vecmath cimport vexp, vlog, vpow, vsqrt, vtanh
 
 import numpy as np
@@ -78,9 +78,9 @@ cdef unary_kernel(Unary f, str name, object x, object out, int threads, object u
         return ufunc(x, out=out)
     a = real_array(x, name, "x", -1)
     y = output_like(out, name, a)
-    apart_or_same(y, a, name, "x")
+    disjoint_or_same(y, a, name, "x")
     n = cnp.PyArray_SIZE(a)
-    t = team(threads, <double>n * (8 if f <= LOG or TANH <= f <= SIGMOID else 1))
+    t = threads_for(threads, <double>n * (8 if f <= LOG or TANH <= f <= SIGMOID else 1))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             unary(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
@@ -201,13 +201,13 @@ cdef binary_kernel(Binary f, str name, object a, object b, object out, int threa
             return by_numpy(name, a, b, out, ufunc)
     x, w = real_array(a, name, "a", -1), real_array(b, name, "b", -1)
     y = output_like(out, name, shaped)
-    apart_or_same(y, x, name, "a")
-    apart_or_same(y, w, name, "b")
+    disjoint_or_same(y, x, name, "a")
+    disjoint_or_same(y, w, name, "b")
     n = cnp.PyArray_SIZE(shaped)
     if n == 0:
         return y
     period_a, period_b = cnp.PyArray_SIZE(x), cnp.PyArray_SIZE(w)
-    t = team(threads, <double>n * (16 if f == POWER else 1))
+    t = threads_for(threads, <double>n * (16 if f == POWER else 1))
     if typenum == cnp.NPY_FLOAT32:
         with nogil:
             binary_all(f, <float*>x.data, period_a, <float*>w.data, period_b, <float*>y.data, n, t)
@@ -257,12 +257,12 @@ def relu_backward(dy, y, out=None, int threads=0):
     cdef str name = "relu_backward"
     cdef cnp.ndarray g = real_array(dy, name, "dy", -1), v = real_array(y, name, "y", -1), dx
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
-    cdef int t = team(threads, <double>n)
+    cdef int t = threads_for(threads, <double>n)
     same_dtype(g, v, name, "dy", "y")
     same_shape(g, v, name, "dy", "y")
     dx = output_like(out, name, g)
-    apart_or_same(dx, g, name, "dy")
-    apart_or_same(dx, v, name, "y")
+    disjoint_or_same(dx, g, name, "dy")
+    disjoint_or_same(dx, v, name, "y")
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             masked(<float*>g.data + i * PIECE, <float*>v.data + i * PIECE,

@@ -4,8 +4,8 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport uint64_t
 
-from minidl_ext.runtime.arguments cimport apart_or_same, output_like, real_array
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array
+from minidl_ext.runtime.threads cimport threads_for
 
 import operator
 
@@ -39,14 +39,14 @@ def dropout(x, double p, key, out=None, int threads=0):
     """
     cdef cnp.ndarray a = real_array(x, "dropout", "x", -1), y
     cdef Py_ssize_t n = cnp.PyArray_SIZE(a), i
-    cdef int t = team(threads, 4.0 * n)
+    cdef int t = threads_for(threads, 4.0 * n)
     cdef uint64_t bound, stream = operator.index(key)
     cdef double scale = 1 / (1 - p) if p < 1 else 0
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")
     bound = round((1 - p) * 2**24)
     y = output_like(out, "dropout", a)
-    apart_or_same(y, a, "dropout", "x")
+    disjoint_or_same(y, a, "dropout", "x")
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
             drop(<float*>a.data, <float*>y.data, i * PIECE, min(n, (i + 1) * <Py_ssize_t>PIECE),

@@ -11,10 +11,10 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.string cimport memset
 
-from minidl_ext.runtime.arguments cimport apart, has_length, output, real_array, same_dtype, typed_array
+from minidl_ext.runtime.arguments cimport disjoint, has_length, output, real_array, same_dtype, typed_array
 from minidl_ext.gemm.micro cimport MR, block_columns, micro
-from minidl_ext.runtime.memory cimport new_array, product, scratch
-from minidl_ext.runtime.threads cimport pieces_at_once, team
+from minidl_ext.runtime.memory cimport new_array, product, workspace
+from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
 import numpy as np
 
@@ -122,7 +122,7 @@ def matmul_panels(b, bint transpose_b=False, int threads=0):
     packed = new_array(1, &size, cnp.PyArray_TYPE(w))
     if size == 0:
         return packed
-    t = team(threads, <double>size)
+    t = threads_for(threads, <double>size)
     if cnp.PyArray_TYPE(w) == cnp.NPY_FLOAT32:
         with nogil:
             pack(<const float*>w.data, <float*>packed.data, &s, t)
@@ -140,7 +140,7 @@ def matmul(a, b, bint transpose_a=False, bint transpose_b=False, panels=None, ou
     matmul_panels(b, transpose_b), if they are known, of a single matrix.
     """
     cdef cnp.ndarray x = real_array(a, "matmul", "a", -1), w = real_array(b, "matmul", "b", -1), y
-    cdef int ndim = cnp.PyArray_NDIM(x), team_size
+    cdef int ndim = cnp.PyArray_NDIM(x), t
     cdef cnp.npy_intp dims[3]
     cdef Shape s
     cdef cnp.ndarray packed
@@ -163,27 +163,27 @@ def matmul(a, b, bint transpose_a=False, bint transpose_b=False, panels=None, ou
     set_panels(&s, x.itemsize, transpose_b)
     dims[0], dims[ndim - 2], dims[ndim - 1] = s.batch, s.m, s.n
     y = output(out, "matmul", ndim, dims, cnp.PyArray_TYPE(x))
-    apart(y, x, "matmul", "a")
-    apart(y, w, "matmul", "b")
+    disjoint(y, x, "matmul", "a")
+    disjoint(y, w, "matmul", "b")
     if cnp.PyArray_SIZE(y) == 0 or s.k == 0:
         memset(y.data, 0, cnp.PyArray_NBYTES(y))
         return y
-    team_size = team(threads, <double>s.batch * s.m * s.n * (s.k + 1) / 8)
+    t = threads_for(threads, <double>s.batch * s.m * s.n * (s.k + 1) / 8)
     if not known:
-        packed = scratch(product(s.batch * s.panels, s.k, s.width, x.itemsize))
+        packed = workspace(product(s.batch * s.panels, s.k, s.width, x.itemsize))
     else:
         packed = typed_array(panels, "matmul", "panels", 1, cnp.PyArray_TYPE(x))
         has_length(packed, product(s.batch * s.panels, s.k, s.width), "matmul", "panels")
-        apart(y, packed, "matmul", "panels")
+        disjoint(y, packed, "matmul", "panels")
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
         if not known:
             with nogil:
-                pack(<const float*>w.data, <float*>packed.data, &s, team_size)
-        multiply(<const float*>x.data, <float*>y.data, <const float*>packed.data, &s, team_size)
+                pack(<const float*>w.data, <float*>packed.data, &s, t)
+        multiply(<const float*>x.data, <float*>y.data, <const float*>packed.data, &s, t)
     else:
         if not known:
             with nogil:
-                pack(<const double*>w.data, <double*>packed.data, &s, team_size)
+                pack(<const double*>w.data, <double*>packed.data, &s, t)
         multiply(<const double*>x.data, <double*>y.data, <const double*>packed.data, &s,
-                 team_size)
+                 t)
     return y

@@ -5,31 +5,12 @@ cdef extern from "gemm/micro.h" nogil:
     enum:
         VECTOR_BYTES
         MR
-    void micro_f32(int rows, const float* const* a, const float* b, int segments,
-                   const Py_ssize_t* a_off, const Py_ssize_t* b_off, Py_ssize_t n,
-                   Py_ssize_t a_step, Py_ssize_t b_step, float* const* out, Py_ssize_t out_off,
-                   Py_ssize_t columns, int accumulate, const char* ahead,
-                   Py_ssize_t ahead_step)
-    void micro_f64(int rows, const double* const* a, const double* b, int segments,
-                   const Py_ssize_t* a_off, const Py_ssize_t* b_off, Py_ssize_t n,
-                   Py_ssize_t a_step, Py_ssize_t b_step, double* const* out, Py_ssize_t out_off,
-                   Py_ssize_t columns, int accumulate, const char* ahead,
-                   Py_ssize_t ahead_step)
+    void micro[Real](int rows, const Real* const* a, const Real* b, int segments,
+                     const Py_ssize_t* a_off, const Py_ssize_t* b_off, Py_ssize_t n,
+                     Py_ssize_t a_step, Py_ssize_t b_step, Real** out, Py_ssize_t out_off,
+                     Py_ssize_t columns, int accumulate, const char* prefetch,
+                     Py_ssize_t prefetch_step)
     void prefetch_part(const char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
-
-
-cdef inline void micro(int rows, const floating* const* a, const floating* b, int segments,
-                       const Py_ssize_t* a_off, const Py_ssize_t* b_off, Py_ssize_t n,
-                       Py_ssize_t a_step, Py_ssize_t b_step, floating** out, Py_ssize_t out_off,
-                       Py_ssize_t columns, int accumulate, const char* ahead,
-                       Py_ssize_t ahead_step) noexcept nogil:
-    """rows (1..MR) x columns (1..2 vectors) of outputs; see micro.h."""
-    if floating is float:
-        micro_f32(rows, a, b, segments, a_off, b_off, n, a_step, b_step, out, out_off, columns,
-                  accumulate, ahead, ahead_step)
-    else:
-        micro_f64(rows, a, b, segments, a_off, b_off, n, a_step, b_step, out, out_off, columns,
-                  accumulate, ahead, ahead_step)
 
 
 cdef inline Py_ssize_t block_columns(Py_ssize_t itemsize) noexcept nogil:
@@ -54,19 +35,19 @@ cdef inline void pack_columns(const floating* w, floating* packed, Py_ssize_t k,
 
 # Memory that is needed next: up to three regions, asked for in one order while the micro-kernel
 # runs for `times` terms.
-cdef struct Ahead:
+cdef struct Prefetch:
     const char* start[3]
     Py_ssize_t nbytes[3]
     Py_ssize_t step, done
 
 
-cdef inline void plan_ahead(Ahead* ahead, Py_ssize_t times) noexcept nogil:
+cdef inline void plan_prefetch(Prefetch* ahead, Py_ssize_t times) noexcept nogil:
     cdef Py_ssize_t total = ahead.nbytes[0] + ahead.nbytes[1] + ahead.nbytes[2]
     ahead.step = (total + times - 1) // times if times > 0 else 0
     ahead.done = 0
 
 
-cdef inline const char* ask_ahead(Ahead* ahead, Py_ssize_t times) noexcept nogil:
+cdef inline const char* next_prefetch(Prefetch* ahead, Py_ssize_t times) noexcept nogil:
     """Where to go on for the next `times` terms."""
     cdef Py_ssize_t at = ahead.done
     cdef int i
@@ -81,7 +62,7 @@ cdef inline const char* ask_ahead(Ahead* ahead, Py_ssize_t times) noexcept nogil
 cdef inline void sweep(const floating** pixels, floating** outs, Py_ssize_t count,
                        const floating* packed, int segments, const Py_ssize_t* a_off,
                        const Py_ssize_t* b_off, Py_ssize_t length, Py_ssize_t taps,
-                       Py_ssize_t out_off, Py_ssize_t columns, Py_ssize_t width, Ahead* ahead
+                       Py_ssize_t out_off, Py_ssize_t columns, Py_ssize_t width, Prefetch* ahead
                        ) noexcept nogil:
     """All pixels times all panels: the micro-kernel in even blocks of at most MR pixels."""
     cdef Py_ssize_t blocks = row_blocks(count), p, i, first, after
@@ -91,7 +72,7 @@ cdef inline void sweep(const floating** pixels, floating** outs, Py_ssize_t coun
             after = count * (i + 1) // blocks
             micro(<int>(after - first), pixels + first, packed + p * taps * width, segments,
                   a_off, b_off, length, 1, width, outs + first, out_off + p * width,
-                  columns - p * width, 0, ask_ahead(ahead, taps), ahead.step)
+                  columns - p * width, 0, next_prefetch(ahead, taps), ahead.step)
             first = after
 
 

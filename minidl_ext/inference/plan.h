@@ -48,7 +48,7 @@ typedef struct {
     int adds, pools;                /* whether there is an r; whether it ends with 2x2 pools */
     ptrdiff_t above, below, before, after;      /* the border of y */
     const float *weights, *bias;    /* packed; NULL: none */
-    ptrdiff_t unit, scratch, scratch_size;      /* Winograd: tiles at a time; floats in the arena */
+    ptrdiff_t unit, workspace, scratch_size;      /* Winograd: tiles at a time; floats in the arena */
     ptrdiff_t counted[4];           /* padding that counts in averages, in the border's order */
 } Step;
 
@@ -59,13 +59,13 @@ typedef struct {
     int me, threads;
 } Work;
 
-MICRO_INLINE float *plan_at(const Work *k, const View *v, ptrdiff_t image, ptrdiff_t row,
+ALWAYS_INLINE float *plan_at(const Work *k, const View *v, ptrdiff_t image, ptrdiff_t row,
                             ptrdiff_t col) {
     return k->places[v->place] + v->at + image * v->image + row * v->row + col * v->pixel;
 }
 
 /* The part of `count` things that a thread does: first .. after. */
-MICRO_INLINE void plan_share(const Work *k, ptrdiff_t count, ptrdiff_t *first, ptrdiff_t *after) {
+ALWAYS_INLINE void plan_share(const Work *k, ptrdiff_t count, ptrdiff_t *first, ptrdiff_t *after) {
     *first = count * k->me / k->threads;
     *after = count * (k->me + 1) / k->threads;
 }
@@ -78,11 +78,11 @@ static void plan_wait(const Work *k) {
     }
 }
 
-MICRO_INLINE pv plan_relu(pv v) {       /* NaN stays */
+ALWAYS_INLINE pv plan_relu(pv v) {       /* NaN stays */
     return (pv)((pvi)v & ~(pvi)(v <= 0.0f));
 }
 
-MICRO_INLINE pv plan_max(pv a, pv b) {  /* NaN wins */
+ALWAYS_INLINE pv plan_max(pv a, pv b) {  /* NaN wins */
     const pvi wins = (pvi)(b > a) | (pvi)(b != b);
     return (pv)(((pvi)b & wins) | ((pvi)a & ~wins));
 }
@@ -136,17 +136,17 @@ static void plan_run(const Step *steps, ptrdiff_t count, float *arena, ptrdiff_t
     {
         Work k;
         ptrdiff_t g, i, first = 0, after = groups;
-        int a, me = 0, team = 1;
+        int a, me = 0, thread_count = 1;
 #ifdef _OPENMP
         me = omp_get_thread_num();
-        team = omp_get_num_threads();
+        thread_count = omp_get_num_threads();
 #endif
         k.me = shared ? me : 0;
-        k.threads = shared ? team : 1;
+        k.threads = shared ? thread_count : 1;
         k.places[0] = arena + (shared ? 0 : me * arena_size);
         if (!shared) {
-            first = groups * me / team;
-            after = groups * (me + 1) / team;
+            first = groups * me / thread_count;
+            after = groups * (me + 1) / thread_count;
         }
         for (g = first; g < after; g++) {
             const ptrdiff_t from = images * g / groups;

@@ -8,8 +8,8 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
 
 from minidl_ext.runtime.arguments cimport typed_array
-from minidl_ext.runtime.memory cimport product, scratch
-from minidl_ext.runtime.threads cimport pieces_at_once, team
+from minidl_ext.runtime.memory cimport product, workspace
+from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
 cnp.import_array()
 
@@ -31,7 +31,7 @@ cdef extern from "inference/plan.h" nogil:
         Py_ssize_t above, below, before, after
         const float* weights
         const float* bias
-        Py_ssize_t unit, scratch, scratch_size
+        Py_ssize_t unit, workspace, scratch_size
         Py_ssize_t counted[4]
 
     void plan_run(const Step* steps, Py_ssize_t count, float* arena, Py_ssize_t arena_size,
@@ -123,7 +123,7 @@ cdef class Plan:
             set_view(&s.r, f["r"])
         s.pools = f.get("pools", False)
         s.above, s.below, s.before, s.after = f.get("border", (0, 0, 0, 0))
-        s.unit, s.scratch, s.scratch_size = f.get("unit", (0, 0, 0))
+        s.unit, s.workspace, s.scratch_size = f.get("unit", (0, 0, 0))
         s.counted[0], s.counted[1], s.counted[2], s.counted[3] = f.get("counted", (0, 0, 0, 0))
         for size in (s.h, s.w, s.ci, s.oh, s.ow, s.co, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw,
                      s.groups):
@@ -159,7 +159,7 @@ cdef class Plan:
         """Give a step its weights, and see that it stays inside of its arrays."""
         cdef Py_ssize_t own = s.co // s.groups, panels = (own + PANEL - 1) // PANEL
         cdef Py_ssize_t rows, cols, cp, size
-        cdef double needed      # floats of scratch memory
+        cdef double needed      # floats of workspace memory
         if s.kind == PLAN_CONV:
             if s.ci % s.groups or s.co % s.groups or s.kh * s.kw > PLAN_SEGMENTS:
                 raise ValueError(f"Plan: no convolution of {s.kh}x{s.kw} in {s.groups} groups")
@@ -179,10 +179,10 @@ cdef class Plan:
             cp = (s.co + PV - 1) // PV * PV
             needed = <double>s.unit if s.unit else <double>self.group * rows * cols
             needed = FREQUENCIES * (needed * (s.ci + cp) + 2 * GAP)
-            if s.scratch < 0 or s.scratch_size < needed or s.unit < 0 or (
-                    s.scratch + <double>s.scratch_size * (threads if self.shared and s.unit else 1)
+            if s.workspace < 0 or s.scratch_size < needed or s.unit < 0 or (
+                    s.workspace + <double>s.scratch_size * (threads if self.shared and s.unit else 1)
                     > self.arena):
-                raise ValueError("Plan: the scratch memory is too small")
+                raise ValueError("Plan: the workspace memory is too small")
             inside(&s.x, -s.top, 4 * rows + 2 - s.top, -s.left, 4 * cols + 2 - s.left, s.ci, self)
         elif s.kind == PLAN_MAP:
             self.give(s, f, s.co if f.get("weights") is not None else 0, s.co)
@@ -208,7 +208,7 @@ cdef class Plan:
         cdef float* outside[PLAN_PLACES]
         cdef cnp.ndarray a, arena
         cdef Py_ssize_t first = 0, at_once, count
-        cdef int i, team_size = team(threads, self.work * images)
+        cdef int i, t = threads_for(threads, self.work * images)
         if len(arrays) != self.arrays or images < 0:
             raise ValueError(f"Plan.run: {self.arrays} arrays are needed, got {len(arrays)}, of "
                              f"{images} images")
@@ -220,19 +220,19 @@ cdef class Plan:
                 raise ValueError(f"Plan.run: array {i}, which is written to, is read-only")
             outside[i] = <float*>a.data
         if self.shared:
-            team_size = min(team_size, self.most)
+            t = min(t, self.most)
         else:
-            team_size = max(1, min(team_size, <int>((images + self.group - 1) // self.group)))
-        arena = scratch(product(1 if self.shared else team_size, self.arena, sizeof(float)))
+            t = max(1, min(t, <int>((images + self.group - 1) // self.group)))
+        arena = workspace(product(1 if self.shared else t, self.arena, sizeof(float)))
         # So many images at a time that an interrupt ends what takes long; each thread has groups.
-        at_once = product(self.group, team_size)
+        at_once = product(self.group, t)
         at_once = pieces_at_once((images + at_once - 1) // at_once, 8 * self.work * images, 1) \
             * at_once
         while first < images:
             count = min(at_once, images - first)
             with nogil:
                 plan_run(self.steps, self.count, <float*>arena.data, self.arena, outside,
-                         self.sizes, self.arrays, count, self.group, team_size, self.shared)
+                         self.sizes, self.arrays, count, self.group, t, self.shared)
             for i in range(self.arrays):
                 outside[i] += count * self.sizes[i]
             first += count

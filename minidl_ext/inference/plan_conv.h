@@ -3,20 +3,20 @@
  * while the sums are in registers. */
 
 /* A vector of sums, of which `columns` exist, to its place. */
-MICRO_INLINE void plan_finish(pv v, float *out, const float *add, const float *bias, int rectify,
+ALWAYS_INLINE void plan_finish(pv v, float *out, const float *add, const float *bias, int relu_out,
                               ptrdiff_t columns) {
     if (bias) v += PLOAD(bias);
-    if (add) v += columns >= PV ? PLOAD(add) : load_part_f32(add, columns);
-    if (rectify) v = plan_relu(v);
+    if (add) v += columns >= PV ? PLOAD(add) : load_part(add, columns);
+    if (relu_out) v = plan_relu(v);
     if (columns >= PV) PSTORE(out, v);
-    else store_part_f32(out, v, columns);
+    else store_part(out, v, columns);
 }
 
 /* Up to MR pixels in registers: R of them and C vectors of columns, constants after inlining.
  * Segments of n terms lie at a_off in front of each pixel; weights are [segment][n][PANEL]. */
-MICRO_INLINE void plan_block(const int R, const int C, const float *const *a, const float *w,
+ALWAYS_INLINE void plan_block(const int R, const int C, const float *const *a, const float *w,
                              int segments, const ptrdiff_t *a_off, ptrdiff_t n, float *const *out,
-                             const float *const *add, const float *bias, int rectify,
+                             const float *const *add, const float *bias, int relu_out,
                              ptrdiff_t columns) {
     pv sum[MR][2];
     const int whole = columns >= C * PV;
@@ -43,14 +43,14 @@ MICRO_INLINE void plan_block(const int R, const int C, const float *const *a, co
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)
         _Pragma("GCC unroll 2") for (int c = 0; c < C; c++)
             plan_finish(sum[r][c], out[r] + c * PV, add ? add[r] + c * PV : NULL,
-                        bias ? bias + c * PV : NULL, rectify, whole ? PV : columns - c * PV);
+                        bias ? bias + c * PV : NULL, relu_out, whole ? PV : columns - c * PV);
 }
 
 #define PARAMETERS const float *const *a, const float *w, int segments, const ptrdiff_t *a_off, \
-    ptrdiff_t n, float *const *out, const float *const *add, const float *bias, int rectify, \
+    ptrdiff_t n, float *const *out, const float *const *add, const float *bias, int relu_out, \
     ptrdiff_t columns
 #define DEFINE(R, C) static __attribute__((noinline)) void plan_block_##R##_##C(PARAMETERS) { \
-    plan_block(R, C, a, w, segments, a_off, n, out, add, bias, rectify, columns); }
+    plan_block(R, C, a, w, segments, a_off, n, out, add, bias, relu_out, columns); }
 #define DEFINE_ROWS(R) DEFINE(R, 1) DEFINE(R, 2)
 DEFINE_ROWS(1) DEFINE_ROWS(2) DEFINE_ROWS(3) DEFINE_ROWS(4) DEFINE_ROWS(5) DEFINE_ROWS(6)
 #if MR == 12
@@ -72,8 +72,8 @@ static void (*const plan_blocks[MR][2])(PARAMETERS) = {
  * addition; several panels side by side do not, and each sum keeps its order. */
 enum { ROW_PANELS = 4 };
 
-MICRO_INLINE void plan_row(const int P, const float *a, const float *w, ptrdiff_t n, float *out,
-                           const float *add, const float *bias, int rectify, ptrdiff_t columns) {
+ALWAYS_INLINE void plan_row(const int P, const float *a, const float *w, ptrdiff_t n, float *out,
+                           const float *add, const float *bias, int relu_out, ptrdiff_t columns) {
     pv sum[ROW_PANELS][2] = {{{0}}};
     for (ptrdiff_t k = 0; k < n; k++)
         _Pragma("GCC unroll 4") for (int p = 0; p < P; p++) {
@@ -83,13 +83,13 @@ MICRO_INLINE void plan_row(const int P, const float *a, const float *w, ptrdiff_
         }
     for (int c = 0; c < 2 * P && columns > c * PV; c++)
         plan_finish(sum[c / 2][c % 2], out + c * PV, add ? add + c * PV : NULL,
-                    bias ? bias + c * PV : NULL, rectify, columns - c * PV);
+                    bias ? bias + c * PV : NULL, relu_out, columns - c * PV);
 }
 
 enum { PLAN_SEGMENTS = 256 };
 
 /* A step's segments: the taps of a kernel row lie together if they take all channels. */
-MICRO_INLINE int plan_segments(const Step *s, ptrdiff_t *a_off, ptrdiff_t *n) {
+ALWAYS_INLINE int plan_segments(const Step *s, ptrdiff_t *a_off, ptrdiff_t *n) {
     const ptrdiff_t own = s->ci / s->groups;
     int count = 0;
     if (s->groups == 1 && s->dw == 1 && s->x.pixel == s->ci) {
@@ -138,22 +138,22 @@ static void plan_conv(const Step *s, const Work *k) {
         }
         const float *w = s->weights + panel * taps * PANEL;
         const float *bias = s->bias ? s->bias + panel * PANEL : NULL;
-        const int rectify = s->activation == ACTIVATION_RELU;
+        const int relu_out = s->activation == ACTIVATION_RELU;
         if (rows == 1 && segments == 1) {       /* of one pixel each item is a panel */
             const int several = panels - panel % panels >= ROW_PANELS && end - item >= ROW_PANELS;
             const ptrdiff_t most = several ? ROW_PANELS * PANEL : PANEL;
             if (columns > most) columns = most;
             if (several)
                 plan_row(ROW_PANELS, a[0] + a_off[0], w, n, out[0], s->adds ? add[0] : NULL, bias,
-                         rectify, columns);
+                         relu_out, columns);
             else
-                plan_row(1, a[0] + a_off[0], w, n, out[0], s->adds ? add[0] : NULL, bias, rectify,
+                plan_row(1, a[0] + a_off[0], w, n, out[0], s->adds ? add[0] : NULL, bias, relu_out,
                          columns);
             if (several) item += ROW_PANELS - 1;
         } else {
             if (columns > PANEL) columns = PANEL;
             plan_blocks[rows - 1][columns > PV](a, w, segments, a_off, n, out,
-                                                s->adds ? add : NULL, bias, rectify, columns);
+                                                s->adds ? add : NULL, bias, relu_out, columns);
         }
         if (s->activation >= 0)
             for (int r = 0; r < rows; r++)
@@ -162,7 +162,7 @@ static void plan_conv(const Step *s, const Work *k) {
 }
 
 /* P pixels and C vectors of channels of a depthwise convolution; both are constants. */
-MICRO_INLINE void plan_depthwise_block(const int P, const int C, const Step *s, const float *x,
+ALWAYS_INLINE void plan_depthwise_block(const int P, const int C, const Step *s, const float *x,
                                        ptrdiff_t c, float *y, const float *r) {
     pv sum[4][2];
     const float *w = s->weights + c;
@@ -189,7 +189,7 @@ MICRO_INLINE void plan_depthwise_block(const int P, const int C, const Step *s, 
 
 /* P pixels of all channels, of which there is at least a vector: where they do not fill the last
  * one, it overlaps the one before, and what both cover is computed twice. */
-MICRO_INLINE void plan_depthwise_pixels(const int P, const Step *s, const float *x, float *y,
+ALWAYS_INLINE void plan_depthwise_pixels(const int P, const Step *s, const float *x, float *y,
                                         const float *r) {
     ptrdiff_t c = 0;
     for (; c + 2 * PV <= s->co; c += 2 * PV) plan_depthwise_block(P, 2, s, x, c, y, r);

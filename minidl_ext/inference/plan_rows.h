@@ -1,7 +1,7 @@
 /* Steps of plan.h that multiply nothing together: pools, and what is done to each value. */
 
 /* The taps of a window that are inside of an axis: first .. after. */
-MICRO_INLINE void plan_inside(ptrdiff_t at, ptrdiff_t step, ptrdiff_t taps, ptrdiff_t size,
+ALWAYS_INLINE void plan_inside(ptrdiff_t at, ptrdiff_t step, ptrdiff_t taps, ptrdiff_t size,
                               ptrdiff_t *first, ptrdiff_t *after) {
     *first = at < 0 ? (-at + step - 1) / step : 0;
     *after = at + (taps - 1) * step >= size ? (size - at + step - 1) / step : taps;
@@ -70,7 +70,7 @@ static void plan_avg_pool(const Step *s, const Work *k) {
 }
 
 /* n values: y = f(x weights + bias + r), channel by channel. */
-MICRO_INLINE void plan_values(const Step *s, const float *__restrict x, const float *__restrict r,
+ALWAYS_INLINE void plan_values(const Step *s, const float *__restrict x, const float *__restrict r,
                               float *__restrict y, ptrdiff_t n) {
     const float *__restrict w = s->weights, *__restrict b = s->bias;
     if (w) for (ptrdiff_t c = 0; c < n; c++) y[c] = x[c] * w[c] + b[c];

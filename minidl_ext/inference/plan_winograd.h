@@ -18,7 +18,7 @@ static __attribute__((noinline)) void plan_output_tile(
         ptrdiff_t x0) {
     const ptrdiff_t h = s->pools ? s->oh * 2 : s->oh, w = s->pools ? s->ow * 2 : s->ow;
     const ptrdiff_t rows = h - y0 < 4 ? h - y0 : 4, cols = w - x0 < 4 ? w - x0 : 4;
-    const int rectify = s->activation == ACTIVATION_RELU;
+    const int relu_out = s->activation == ACTIVATION_RELU;
     const float *r = s->adds ? plan_at(k, &s->r, image, y0, x0) : NULL;
     const ptrdiff_t shrinks = s->pools ? 2 : 1;
     float *y = plan_at(k, &s->y, image, y0 / shrinks, x0 / shrinks);
@@ -38,7 +38,7 @@ static __attribute__((noinline)) void plan_output_tile(
                 o[i][j] += bias;
                 if (r && i < rows && j < cols)
                     o[i][j] += PLOAD(r + i * s->r.row + j * s->r.pixel + c);
-                if (rectify) o[i][j] = plan_relu(o[i][j]);
+                if (relu_out) o[i][j] = plan_relu(o[i][j]);
             }
         }
         if (s->pools) {
@@ -58,7 +58,7 @@ static __attribute__((noinline)) void plan_output_tile(
 }
 
 /* One frequency and panel: `count` tiles' products. */
-MICRO_INLINE void plan_products(const Step *s, const float *v, ptrdiff_t vs, float *m, ptrdiff_t ms,
+ALWAYS_INLINE void plan_products(const Step *s, const float *v, ptrdiff_t vs, float *m, ptrdiff_t ms,
                                 ptrdiff_t cp, ptrdiff_t count, ptrdiff_t f, ptrdiff_t p,
                                 ptrdiff_t panels) {
     const float *u = s->weights + (f * panels + p) * s->ci * PANEL;
@@ -83,7 +83,7 @@ MICRO_INLINE void plan_products(const Step *s, const float *v, ptrdiff_t vs, flo
 }
 
 /* A tile of the group: its image and where it begins among the outputs of that. */
-MICRO_INLINE ptrdiff_t plan_tile(const Step *s, ptrdiff_t tile, ptrdiff_t *y0, ptrdiff_t *x0) {
+ALWAYS_INLINE ptrdiff_t plan_tile(const Step *s, ptrdiff_t tile, ptrdiff_t *y0, ptrdiff_t *x0) {
     const ptrdiff_t h = s->pools ? s->oh * 2 : s->oh, w = s->pools ? s->ow * 2 : s->ow;
     const ptrdiff_t tw = (w + 3) / 4, per_image = (h + 3) / 4 * tw, q = tile % per_image;
     *y0 = q / tw * 4;
@@ -99,7 +99,7 @@ static void plan_winograd(const Step *s, const Work *k) {
     const ptrdiff_t unit = together ? tiles : s->unit;
     const ptrdiff_t units = together ? 1 : (tiles + unit - 1) / unit;
     const ptrdiff_t vs = unit * s->ci + GAP, ms = unit * cp + GAP;
-    float *v = k->places[0] + s->scratch + (together ? 0 : k->me * s->scratch_size);
+    float *v = k->places[0] + s->workspace + (together ? 0 : k->me * s->scratch_size);
     float *m = v + FREQUENCIES * vs;
     const Work alone = {.me = 0, .threads = 1};
     const Work *share = together ? k : &alone;

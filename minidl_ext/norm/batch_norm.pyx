@@ -3,7 +3,7 @@
 Statistics: one pass over values that are shifted by the mean of a chunk's first block (so that a
 large mean costs no digits); chunks are merged in double after Chan, Golub & LeVeque (1979). They
 are fixed by the shape and merged in order: the bits do not depend on the number of threads.
-Applying the normalization, with a shortcut and a ReLU if there are any, is one pass; so are the two
+Applying the normalization, with a residual and a ReLU if there are any, is one pass; so are the two
 steps of the backward, the sums and dx. The statistics of a chunk, which other normalizations use
 too, are `channel_stats` in norm_rows.pxd, inner loops in norm_rows.h; see the twin in NumPy for
 formulas.
@@ -14,15 +14,15 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from minidl_ext.runtime.arguments cimport apart, has_length, output_like, real_array, same_dtype, \
+from minidl_ext.runtime.arguments cimport disjoint, has_length, output_like, real_array, same_dtype, \
     same_shape, typed_array
 from minidl_ext.norm.norm_layout cimport Rows, channels_last, checked_factors, clear_of, layout, like, \
     masked_like
 from minidl_ext.norm.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
     finish_sums_f32, finish_sums_f64, merge_chunks
-from minidl_ext.runtime.memory cimport new_array, new_like, product, scratch
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -47,12 +47,12 @@ def batch_stats(x, int threads=0):
     cdef cnp.ndarray a = channels_last(x, "batch_stats", "x"), mean, var, partial, work
     cdef Rows s = layout(a)
     cdef cnp.npy_intp dims = s.channels
-    cdef int t = team(threads, <double>s.rows * s.channels)
+    cdef int t = threads_for(threads, <double>s.rows * s.channels)
     if s.rows == 0:
         raise ValueError(f"batch_stats: no values in shape {np.shape(x)}")
     mean, var = new_array(1, &dims, cnp.NPY_FLOAT64), new_array(1, &dims, cnp.NPY_FLOAT64)
-    partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
-    work = scratch(product(3 * t, s.channels, a.itemsize))
+    partial = workspace(product(2 * s.chunks, s.channels, sizeof(double)))
+    work = workspace(product(3 * t, s.channels, a.itemsize))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             all_stats(<float*>a.data, &s, work.data, <double*>partial.data, <double*>mean.data,
@@ -157,36 +157,36 @@ def running_update(running_mean, running_var, num_batches, mean, var, double wei
     move(running_v, v, 1 - weight, weight * factor)
 
 
-cdef void apply_block(const floating* x, const floating* shortcut, int relu, floating* y,
+cdef void apply_block(const floating* x, const floating* residual, int relu, floating* y,
                       const floating* factors, Rows* s, Py_ssize_t q) noexcept nogil:
     cdef Py_ssize_t first = q * s.block, at = first * s.channels
     cdef Py_ssize_t rows = min(s.block, s.rows - first)
-    if shortcut != NULL:
-        shortcut += at
+    if residual != NULL:
+        residual += at
     if floating is float:
-        apply_rows_f32(x + at, shortcut, relu, y + at, s.channels, rows, s.channels, factors,
+        apply_rows_f32(x + at, residual, relu, y + at, s.channels, rows, s.channels, factors,
                        s.stream)
     else:
-        apply_rows_f64(x + at, shortcut, relu, y + at, s.channels, rows, s.channels, factors,
+        apply_rows_f64(x + at, residual, relu, y + at, s.channels, rows, s.channels, factors,
                        s.stream)
 
 
-def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int threads=0):
-    """y = (x - mean_hi) * scale + shift, plus `shortcut`, then ReLU if asked."""
+def batch_norm_apply(x, factors, residual=None, bint relu=False, out=None, int threads=0):
+    """y = (x - mean_hi) * scale + shift, plus `residual`, then ReLU if asked."""
     cdef cnp.ndarray a = channels_last(x, "batch_norm_apply", "x"), y, other
     cdef Rows s = layout(a)
     cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_apply")
     cdef char* shortcut_data = NULL
     cdef Py_ssize_t q, blocks = (s.rows + s.block - 1) // s.block
-    cdef int t = team(threads, <double>s.rows * s.channels)
+    cdef int t = threads_for(threads, <double>s.rows * s.channels)
     y = output_like(out, "batch_norm_apply", a)
-    apart(y, f, "batch_norm_apply", "factors")
-    apart(y, a, "batch_norm_apply", "x")
-    if shortcut is not None:
-        other = real_array(shortcut, "batch_norm_apply", "shortcut", -1)
-        same_dtype(a, other, "batch_norm_apply", "x", "shortcut")
-        same_shape(a, other, "batch_norm_apply", "x", "shortcut")
-        apart(y, other, "batch_norm_apply", "shortcut")
+    disjoint(y, f, "batch_norm_apply", "factors")
+    disjoint(y, a, "batch_norm_apply", "x")
+    if residual is not None:
+        other = real_array(residual, "batch_norm_apply", "residual", -1)
+        same_dtype(a, other, "batch_norm_apply", "x", "residual")
+        same_shape(a, other, "batch_norm_apply", "x", "residual")
+        disjoint(y, other, "batch_norm_apply", "residual")
         shortcut_data = other.data
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for q in prange(blocks, nogil=True, num_threads=t, schedule='static'):
@@ -201,8 +201,8 @@ def batch_norm_apply(x, factors, shortcut=None, bint relu=False, out=None, int t
 
 # --------------------------------------------------------------------------------- backward
 
-cdef void chunk_sums(const floating* dy, const floating* also, const floating* x, int relu,
-                     const floating* shortcut, floating* g_out, const floating* factors, Rows* s,
+cdef void chunk_sums(const floating* dy, const floating* dy2, const floating* x, int relu,
+                     const floating* residual, floating* g_out, const floating* factors, Rows* s,
                      Py_ssize_t q, floating* work, double* sums) noexcept nogil:
     """Sums of g and g (x - mean_hi) over chunk q, blocks in their own type, added in double."""
     cdef Py_ssize_t first = q * s.chunk, end = min(s.rows, first + s.chunk), rows, at, c
@@ -212,13 +212,13 @@ cdef void chunk_sums(const floating* dy, const floating* also, const floating* x
         rows = min(s.block, end - first)
         at = first * s.channels
         if floating is float:
-            backward_sums_f32(dy + at, also + at if also != NULL else NULL, x + at, relu,
-                              shortcut + at if shortcut != NULL else NULL,
+            backward_sums_f32(dy + at, dy2 + at if dy2 != NULL else NULL, x + at, relu,
+                              residual + at if residual != NULL else NULL,
                               g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
                               work, work + s.channels)
         else:
-            backward_sums_f64(dy + at, also + at if also != NULL else NULL, x + at, relu,
-                              shortcut + at if shortcut != NULL else NULL,
+            backward_sums_f64(dy + at, dy2 + at if dy2 != NULL else NULL, x + at, relu,
+                              residual + at if residual != NULL else NULL,
                               g_out + at if g_out != NULL else NULL, rows, s.channels, factors,
                               work, work + s.channels)
         if floating is float:
@@ -228,60 +228,60 @@ cdef void chunk_sums(const floating* dy, const floating* also, const floating* x
         first += rows
 
 
-cdef void gradient_block(const floating* dy, const floating* x, int relu, const floating* shortcut,
+cdef void gradient_block(const floating* dy, const floating* x, int relu, const floating* residual,
                          floating* dx, const floating* factors, const floating* slope,
                          const floating* offset, Rows* s, Py_ssize_t q) noexcept nogil:
     cdef Py_ssize_t first = q * s.block, at = first * s.channels
     cdef Py_ssize_t rows = min(s.block, s.rows - first)
-    if shortcut != NULL:
-        shortcut += at
+    if residual != NULL:
+        residual += at
     if floating is float:
-        backward_rows_f32(dy + at, x + at, relu, shortcut, dx + at, s.channels, rows, s.channels,
+        backward_rows_f32(dy + at, x + at, relu, residual, dx + at, s.channels, rows, s.channels,
                           factors, slope, offset, s.stream)
     else:
-        backward_rows_f64(dy + at, x + at, relu, shortcut, dx + at, s.channels, rows, s.channels,
+        backward_rows_f64(dy + at, x + at, relu, residual, dx + at, s.channels, rows, s.channels,
                           factors, slope, offset, s.stream)
 
 
-cdef void all_sums(const floating* dy, const floating* also, const floating* x, int relu,
-                   const floating* shortcut, floating* g_out, const floating* factors, Rows* s,
+cdef void all_sums(const floating* dy, const floating* dy2, const floating* x, int relu,
+                   const floating* residual, floating* g_out, const floating* factors, Rows* s,
                    char* memory, double* partial, double* sums, int threads) noexcept nogil:
     cdef Py_ssize_t n = s.channels, q
     cdef floating* work
     with parallel(num_threads=threads):
         work = <floating*>memory + threadid() * 2 * n
         for q in prange(s.chunks, schedule='static'):
-            chunk_sums(dy, also, x, relu, shortcut, g_out, factors, s, q, work,
+            chunk_sums(dy, dy2, x, relu, residual, g_out, factors, s, q, work,
                        partial + 2 * q * n)
     for q in range(s.chunks):
         add_sums_f64(sums, partial + 2 * q * n, 2 * n)
 
 
-def batch_norm_sums(dy, x, factors, bint relu=False, shortcut=None, masked_out=False,
-                    also=None, int threads=0):
+def batch_norm_sums(dy, x, factors, bint relu=False, residual=None, masked_out=False,
+                    dy2=None, int threads=0):
     """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
 
-    With `masked_out`, which may be the array to fill, dy may come in two parts: dy + also.
+    With `masked_out`, which may be the array to fill, dy may come in two parts: dy + dy2.
     """
     cdef cnp.ndarray a = channels_last(x, "batch_norm_sums", "x"), g, work, partial, sums
     cdef Rows s = layout(a)
     cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_sums"), masked = None
     cdef cnp.npy_intp dims[2]
-    cdef int t = team(threads, <double>s.rows * s.channels)
-    cdef char* shortcut_data = like(shortcut, a, "batch_norm_sums", "shortcut")
-    cdef char* also_data = like(also, a, "batch_norm_sums", "also")
+    cdef int t = threads_for(threads, <double>s.rows * s.channels)
+    cdef char* shortcut_data = like(residual, a, "batch_norm_sums", "residual")
+    cdef char* also_data = like(dy2, a, "batch_norm_sums", "dy2")
     cdef char* masked_data = NULL
-    if also is not None and masked_out is False:
-        raise ValueError("batch_norm_sums: also needs masked_out=True")
+    if dy2 is not None and masked_out is False:
+        raise ValueError("batch_norm_sums: dy2 needs masked_out=True")
     g = real_array(dy, "batch_norm_sums", "dy", -1)
     like(g, a, "batch_norm_sums", "dy")
-    masked = masked_like(masked_out, a, relu or also is not None, "batch_norm_sums")
-    clear_of(masked_out, masked, "batch_norm_sums", ("dy", "x", "factors", "shortcut", "also"),
-             (g, a, f, shortcut, also))
+    masked = masked_like(masked_out, a, relu or dy2 is not None, "batch_norm_sums")
+    clear_of(masked_out, masked, "batch_norm_sums", ("dy", "x", "factors", "residual", "dy2"),
+             (g, a, f, residual, dy2))
     if masked is not None:
         masked_data = masked.data
-    work = scratch(product(2 * t, s.channels, a.itemsize))
-    partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
+    work = workspace(product(2 * t, s.channels, a.itemsize))
+    partial = workspace(product(2 * s.chunks, s.channels, sizeof(double)))
     dims[0], dims[1] = 2, s.channels
     sums = new_array(2, dims, cnp.NPY_FLOAT64)
     memset(sums.data, 0, cnp.PyArray_NBYTES(sums))
@@ -324,23 +324,23 @@ def batch_norm_finish(sums, factors, double count):
     return dgamma, dbeta, centre
 
 
-cdef void all_gradients(const floating* dy, const floating* x, int relu, const floating* shortcut,
+cdef void all_gradients(const floating* dy, const floating* x, int relu, const floating* residual,
                         floating* dx, const floating* factors, const floating* centre, Rows* s,
                         int threads) noexcept nogil:
     cdef Py_ssize_t q, blocks = (s.rows + s.block - 1) // s.block
     cdef const floating* offset = centre + s.channels if centre != NULL else NULL
     for q in prange(blocks, num_threads=threads, schedule='static'):
-        gradient_block(dy, x, relu, shortcut, dx, factors, centre, offset, s, q)
+        gradient_block(dy, x, relu, residual, dx, factors, centre, offset, s, q)
 
 
-def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre=None,
+def batch_norm_input_grad(dy, x, factors, bint relu=False, residual=None, centre=None,
                           out=None, int threads=0):
     """dx = scale (g + (x - mean_hi) slope + offset); without `centre` (2, C), scale g."""
     cdef cnp.ndarray a = channels_last(x, "batch_norm_input_grad", "x"), g, c = None, dx
     cdef Rows s = layout(a)
     cdef cnp.ndarray f = checked_factors(factors, a, &s, "batch_norm_input_grad")
-    cdef int t = team(threads, <double>s.rows * s.channels)
-    cdef char* shortcut_data = like(shortcut, a, "batch_norm_input_grad", "shortcut")
+    cdef int t = threads_for(threads, <double>s.rows * s.channels)
+    cdef char* shortcut_data = like(residual, a, "batch_norm_input_grad", "residual")
     cdef char* centre_data = NULL
     g = real_array(dy, "batch_norm_input_grad", "dy", -1)
     like(g, a, "batch_norm_input_grad", "dy")
@@ -351,8 +351,8 @@ def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre
                              f"got {np.shape(centre)}")
         centre_data = c.data
     dx = output_like(out, "batch_norm_input_grad", a)
-    clear_of(out, dx, "batch_norm_input_grad", ("dy", "x", "factors", "shortcut", "centre"),
-             (g, a, f, shortcut, c))
+    clear_of(out, dx, "batch_norm_input_grad", ("dy", "x", "factors", "residual", "centre"),
+             (g, a, f, residual, c))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             all_gradients(<float*>g.data, <float*>a.data, relu, <float*>shortcut_data,
@@ -364,19 +364,19 @@ def batch_norm_input_grad(dy, x, factors, bint relu=False, shortcut=None, centre
     return dx
 
 
-def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, shortcut=None,
-                        masked_out=False, also=None, out=None, int threads=0):
+def batch_norm_backward(dy, x, factors, bint training=True, bint relu=False, residual=None,
+                        masked_out=False, dy2=None, out=None, int threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply; see the twin for formulas."""
     cdef cnp.ndarray a = channels_last(x, "batch_norm_backward", "x")
     cdef Rows s = layout(a)
     checked_factors(factors, a, &s, "batch_norm_backward")
     like(real_array(dy, "batch_norm_backward", "dy", -1), a, "batch_norm_backward", "dy")
-    like(shortcut, a, "batch_norm_backward", "shortcut")
-    like(also, a, "batch_norm_backward", "also")
-    sums, masked = batch_norm_sums(dy, x, factors, relu, shortcut, masked_out, also, threads)
+    like(residual, a, "batch_norm_backward", "residual")
+    like(dy2, a, "batch_norm_backward", "dy2")
+    sums, masked = batch_norm_sums(dy, x, factors, relu, residual, masked_out, dy2, threads)
     dgamma, dbeta, centre = batch_norm_finish(sums, factors, s.rows)
     if masked is not None:      # no need to mask again
-        dy, relu, shortcut = masked, False, None
-    dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None, out,
+        dy, relu, residual = masked, False, None
+    dx = batch_norm_input_grad(dy, x, factors, relu, residual, centre if training else None, out,
                                threads)
     return dx, dgamma, dbeta, masked

@@ -17,8 +17,8 @@ from minidl_ext.runtime.arguments cimport has_length, real_array, row_or_null, s
 from minidl_ext.norm.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_sums_f32, backward_sums_f64, channel_stats, group_backward_rows_f32, \
     group_backward_rows_f64, rows_of_block
-from minidl_ext.runtime.memory cimport new_array, new_like, product, scratch
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -167,11 +167,11 @@ def group_norm(x, gamma, beta, Py_ssize_t groups, eps, bint centre=True, int thr
         eps = np.full(groups, <double>eps)
     e = typed_array(eps, "group_norm", "eps", 1, cnp.NPY_FLOAT64)
     has_length(e, groups, "group_norm", "eps")
-    t = team(threads, 3.0 * s.n * s.positions * s.channels)
+    t = threads_for(threads, 3.0 * s.n * s.positions * s.channels)
     dims[0], dims[1], dims[2] = s.n, 5, s.channels
     y, factors = new_like(a), new_array(3, dims, cnp.PyArray_TYPE(a))
-    room = scratch(product(3 * t, s.channels, a.itemsize))
-    sums = scratch(product(2 * t, s.channels, sizeof(double)))
+    room = workspace(product(3 * t, s.channels, a.itemsize))
+    sums = workspace(product(2 * t, s.channels, sizeof(double)))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             forward_all(<float*>a.data, <float*>g, <float*>b, <double*>e.data, centre,
@@ -203,12 +203,12 @@ def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, bint centre=Tr
     if f.shape[0] != s.n or f.shape[1] != 5 or f.shape[2] != s.channels:
         raise ValueError(f"{where}: factors must have shape ({s.n}, 5, {s.channels}), "
                          f"got {np.shape(factors)}")
-    t = team(threads, 4.0 * s.n * s.positions * s.channels)
+    t = threads_for(threads, 4.0 * s.n * s.positions * s.channels)
     channels = s.channels
     dx = new_like(a)
     dgamma = new_array(1, &channels, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &channels, cnp.PyArray_TYPE(a))
-    room = scratch(product(5 * t, s.channels, a.itemsize))
+    room = workspace(product(5 * t, s.channels, a.itemsize))
     dims[0], dims[1], dims[2] = s.n, 2, s.channels
     sums = new_array(3, dims, cnp.NPY_FLOAT64)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:

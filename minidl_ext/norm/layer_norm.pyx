@@ -12,9 +12,9 @@ from libc.math cimport INFINITY, sqrt
 
 from minidl_ext.runtime.arguments cimport has_length, real_array, row_or_null, same_dtype, same_shape, \
     typed_array
-from minidl_ext.simd.lines cimport line_dot, line_squares, line_sum
-from minidl_ext.runtime.memory cimport new_array, new_like, product, scratch
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.simd.sums cimport row_dot, row_squares, row_sum
+from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -31,8 +31,8 @@ cdef void forward_row(const floating* x, const floating* gamma, const floating* 
     cdef Py_ssize_t j
     cdef floating high, low, scale
     cdef double off, squares
-    mean[0] = line_sum(x, n) / n if centre else 0.0
-    squares = line_squares(x, n, mean[0], &off) / n
+    mean[0] = row_sum(x, n) / n if centre else 0.0
+    squares = row_squares(x, n, mean[0], &off) / n
     if centre:          # the first mean is good to the roundings of a sum only
         off /= n
         mean[0] += off
@@ -71,8 +71,8 @@ cdef void backward_row(const floating* dy, const floating* x, const floating* ga
         for j in range(n):
             dx[j] = dy[j]
     if centre:
-        a = <floating>(line_sum(<const floating*>dx, n) / n)
-    b = <floating>(line_dot(<const floating*>dx, <const floating*>xhat, n) / n)
+        a = <floating>(row_sum(<const floating*>dx, n) / n)
+    b = <floating>(row_dot(<const floating*>dx, <const floating*>xhat, n) / n)
     for j in range(n):
         dx[j] = scale * (dx[j] - a - xhat[j] * b)
 
@@ -130,7 +130,7 @@ def layer_norm(x, gamma, beta, double eps, bint centre=True, int threads=0):
     cdef char* g = row_or_null(gamma, a, "layer_norm", "x", "gamma")
     cdef char* b = row_or_null(beta, a, "layer_norm", "x", "beta")
     cdef cnp.npy_intp m = a.shape[0], n = a.shape[1]
-    cdef int t = team(threads, 4.0 * m * n)
+    cdef int t = threads_for(threads, 4.0 * m * n)
     if n == 0:
         raise ValueError(f"layer_norm: rows of x {np.shape(x)} are empty")
     y = new_like(a)
@@ -156,7 +156,7 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, bint centre=True, int threads=
     cdef char* g = row_or_null(gamma, a, where, "x", "gamma")
     cdef cnp.npy_intp m = a.shape[0], n = a.shape[1]
     cdef Py_ssize_t chunks = max(1, min(m, <Py_ssize_t>CHUNKS))
-    cdef int t = team(threads, 6.0 * m * n)
+    cdef int t = threads_for(threads, 6.0 * m * n)
     same_dtype(a, d, where, "x", "dy")
     same_shape(a, d, where, "x", "dy")
     has_length(mu, m, where, "mean")
@@ -164,8 +164,8 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, bint centre=True, int threads=
     dx = new_like(a)
     dgamma = new_array(1, &n, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &n, cnp.PyArray_TYPE(a))
-    partial = scratch(product(2 * chunks, n, sizeof(double)))
-    room = scratch(product(3 * t, n, a.itemsize))
+    partial = workspace(product(2 * chunks, n, sizeof(double)))
+    room = workspace(product(3 * t, n, a.itemsize))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             backward_all(<float*>d.data, <float*>a.data, <float*>g, <double*>mu.data,

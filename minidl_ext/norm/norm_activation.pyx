@@ -11,15 +11,15 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.runtime.arguments cimport apart, output_like, real_array
+from minidl_ext.runtime.arguments cimport disjoint, output_like, real_array
 from minidl_ext.elementwise.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, SOFTPLUS, TANH, \
     curve_rows_f32, curve_rows_f64
 from minidl_ext.norm.norm_layout cimport Rows, channels_last, checked_factors, clear_of, layout, like
 from minidl_ext.norm.norm_rows cimport add_sums_f32, add_sums_f64, backward_rows_f32, \
     backward_rows_f64, backward_sums_f32, backward_sums_f64, \
     finish_sums_f32, finish_sums_f64
-from minidl_ext.runtime.memory cimport new_array, product, scratch
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport new_array, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -73,11 +73,11 @@ def batch_norm_activation(x, factors, activation, out=None, int threads=0):
     cdef Rows s = layout(a)
     cdef cnp.ndarray f = checked_factors(factors, a, &s, where)
     cdef Activation chosen
-    cdef int t = team(threads, 8.0 * s.rows * s.channels)
+    cdef int t = threads_for(threads, 8.0 * s.rows * s.channels)
     set_activation(&chosen, activation, where)
     y = output_like(out, where, a)
-    apart(y, f, where, "factors")
-    apart(y, a, where, "x")
+    disjoint(y, f, where, "factors")
+    disjoint(y, a, where, "x")
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             all_applied(<float*>a.data, <float*>y.data, <float*>f.data, &s, &chosen, t)
@@ -153,15 +153,15 @@ def batch_norm_activation_backward(dy, x, factors, activation, bint training=Tru
     cdef cnp.ndarray f = checked_factors(factors, a, &s, where)
     cdef Activation chosen
     cdef cnp.npy_intp n = s.channels
-    cdef int t = team(threads, 16.0 * s.rows * s.channels), kind = cnp.PyArray_TYPE(a)
+    cdef int t = threads_for(threads, 16.0 * s.rows * s.channels), kind = cnp.PyArray_TYPE(a)
     g = real_array(dy, where, "dy", -1)
     like(g, a, where, "dy")
     set_activation(&chosen, activation, where)
     dx = output_like(out, where, a)
     clear_of(out, dx, where, ("dy", "x", "factors"), (g, a, f))
     dgamma, dbeta = new_array(1, &n, kind), new_array(1, &n, kind)
-    work = scratch(product(2 + t * (s.block + 2), n, a.itemsize))
-    partial = scratch(product(2 * s.chunks, n, sizeof(double)))
+    work = workspace(product(2 + t * (s.block + 2), n, a.itemsize))
+    partial = workspace(product(2 * s.chunks, n, sizeof(double)))
     if n == 0:
         return dx, dgamma, dbeta
     if kind == cnp.NPY_FLOAT32:

@@ -65,9 +65,9 @@ NORM_INLINE void COLUMN(shifted_sums)(const int G, const REAL *x, ptrdiff_t rows
 /* a where the mask is set, else 0. */
 NORM_INLINE V COLUMN(keep)(M mask, V a) { return (V)((M)a & mask); }
 
-/* y = normalized x (+ shortcut), then ReLU. */
+/* y = normalized x (+ residual), then ReLU. */
 NORM_INLINE void COLUMN(apply)(const int G, const int add, const int relu, const int stream,
-                               const REAL *x, const REAL *shortcut, REAL *y, ptrdiff_t y_step,
+                               const REAL *x, const REAL *residual, REAL *y, ptrdiff_t y_step,
                                ptrdiff_t rows, ptrdiff_t channels, const REAL *factors) {
     const ptrdiff_t ahead = AHEAD(channels);
     V mean[MAX_COLUMNS], scale[MAX_COLUMNS], shift[MAX_COLUMNS];
@@ -80,26 +80,26 @@ NORM_INLINE void COLUMN(apply)(const int G, const int add, const int relu, const
         EACH(g) {
             const ptrdiff_t i = r * channels + g * LANES;
             ASK(x + i);
-            if (add) ASK(shortcut + i);
+            if (add) ASK(residual + i);
             V v = (LOAD(x + i) - mean[g]) * scale[g] + shift[g];
-            if (add) v += LOAD(shortcut + i);
+            if (add) v += LOAD(residual + i);
             if (relu) v = COLUMN(keep)(~(M)(v <= 0), v);        /* NaN stays */
             PUT(y + r * y_step + g * LANES, v);
         }
 }
 
 /* dy where the output, before its ReLU, is positive; `x` is x - mean_hi. */
-NORM_INLINE V COLUMN(masked)(const int mask, V dy, V x, const REAL *shortcut, V scale, V shift) {
+NORM_INLINE V COLUMN(masked)(const int mask, V dy, V x, const REAL *residual, V scale, V shift) {
     if (mask == MASK_FROM_X) return COLUMN(keep)((M)(x * scale + shift > 0), dy);
     if (mask == MASK_FROM_SUM)
-        return COLUMN(keep)((M)(x * scale + shift + LOAD(shortcut) > 0), dy);
+        return COLUMN(keep)((M)(x * scale + shift + LOAD(residual) > 0), dy);
     return dy;
 }
 
-/* The sums of g and of g (x - mean_hi), g being dy (+ also), masked; g is kept in g_out. */
+/* The sums of g and of g (x - mean_hi), g being dy (+ dy2), masked; g is kept in g_out. */
 NORM_INLINE void COLUMN(sums)(const int G, const int mask, const int keep, const int two,
-                              const REAL *dy, const REAL *also, const REAL *x,
-                              const REAL *shortcut, REAL *g_out, ptrdiff_t rows,
+                              const REAL *dy, const REAL *dy2, const REAL *x,
+                              const REAL *residual, REAL *g_out, ptrdiff_t rows,
                               ptrdiff_t channels, const REAL *factors, REAL *sum_g,
                               REAL *sum_gx) {
     const ptrdiff_t ahead = AHEAD(channels);
@@ -117,12 +117,12 @@ NORM_INLINE void COLUMN(sums)(const int G, const int mask, const int keep, const
         const ptrdiff_t i = (row) * channels + g * LANES; \
         ASK(x + i); \
         ASK(dy + i); \
-        if (two) ASK(also + i); \
-        if (mask == MASK_FROM_SUM) ASK(shortcut + i); \
+        if (two) ASK(dy2 + i); \
+        if (mask == MASK_FROM_SUM) ASK(residual + i); \
         const V d = LOAD(x + i) - mean[g]; \
         V whole = LOAD(dy + i); \
-        if (two) whole += LOAD(also + i); \
-        one = COLUMN(masked)(mask, whole, d, shortcut + i, scale[g], shift[g]); \
+        if (two) whole += LOAD(dy2 + i); \
+        one = COLUMN(masked)(mask, whole, d, residual + i, scale[g], shift[g]); \
         if (keep) STORE(g_out + i, one); \
         other = one * d; \
     } while (0)
@@ -150,7 +150,7 @@ NORM_INLINE void COLUMN(sums)(const int G, const int mask, const int keep, const
 /* dx = scale (g + (x - mean_hi) slope + offset), g being dy, masked; `centre` THROUGH_NONE: without
  * the last two, THROUGH_GROUP: rstd (gamma g + (x - mean_hi) slope + offset). */
 NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre, const int stream,
-                                  const REAL *dy, const REAL *x, const REAL *shortcut, REAL *dx,
+                                  const REAL *dy, const REAL *x, const REAL *residual, REAL *dx,
                                   ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
                                   const REAL *factors, const REAL *gammas, const REAL *slopes,
                                   const REAL *offsets) {
@@ -172,9 +172,9 @@ NORM_INLINE void COLUMN(gradient)(const int G, const int mask, const int centre,
             const ptrdiff_t i = r * channels + g * LANES;
             ASK(x + i);
             ASK(dy + i);
-            if (mask == MASK_FROM_SUM) ASK(shortcut + i);
+            if (mask == MASK_FROM_SUM) ASK(residual + i);
             const V d = LOAD(x + i) - mean[g];
-            V v = COLUMN(masked)(mask, LOAD(dy + i), d, shortcut + i, scale[g], shift[g]);
+            V v = COLUMN(masked)(mask, LOAD(dy + i), d, residual + i, scale[g], shift[g]);
             if (centre == THROUGH_GROUP) v *= gamma[g];
             if (centre) v += d * slope[g] + offset[g];
             v *= scale[g];

@@ -2,7 +2,7 @@
 # what comes with x.
 cimport numpy as cnp
 
-from minidl_ext.runtime.arguments cimport apart, output_like, real_array, same_dtype, same_shape
+from minidl_ext.runtime.arguments cimport disjoint, output_like, real_array, same_dtype, same_shape
 from minidl_ext.norm.norm_rows cimport rows_of_block
 
 cdef enum:
@@ -74,5 +74,5 @@ cdef inline int clear_of(object asked, cnp.ndarray out, str where, tuple names, 
     if isinstance(asked, cnp.ndarray):
         for name, array in zip(names, arrays, strict=True):
             if array is not None:
-                apart(out, array, where, name)
+                disjoint(out, array, where, name)
     return 0

@@ -15,8 +15,8 @@ from minidl_ext.norm.norm_layout cimport Rows, channels_last, checked_factors, c
 from minidl_ext.norm.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
     backward_rows_f32, backward_rows_f64, backward_sums_f32, backward_sums_f64, channel_stats, \
     finish_sums_f32, finish_sums_f64, merge_stats
-from minidl_ext.runtime.memory cimport new_array, product, scratch
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport new_array, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -85,12 +85,12 @@ def masked_stats(x, mask, int threads=0):
     cdef Rows s = layout(a)
     cdef cnp.ndarray m = row_mask(mask, &s, "masked_stats")
     cdef cnp.npy_intp dims = s.channels
-    cdef int t = team(threads, <double>s.rows * s.channels)
+    cdef int t = threads_for(threads, <double>s.rows * s.channels)
     cdef Py_ssize_t count
     mean, var = new_array(1, &dims, cnp.NPY_FLOAT64), new_array(1, &dims, cnp.NPY_FLOAT64)
-    partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
-    counts = scratch(product(s.chunks, sizeof(Py_ssize_t)))
-    room = scratch(product(t, 3 + s.chunk, s.channels, a.itemsize))
+    partial = workspace(product(2 * s.chunks, s.channels, sizeof(double)))
+    counts = workspace(product(s.chunks, sizeof(Py_ssize_t)))
+    room = workspace(product(t, 3 + s.chunk, s.channels, a.itemsize))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:
             count = all_stats(<float*>a.data, m.data, &s, room.data, <Py_ssize_t*>counts.data,
@@ -104,25 +104,25 @@ def masked_stats(x, mask, int threads=0):
 
 # ---------------------------------------------------------------------------------- forward
 
-cdef void fill_rows(const floating* shortcut, int relu, floating* y, Py_ssize_t size
+cdef void fill_rows(const floating* residual, int relu, floating* y, Py_ssize_t size
                     ) noexcept nogil:
     """Outputs of rows that do not count."""
     cdef Py_ssize_t i
-    if shortcut == NULL:
+    if residual == NULL:
         memset(y, 0, size * sizeof(floating))
         return
     for i in range(size):
-        y[i] = 0 if relu and shortcut[i] <= 0 else shortcut[i]      # NaN stays
+        y[i] = 0 if relu and residual[i] <= 0 else residual[i]      # NaN stays
 
 
-cdef void apply_block(const floating* x, const char* mask, const floating* shortcut, int relu,
+cdef void apply_block(const floating* x, const char* mask, const floating* residual, int relu,
                       floating* y, const floating* factors, Rows* s, Py_ssize_t q) noexcept nogil:
     cdef Py_ssize_t first = q * s.block, end = min(s.rows, first + s.block), after, at
     cdef Py_ssize_t n = s.channels
     cdef const floating* add
     while first < end:
         after, at = run_end(mask, first, end), first * n
-        add = shortcut + at if shortcut != NULL else NULL
+        add = residual + at if residual != NULL else NULL
         if not mask[first]:
             fill_rows(add, relu, y + at, (after - first) * n)
         elif floating is float:
@@ -134,17 +134,17 @@ cdef void apply_block(const floating* x, const char* mask, const floating* short
         first = after
 
 
-def masked_norm_apply(x, mask, factors, shortcut=None, bint relu=False, out=None, int threads=0):
-    """batch_norm_apply where the mask counts; elsewhere 0, or the shortcut, then ReLU if asked."""
+def masked_norm_apply(x, mask, factors, residual=None, bint relu=False, out=None, int threads=0):
+    """batch_norm_apply where the mask counts; elsewhere 0, or the residual, then ReLU if asked."""
     cdef str where = "masked_norm_apply"
     cdef cnp.ndarray a = channels_last(x, where, "x"), y
     cdef Rows s = layout(a)
     cdef cnp.ndarray m = row_mask(mask, &s, where), f = checked_factors(factors, a, &s, where)
-    cdef char* add = like(shortcut, a, where, "shortcut")
+    cdef char* add = like(residual, a, where, "residual")
     cdef Py_ssize_t q, blocks = (s.rows + s.block - 1) // s.block
-    cdef int t = team(threads, <double>s.rows * s.channels)
+    cdef int t = threads_for(threads, <double>s.rows * s.channels)
     y = output_like(out, where, a)
-    clear_of(out, y, where, ("x", "mask", "factors", "shortcut"), (a, m, f, shortcut))
+    clear_of(out, y, where, ("x", "mask", "factors", "residual"), (a, m, f, residual))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for q in prange(blocks, nogil=True, num_threads=t, schedule='static'):
             apply_block(<float*>a.data, m.data, <float*>add, relu, <float*>y.data,
@@ -158,21 +158,21 @@ def masked_norm_apply(x, mask, factors, shortcut=None, bint relu=False, out=None
 
 # --------------------------------------------------------------------------------- backward
 
-READ = "dy", "x", "mask", "factors", "shortcut", "also"
+READ = "dy", "x", "mask", "factors", "residual", "dy2"
 
 
-cdef void keep_gradient(const floating* dy, const floating* also, int relu,
-                        const floating* shortcut, floating* g, Py_ssize_t size) noexcept nogil:
-    """The gradient of the shortcut in rows that do not count."""
+cdef void keep_gradient(const floating* dy, const floating* dy2, int relu,
+                        const floating* residual, floating* g, Py_ssize_t size) noexcept nogil:
+    """The gradient of the residual in rows that do not count."""
     cdef Py_ssize_t i
     for i in range(size):
-        g[i] = dy[i] if also == NULL else dy[i] + also[i]
-        if relu and not (shortcut != NULL and shortcut[i] > 0):
+        g[i] = dy[i] if dy2 == NULL else dy[i] + dy2[i]
+        if relu and not (residual != NULL and residual[i] > 0):
             g[i] = 0
 
 
-cdef void chunk_sums(const floating* dy, const floating* also, const floating* x,
-                     const char* mask, int relu, const floating* shortcut, floating* g_out,
+cdef void chunk_sums(const floating* dy, const floating* dy2, const floating* x,
+                     const char* mask, int relu, const floating* residual, floating* g_out,
                      const floating* factors, Rows* s, Py_ssize_t q, floating* work, double* sums
                      ) noexcept nogil:
     """Sums of g and g (x - mean_hi) over the rows of chunk q that count."""
@@ -185,8 +185,8 @@ cdef void chunk_sums(const floating* dy, const floating* also, const floating* x
         sums[c] = 0
     while first < end:
         after, at = run_end(mask, first, min(end, first + s.block)), first * n
-        two = also + at if also != NULL else NULL
-        add = shortcut + at if shortcut != NULL else NULL
+        two = dy2 + at if dy2 != NULL else NULL
+        add = residual + at if residual != NULL else NULL
         g = g_out + at if g_out != NULL else NULL
         if mask[first]:
             if floating is float:
@@ -203,7 +203,7 @@ cdef void chunk_sums(const floating* dy, const floating* also, const floating* x
 
 
 cdef void gradient_block(const floating* dy, const floating* x, const char* mask, int relu,
-                         const floating* shortcut, floating* dx, const floating* factors,
+                         const floating* residual, floating* dx, const floating* factors,
                          const floating* slope, const floating* offset, Rows* s, Py_ssize_t q
                          ) noexcept nogil:
     cdef Py_ssize_t first = q * s.block, end = min(s.rows, first + s.block), after, at
@@ -211,7 +211,7 @@ cdef void gradient_block(const floating* dy, const floating* x, const char* mask
     cdef const floating* add
     while first < end:
         after, at = run_end(mask, first, end), first * n
-        add = shortcut + at if shortcut != NULL else NULL
+        add = residual + at if residual != NULL else NULL
         if not mask[first]:
             memset(dx + at, 0, (after - first) * n * sizeof(floating))
         elif floating is float:
@@ -223,8 +223,8 @@ cdef void gradient_block(const floating* dy, const floating* x, const char* mask
         first = after
 
 
-cdef void backward(const floating* dy, const floating* also, const floating* x, const char* mask,
-                   Py_ssize_t count, bint training, int relu, const floating* shortcut,
+cdef void backward(const floating* dy, const floating* dy2, const floating* x, const char* mask,
+                   Py_ssize_t count, bint training, int relu, const floating* residual,
                    floating* g_out, const floating* factors, floating* dx, floating* dgamma,
                    floating* dbeta, Rows* s, char* memory, double* partial, int threads
                    ) noexcept nogil:
@@ -235,7 +235,7 @@ cdef void backward(const floating* dy, const floating* also, const floating* x, 
     with parallel(num_threads=threads):
         work = offset + n + threadid() * 2 * n
         for q in prange(s.chunks, schedule='static'):
-            chunk_sums(dy, also, x, mask, relu, shortcut, g_out, factors, s, q, work,
+            chunk_sums(dy, dy2, x, mask, relu, residual, g_out, factors, s, q, work,
                        partial + 2 * q * n)
     for q in range(1, s.chunks):
         add_sums_f64(partial, partial + 2 * q * n, 2 * n)
@@ -245,42 +245,42 @@ cdef void backward(const floating* dy, const floating* also, const floating* x, 
         finish_sums_f64(partial, count, n, factors, dgamma, dbeta, slope, offset)
     if g_out != NULL:       # no need to mask again, or to add
         dy, relu = g_out, False
-        shortcut = NULL
+        residual = NULL
     for q in prange(blocks, num_threads=threads, schedule='static'):
-        gradient_block(dy, x, mask, relu, shortcut, dx, factors, slope if training else NULL,
+        gradient_block(dy, x, mask, relu, residual, dx, factors, slope if training else NULL,
                        offset, s, q)
 
 
-def masked_norm_backward(dy, x, mask, factors, bint training=True, bint relu=False, shortcut=None,
-                         masked_out=False, also=None, out=None, int threads=0):
+def masked_norm_backward(dy, x, mask, factors, bint training=True, bint relu=False, residual=None,
+                         masked_out=False, dy2=None, out=None, int threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of masked_norm_apply; dx is 0 where x does not count.
 
-    With `masked_out`, True or an array to fill, dy may come in two parts: dy + also.
+    With `masked_out`, True or an array to fill, dy may come in two parts: dy + dy2.
     """
     cdef str where = "masked_norm_backward"
     cdef cnp.ndarray a = channels_last(x, where, "x"), d = real_array(dy, where, "dy", -1)
     cdef Rows s = layout(a)
     cdef cnp.ndarray m = row_mask(mask, &s, where), f = checked_factors(factors, a, &s, where)
     cdef cnp.ndarray dx, dgamma, dbeta, masked, room, partial
-    cdef char* add = like(shortcut, a, where, "shortcut")
-    cdef char* two = like(also, a, where, "also")
+    cdef char* add = like(residual, a, where, "residual")
+    cdef char* two = like(dy2, a, where, "dy2")
     cdef char* g = NULL
     cdef cnp.npy_intp n = s.channels
     cdef Py_ssize_t count
-    cdef int t = team(threads, 2.0 * s.rows * s.channels)
+    cdef int t = threads_for(threads, 2.0 * s.rows * s.channels)
     like(d, a, where, "dy")
-    if also is not None and masked_out is False:
-        raise ValueError(f"{where}: also needs masked_out=True")
-    masked = masked_like(masked_out, a, relu or also is not None, where)
+    if dy2 is not None and masked_out is False:
+        raise ValueError(f"{where}: dy2 needs masked_out=True")
+    masked = masked_like(masked_out, a, relu or dy2 is not None, where)
     if masked is not None:
         g = masked.data
     dx = output_like(out, where, a)
-    clear_of(masked_out, masked, where, READ, (d, a, m, f, shortcut, also))
-    clear_of(out, dx, where, (*READ, "masked_out"), (d, a, m, f, shortcut, also, masked))
+    clear_of(masked_out, masked, where, READ, (d, a, m, f, residual, dy2))
+    clear_of(out, dx, where, (*READ, "masked_out"), (d, a, m, f, residual, dy2, masked))
     dgamma = new_array(1, &n, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &n, cnp.PyArray_TYPE(a))
-    room = scratch(product(2 + 2 * t, s.channels, a.itemsize))
-    partial = scratch(product(2 * s.chunks, s.channels, sizeof(double)))
+    room = workspace(product(2 + 2 * t, s.channels, a.itemsize))
+    partial = workspace(product(2 * s.chunks, s.channels, sizeof(double)))
     count = np.count_nonzero(m)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         with nogil:

@@ -15,10 +15,10 @@ typedef int32_t vec_i32 __attribute__((vector_size(VECTOR_BYTES), may_alias));
 #define STORE(p, v) (*(vec_f32 *)(p) = (v))
 
 /* mask ? a : b, lane by lane */
-MICRO_INLINE vec_f32 choose(vec_i32 mask, vec_f32 a, vec_f32 b) {
+ALWAYS_INLINE vec_f32 choose(vec_i32 mask, vec_f32 a, vec_f32 b) {
     return (vec_f32)(((vec_i32)a & mask) | ((vec_i32)b & ~mask));
 }
-MICRO_INLINE vec_f32 keep(vec_i32 mask, vec_f32 a) { return (vec_f32)((vec_i32)a & mask); }
+ALWAYS_INLINE vec_f32 keep(vec_i32 mask, vec_f32 a) { return (vec_f32)((vec_i32)a & mask); }
 
 /* Four inputs, and which of them wins when they are normalized. */
 typedef struct {
@@ -29,7 +29,7 @@ typedef struct {
 
 /* The cell whose first input is at x0 and whose second row starts at x1. NaN wins, then the first
  * of equals, as in max_pool. */
-MICRO_INLINE cell cell_at(const float *x0, const float *x1, ptrdiff_t channels, vec_f32 mean,
+ALWAYS_INLINE cell cell_at(const float *x0, const float *x1, ptrdiff_t channels, vec_f32 mean,
                           vec_f32 scale, vec_f32 shift) {
     cell s = {.x = {LOAD(x0) - mean, LOAD(x0 + channels) - mean, LOAD(x1) - mean,
                     LOAD(x1 + channels) - mean}};
@@ -82,13 +82,13 @@ static void pool_row_sums(const float *x0, const float *x1, int relu, ptrdiff_t 
 }
 
 /* The gradient of an input of a cell: g if it won, and what goes through the statistics. */
-MICRO_INLINE vec_f32 cell_gradient(const int centre, vec_i32 won, vec_f32 g, vec_f32 x,
+ALWAYS_INLINE vec_f32 cell_gradient(const int centre, vec_i32 won, vec_f32 g, vec_f32 x,
                                    vec_f32 scale, vec_f32 slope, vec_f32 offset) {
     if (!centre) return scale * keep(won, g);
     return scale * (keep(won, g) + (x * slope + offset));
 }
 
-MICRO_INLINE void gradient_row(const int centre, const float *x0, const float *x1, int relu,
+ALWAYS_INLINE void gradient_row(const int centre, const float *x0, const float *x1, int relu,
                                ptrdiff_t cells, ptrdiff_t channels, const float *factors,
                                const float *dy, const float *slopes, const float *offsets,
                                float *d0, float *d1) {

@@ -11,8 +11,8 @@ from libc.string cimport memset
 
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, typed_array
 from minidl_ext.norm.norm_rows cimport add_sums_f32, add_sums_f64, finish_sums_f32
-from minidl_ext.runtime.memory cimport new_array, new_like, product, scratch
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def batch_norm_pool(x, factors, bint relu=False, int threads=0):
     set_geometry(&s, a, f, "batch_norm_pool")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.NPY_FLOAT32)
-    t = team(threads, <double>s.n * s.h * s.w * s.c)
+    t = threads_for(threads, <double>s.n * s.h * s.w * s.c)
     source, target = <float*>a.data, <float*>y.data
     for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
         pool_row(pair_of_rows(source, &s, row), pair_of_rows(source, &s, row) + s.w * s.c, relu,
@@ -139,11 +139,11 @@ def batch_norm_pool_backward(dy, x, factors, bint training=True, bint relu=False
     set_geometry(&s, a, f, where)
     has_shape(g, s.n, s.oh, s.ow, s.c, where, "dy")
     dims, chunks = s.c, max(1, min(s.n, CHUNKS))
-    t = team(threads, 2.0 * s.n * s.h * s.w * s.c)
+    t = threads_for(threads, 2.0 * s.n * s.h * s.w * s.c)
     dx = new_like(a)
     dgamma, dbeta = new_array(1, &dims, cnp.NPY_FLOAT32), new_array(1, &dims, cnp.NPY_FLOAT32)
-    work = scratch(product(2 + 2 * t, s.c, sizeof(float)))
-    sums = scratch(product(2 * chunks, s.c, sizeof(double)))
+    work = workspace(product(2 + 2 * t, s.c, sizeof(float)))
+    sums = workspace(product(2 * chunks, s.c, sizeof(double)))
     with nogil:
         backward(<float*>g.data, <float*>a.data, <float*>f.data, training, relu, <float*>dx.data,
                  <float*>dgamma.data, <float*>dbeta.data, <float*>work.data, <double*>sums.data,

@@ -23,24 +23,24 @@ cdef extern from "norm/norm_rows.h" nogil:
                           const double* shift, double* mean, double* m2)
     void add_sums_f32(double* total, const float* part, Py_ssize_t n)
     void add_sums_f64(double* total, const double* part, Py_ssize_t n)
-    void apply_rows_f32(const float* x, const float* shortcut, int relu, float* y,
+    void apply_rows_f32(const float* x, const float* residual, int relu, float* y,
                         Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
                         const float* factors, bint stream)
-    void apply_rows_f64(const double* x, const double* shortcut, int relu, double* y,
+    void apply_rows_f64(const double* x, const double* residual, int relu, double* y,
                         Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
                         const double* factors, bint stream)
-    void backward_sums_f32(const float* dy, const float* also, const float* x, int relu,
-                           const float* shortcut, float* g_out, Py_ssize_t rows,
+    void backward_sums_f32(const float* dy, const float* dy2, const float* x, int relu,
+                           const float* residual, float* g_out, Py_ssize_t rows,
                            Py_ssize_t channels, const float* factors, float* sum_g, float* sum_gx)
-    void backward_sums_f64(const double* dy, const double* also, const double* x, int relu,
-                           const double* shortcut, double* g_out, Py_ssize_t rows,
+    void backward_sums_f64(const double* dy, const double* dy2, const double* x, int relu,
+                           const double* residual, double* g_out, Py_ssize_t rows,
                            Py_ssize_t channels, const double* factors, double* sum_g,
                            double* sum_gx)
-    void backward_rows_f32(const float* dy, const float* x, int relu, const float* shortcut,
+    void backward_rows_f32(const float* dy, const float* x, int relu, const float* residual,
                            float* dx, Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
                            const float* factors, const float* slope, const float* offset,
                            bint stream)
-    void backward_rows_f64(const double* dy, const double* x, int relu, const double* shortcut,
+    void backward_rows_f64(const double* dy, const double* x, int relu, const double* residual,
                            double* dx, Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
                            const double* factors, const double* slope, const double* offset,
                            bint stream)
@@ -128,7 +128,7 @@ cdef inline const float* normalized(const float* x, float* room, Py_ssize_t step
     return room
 
 
-cdef inline const float* gradient_behind(const float* dy, Py_ssize_t first, float* room,
+cdef inline const float* gradient_through_consumer(const float* dy, Py_ssize_t first, float* room,
                                          Py_ssize_t step, Py_ssize_t rows, Py_ssize_t channels,
                                          const Normalized* norm) noexcept nogil:
     """Rows first .. of the gradient of a convolution's output: in place, or from that of the
@@ -170,18 +170,18 @@ cdef inline int normalized_by(Normalized* norm, object factors, bint relu, Py_ss
     return 0
 
 
-cdef inline int normalized_behind(Normalized* norm, object behind, cnp.ndarray dy, str where
+cdef inline int set_consumer(Normalized* norm, object consumer, cnp.ndarray dy, str where
                                   ) except -1:
-    """What `behind` = (y, factors, relu, centre), or None, says of the gradient dy."""
+    """What `consumer` = (y, factors, relu, centre), or None, says of the gradient dy."""
     cdef cnp.ndarray y, c
-    if behind is None:
+    if consumer is None:
         normalized_by(norm, None, False, 0, where)
         return 0
-    if not isinstance(behind, tuple) or len(behind) != 4 or behind[1] is None:
-        raise TypeError(f"{where}: behind must be (y, factors, relu, centre), got {behind!r:.60}")
-    values, factors, relu, centre = behind
-    y = channel_blocks(values, where, "behind", 1)
-    same_shape(dy, y, where, "dy", "behind")
+    if not isinstance(consumer, tuple) or len(consumer) != 4 or consumer[1] is None:
+        raise TypeError(f"{where}: consumer must be (y, factors, relu, centre), got {consumer!r:.60}")
+    values, factors, relu, centre = consumer
+    y = channel_blocks(values, where, "consumer", 1)
+    same_shape(dy, y, where, "dy", "consumer")
     normalized_by(norm, factors, relu, dy.shape[3], where)
     norm.x = <const float*>y.data
     if centre is not None:

@@ -105,17 +105,17 @@ static int NAME(aligned_rows)(const REAL *p, ptrdiff_t step, ptrdiff_t channels)
     return (uintptr_t)p % VECTOR_BYTES == 0 && step % WIDE == 0 && channels % WIDE == 0;
 }
 
-/* y = normalized x (+ shortcut), then ReLU if asked; rows of y are y_step apart. `factors` has
+/* y = normalized x (+ residual), then ReLU if asked; rows of y are y_step apart. `factors` has
  * rows of `channels` values. `stream`: y is not read soon. */
-static void NAME(apply_rows)(const REAL *x, const REAL *shortcut, int relu, REAL *y,
+static void NAME(apply_rows)(const REAL *x, const REAL *residual, int relu, REAL *y,
                              ptrdiff_t y_step, ptrdiff_t rows, ptrdiff_t channels,
                              const REAL *factors, int stream) {
     if (!NAME(aligned_rows)(y, y_step, channels)) stream = 0;
-#define FORM(f, G, c, add, relu, stream) f(G, add, relu, stream, x + c, add ? shortcut + c : NULL, \
+#define FORM(f, G, c, add, relu, stream) f(G, add, relu, stream, x + c, add ? residual + c : NULL, \
                                            y + c, y_step, rows, channels, factors + c)
 #define KIND(f, G, c, stream) do { \
-        if (shortcut && relu) FORM(f, G, c, 1, 1, stream); \
-        else if (shortcut) FORM(f, G, c, 1, 0, stream); \
+        if (residual && relu) FORM(f, G, c, 1, 1, stream); \
+        else if (residual) FORM(f, G, c, 1, 0, stream); \
         else if (relu) FORM(f, G, c, 0, 1, stream); \
         else FORM(f, G, c, 0, 0, stream); \
     } while (0)
@@ -128,24 +128,24 @@ static void NAME(apply_rows)(const REAL *x, const REAL *shortcut, int relu, REAL
 }
 
 /* Sums of g and of g (x - mean_hi) over a block; g is dy, masked by a ReLU whose output is
- * recomputed from x and the shortcut (NULL: none). g is written to g_out unless that is NULL; where
- * it is written, dy may come in two parts, dy + also (NULL: one). */
-static void NAME(backward_sums)(const REAL *dy, const REAL *also, const REAL *x, int relu,
-                                const REAL *shortcut, REAL *g_out, ptrdiff_t rows,
+ * recomputed from x and the residual (NULL: none). g is written to g_out unless that is NULL; where
+ * it is written, dy may come in two parts, dy + dy2 (NULL: one). */
+static void NAME(backward_sums)(const REAL *dy, const REAL *dy2, const REAL *x, int relu,
+                                const REAL *residual, REAL *g_out, ptrdiff_t rows,
                                 ptrdiff_t channels, const REAL *factors, REAL *sum_g,
                                 REAL *sum_gx) {
-#define FORM(f, G, c, mask, keep, two) f(G, mask, keep, two, dy + c, two ? also + c : NULL, x + c, \
-                                         mask == MASK_FROM_SUM ? shortcut + c : x + c, \
+#define FORM(f, G, c, mask, keep, two) f(G, mask, keep, two, dy + c, two ? dy2 + c : NULL, x + c, \
+                                         mask == MASK_FROM_SUM ? residual + c : x + c, \
                                          keep ? g_out + c : NULL, rows, channels, factors + c, \
                                          sum_g + c, sum_gx + c)
 #define MASKED(f, G, c, keep, two) do { \
         if (!relu) FORM(f, G, c, NO_MASK, keep, two); \
-        else if (!shortcut) FORM(f, G, c, MASK_FROM_X, keep, two); \
+        else if (!residual) FORM(f, G, c, MASK_FROM_X, keep, two); \
         else FORM(f, G, c, MASK_FROM_SUM, keep, two); \
     } while (0)
 #define CALL(f, G, c) do { \
         if (!g_out) MASKED(f, G, c, 0, 0); \
-        else if (!also) MASKED(f, G, c, 1, 0); \
+        else if (!dy2) MASKED(f, G, c, 1, 0); \
         else MASKED(f, G, c, 1, 1); \
     } while (0)
     COLUMNS(sums);
@@ -156,18 +156,18 @@ static void NAME(backward_sums)(const REAL *dy, const REAL *also, const REAL *x,
 
 /* dx = scale (g + (x - mean_hi) slope + offset); slope and offset (NULL: 0) carry the gradient
  * through the statistics. Rows of dx are dx_step apart. `stream`: dx is not read soon. */
-static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *shortcut,
+static void NAME(backward_rows)(const REAL *dy, const REAL *x, int relu, const REAL *residual,
                                 REAL *dx, ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,
                                 const REAL *factors, const REAL *slope, const REAL *offset,
                                 int stream) {
     if (!NAME(aligned_rows)(dx, dx_step, channels)) stream = 0;
 #define FORM(f, G, c, mask, centre, stream) f(G, mask, centre, stream, dy + c, x + c, \
-                                      mask == MASK_FROM_SUM ? shortcut + c : x + c, dx + c, \
+                                      mask == MASK_FROM_SUM ? residual + c : x + c, dx + c, \
                                       dx_step, rows, channels, factors + c, NULL, \
                                       centre ? slope + c : NULL, centre ? offset + c : NULL)
 #define MASKED(f, G, c, centre, stream) do { \
         if (!relu) FORM(f, G, c, NO_MASK, centre, stream); \
-        else if (!shortcut) FORM(f, G, c, MASK_FROM_X, centre, stream); \
+        else if (!residual) FORM(f, G, c, MASK_FROM_X, centre, stream); \
         else FORM(f, G, c, MASK_FROM_SUM, centre, stream); \
     } while (0)
 #define CALL(f, G, c) do { \

@@ -10,8 +10,8 @@ from cython.parallel cimport prange
 from libc.math cimport sqrt
 
 from minidl_ext.runtime.arguments cimport overlap, real_array, same_dtype, same_shape
-from minidl_ext.runtime.memory cimport product, scratch
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -65,7 +65,7 @@ cdef cnp.ndarray cut(str where, tuple names, list lists, Py_ssize_t* count, int*
                                      f"in memory")
             arrays.append(a)
         total += (cnp.PyArray_SIZE(p) + PIECE - 1) // PIECE
-    table = scratch(product(total, sizeof(Piece)))
+    table = workspace(product(total, sizeof(Piece)))
     pieces = <Piece*>table.data
     for i in range(n):
         size = cnp.PyArray_SIZE(<cnp.ndarray>arrays[i * len(lists)])
@@ -211,7 +211,7 @@ cdef void square_pieces(Piece* pieces, Py_ssize_t count, int arrays, int typenum
 cdef cnp.ndarray local_rates(object params, Piece* pieces, Py_ssize_t count, Step* s):
     """LARS's rate of every parameter, and after them the weight decay of every parameter."""
     cdef Py_ssize_t n = len(params), i
-    cdef cnp.ndarray numbers = scratch(product(2 * n, sizeof(double)))
+    cdef cnp.ndarray numbers = workspace(product(2 * n, sizeof(double)))
     cdef double* first = <double*>numbers.data      # squares of the parameters, then their rates
     cdef double* second = first + n                 # squares of the gradients, then decays
     cdef double p, g
@@ -246,7 +246,7 @@ def sgd_update(params, grads, velocities, double lr, double momentum=0.0, bint n
     lists = [params, grads, velocities] if s.has_velocity else [params, grads]
     table = cut("sgd_update", ("params", "grads", "velocities"), lists, &count, &typenum)
     pieces = <Piece*>table.data
-    t = team(threads, <double>count * PIECE)
+    t = threads_for(threads, <double>count * PIECE)
     if typenum == cnp.NPY_FLOAT32:
         for i in prange(count, nogil=True, num_threads=t, schedule='static'):
             sgd_piece(<float*>pieces[i].data[0], <float*>pieces[i].data[1],
@@ -277,7 +277,7 @@ def adam_update(params, grads, means, squares, double lr, double beta1, double b
     table = cut("adam_update", ("params", "grads", "means", "squares"),
                 [params, grads, means, squares], &count, &typenum)
     pieces = <Piece*>table.data
-    t = team(threads, 4.0 * count * PIECE)
+    t = threads_for(threads, 4.0 * count * PIECE)
     if typenum == cnp.NPY_FLOAT32:
         for i in prange(count, nogil=True, num_threads=t, schedule='static'):
             adam_piece(<float*>pieces[i].data[0], <float*>pieces[i].data[1],
@@ -313,7 +313,7 @@ def rmsprop_update(params, grads, squares, means, velocities, double lr, double 
         velocity = 3
     table = cut("rmsprop_update", tuple(names), lists, &count, &typenum)
     pieces = <Piece*>table.data
-    t = team(threads, 4.0 * count * PIECE)
+    t = threads_for(threads, 4.0 * count * PIECE)
     if typenum == cnp.NPY_FLOAT32:
         for i in prange(count, nogil=True, num_threads=t, schedule='static'):
             rmsprop_piece(<float*>pieces[i].data[0], <float*>pieces[i].data[1],
@@ -338,7 +338,7 @@ def adagrad_update(params, grads, sums, double lr, double eps, double weight_dec
     table = cut("adagrad_update", ("params", "grads", "sums"), [params, grads, sums], &count,
                 &typenum)
     pieces = <Piece*>table.data
-    t = team(threads, 3.0 * count * PIECE)
+    t = threads_for(threads, 3.0 * count * PIECE)
     if typenum == cnp.NPY_FLOAT32:
         for i in prange(count, nogil=True, num_threads=t, schedule='static'):
             adagrad_piece(<float*>pieces[i].data[0], <float*>pieces[i].data[1],
@@ -369,7 +369,7 @@ def lars_update(params, grads, velocities, double lr, double momentum, double tr
     lists = [params, grads, velocities] if s.has_velocity else [params, grads]
     table = cut("lars_update", ("params", "grads", "velocities"), lists, &count, &typenum)
     pieces = <Piece*>table.data
-    t = team(threads, 3.0 * count * PIECE)
+    t = threads_for(threads, 3.0 * count * PIECE)
     with nogil:
         square_pieces(pieces, count, 2, typenum, t)
     numbers = local_rates(params, pieces, count, &s)
@@ -393,7 +393,7 @@ def square_sum(grads, int threads=0):
     cdef int typenum
     cdef cnp.ndarray table = cut("square_sum", ("grads",), [grads], &count, &typenum)
     cdef Piece* pieces = <Piece*>table.data
-    cdef int t = team(threads, <double>count * PIECE)
+    cdef int t = threads_for(threads, <double>count * PIECE)
     cdef double total = 0
     with nogil:
         square_pieces(pieces, count, 1, typenum, t)

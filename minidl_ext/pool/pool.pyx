@@ -12,11 +12,11 @@ from libc.string cimport memset
 
 from minidl_ext.runtime.arguments cimport real_array, typed_array
 from minidl_ext.conv.geometry cimport checked_size
-from minidl_ext.simd.lines cimport column_totals
+from minidl_ext.simd.sums cimport column_totals
 from minidl_ext.pool.pool_geometry cimport Counted, Geometry, check_output_grad, count_taps, first_tap, \
     last_tap, place_type, set_counted, set_geometry
-from minidl_ext.runtime.memory cimport MAX_AXES, new_array, product, scratch, set_dims
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport MAX_AXES, new_array, product, workspace, set_dims
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def max_pool(x, window, stride, padding=((0, 0), (0, 0)), dilation=(1, 1), int t
     argmax = new_array(4, dims, place_type(&s))
     if s.c == 0:
         return y, argmax
-    t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
+    t = threads_for(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         if place_type(&s) == cnp.NPY_UINT8:
             for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
@@ -203,7 +203,7 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=((0, 0), 
                 right = inside(<int32_t*>where.data, &s)
         if not right:
             raise ValueError("max_pool_backward: argmax has places outside the images")
-    t = team(threads, <double>s.n * s.h * s.w * s.c)
+    t = threads_for(threads, <double>s.n * s.h * s.w * s.c)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         with nogil:
             if s.kh * s.kw <= 256:
@@ -287,8 +287,8 @@ def avg_pool(x, window, stride, padding=((0, 0), (0, 0)), dilation=(1, 1), count
     y = new_array(4, dims, cnp.PyArray_TYPE(a))
     if s.c == 0:
         return y
-    t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
-    totals = scratch(product(t, s.c, sizeof(double)))
+    t = threads_for(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
+    totals = workspace(product(t, s.c, sizeof(double)))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for row in prange(s.n * s.oh, nogil=True, num_threads=t, schedule='static'):
             avg_row(<float*>a.data, <float*>y.data, <double*>totals.data + threadid() * s.c, &s,
@@ -316,7 +316,7 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=((0, 0), (0, 0)),
     dx = new_array(4, dims, cnp.PyArray_TYPE(g))
     if s.c == 0:
         return dx
-    t = team(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
+    t = threads_for(threads, <double>s.n * s.oh * s.ow * s.c * s.kh * s.kw)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for image in prange(s.n, nogil=True, num_threads=t, schedule='static'):
             avg_image_backward(<float*>g.data, <float*>dx.data, &s, &of, image)
@@ -362,8 +362,8 @@ def global_avg_pool(x, int threads=0):
     y = new_array(2, dims, cnp.PyArray_TYPE(a))
     if n * c == 0:
         return y
-    t = team(threads, <double>n * positions * c)
-    totals = scratch(product(t, c, sizeof(double)))
+    t = threads_for(threads, <double>n * positions * c)
+    totals = workspace(product(t, c, sizeof(double)))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n, nogil=True, num_threads=t, schedule='static'):
             mean_image(<float*>a.data + i * positions * c, <float*>y.data + i * c,
@@ -388,7 +388,7 @@ def global_avg_pool_backward(dy, input_shape, int threads=0):
     if cnp.PyArray_SIZE(dx) == 0:
         return dx
     positions = cnp.PyArray_SIZE(dx) // (n * c)
-    t = team(threads, <double>n * positions * c)
+    t = threads_for(threads, <double>n * positions * c)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for i in prange(n, nogil=True, num_threads=t, schedule='static'):
             spread_image(<float*>g.data + i * c, <float*>dx.data + i * positions * c, positions, c)

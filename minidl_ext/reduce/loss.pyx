@@ -10,11 +10,11 @@ from cython.parallel cimport prange
 from libc.math cimport expm1, log as libm_log, log1p
 from libc.stdint cimport int64_t
 
-from minidl_ext.runtime.arguments cimport apart_or_same, has_length, output_like, real_array, row_or_null, \
+from minidl_ext.runtime.arguments cimport disjoint_or_same, has_length, output_like, real_array, row_or_null, \
     same_dtype, same_shape, typed_array
-from minidl_ext.simd.lines cimport line_max, line_sum
+from minidl_ext.simd.sums cimport row_max, row_sum
 from minidl_ext.runtime.memory cimport new_array, new_like
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.vecmath cimport vexp
 
 import numpy as np
@@ -35,7 +35,7 @@ cdef double exponentials(const floating* x, floating* e, Py_ssize_t n, floating 
     cdef Py_ssize_t j
     for j in range(n):
         e[j] = vexp(x[j] - top)
-    return line_sum(e, n)
+    return row_sum(e, n)
 
 
 cdef double sum_of_exponentials(const floating* x, Py_ssize_t n, floating top, Py_ssize_t skipped
@@ -50,7 +50,7 @@ cdef double sum_of_exponentials(const floating* x, Py_ssize_t n, floating top, P
             part[j] = vexp(x[first + j] - top)
         if first <= skipped < first + count:
             part[skipped - first] = 0
-        total += line_sum(part, count)
+        total += row_sum(<const floating*>part, count)
         first += count
     return total
 
@@ -68,7 +68,7 @@ cdef double log_total(const floating* x, Py_ssize_t n, floating top) noexcept no
 
 cdef Py_ssize_t winner(const floating* p, Py_ssize_t n, floating least) noexcept nogil:
     """The place of the largest of n values if it is above `least`, else -1."""
-    cdef floating top = line_max(p, n)
+    cdef floating top = row_max(p, n)
     cdef Py_ssize_t j
     if top > least:
         for j in range(n):
@@ -82,7 +82,7 @@ cdef double sum_without(const floating* p, Py_ssize_t n, Py_ssize_t place) noexc
     cdef double total = 0
     cdef Py_ssize_t j
     if n > 64:
-        return line_sum(p, place) + line_sum(p + place + 1, n - place - 1)
+        return row_sum(p, place) + row_sum(p + place + 1, n - place - 1)
     for j in range(n):
         total += 0 if j == place else p[j]
     return total
@@ -96,7 +96,7 @@ cdef double sum_of_products(const floating* a, const floating* b, Py_ssize_t n) 
         count = min(n - first, <Py_ssize_t>PART)
         for j in range(count):
             part[j] = a[first + j] * b[first + j]
-        total += line_sum(part, count)
+        total += row_sum(<const floating*>part, count)
         first += PART
     return total
 
@@ -119,12 +119,12 @@ cdef void softmax_row(RowFunction f, const floating* a, const floating* y, float
     cdef floating top, scale
     cdef double total = 0, of_place = 0
     if f == SOFTMAX:
-        total = exponentials(a, out, n, line_max(a, n))
+        total = exponentials(a, out, n, row_max(a, n))
         scale = <floating>(1 / total)
         for j in range(n):
             out[j] *= scale
     elif f == LOG_SOFTMAX:
-        top = line_max(a, n)
+        top = row_max(a, n)
         total = log_total(a, n, top)
         for j in range(n):
             out[j] = <floating>((a[j] - top) - total)
@@ -138,7 +138,7 @@ cdef void softmax_row(RowFunction f, const floating* a, const floating* y, float
         if place >= 0:
             out[place] = <floating>of_place
     else:
-        total = line_sum(a, n)
+        total = row_sum(a, n)
         place = winner(y, n, <floating>-0.7)
         if place >= 0:
             of_place = (a[place] - total) - expm1(<double>y[place]) * total
@@ -151,15 +151,15 @@ cdef void softmax_row(RowFunction f, const floating* a, const floating* y, float
 cdef row_kernel(RowFunction f, str name, object a, object y, object out, int threads):
     cdef cnp.ndarray x = real_array(a, name, "dy" if y is not None else "x", 2), w, result
     cdef Py_ssize_t m = x.shape[0], n = x.shape[1], i
-    cdef int t = team(threads, 8.0 * m * n)
+    cdef int t = threads_for(threads, 8.0 * m * n)
     w = x
     if y is not None:
         w = real_array(y, name, "y", 2)
         same_dtype(x, w, name, "dy", "y")
         same_shape(x, w, name, "dy", "y")
     result = output_like(out, name, x)
-    apart_or_same(result, x, name, "dy" if y is not None else "x")
-    apart_or_same(result, w, name, "y")
+    disjoint_or_same(result, x, name, "dy" if y is not None else "x")
+    disjoint_or_same(result, w, name, "y")
     if n == 0:
         return result
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
@@ -205,7 +205,7 @@ cdef inline floating target(const floating* weight, double smoothing, Py_ssize_t
 cdef floating loss_row(const floating* x, int64_t label, const floating* weight,
                        double smoothing, floating* p, Py_ssize_t n) noexcept nogil:
     """The loss of one row; p gets its probabilities."""
-    cdef floating top = line_max(x, n), scale, t
+    cdef floating top = row_max(x, n), scale, t
     cdef double total = exponentials(x, p, n, top), log_sum = libm_log(total), loss = 0
     cdef Py_ssize_t j
     if label >= 0 and x[label] == top:
@@ -291,7 +291,7 @@ def cross_entropy(logits, labels, weight=None, double smoothing=0.0, int threads
     cdef cnp.ndarray label = checked_labels(labels, x, "cross_entropy")
     cdef char* w = row_or_null(weight, x, "cross_entropy", "logits", "weight")
     cdef cnp.npy_intp m = x.shape[0], n = x.shape[1]
-    cdef int t = team(threads, 8.0 * m * n)
+    cdef int t = threads_for(threads, 8.0 * m * n)
     losses, p = new_array(1, &m, cnp.PyArray_TYPE(x)), new_like(x)
     if m * n == 0:
         losses[...] = 0
@@ -315,7 +315,7 @@ def cross_entropy_backward(dlosses, probabilities, labels, weight=None, double s
     cdef cnp.ndarray label = checked_labels(labels, p, "cross_entropy_backward")
     cdef char* w = row_or_null(weight, p, "cross_entropy_backward", "logits", "weight")
     cdef Py_ssize_t m = p.shape[0], n = p.shape[1]
-    cdef int t = team(threads, 4.0 * m * n)
+    cdef int t = threads_for(threads, 4.0 * m * n)
     same_dtype(p, g, "cross_entropy_backward", "probabilities", "dlosses")
     has_length(g, m, "cross_entropy_backward", "dlosses")
     dx = new_like(p)

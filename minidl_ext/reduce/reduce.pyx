@@ -10,11 +10,11 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 
-from minidl_ext.runtime.arguments cimport apart, output, real_array, same_shape, typed_array
-from minidl_ext.simd.lines cimport column_totals, line_squares, line_sum
+from minidl_ext.runtime.arguments cimport disjoint, output, real_array, same_shape, typed_array
+from minidl_ext.simd.sums cimport column_totals, row_squares, row_sum
 from minidl_ext.norm.norm_rows cimport centred, channel_stats, merge_stats, rows_of_block
-from minidl_ext.runtime.memory cimport new_array, new_like, product, scratch
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -50,7 +50,7 @@ cdef void chunk_reduce(Op op, const floating* x, Py_ssize_t rows, Py_ssize_t b, 
     cdef Py_ssize_t r, j
     if op <= MEAN:
         if b == 1:
-            acc[0] = line_sum(x, rows)
+            acc[0] = row_sum(x, rows)
         else:
             column_totals(x, rows, b, acc)
     else:
@@ -86,16 +86,16 @@ cdef reduce_kernel(Op op, str name, object x, object out, int threads):
     cdef Py_ssize_t a = v.shape[0], r = v.shape[1], b = v.shape[2]
     cdef Py_ssize_t chunk = chunk_rows(b), chunks
     cdef cnp.npy_intp dims[2]
-    cdef int t = team(threads, <double>a * r * b)
+    cdef int t = threads_for(threads, <double>a * r * b)
     if op > MEAN and r == 0:
         raise ValueError(f"{name}: nothing to reduce in shape {np.shape(x)}")
     dims[0], dims[1] = a, b
     y = output(out, name, 2, dims, cnp.PyArray_TYPE(v))
-    apart(y, v, name, "x")
+    disjoint(y, v, name, "x")
     if cnp.PyArray_SIZE(y) == 0:
         return y
     chunks = (r + chunk - 1) // chunk if r else 1
-    partial = scratch(product(a, chunks, b, sizeof(double)))
+    partial = workspace(product(a, chunks, b, sizeof(double)))
     if cnp.PyArray_TYPE(v) == cnp.NPY_FLOAT32:
         with nogil:
             reduce_all(op, <float*>v.data, <float*>y.data, <double*>partial.data, a, r, b, chunk, t)
@@ -135,8 +135,8 @@ cdef void chunk_moments(const floating* x, Py_ssize_t rows, Py_ssize_t b, floati
     if b > 1:
         channel_stats(x, rows, rows_of_block(b, sizeof(floating)), b, work, mean, m2)
     else:           # deviations from about the mean: nearly all that the second term takes is 0
-        shift = line_sum(x, rows) / rows
-        m2[0] = line_squares(x, rows, shift, &off)
+        shift = row_sum(x, rows) / rows
+        m2[0] = row_squares(x, rows, shift, &off)
         mean[0] = shift + off / rows
         m2[0] = centred(m2[0], off, rows)
 
@@ -172,14 +172,14 @@ def moments(x, int threads=0):
     cdef cnp.ndarray v = real_array(x, "moments", "x", 3), mean, m2, partial, room
     cdef Py_ssize_t a = v.shape[0], r = v.shape[1], b = v.shape[2], chunk = chunk_rows(b)
     cdef cnp.npy_intp dims[2]
-    cdef int t = team(threads, 2.0 * a * r * b)
+    cdef int t = threads_for(threads, 2.0 * a * r * b)
     dims[0], dims[1] = a, b
     mean, m2 = new_array(2, dims, cnp.NPY_FLOAT64), new_array(2, dims, cnp.NPY_FLOAT64)
     if r == 0 or a * b == 0:
         mean[...], m2[...] = np.nan, 0
         return mean, m2
-    partial = scratch(product(a, (r - 1) // chunk + 1, 2 * b, sizeof(double)))
-    room = scratch(product(3 * t, b, v.itemsize))
+    partial = workspace(product(a, (r - 1) // chunk + 1, 2 * b, sizeof(double)))
+    room = workspace(product(3 * t, b, v.itemsize))
     if cnp.PyArray_TYPE(v) == cnp.NPY_FLOAT32:
         with nogil:
             moments_all(<float*>v.data, <double*>mean.data, <double*>m2.data,
@@ -221,7 +221,7 @@ def deviations(x, mean, factor, int threads=0):
     cdef cnp.ndarray m = typed_array(mean, "deviations", "mean", 2, cnp.NPY_FLOAT64)
     cdef cnp.ndarray f = typed_array(factor, "deviations", "factor", 2, cnp.NPY_FLOAT64)
     cdef Py_ssize_t a = v.shape[0], r = v.shape[1], b = v.shape[2], chunk = chunk_rows(b)
-    cdef int t = team(threads, 2.0 * a * r * b)
+    cdef int t = threads_for(threads, 2.0 * a * r * b)
     same_shape(m, f, "deviations", "mean", "factor")
     if m.shape[0] != a or m.shape[1] != b:
         raise ValueError(f"deviations: mean and factor must have shape ({a}, {b}) for x "

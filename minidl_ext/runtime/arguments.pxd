@@ -13,5 +13,5 @@ cdef int has_length(cnp.ndarray a, cnp.npy_intp n, str where, str name) except -
 cdef cnp.ndarray output(object out, str where, int ndim, const cnp.npy_intp* dims, int typenum)
 cdef cnp.ndarray output_like(object out, str where, cnp.ndarray a)
 cdef bint overlap(cnp.ndarray a, cnp.ndarray b)
-cdef int apart(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1
-cdef int apart_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1
+cdef int disjoint(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1
+cdef int disjoint_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1

@@ -111,16 +111,16 @@ cdef bint overlap(cnp.ndarray a, cnp.ndarray b):
     return p < q + cnp.PyArray_NBYTES(b) and q < p + cnp.PyArray_NBYTES(a)
 
 
-cdef int apart(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
+cdef int disjoint(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
     """`out` shares no memory with input `a`, which is read after `out` is written."""
     if overlap(out, a):
         raise ValueError(f"{where}: out overlaps {name} in memory")
     return 0
 
 
-cdef int apart_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
+cdef int disjoint_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
     """As `apart`, but `out` may be `a` itself: the kernel works element by element."""
     if cnp.PyArray_DATA(out) == cnp.PyArray_DATA(a) and \
             cnp.PyArray_NBYTES(out) == cnp.PyArray_NBYTES(a):
         return 0
-    return apart(out, a, where, name)
+    return disjoint(out, a, where, name)

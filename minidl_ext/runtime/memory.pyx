@@ -360,7 +360,7 @@ cdef cnp.ndarray new_like(cnp.ndarray a):
     return new_array(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
 
 
-cdef cnp.ndarray scratch(size_t nbytes):
+cdef cnp.ndarray workspace(size_t nbytes):
     """Working memory for the threads of one call; back in the pool when the call returns."""
     cdef cnp.npy_intp n = <cnp.npy_intp>(nbytes if nbytes > SMALL_BYTES else SMALL_BYTES)
     return new_array(1, &n, cnp.NPY_UINT8)

@@ -1,7 +1,7 @@
 """How many threads a kernel runs on, and how much it does before it looks for an interrupt.
 
 Kernels take `threads`; 0 means as many as `set_num_threads` allows and other processes leave
-(`team.h`). Work too small to repay a parallel region stays on one thread. Results never depend on
+(`thread_budget.h`). Work too small to repay a parallel region stays on one thread. Results never depend on
 the number. Compiled once, with the compiler's default instruction set.
 """
 
@@ -19,8 +19,8 @@ cdef extern from *:
     void mdl_exact_threads() nogil
     size_t mdl_openmp_address() nogil
 
-cdef extern from "runtime/team.h":
-    int mdl_team_size(int most) nogil
+cdef extern from "runtime/thread_budget.h":
+    int mdl_thread_count(int most) nogil
     enum:
         MDL_MAX_THREADS
 
@@ -47,9 +47,9 @@ def get_num_threads():
     return 1 if _forked else _threads
 
 
-def team_size():
+def thread_count():
     """The threads that the next large kernel called from this thread runs on."""
-    return 1 if _forked else mdl_team_size(_threads)
+    return 1 if _forked else mdl_thread_count(_threads)
 
 
 def openmp_address():
@@ -72,12 +72,12 @@ def forked():
     return bool(_forked)
 
 
-cdef int team(int threads, double work) noexcept nogil:
+cdef int threads_for(int threads, double work) noexcept nogil:
     """Threads for a piece of work of `work` element operations; `threads` 0: as many as may be."""
     if _forked or work < SMALL_WORK:
         return 1
     if threads <= 0:
-        return mdl_team_size(_threads)
+        return mdl_thread_count(_threads)
     return threads if threads < MDL_MAX_THREADS else MDL_MAX_THREADS
 
 

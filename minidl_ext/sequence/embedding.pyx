@@ -12,8 +12,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from minidl_ext.runtime.arguments cimport has_length, real_array, typed_array
-from minidl_ext.runtime.memory cimport new_array, product, scratch, set_dims
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.memory cimport new_array, product, workspace, set_dims
+from minidl_ext.runtime.threads cimport threads_for
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def embedding(weight, ids, int threads=0):
     cdef const int64_t* id = <const int64_t*>a.data
     cdef cnp.npy_intp dims[2]
     cdef Py_ssize_t i, m = a.shape[0], row = w.shape[1] * w.itemsize
-    cdef int t = team(threads, <double>m * w.shape[1])
+    cdef int t = threads_for(threads, <double>m * w.shape[1])
     cdef char* source = w.data
     cdef char* target
     dims[0], dims[1] = m, w.shape[1]
@@ -98,14 +98,14 @@ def embedding_backward(dy, ids, rows, int threads=0):
     set_dims((rows, g.shape[1]), "embedding_backward", dims)
     cdef cnp.ndarray a = checked_ids(ids, dims[0], "embedding_backward")
     cdef Py_ssize_t q, m = a.shape[0], columns = g.shape[1], count = dims[0]
-    cdef int t = team(threads, <double>m * columns)
+    cdef int t = threads_for(threads, <double>m * columns)
     has_length(a, g.shape[0], "embedding_backward", "ids")
     dw = new_array(2, dims, cnp.PyArray_TYPE(g))
     if cnp.PyArray_SIZE(g) == 0:
         memset(dw.data, 0, cnp.PyArray_NBYTES(dw))
         return dw
-    begin = scratch(product(count + 2, sizeof(int64_t)))
-    places = scratch(product(m, sizeof(int64_t)))
+    begin = workspace(product(count + 2, sizeof(int64_t)))
+    places = workspace(product(m, sizeof(int64_t)))
     sort_places(<int64_t*>a.data, m, count, <int64_t*>begin.data, <int64_t*>places.data)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
         for q in prange((columns + COLUMNS - 1) // COLUMNS, nogil=True, num_threads=t,

@@ -9,7 +9,7 @@ from cython.parallel cimport prange
 
 from minidl_ext.runtime.arguments cimport has_length, real_array, same_dtype
 from minidl_ext.runtime.memory cimport new_array, new_like
-from minidl_ext.runtime.threads cimport team
+from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.vecmath cimport vlogistic, vtanh
 
 import numpy as np
@@ -205,7 +205,7 @@ def lstm_cell(x, hidden, c, bint squash=True, int threads=0):
     cdef cnp.ndarray b = matrix(hidden, "lstm_cell", "hidden", s, "c", 4)
     cdef cnp.ndarray gates = wider(s, 4), c_new = new_like(s), h = new_like(s)
     cdef Py_ssize_t m = s.shape[0], n = s.shape[1]
-    cdef int t = team(threads, 40.0 * m * n)
+    cdef int t = threads_for(threads, 40.0 * m * n)
     if cnp.PyArray_TYPE(s) == cnp.NPY_FLOAT32:
         with nogil:
             lstm_all(<float*>a.data, <float*>b.data, <float*>s.data, squash, <float*>gates.data,
@@ -225,7 +225,7 @@ def lstm_cell_backward(dh, dc, gates, c, c_new, bint squash=True, int threads=0)
     cdef cnp.ndarray w = matrix(c_new, where, "c_new", s, "c", 1)
     cdef cnp.ndarray dx = wider(s, 4), dc_old = new_like(s)
     cdef Py_ssize_t m = s.shape[0], n = s.shape[1]
-    cdef int t = team(threads, 16.0 * m * n)
+    cdef int t = threads_for(threads, 16.0 * m * n)
     if cnp.PyArray_TYPE(s) == cnp.NPY_FLOAT32:
         with nogil:
             lstm_all_backward(<float*>g.data, <float*>k.data, <float*>a.data, <float*>s.data,
@@ -247,7 +247,7 @@ def gru_cell(x, hidden, bias, h, int threads=0):
     cdef char* v = vector_or_null(bias, "gru_cell", s)
     cdef cnp.ndarray gates = wider(s, 3), y = new_like(s)
     cdef Py_ssize_t m = s.shape[0], n = s.shape[1]
-    cdef int t = team(threads, 24.0 * m * n)
+    cdef int t = threads_for(threads, 24.0 * m * n)
     if cnp.PyArray_TYPE(s) == cnp.NPY_FLOAT32:
         with nogil:
             gru_all(<float*>a.data, <float*>b.data, <float*>v, <float*>s.data, <float*>gates.data,
@@ -269,7 +269,7 @@ def gru_cell_backward(dy, gates, hidden, bias, h, int threads=0):
     cdef char* dv = NULL
     cdef cnp.ndarray dx = wider(s, 3), dhidden = wider(s, 3), dh = new_like(s), dbias = None
     cdef cnp.npy_intp m = s.shape[0], n = s.shape[1]
-    cdef int t = team(threads, 8.0 * m * n)
+    cdef int t = threads_for(threads, 8.0 * m * n)
     if v != NULL:
         dbias = new_array(1, &n, cnp.PyArray_TYPE(s))
         dv = <char*>dbias.data

@@ -15,8 +15,8 @@ from minidl_ext.elementwise import arithmetic as native_elementwise
 
 def in_use():
     """The backend whose functions the table holds; it must be one for all."""
-    found = {kernels.conv.__module__.removesuffix(".conv"),
-             kernels.exp.__module__.removesuffix(".elementwise")}
+    found = {kernels.conv.__module__.removesuffix(".conv.direct"),
+             kernels.exp.__module__.removesuffix(".elementwise.arithmetic")}
     assert len(found) == 1
     return {"minidl_ext": "native", "minidl.kernels.reference": "numpy"}[found.pop()]
 

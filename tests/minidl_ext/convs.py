@@ -46,7 +46,7 @@ def whole_factors(channels, seed=3):
     return whole(5, channels, seed=seed, top=2)
 
 
-def whole_behind(dy, relu=True, centre=True):
+def whole_consumer(dy, relu=True, centre=True):
     """A normalization behind, dy being the gradient of its output."""
     channels = dy.shape[-1]
     return (whole(*dy.shape, seed=4), whole_factors(channels, seed=5), relu,
@@ -58,10 +58,10 @@ def fused(cases, relu=True):
     forward, backward = cases
     before = {"factors": whole_factors(forward["x"].shape[-1]), "relu": relu}
     return ({**forward, **before, "stats": True},
-            {**backward, **before, "behind": whole_behind(backward["dy"], relu)})
+            {**backward, **before, "consumer": whole_consumer(backward["dy"], relu)})
 
 
-def agree(kind, cases, factors, relu, behind):
+def agree(kind, cases, factors, relu, consumer):
     """Kernels and twins give the same: all of the results, and y whether or not it is summed."""
     forward, forward_twin, backward, backward_twin = KERNELS[kind]
     before = {"factors": factors, "relu": relu}
@@ -69,8 +69,8 @@ def agree(kind, cases, factors, relu, behind):
     identical(y, forward_twin(**cases[0], **before))
     if y.size:
         identical(forward(**cases[0], **before, stats=True)[0], y)
-    for got, want in zip(backward(**cases[1], **before, behind=behind),
-                         backward_twin(**cases[1], **before, behind=behind), strict=True):
+    for got, want in zip(backward(**cases[1], **before, consumer=consumer),
+                         backward_twin(**cases[1], **before, consumer=consumer), strict=True):
         identical(got, want)
 
 

@@ -89,7 +89,7 @@ def test_masks_are_those_of_batch_norm_backward(kind):
     identical(sums[0], masked.sum(axis=(0, 1, 2), dtype=np.float64))
     for with_centre in (None, centre):
         dx, *_ = backward(dy, x, unit, factors=factors, relu=True,
-                          behind=(y, factors_behind, True, with_centre))
+                          consumer=(y, factors_behind, True, with_centre))
         identical(dx, norm.batch_norm_input_grad(dy, y, factors_behind, True,
                                                  centre=with_centre))
 
@@ -139,7 +139,7 @@ def test_statistics_of_one_image_and_of_constant_channels(kind):
 
 # ------------------------------------------------------------------------------ bad values
 
-def steps(x, w, factors, relu, dy=None, behind=None, stats=False, **geometry):
+def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
     """What one kernel gives, by one for every step: forward, or backward if there is a dy.
 
     Not by the twins, which multiply the zeros of a padding with weights.
@@ -152,7 +152,7 @@ def steps(x, w, factors, relu, dy=None, behind=None, stats=False, **geometry):
     if dy is None:
         y = run["conv"](read, w)
         return (y, *norm.batch_stats(y))
-    y, factors_behind, relu_behind, centre = behind
+    y, factors_behind, relu_behind, centre = consumer
     g = norm.batch_norm_input_grad(dy, y, factors_behind, relu_behind, centre=centre)
     dx = run["input_grad"](g, w, x.shape)
     return (dx, run["weight_grad"](read, g, w.shape[:2]),
@@ -183,10 +183,10 @@ def test_bad_values_stay_where_they_belong(relu, argument, kind):
 @pytest.mark.parametrize("part", (0, 1, 3), ids=("y", "factors", "centre"))
 def test_bad_values_behind_stay_where_they_belong(part, kind):
     case = fused(small(kind))[1]
-    behind = list(case["behind"])
-    behind[part] = behind[part].copy()
-    behind[part].reshape(-1)[7] = np.nan            # of channel 7
-    case["behind"] = tuple(behind)
+    consumer = list(case["consumer"])
+    consumer[part] = consumer[part].copy()
+    consumer[part].reshape(-1)[7] = np.nan            # of channel 7
+    case["consumer"] = tuple(consumer)
     want = steps(**case)
     agree(KERNELS[kind][2](**case), want)
     assert np.isnan(want[1][..., 7]).any()
@@ -239,8 +239,8 @@ def test_bad_arrays_are_refused(kind):
         refuses(kernel, case, "x", ANY | IMAGES)
         refuses(kernel, case, "w", ANY | {"float64": IMAGES["float64"]})
         if "dy" in case:
-            for behind in (case["behind"], None):
-                refuses(kernel, {**case, "behind": behind}, "dy", ANY | IMAGES | OTHERS)
+            for consumer in (case["consumer"], None):
+                refuses(kernel, {**case, "consumer": consumer}, "dy", ANY | IMAGES | OTHERS)
         with pytest.raises(ValueError, match=f"{kernel.__name__}: .*channels|{kernel.__name__}: w"):
             kernel(**{**case, "x": case["x"][..., :-16].copy()})
 
@@ -248,14 +248,14 @@ def test_bad_arrays_are_refused(kind):
 @every_kind
 def test_bad_arrays_behind_are_refused(kind):
     kernel, case = KERNELS[kind][2], small(kind)[1]
-    behind, factors, relu, centre = fused(small(kind))[1]["behind"]
+    consumer, factors, relu, centre = fused(small(kind))[1]["consumer"]
 
     @functools.wraps(kernel)
-    def flat(behind, factors, centre, **options):
-        return kernel(**options, behind=(behind, factors, relu, centre))
+    def flat(consumer, factors, centre, **options):
+        return kernel(**options, consumer=(consumer, factors, relu, centre))
 
-    flat_case = {**case, "behind": behind, "factors": factors, "centre": centre}
+    flat_case = {**case, "consumer": consumer, "factors": factors, "centre": centre}
     flat(**flat_case)
-    refuses(flat, flat_case, "behind", ANY | IMAGES | OTHERS)
+    refuses(flat, flat_case, "consumer", ANY | IMAGES | OTHERS)
     refuses(flat, flat_case, "factors", ANY | FACTORS)
     refuses(flat, flat_case, "centre", ANY | {**FACTORS, "a row less": lambda a: a[:1].copy()})

@@ -12,24 +12,24 @@ from ..common import into
 
 
 def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1,
-         shortcut=None, rectify=False, out=None, threads=0):
+         residual=None, relu_out=False, out=None, threads=0):
     """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it; plus
-    `bias` and `shortcut`, then ReLU if `rectify`."""
+    `bias` and `residual`, then ReLU if `relu_out`."""
     kh, kw, ci, co = w.shape
     y = np.empty((*_output_shape(x.shape, (kh, kw), stride, padding, dilation), co), x.dtype)
     for inputs, outputs in _groups(groups, ci, co):
         columns = _im2col(x[..., inputs], (kh, kw), stride, padding, dilation)
         y[..., outputs] = _product(columns, w[..., outputs], 3)
-    return into(out, ended(y, bias, shortcut, rectify))
+    return into(out, ended(y, bias, residual, relu_out))
 
 
-def ended(y, bias, shortcut, rectify):
-    """y plus bias and shortcut, then ReLU if asked; in place."""
+def ended(y, bias, residual, relu_out):
+    """y plus bias and residual, then ReLU if asked; in place."""
     if bias is not None:
         y += bias
-    if shortcut is not None:
-        y += shortcut
-    return np.maximum(y, 0, out=y) if rectify else y
+    if residual is not None:
+        y += residual
+    return np.maximum(y, 0, out=y) if relu_out else y
 
 
 def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),

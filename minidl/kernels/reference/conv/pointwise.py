@@ -14,15 +14,15 @@ def pointwise_conv(x, w, factors=None, relu=False, stats=False, threads=0):
     return (y, *batch_stats(y)) if stats else y
 
 
-def pointwise_backward(dy, x, w, factors=None, relu=False, behind=None, threads=0):
+def pointwise_backward(dy, x, w, factors=None, relu=False, consumer=None, threads=0):
     """(dx, dw, sums): gradients of the normalized x and of w, and what normalization needs.
 
-    dy (N, H, W, C_out) is the gradient of y or, with `behind` = (y, factors, relu, centre), that
+    dy (N, H, W, C_out) is the gradient of y or, with `consumer` = (y, factors, relu, centre), that
     of the normalization of y with its ReLU; `centre` as batch_norm_finish gives it. `sums` (2,
     C_in) are the sums of g and of g (x - mean_hi), g being dx masked by x's own ReLU; zeros
     without `factors`.
     """
-    dy = gradient_behind(dy, behind)
+    dy = gradient_through_consumer(dy, consumer)
     inputs = normalized(x, factors, relu).reshape(-1, x.shape[-1])
     dw = (inputs.T @ dy.reshape(-1, dy.shape[-1])).reshape(w.shape)
     dx = dy @ w[0, 0].T
@@ -33,11 +33,11 @@ def normalized(x, factors, relu):
     return x if factors is None else batch_norm_apply(x, factors, relu=relu)
 
 
-def gradient_behind(dy, behind):
+def gradient_through_consumer(dy, consumer):
     """The gradient of a convolution's output from that of the normalization behind it."""
-    if behind is None:
+    if consumer is None:
         return dy
-    y, factors, relu, centre = behind
+    y, factors, relu, centre = consumer
     return batch_norm_input_grad(dy, y, factors, relu, centre=centre)
 
 

@@ -69,21 +69,21 @@ def winograd_weights(w, threads=0):
     return both(WEIGHT, w)
 
 
-def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, shortcut=None, rectify=False,
+def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, residual=None, relu_out=False,
                   transformed=None, out=None, threads=0):
     """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out), plus `bias` and
-    `shortcut`, then ReLU if `rectify`; `transformed`: winograd_weights(w), if they are known."""
+    `residual`, then ReLU if `relu_out`; `transformed`: winograd_weights(w), if they are known."""
     (top, _), (left, _) = padding
     u = both(WEIGHT, w) if transformed is None else transformed
     y = convolve(x, u, top, left, output_shape(x.shape, padding, w.shape[3]))
-    return into(out, ended(y, bias, shortcut, rectify))
+    return into(out, ended(y, bias, residual, relu_out))
 
 
-def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, rectify=False,
+def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, relu_out=False,
                        transformed=None, out=None, threads=0):
     """(y, argmax) (N, OH // 2, OW // 2, C_out): max_pool of winograd_conv by 2x2 windows side by
     side."""
-    y, argmax = max_pool(winograd_conv(x, w, padding, bias, None, rectify, transformed), (2, 2),
+    y, argmax = max_pool(winograd_conv(x, w, padding, bias, None, relu_out, transformed), (2, 2),
                          (2, 2))
     return into(out, y), argmax
 

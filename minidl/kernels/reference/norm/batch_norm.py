@@ -39,25 +39,25 @@ def running_update(running_mean, running_var, num_batches, mean, var, weight, fa
     running_var[...] = (1 - weight) * running_var + weight * factor * var
 
 
-def batch_norm_apply(x, factors, shortcut=None, relu=False, out=None, threads=0):
-    """y = (x - mean_hi) * scale + shift, plus `shortcut`, then ReLU if asked."""
-    y = _normalized(x, factors, shortcut)
+def batch_norm_apply(x, factors, residual=None, relu=False, out=None, threads=0):
+    """y = (x - mean_hi) * scale + shift, plus `residual`, then ReLU if asked."""
+    y = _normalized(x, factors, residual)
     if relu:
         np.maximum(y, 0, out=y)
     return into(out, y)
 
 
-def batch_norm_sums(dy, x, factors, relu=False, shortcut=None, masked_out=False, also=None,
+def batch_norm_sums(dy, x, factors, relu=False, residual=None, masked_out=False, dy2=None,
                     threads=0):
     """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
 
     `relu`: g is dy masked where the output is not positive; the output is recomputed from x and
-    the shortcut. `masked_out`, True or an array to fill, asks for g, which is the gradient of the
-    shortcut; then dy may come in two parts, dy + also.
+    the residual. `masked_out`, True or an array to fill, asks for g, which is the gradient of the
+    residual; then dy may come in two parts, dy + dy2.
     """
-    g = dy = dy if also is None else dy + also
+    g = dy = dy if dy2 is None else dy + dy2
     if relu:
-        g = np.where(_normalized(x, factors, shortcut) > 0, dy, dy.dtype.type(0))
+        g = np.where(_normalized(x, factors, residual) > 0, dy, dy.dtype.type(0))
     rows = g.reshape(-1, x.shape[-1])
     products = (g * (x - factors[0])).reshape(rows.shape)
     return (np.stack([rows.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)]),
@@ -83,19 +83,19 @@ def batch_norm_finish(sums, factors, count):
     return dgamma.astype(dtype), dbeta.astype(dtype), np.stack([slope, offset]).astype(dtype)
 
 
-def batch_norm_input_grad(dy, x, factors, relu=False, shortcut=None, centre=None, out=None,
+def batch_norm_input_grad(dy, x, factors, relu=False, residual=None, centre=None, out=None,
                           threads=0):
     """dx = scale (g + (x - mean_hi) slope + offset); without `centre` (2, C), scale g."""
     g = dy
     if relu:
-        g = np.where(_normalized(x, factors, shortcut) > 0, dy, dy.dtype.type(0))
+        g = np.where(_normalized(x, factors, residual) > 0, dy, dy.dtype.type(0))
     if centre is not None:
         g = g + ((x - factors[0]) * centre[0] + centre[1])
     return into(out, factors[1] * g)
 
 
-def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None,
-                        masked_out=False, also=None, out=None, threads=0):
+def batch_norm_backward(dy, x, factors, training=True, relu=False, residual=None,
+                        masked_out=False, dy2=None, out=None, threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply.
 
     `training`: the statistics depend on x, and
@@ -104,15 +104,15 @@ def batch_norm_backward(dy, x, factors, training=True, relu=False, shortcut=None
 
     otherwise dx = scale g (Ioffe & Szegedy 2015, section 3).
     """
-    sums, masked = batch_norm_sums(dy, x, factors, relu, shortcut, masked_out, also)
-    if also is not None:
-        dy, relu, shortcut = masked, False, None
+    sums, masked = batch_norm_sums(dy, x, factors, relu, residual, masked_out, dy2)
+    if dy2 is not None:
+        dy, relu, residual = masked, False, None
     dgamma, dbeta, centre = batch_norm_finish(sums, factors, x.size // max(1, x.shape[-1]))
-    dx = batch_norm_input_grad(dy, x, factors, relu, shortcut, centre if training else None, out)
+    dx = batch_norm_input_grad(dy, x, factors, relu, residual, centre if training else None, out)
     return dx, dgamma, dbeta, masked
 
 
-def _normalized(x, factors, shortcut):
+def _normalized(x, factors, residual):
     mean_hi, scale, shift, _, _ = factors
     y = (x - mean_hi) * scale + shift
-    return y if shortcut is None else y + shortcut
+    return y if residual is None else y + residual

@@ -1,7 +1,7 @@
 """Batch normalization of the positions that a mask counts.
 
 `mask` (M,) says which rows of x (..., C), M in all, count. The others have no part in the
-statistics; their output is 0, plus the shortcut, and no gradient reaches x there: what x holds in
+statistics; their output is 0, plus the residual, and no gradient reaches x there: what x holds in
 them, NaN too, does not matter. Everything else as in `norm`.
 """
 
@@ -19,27 +19,27 @@ def masked_stats(x, mask, threads=0):
     return *norm.batch_stats(rows), len(rows)
 
 
-def masked_norm_apply(x, mask, factors, shortcut=None, relu=False, out=None, threads=0):
-    """batch_norm_apply where the mask counts; elsewhere 0, or the shortcut, then ReLU if asked."""
+def masked_norm_apply(x, mask, factors, residual=None, relu=False, out=None, threads=0):
+    """batch_norm_apply where the mask counts; elsewhere 0, or the residual, then ReLU if asked."""
     y = np.zeros_like(x)
     _rows(y)[mask] = norm.batch_norm_apply(_rows(x)[mask], factors)
-    if shortcut is not None:
-        y += shortcut
+    if residual is not None:
+        y += residual
     if relu:
         np.maximum(y, 0, out=y)
     return into(out, y)
 
 
-def masked_norm_backward(dy, x, mask, factors, training=True, relu=False, shortcut=None,
-                         masked_out=False, also=None, out=None, threads=0):
+def masked_norm_backward(dy, x, mask, factors, training=True, relu=False, residual=None,
+                         masked_out=False, dy2=None, out=None, threads=0):
     """(dx, dgamma, dbeta, masked dy or None) of masked_norm_apply; dx is 0 where x does not count.
 
-    `masked_out`, True or an array to fill, asks for the gradient of the shortcut; then dy may come
-    in two parts, dy + also.
+    `masked_out`, True or an array to fill, asks for the gradient of the residual; then dy may come
+    in two parts, dy + dy2.
     """
-    g = dy = dy if also is None else dy + also
+    g = dy = dy if dy2 is None else dy + dy2
     if relu:
-        y = masked_norm_apply(x, mask, factors, shortcut)
+        y = masked_norm_apply(x, mask, factors, residual)
         g = np.where(y > 0, dy, dy.dtype.type(0))
     dx = np.zeros_like(x)
     _rows(dx)[mask], dgamma, dbeta, _ = norm.batch_norm_backward(

@@ -109,9 +109,9 @@ def _count(axis, x_shape, y_shape, window, stride, padding, dilation, counted):
 
 def _taps_that_meet(axis, x_shape, y_shape, window, stride, padding, dilation):
     """The taps of a window's axis that meet the image at all."""
-    start, apart = padding[axis][0], dilation[axis]
-    first = -(-max(0, start - stride[axis] * (y_shape[1 + axis] - 1)) // apart)
-    return range(first, min(window[axis], -(-(start + x_shape[1 + axis]) // apart)))
+    start, step = padding[axis][0], dilation[axis]
+    first = -(-max(0, start - stride[axis] * (y_shape[1 + axis] - 1)) // step)
+    return range(first, min(window[axis], -(-(start + x_shape[1 + axis]) // step)))
 
 
 def _padded_zeros(dy, input_shape, padding):

@@ -15,8 +15,8 @@
  * When one thread is left, the others are ended (`omp_pause_resource_all`): if they wait in a loop,
  * as OMP_WAIT_POLICY=active or another library's setting may want it, they would take a CPU that
  * is needed. A library that shares the runtime (PyTorch) gets new ones at its next region. */
-#ifndef MINIDL_TEAM_H
-#define MINIDL_TEAM_H
+#ifndef MINIDL_THREAD_BUDGET_H
+#define MINIDL_THREAD_BUDGET_H
 
 enum { MDL_MAX_THREADS = 1024 };
 
@@ -82,11 +82,11 @@ static int64_t mdl_run_delay(pid_t id) {
 }
 
 /* The sum of the members' delays, or -1 if one of them has ended. */
-static int64_t mdl_delays(const MdlTeam *team) {
+static int64_t mdl_delays(const MdlTeam *thread_count) {
     int64_t sum = 0;
     int i;
-    for (i = 0; i < team->watched; i++) {
-        const int64_t delay = mdl_run_delay(team->ids[i]);
+    for (i = 0; i < thread_count->watched; i++) {
+        const int64_t delay = mdl_run_delay(thread_count->ids[i]);
         if (delay < 0) return -1;
         sum += delay;
     }
@@ -94,75 +94,75 @@ static int64_t mdl_delays(const MdlTeam *team) {
 }
 
 /* Begin with a team of `size`: find its members, and what their delays are now. */
-static void mdl_begin(MdlTeam *team, int size, int64_t now) {
-    team->size = size;
-    team->begun = team->looked = team->since = now;
-    team->lost = team->waited = 0;
-    team->watched = 0;
+static void mdl_begin(MdlTeam *thread_count, int size, int64_t now) {
+    thread_count->size = size;
+    thread_count->begun = thread_count->looked = thread_count->since = now;
+    thread_count->lost = thread_count->waited = 0;
+    thread_count->watched = 0;
     if (size == 1) return;
-    memset(team->ids, 0, (size_t)size * sizeof(pid_t));
+    memset(thread_count->ids, 0, (size_t)size * sizeof(pid_t));
     #pragma omp parallel num_threads(size)
-    team->ids[omp_get_thread_num()] = (pid_t)syscall(SYS_gettid);
-    while (team->watched < size && team->ids[team->watched]) team->watched++;
-    team->delays = mdl_delays(team);
-    if (team->delays < 0) team->watched = 0;
+    thread_count->ids[omp_get_thread_num()] = (pid_t)syscall(SYS_gettid);
+    while (thread_count->watched < size && thread_count->ids[thread_count->watched]) thread_count->watched++;
+    thread_count->delays = mdl_delays(thread_count);
+    if (thread_count->delays < 0) thread_count->watched = 0;
 }
 
 /* The team has lost too much: go on with as many members fewer as lacked a CPU on average. */
-static void mdl_shrink(MdlTeam *team, int64_t now) {
-    const int excess = 1 + (int)(team->waited / (double)(now - team->since));
-    if (team->size == team->most) {
-        const int64_t longer = 2 * team->pause;
-        team->pause = now - team->begun > MDL_LAST_PAUSE || !longer ? MDL_FIRST_PAUSE
+static void mdl_shrink(MdlTeam *thread_count, int64_t now) {
+    const int excess = 1 + (int)(thread_count->waited / (double)(now - thread_count->since));
+    if (thread_count->size == thread_count->most) {
+        const int64_t longer = 2 * thread_count->pause;
+        thread_count->pause = now - thread_count->begun > MDL_LAST_PAUSE || !longer ? MDL_FIRST_PAUSE
                       : longer > MDL_LAST_PAUSE ? MDL_LAST_PAUSE : longer;
     }
-    mdl_begin(team, team->size > excess ? team->size - excess : 1, now);
-    if (team->size == 1 && omp_pause_resource_all) omp_pause_resource_all(omp_pause_soft);
+    mdl_begin(thread_count, thread_count->size > excess ? thread_count->size - excess : 1, now);
+    if (thread_count->size == 1 && omp_pause_resource_all) omp_pause_resource_all(omp_pause_soft);
 }
 
 /* Add up what the team has lost since the last look. */
-static void mdl_look(MdlTeam *team, int64_t now) {
-    const int64_t delays = mdl_delays(team);
+static void mdl_look(MdlTeam *thread_count, int64_t now) {
+    const int64_t delays = mdl_delays(thread_count);
     double waited;
     if (delays < 0) {       /* another library has ended a member, and a new one took its place */
-        mdl_begin(team, team->size, now);
+        mdl_begin(thread_count, thread_count->size, now);
         return;
     }
-    waited = (double)(delays - team->delays);
-    team->waited += waited;
-    team->lost += waited - MDL_LOSS * (double)(now - team->looked);
-    team->delays = delays;
-    team->looked = now;
-    if (team->lost > MDL_BURST) {
-        mdl_shrink(team, now);
-    } else if (team->lost <= 0) {
-        team->lost = team->waited = 0;
-        team->since = now;
+    waited = (double)(delays - thread_count->delays);
+    thread_count->waited += waited;
+    thread_count->lost += waited - MDL_LOSS * (double)(now - thread_count->looked);
+    thread_count->delays = delays;
+    thread_count->looked = now;
+    if (thread_count->lost > MDL_BURST) {
+        mdl_shrink(thread_count, now);
+    } else if (thread_count->lost <= 0) {
+        thread_count->lost = thread_count->waited = 0;
+        thread_count->since = now;
     }
 }
 
 /* The threads of the next kernel that this thread calls, where the setting is `most`. */
-static int mdl_team_size(int most) {
-    MdlTeam *team = &mdl_team;
+static int mdl_thread_count(int most) {
+    MdlTeam *thread_count = &mdl_team;
     int64_t now;
     if (most == 1) return 1;
-    if (most == team->most && mdl_clock(CLOCK_MONOTONIC_COARSE) < team->next) return team->size;
+    if (most == thread_count->most && mdl_clock(CLOCK_MONOTONIC_COARSE) < thread_count->next) return thread_count->size;
     now = mdl_clock(CLOCK_MONOTONIC);
-    if (most != team->most) {
-        team->most = most;
-        team->pause = 0;
-        mdl_begin(team, most, now);
-    } else if (team->size < most && now - team->begun >= team->pause) {
-        mdl_begin(team, most, now);
-    } else if (team->watched) {
-        mdl_look(team, now);
+    if (most != thread_count->most) {
+        thread_count->most = most;
+        thread_count->pause = 0;
+        mdl_begin(thread_count, most, now);
+    } else if (thread_count->size < most && now - thread_count->begun >= thread_count->pause) {
+        mdl_begin(thread_count, most, now);
+    } else if (thread_count->watched) {
+        mdl_look(thread_count, now);
     }
-    team->next = now + MDL_INTERVAL * (team->watched > 1 ? team->watched : 1);
-    return team->size;
+    thread_count->next = now + MDL_INTERVAL * (thread_count->watched > 1 ? thread_count->watched : 1);
+    return thread_count->size;
 }
 
 #else
-static int mdl_team_size(int most) { return most; }
+static int mdl_thread_count(int most) { return most; }
 #endif
 
 #endif

@@ -5,8 +5,8 @@
  * 0.5. The compiler calls GOMP_parallel for each region; the linker (--wrap) leads those calls here.
  * Inside another program's parallel region the team is opened, so that threads are numbered from 0.
  */
-#ifndef MINIDL_TEAM_OF_ONE_H
-#define MINIDL_TEAM_OF_ONE_H
+#ifndef MINIDL_SINGLE_THREAD_H
+#define MINIDL_SINGLE_THREAD_H
 
 extern "C" {
 
