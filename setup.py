@@ -144,8 +144,8 @@ class Toolchain:
         self.includes = [f"-I{folder}" for folder in compiler.include_dirs]
         if not self.accepts([], "int main(void) { return 0; }\n"):
             raise SetupError(
-                f"no working C++ compiler: '{self.command[0]}' could not compile a small program in "
-                "C++. Install g++ or clang (on Debian: apt-get install g++), or set CC"
+                f"no working C++ compiler: '{self.command[0]}' could not compile a small program. "
+                "Install g++ or clang (on Debian: apt-get install g++), or set CC"
             )
         if not self.accepts([], "#include <Python.h>\n"):
             raise SetupError("Python.h is missing (on Debian: apt-get install python3-dev)")

@@ -8,8 +8,7 @@ import pytest
 
 import minidl_ext
 from minidl import cpus, kernels
-from minidl_ext.runtime import affinity
-from minidl_ext.runtime import cpu
+from minidl_ext.runtime import affinity, cpu
 from tests.harness import python
 
 THREADS = "import minidl; print(minidl.get_num_threads())"

@@ -16,7 +16,7 @@ from ..tensor import Tensor
 from .common import float_tensor, same_float
 from .geometry import KINDS, Sides, extents, sides
 from .inference import read_only, winograd_weights
-from .norm import BatchNorm, ThroughNorm
+from .norm import BatchNorm, PendingGradient
 from .operation import Producer
 from .pool import Unpooled, unpooled
 
@@ -136,7 +136,7 @@ class Conv(Producer):
         """dx, dw, and the sums of dx that the normalization needs which x is. dy may itself be a
         gradient that is still to pass through the normalization behind."""
         consumer = None
-        if type(dy) is Lazy and type(dy.source) is ThroughNorm:
+        if type(dy) is Lazy and type(dy.source) is PendingGradient:
             dy, *rest = dy.source
             consumer = tuple(rest)
         dy = computed(dy)

@@ -38,7 +38,7 @@ def input_grad(dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
     return kernels.batch_norm_input_grad(dy, x, factors, relu, centre=centre)
 
 
-class ThroughNorm(NamedTuple):
+class PendingGradient(NamedTuple):
     """What the gradient in front of a normalization is made of; see `input_grad`."""
 
     dy: np.ndarray
@@ -108,7 +108,7 @@ class BatchNorm(Producer):
         of it that `kernels.batch_norm_sums` gives."""
         dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
                                                           self.x.size // self.x.shape[-1])
-        source = ThroughNorm(dy, self.x, self.factors, relu, centre if self.training else None)
+        source = PendingGradient(dy, self.x, self.factors, relu, centre if self.training else None)
         dx = Lazy(partial(input_grad, *source), self.x.shape, self.x.dtype, source)
         return self._wanted(dx if self.summed else computed(dx), dgamma, dbeta)
 

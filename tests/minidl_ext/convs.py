@@ -6,9 +6,8 @@ kernel and its twin compare with ==, whatever the order of their sums.
 
 from minidl.kernels.reference.conv import depthwise as depthwise_twin
 from minidl.kernels.reference.conv import pointwise as pointwise_twin
-from minidl_ext.conv import depthwise
+from minidl_ext.conv import depthwise, pointwise
 from minidl_ext.norm import batch_norm as norm
-from minidl_ext.conv import pointwise
 from tests.minidl_ext.common import identical, values, whole
 
 SAME = ((1, 1), (1, 1))

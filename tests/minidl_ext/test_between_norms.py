@@ -9,8 +9,8 @@ import functools
 import numpy as np
 import pytest
 
-from minidl_ext.conv import direct as conv
 from minidl_ext.conv import depthwise
+from minidl_ext.conv import direct as conv
 from minidl_ext.norm import batch_norm as norm
 from tests.minidl_ext.common import (
     KINDS,
@@ -80,7 +80,7 @@ def test_what_is_read_is_what_batch_norm_apply_gives(make, relu, kind):
 def test_masks_are_those_of_batch_norm_backward(kind):
     """Whole numbers as dy: sums are exact, and one element more or less would show."""
     x, factors = near_the_kink(7, 13, 11, 144)
-    y, factors_behind = near_the_kink(7, 13, 11, 144, seed=1)
+    y, consumer_factors = near_the_kink(7, 13, 11, 144, seed=1)
     dy, centre = whole(*x.shape), whole(2, 144)
     backward, unit = KERNELS[kind][2], unit_weights(kind, 144)
     dx, _, sums = backward(dy, x, unit, factors=factors, relu=True)
@@ -89,8 +89,8 @@ def test_masks_are_those_of_batch_norm_backward(kind):
     identical(sums[0], masked.sum(axis=(0, 1, 2), dtype=np.float64))
     for with_centre in (None, centre):
         dx, *_ = backward(dy, x, unit, factors=factors, relu=True,
-                          consumer=(y, factors_behind, True, with_centre))
-        identical(dx, norm.batch_norm_input_grad(dy, y, factors_behind, True,
+                          consumer=(y, consumer_factors, True, with_centre))
+        identical(dx, norm.batch_norm_input_grad(dy, y, consumer_factors, True,
                                                  centre=with_centre))
 
 
@@ -152,8 +152,8 @@ def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
     if dy is None:
         y = run["conv"](read, w)
         return (y, *norm.batch_stats(y))
-    y, factors_behind, relu_behind, centre = consumer
-    g = norm.batch_norm_input_grad(dy, y, factors_behind, relu_behind, centre=centre)
+    y, consumer_factors, consumer_relu, centre = consumer
+    g = norm.batch_norm_input_grad(dy, y, consumer_factors, consumer_relu, centre=centre)
     dx = run["input_grad"](g, w, x.shape)
     return (dx, run["weight_grad"](read, g, w.shape[:2]),
             norm.batch_norm_sums(dx, x, factors, relu)[0])

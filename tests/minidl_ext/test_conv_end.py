@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from minidl.kernels.reference.conv import winograd as winograd_twin
+from minidl_ext.conv import depthwise, winograd
 from minidl_ext.conv import direct as conv
-from minidl_ext.conv import depthwise
-from minidl_ext.conv import winograd
 from tests.minidl_ext.common import values
 
 SAME = ((1, 1), (1, 1))

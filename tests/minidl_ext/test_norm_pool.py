@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.norm import norm_pool as twin
 from minidl_ext.norm import batch_norm as norm
-from minidl_ext.pool import pool
 from minidl_ext.norm import norm_pool as native
+from minidl_ext.pool import pool
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,

@@ -25,11 +25,11 @@ blocks = st.integers(1, 17).map(lambda n: 16 * n)
 @many
 @given(n=st.integers(0, 3), h=st.integers(1, 12), w=st.integers(1, 20), before=blocks,
        after=blocks, norm=st.booleans(), relu=st.booleans(), consumer=st.booleans(),
-       relu_behind=st.booleans(), centre=st.booleans())
-def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, consumer, relu_behind, centre):
+       consumer_relu=st.booleans(), centre=st.booleans())
+def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, consumer, consumer_relu, centre):
     cases = pointwise_cases(n, h, w, before, after)
     agree("pointwise", cases, whole_factors(before) if norm else None, relu,
-          whole_consumer(cases[1]["dy"], relu_behind, centre) if consumer else None)
+          whole_consumer(cases[1]["dy"], consumer_relu, centre) if consumer else None)
 
 
 @pytest.mark.parametrize(("shape", "before", "after"), (

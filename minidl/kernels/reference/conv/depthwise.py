@@ -1,7 +1,7 @@
 """Depthwise convolution and its gradients: convolution in as many groups as channels."""
 
-from . import direct as general
 from ..norm.batch_norm import batch_stats
+from . import direct as general
 from .pointwise import gradient_through_consumer, normalized, sums_before
 
 

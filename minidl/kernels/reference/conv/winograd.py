@@ -9,8 +9,8 @@ gradients are the transposed operations.
 import numpy as np
 
 from ..common import into
-from .direct import ended
 from ..pool.pool import max_pool, max_pool_backward
+from .direct import ended
 
 P, Q = np.sqrt(0.5), np.sqrt(2.0)
 

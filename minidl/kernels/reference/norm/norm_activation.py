@@ -1,8 +1,8 @@
 """Batch normalization and an activation that is a curve, as one operation."""
 
+from ..common import into
 from ..elementwise import activation as curves
 from ..elementwise import arithmetic as elementwise
-from ..common import into
 from .batch_norm import batch_norm_apply, batch_norm_backward
 
 

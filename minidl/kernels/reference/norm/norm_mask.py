@@ -7,8 +7,8 @@ them, NaN too, does not matter. Everything else as in `norm`.
 
 import numpy as np
 
-from . import batch_norm as norm
 from ..common import into
+from . import batch_norm as norm
 
 
 def masked_stats(x, mask, threads=0):

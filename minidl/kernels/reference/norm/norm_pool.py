@@ -1,7 +1,7 @@
 """Batch normalization, ReLU and a 2x2 max-pool of stride 2, as one operation."""
 
-from .batch_norm import batch_norm_apply, batch_norm_backward
 from ..pool.pool import max_pool, max_pool_backward
+from .batch_norm import batch_norm_apply, batch_norm_backward
 
 WINDOW = {"window": (2, 2), "stride": (2, 2)}
 
