@@ -16,7 +16,10 @@ pytest.importorskip("sklearn")
 pytestmark = pytest.mark.skipif(not minidl_ext.OPENMP or not Path("/proc/self/maps").exists(),
                                 reason="needs OpenMP, and a system that tells what is loaded")
 
-OURS = "import minidl as md\nfrom minidl_ext import elementwise, matmul, threads"
+OURS = """import minidl as md
+from minidl_ext.elementwise import arithmetic as elementwise
+from minidl_ext.gemm import matmul
+from minidl_ext.runtime import threads"""
 THEIRS = "from sklearn.metrics import pairwise_distances_argmin"
 ORDERS = {"before": f"{THEIRS}\n{OURS}", "after": f"{OURS}\n{THEIRS}"}
 either_order = pytest.mark.parametrize("order", ORDERS)
