@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import data, nn
-from tests.harness import errors_of, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
+from tests.support.errors import refuses
 
 
 class Table:
@@ -68,10 +70,10 @@ DENSE = nn.Dense(3, 2)
 @pytest.mark.parametrize("wrap", [Table, Picture])
 @pytest.mark.parametrize("use, array", USES.values(), ids=USES)
 def test_arrays_of_others(use, array, wrap):
-    right, got = use(array), use(wrap(array))
-    if isinstance(right, md.Tensor):
-        assert got.dtype == right.dtype
-    np.testing.assert_array_equal(np.asarray(got), np.asarray(right))
+    expected, got = use(array), use(wrap(array))
+    if isinstance(expected, md.Tensor):
+        assert got.dtype == expected.dtype
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(expected))
 
 
 def test_they_keep_their_dtype():

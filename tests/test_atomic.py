@@ -15,7 +15,8 @@ import pytest
 
 from minidl import atomic
 from minidl.atomic import replace_file
-from tests.harness import NOBODY, as_nobody, needs_root
+from tests.support.marks import needs_root
+from tests.support.processes import NOBODY, as_nobody
 
 resource = pytest.importorskip("resource", reason="of POSIX")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")

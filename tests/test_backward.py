@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import in_threads, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.threads import in_threads
 
 
 def test_no_gradient_is_lost():
@@ -41,7 +43,7 @@ def test_one_kept_graph(make):
     md.manual_seed(0)
     shared = make(x)
     losses = [(shared * k).sum() for k in range(1, 5)]
-    right = [md.grad(loss, x, retain_graph=True) for loss in losses]
+    expected = [md.grad(loss, x, retain_graph=True) for loss in losses]
     got = {}
 
     def work(k):
@@ -49,7 +51,7 @@ def test_one_kept_graph(make):
 
     assert in_threads(4, work) == []
     for k in range(4):
-        assert all((g == right[k]).all() for g in got[k])
+        assert all((g == expected[k]).all() for g in got[k])
 
 
 def test_a_graph_that_another_thread_frees():
@@ -60,7 +62,7 @@ def test_a_graph_that_another_thread_frees():
         for _ in range(10):
             shared = md.tanh(shared @ x)
         losses = [(shared * k).sum() for k in (1, 2)]
-        right = [md.grad(loss, x, retain_graph=True) for loss in losses]
+        expected = [md.grad(loss, x, retain_graph=True) for loss in losses]
         got = {}
 
         def work(k, losses=losses, x=x, got=got):
@@ -70,7 +72,7 @@ def test_a_graph_that_another_thread_frees():
             assert isinstance(error, RuntimeError)
             assert "retain_graph=True" in str(error)
         for k, g in got.items():
-            np.testing.assert_array_equal(g, right[k])
+            np.testing.assert_array_equal(g, expected[k])
 
 
 def test_an_error_within_a_freed_node_says_so():
@@ -93,7 +95,7 @@ def test_what_waits_may_be_computed_by_several_threads():
     for trial in range(20):
         x = md.tensor(uniform(64, 8, seed=trial))
         y = md.batch_norm(x * 1, None, None, training=True)
-        right = md.batch_norm(x, None, None, training=True).data
+        expected = md.batch_norm(x, None, None, training=True).data
         got = []
 
         def work(k, y=y, got=got):
@@ -101,6 +103,6 @@ def test_what_waits_may_be_computed_by_several_threads():
 
         assert in_threads(4, work) == []
         for shape, dtype, rectified, values in got:
-            assert (shape, dtype) == (right.shape, right.dtype)
-            np.testing.assert_array_equal(values, right)
-            np.testing.assert_array_equal(rectified, np.maximum(right, 0))
+            assert (shape, dtype) == (expected.shape, expected.dtype)
+            np.testing.assert_array_equal(values, expected)
+            np.testing.assert_array_equal(rectified, np.maximum(expected, 0))

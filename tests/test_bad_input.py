@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import models, nn, optim
-from tests.harness import both_backends, refuses, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, small_batches
 
 pytestmark = small_batches
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import close, in_threads, kernels_run, uniform
+from tests.support.arrays import close, uniform
+from tests.support.kernel_calls import kernels_run
+from tests.support.threads import in_threads
 
 SHAPE = 3, 6, 4, 16
 
@@ -319,7 +321,7 @@ def test_a_graph_that_was_freed_from_inside(name, k):
 def test_two_threads_over_one_graph(name):
     m, y, dy = run(name)
     wanted = list(m.leaves.values())
-    right = md.grad(y, wanted, dy, retain_graph=True)
+    alone = md.grad(y, wanted, dy, retain_graph=True)
     found = []
 
     def work(_):
@@ -328,7 +330,7 @@ def test_two_threads_over_one_graph(name):
     assert in_threads(2, work) == []
     assert len(found) == 10
     for grads in found:
-        for g, expected in zip(grads, right, strict=True):
+        for g, expected in zip(grads, alone, strict=True):
             np.testing.assert_array_equal(g, expected)
 
 

@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import changes, nn, optim
-from tests.harness import in_threads, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.threads import in_threads
 
 
 def leaf(*shape, seed=0, low=-1.0):
@@ -91,7 +93,7 @@ def test_an_error_where_the_old_value_is_needed_and_only_there(call, needs, chan
         t.data  # noqa: B018  (or a Lazy would keep a copy of the old values)
     y = call(**leaves)
     start = uniform(*y.shape, seed=2)
-    right = {n: md.grad(y, t, start, retain_graph=True) for n, t in leaves.items()}
+    expected = {n: md.grad(y, t, start, retain_graph=True) for n, t in leaves.items()}
     step(leaves[changed])
     if changed in needs:
         with refuses(RuntimeError, "SGD.step() has changed them"):
@@ -99,7 +101,7 @@ def test_an_error_where_the_old_value_is_needed_and_only_there(call, needs, chan
     else:
         got = {n: md.grad(y, t, start, retain_graph=True) for n, t in leaves.items()}
         for name in leaves:
-            np.testing.assert_array_equal(got[name], right[name])
+            np.testing.assert_array_equal(got[name], expected[name])
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "norm and relu", "norm in parts"])
@@ -107,9 +109,9 @@ def test_what_a_lazy_has_borrowed_stays_as_it_was(name):
     x, w = leaf(4, 3, low=0.2), leaf(4, 3, seed=1, low=0.2)
     y = NEEDS[name][0](x, w)
     start = uniform(*y.shape, seed=2)
-    right = md.grad(y, x, start, retain_graph=True)
+    expected = md.grad(y, x, start, retain_graph=True)
     step(x)
-    np.testing.assert_array_equal(md.grad(y, x, start), right)
+    np.testing.assert_array_equal(md.grad(y, x, start), expected)
 
 
 def test_what_needs_no_gradient_is_not_kept():
@@ -179,14 +181,14 @@ def test_running_statistics_are_copied(how):
     bn, x = nn.BatchNorm(3), leaf(16, 3)
     bn(md.tensor(uniform(16, 3, seed=3)))
     y = bn.eval()(x).sum()
-    right = md.grad(y, x, retain_graph=True)
+    expected = md.grad(y, x, retain_graph=True)
     if how == "load":
         bn.load_state_dict({n: a + 1 for n, a in bn.state_dict().items()})
     elif how == "recalibrate":
         nn.recalibrate(bn, [uniform(16, 3, seed=4)]).restore()
     else:
         bn.train()(x)
-    np.testing.assert_array_equal(md.grad(y, x), right)
+    np.testing.assert_array_equal(md.grad(y, x), expected)
 
 
 OTHER_ARRAYS = {
@@ -200,10 +202,10 @@ OTHER_ARRAYS = {
 def test_another_array_leaves_the_old_one_as_it_was(change):
     w = leaf(3)
     y = (w * w).sum()
-    right = 2 * w.data.copy()
+    expected = 2 * w.data.copy()
     change(w)
     y.backward()
-    np.testing.assert_allclose(w.grad, right)
+    np.testing.assert_allclose(w.grad, expected)
 
 
 def test_a_step_and_then_another_array():
@@ -219,9 +221,9 @@ def test_a_step_and_then_another_array():
 def test_astype_of_a_layer():
     dense, x = nn.Dense(2, 2), leaf(3, 2)
     y = dense(x).sum()
-    right = md.grad(y, x, retain_graph=True)
+    expected = md.grad(y, x, retain_graph=True)
     dense.astype(np.float64)
-    np.testing.assert_array_equal(md.grad(y, x), right)
+    np.testing.assert_array_equal(md.grad(y, x), expected)
 
 
 def test_neighbours_in_one_array_are_told_apart():
@@ -337,6 +339,6 @@ def test_small_arrays_are_copied_at_the_call(array, call):
     w, given = leaf(4, 4), array.copy()
     y = call(w, given)
     start = uniform(*y.shape, seed=6)
-    right = md.grad(y, w, start, retain_graph=True)
+    expected = md.grad(y, w, start, retain_graph=True)
     clear(given)
-    np.testing.assert_array_equal(md.grad(y, w, start), right)
+    np.testing.assert_array_equal(md.grad(y, w, start), expected)

@@ -11,7 +11,7 @@ import pytest
 import minidl as md
 from minidl import checks, data, models, nn, optim
 from minidl.checks import named
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 X = md.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 NONE = np.zeros(0)                                  # an array has no truth
@@ -110,8 +110,8 @@ CHECKS = {
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_checks(name):
-    check, expected, right, wrong_type, wrong_value = CHECKS[name]
-    for value, plain in right:
+    check, expected, accepted, wrong_type, wrong_value = CHECKS[name]
+    for value, plain in accepted:
         made = check(value, where="f", name="x")
         assert type(made) is type(plain) and made == plain
     for error, values in ((TypeError, wrong_type), (ValueError, wrong_value)):

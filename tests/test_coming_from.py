@@ -11,7 +11,7 @@ import pytest
 import minidl as md
 from minidl import data, hints, models, nn, optim, train
 from minidl.data import transforms as T
-from tests import pages
+from tests.support import pages
 
 TEXT = (pages.ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
 TABLES = TEXT[TEXT.index("## Tensors"):TEXT.index("## Every name")]

@@ -9,18 +9,18 @@ import pytest
 import minidl_ext
 from minidl import cpus, kernels
 from minidl_ext.runtime import affinity, cpu
-from tests.harness import python
+from tests.support.processes import python
 
 THREADS = "import minidl; print(minidl.get_num_threads())"
 ALL = len(kernels.affinity() or ())
 two_cpus = pytest.mark.skipif(ALL < 2, reason="needs an affinity to set, and two CPUs")
 
 
-@pytest.mark.parametrize("value, right", [
+@pytest.mark.parametrize("value, expected", [
     ("1", 1), ("3", 3), ("4,2", 4), (" 5 ", 5), ("7 , 2", 7), ("1024", 1024)])
-def test_threads_from_the_environment(value, right):
+def test_threads_from_the_environment(value, expected):
     done = python(THREADS, "-W", "error", OMP_NUM_THREADS=value)
-    assert done.stdout.strip() == str(right), done.stderr
+    assert done.stdout.strip() == str(expected), done.stderr
 
 
 @pytest.mark.parametrize("value", ["0", "-2", "many", "2.5", "²", "0x4", ",2", "1025", "9" * 20,
@@ -44,13 +44,13 @@ def test_an_empty_value_is_none(value, monkeypatch, recwarn):
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("cpu_count, quotas, right", [
+@pytest.mark.parametrize("cpu_count, quotas, expected", [
     (8, [], 8), (8, [2], 2), (1, [4], 1), (4000, [], 1024), (8, [1], 1), (8, [5, 3, 20], 3)])
-def test_threads_from_the_machine(cpu_count, quotas, right, monkeypatch):
+def test_threads_from_the_machine(cpu_count, quotas, expected, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(kernels, "affinity", lambda: set(range(cpu_count)))
     monkeypatch.setattr(cpus, "_quotas", lambda: quotas)
-    assert cpus.default_threads() == right
+    assert cpus.default_threads() == expected
 
 
 def test_a_system_without_affinity(monkeypatch):
@@ -92,11 +92,11 @@ def filled(variables):
 
 @two_cpus
 @pytest.mark.skipif(not minidl_ext.OPENMP, reason="built without OpenMP")
-@pytest.mark.parametrize("variables, right", BINDINGS, ids=str)
-def test_threads_where_openmp_binds_them(variables, right):
+@pytest.mark.parametrize("variables, expected", BINDINGS, ids=str)
+def test_threads_where_openmp_binds_them(variables, expected):
     """All CPUs that OpenMP's threads may use, although the main thread is bound to one."""
     done = python(THREADS, **filled(variables))
-    assert done.stdout.strip() == str(right or cpus.available_cpus()), done.stderr
+    assert done.stdout.strip() == str(expected or cpus.available_cpus()), done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,8 @@ def second_openmp(tmp_path_factory):
 
 @two_cpus
 @pytest.mark.skipif(not minidl_ext.OPENMP, reason="built without OpenMP")
-@pytest.mark.parametrize("variables, right", BINDINGS, ids=str)
-def test_another_openmp_that_bound_the_thread_first(variables, right, second_openmp):
+@pytest.mark.parametrize("variables, places", BINDINGS, ids=str)
+def test_another_openmp_that_bound_the_thread_first(variables, places, second_openmp):
     """Ours still has all CPUs, and the main thread is again where the other one put it."""
     code = f"""
 import ctypes, os
@@ -132,7 +132,7 @@ places = own.omp_get_num_places()
 print(md.get_num_threads(), sum(map(own.omp_get_place_num_procs, range(places))) >= 2)
 """
     done = python(code, **filled(variables))
-    expected = right or cpus.available_cpus()
+    expected = places or cpus.available_cpus()
     binds = variables != {"OMP_PROC_BIND": "false"}
     assert done.stdout.split() == [str(expected), str(expected > 1 and binds)], done.stderr
 
@@ -173,7 +173,7 @@ def version_1(group, quota, period=100000):
             f"cpu,cpuacct{group}/cpu.cfs_period_us": f"{period}\n"}
 
 
-@pytest.mark.parametrize("groups, mounts, files, right", [
+@pytest.mark.parametrize("groups, mounts, files, expected", [
     # version 2: the group itself, those above it, the root that a container sees
     (OWN_2, MOUNT_2, {"unified/user/session/cpu.max": "150000 100000\n"}, [2]),
     (OWN_2, MOUNT_2, {"unified/user/session/cpu.max": "max 100000\n",
@@ -200,7 +200,7 @@ def version_1(group, quota, period=100000):
     ("nonsense\n\n", "nonsense\n\n - \n", {"unified/cpu.max": "100000 100000"}, []),
     ("", "", {}, []),
 ])
-def test_the_quotas_of_control_groups(groups, mounts, files, right, tmp_path, monkeypatch):
+def test_the_quotas_of_control_groups(groups, mounts, files, expected, tmp_path, monkeypatch):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -209,7 +209,7 @@ def test_the_quotas_of_control_groups(groups, mounts, files, right, tmp_path, mo
     real = cpus._read
     monkeypatch.setattr(
         cpus, "_read", lambda path: real(path.replace("/proc/self", str(tmp_path))))
-    assert list(cpus._quotas()) == right
+    assert list(cpus._quotas()) == expected
 
 
 def test_a_system_without_proc_has_no_quotas(monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 
 import minidl as md
 from minidl import cpus, diagnosis, kernels
-from tests.harness import printed, threads
+from tests.support.processes import printed
+from tests.support.threads import threads
 
 
 def plain(monkeypatch, **values):

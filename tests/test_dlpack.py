@@ -8,7 +8,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import errors_of, refuses
+from tests.support.cases import errors_of
+from tests.support.errors import refuses
 
 VERSIONED = {"max_version": (1, 0)}
 DTYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",

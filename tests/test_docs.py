@@ -8,7 +8,7 @@ import pytest
 
 import minidl as md
 from benchmarks import tables
-from tests import pages
+from tests.support import pages
 from tools import api_reference, build_site, coming_from, marked_tables
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ import pytest
 
 import minidl as md
 from minidl import data, models, nn, optim
-from tests.harness import threads
+from tests.support.threads import threads
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -176,9 +176,9 @@ def test_a_training_resumed_from_a_file_gives_the_bits_of_one_never_stopped(tmp_
     loader.load_state_dict(state["loader"])
     for batch in islice(loader, 4):
         step(other, optimizer, *batch)
-    for (key, value), right in zip(other.state_dict().items(), model.state_dict().values(),
-                                   strict=True):
-        assert value.tobytes() == right.tobytes(), key
+    for (key, value), expected in zip(other.state_dict().items(), model.state_dict().values(),
+                                      strict=True):
+        assert value.tobytes() == expected.tobytes(), key
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 import minidl as md
 from examples import cifar10
 from minidl import data, models
-from tests.data.samples import cifar_files
+from tests.support.data_files import cifar_files
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import models, nn, optim
-from tests.harness import small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.marks import small_batches
 
 DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
           "float32", "float64"]

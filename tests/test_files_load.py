@@ -11,7 +11,9 @@ import pytest
 import safetensors.numpy
 
 import minidl as md
-from tests.harness import as_nobody, in_bounded_memory, needs_root, uniform
+from tests.support.arrays import uniform
+from tests.support.marks import needs_root
+from tests.support.processes import as_nobody, in_bounded_memory
 
 # ------------------------------------------------------------------------------------- dtypes
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
 
 
 class Square(md.Function):
@@ -267,8 +268,8 @@ def test_a_forward_that_returns_its_input():
     (y * 3).sum().backward()
     assert x.grad.tolist() == [3, 3]
     z = md.batch_norm(md.tensor(uniform(4, 2)) * 1, None, None, training=True)
-    right = z.data.copy()
-    np.testing.assert_array_equal(Same.apply(z).data, right)
+    expected = z.data.copy()
+    np.testing.assert_array_equal(Same.apply(z).data, expected)
 
 
 @pytest.mark.parametrize("name", ["inputs", "outputs", "order", "grads", "owned", "retained"])

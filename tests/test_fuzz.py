@@ -33,7 +33,7 @@ MODEL = {"opset": 21, "nodes": [{"op": "Relu", "in": ["x"], "out": ["y"], "optio
 
 def answer(fuzzer, case, plant="", limit=10.0):
     """What a worker says of a case, with a fault planted."""
-    with Worker(fuzzer, limit, plant and f"tests.fuzz_plants:{plant}") as worker:
+    with Worker(fuzzer, limit, plant and f"tests.support.planted_faults:{plant}") as worker:
         return worker.run({"case": case})
 
 
@@ -53,16 +53,16 @@ def test_a_kernel_in_order_agrees():
 
 
 def test_a_worker_goes_on_after_a_crash():
-    with Worker("kernels", 10.0, "tests.fuzz_plants:ends") as worker:
+    with Worker("kernels", 10.0, "tests.support.planted_faults:ends") as worker:
         assert worker.run({"case": RELU})["fault"] == "crash"
         assert worker.run({"case": {**RELU, "kernel": "exp"}}) == {"outcome": "agrees"}
 
 
 def test_random_cases_find_a_fault_and_make_it_small():
     session = Session("kernels", 0).run(1, keep=False, cases=300,
-                                        setup="tests.fuzz_plants:wrong_bits")
+                                        setup="tests.support.planted_faults:wrong_bits")
     assert session.found.get("relu difference", 0) > 0
-    with Worker("kernels", 10.0, "tests.fuzz_plants:wrong_bits") as worker:
+    with Worker("kernels", 10.0, "tests.support.planted_faults:wrong_bits") as worker:
         found = worker.run({"case": RELU})
         small, last = session._small(worker, RELU, found, "relu difference")
     assert last["fault"] == "difference"
@@ -158,14 +158,14 @@ def test_nan_is_right_beside_an_infinite_value_and_nowhere_else(name, option):
 def test_roundings_of_equal_terms_may_all_go_one_way():
     args = {"x": {"array": [1, 400, 1], "dtype": "float32", "values": "equal"}}
     twin = importlib.import_module("minidl.kernels.reference.reduce.reduce").sum
-    right, eps = np.full((1, 1), 40, np.float32), np.float32(2**-23)
-    off = right * (1 + 100 * eps)
-    Rule("sum", twin, {"args": args}).check(off, right)
+    expected, eps = np.full((1, 1), 40, np.float32), np.float32(2**-23)
+    off = expected * (1 + 100 * eps)
+    Rule("sum", twin, {"args": args}).check(off, expected)
     args["x"]["values"] = "positive"
     x = values_of(args)["x"]
-    right = twin(x)
+    expected = twin(x)
     with pytest.raises(Fault, match="difference"):
-        Rule("sum", twin, {"args": args}).check(right * (1 + 100 * eps), right)
+        Rule("sum", twin, {"args": args}).check(expected * (1 + 100 * eps), expected)
 
 
 def test_smaller_cases_differ_in_one_thing():

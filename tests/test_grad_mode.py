@@ -7,7 +7,8 @@ import threading
 import pytest
 
 import minidl as md
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 def leaf(*values):
@@ -108,7 +109,7 @@ def test_one_decorated_function_in_two_threads():
 
 def test_threads_walk_their_own_graphs():
     w = md.tensor(uniform(50, 50), requires_grad=True)
-    right = md.grad(md.tanh(w @ w).sum(), w)
+    expected = md.grad(md.tanh(w @ w).sum(), w)
     got = []
 
     def work():
@@ -121,7 +122,7 @@ def test_threads_walk_their_own_graphs():
     for worker in workers:
         worker.join()
     assert len(got) == 80
-    assert all((g == right).all() for g in got)
+    assert all((g == expected).all() for g in got)
 
 
 # ------------------------------------------------------------- bodies that are suspended

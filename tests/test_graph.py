@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, python, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends
+from tests.support.processes import python
 
 
 def leaf(*values):

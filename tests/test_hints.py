@@ -11,7 +11,8 @@ import pytest
 
 import minidl as md
 from minidl import data, hints, nn, optim
-from tests.harness import errors_of, refuses
+from tests.support.cases import errors_of
+from tests.support.errors import refuses
 
 X = md.tensor([[1.0, 2.0]])
 PAIRS = data.ArrayDataset(np.zeros((4, 2)), np.zeros(4))
@@ -51,9 +52,9 @@ FUNCTIONS = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "any
 def test_arguments(name):
     given = (X, 1) if name == "topk" else ([X, X],) if name in ("stack", "concatenate") else (X,)
     takes = list(inspect.signature(getattr(md, name)).parameters)
-    for wrong, right in (("dim", "axis"), ("keepdim", "keepdims"), ("nonsense", "sense")):
+    for wrong, expected in (("dim", "axis"), ("keepdim", "keepdims"), ("nonsense", "sense")):
         text = f"{name}() got an unexpected keyword argument {wrong!r}; " + (
-            f"here: {right}" if right in takes else f"it takes {', '.join(takes)}")
+            f"here: {expected}" if expected in takes else f"it takes {', '.join(takes)}")
         with refuses(TypeError, text):
             getattr(md, name)(*given, **{wrong: 0})
         if hasattr(X, name):

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks import compare, inference
 from benchmarks.inference_worker import SIDES, Work, outputs
-from tests.harness import printed, threads
+from tests.support.processes import printed
+from tests.support.threads import threads
 
 pytest.importorskip("onnx_ir", reason="models go to the other sides as ONNX files")
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import kill, kill_worker
 from minidl.train import files
-from tests.train.killed import damaged
+from tests.support.killed_training import damaged
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 

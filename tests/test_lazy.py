@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minidl.lazy import NOTHING, RELU, Epilogue, Lazy, computed
-from tests.harness import uniform
+from tests.support.arrays import uniform
 
 VALUES, SHORTCUT = uniform(2, 5, 4, 3), uniform(2, 5, 4, 3, seed=1)
 
@@ -54,15 +54,15 @@ TAKEN = {(), ("residual",), ("relu",), ("pool",), ("tanh",), ("residual", "relu"
 def test_every_order_of_post_operations(order):
     """One pass computes what it takes, and it refuses all that it would compute wrongly."""
     made = Counted()
-    lazy, right = made.lazy, VALUES
+    lazy, expected = made.lazy, VALUES
     for k, name in enumerate(order):
         longer = lazy.then(**POSTS[name])
         if order[:k + 1] not in TAKEN:
             assert longer is None
             return
-        lazy, right = longer, NUMPYS[name](right)
+        lazy, expected = longer, NUMPYS[name](expected)
     y = lazy.compute()
-    np.testing.assert_array_equal(y, right)
+    np.testing.assert_array_equal(y, expected)
     assert (lazy.shape, lazy.dtype) == (y.shape, y.dtype)
     assert made.runs == [lazy.epilogue]
 

@@ -9,7 +9,9 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import close, in_threads, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.threads import in_threads
 
 WAIT = 20       # seconds, of a test that would hang
 
@@ -84,14 +86,14 @@ EVALUATIONS = {
 @pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS)
 def test_evaluation_beside_training(evaluate):
     alone = net(nn.Identity())
-    right = evaluate(alone)
+    expected = evaluate(alone)
     model = net(Meeting("training", "evaluating"))
     found = together(training=lambda: model(uniform(16, 4, seed=9)),
                      evaluating=lambda: evaluate(model))
     trained = found["training"]
     assert trained.requires_grad and (trained.data == 0).any()      # dropout, and a graph
-    if isinstance(right, str):
-        assert found["evaluating"].replace("Meeting ", "Identity") == right
+    if isinstance(expected, str):
+        assert found["evaluating"].replace("Meeting ", "Identity") == expected
     else:       # the other thread may have moved the statistics; but nothing was dropped
         assert (found["evaluating"] != 0).all()
     alone(uniform(16, 4, seed=9))
@@ -105,12 +107,12 @@ def test_several_predictions_and_one_that_fails():
     model = net(Meeting(*names, "fails"), Hook(lambda layer: threading.current_thread().name
                                                == "fails" and 1 / 0))
     x, before = uniform(32, 4), model.state_dict()
-    right = model.predict(x)
+    expected = model.predict(x)
     found = together(**{name: lambda: model.predict(x) for name in names},
                      fails=lambda: model.predict(x))
     assert isinstance(found["fails"], ZeroDivisionError)
     for name in names:
-        np.testing.assert_array_equal(found[name], right)
+        np.testing.assert_array_equal(found[name], expected)
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert model.training and own_modes(model) == [True] * 6
@@ -120,7 +122,7 @@ def test_several_predictions_and_one_that_fails():
 def test_recalibrate_beside_predict_and_training():
     batches = [uniform(16, 4, seed=seed) for seed in (20, 21)]
     twin = net(nn.Identity())
-    right = twin.predict(uniform(32, 4))
+    expected = twin.predict(uniform(32, 4))
     nn.recalibrate(twin, batches)
     meeting = Meeting("recalibrating", "predicting")
     model = net(meeting)
@@ -138,7 +140,7 @@ def test_recalibrate_beside_predict_and_training():
         yield batches[1]
 
     found = together(recalibrating=lambda: nn.recalibrate(model, loader()), predicting=predict)
-    np.testing.assert_array_equal(found["predicting"], right)
+    np.testing.assert_array_equal(found["predicting"], expected)
     for name, value in twin.state_dict().items():
         np.testing.assert_array_equal(model.state_dict()[name], value)
     assert found["recalibrating"].gaps[0].values == 32
@@ -147,7 +149,7 @@ def test_recalibrate_beside_predict_and_training():
 def test_batch_statistics_of_one_thread():
     model = net(nn.Identity()).eval()
     x = uniform(32, 4)
-    right, inside, left = model.predict(x), threading.Event(), threading.Event()
+    alone, inside, left = model.predict(x), threading.Event(), threading.Event()
 
     def batch():
         with nn.batch_statistics(model):
@@ -162,9 +164,9 @@ def test_batch_statistics_of_one_thread():
         return result
 
     found = together(batch=batch, predicting=predict)
-    np.testing.assert_array_equal(found["predicting"], right)
+    np.testing.assert_array_equal(found["predicting"], alone)
     close(1 + found["batch"].mean(0), np.ones(8))
-    np.testing.assert_array_equal(model.predict(x), right)
+    np.testing.assert_array_equal(model.predict(x), alone)
 
 
 def test_many_threads_that_are_switched_often():
@@ -225,7 +227,7 @@ def test_modes_that_a_forward_sets_last_as_long_as_predict():
 def test_predict_inside_a_hook_of_predict():
     model = net(nn.Identity())
     x = uniform(8, 4)
-    right, inner = model.predict(x), []
+    expected, inner = model.predict(x), []
 
     def again(layer, inputs, output):
         handle.remove()
@@ -233,8 +235,8 @@ def test_predict_inside_a_hook_of_predict():
         assert not model.training and not output.requires_grad
 
     handle = model[1].register_forward_hook(again)
-    np.testing.assert_array_equal(model.predict(x), right)
-    np.testing.assert_array_equal(inner[0], right)
+    np.testing.assert_array_equal(model.predict(x), expected)
+    np.testing.assert_array_equal(inner[0], expected)
     assert model.training
 
 

@@ -13,26 +13,26 @@ PAGE = table.parts(table.PAGE.read_text())
 @pytest.mark.parametrize("dtype", list(table.TOLERANCE))
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_agreement_with_the_formula(case, dtype):
-    got, want = cases.ours(case, dtype), cases.expected(case, dtype)
+    got, expected = cases.ours(case, dtype), cases.expected(case, dtype)
     assert all(a.dtype == dtype for a in got["forward"] + got["backward"])
     for kind in table.KINDS:
-        assert len(got[kind]) == len(want[kind])
-        assert cases.error(got[kind], want[kind]) <= table.TOLERANCE[dtype], kind
+        assert len(got[kind]) == len(expected[kind])
+        assert cases.error(got[kind], expected[kind]) <= table.TOLERANCE[dtype], kind
 
 
 def test_the_cases_do_something():
     """Statistics move, masks hide, and what is compared is not nothing."""
     for case in ALL:
-        want = cases.expected(case, np.float64)
-        assert len(want["forward"]) == cases.STEPS
-        assert np.abs(want["backward"][1 if case.first_values else 0]).max() > 1e-3
-        if want["running"] and "eval" not in case.name and "freeze" not in case.name:
-            assert not np.array_equal(want["running"][0], want["running"][2])
+        expected = cases.expected(case, np.float64)
+        assert len(expected["forward"]) == cases.STEPS
+        assert np.abs(expected["backward"][1 if case.first_values else 0]).max() > 1e-3
+        if expected["running"] and "eval" not in case.name and "freeze" not in case.name:
+            assert not np.array_equal(expected["running"][0], expected["running"][2])
         mask = case.positions()
         if mask is not None:
             assert 0 < mask.mean() < 1
             if not case.shortcut:
-                assert (want["forward"][0][~mask] == 0).all()
+                assert (expected["forward"][0][~mask] == 0).all()
 
 
 def test_the_page_has_these_rows_within_the_bounds():

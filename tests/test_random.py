@@ -8,7 +8,9 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.random import generator
-from tests.harness import errors_of, python, threads
+from tests.support.cases import errors_of
+from tests.support.processes import python
+from tests.support.threads import threads
 
 
 def drawn():
@@ -59,11 +61,11 @@ def test_numbers_depend_neither_on_threads_nor_on_the_backend():
 
 def test_numpys_own_generator_is_left_alone():
     np.random.seed(0)
-    right = np.random.random(3)
+    expected = np.random.random(3)
     np.random.seed(0)
     md.manual_seed(5)
     drawn()
-    np.testing.assert_array_equal(np.random.random(3), right)
+    np.testing.assert_array_equal(np.random.random(3), expected)
 
 
 def test_the_generator_is_the_one_in_use():
@@ -89,11 +91,11 @@ test_errors = errors_of([
 
 def test_a_refused_seed_changes_nothing():
     md.manual_seed(3)
-    right = md.rand(3).data
+    expected = md.rand(3).data
     md.manual_seed(3)
     with pytest.raises(ValueError):
         md.manual_seed(-1)
-    np.testing.assert_array_equal(md.rand(3).data, right)
+    np.testing.assert_array_equal(md.rand(3).data, expected)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -3,7 +3,7 @@
 import re
 
 from minidl import kernels
-from tests.harness import ROOT
+from tests.support.processes import ROOT
 from tools import sanitize
 
 

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import errors_of, python, refuses, threads, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
+from tests.support.errors import refuses
+from tests.support.processes import python
+from tests.support.threads import threads
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 1024, np.int64(5), np.uint8(4)])

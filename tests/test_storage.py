@@ -11,7 +11,10 @@ import minidl as md
 from minidl import nn
 from minidl.data import ArrayDataset, DataLoader
 from minidl.storage import FRESH, LENT, OPEN, RESULT
-from tests.harness import case, checks_of, read_only, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of
+from tests.support.errors import read_only
+from tests.support.marks import small_batches
 
 VALUES = uniform(4, 3)
 
@@ -121,10 +124,10 @@ def test_a_shallow_copy_of_a_result_shares_memory_that_nobody_writes_to():
 
 def test_copies_do_not_share_memory():
     y = normalized(leaf())
-    right = y.data.copy()
+    expected = y.data.copy()
     for z in (md.tensor(y), copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
         z.data[...] = 0
-        np.testing.assert_array_equal(y.data, right)
+        np.testing.assert_array_equal(y.data, expected)
 
 
 def test_another_array_may_be_assigned_to_a_result():
@@ -214,7 +217,7 @@ def test_a_lent_leaf_is_copied_when_a_user_asks(role, ask):
         y = normalized(z)
         return y if role == "input" else x + y if role.endswith("left") else y + x
 
-    right = program(leaf()).data
+    expected = program(leaf()).data
     x = leaf()
     y = program(x)
     assert pending(y)
@@ -226,7 +229,7 @@ def test_a_lent_leaf_is_copied_when_a_user_asks(role, ask):
     assert array is x.data or np.shares_memory(array, x.data)
     array[...] = 0
     assert pending(y)
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
     assert x.data is x.data
     assert not x.data.any()
 
@@ -247,9 +250,9 @@ def test_an_open_leaf_is_read_at_the_call():
     array = x.data
     y = normalized(x)
     assert not pending(y)
-    right = normalized(leaf()).data
+    expected = normalized(leaf()).data
     array[...] = 0
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
     assert x.data is array              # never copied
 
 
@@ -282,7 +285,7 @@ def test_minidls_own_writes_leave_a_lazy_alone(change):
     np.testing.assert_array_equal(z.data, (normalized(leaf()) + leaf()).data)
 
 
-# --------------------------------------------------------------------------------- the harness
+# --------------------------------------------------------------------------------- tables of cases
 
 test_values, _, _ = checks_of([
     case("a result of each kind of access", lambda x: normalized(x) + x * 2 - x.reshape(4, 3),

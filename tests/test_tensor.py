@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import errors_of, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
+from tests.support.errors import refuses
 
 # ----------------------------------------------------------------------------- the array
 

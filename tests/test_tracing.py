@@ -9,7 +9,9 @@ import minidl as md
 from minidl import models, nn
 from minidl.mode import evaluation
 from minidl.tracers import tracers
-from tests.harness import refuses, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import minidl_ext
-from tests.harness import printed
+from tests.support.processes import printed
 
 pytest.importorskip("sklearn")
 pytestmark = pytest.mark.skipif(not minidl_ext.OPENMP or not Path("/proc/self/maps").exists(),
@@ -82,13 +82,13 @@ def test_threads_give_way_and_the_other_runtime_goes_on(order):
 md.set_num_threads(2)
 print(nearest())
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-right = elementwise.exp(wave, threads=1)
+expected = elementwise.exp(wave, threads=1)
 end = time.monotonic() + 60
 while threads.thread_count() > 1 and time.monotonic() < end:
     for _ in range(20):
         elementwise.exp(wave)
 print(threads.thread_count() == 1 or time.monotonic() < end, nearest(),
-      np.array_equal(elementwise.exp(wave), right))
+      np.array_equal(elementwise.exp(wave), expected))
 """)
     assert said == ["True"] * 4
 

@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl.two_traces import BATCHES, refuse_reads, two_traces
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 

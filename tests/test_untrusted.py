@@ -7,7 +7,8 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import read_only, refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import read_only, refuses
 
 VALUES = uniform(4, 3)
 
@@ -111,12 +112,12 @@ def test_an_input_that_is_kept():
     lambda y: md.relu(y + normalized(leaf() * 1)), lambda y: normalized(y) + y, md.exp))
 def test_an_output_that_is_changed_later(program):
     """Nothing that was computed from it changes."""
-    right = program(Keeps.apply(leaf())).data.copy()
+    expected = program(Keeps.apply(leaf())).data.copy()
     y = Keeps.apply(leaf())
     z = program(y)
     Keeps.y[...] = 0
     assert not y.data.any()
-    np.testing.assert_array_equal(z.data, right)
+    np.testing.assert_array_equal(z.data, expected)
 
 
 def test_an_output_is_not_written_to_through_the_tensor():
@@ -184,9 +185,9 @@ FORMS = {
 def test_gradients_in_all_forms(inside, form):
     x = leaf()
     y = normalized(x * 1) * 1 if inside else x
-    right = md.grad(Gives.apply(y, given=ONES).sum(), x, retain_graph=True)
+    expected = md.grad(Gives.apply(y, given=ONES).sum(), x, retain_graph=True)
     Gives.apply(y, given=FORMS[form]).sum().backward()
-    np.testing.assert_array_equal(x.grad, right)
+    np.testing.assert_array_equal(x.grad, expected)
     assert x.grad.dtype == np.float32
     assert type(x.grad) is np.ndarray
     assert x.grad.flags.c_contiguous

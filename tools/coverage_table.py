@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from minidl import kernels, nn, ops  # noqa: E402
-from tests import harness  # noqa: E402
+from tests.support import cases  # noqa: E402
 
 PAGE = ROOT / "docs" / "coverage.md"
 CHECKS = ("values", "gradient", "PyTorch", "twin", "threads", "bad input")
@@ -91,11 +91,11 @@ def tests_of_operations() -> dict[str, set[str]]:
     for path in sorted((ROOT / "tests" / "ops").glob("test_*.py")):
         importlib.import_module(f"tests.ops.{path.stem}")
     have: dict[str, set[str]] = {name: set() for name in ops.__all__}
-    for case in harness.TABLES:
+    for case in cases.TABLES:
         for name in operations_of(case.ours):
             have[name] |= {"values", "twin"} | ({"gradient"} if case.grad else set()) | (
                 {"threads"} if case.large is not None else set())
-    for call in harness.ERRORS:
+    for call in cases.ERRORS:
         for name in operations_of(call):
             have[name].add("bad input")
     for name in parity_words(r"\bmd\.(\w+)"):

@@ -1,7 +1,8 @@
 """The cases of the table in docs/normalization.md: each norm and option beside its formula.
 
 A case makes ours, runs it some steps in a dtype and gives the arrays to compare; the formulas
-(tests/formulas.py) run on the same numbers in float64, PyTorch too where it has the norm.
+(tests/support/reference/norm.py) run on the same numbers in float64, PyTorch too where it has the
+norm.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 import minidl as md
 from minidl import nn
-from tests import formulas
+from tests.support.reference import norm as formulas
 
 STEPS = 10
 EPS = 1e-5
@@ -285,17 +286,17 @@ def cases() -> list[Case]:
              lambda x, _, *p: formulas.layer_norm(x, *p),
              torch=lambda torch, x, _, g: torch.nn.functional.layer_norm(x, (4,), g, None, EPS)),
         Case("LayerNorm((3, 4))", lambda: nn.LayerNorm((3, 4)),
-             lambda x, _, *p: formulas.layer_norm(x, *p, axes=(-2, -1)),
+             lambda x, _, *p: formulas.layer_norm(x, *p, axis=(-2, -1)),
              torch=lambda torch, x, _, *p: torch.nn.functional.layer_norm(x, (3, 4), *p, EPS)),
         Case("RMSNorm((3, 4), bias=True)", lambda: nn.RMSNorm((3, 4), bias=True),
-             lambda x, _, *p: formulas.rms_norm(x, *p, axes=(-2, -1))),
+             lambda x, _, gamma, beta: formulas.rms_norm(x, gamma, EPS, beta, (-2, -1))),
         Case("RMSNorm", lambda: nn.RMSNorm(4), lambda x, _, *p: formulas.rms_norm(x, *p),
              torch=lambda torch, x, _, *p: torch.nn.functional.rms_norm(x, (4,), *p, EPS)),
         Case("GroupNorm(2)", lambda: nn.GroupNorm(2, 4),
              lambda x, _, *p: formulas.group_norm(x, 2, *p), torch=channels_first(
                  lambda torch, x, *p: torch.nn.functional.group_norm(x, 2, *p, EPS))),
         Case("GroupNorm(2, bias=False)", lambda: nn.GroupNorm(2, 4, bias=False),
-             lambda x, _, gamma: formulas.group_norm(x, 2, gamma, 0), torch=channels_first(
+             lambda x, _, gamma: formulas.group_norm(x, 2, gamma), torch=channels_first(
                  lambda torch, x, g: torch.nn.functional.group_norm(x, 2, g, None, EPS))),
         Case("InstanceNorm", lambda: nn.InstanceNorm(4, affine=True),
              lambda x, _, *p: formulas.instance_norm(x, *p), torch=channels_first(

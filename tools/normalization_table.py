@@ -26,12 +26,13 @@ TOLERANCE = {np.float32: 1e-5, np.float64: 1e-10}
 
 # ------------------------------------------------------------------------------------ agreement
 
-def errors(case: cases.Case, oracle: Any) -> list[float | None]:
+def errors(case: cases.Case, reference: Any) -> list[float | None]:
     """Of forward, backward, running statistics, in float32 and then in float64."""
     result: list[float | None] = []
     for dtype in TOLERANCE:
-        got, want = cases.ours(case, dtype), oracle(case, dtype)
-        result += [cases.error(got[kind], want[kind]) if want[kind] else None for kind in KINDS]
+        got, expected = cases.ours(case, dtype), reference(case, dtype)
+        result += [cases.error(got[kind], expected[kind]) if expected[kind] else None
+                   for kind in KINDS]
     return result
 
 
@@ -41,13 +42,13 @@ def agreement() -> str:
              "backward, float64 | running, float64 |", "|---|---|---|---|---|---|---|---|"]
     for case in cases.cases():
         found = errors(case, cases.expected)
-        oracle = "formula"
+        reference = "formula"
         if case.torch is not None:
-            oracle = "formula, PyTorch"
+            reference = "formula, PyTorch"
             found = [None if one is None or other is None else max(one, other)
                      for one, other in zip(found, errors(case, cases.pytorch), strict=True)]
         cells = ["–" if value is None else _short(value) for value in found]
-        lines.append(f"| {case.name} | {oracle} | {' | '.join(cells)} |")
+        lines.append(f"| {case.name} | {reference} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -5,15 +5,14 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from minidl.cli import main
-from minidl.train import run
-from minidl.train.report import Report
-from tests.data.picture_files import coloured
-from tests.harness import ROOT, threads
+from tests.support.picture_files import coloured
+from tests.support.processes import ROOT
+from tests.support.runs import draw_nothing
+from tests.support.threads import threads
 
 
 @dataclass
@@ -45,18 +44,11 @@ def shared(tmp_path_factory):
     return folder
 
 
-def _empty(content, path):
-    """In place of what draws: the pictures of a report take longer than a training here, and those
-    of `shared` are enough."""
-    Path(path).write_bytes(b"")
-
-
 @pytest.fixture(autouse=True)
 def place(tmp_path, shared, monkeypatch):
     """The current folder: an empty one. The cache is that of the tests, and the data sets are those
     of the package."""
-    monkeypatch.setattr(run, "curves", _empty)
-    monkeypatch.setattr(Report, "save", _empty)
+    draw_nothing(monkeypatch)       # the drawings of `shared` are enough
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIDL_CACHE", str(shared / "cache"))
     monkeypatch.delenv("MINIDL_DATA", raising=False)

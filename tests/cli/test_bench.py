@@ -11,7 +11,7 @@ import pytest
 
 import minidl as md
 from minidl import compiled, kernels, models, nn
-from tests.harness import threads
+from tests.support.threads import threads
 
 SHORT = ("--seconds", "0.001")
 bench = importlib.import_module("minidl.cli.bench")      # by this name the package has the command
@@ -117,8 +117,8 @@ def test_a_busy_machine_is_said(minidl, monkeypatch):
 
 
 def test_outputs_that_differ_are_seen(minidl, monkeypatch):
-    right = compiled.Compiled.__call__
-    monkeypatch.setattr(compiled.Compiled, "__call__", lambda self, x: right(self, x) * 1.5)
+    expected = compiled.Compiled.__call__
+    monkeypatch.setattr(compiled.Compiled, "__call__", lambda self, x: expected(self, x) * 1.5)
     said = minidl("bench", "mnist-cnn", "--batch", "1", *SHORT)
     assert "differ by at most 5e-01 of the largest" in said.last
 

@@ -1,8 +1,8 @@
 """`minidl cache` and `minidl cache clear`."""
 
 from minidl import data
-from tests.data.picture_files import coloured
-from tests.harness import python
+from tests.support.picture_files import coloured
+from tests.support.processes import python
 
 
 def test_what_is_in_it(minidl, tmp_path, monkeypatch):

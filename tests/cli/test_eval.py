@@ -6,7 +6,7 @@ import pytest
 
 import minidl as md
 from minidl import models
-from tests.data.picture_files import coloured
+from tests.support.picture_files import coloured
 
 
 @pytest.fixture

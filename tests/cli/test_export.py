@@ -8,8 +8,8 @@ import pytest
 
 import minidl as md
 from minidl import models
-from tests.data.picture_files import coloured
-from tests.onnx.files import assert_close, run
+from tests.support.onnx_files import assert_close, run
+from tests.support.picture_files import coloured
 
 
 def metadata(path):

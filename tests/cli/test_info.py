@@ -8,7 +8,7 @@ import numpy as np
 
 import minidl as md
 from minidl import data, version
-from tests.harness import ROOT
+from tests.support.processes import ROOT
 
 
 def test_it_says_what_runs_here(minidl):

@@ -9,7 +9,7 @@ import pytest
 
 from minidl import version
 from minidl.cli import commands, main
-from tests.harness import ROOT
+from tests.support.processes import ROOT
 
 SUBCOMMANDS = ("train", "eval", "predict", "bench", "summary", "export", "info", "cache")
 

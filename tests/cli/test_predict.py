@@ -8,7 +8,7 @@ import pytest
 
 import minidl as md
 from minidl import models
-from tests.data.picture_files import coloured, write
+from tests.support.picture_files import coloured, write
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minidl import models
-from tests.data.picture_files import coloured
+from tests.support.picture_files import coloured
 
 COLOURS = {"blue": 12, "red": 12}
 QUICK = ("--epochs", "1", "--model", "mlp")
@@ -57,8 +57,8 @@ def test_it_learns_and_the_last_line_is_the_accuracy_of_the_best_model(minidl, p
     assert said.out == "test accuracy 1.0000\n"         # nothing else is on stdout
     saved = models.load("run/best.safetensors")
     paths = sorted((tmp_path / "apart" / "test").rglob("*.png"))
-    right = [saved.predict(path)[0][0][0] == path.parent.name for path in paths]
-    assert all(right)
+    expected = [saved.predict(path)[0][0][0] == path.parent.name for path in paths]
+    assert all(expected)
     accuracies = [float(row["valid_accuracy"]) for row in rows(Path("run"))]
     assert saved.info["epoch"] == accuracies.index(max(accuracies)) + 1     # the earliest
     assert saved.info["valid_accuracy"] == max(accuracies)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import models
-from tests.data.picture_files import coloured, write
+from tests.support.picture_files import coloured, write
 
 COLOURS = {"blue": 12, "red": 12}
 QUICK = ("--epochs", "1", "--model", "mlp")

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from minidl.train import files
-from tests.data.picture_files import coloured
+from tests.support.picture_files import coloured
 
 EPOCHS = 30
 OPTIONS = ("--epochs", EPOCHS, "--batch-size", 4, "--set", "ema=0.9")

@@ -8,7 +8,7 @@ import pytest
 
 import minidl as md
 from minidl import models, nn, optim
-from tests.compiled.checking import (
+from tests.support.compiled_models import (
     assert_equal,
     check,
     conv,
@@ -19,7 +19,10 @@ from tests.compiled.checking import (
     settled,
     steps,
 )
-from tests.harness import in_threads, printed, refuses, small_batches, threads
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.processes import printed
+from tests.support.threads import in_threads, threads
 
 X = draw(3, 8)
 MODEL = settled(nn.Sequential(nn.Dense(8, 5), nn.BatchNorm(5), nn.ReLU()))
@@ -46,8 +49,8 @@ def test_results_are_ones_own():
         assert isinstance(y, np.ndarray)
         y[...] = 7
     np.testing.assert_array_equal(x, X)
-    for y, right in zip(compiled(x), expected, strict=True):
-        np.testing.assert_array_equal(y, right)
+    for y, value in zip(compiled(x), expected, strict=True):
+        np.testing.assert_array_equal(y, value)
 
 
 def test_inputs_of_any_kind():

@@ -9,8 +9,10 @@ from safetensors.numpy import save_file
 
 import minidl as md
 from minidl import models, nn
-from tests.compiled.checking import conv, draw, leaves, module, settled
-from tests.harness import printed, refuses, threads
+from tests.support.compiled_models import conv, draw, leaves, module, settled
+from tests.support.errors import refuses
+from tests.support.processes import printed
+from tests.support.threads import threads
 
 X = draw(3, 9, 7, 8)
 

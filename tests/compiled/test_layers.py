@@ -8,7 +8,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.compiled.checking import (
+from tests.support.compiled_models import (
     assert_equal,
     check,
     conv,

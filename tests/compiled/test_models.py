@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import models
-from tests.compiled.checking import assert_equal, check, draw, evaluated, settled, steps
+from tests.support.compiled_models import assert_equal, check, draw, evaluated, settled, steps
 
 SHAPES = {"mlp": (28, 28, 1), "mnist-cnn": (28, 28, 1), "lenet": (28, 28, 1)}
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 import minidl as md
 from minidl import nn
-from tests.compiled.checking import assert_equal, conv, draw, evaluated, module
-from tests.harness import threads
+from tests.support.compiled_models import assert_equal, conv, draw, evaluated, module
+from tests.support.threads import threads
 
 CHANNELS = st.sampled_from((1, 3, 8, 16, 17, 24))
 CURVES = (md.relu, md.gelu, md.silu, md.tanh, lambda x: md.leaky_relu(x, 0.1))

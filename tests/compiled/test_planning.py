@@ -4,8 +4,8 @@ import numpy as np
 
 import minidl as md
 from minidl import models, nn
-from tests.compiled.checking import assert_equal, check, conv, draw, evaluated, module, steps
-from tests.harness import threads
+from tests.support.compiled_models import assert_equal, check, conv, draw, evaluated, module, steps
+from tests.support.threads import threads
 
 X = draw(2, 9, 7, 8)
 

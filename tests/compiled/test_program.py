@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.compiled.checking import (
+from tests.support.compiled_models import (
     assert_equal,
     check,
     conv,
@@ -17,7 +17,7 @@ from tests.compiled.checking import (
     settled,
     steps,
 )
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 X = draw(4, 8)
 

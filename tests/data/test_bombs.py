@@ -13,8 +13,8 @@ import pytest
 from minidl.data import DataFileError
 from minidl.data.cifar import read_batch, read_tar
 from minidl.data.mnist import read_images, read_labels
-from tests.data.samples import cifar_batch, tar_of
-from tests.harness import in_bounded_memory
+from tests.support.data_files import cifar_batch, tar_of
+from tests.support.processes import in_bounded_memory
 
 BATCH = cifar_batch(3)[0]
 HUGE = 1 << 30

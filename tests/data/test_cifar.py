@@ -13,7 +13,7 @@ import pytest
 from minidl.data import CIFAR10, DataFileError, cifar
 from minidl.data import cache as cache_module
 from minidl.data.cifar import read_batch, read_tar
-from tests.data.samples import TRAIN, cifar_batch, cifar_files, tar_of
+from tests.support.data_files import TRAIN, cifar_batch, cifar_files, tar_of
 
 # Files that are made up differ from the official ones.
 pytestmark = pytest.mark.filterwarnings("ignore:.* differs from the official file")

@@ -13,7 +13,7 @@ from minidl.data import (
     mean_std,
     split,
 )
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 
 def test_holds_the_arrays_themselves():

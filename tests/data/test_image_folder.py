@@ -13,7 +13,7 @@ from minidl import kernels
 from minidl.data import MNIST, DataFileError, DataLoader, ImageFolder, image_folder
 from minidl.data import cache as cache_module
 from minidl.data.pictures import BrokenPicture
-from tests.data.picture_files import smooth, write, write_folder
+from tests.support.picture_files import smooth, write, write_folder
 
 
 @pytest.fixture

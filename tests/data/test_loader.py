@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import minidl.random
 from minidl.data import MNIST, ArrayDataset, DataLoader
 from minidl.tensor import Tensor
-from tests.harness import python
+from tests.support.processes import python
 
 
 def numbered(count, dtype=np.uint8):
@@ -539,15 +539,15 @@ import os, signal
 import numpy as np
 from minidl.data import ArrayDataset, DataLoader
 loader = DataLoader(ArrayDataset(np.arange(10)), 2, prefetch={prefetch})
-right = [b.numpy().tolist() for b in loader]
+expected = [b.numpy().tolist() for b in loader]
 iterator = iter(loader)
 start = [next(iterator).numpy().tolist() for _ in range({given})]
 pid = os.fork()
 if pid == 0:
     signal.alarm(30)                    # ends the child, should it hang
-    same = start + [b.numpy().tolist() for b in iterator] == right
-    os._exit(0 if same and [b.numpy().tolist() for b in loader] == right else 1)
+    same = start + [b.numpy().tolist() for b in iterator] == expected
+    os._exit(0 if same and [b.numpy().tolist() for b in loader] == expected else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]),
-      start + [b.numpy().tolist() for b in iterator] == right)
+      start + [b.numpy().tolist() for b in iterator] == expected)
 """)
     assert done.stdout.split() == ["0", "True"], done.stderr

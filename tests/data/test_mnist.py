@@ -9,7 +9,7 @@ import pytest
 
 from minidl.data import MNIST, DataFileError, FashionMNIST
 from minidl.data.mnist import read_images, read_labels
-from tests.data.samples import idx, write_mnist
+from tests.support.data_files import idx, write_mnist
 
 # Files that are made up differ from the official ones.
 pytestmark = pytest.mark.filterwarnings("ignore:.* differs from the official file")

@@ -11,7 +11,7 @@ import pytest
 
 from minidl.data import CIFAR10, MNIST, FashionMNIST, cifar, store
 from minidl.data.store import Official, compare_with_official
-from tests.data.samples import cifar_files, tar_of, write_mnist
+from tests.support.data_files import cifar_files, tar_of, write_mnist
 
 DIFFERS = "differs from the official file"
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from minidl.data.pictures import BrokenPicture, is_pillow, look, of_pillow, read
-from tests.data.picture_files import smooth, write
+from tests.support.picture_files import smooth, write
 
 COLOUR = smooth(20, 30)
 GREY = smooth(20, 30, 1)

@@ -18,8 +18,9 @@ from minidl.data import CIFAR10, MNIST, DataFileError, FashionMNIST
 from minidl.data import cifar as cifar_module
 from minidl.data.store import DataFileError as FromStore
 from minidl.data.store import Download, Official, open_stream, read_up_to
-from tests.data.samples import TRAIN, cifar_files, tar_of, write_mnist
-from tests.harness import as_nobody, needs_root, printed
+from tests.support.data_files import TRAIN, cifar_files, tar_of, write_mnist
+from tests.support.marks import needs_root
+from tests.support.processes import as_nobody, printed
 
 # Files that are made up differ from the official ones.
 pytestmark = pytest.mark.filterwarnings("ignore:.* differs from the official file")
@@ -184,8 +185,8 @@ def test_a_wrong_hash_leaves_nothing(server, monkeypatch, cache):
     with pytest.raises(FileNotFoundError, match=r"hash of downloaded file.*does not match"):
         CIFAR10()
     assert list((cache / "cifar10").iterdir()) == []
-    right = download._replace(sha256=sha256(folder / "cifar-10-binary.tar.gz"))
-    monkeypatch.setattr(cifar_module, "DOWNLOAD", right)
+    matching = download._replace(sha256=sha256(folder / "cifar-10-binary.tar.gz"))
+    monkeypatch.setattr(cifar_module, "DOWNLOAD", matching)
     assert len(CIFAR10()) == sum(4 + i for i in range(len(TRAIN)))
 
 

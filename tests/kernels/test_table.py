@@ -51,7 +51,7 @@ def test_every_family_is_in_the_table():
     sources = Path(minidl.__file__).parents[1] / "minidl_ext"
     families = {".".join(path.relative_to(sources).with_suffix("").parts)
                 for path in sources.rglob("*.pyx") if path.parent.name != "runtime"}
-    families.discard("inference.plan")  # no function of arrays: its oracle is what it is a plan of
+    families.discard("inference.plan")      # no function of arrays: its reference is the model
     if not families:
         pytest.skip("installed without sources")
     assert families == set(kernels.FAMILIES)

@@ -5,8 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import lab, nn, train
-from tests.harness import refuses, small_batches
-from tests.train.samples import network, pairs, trainer
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.trainings import network, pairs, trainer
 
 pytestmark = small_batches
 

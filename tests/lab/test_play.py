@@ -9,7 +9,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import ROOT, small_batches
+from tests.support.marks import small_batches
+from tests.support.processes import ROOT
 
 quickjs = pytest.importorskip("quickjs", reason="runs the page's JavaScript (extra 'test')")
 

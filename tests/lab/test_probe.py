@@ -9,8 +9,9 @@ import pytest
 import minidl as md
 from minidl import lab, nn, optim, train
 from minidl.lab.probe import MEASURES
-from tests.harness import refuses, small_batches
-from tests.train.samples import Stop, StopAt, digest, loader, network, pairs, trainer
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.trainings import Stop, StopAt, digest, loader, network, pairs, trainer
 
 pytestmark = small_batches
 

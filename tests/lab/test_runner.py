@@ -16,7 +16,8 @@ import pytest
 from minidl.lab import problems, runner, store
 from minidl.lab.registry import chosen
 from minidl.lab.verdict import Verdict
-from tests.harness import ROOT, refuses
+from tests.support.errors import refuses
+from tests.support.processes import ROOT
 
 E18, = chosen(["E18"])
 PATIENCE = 100      # seconds, of a machine that has much to do

@@ -10,8 +10,9 @@ import pytest
 import minidl as md
 from minidl import lab, models, nn, optim
 from minidl.lab import comparison
-from tests.harness import refuses, small_batches
-from tests.train.samples import pairs
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.trainings import pairs
 
 pytestmark = small_batches
 LAYERS = {"batch": nn.BatchNorm, "layer": nn.LayerNorm, "none": lambda features: nn.Identity()}

@@ -7,7 +7,7 @@ import pytest
 
 from minidl.kernels.reference.elementwise import activation as twin
 from minidl_ext.elementwise import activation as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -45,11 +45,11 @@ def test_it_is_the_twin(name, options, dtype):
     for shape in (*((size,) for size in SIZES if size < 2000 or name.startswith("leaky")), (),
                   (3, 1, 5, 2)):
         arguments = case(name, options, shape, dtype)
-        got, want = getattr(native, name)(**arguments), getattr(twin, name)(**arguments)
-        assert got.dtype == want.dtype == dtype
+        got, expected = getattr(native, name)(**arguments), getattr(twin, name)(**arguments)
+        assert got.dtype == expected.dtype == dtype
         assert got.shape == shape
         # Terms of the gradient may cancel: the error is relative to them, at most 10 here.
-        np.testing.assert_allclose(got, want, rtol=16 * eps(dtype), atol=64 * eps(dtype))
+        np.testing.assert_allclose(got, expected, rtol=16 * eps(dtype), atol=64 * eps(dtype))
 
 
 @pytest.mark.parametrize(("name", "options", "function", "ulps"), (
@@ -75,11 +75,11 @@ def test_bad_values_stay_where_they_are(name, options, dtype):
     x = clean["x"].copy()
     x[[0, 37, 99]] = np.nan, np.inf, -np.inf
     with np.errstate(all="ignore"):
-        got, want = getattr(native, name)(**clean | {"x": x}), getattr(twin, name)(
+        got, expected = getattr(native, name)(**clean | {"x": x}), getattr(twin, name)(
             **clean | {"x": x})
     np.testing.assert_array_equal(np.delete(got, [0, 37, 99]), np.delete(
         getattr(native, name)(**clean), [0, 37, 99]))
-    np.testing.assert_allclose(got[[0, 37, 99]], want[[0, 37, 99]], atol=1e-30)
+    np.testing.assert_allclose(got[[0, 37, 99]], expected[[0, 37, 99]], atol=1e-30)
 
 
 @each

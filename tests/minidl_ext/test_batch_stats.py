@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl_ext.norm import batch_norm as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,

@@ -12,7 +12,15 @@ import pytest
 from minidl_ext.conv import depthwise
 from minidl_ext.conv import direct as conv
 from minidl_ext.norm import batch_norm as norm
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import (
+    KERNELS,
+    depthwise_cases,
+    factors_for,
+    fused,
+    pointwise_cases,
+    whole_factors,
+)
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,
@@ -26,14 +34,6 @@ from tests.minidl_ext.common import (
     values,
     whole,
 )
-from tests.minidl_ext.convs import (
-    KERNELS,
-    depthwise_cases,
-    factors_for,
-    fused,
-    pointwise_cases,
-    whole_factors,
-)
 
 every_kind = pytest.mark.parametrize("kind", KERNELS)
 
@@ -43,8 +43,8 @@ def small(kind, make=whole):
         else depthwise_cases(3, 5, 6, 32, make=make)
 
 
-def agree(got, want):
-    for ours, theirs in zip(got, want, strict=True):
+def agree(got, expected):
+    for ours, theirs in zip(got, expected, strict=True):
         identical(ours, theirs)
 
 
@@ -71,9 +71,9 @@ def near_the_kink(*shape, seed=0):
 def test_what_is_read_is_what_batch_norm_apply_gives(make, relu, kind):
     x, factors = make(7, 13, 11, 144)
     got = KERNELS[kind][0](x, unit_weights(kind, 144), factors=factors, relu=relu)
-    want = norm.batch_norm_apply(x, factors, relu=relu)
-    identical(got, want)
-    assert 0.2 < (want > 0).mean() < 0.8
+    expected = norm.batch_norm_apply(x, factors, relu=relu)
+    identical(got, expected)
+    assert 0.2 < (expected > 0).mean() < 0.8
 
 
 @every_kind
@@ -167,16 +167,16 @@ def test_bad_values_stay_where_they_belong(relu, argument, kind):
     for places in corners(backward[argument]):
         if argument != "dy":
             case = spoil(forward, argument, *places)
-            got, want = KERNELS[kind][0](**case), steps(**case)
-            identical(got[0], want[0])
-            for ours, theirs in zip(got[1:], want[1:], strict=True):
+            got, expected = KERNELS[kind][0](**case), steps(**case)
+            identical(got[0], expected[0])
+            for ours, theirs in zip(got[1:], expected[1:], strict=True):
                 np.testing.assert_array_equal(np.isfinite(ours), np.isfinite(theirs))
-            assert 0 < np.isfinite(want[0]).mean() < 1
+            assert 0 < np.isfinite(expected[0]).mean() < 1
         case = spoil(backward, argument, *places)
-        want = steps(**case)
-        agree(KERNELS[kind][2](**case), want)
-        assert relu or any(not np.isfinite(result).all() for result in want)
-        assert any(np.isfinite(result).any() for result in want)
+        expected = steps(**case)
+        agree(KERNELS[kind][2](**case), expected)
+        assert relu or any(not np.isfinite(result).all() for result in expected)
+        assert any(np.isfinite(result).any() for result in expected)
 
 
 @every_kind
@@ -187,10 +187,10 @@ def test_bad_values_behind_stay_where_they_belong(part, kind):
     consumer[part] = consumer[part].copy()
     consumer[part].reshape(-1)[7] = np.nan            # of channel 7
     case["consumer"] = tuple(consumer)
-    want = steps(**case)
-    agree(KERNELS[kind][2](**case), want)
-    assert np.isnan(want[1][..., 7]).any()
-    assert not np.isnan(np.delete(want[1], 7, -1)).any()
+    expected = steps(**case)
+    agree(KERNELS[kind][2](**case), expected)
+    assert np.isnan(expected[1][..., 7]).any()
+    assert not np.isnan(np.delete(expected[1], 7, -1)).any()
 
 
 # ----------------------------------------------------------- threads, no images, bad arguments

@@ -19,7 +19,7 @@ from minidl_ext.elementwise import arithmetic as elementwise
 from minidl_ext.gemm import matmul
 from minidl_ext.reduce import reduce
 from minidl_ext.runtime import memory as runtime
-from tests.minidl_ext.common import values
+from tests.support.kernels import values
 
 COUNT = 5000        # float32 values: 20 kB, from the pool
 

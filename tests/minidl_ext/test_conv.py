@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.conv import direct as twin
 from minidl_ext.conv import direct as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -63,13 +63,13 @@ def test_the_twin_is_the_definition():
     case = cases((2, 6, 7, 4), (3, 2), 6, groups=2, stride=(2, 1), padding=((2, 0), (1, 3)),
                  dilation=(1, 2))["conv"]
     x, w, y = case["x"], case["w"], twin.conv(**case)
-    want = np.zeros_like(y) + case["bias"]
+    expected = np.zeros_like(y) + case["bias"]
     for n, i, j, o in np.ndindex(*y.shape):
         for k, m, c in np.ndindex(3, 2, 2):
             row, col = 2 * i + k - 2, j + 2 * m - 1
             if 0 <= row < 6 and 0 <= col < 7:
-                want[n, i, j, o] += x[n, row, col, o // 3 * 2 + c] * w[k, m, c, o]
-    identical(y, want)
+                expected[n, i, j, o] += x[n, row, col, o // 3 * 2 + c] * w[k, m, c, o]
+    identical(y, expected)
 
 
 def test_gradients_are_adjoint():

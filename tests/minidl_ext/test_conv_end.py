@@ -8,7 +8,7 @@ import pytest
 from minidl.kernels.reference.conv import winograd as winograd_twin
 from minidl_ext.conv import depthwise, winograd
 from minidl_ext.conv import direct as conv
-from tests.minidl_ext.common import values
+from tests.support.kernels import values
 
 SAME = ((1, 1), (1, 1))
 THREADS = (1, 2, 3)

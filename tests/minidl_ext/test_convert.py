@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference.data import convert as twin
 from minidl_ext.data import convert as native
-from tests.minidl_ext.common import KINDS, SIZES, checks_out, identical, refuses, same_bits, strided
+from tests.support.kernels import KINDS, SIZES, checks_out, identical, refuses, same_bits, strided
 
 
 def pixels(*shape):

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.conv import depthwise as twin
 from minidl_ext.conv import depthwise as native
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import (
+    agree,
+    depthwise_cases,
+    output_size,
+    whole_consumer,
+    whole_factors,
+)
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,
@@ -23,13 +30,6 @@ from tests.minidl_ext.common import (
     spoil,
     values,
     whole,
-)
-from tests.minidl_ext.convs import (
-    agree,
-    depthwise_cases,
-    output_size,
-    whole_consumer,
-    whole_factors,
 )
 
 NAMES = ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad")

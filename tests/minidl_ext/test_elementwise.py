@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference.elementwise import arithmetic as twin
 from minidl_ext.elementwise import arithmetic as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -41,12 +41,12 @@ def inputs(name, shape, dtype, seed=0):
     return np.abs(x) + dtype(0.01) if name in ("log", "sqrt", "power") else x
 
 
-def agrees(name, got, want, dtype):
+def agrees(name, got, expected, dtype):
     if name in ("exp", "log", "tanh", "sigmoid", "power"):      # NumPy's own error and ours
-        assert got.dtype == want.dtype
-        np.testing.assert_allclose(got, want, rtol=4 * eps(dtype), atol=0)
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=4 * eps(dtype), atol=0)
     else:
-        identical(got, np.asarray(want))
+        identical(got, np.asarray(expected))
 
 
 @FLOATS
@@ -80,11 +80,11 @@ def test_two_operands_are_the_twin(name, dtype):
 @pytest.mark.parametrize(("shape_a", "shape_b"), SHAPES + OTHER_SHAPES)
 def test_broadcasting_is_numpys(name, shape_a, shape_b, dtype):
     a, b = inputs(name, shape_a, dtype), inputs(name, shape_b, dtype, 1)
-    want = np.asarray(getattr(twin, name)(a, b))
-    agrees(name, np.asarray(getattr(native, name)(a, b)), want, dtype)
-    out = np.empty_like(want)
+    expected = np.asarray(getattr(twin, name)(a, b))
+    agrees(name, np.asarray(getattr(native, name)(a, b)), expected, dtype)
+    out = np.empty_like(expected)
     assert getattr(native, name)(a, b, out=out) is out
-    agrees(name, out, want, dtype)
+    agrees(name, out, expected, dtype)
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -93,9 +93,9 @@ def test_a_number_as_operand(name, number):
     x = np.concatenate([inputs(name, (3000,), np.float32), np.float32([0, 1])])
     with np.errstate(all="ignore"):
         for a, b in ((x, number), (number, x)):
-            got, want = getattr(native, name)(a, b), getattr(twin, name)(a, b)
-            assert got.dtype == want.dtype == np.float32
-            np.testing.assert_allclose(got, want, rtol=4e-7 if name == "power" else 0)
+            got, expected = getattr(native, name)(a, b), getattr(twin, name)(a, b)
+            assert got.dtype == expected.dtype == np.float32
+            np.testing.assert_allclose(got, expected, rtol=4e-7 if name == "power" else 0)
 
 
 @pytest.mark.parametrize("name", ("multiply", "divide", "add", "subtract"))
@@ -103,9 +103,9 @@ def test_the_sign_of_a_number_that_is_zero(name):
     x = np.float32([1, -1, 0, -0.0])
     with np.errstate(all="ignore"):
         for a, b in ((x, -0.0), (-0.0, x), (x, 0.0), (0.0, x)):
-            got, want = getattr(native, name)(a, b), getattr(twin, name)(a, b)
-            np.testing.assert_array_equal(got, want)
-            np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+            got, expected = getattr(native, name)(a, b), getattr(twin, name)(a, b)
+            np.testing.assert_array_equal(got, expected)
+            np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))
 
 
 @pytest.mark.parametrize("name", WITH_INTEGERS)
@@ -119,9 +119,9 @@ def test_other_dtypes_are_numpys(name):
             operands.pop()              # NumPy refuses bool - int8
     with np.errstate(all="ignore"):
         for args in operands:
-            got, want = getattr(native, name)(*args), getattr(twin, name)(*args)
-            assert got.dtype == want.dtype, args
-            np.testing.assert_array_equal(got, want)
+            got, expected = getattr(native, name)(*args), getattr(twin, name)(*args)
+            assert got.dtype == expected.dtype, args
+            np.testing.assert_array_equal(got, expected)
 
 
 # --------------------------------------------------------------------------------- numerics

@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference.sequence import embedding as twin
 from minidl_ext.sequence import embedding as native
-from tests.minidl_ext.common import FLOATS, KINDS, LAYOUTS, identical, refuses, same_bits, values
+from tests.support.kernels import FLOATS, KINDS, LAYOUTS, identical, refuses, same_bits, values
 
 SHAPES = ((5, 3, 7), (5, 0, 7), (1, 1, 1), (9, 50, 16), (9, 50, 17), (40, 3000, 70), (0, 0, 3),
           (4, 6, 0))      # rows of the table, ids, columns
@@ -21,9 +21,9 @@ def test_it_is_the_twin(rows, count, columns, dtype):
     ids, table = ids_for(rows, count), values(rows, columns, dtype=dtype)
     identical(native.embedding(table, ids), twin.embedding(table, ids))
     dy = values(count, columns, dtype=dtype, seed=1)
-    got, want = native.embedding_backward(dy, ids, rows), twin.embedding_backward(dy, ids, rows)
+    got, expected = native.embedding_backward(dy, ids, rows), twin.embedding_backward(dy, ids, rows)
     assert got.dtype == dtype
-    identical(got, want)        # both add in the order of the ids
+    identical(got, expected)        # both add in the order of the ids
     same_bits(native.embedding, {"weight": table, "ids": ids})
     same_bits(native.embedding_backward, {"dy": dy, "ids": ids, "rows": rows})
 

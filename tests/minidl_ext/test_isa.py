@@ -10,7 +10,7 @@ import pytest
 
 import minidl_ext
 from minidl_ext.runtime import cpu
-from tests.harness import ROOT, python
+from tests.support.processes import ROOT, python
 
 LEVELS = tuple(cpu.FEATURES)
 

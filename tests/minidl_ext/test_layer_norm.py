@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.norm import layer_norm as twin
 from minidl_ext.norm import layer_norm as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -44,16 +44,16 @@ def backward_case(rows, columns, dtype, affine=True, centre=True):
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
 def test_it_is_the_twin(rows, columns, affine, centre, dtype):
     forward = case(rows, columns, dtype, affine, centre)
-    for got, want in zip(native.layer_norm(**forward), twin.layer_norm(**forward), strict=True):
-        assert got.dtype == want.dtype
-        assert got.shape == want.shape
-        np.testing.assert_allclose(got, want, rtol=16 * eps(dtype), atol=16 * eps(dtype))
+    for got, expected in zip(native.layer_norm(**forward), twin.layer_norm(**forward), strict=True):
+        assert got.dtype == expected.dtype
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=16 * eps(dtype), atol=16 * eps(dtype))
     backward = backward_case(rows, columns, dtype, affine, centre)
     if columns > 2:     # of one or two values, dx cancels
-        for got, want in zip(native.layer_norm_backward(**backward),
-                             twin.layer_norm_backward(**backward), strict=True):
-            assert got.dtype == want.dtype == dtype
-            close(got, want, 64 * eps(dtype))
+        for got, expected in zip(native.layer_norm_backward(**backward),
+                                 twin.layer_norm_backward(**backward), strict=True):
+            assert got.dtype == expected.dtype == dtype
+            close(got, expected, 64 * eps(dtype))
 
 
 @many
@@ -61,9 +61,9 @@ def test_it_is_the_twin(rows, columns, affine, centre, dtype):
        centre=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_any_shape_is_the_twin(rows, columns, affine, centre, dtype):
     backward = backward_case(rows, columns, dtype, affine, centre)
-    for got, want in zip(native.layer_norm_backward(**backward),
-                         twin.layer_norm_backward(**backward), strict=True):
-        close(got, want, 256 * eps(dtype))
+    for got, expected in zip(native.layer_norm_backward(**backward),
+                             twin.layer_norm_backward(**backward), strict=True):
+        close(got, expected, 256 * eps(dtype))
 
 
 @pytest.mark.parametrize("ratio", (1e2, 1e4))

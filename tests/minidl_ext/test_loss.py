@@ -7,7 +7,7 @@ import pytest
 
 from minidl.kernels.reference.reduce import loss as twin
 from minidl_ext.reduce import loss as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -74,30 +74,30 @@ def test_rows(name, shape, dtype):
     assert got.dtype == dtype
     assert got.shape == shape
     if got.size:
-        want = getattr(twin, name)(**wide(case))
-        size = np.abs(case.get("dy", want)).max(axis=1, keepdims=True)
+        expected = getattr(twin, name)(**wide(case))
+        size = np.abs(case.get("dy", expected)).max(axis=1, keepdims=True)
         scale = size * (shape[1] ** 0.5 if name in BACKWARD else 1)
         # exp of x - max has the relative error of x - max, which is up to 40 here
-        assert (np.abs(got - want) <= 60 * eps(dtype) * scale).all()
+        assert (np.abs(got - expected) <= 60 * eps(dtype) * scale).all()
 
 
 @FLOATS
 @pytest.mark.parametrize("scale", (1e4, 1e30))
 def test_huge_logits_are_finite(scale, dtype):
     x = np.arange(-5, 6, dtype=dtype)[None] * dtype(scale)
-    want = np.zeros_like(x)
-    want[0, -1] = 1
-    identical(native.softmax(x), want)
+    expected = np.zeros_like(x)
+    expected[0, -1] = 1
+    identical(native.softmax(x), expected)
     identical(native.log_softmax(x), x - x.max())
     for label in (10, 0):
         loss, probabilities = native.cross_entropy(x, np.array([label]))
         identical(loss, x[0, -1:] - x[0, label])
-        identical(probabilities, want)
+        identical(probabilities, expected)
     smooth, _ = native.cross_entropy(x, np.array([10]), smoothing=0.1)
     exact = 0.1 / 11 * np.arange(11.0).sum() * float(dtype(scale))
     np.testing.assert_allclose(smooth, exact, rtol=1e-6)
-    dlogits = native.cross_entropy_backward(np.ones(1, dtype), want, np.array([0]))
-    identical(dlogits, want - np.eye(1, 11, dtype=dtype))
+    dlogits = native.cross_entropy_backward(np.ones(1, dtype), expected, np.array([0]))
+    identical(dlogits, expected - np.eye(1, 11, dtype=dtype))
 
 
 @FLOATS
@@ -124,8 +124,8 @@ def test_a_class_of_weight_zero_costs_nothing_even_if_impossible():
     case = {"logits": np.float32([[0, -np.inf, 1]]), "labels": np.array([1]),
             "weight": np.float32([1, 0, 1])}
     with np.errstate(invalid="ignore"):
-        want = twin.cross_entropy(**case)[0]
-    identical(native.cross_entropy(**case)[0], want)
+        expected = twin.cross_entropy(**case)[0]
+    identical(native.cross_entropy(**case)[0], expected)
 
 
 def test_many_classes_lose_no_digits():
@@ -144,21 +144,22 @@ def test_many_classes_lose_no_digits():
 def test_cross_entropy(shape, options, dtype):
     case = loss_case(shape, dtype, **options)
     losses, p = native.cross_entropy(**case)
-    want_losses, want_p = twin.cross_entropy(**wide(case))
+    expected_losses, expected_p = twin.cross_entropy(**wide(case))
     assert losses.dtype == p.dtype == dtype
     assert losses.shape == shape[:1]
     # the sum over classes is in double for either type
     rtol = 30 * (eps(dtype) + eps(np.float64) * shape[1] ** 0.5)
-    np.testing.assert_allclose(losses, want_losses.astype(dtype), rtol=rtol, atol=10 * eps(dtype))
-    np.testing.assert_allclose(p, want_p.astype(dtype), rtol=60 * eps(dtype))
+    np.testing.assert_allclose(losses, expected_losses.astype(dtype), rtol=rtol,
+                               atol=10 * eps(dtype))
+    np.testing.assert_allclose(p, expected_p.astype(dtype), rtol=60 * eps(dtype))
     assert (losses[case["labels"] < 0] == 0).all()
 
     case = backward_case(case)
     got = native.cross_entropy_backward(**case)
-    want = twin.cross_entropy_backward(**wide(case))
+    expected = twin.cross_entropy_backward(**wide(case))
     assert got.dtype == dtype
     scale = np.abs(case["dlosses"])[:, None] * (1 if case["weight"] is None else 5)
-    assert (np.abs(got - want) <= 10 * eps(dtype) * scale).all()
+    assert (np.abs(got - expected) <= 10 * eps(dtype) * scale).all()
     assert (got[case["labels"] < 0] == 0).all()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.gemm import matmul as twin
 from minidl_ext.gemm import matmul as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.norm import batch_norm as twin
 from minidl_ext.norm import batch_norm as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -42,10 +42,10 @@ def test_factors(gamma, beta, dtype):
         case = (mean, var, values(channels, dtype=dtype, seed=2) if gamma else None,
                 values(channels, dtype=dtype, seed=3) if beta else None, 1e-5)
         for spelling in (dtype, np.dtype(dtype), np.dtype(dtype).name):
-            got, want = native.batch_norm_factors(*case, spelling), \
+            got, expected = native.batch_norm_factors(*case, spelling), \
                 twin.batch_norm_factors(*case, dtype)
-            assert got.dtype == want.dtype
-            np.testing.assert_allclose(got, want, rtol=2 * eps(dtype), atol=eps(dtype) ** 2)
+            assert got.dtype == expected.dtype
+            np.testing.assert_allclose(got, expected, rtol=2 * eps(dtype), atol=eps(dtype) ** 2)
 
 
 @many
@@ -164,15 +164,15 @@ def test_bad_gradients_stay_in_their_channel(relu, training, bad, dtype):
 def agrees_backward(dy, x, factors, **options):
     """As the twin says, up to rounding of the terms of the sums (which may cancel)."""
     got = native.batch_norm_backward(dy, x, factors, **options, masked_out=True)
-    want = twin.batch_norm_backward(dy, x, factors, **options, masked_out=True)
+    expected = twin.batch_norm_backward(dy, x, factors, **options, masked_out=True)
     total = np.abs(dy).reshape(-1, x.shape[-1]).sum(axis=0, dtype=np.float64)
     reach = 1 + np.abs((x - factors[0]) * factors[3]).max(initial=0)
     sizes = np.abs(factors[1]) * np.abs(dy).max(initial=0) * reach**2, total * reach, total
-    for ours, theirs, size in zip(got[:3], want[:3], sizes, strict=True):
+    for ours, theirs, size in zip(got[:3], expected[:3], sizes, strict=True):
         assert ours.dtype == x.dtype
         assert ours.shape == theirs.shape
         assert (np.abs(ours - theirs) <= 20 * eps(x.dtype) * size).all()
-    identical(got[3], want[3])
+    identical(got[3], expected[3])
     plain = native.batch_norm_backward(dy, x, factors, **options)
     assert plain[3] is None
     for ours, again in zip(got[:3], plain[:3], strict=True):
@@ -199,10 +199,10 @@ def test_backward_against_the_formula(ratio, dtype):
     mean, var = exact_stats(x)
     xhat = (x.astype(np.longdouble) - mean) / np.sqrt(var)
     scale, m = factors[1].astype(np.longdouble), len(x)
-    want_gamma, want_beta = (dy * xhat).sum(axis=0), dy.sum(axis=0, dtype=np.longdouble)
-    close(dgamma, want_gamma, 50 * eps(dtype))
-    close(dbeta, want_beta, 50 * eps(dtype))
-    close(dx, scale * (dy - want_beta / m - xhat * want_gamma / m), 1e-6)
+    expected_gamma, expected_beta = (dy * xhat).sum(axis=0), dy.sum(axis=0, dtype=np.longdouble)
+    close(dgamma, expected_gamma, 50 * eps(dtype))
+    close(dbeta, expected_beta, 50 * eps(dtype))
+    close(dx, scale * (dy - expected_beta / m - xhat * expected_gamma / m), 1e-6)
 
 
 @FLOATS
@@ -218,11 +218,11 @@ def test_the_mask_is_the_forwards(shape, dtype):
         y = native.batch_norm_apply(x, factors, other, relu=True)
         dx, _, dbeta, masked = native.batch_norm_backward(dy, x, factors, False, True, other,
                                                            True)
-        want = np.where(y > 0, dy, dtype(0))
+        expected = np.where(y > 0, dy, dtype(0))
         assert 0.2 < (y > 0).mean() < 0.8
-        identical(masked, want)
-        identical(dbeta, want.reshape(-1, shape[-1]).sum(axis=0))
-        identical(dx, factors[1] * want)
+        identical(masked, expected)
+        identical(dbeta, expected.reshape(-1, shape[-1]).sum(axis=0))
+        identical(dx, factors[1] * expected)
         identical(native.batch_norm_backward(dy, x, factors, False, True, other)[0], dx)
 
 

@@ -10,7 +10,8 @@ from minidl_ext.elementwise import activation
 from minidl_ext.elementwise import arithmetic as elementwise
 from minidl_ext.norm import batch_norm as norm
 from minidl_ext.norm import norm_activation as native
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import factors_for
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,
@@ -22,7 +23,6 @@ from tests.minidl_ext.common import (
     same_bits,
     values,
 )
-from tests.minidl_ext.convs import factors_for
 
 CURVES = (("gelu", False), ("gelu", True), ("silu",), ("leaky_relu", 0.1), ("elu", 0.7),
           ("softplus", 2.0, 3.0), ("sigmoid",), ("tanh",))
@@ -54,8 +54,8 @@ def test_any_shape_is_one_after_the_other(rows, channels, dtype, curve, training
     if rows == 0 and training:
         return
     got = native.batch_norm_activation_backward(dy, x, factors, curve, training)
-    want = twin.batch_norm_activation_backward(dy, x, factors, curve, training)
-    for one, two, three in zip(got, apart_backward(dy, x, factors, curve, training), want,
+    expected = twin.batch_norm_activation_backward(dy, x, factors, curve, training)
+    for one, two, three in zip(got, apart_backward(dy, x, factors, curve, training), expected,
                                strict=True):
         identical(one, two)
         if not (training and rows == 2):    # dx of two values is what rounding leaves of 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minidl.kernels.reference.norm import norm_mask as twin
 from minidl_ext.norm import batch_norm as norm
 from minidl_ext.norm import norm_mask
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -60,11 +60,11 @@ def test_statistics_are_those_of_the_rows_that_count(shape, density, dtype):
     assert count == mask.sum()
     assert mean.dtype == var.dtype == np.float64
     if count == 0:
-        want = np.zeros(shape[-1]), np.ones(shape[-1])
+        expected = np.zeros(shape[-1]), np.ones(shape[-1])
     else:
-        want = exact_stats(x.reshape(-1, shape[-1])[mask])
-    np.testing.assert_allclose(mean, want[0], rtol=10 * eps(dtype))
-    np.testing.assert_allclose(var, want[1], rtol=50 * eps(dtype), atol=eps(dtype)**2)
+        expected = exact_stats(x.reshape(-1, shape[-1])[mask])
+    np.testing.assert_allclose(mean, expected[0], rtol=10 * eps(dtype))
+    np.testing.assert_allclose(var, expected[1], rtol=50 * eps(dtype), atol=eps(dtype)**2)
     theirs = twin.masked_stats(spoiled(x, mask), mask)
     assert theirs[2] == count
     for ours, other in zip((mean, var), theirs[:2], strict=True):
@@ -108,16 +108,16 @@ def agrees(dy, x, mask, factors, relu, residual, training, dy2):
     options = {"training": training, "relu": relu, "residual": residual, "masked_out": True,
                "dy2": dy2}
     got = norm_mask.masked_norm_backward(dy, x, mask, factors, **options)
-    want = twin.masked_norm_backward(dy, x, mask, factors, **options)
-    g, rows = (a.reshape(-1, x.shape[-1])[mask] for a in (want[3], x))
+    expected = twin.masked_norm_backward(dy, x, mask, factors, **options)
+    g, rows = (a.reshape(-1, x.shape[-1])[mask] for a in (expected[3], x))
     total = np.abs(g).sum(axis=0, dtype=np.float64)
     reach = 1 + np.abs((rows - factors[0]) * factors[3]).max(initial=0)
     sizes = np.abs(factors[1]) * np.abs(g).max(initial=0) * reach**2, total * reach, total
-    for ours, theirs, size in zip(got[:3], want[:3], sizes, strict=True):
+    for ours, theirs, size in zip(got[:3], expected[:3], sizes, strict=True):
         assert ours.dtype == x.dtype
         assert ours.shape == theirs.shape
         assert (np.abs(ours - theirs) <= 20 * eps(x.dtype) * size).all()
-    identical(got[3], want[3])
+    identical(got[3], expected[3])
     assert not got[0].reshape(-1, x.shape[-1])[~mask].any()
     if dy2 is None:
         plain = norm_mask.masked_norm_backward(dy, x, mask, factors,
@@ -196,10 +196,10 @@ def test_results_larger_than_caches(channels, dtype):
 def test_bytes_other_than_one_count():
     x = values(5, 3)
     mask = np.array([0, 1, 2, 255, 0], np.uint8).view(bool)
-    want = exact_stats(x[1:4])
+    expected = exact_stats(x[1:4])
     mean, var, count = norm_mask.masked_stats(x, mask)
     assert count == 3
-    np.testing.assert_allclose((mean, var), want, rtol=1e-5)
+    np.testing.assert_allclose((mean, var), expected, rtol=1e-5)
     y = norm_mask.masked_norm_apply(x, mask, factors_for(3, np.float32))
     assert y[1:4].all() and not y[0].any() and not y[4].any()
 
@@ -244,11 +244,11 @@ def test_arrays_to_fill(relu, dtype):
     for module in (norm_mask, twin):
         for two in (None, dy2):
             case = (dy, x, mask, factors, True, relu, residual)
-            want = module.masked_norm_backward(*case, True, two)
+            expected = module.masked_norm_backward(*case, True, two)
             dx, g = np.full_like(x, 7), np.full_like(x, 7)
             got = module.masked_norm_backward(*case, g, two, dx)
             assert got[0] is dx and got[3] is g
-            for a, b in zip(got, want, strict=True):
+            for a, b in zip(got, expected, strict=True):
                 identical(a, b)
 
 

@@ -9,7 +9,8 @@ from minidl.kernels.reference.norm import norm_pool as twin
 from minidl_ext.norm import batch_norm as norm
 from minidl_ext.norm import norm_pool as native
 from minidl_ext.pool import pool
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import factors_for
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,
@@ -20,7 +21,6 @@ from tests.minidl_ext.common import (
     same_bits,
     values,
 )
-from tests.minidl_ext.convs import factors_for
 
 WINDOW = {"window": (2, 2), "stride": (2, 2)}
 
@@ -53,8 +53,8 @@ def test_any_shape_is_one_after_the_other(images, height, width, blocks, relu, t
     got = native.batch_norm_pool_backward(dy, x, factors, training, relu)
     for one, two in zip(got, apart_backward(dy, x, factors, training, relu), strict=True):
         close(one, two, 2e-5)
-    want = twin.batch_norm_pool_backward(dy, x, factors, training, relu)
-    for one, two in zip(got, want, strict=True):
+    expected = twin.batch_norm_pool_backward(dy, x, factors, training, relu)
+    for one, two in zip(got, expected, strict=True):
         close(one, two, 2e-5)
 
 
@@ -70,9 +70,9 @@ def test_bad_values_win_as_in_max_pool(bad, place, relu):
     identical(y, disjoint(x, factors, relu)[0])
     dy = values(*y.shape, seed=1)
     got = native.batch_norm_pool_backward(dy, x, factors, False, relu)
-    want = apart_backward(dy, x, factors, False, relu)
-    identical(got[0], want[0])
-    close(got[2], want[2], 1e-6)
+    expected = apart_backward(dy, x, factors, False, relu)
+    identical(got[0], expected[0])
+    close(got[2], expected[2], 1e-6)
 
 
 @pytest.mark.parametrize("shape", ((3, 8, 8, 16), (70, 6, 5, 32), (130, 2, 3, 144)))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.norm import batch_norm as twin
 from minidl_ext.norm import batch_norm as native
-from tests.minidl_ext.common import (
+from tests.support.kernel_convs import factors_for, whole_factors
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -24,7 +25,6 @@ from tests.minidl_ext.common import (
     values,
     whole,
 )
-from tests.minidl_ext.convs import factors_for, whole_factors
 
 
 def whole_case(*shape, dtype=np.float32, residual=False, relu=True):
@@ -37,12 +37,12 @@ def whole_case(*shape, dtype=np.float32, residual=False, relu=True):
 def agree(case, centre):
     for masked_out in (False, True):
         sums, masked = native.batch_norm_sums(**case, masked_out=masked_out)
-        want, want_masked = twin.batch_norm_sums(**case, masked_out=masked_out)
-        identical(sums, want)
+        expected, expected_masked = twin.batch_norm_sums(**case, masked_out=masked_out)
+        identical(sums, expected)
         if masked_out:
-            identical(masked, want_masked)
+            identical(masked, expected_masked)
         else:
-            assert masked is want_masked is None
+            assert masked is expected_masked is None
     for slope_and_offset in (centre, None):
         identical(native.batch_norm_input_grad(**case, centre=slope_and_offset),
                   twin.batch_norm_input_grad(**case, centre=slope_and_offset))
@@ -69,11 +69,11 @@ def test_what_follows_from_the_sums(count, dtype):
         sums = values(2, channels, dtype=np.float64) * count
         factors = values(5, channels, dtype=dtype)
         factors[4] *= dtype(1e-7)
-        for got, want in zip(native.batch_norm_finish(sums, factors, count),
-                             twin.batch_norm_finish(sums, factors, count), strict=True):
+        for got, expected in zip(native.batch_norm_finish(sums, factors, count),
+                                 twin.batch_norm_finish(sums, factors, count), strict=True):
             assert got.dtype == dtype
-            assert got.shape == want.shape
-            np.testing.assert_allclose(got, want, rtol=4 * eps(dtype))
+            assert got.shape == expected.shape
+            np.testing.assert_allclose(got, expected, rtol=4 * eps(dtype))
 
 
 @FLOATS
@@ -89,8 +89,8 @@ def test_batch_norm_backward_is_the_steps(shape, relu, training, dtype):
         dx = native.batch_norm_input_grad(dy, x, factors, relu, other,
                                           centre if training else None)
         whole_pass = native.batch_norm_backward(dy, x, factors, training, relu, other, True)
-        for got, want in zip((dx, dgamma, dbeta, masked), whole_pass, strict=True):
-            identical(got, want)
+        for got, expected in zip((dx, dgamma, dbeta, masked), whole_pass, strict=True):
+            identical(got, expected)
 
 
 @FLOATS
@@ -164,9 +164,9 @@ def test_dy_in_two_parts(shape, residual, relu, dtype):
     dy2 = whole(*shape, dtype=dtype, seed=5)
     added = {**case, "dy": case["dy"] + dy2, "masked_out": True}
     sums, masked = native.batch_norm_sums(**case, masked_out=True, dy2=dy2)
-    want, want_masked = native.batch_norm_sums(**added)
-    identical(sums, want)
-    identical(masked, want_masked)
+    expected, expected_masked = native.batch_norm_sums(**added)
+    identical(sums, expected)
+    identical(masked, expected_masked)
     for one, two in zip(native.batch_norm_backward(**case, masked_out=True, dy2=dy2),
                         native.batch_norm_backward(**added), strict=True):
         identical(one, two)
@@ -189,15 +189,15 @@ def test_arrays_to_fill(relu, dtype):
     factors, centre = whole_factors(7).astype(dtype), values(2, 7, dtype=dtype, seed=5)
     for module in (native, twin):
         for two in (None, dy2):
-            want = module.batch_norm_backward(dy, x, factors, True, relu, residual, True, two)
+            expected = module.batch_norm_backward(dy, x, factors, True, relu, residual, True, two)
             dx, g, again = (np.full_like(x, 7) for _ in range(3))
             got = module.batch_norm_backward(dy, x, factors, True, relu, residual, g, two, dx)
             assert got[0] is dx and got[3] is g
-            for a, b in zip(got, want, strict=True):
+            for a, b in zip(got, expected, strict=True):
                 identical(a, b)
             sums, masked = module.batch_norm_sums(dy, x, factors, relu, residual, again, two)
             assert masked is again
-            identical(masked, want[3])
+            identical(masked, expected[3])
             identical(sums, module.batch_norm_sums(dy, x, factors, relu, residual, True, two)[0])
         for c in (centre, None):
             out = np.full_like(x, 7)

@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference.optim import updates as twin
 from minidl_ext.optim import updates as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     SIZES,
     THREADS,
@@ -98,9 +98,9 @@ def test_several_steps_are_the_twin(name, options, dtype):
         for given, kept in zip(ours["grads"], gradients, strict=True):
             np.testing.assert_array_equal(given, kept)
     for key, arrays in lists_of(ours).items():
-        for got, want in zip(arrays, theirs[key], strict=True):
-            size = max(1, np.abs(want).max(initial=0))
-            np.testing.assert_allclose(got, want, rtol=20 * eps(dtype),
+        for got, expected in zip(arrays, theirs[key], strict=True):
+            size = max(1, np.abs(expected).max(initial=0))
+            np.testing.assert_allclose(got, expected, rtol=20 * eps(dtype),
                                        atol=20 * eps(dtype) * size)
 
 
@@ -128,9 +128,9 @@ def test_bad_values_stay_where_they_are(name, dtype):
     spoiled["grads"][0][[7, 499]] = np.nan, np.inf
     for arguments in (clean, spoiled):
         getattr(native, name)(**arguments)
-    got, want = spoiled["params"][0], clean["params"][0]
+    got, expected = spoiled["params"][0], clean["params"][0]
     assert not np.isfinite(got[[7, 499]]).any()
-    np.testing.assert_array_equal(np.delete(got, [7, 499]), np.delete(want, [7, 499]))
+    np.testing.assert_array_equal(np.delete(got, [7, 499]), np.delete(expected, [7, 499]))
     np.testing.assert_array_equal(spoiled["params"][1], clean["params"][1])
 
 
@@ -195,10 +195,10 @@ def test_lars_scales_nothing_where_a_norm_is_zero(module, zero):
 @pytest.mark.parametrize("module", (native, twin), ids=("native", "twin"))
 def test_lars_leaves_parameters_of_one_axis_alone(module):
     arguments = case("lars_update", ((), (5,)), np.float64, lr=0.5, weight_decay=0.25)
-    want = [p - 0.5 * g for p, g in zip(arguments["params"], arguments["grads"], strict=True)]
+    expected = [p - 0.5 * g for p, g in zip(arguments["params"], arguments["grads"], strict=True)]
     module.lars_update(**arguments)
-    for got, right in zip(arguments["params"], want, strict=True):
-        np.testing.assert_allclose(got, right, rtol=1e-14)
+    for got, value in zip(arguments["params"], expected, strict=True):
+        np.testing.assert_allclose(got, value, rtol=1e-14)
 
 
 @pytest.mark.parametrize("module", (native, twin), ids=("native", "twin"))
@@ -208,8 +208,8 @@ def test_a_bad_value_spoils_one_parameter_of_lars(module):
     for arguments in (clean, spoiled):
         module.lars_update(**arguments)
     assert np.isnan(spoiled["params"][0]).all()
-    for got, want in zip(spoiled["params"][1:], clean["params"][1:], strict=True):
-        np.testing.assert_array_equal(got, want)
+    for got, expected in zip(spoiled["params"][1:], clean["params"][1:], strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 # ------------------------------------------------------------------------------------ square_sum

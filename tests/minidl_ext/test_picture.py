@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference.data import picture as twin
 from minidl_ext.data import picture as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     checks_out,

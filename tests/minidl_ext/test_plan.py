@@ -1,7 +1,7 @@
 """Plans of the kernels: what they compute, step by step, and that no step leaves its arrays.
 
-A Plan has no NumPy twin: its oracle is what the other kernels compute, and for whole networks the
-model itself (`tests/compiled`).
+A Plan has no NumPy twin: its reference is what the other kernels compute, and for whole networks
+the model itself (`tests/compiled`).
 """
 
 import signal
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from minidl import kernels
-from tests.harness import close, printed, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.processes import printed
 
 V = kernels.PLAN_VECTOR
 PANEL = 2 * V

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.conv import pointwise as twin
 from minidl_ext.conv import pointwise as native
-from tests.minidl_ext.common import close, many, refuses, values
-from tests.minidl_ext.convs import (
+from tests.support.kernel_convs import (
     agree,
     factors_for,
     pointwise_cases,
     whole_consumer,
     whole_factors,
 )
+from tests.support.kernels import close, many, refuses, values
 
 blocks = st.integers(1, 17).map(lambda n: 16 * n)
 
@@ -60,9 +60,9 @@ def test_rounding_errors():
 
     close(native.pointwise_conv(**forward, factors=options["factors"]),
           exact(twin.pointwise_conv, **forward, factors=options["factors"]), 2e-6)
-    for got, want in zip(native.pointwise_backward(**backward, **options),
-                         exact(twin.pointwise_backward, **backward, **options), strict=True):
-        close(got, want, 5e-6)
+    for got, expected in zip(native.pointwise_backward(**backward, **options),
+                             exact(twin.pointwise_backward, **backward, **options), strict=True):
+        close(got, expected, 5e-6)
 
 
 @pytest.mark.parametrize("kernel", (native.pointwise_conv, native.pointwise_backward))

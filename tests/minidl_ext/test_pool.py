@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.pool import pool as twin
 from minidl_ext.pool import pool as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -71,15 +71,15 @@ def test_the_twins_are_the_definition():
 
 def are_the_twins(*args, **options):
     for name, case in cases(*args, **options).items():
-        got, want = getattr(native, name)(**case), getattr(twin, name)(**case)
+        got, expected = getattr(native, name)(**case), getattr(twin, name)(**case)
         if name == "max_pool":
-            identical(got[0], want[0])
-            identical(got[1], want[1])
+            identical(got[0], expected[0])
+            identical(got[1], expected[1])
         elif name == "max_pool_backward" and options.get("make") is whole:
-            identical(got, want)
+            identical(got, expected)
         else:
-            assert got.dtype == want.dtype
-            close(got, want, 8 * eps(want.dtype))
+            assert got.dtype == expected.dtype
+            close(got, expected, 8 * eps(expected.dtype))
 
 
 pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -165,8 +165,8 @@ def test_nan_wins_and_ties_go_to_the_first(c, dtype):
         case = cases((2, 8, 8, c), **options, make=whole, dtype=dtype)["max_pool"]
         case["x"][0, 2, 2, 0] = case["x"][0, 3, 2, 0] = case["x"][1, 7, 7, c - 1] = np.nan
         case["x"][1, 0, 0] = np.inf
-        for got, want in zip(native.max_pool(**case), twin.max_pool(**case), strict=True):
-            identical(got, want)
+        for got, expected in zip(native.max_pool(**case), twin.max_pool(**case), strict=True):
+            identical(got, expected)
     case = {"x": np.zeros((1, 4, 4, c), dtype), "window": (2, 2), "stride": (2, 2)}
     assert not native.max_pool(**case)[1].any()
 

@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference.elementwise import random as twin
 from minidl_ext.elementwise import random as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.sequence import recurrent as twin
 from minidl_ext.sequence import recurrent as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -59,13 +59,13 @@ either = pytest.mark.parametrize("flag", (True, False))
 
 def agree(name, case, dtype):
     results = getattr(native, name)(**case), getattr(twin, name)(**case)
-    for got, want in zip(*results, strict=True):
-        if want is None:
+    for got, expected in zip(*results, strict=True):
+        if expected is None:
             assert got is None
             continue
-        assert got.dtype == want.dtype == dtype
+        assert got.dtype == expected.dtype == dtype
         assert got.flags.c_contiguous
-        close(got, want, 32 * eps(dtype))
+        close(got, expected, 32 * eps(dtype))
 
 
 @each

@@ -5,7 +5,7 @@ import pytest
 
 from minidl.kernels.reference.reduce import reduce as twin
 from minidl_ext.reduce import reduce as native
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     FLOATS,
     KINDS,
     LAYOUTS,
@@ -76,8 +76,8 @@ def test_empty_arrays(shape):
     x = np.ones(shape, np.float32)
     for name in ("sum", "mean"):
         identical(getattr(native, name)(x), getattr(twin, name)(x))
-    for got, want in zip(native.moments(x), twin.moments(x), strict=True):
-        identical(got, want)
+    for got, expected in zip(native.moments(x), twin.moments(x), strict=True):
+        identical(got, expected)
     factor = np.ones((shape[0], shape[2]))
     identical(native.deviations(x, factor, factor), twin.deviations(x, factor, factor))
     if shape[1]:
@@ -116,12 +116,12 @@ def test_moments_against_extended_precision(mean, scale, dtype):
     for shape in SOME:
         x = (mean + scale * values(*shape, dtype=np.float64)).astype(dtype)
         exact = x.astype(np.longdouble)
-        right = exact.mean(axis=1)
-        squares = ((exact - right[:, None]) ** 2).sum(axis=1)
+        expected = exact.mean(axis=1)
+        squares = ((exact - expected[:, None]) ** 2).sum(axis=1)
         got, m2 = native.moments(x)
         assert got.dtype == m2.dtype == np.float64
         rounding = 4 * eps(dtype) * scale + 2 * eps(np.float64) * mean
-        assert (np.abs(got - right) <= rounding).all(), shape
+        assert (np.abs(got - expected) <= rounding).all(), shape
         few = 16 * eps(dtype) + 1e-10
         assert (np.abs(m2 - squares) <= few * squares + rounding ** 2).all(), shape
         for ours, twins in zip((got, m2), twin.moments(x), strict=True):

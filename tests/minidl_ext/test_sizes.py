@@ -1,10 +1,10 @@
 """Absurd sizes: every kernel refuses what does not fit memory, and ends at once where there is
-nothing to do. In processes of their own, see tests.apart."""
+nothing to do. In processes of their own, see tests.support.isolated."""
 
 import pytest
 
 from minidl.kernels import FAMILIES
-from tests.apart import table
+from tests.support.isolated import table
 
 MEMORY, VALUE, EITHER = "MemoryError", "ValueError", "Errors"
 EMPTY = "(1152921504606846976, 0)"      # of (2**60, 0)

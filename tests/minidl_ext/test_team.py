@@ -11,7 +11,7 @@ import pytest
 
 import minidl_ext
 from minidl_ext.runtime import affinity
-from tests.harness import printed
+from tests.support.processes import printed
 
 pytestmark = pytest.mark.skipif(
     not minidl_ext.OPENMP or not Path("/proc/self/schedstat").exists(),
@@ -54,10 +54,10 @@ def test_two_threads_that_share_a_cpu_become_one(waiting):
     environment = {} if waiting.startswith("as") else {"OMP_WAIT_POLICY": waiting}
     said = run("""
         elementwise.exp(x, out=y)
-        right = y.copy()
+        expected = y.copy()
         print(others() == 1, until(lambda: threads.thread_count() == 1))
         elementwise.exp(x, out=y)
-        print(others() == 0 or threads.thread_count() == 2, np.array_equal(y, right))
+        print(others() == 0 or threads.thread_count() == 2, np.array_equal(y, expected))
         print(threads.get_num_threads())
     """, one_cpu=True, **environment)
     assert said == ["True", "True", "True", "True", "2"]

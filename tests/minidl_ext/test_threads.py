@@ -8,7 +8,7 @@ import pytest
 
 import minidl_ext
 from minidl_ext.runtime import threads
-from tests.harness import printed
+from tests.support.processes import printed
 
 
 @pytest.fixture
@@ -70,14 +70,14 @@ def test_a_forked_child_computes_and_ends(busy):
 
         minidl.set_num_threads(4)
         x = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)
-        want = matmul.matmul(x, x).tobytes()
+        expected = matmul.matmul(x, x).tobytes()
         held = elementwise.add(x, 1.0)
         kept = held.tobytes()
 
         def right():
             y = matmul.matmul(x, x)
             elementwise.exp(y, threads=3)
-            return y.tobytes() == want and held.tobytes() == kept
+            return y.tobytes() == expected and held.tobytes() == kept
 
         def child(depth):
             pid = os.fork()

@@ -9,7 +9,7 @@ from minidl.kernels.reference.conv import direct as direct
 from minidl.kernels.reference.conv import winograd as twin
 from minidl_ext.conv import winograd as native
 from minidl_ext.pool import pool
-from tests.minidl_ext.common import (
+from tests.support.kernels import (
     KINDS,
     LAYOUTS,
     RANKS,
@@ -194,8 +194,8 @@ def test_a_max_pool_behind(n, h, w, channels, outputs, padding, ended):
     if ended:
         case |= {"bias": values(8 * outputs, seed=5), "relu_out": True}
     y, argmax = native.winograd_conv_pool(**case)
-    right, winners = pool.max_pool(native.winograd_conv(**case), (2, 2), (2, 2))
-    identical(y, right)
+    expected, winners = pool.max_pool(native.winograd_conv(**case), (2, 2), (2, 2))
+    identical(y, expected)
     identical(argmax, winners)
     close(y, twin.winograd_conv_pool(**case)[0], 2e-5)
 

@@ -6,7 +6,10 @@ import pytest
 import minidl as md
 from minidl import models, nn, optim
 from minidl.models.cifar_fast import second_moment
-from tests.harness import close, refuses, small_batches, threads, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.threads import threads
 
 pytestmark = small_batches
 

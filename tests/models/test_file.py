@@ -13,7 +13,9 @@ from safetensors.numpy import load_file, save_file
 import minidl as md
 from minidl import models, nn
 from minidl.models import file
-from tests.harness import refuses, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
 
 pytestmark = small_batches
 
@@ -343,10 +345,10 @@ def test_damaged_files(tmp_path):
 def test_a_state_that_does_not_fit(tmp_path):
     path = tmp_path / "m"
     models.save(path, trained())
-    right = md.load(path)
-    for state in ({}, {**right, "more": np.zeros(2, np.float32)},
-                  {**right, "fc1.weight": np.zeros((2, 2), np.float32)},
-                  {name: array for name, array in right.items() if name != "fc1.weight"}):
+    expected = md.load(path)
+    for state in ({}, {**expected, "more": np.zeros(2, np.float32)},
+                  {**expected, "fc1.weight": np.zeros((2, 2), np.float32)},
+                  {name: array for name, array in expected.items() if name != "fc1.weight"}):
         rewritten(path, lambda d: None, state)
         with refuses(ValueError, str(path), "does not fit its model"):
             models.load(path)

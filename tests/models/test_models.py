@@ -9,7 +9,9 @@ import pytest
 import minidl as md
 from minidl import models, nn, optim
 from minidl.models import registry
-from tests.harness import refuses, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
 
 pytestmark = small_batches
 
@@ -153,8 +155,8 @@ def test_a_train_step_is_that_in_float64(make):
                       **{f"{name}'s": p.grad for name, p in model.named_parameters()
                          if p.requires_grad}})
     assert found[0]["loss"].dtype == np.float32 and found[1]["loss"].dtype == np.float64
-    for (name, value), right in zip(found[0].items(), found[1].values(), strict=True):
-        assert np.abs(value - right).max() <= tolerance * np.abs(right).max(), name
+    for (name, value), expected in zip(found[0].items(), found[1].values(), strict=True):
+        assert np.abs(value - expected).max() <= tolerance * np.abs(expected).max(), name
 
 
 @every_model

@@ -8,7 +8,10 @@ import pytest
 import minidl as md
 from minidl import models, nn, optim
 from minidl.models import norms, registry
-from tests.harness import close, kernels_run, refuses, small_batches, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.kernel_calls import kernels_run
+from tests.support.marks import small_batches
 
 pytestmark = small_batches
 

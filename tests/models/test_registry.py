@@ -5,7 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import models, nn
-from tests.harness import refuses, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
 
 pytestmark = small_batches
 

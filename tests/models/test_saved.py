@@ -8,13 +8,15 @@ import pytest
 import minidl as md
 from minidl import models, nn
 from minidl.data.pictures import read
-from tests.harness import refuses, small_batches, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
 
 pytestmark = small_batches
 
 
 class Echo(nn.Layer):
-    """Outputs that are the first values of the image: the oracle of what a model gets."""
+    """Outputs that are the first values of the image: the reference of what a model gets."""
 
     def __init__(self, outputs=3):
         super().__init__()
@@ -42,9 +44,9 @@ def expected(outputs, names, top):
             for row in p]
 
 
-def same(found, right):
-    assert len(found) == len(right)
-    for one, other in zip(found, right, strict=True):
+def same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
         assert [name for name, _ in one] == [name for name, _ in other]
         np.testing.assert_allclose([p for _, p in one], [p for _, p in other], rtol=1e-12)
         assert all(type(p) is float for _, p in one)
@@ -61,23 +63,23 @@ def test_classes_and_probabilities(top):
 def test_what_images_may_be():
     x = pictures()
     saved = models.Saved(model_of())
-    right = saved.predict(x)
+    expected = saved.predict(x)
     as_floats = x.astype(np.float32) / 255
     for given in (as_floats, as_floats.astype(np.float64), md.tensor(as_floats), list(x),
                   np.repeat(x, 2, axis=0)[::2], np.asfortranarray(x)):
-        same(saved.predict(given), right)
+        same(saved.predict(given), expected)
     for given in (x[0], as_floats[0], md.tensor(as_floats[0])):
-        same(saved.predict(given), right[:1])
+        same(saved.predict(given), expected[:1])
     assert saved.predict(x[:0]) == saved.predict([]) == []
 
 
 def test_grey_images_need_no_axis_of_channels():
     x = pictures(shape=(6, 7, 1))
     saved = models.Saved(model_of(shape=(6, 7, 1)))
-    right = saved.predict(x)
-    same(saved.predict(x[..., 0]), right)
-    same(saved.predict(x[0, ..., 0]), right[:1])
-    same(saved.predict(x[0]), right[:1])
+    expected = saved.predict(x)
+    same(saved.predict(x[..., 0]), expected)
+    same(saved.predict(x[0, ..., 0]), expected[:1])
+    same(saved.predict(x[0]), expected[:1])
     rows = models.Saved(models.MLP(input_shape=(6, 7, 1)))
     same(rows.predict(x.reshape(5, 42)), rows.predict(x))
     flat = models.Saved(models.MLP(42))
@@ -119,16 +121,16 @@ def test_more_than_a_batch():
 def test_the_mode_of_the_model_does_not_matter():
     model, x = model_of(), pictures()
     saved = models.Saved(model)
-    right = saved.predict(x)
+    expected = saved.predict(x)
     before = model.train().state_dict()
-    same(saved.predict(x), right)
+    same(saved.predict(x), expected)
     assert model.training
     assert all(np.array_equal(value, before[n]) for n, value in model.state_dict().items())
 
 
 def test_several_threads():
     saved, x = models.Saved(model_of()), pictures(40)
-    right, found = saved.predict(x, 3), {}
+    expected, found = saved.predict(x, 3), {}
 
     def work(k):
         found[k] = [saved.predict(x[k::4], 3) for _ in range(5)]
@@ -138,7 +140,7 @@ def test_several_threads():
         worker.start()
     for worker in workers:
         worker.join()
-    assert all(again == right[k::4] for k in range(4) for again in found[k])
+    assert all(again == expected[k::4] for k in range(4) for again in found[k])
 
 
 ERRORS = [
@@ -191,14 +193,14 @@ def test_pictures_are_read(tmp_path):
     x = pictures()
     paths = written(tmp_path, x)
     saved = models.Saved(model_of())
-    right = saved.predict(x)
-    same(saved.predict(paths), right)
-    same(saved.predict(tuple(map(str, paths))), right)
-    same(saved.predict(paths[2]), right[2:3])
-    same(saved.predict(np.array(list(map(str, paths)))), right)
-    same(saved.predict(np.array(paths, object)), right)
-    same(saved.predict(path for path in paths), right)
-    same(saved.predict([Image.open(path) for path in paths]), right)
+    expected = saved.predict(x)
+    same(saved.predict(paths), expected)
+    same(saved.predict(tuple(map(str, paths))), expected)
+    same(saved.predict(paths[2]), expected[2:3])
+    same(saved.predict(np.array(list(map(str, paths)))), expected)
+    same(saved.predict(np.array(paths, object)), expected)
+    same(saved.predict(path for path in paths), expected)
+    same(saved.predict([Image.open(path) for path in paths]), expected)
 
 
 def test_pictures_are_scaled_to_the_size_of_the_model(tmp_path):
@@ -206,17 +208,17 @@ def test_pictures_are_scaled_to_the_size_of_the_model(tmp_path):
     paths = [*written(tmp_path, pictures(3, (24, 24, 3))),
              *written(tmp_path, pictures(3, (30, 48, 3)), "wide{}.png")]
 
-    def right(saved, size, channels):
+    def expected(saved, size, channels):
         return saved.predict(np.stack([read(str(path), size, channels) for path in paths]), 3)
 
     for preprocess, size in ((None, 6), ({"size": 6}, 6), ({"size": (6, 6), "channels": 3}, (6, 6)),
                              ({"mean": 0.5}, 6)):
         saved = models.Saved(model_of(), preprocess=preprocess)
-        same(saved.predict(paths, 3), right(saved, size, 3))
+        same(saved.predict(paths, 3), expected(saved, size, 3))
     grey = models.Saved(model_of(shape=(6, 9, 1)))
-    same(grey.predict(paths, 3), right(grey, (6, 9), 1))
+    same(grey.predict(paths, 3), expected(grey, (6, 9), 1))
     small = models.Saved(models.ResNet20(), preprocess={"size": (8, 16)})
-    same(small.predict(paths, 3), right(small, (8, 16), 3))
+    same(small.predict(paths, 3), expected(small, (8, 16), 3))
 
 
 def test_a_turned_and_a_transparent_picture(tmp_path):

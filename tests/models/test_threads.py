@@ -2,37 +2,12 @@
 
 import os
 
-import numpy as np
 import pytest
 
-import minidl as md
-from minidl import models, optim
-from tests.harness import python, threads, uniform
-
-# Batches of which almost every layer is worth sharing among threads.
-SHAPES = {models.MLP: (256, 28, 28, 1), models.MnistCNN: (32, 28, 28, 1),
-          models.ResNet20: (32, 32, 32, 3), models.VGG8: (32, 32, 32, 3),
-          models.Mobile: (32, 32, 32, 3)}
-
-
-def two_steps(make):
-    """Everything that two train steps compute, as bytes by name."""
-    md.manual_seed(0)
-    model = make()
-    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    found = {}
-    for step in range(2):
-        x = uniform(*SHAPES[make], seed=step)
-        loss = md.cross_entropy(model(x), np.arange(len(x)) % 10)
-        model.zero_grad()
-        loss.backward()
-        optimizer.step()
-        found[f"loss {step}"] = loss.data.tobytes()
-        for name, p in model.named_parameters():
-            found[f"gradient {step} of {name}"] = p.grad.tobytes()
-        for name, value in model.state_dict().items():
-            found[f"{name} after {step}"] = value.tobytes()
-    return found
+from minidl import models
+from tests.support.processes import python
+from tests.support.threads import threads
+from tests.support.train_steps import SHAPES, two_steps
 
 
 def different(a, b):
@@ -57,7 +32,7 @@ def test_a_forked_child_trains_alike_and_ends(make):
 import os, signal
 import minidl as md
 from minidl import models
-from tests.models.test_threads import two_steps
+from tests.support.train_steps import two_steps
 md.set_num_threads(3)
 first = two_steps(models.{make.__name__})
 pid = os.fork()

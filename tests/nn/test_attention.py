@@ -10,8 +10,9 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import close, errors_of, uniform
-from tests.nn.attention import multi_head
+from tests.support.arrays import close, uniform
+from tests.support.cases import errors_of
+from tests.support.reference.attention import multi_head
 
 N, L, S = 3, 4, 5
 QUERY, KEY, VALUE = (uniform(*shape, dtype=np.float64, seed=k)

@@ -8,15 +8,10 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import (
-    both_backends,
-    both_floats,
-    close,
-    refuses,
-    small_batches,
-    threads,
-    uniform,
-)
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats, small_batches
+from tests.support.threads import threads
 
 OPTIONS = {
     "plain": {}, "mask": {"mask": True}, "ghosts": {"ghost_batch": 5}, "renorm": {"renorm": True},
@@ -241,7 +236,7 @@ def test_tiny_and_huge_values(options, dtype, scale):
     """With eps 0 the scale of x does not show in y, and divides dx."""
     shape = (20, 8, 8, 3)
     x, dy = uniform(*shape, dtype=np.float64), uniform(*shape, dtype=np.float64, seed=1)
-    want = None
+    expected = None
     for factor, kind in ((1.0, np.float64), (scale, dtype)):
         layer, mask = layer_and_mask(options, 3, shape, kind, eps=0, momentum=1.0)
         t = md.tensor((x * factor).astype(kind), requires_grad=True)
@@ -250,9 +245,9 @@ def test_tiny_and_huge_values(options, dtype, scale):
         found = [y.data, t.grad, layer.gamma.grad, layer.beta.grad, layer.running_mean,
                  layer.running_var]
         powers = (1, 1 / factor, 1, 1, factor, factor**2)
-        want = want or found
-        for value, right, power in zip(found, want, powers, strict=True):
-            close(value, right * power, 50)
+        expected = expected or found
+        for value, first, power in zip(found, expected, powers, strict=True):
+            close(value, first * power, 50)
 
 
 @every_option

@@ -11,8 +11,11 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests import formulas
-from tests.harness import both_floats, close, kernels_run, refuses, small_batches, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.kernel_calls import kernels_run
+from tests.support.marks import both_floats, small_batches
+from tests.support.reference import norm as formulas
 
 pytestmark = small_batches
 
@@ -41,7 +44,7 @@ def batch(k, dtype=np.float64, shape=(10, 4, 4, 3)):
 
 
 class Formula:
-    """The layer as tests/formulas.py has it."""
+    """The layer as tests/support/reference/norm.py has it."""
 
     def __init__(self, options, features=3):
         self.options = {"eps": 1e-5, **options}

@@ -9,7 +9,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 def layers():

@@ -12,7 +12,8 @@ import pytest
 
 import minidl as md
 from minidl import kernels, models, nn
-from tests.harness import read_only, refuses, small_batches
+from tests.support.errors import read_only, refuses
+from tests.support.marks import small_batches
 
 FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 TOLERANCE = {np.float32: 1e-4, np.float64: 1e-10}

@@ -8,7 +8,7 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import close, uniform
+from tests.support.arrays import close, uniform
 
 
 def test_what_they_start_with():

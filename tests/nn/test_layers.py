@@ -1,6 +1,6 @@
 """Every layer on its own: values, gradients, shapes, dtypes, repr, what it starts with, errors.
 
-One line of `LAYERS` a layer; the oracle is NumPy. BatchNorm has more in `test_norm`.
+One line of `LAYERS` a layer; the reference is NumPy. BatchNorm has more in `test_norm`.
 """
 
 import copy
@@ -11,15 +11,14 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, close, refuses, uniform
-from tests.nn.attention import multi_head
-from tests.ops import test_conv1d as sequences
-from tests.ops import test_layer_norm as norms
-from tests.ops import test_pool as pools
-from tests.ops import test_resample as sizes
-from tests.ops import test_weight as weights
-from tests.ops.test_conv import conv as convolved
-from tests.ops.test_conv_transpose import conv_transpose as transposed
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends
+from tests.support.reference import conv as convolutions
+from tests.support.reference import norm as norms
+from tests.support.reference import pool as pools
+from tests.support.reference import resample as sizes
+from tests.support.reference.attention import multi_head
 
 
 def windows(x, k, stride, padding, fill):
@@ -30,43 +29,32 @@ def windows(x, k, stride, padding, fill):
     return view[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
 
 
-def conv(layer, x):
-    (k, _), (s, _), (p, _) = layer.kernel_size, layer.stride, layer.padding
-    parts = []
-    per_in, per_out = layer.in_channels // layer.groups, layer.out_channels // layer.groups
-    for g in range(layer.groups):
-        w = layer.weight.data[..., g * per_out:(g + 1) * per_out]
-        patches = windows(x[..., g * per_in:(g + 1) * per_in], k, s, p, 0)
-        parts.append(np.einsum("nijklc,klco->nijo", patches, w))
-    y = np.concatenate(parts, axis=-1)
-    return y if layer.bias is None else y + layer.bias.data
+def convolution(reference, *options):
+    """What a reference makes of a layer's weights, and of those options that the layer has."""
+    def answer(layer, x):
+        bias = None if layer.bias is None else layer.bias.data
+        return reference(x, layer.weight.data, bias, **{o: getattr(layer, o) for o in options})
+    return answer
 
 
-def conv1d(layer, x):
-    options = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
-    return sequences.conv1d(x, layer.weight.data, None if layer.bias is None else layer.bias.data,
-                            **options)
-
-
-def conv_transpose(layer, x):
-    options = {name: getattr(layer, name) for name in ("stride", "padding", "output_padding",
-                                                       "groups", "dilation")}
-    return transposed(x, layer.weight.data, None if layer.bias is None else layer.bias.data,
-                      **options)
+conv = convolution(convolutions.conv, "stride", "padding", "dilation", "groups")
+conv1d = convolution(convolutions.conv1d, "stride", "padding", "dilation", "groups")
+conv_transpose = convolution(convolutions.conv_transpose, "stride", "padding", "output_padding",
+                             "groups", "dilation")
 
 
 def dense(layer, x):
     return x @ layer.weight.data + layer.bias.data
 
 
-def transformed(oracle):
-    """The oracle of a layer that computes with a function of its weight."""
+def transformed(reference):
+    """The reference of a layer that computes with a function of its weight."""
     def answer(layer, x):
         plain, v = copy.copy(layer), layer.weight.data
         plain.weight = nn.Parameter(
-            weights.weight_norm(v, layer.transform.gain.data) if layer.transform.parameters()
-            else weights.weight_standardization(v, layer.transform.eps))
-        return oracle(plain, x)
+            norms.weight_norm(v, layer.transform.gain.data) if layer.transform.parameters()
+            else norms.weight_standardization(v, layer.transform.eps))
+        return reference(plain, x)
     return answer
 
 
@@ -99,8 +87,7 @@ LAYERS = [
      "Conv(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=2, bias=False)",
      (2, 5, 6, 4), conv, {"weight": (3, 3, 2, 6)}),
     ("Conv, uneven padding", lambda: nn.Conv(2, 3, 3, padding=((2, 0), (0, 1))),
-     "Conv(2, 3, kernel_size=(3, 3), padding=((2, 0), (0, 1)), bias=True)", (2, 5, 6, 2),
-     lambda layer, x: convolved(x, layer.weight.data, layer.bias.data, padding=layer.padding),
+     "Conv(2, 3, kernel_size=(3, 3), padding=((2, 0), (0, 1)), bias=True)", (2, 5, 6, 2), conv,
      {"weight": (3, 3, 2, 3), "bias": (3,)}),
     ("Conv1d", lambda: nn.Conv1d(2, 3, 3), "Conv1d(2, 3, kernel_size=3, bias=True)", (2, 5, 2),
      conv1d, {"weight": (3, 2, 3), "bias": (3,)}),
@@ -234,15 +221,15 @@ LAYERS = [
      "count_padding=False)", (2, 5, 6, 3),
      lambda layer, x: pools.avg_pool(x, 2, 3, ((1, 0), (0, 1)), True, (1, 2), False), {}),
     ("MaxPool1d", lambda: nn.MaxPool1d(2), "MaxPool1d(2)", (2, 4, 3),
-     lambda layer, x: sequences.max_pool1d(x, 2), {}),
+     lambda layer, x: pools.max_pool1d(x, 2), {}),
     ("MaxPool1d, options", lambda: nn.MaxPool1d(3, 2, (1, 0), True, 2),
      "MaxPool1d(3, stride=2, padding=(1, 0), ceil_mode=True, dilation=2)", (2, 6, 3),
-     lambda layer, x: sequences.max_pool1d(x, 3, 2, (1, 0), True, 2), {}),
+     lambda layer, x: pools.max_pool1d(x, 3, 2, (1, 0), True, 2), {}),
     ("AvgPool1d", lambda: nn.AvgPool1d(2, padding=1), "AvgPool1d(2, padding=1)", (2, 4, 3),
-     lambda layer, x: sequences.avg_pool1d(x, 2, padding=1), {}),
+     lambda layer, x: pools.avg_pool1d(x, 2, padding=1), {}),
     ("AvgPool1d, options", lambda: nn.AvgPool1d(3, 2, "same", False, 2, False),
      "AvgPool1d(3, stride=2, padding='same', dilation=2, count_padding=False)", (2, 6, 3),
-     lambda layer, x: sequences.avg_pool1d(x, 3, 2, "same", False, 2, False), {}),
+     lambda layer, x: pools.avg_pool1d(x, 3, 2, "same", False, 2, False), {}),
     ("GlobalAvgPool", nn.GlobalAvgPool, "GlobalAvgPool()", (2, 4, 6, 3),
      lambda layer, x: x.mean((1, 2)), {}),
     ("AdaptiveAvgPool", lambda: nn.AdaptiveAvgPool(3), "AdaptiveAvgPool(3)", (2, 4, 6, 3),
@@ -283,7 +270,7 @@ LAYERS = [
      lambda layer, x: np.tanh(x @ layer[0].weight.data), {"0.weight": (4, 3), "0.bias": (3,)}),
 ]
 LINES = [pytest.param(*line[1:], id=line[0]) for line in LAYERS]
-each = pytest.mark.parametrize("make, text, shape, oracle, parameters", LINES)
+each = pytest.mark.parametrize("make, text, shape, reference, parameters", LINES)
 
 
 def test_the_table_has_every_layer():
@@ -297,18 +284,18 @@ def test_the_table_has_every_layer():
 
 @each
 @both_backends
-def test_values_and_gradients(make, text, shape, oracle, parameters, backend):
+def test_values_and_gradients(make, text, shape, reference, parameters, backend):
     with md.use_backend(backend):
         layer = make().astype(np.float64)
         x = md.tensor(uniform(*shape, dtype=np.float64), requires_grad=True)
         y = layer(x)
-        close(y.data, oracle(layer, x.data))
+        close(y.data, reference(layer, x.data))
         assert y.requires_grad
         assert md.gradcheck(lambda x, *rest: layer(x), [x, *layer.parameters()])
 
 
 @each
-def test_float32_and_float64(make, text, shape, oracle, parameters):
+def test_float32_and_float64(make, text, shape, reference, parameters):
     x = uniform(*shape, dtype=np.float64)
     layer = make()
     y = layer(x.astype(np.float32))
@@ -319,7 +306,7 @@ def test_float32_and_float64(make, text, shape, oracle, parameters):
 
 
 @each
-def test_names_repr_and_modes(make, text, shape, oracle, parameters):
+def test_names_repr_and_modes(make, text, shape, reference, parameters):
     layer = make()
     assert repr(layer) == text
     assert {name: p.shape for name, p in layer.named_parameters()} == parameters
@@ -329,7 +316,7 @@ def test_names_repr_and_modes(make, text, shape, oracle, parameters):
 
 
 @each
-def test_inputs_of_any_memory_order_are_read_and_not_written(make, text, shape, oracle,
+def test_inputs_of_any_memory_order_are_read_and_not_written(make, text, shape, reference,
                                                              parameters):
     layer = make()
     x = uniform(*shape)
@@ -343,7 +330,7 @@ def test_inputs_of_any_memory_order_are_read_and_not_written(make, text, shape, 
 
 
 @each
-def test_what_is_no_array_is_refused_or_right(make, text, shape, oracle, parameters):
+def test_what_is_no_array_is_refused_or_right(make, text, shape, reference, parameters):
     """A list: a clear error, or the answer that the array would have had. Others: an error."""
     layer = make().astype(np.float64)
     if isinstance(layer, nn.Identity):
@@ -362,7 +349,7 @@ def test_what_is_no_array_is_refused_or_right(make, text, shape, oracle, paramet
 
 
 @each
-def test_integers_are_refused(make, text, shape, oracle, parameters):
+def test_integers_are_refused(make, text, shape, reference, parameters):
     layer = make()
     if not isinstance(layer, nn.Identity | nn.Flatten):
         with refuses(TypeError, "int64", "float32"):

@@ -10,7 +10,10 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import both_backends, both_floats, close, refuses, threads, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats
+from tests.support.threads import threads
 
 SHAPES = [(12, 3), (4, 5, 3), (2, 4, 5, 3), (2, 3, 2, 2, 3)]
 every_rank = pytest.mark.parametrize("shape", SHAPES, ids=["2-D", "3-D", "4-D", "5-D"])

@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl import data, nn
-from tests.harness import close, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
 
 IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 4)
 
@@ -105,10 +106,10 @@ def test_a_loader_is_left_where_it_was():
 
 def test_the_generator_of_random_numbers_is_left_alone():
     md.manual_seed(3)
-    right = md.random.generator().random()
+    expected = md.random.generator().random()
     md.manual_seed(3)
     nn.Identity().predict(Items())
-    assert md.random.generator().random() == right
+    assert md.random.generator().random() == expected
 
 
 @pytest.mark.parametrize("x, error, words", [

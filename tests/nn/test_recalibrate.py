@@ -8,28 +8,12 @@ import pytest
 
 import minidl as md
 from minidl import data, nn
-from tests.harness import both_backends, both_floats, close, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats
+from tests.support.recalibration import batches, everything, large_gaps, model_of
 
-large_gaps = pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")
 FLOAT32 = 1e6       # a tolerance, where values in float64 were rounded
-
-
-def batches(sizes=(7, 16, 9), features=3, dtype=np.float32, shift=2.0):
-    """Batches with means far apart: an average of their variances would miss much."""
-    return [(uniform(n, features, dtype=np.float64, seed=k) + shift * k).astype(dtype)
-            for k, n in enumerate(sizes)]
-
-
-def model_of(*more):
-    md.manual_seed(1)
-    return nn.Sequential(nn.Dense(3, 4), nn.BatchNorm(4), nn.ReLU(), *more, nn.Dense(4, 5),
-                         nn.BatchNorm(5))
-
-
-def everything(model):
-    """State and modes, to be compared."""
-    return ({name: value.tobytes() for name, value in model.state_dict().items()},
-            [(name, layer.training, layer.frozen) for name, layer in model.named_layers()])
 
 
 # ---------------------------------------------------------------------------------- the values
@@ -151,9 +135,9 @@ def test_eval_mode_is_that_of_one_batch_afterwards():
     model, x = model_of(nn.Dropout(0.5)), batches((40,))[0]
     model.eval()
     with nn.batch_statistics(model):
-        want = model(x).data
+        expected = model(x).data
     nn.recalibrate(model, [x])
-    close(model(x).data, want, 10)      # dropout was off
+    close(model(x).data, expected, 10)      # dropout was off
 
 
 # -------------------------------------------------------------------- what is not to change

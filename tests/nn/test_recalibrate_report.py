@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from minidl import nn
-from tests.harness import close, refuses, uniform
-from tests.nn.test_recalibrate import batches, everything, large_gaps, model_of
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.recalibration import batches, everything, large_gaps, model_of
 
 # ------------------------------------------------------------------------------------- report
 

@@ -11,16 +11,11 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import (
-    both_backends,
-    both_floats,
-    close,
-    kernels_run,
-    refuses,
-    small_batches,
-    threads,
-    uniform,
-)
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.kernel_calls import kernels_run
+from tests.support.marks import both_backends, both_floats, small_batches
+from tests.support.threads import threads
 
 KINDS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
 NORMS = (None, "layer", "batch")
@@ -126,8 +121,8 @@ def test_values_by_the_equations(name, norm, shape, backend):
         for state in ((), (h, c)):
             given = None if not state else (h, c) if name == "LSTM" else h
             results = flat(layer(x, given))
-            for got, want in zip(results, by_loops(layer, x, *state), strict=False):
-                close(got.data, want)
+            for got, expected in zip(results, by_loops(layer, x, *state), strict=False):
+                close(got.data, expected)
             assert results[0].shape == (n, steps, hidden * (2 if layer.bidirectional else 1))
             assert [r.shape for r in results[1:]] == [(count, n, hidden)] * (1 + (name == "LSTM"))
 
@@ -135,8 +130,8 @@ def test_values_by_the_equations(name, norm, shape, backend):
 def test_rnn_with_relu_by_the_equations():
     layer = made("RNN", 3, 4, 2, nonlinearity="relu")
     x = uniform(5, 6, 3, dtype=np.float64)
-    for got, want in zip(flat(layer(x)), by_loops(layer, x), strict=False):
-        close(got.data, want)
+    for got, expected in zip(flat(layer(x)), by_loops(layer, x), strict=False):
+        close(got.data, expected)
 
 
 @each
@@ -163,9 +158,9 @@ def test_float32_is_close_to_float64(name, norm):
     x = uniform(16, 5, 3)
     single = flat(layer(x))
     exact = flat(layer.astype(np.float64)(x.astype(np.float64)))
-    for got, want in zip(single, exact, strict=True):
-        assert got.dtype == np.float32 and want.dtype == np.float64
-        close(got.data, want.data, 10 if norm is None else 100)
+    for got, expected in zip(single, exact, strict=True):
+        assert got.dtype == np.float32 and expected.dtype == np.float64
+        close(got.data, expected.data, 10 if norm is None else 100)
 
 
 @each
@@ -191,8 +186,8 @@ def test_a_state_carries_a_sequence_on(name):
     first, state = layer(x[:, :3])
     second = flat(layer(x[:, 3:], state))
     close(np.concatenate([first.data, second[0].data], axis=1), whole[0].data)
-    for got, want in zip(second[1:], whole[1:], strict=True):
-        close(got.data, want.data)
+    for got, expected in zip(second[1:], whole[1:], strict=True):
+        close(got.data, expected.data)
 
 
 @each
@@ -328,8 +323,8 @@ def test_step_norm_with_and_without_parameters(options, parameters, text):
     assert repr(norm) == (f"StepNorm(3, max_steps=2{text and ', ' + text}, eps=1e-05, "
                           f"momentum=0.1)")
     x = uniform(8, 3)
-    right = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
-    close(norm(x, 0).data, right, 2)
+    expected = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    close(norm(x, 0).data, expected, 2)
     assert norm.eval()(x, 5).shape == (8, 3)
 
 

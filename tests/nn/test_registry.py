@@ -9,36 +9,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import uniform
-
-
-def parameter(*shape):
-    return nn.Parameter(np.ones(shape, np.float32))
-
-
-class Everything(nn.Layer):
-    """One attribute of each kind; it does not call super().__init__()."""
-
-    def __init__(self):
-        self.weight = parameter(2, 3)
-        self.nothing = None
-        self.scale = np.full(3, 2, np.float32)
-        self.dense = nn.Dense(2, 3)
-        self.listed = [nn.Dense(3, 1, bias=False), parameter(4)]
-        self.pair = (nn.BatchNorm(3), np.zeros(2))
-        self.heads = {"a": nn.Dense(3, 2), "b": [parameter(5), None, nn.ReLU()]}
-        self.again = self.weight
-        self.number, self.text, self.flag = 3, "text", True
-        self.constant = md.ones(2)
-        self.function = np.tanh
-        self._private = parameter(6)
-        self._hidden = [nn.Dense(2, 2), np.zeros(3)]
-        self._array = np.zeros(2)
-        self.unregistered.parent = nn.Dense(7, 7)
-
-    def forward(self, x):
-        return self.dense(x) * self.scale
-
+from tests.support.arrays import uniform
+from tests.support.layers import Everything, parameter
 
 PARAMETERS = ["weight", "dense.weight", "dense.bias", "listed.0.weight", "listed.1",
               "pair.0.gamma", "pair.0.beta", "heads.a.weight", "heads.a.bias", "heads.b.0",

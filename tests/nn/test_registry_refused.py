@@ -8,8 +8,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import refuses
-from tests.nn.test_registry import Everything, parameter
+from tests.support.errors import refuses
+from tests.support.layers import Everything, parameter
 
 # Names that collide
 

@@ -8,7 +8,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 def net(hidden=6):

@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl import models, nn
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 class Tagger(nn.Layer):

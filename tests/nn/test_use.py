@@ -8,7 +8,8 @@ import pytest
 
 import minidl as md
 from minidl import models, nn
-from tests.harness import close, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
 
 
 class Failing(nn.Layer):

@@ -12,8 +12,10 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, close, refuses, uniform
-from tests.ops.test_weight import weight_norm, weight_standardization
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends
+from tests.support.reference.norm import weight_norm, weight_standardization
 
 MAKE = {"Dense": (lambda: nn.Dense(6, 4), (3, 6)),
         "Conv": (lambda: nn.Conv(6, 4, 3), (2, 5, 5, 6)),
@@ -115,9 +117,9 @@ def test_weights_in_any_memory_order():
     layer.weight.data = np.asfortranarray(uniform(4, 3))
     for wrapped in (nn.weight_norm(copy.deepcopy(layer)),
                     nn.weight_standardization(copy.deepcopy(layer))):
-        right = wrapped.effective_weight().data
+        expected = wrapped.effective_weight().data
         wrapped.weight.data = np.ascontiguousarray(wrapped.weight.data)
-        np.testing.assert_array_equal(wrapped.effective_weight().data, right)
+        np.testing.assert_array_equal(wrapped.effective_weight().data, expected)
 
 
 def test_a_weight_that_is_made_float64():
@@ -161,8 +163,8 @@ def test_between_normalizations(options, wrap, backend):
         through = copy.deepcopy(wrapped)
         through.zero_grad()
         through.effective_weight().backward(plain.weight.grad)
-    for got, right in zip(results[1], results[0], strict=True):
-        close(got, right)
+    for got, expected in zip(results[1], results[0], strict=True):
+        close(got, expected)
     close(wrapped.weight.grad, through.weight.grad, 10)
 
 

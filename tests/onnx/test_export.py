@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import models, nn
-from tests.onnx.files import assert_close, draw, file_of, node, operators, run
+from tests.support.onnx_files import assert_close, draw, file_of, node, operators, run
 
 W = draw(6, 5, seed=1)
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 import minidl as md
 from minidl import nn
-from tests.onnx.files import assert_close, draw, file_of, network, node
+from tests.support.onnx_files import assert_close, draw, file_of, network, node
 
 # --------------------------------------------------------------------------------- what is refused
 

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 import minidl as md
 from minidl.onnx import inlining
-from tests.onnx.files import assert_close, draw, node, run
+from tests.support.onnx_files import assert_close, draw, node, run
 
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("own", 1)]
 X = draw(2, 3)

@@ -11,7 +11,7 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.onnx.files import assert_close, draw, file_of, network, node, run
+from tests.support.onnx_files import assert_close, draw, file_of, network, node, run
 
 NAMES = ["body.conv.weight", "body.conv.bias", "body.norm.weight", "body.norm.bias",
          "head.weight", "head.bias"]

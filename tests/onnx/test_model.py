@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import models, nn
-from tests.onnx.files import draw, file_of, network, node
+from tests.support.onnx_files import draw, file_of, network, node
 
 
 def test_parts_by_number(tmp_path):

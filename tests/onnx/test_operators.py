@@ -9,8 +9,8 @@ from minidl.onnx.operators import OPERATORS
 from minidl.onnx.operators.elementwise import PReLU
 from minidl.onnx.operators.functions import FORMULAS, formula
 from minidl.onnx.operators.resize import TakeInOrder
-from tests import pages
-from tests.onnx.files import assert_close, draw, file_of, node, run
+from tests.support import pages
+from tests.support.onnx_files import assert_close, draw, file_of, node, run
 
 SHAPE = (2, 3, 5, 6)
 

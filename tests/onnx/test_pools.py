@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.onnx.files import assert_close, draw, file_of, node, run
+from tests.support.onnx_files import assert_close, draw, file_of, node, run
 
 X = draw(2, 3, 7, 8)
 KERNEL = (3, 2)

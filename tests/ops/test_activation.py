@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, errors_of
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
 
 erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -26,9 +27,9 @@ def gelu(x, approximate="none"):
 
 
 test_values, test_gradients, test_threads = checks_of([
-    case(f"{name} {options} {shape} {between}", ours, oracle, shape, between=between,
+    case(f"{name} {options} {shape} {between}", ours, reference, shape, between=between,
          large=[(3, 20_011)] if shape == (3, 4) else None, **options)
-    for name, ours, oracle, choices in (
+    for name, ours, reference, choices in (
         ("leaky_relu", md.leaky_relu, lambda x, slope=0.01: np.where(x > 0, x, slope * x),
          ({}, {"slope": 0.2}, {"slope": -1.5}, {"slope": 0})),
         ("elu", md.elu, elu, ({}, {"alpha": 0.3}, {"alpha": 2})),

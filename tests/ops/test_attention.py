@@ -4,27 +4,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_floats, case, checks_of, close, errors_of, uniform
-
-
-def attention(q, k, v, mask=None, causal=False):
-    """The formula, query by query, of the keys that each may attend to."""
-    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
-    mask = np.array(True) if mask is None else np.asarray(mask)
-    allowed = np.broadcast_to(mask if mask.dtype == bool else mask > -np.inf, scores.shape)
-    if mask.dtype != bool:
-        scores = scores + mask
-    if causal:
-        allowed = allowed & (np.arange(scores.shape[-1]) <= np.arange(scores.shape[-2])[:, None])
-    v = np.broadcast_to(v, (*scores.shape[:-2], *v.shape[-2:]))
-    y = np.zeros((*scores.shape[:-1], v.shape[-1]))
-    for at in np.ndindex(scores.shape[:-1]):
-        chosen = allowed[at]
-        if chosen.any():
-            weights = np.exp(scores[at][chosen] - scores[at][chosen].max())
-            y[at] = weights / weights.sum() @ v[at[:-1]][chosen]
-    return y
-
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_floats
+from tests.support.reference.attention import attention
 
 ours = md.scaled_dot_product_attention
 ALLOWED = np.array([[True, False, True, False], [False] * 4, [True] * 4])
@@ -86,14 +69,14 @@ def test_what_is_masked_out_has_no_part(dtype):
     mask = np.array([[True, False, True, True]] * 3)
     chosen = [0, 2, 3]
     few = [md.tensor(a, requires_grad=True) for a in (q, k[chosen], v[chosen])]
-    right = ours(*few)
+    expected = ours(*few)
     dy = uniform(3, 2, dtype=dtype, seed=9)
-    right.backward(dy)
+    expected.backward(dy)
     k[1], v[1] = 1e4, -1e4
     all_ = [md.tensor(a, requires_grad=True) for a in (q, k, v)]
     y = ours(*all_, mask)
     y.backward(dy)
-    close(y.data, right.data)
+    close(y.data, expected.data)
     close(all_[0].grad, few[0].grad)
     for mine, theirs in zip(all_[1:], few[1:], strict=True):
         close(mine.grad[chosen], theirs.grad)
@@ -124,7 +107,7 @@ def test_the_mask_is_copied_at_the_call(causal):
     mask = ALLOWED.copy()
     leaves = [md.tensor(uniform(*s, seed=i), requires_grad=True) for i, s in enumerate(QKV)]
     y = ours(*leaves, mask, causal)
-    right = md.grad(y, leaves, np.ones((3, 2), np.float32), retain_graph=True)
+    grads = md.grad(y, leaves, np.ones((3, 2), np.float32), retain_graph=True)
     mask[...] = ~mask
-    for got, want in zip(md.grad(y, leaves, np.ones((3, 2), np.float32)), right, strict=True):
-        np.testing.assert_array_equal(got, want)
+    for got, expected in zip(md.grad(y, leaves, np.ones((3, 2), np.float32)), grads, strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -4,37 +4,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
-
-
-def pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def conv(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """The definition: at each output position, the window times the weights of its group."""
-    (sh, sw), (dh, dw) = pair(stride), pair(dilation)
-    kh, kw, ci, co = weight.shape
-    if padding == "same":
-        sizes = [max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
-                 for n, s, d, k in zip(x.shape[1:3], (sh, sw), (dh, dw), (kh, kw), strict=True)]
-        borders = [(n // 2, n - n // 2) for n in sizes]
-    else:
-        borders = [pair(n) for n in pair(0 if padding == "valid" else padding)]
-    x = np.pad(x, ((0, 0), *borders, (0, 0)))
-    oh = (x.shape[1] - dh * (kh - 1) - 1) // sh + 1
-    ow = (x.shape[2] - dw * (kw - 1) - 1) // sw + 1
-    y = np.zeros((len(x), oh, ow, co), np.result_type(x, weight))
-    for i in range(oh):
-        for j in range(ow):
-            window = x[:, i * sh:i * sh + dh * (kh - 1) + 1:dh,
-                       j * sw:j * sw + dw * (kw - 1) + 1:dw]
-            for g in range(groups):
-                out = slice(g * co // groups, (g + 1) * co // groups)
-                y[:, i, j, out] = np.einsum(
-                    "nklc,klco->no", window[..., g * ci:(g + 1) * ci], weight[..., out])
-    return y if bias is None else y + bias
-
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
+from tests.support.reference.conv import conv
 
 IMAGES = (2, 5, 6, 4)
 
@@ -169,9 +142,9 @@ def test_any_number_of_channels(ci, co, backend):
         y = md.conv(x, w, padding=1)
         dx, dw = md.grad(y, [x, w], dy)
     with md.use_backend("numpy"):
-        right = md.conv(*exact, padding=1)
-        exact_dx, exact_dw = md.grad(right, exact, dy)
-    for value, expected in ((y.data, right.data), (dx, exact_dx), (dw, exact_dw)):
+        exact_y = md.conv(*exact, padding=1)
+        exact_dx, exact_dw = md.grad(exact_y, exact, dy)
+    for value, expected in ((y.data, exact_y.data), (dx, exact_dx), (dw, exact_dw)):
         close(value, expected)
 
 
@@ -181,9 +154,9 @@ def test_nan_spreads_to_the_windows_that_hold_it_only(backend):
     x[0, 3, 3, 0] = np.nan
     with md.use_backend(backend):
         y = md.conv(md.tensor(x), md.ones(3, 3, 2, 4), padding=1).data
-    right = np.zeros((7, 7), bool)
-    right[2:5, 2:5] = True
-    np.testing.assert_array_equal(np.isnan(y[0]), np.repeat(right[..., None], 4, -1))
+    expected = np.zeros((7, 7), bool)
+    expected[2:5, 2:5] = True
+    np.testing.assert_array_equal(np.isnan(y[0]), np.repeat(expected[..., None], 4, -1))
 
 
 def test_no_gradient_for_images_that_need_none(monkeypatch):

@@ -4,58 +4,11 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, case, checks_of, errors_of, uniform
-
-
-def around(padding, size, reach, stride):
-    """(before, after); `reach` is from the first tap of a kernel to its last."""
-    if padding == "same":
-        total = max(0, (-(-size // stride) - 1) * stride + reach + 1 - size)
-        return total // 2, total - total // 2
-    if padding == "causal":
-        return reach, 0
-    if padding == "valid":
-        return 0, 0
-    return padding if isinstance(padding, tuple) else (padding, padding)
-
-
-def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """The definition: the sum over taps, each a product of one step and the weights of its group.
-    """
-    k, ci, co = weight.shape
-    reach = dilation * (k - 1)
-    x = np.pad(x, ((0, 0), around(padding, x.shape[1], reach, stride), (0, 0)))
-    steps = range(0, x.shape[1] - reach, stride)
-    y = np.zeros((len(x), len(steps), co), np.result_type(x, weight))
-    for i, t in enumerate(steps):
-        for g in range(groups):
-            out = slice(g * co // groups, (g + 1) * co // groups)
-            for tap in range(k):
-                y[:, i, out] += (x[:, t + tap * dilation, g * ci:(g + 1) * ci]
-                                 @ weight[tap, :, out])
-    return y if bias is None else y + bias
-
-
-def pool1d(x, window, stride, padding, ceil_mode, dilation, reduce):
-    stride, reach = window if stride is None else stride, dilation * (window - 1)
-    before, after = around(padding, x.shape[1], reach, stride)
-    end, parts = x.shape[1] + after, []
-    for start in range(-before, x.shape[1], stride):
-        taps = [start + i * dilation for i in range(window)]
-        if taps[-1] < end or (ceil_mode and taps[-1] - stride < end - 1):
-            inside = [t for t in taps if 0 <= t < x.shape[1]]
-            parts.append(reduce(x[:, inside], sum(t < end for t in taps)))
-    return np.stack(parts, 1)
-
-
-def max_pool1d(x, window, stride=None, padding=0, ceil_mode=False, dilation=1):
-    return pool1d(x, window, stride, padding, ceil_mode, dilation, lambda x, _: x.max(1))
-
-
-def avg_pool1d(x, window, stride=None, padding=0, ceil_mode=False, dilation=1, count_padding=True):
-    return pool1d(x, window, stride, padding, ceil_mode, dilation, lambda x, count: x.sum(1) / (
-        count if count_padding else x.shape[1]))
-
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends
+from tests.support.reference.conv import conv1d
+from tests.support.reference.pool import avg_pool1d, max_pool1d
 
 CONVOLUTIONS = [
     ("plain", (3, 4, 2), {}),
@@ -102,11 +55,11 @@ test_values, test_gradients, test_threads = checks_of([
       for title, options in POOLS),
     *(case(f"avg {title}", md.avg_pool1d, avg_pool1d, (2, 7, 3), **options)
       for title, options in POOLS + UNCOUNTED),
-    *(case(f"large {ours.__name__}", ours, oracle, (1, 7, 2), window=3, stride=2, ceil_mode=True,
+    *(case(f"large {ours.__name__}", ours, reference, (1, 7, 2), window=3, stride=2, ceil_mode=True,
            large=[(5, 999, 33)])
-      for ours, oracle in ((md.max_pool1d, max_pool1d), (md.avg_pool1d, avg_pool1d))),
-    *(case(f"{ours.__name__} of no sequences", ours, oracle, (0, 7, 2), window=3)
-      for ours, oracle in ((md.max_pool1d, max_pool1d), (md.avg_pool1d, avg_pool1d))),
+      for ours, reference in ((md.max_pool1d, max_pool1d), (md.avg_pool1d, avg_pool1d))),
+    *(case(f"{ours.__name__} of no sequences", ours, reference, (0, 7, 2), window=3)
+      for ours, reference in ((md.max_pool1d, max_pool1d), (md.avg_pool1d, avg_pool1d))),
 ])
 
 X, W = md.zeros(2, 5, 4), md.zeros(3, 4, 6)

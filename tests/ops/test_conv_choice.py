@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl.ops.conv import Conv
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 def algorithm(x_shape, w_shape, dtype=np.float32, **options):
@@ -75,10 +76,10 @@ def test_high_precision_keeps_bad_values_where_numpy_has_them(spoiled, high_prec
             return [y.data, *md.grad(y, inputs, arrays["dy"])]
 
     found = 0
-    for got, want in zip(run("native"), run("numpy"), strict=True):
-        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
-        np.testing.assert_array_equal(np.isinf(got), np.isinf(want))
-        found += not np.isfinite(want).all()
+    for got, expected in zip(run("native"), run("numpy"), strict=True):
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+        np.testing.assert_array_equal(np.isinf(got), np.isinf(expected))
+        found += not np.isfinite(expected).all()
     assert found == 2                   # y and dw, or dx and dw
 
 
@@ -114,8 +115,8 @@ def test_values_and_gradients_are_those_of_float64(backend, x_shape, w_shape, op
         return [y.data, *md.grad(y, tensors, weights)]
 
     with md.use_backend(backend):
-        got, want = run(np.float32), run(np.float64)
-    for a, b in zip(got, want, strict=True):
+        got, expected = run(np.float32), run(np.float64)
+    for a, b in zip(got, expected, strict=True):
         assert a.dtype == np.float32
         assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
 

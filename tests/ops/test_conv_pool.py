@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import kernels_run, uniform
+from tests.support.arrays import uniform
+from tests.support.kernel_calls import kernels_run
 
 KERNELS = ("winograd_conv", "winograd_conv_pool", "max_pool", "max_pool_backward", "relu",
            "winograd_input_grad", "winograd_weight_grad")
@@ -57,10 +58,10 @@ def test_fused_and_step_by_step_are_the_same(name):
 
 def test_weights_may_be_written_to_while_it_waits():
     x, w, b = leaves()
-    right = md.max_pool(md.conv(x, w, b, padding=1), 2).data
+    expected = md.max_pool(md.conv(x, w, b, padding=1), 2).data
     y = md.conv(x * 1, w, b, padding=1)
     w.data[...], b.data[...] = 0, 0
-    np.testing.assert_array_equal(md.max_pool(y, 2).data, right)
+    np.testing.assert_array_equal(md.max_pool(y, 2).data, expected)
 
 
 def test_gradients_of_a_result_that_nobody_has_looked_at():
@@ -81,9 +82,9 @@ def test_one_pass_in_a_folded_model(monkeypatch):
     model = nn.Sequential(nn.Conv(16, 32, 3, padding=1), nn.BatchNorm(32), nn.ReLU(),
                           nn.MaxPool(2)).eval()
     x = md.tensor(uniform(2, 9, 8, 16))
-    right = model(x).data
+    expected = model(x).data
     folded = nn.fold(model)
     calls = kernels_run(monkeypatch, *KERNELS)
     with md.no_grad():
-        np.testing.assert_allclose(folded(x).data, right, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(folded(x).data, expected, rtol=1e-4, atol=1e-5)
     assert calls == ["winograd_conv_pool"]

@@ -3,31 +3,8 @@
 import numpy as np
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of
-
-
-def pair(v):
-    return v if isinstance(v, tuple) else (v, v)
-
-
-def conv_transpose(x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """Every value of x adds its multiple of the kernel to the output."""
-    (sh, sw), (oh, ow), (dh, dw) = map(pair, (stride, output_padding, dilation))
-    (top, bottom), (left, right) = map(pair, pair(padding))
-    n, h, width, _ = x.shape
-    kh, kw, ci, co = w.shape
-    per = co // groups
-    whole = np.zeros((n, (h - 1) * sh + dh * (kh - 1) + 1 + oh,
-                      (width - 1) * sw + dw * (kw - 1) + 1 + ow, co))
-    for g in range(groups):
-        for i in range(kh):
-            for j in range(kw):
-                whole[:, i * dh:i * dh + (h - 1) * sh + 1:sh,
-                      j * dw:j * dw + (width - 1) * sw + 1:sw, g * per:(g + 1) * per] += (
-                    x[..., g * ci:(g + 1) * ci] @ w[i, j, :, g * per:(g + 1) * per])
-    y = whole[:, top:whole.shape[1] - bottom, left:whole.shape[2] - right]
-    return y if bias is None else y + bias
-
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.reference.conv import conv_transpose
 
 test_values, test_gradients, test_threads = checks_of([
     *(case(f"{name}", md.conv_transpose, conv_transpose, *shapes, **options)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_floats, errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
+from tests.support.marks import both_floats
 
 FLOAT64 = np.array([[1.5, 2.5], [3.5, 4.5]])
 
@@ -69,7 +71,7 @@ def test_arrays_in_any_memory(array):
 
 @both_floats
 def test_filled(dtype):
-    for made, right in (
+    for made, expected in (
             (md.zeros(2, 3, dtype=dtype), np.zeros((2, 3))),
             (md.zeros((2, 3), dtype=dtype), np.zeros((2, 3))),
             (md.zeros([2, 3], dtype=dtype), np.zeros((2, 3))),
@@ -82,8 +84,8 @@ def test_filled(dtype):
             (md.arange(1, 2, 0.25, dtype=dtype), np.arange(1, 2, 0.25)),
             (md.eye(3, dtype=dtype), np.eye(3)), (md.eye(2, 4, dtype=dtype), np.eye(2, 4))):
         assert made.dtype == dtype
-        assert made.shape == right.shape
-        np.testing.assert_array_equal(made.data, right)
+        assert made.shape == expected.shape
+        np.testing.assert_array_equal(made.data, expected)
 
 
 def test_float32_is_the_default():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats
+from tests.support.marks import both_backends, both_floats
 
 LONG = np.longdouble
 CUBIC, ROOT = LONG("0.044715"), LONG(math.sqrt(8 / math.pi))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, uniform
+from tests.support.arrays import uniform
+from tests.support.marks import both_backends
 
 ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
 RELATIONS = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
@@ -31,17 +32,17 @@ def numpys(f, a, b):
         return type(error)
 
 
-def same(f, a, b, right):
+def same(f, a, b, expected):
     """f(a, b) is a tensor with NumPy's values and dtype, or fails as NumPy does."""
-    if isinstance(right, type):
-        with pytest.raises(right):
+    if isinstance(expected, type):
+        with pytest.raises(expected):
             f(a, b)
         return
     with np.errstate(all="ignore"):
         result = f(a, b)
     assert isinstance(result, md.Tensor)
-    assert result.dtype == right.dtype, (a, b)
-    np.testing.assert_allclose(result.data, right, rtol=1e-6)
+    assert result.dtype == expected.dtype, (a, b)
+    np.testing.assert_allclose(result.data, expected, rtol=1e-6)
 
 
 @both_backends

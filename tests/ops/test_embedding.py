@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, case, checks_of, errors_of
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends
 
 IDS = np.array([[0, 4, 2], [4, 4, 1]])
 MANY = np.random.default_rng(0).integers(0, 50, 3000)

@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import kernels, nn
-from tests.harness import close, uniform
+from tests.support.arrays import close, uniform
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, basic_indices, integer_array_indices
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of, read_only, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.errors import read_only
 
 ROWS = np.array([2, 0, 2])
 COLUMNS = np.array([[1, -1, 1]])
@@ -70,9 +72,9 @@ def test_any_index(data):
         integer_array_indices(shape)))
     x = md.tensor(uniform(*shape, dtype=np.float64), requires_grad=True)
     y = x[index]
-    right = x.data[index]
-    np.testing.assert_array_equal(y.data, right)
-    weights = uniform(*np.shape(right), dtype=np.float64, seed=1)
+    expected = x.data[index]
+    np.testing.assert_array_equal(y.data, expected)
+    weights = uniform(*np.shape(expected), dtype=np.float64, seed=1)
     dx = md.grad(y, x, weights)
     places = np.arange(x.size).reshape(shape)[index]
     np.testing.assert_allclose(

@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import kernels
 from minidl.ops import inference
-from tests.harness import read_only
+from tests.support.errors import read_only
 
 SHAPES = {"direct": ((2, 5, 5, 3), (3, 3, 3, 4), 1), "winograd": ((2, 6, 6, 16), (3, 3, 16, 16), 1),
           "depthwise": ((2, 6, 6, 16), (3, 3, 1, 16), 16)}
@@ -102,11 +102,11 @@ def test_it_does_not_wait_where_someone_could_write():
 def test_a_leaf_may_be_written_to_while_it_waits(algorithm):
     conv = Conv(algorithm)
     x = md.tensor(conv.images)
-    right = conv(md.tensor(conv.images)).data
+    expected = conv(md.tensor(conv.images)).data
     y = conv(x)
     assert pending(y)
     x.data[...] = 0
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
 
 
 @ALGORITHM

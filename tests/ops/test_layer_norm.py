@@ -6,35 +6,16 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
-
-
-def layer_norm(x, gamma, beta, eps=1e-5, axis=-1):
-    y = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + eps)
-    return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
-
-
-def rms_norm(x, gamma, eps=1e-5, beta=None, axis=-1):
-    y = x / np.sqrt((x * x).mean(axis, keepdims=True) + eps)
-    return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
-
-
-def group_norm(x, groups, gamma, beta, eps=1e-5):
-    parts = x.reshape(x.shape[0], int(np.prod(x.shape[1:-1])), groups, x.shape[-1] // groups)
-    mean, var = parts.mean((1, 3), keepdims=True), parts.var(axis=(1, 3), keepdims=True)
-    y = ((parts - mean) / np.sqrt(var + eps)).reshape(x.shape)
-    return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
-
-
-def instance_norm(x, gamma, beta, eps=1e-5):
-    return group_norm(x, x.shape[-1], gamma, beta, eps)
-
-
-def filter_response_norm(x, gamma, beta, eps=1e-6):
-    squares = (x * x).mean(tuple(range(1, x.ndim - 1)), keepdims=True)
-    y = x / np.sqrt(squares + np.abs(eps))
-    return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
-
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
+from tests.support.reference.norm import (
+    filter_response_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 
 test_values, test_gradients, test_threads = checks_of([
     *(case(f"layer_norm {shapes} {options}", md.layer_norm, layer_norm, *shapes, **options)
@@ -155,8 +136,8 @@ def test_an_eps_that_is_learned_is_the_same_formula(backend, dtype):
             assert y.dtype == dtype
             results.append([y.data, *md.grad(y, inputs, dy)])
     for result in results[1:]:
-        for got, right in zip(result, results[0], strict=True):
-            close(got, right, 2)
+        for got, expected in zip(result, results[0], strict=True):
+            close(got, expected, 2)
 
 
 def test_the_gradient_of_eps_has_its_sign():

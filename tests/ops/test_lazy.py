@@ -10,8 +10,10 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import case, checks_of, close, kernels_run, uniform
-from tests.ops.normalizations import PROGRAMS, inputs, numpys, ours
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of
+from tests.support.kernel_calls import kernels_run
+from tests.support.norm_programs import PROGRAMS, inputs, numpys, ours
 
 test_values, test_gradients, test_threads = checks_of([
     case(f"{name}, {'training' if training else 'inference'}",

@@ -12,8 +12,8 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.kernels import choose
-from tests.harness import BACKENDS, kernels_run, uniform
-from tests.ops.blocks import (
+from tests.support.arrays import uniform
+from tests.support.conv_programs import (
     PROGRAMS,
     Network,
     agree,
@@ -25,6 +25,8 @@ from tests.ops.blocks import (
     separable,
     train,
 )
+from tests.support.kernel_calls import kernels_run
+from tests.support.marks import BACKENDS
 
 FUSED = ("pointwise_conv", "pointwise_backward", "depthwise_conv", "depthwise_backward")
 STEPS = ("batch_stats", "batch_norm_apply", "batch_norm_backward", "batch_norm_sums",

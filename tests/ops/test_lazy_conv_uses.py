@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import close, read_only, uniform
-from tests.ops.blocks import (
+from tests.support.arrays import close, uniform
+from tests.support.conv_programs import (
     PROGRAMS,
     Network,
     agree,
@@ -21,6 +21,7 @@ from tests.ops.blocks import (
     separable,
     train,
 )
+from tests.support.errors import read_only
 
 
 def program(m, x):
@@ -141,9 +142,9 @@ def test_a_gradient_asked_for_is_ones_own(k):
     network, y = forward(program, x)
     network.steps[k].retain_grad()
     y.backward(uniform(*y.shape, seed=9))
-    right = train(program)
+    expected = train(program)
     network.steps[k].grad[...] = 7
-    agree(found(network, x, y), right)
+    agree(found(network, x, y), expected)
 
 
 def test_a_pending_normalization_that_became_a_leaf():
@@ -225,10 +226,10 @@ def test_writing_after_the_next_steps(write, k, wait):
 
     x = images()
     network, y = forward(program, x, after=after)
-    right = train(program)
-    close(y.data, right["y"], 3)
+    expected = train(program)
+    close(y.data, expected["y"], 3)
     y.backward(uniform(*y.shape, seed=9))
-    agree(found(network, x, y), right)
+    agree(found(network, x, y), expected)
 
 
 @every_step
@@ -246,12 +247,12 @@ def test_gradients_after_assigning_new_data(k):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_results_do_not_share_memory(name):
     """Writing to a step is refused, and changes none."""
-    right = [t.data.copy() for t in forward(PROGRAMS[name], images())[0].steps]
+    expected = [t.data.copy() for t in forward(PROGRAMS[name], images())[0].steps]
     steps = forward(PROGRAMS[name], images())[0].steps
-    for t, value in zip(steps[::-1], right[::-1], strict=True):
+    for t, value in zip(steps[::-1], expected[::-1], strict=True):
         close(t.data, value, 3)
         attempt(zero, t)
-    for t, value in zip(steps, right, strict=True):
+    for t, value in zip(steps, expected, strict=True):
         close(t.data, value, 3)
     assert not any(np.shares_memory(one.data, other.data)
                    for one, other in itertools.combinations(steps, 2))

@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import close, kernels_run, uniform
+from tests.support.arrays import close, uniform
+from tests.support.kernel_calls import kernels_run
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import both_backends, close, uniform
-from tests.ops.normalizations import PROGRAMS, inputs, numpys, ours
+from tests.support.arrays import close, uniform
+from tests.support.marks import both_backends
+from tests.support.norm_programs import PROGRAMS, inputs, numpys, ours
 
 
 def test_the_array_is_always_the_same():
@@ -40,8 +41,8 @@ def test_every_use_sees_its_values(use):
     for name in ("bn", "relu", "shortcut", "shortcut and relu"):
         value = PROGRAMS[name](ours(True), md.tensor(x), md.tensor(s))
         plain = md.tensor(PROGRAMS[name](ours(True), md.tensor(x), md.tensor(s)).data)
-        result, right = use(value), use(plain)
-        np.testing.assert_array_equal(np.asarray(result), np.asarray(right))
+        result, expected = use(value), use(plain)
+        np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
 
 
 def test_a_copy_without_a_graph():
@@ -137,7 +138,7 @@ def test_nan(backend):
     s.data[2, 2, 2] = np.nan
     with md.use_backend(backend), np.errstate(invalid="ignore"):
         y = md.relu(ours(True).bn(x * 1) + s).data
-    right = np.zeros((5, 4, 3), bool)
-    right[..., 1] = True
-    right[2, 2, 2] = True
-    np.testing.assert_array_equal(np.isnan(y), right)
+    expected = np.zeros((5, 4, 3), bool)
+    expected[..., 1] = True
+    expected[2, 2, 2] = True
+    np.testing.assert_array_equal(np.isnan(y), expected)

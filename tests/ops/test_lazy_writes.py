@@ -10,7 +10,9 @@ import pytest
 
 import minidl as md
 from minidl.storage import RESULT
-from tests.harness import both_backends, read_only, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import read_only
+from tests.support.marks import both_backends
 
 
 class Keep(md.Function):
@@ -108,7 +110,7 @@ def test_writing_afterwards(write, program, made):
     for k in (0, 1):
         tensors = made()
         y = PENDING[program](train, *tensors)
-        right = y.data, *gradients(y, tensors)
+        expected = y.data, *gradients(y, tensors)
         tensors = made()
         y = PENDING[program](train, *tensors)
         if write in OF_RESULTS or (made()[k]._access == RESULT and write != "assigned"):
@@ -118,15 +120,15 @@ def test_writing_afterwards(write, program, made):
         else:
             WRITES[write](tensors[k])
             assert not tensors[k].data.any()
-        same([y.data], right[:1])
-        same(gradients(y, tensors), right[1:])
+        same([y.data], expected[:1])
+        same(gradients(y, tensors), expected[1:])
 
 
 @pytest.mark.parametrize("program", PENDING)
 @pytest.mark.parametrize("view", BEFORE)
 def test_writing_afterwards_to_memory_taken_before(view, program):
     for k in (0, 1):
-        right = PENDING[program](train, *leaves()).data
+        expected = PENDING[program](train, *leaves()).data
         tensors = leaves()
         held = BEFORE[view](tensors[k])
         y = PENDING[program](train, *tensors)
@@ -137,40 +139,40 @@ def test_writing_afterwards_to_memory_taken_before(view, program):
         else:
             held[...] = 0
             assert tensors[k].data.sum() != leaves()[k].data.sum()
-        np.testing.assert_array_equal(y.data, right)
+        np.testing.assert_array_equal(y.data, expected)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_writing_to_a_shallow_copy(when):
     """copy.copy shares the memory."""
-    right = train(leaves()[0]).data
+    expected = train(leaves()[0]).data
     x = leaves()[0]
     held = copy.copy(x) if when == "before" else None
     y = train(x)
     zero((copy.copy(x) if held is None else held).data)
     assert not x.data.any()
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
 
 
 @pytest.mark.parametrize("program", PENDING)
 def test_a_leaf_that_wraps_a_users_array(program):
     arrays = [t.data.copy() for t in leaves()]
-    right = PENDING[program](train, *leaves()).data
+    expected = PENDING[program](train, *leaves()).data
     y = PENDING[program](train, *[md.Tensor(a) for a in arrays])
     for array in arrays:
         array[...] = 0
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
 
 
 @pytest.mark.parametrize("program", PENDING)
 def test_an_array_as_shortcut(program):
     x, array = leaves()[0], leaves()[1].data
-    right = PENDING[program](train, *leaves()).data
+    expected = PENDING[program](train, *leaves()).data
     if program.startswith("two"):
         array = md.Tensor(array)
     y = PENDING[program](train, x, array)
     np.asarray(array)[...] = 0
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
 
 
 def test_reading_the_input_before_makes_it_compute_at_once(monkeypatch):
@@ -193,13 +195,13 @@ def test_parameters_and_running_statistics_are_taken_at_the_call(backend):
     for training in (True, False):
         for finish in (lambda p: p, md.relu, lambda p: p + s, lambda p: md.relu(s + p)):
             with md.use_backend(backend):
-                right = finish(md.batch_norm(x, gamma, beta, mean.copy(), var.copy(),
-                                             training)).data
+                expected = finish(md.batch_norm(x, gamma, beta, mean.copy(), var.copy(),
+                                                training)).data
                 kept = [t.copy() for t in (gamma.data, beta.data, mean, var)]
                 y = finish(md.batch_norm(x, gamma, beta, mean, var, training))
                 for t in (gamma.data, beta.data, mean, var):
                     t[...] = 7
-                np.testing.assert_array_equal(y.data, right)
+                np.testing.assert_array_equal(y.data, expected)
             gamma.data, beta.data = kept[:2]
             mean, var = kept[2:]
 
@@ -207,22 +209,22 @@ def test_parameters_and_running_statistics_are_taken_at_the_call(backend):
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("finish", [lambda y: y, md.relu], ids=["sum", "relu"])
 def test_two_pending_normalizations_and_a_write_to_one_of_them(which, finish):
-    right = finish(train(leaves()[0]) + train(leaves()[1])).data
+    expected = finish(train(leaves()[0]) + train(leaves()[1])).data
     pending = [train(t) for t in leaves()]
     y = finish(pending[0] + pending[1])
     with read_only():
         zero(pending[which].data)
     np.testing.assert_array_equal(pending[which].data, train(leaves()[which]).data)
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
 
 
 def test_a_pending_normalization_added_to_itself_and_a_write_to_it():
-    right = (train(leaves()[0]) + train(leaves()[0])).data
+    expected = (train(leaves()[0]) + train(leaves()[0])).data
     p = train(leaves()[0])
     y = p + p
     with read_only():
         zero(p.data)
-    np.testing.assert_array_equal(y.data, right)
+    np.testing.assert_array_equal(y.data, expected)
 
 
 def test_results_do_not_share_memory():
@@ -231,11 +233,11 @@ def test_results_do_not_share_memory():
     p = train(x)
     q, r = p + s, md.relu(p)
     t = md.relu(q)
-    right = [v.data.copy() for v in (p, q, r, t)]
+    expected = [v.data.copy() for v in (p, q, r, t)]
     p = train(x)
     q, r = p + s, md.relu(p)
     t = md.relu(q)
-    for tensor, value in zip((t, r, q, p), right[::-1], strict=True):
+    for tensor, value in zip((t, r, q, p), expected[::-1], strict=True):
         np.testing.assert_array_equal(tensor.data, value)
         with read_only():
             zero(tensor.data)
@@ -247,13 +249,13 @@ def test_results_do_not_share_memory():
 def test_gradients_after_writing_to_leaves(write):
     """An optimizer of another library, say, writes to them between forward and backward."""
     x, s = leaves(True)
-    right = md.grad(md.relu(train(x) + s).sum(), [x, s])
+    expected = md.grad(md.relu(train(x) + s).sum(), [x, s])
     y = md.relu(train(x) + s)
     WRITES[write](x)
     WRITES[write](s)
     assert not x.data.any()
     assert not s.data.any()
-    same(md.grad(y.sum(), [x, s]), right)
+    same(md.grad(y.sum(), [x, s]), expected)
 
 
 def two_normalizations(kind, settle):
@@ -277,11 +279,11 @@ def two_normalizations(kind, settle):
 @pytest.mark.parametrize("kind", ["plain", "relu between", "residual"])
 @pytest.mark.parametrize("write", [name for name in WRITES if name != "assigned"])
 def test_a_normalization_of_a_normalization(write, kind, settle):
-    right = two_normalizations(kind, settle)[1].numpy()
+    expected = two_normalizations(kind, settle)[1].numpy()
     first, second = two_normalizations(kind, settle)
     with read_only():
         WRITES[write](first)
-    np.testing.assert_array_equal(second.numpy(), right)
+    np.testing.assert_array_equal(second.numpy(), expected)
     np.testing.assert_array_equal(first.numpy(), two_normalizations(kind, settle)[0].numpy())
 
 
@@ -292,8 +294,8 @@ def test_a_leaf_that_many_normalizations_read():
     for _ in range(300):
         bn(x)
     kept = [bn(x) for _ in range(3)]
-    right = bn(md.tensor(uniform(8, 16))).data
+    expected = bn(md.tensor(uniform(8, 16))).data
     x.data[...] = 0
     for y in kept:
-        np.testing.assert_array_equal(y.data, right)
+        np.testing.assert_array_equal(y.data, expected)
     assert not x.data.any()

@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import minidl as md
-from tests.harness import both_backends, case, checks_of, close, errors_of, refuses, uniform
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.errors import refuses
+from tests.support.marks import both_backends
 
 SHAPES = [((2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((1, 1), (1, 1)),
           ((5, 1), (1, 4)), ((1, 7), (7, 1)), ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)),

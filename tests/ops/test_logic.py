@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of
+from tests.support.cases import case, checks_of, errors_of
 
 INT = np.array([[3, -1, 2], [-4, 5, 0]])
 BOOL = INT > 0
@@ -15,8 +15,9 @@ LARGE = (3, 5, 70_001)
 BITS = [("and", np.bitwise_and), ("or", np.bitwise_or), ("xor", np.bitwise_xor)]
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} of {kind} axis={axis}", ours, oracle, x, axis=axis, keepdims=keep, grad=False)
-      for name, ours, oracle in (("any", md.any, np.any), ("all", md.all, np.all))
+    *(case(f"{name} of {kind} axis={axis}", ours, reference, x, axis=axis, keepdims=keep,
+           grad=False)
+      for name, ours, reference in (("any", md.any, np.any), ("all", md.all, np.all))
       for kind, x in (("integers", INT), ("bools", BOOL))
       for axis, keep in ((None, False), (0, True), ((0, 1), False))),
     case("any of floats", md.any, np.any, (3, 4), axis=1, grad=False),
@@ -68,8 +69,8 @@ def test_division_operators(operate):
     a, b = np.array([7.5, -7.5]), np.array([2.0, 3.0])
     for x, y in ((md.tensor(a), md.tensor(b)), (md.tensor(a), b), (a, md.tensor(b)),
                  (md.tensor(a), 2), (7, md.tensor(b))):
-        right = operate(*(np.asarray(v) for v in (x, y)))
-        np.testing.assert_array_equal(operate(x, y), right)
+        expected = operate(*(np.asarray(v) for v in (x, y)))
+        np.testing.assert_array_equal(operate(x, y), expected)
 
 
 @pytest.mark.parametrize("operate", [

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
 
 
 def softmax(x, axis=-1):
@@ -67,14 +69,15 @@ MANY = np.random.default_rng(0).integers(0, 10, 20_000)
 WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} {shape} axis={axis}", ours, oracle, shape, axis=axis)
-      for name, ours, oracle in (("softmax", md.softmax, softmax),
-                                 ("log_softmax", md.log_softmax, log_softmax))
+    *(case(f"{name} {shape} axis={axis}", ours, reference, shape, axis=axis)
+      for name, ours, reference in (("softmax", md.softmax, softmax),
+                                    ("log_softmax", md.log_softmax, log_softmax))
       for shape, axis in (((5,), -1), ((3, 4), -1), ((3, 4), 0), ((2, 3, 4), 1), ((2, 3, 4), -3),
                           ((2, 3, 4), 2), ((3, 1), 1), ((0, 4), 1), ((4, 0), 1), ((3, 0), 0))),
-    *(case(f"large {name} axis={axis}", ours, oracle, (3, 4), axis=axis, large=[(2000, 77)])
-      for name, ours, oracle in (("softmax", md.softmax, softmax),
-                                 ("log_softmax", md.log_softmax, log_softmax)) for axis in (0, 1)),
+    *(case(f"large {name} axis={axis}", ours, reference, (3, 4), axis=axis, large=[(2000, 77)])
+      for name, ours, reference in (("softmax", md.softmax, softmax),
+                                    ("log_softmax", md.log_softmax, log_softmax))
+      for axis in (0, 1)),
 
     *(case(f"cross_entropy {title(options)} {reduction}", md.cross_entropy, cross_entropy, (5, 4),
            LABELS, reduction=reduction, **options)
@@ -203,8 +206,8 @@ def test_labels_are_taken_at_the_call():
     labels = LABELS.copy()
     loss = md.cross_entropy(x, labels)
     labels[...] = 0
-    right = md.grad(md.cross_entropy(x, LABELS), x)
-    np.testing.assert_array_equal(md.grad(loss, x), right)
+    expected = md.grad(md.cross_entropy(x, LABELS), x)
+    np.testing.assert_array_equal(md.grad(loss, x), expected)
 
 
 @both_backends

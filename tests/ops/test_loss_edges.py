@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats
+from tests.support.marks import both_backends, both_floats
 
 INF, NAN = np.inf, np.nan
 P0, P1 = 1 / (1 + np.e), 1 / (1 + 1 / np.e)        # the softmax of (0, 1)
@@ -49,9 +49,9 @@ def test_rows_of_special_logits(row, dtype, backend):
                          dtype),
                *gradient(lambda v: md.cross_entropy(v, np.array([0, 1, 0], dtype)), x, dtype),
                *gradient(lambda v: md.nll_loss(md.log_softmax(v), np.array(1)), x, dtype)]
-    want = [softmax, log_softmax, lse, lse_slope, loss, slope, smooth, smooth_slope, loss, slope,
-            loss, slope]
-    for g, w in zip(got, want, strict=True):
+    expected = [softmax, log_softmax, lse, lse_slope, loss, slope, smooth, smooth_slope, loss,
+                slope, loss, slope]
+    for g, w in zip(got, expected, strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-6, atol=1e-6)
 
 

@@ -10,16 +10,10 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import minidl as md
-from tests.harness import (
-    both_backends,
-    both_floats,
-    case,
-    checks_of,
-    close,
-    errors_of,
-    refuses,
-    uniform,
-)
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats
 
 MASK = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 INT = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
@@ -63,21 +57,21 @@ PAIRS = [((3, 4), (3, 4)), ((), ()), ((3, 4), ()), ((), (3, 4)), ((3, 4), (4,)),
          ((1, 0), (3, 1)), ((2, 3, 4, 5), (4, 5)), ((2, 3, 4, 5), (2, 1, 1, 5))]
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} {shape}", ours, oracle, shape, between=between)
-      for name, ours, oracle, between in UNARY
+    *(case(f"{name} {shape}", ours, reference, shape, between=between)
+      for name, ours, reference, between in UNARY
       for shape in ((), (1,), (7,), (0, 3), (3, 4), (2, 3, 2, 5))),
-    *(case(f"{name} large", ours, oracle, (3, 4), between=between, large=[LARGE])
-      for name, ours, oracle, between in UNARY),
-    *(case(f"{name} {a} {b}", ours, oracle, a, b, between=between)
-      for name, ours, oracle, between in BINARY for a, b in PAIRS),
-    *(case(f"{name} large {b}", ours, oracle, (3, 4), (4,), between=between, large=[LARGE, b])
-      for name, ours, oracle, between in BINARY for b in (LARGE, LARGE[1:], (5, 1))),
+    *(case(f"{name} large", ours, reference, (3, 4), between=between, large=[LARGE])
+      for name, ours, reference, between in UNARY),
+    *(case(f"{name} {a} {b}", ours, reference, a, b, between=between)
+      for name, ours, reference, between in BINARY for a, b in PAIRS),
+    *(case(f"{name} large {b}", ours, reference, (3, 4), (4,), between=between, large=[LARGE, b])
+      for name, ours, reference, between in BINARY for b in (LARGE, LARGE[1:], (5, 1))),
     *(case(f"{name} with the number {number!r} {side}", *(
-        (lambda x, f=ours, n=number: f(x, n), lambda x, f=oracle, n=number: f(x, n))
+        (lambda x, f=ours, n=number: f(x, n), lambda x, f=reference, n=number: f(x, n))
         if side == "right" else
-        (lambda x, f=ours, n=number: f(n, x), lambda x, f=oracle, n=number: f(n, x))),
+        (lambda x, f=ours, n=number: f(n, x), lambda x, f=reference, n=number: f(n, x))),
         (3, 4), between=between)
-      for name, ours, oracle, between in BINARY for number in (2, 1.5, True)
+      for name, ours, reference, between in BINARY for number in (2, 1.5, True)
       for side in ("left", "right")),
 
     # One tensor as both operands: its two gradients add up.
@@ -190,24 +184,24 @@ SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 
 
 @both_backends
 @both_floats
-@pytest.mark.parametrize("name, ours, oracle", [row[:3] for row in UNARY],
+@pytest.mark.parametrize("name, ours, reference", [row[:3] for row in UNARY],
                          ids=[row[0] for row in UNARY])
-def test_special_values(name, ours, oracle, dtype, backend):
+def test_special_values(name, ours, reference, dtype, backend):
     x = SPECIAL.astype(dtype)
     with np.errstate(all="ignore"), md.use_backend(backend):
-        right = np.where(np.isnan(x), np.nan, oracle(x)).astype(dtype)
-        np.testing.assert_allclose(ours(md.tensor(x)).data, right,
+        expected = np.where(np.isnan(x), np.nan, reference(x)).astype(dtype)
+        np.testing.assert_allclose(ours(md.tensor(x)).data, expected,
                                    rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-44)
 
 
 @both_backends
 @both_floats
-@pytest.mark.parametrize("name, ours, oracle", [row[:3] for row in BINARY],
+@pytest.mark.parametrize("name, ours, reference", [row[:3] for row in BINARY],
                          ids=[row[0] for row in BINARY])
-def test_special_pairs(name, ours, oracle, dtype, backend):
+def test_special_pairs(name, ours, reference, dtype, backend):
     a, b = (g.astype(dtype).reshape(-1) for g in np.meshgrid(SPECIAL, SPECIAL))
     with np.errstate(all="ignore"), md.use_backend(backend):
-        np.testing.assert_allclose(ours(md.tensor(a), md.tensor(b)).data, oracle(a, b),
+        np.testing.assert_allclose(ours(md.tensor(a), md.tensor(b)).data, reference(a, b),
                                    rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-44)
 
 
@@ -247,11 +241,11 @@ def test_one_operand_that_needs_no_gradient():
     for _, f, _, _ in BINARY:
         a.grad = None
         f(a, b).sum().backward()
-        left = a.grad
+        grad = a.grad
         assert b.grad is None
-        right = md.grad(f(b, a).sum(), a)
-        close(left, md.grad(f(a, md.tensor(b, requires_grad=True)).sum(), a))
-        close(right, md.grad(f(md.tensor(b, requires_grad=True), a).sum(), a))
+        swapped = md.grad(f(b, a).sum(), a)
+        close(grad, md.grad(f(a, md.tensor(b, requires_grad=True)).sum(), a))
+        close(swapped, md.grad(f(md.tensor(b, requires_grad=True), a).sum(), a))
 
 
 @pytest.mark.parametrize("number", [Fraction(1, 2), Decimal("0.5")], ids=repr)
@@ -273,10 +267,10 @@ def test_astype():
     (y * md.tensor(np.array([1.0, 2.0, 3.0]))).sum().backward()
     assert x.grad.dtype == np.float32
     assert x.grad.tolist() == [1, 2, 3]
-    for dtype, right in ((np.int64, [1, -2, 0]), (bool, [True, True, False]),
-                         ("int8", [1, -2, 0])):
+    for dtype, expected in ((np.int64, [1, -2, 0]), (bool, [True, True, False]),
+                            ("int8", [1, -2, 0])):
         z = x.astype(dtype)
-        assert (z.dtype, z.requires_grad, z.data.tolist()) == (np.dtype(dtype), False, right)
+        assert (z.dtype, z.requires_grad, z.data.tolist()) == (np.dtype(dtype), False, expected)
     with refuses(TypeError, "complex"):
         x.astype(np.complex64)
 
@@ -290,10 +284,10 @@ def test_clip_by_numpys_names():
 
 
 def test_the_gradient_of_the_exponent_of_0():
-    for base, exponent, right in ((0.0, 0.0, 0.0), (0.0, 2.0, 0.0), (2.0, 3.0, 8 * np.log(2))):
+    for base, exponent, expected in ((0.0, 0.0, 0.0), (0.0, 2.0, 0.0), (2.0, 3.0, 8 * np.log(2))):
         e = md.tensor(exponent, requires_grad=True)
         (md.tensor(base) ** e).backward()
-        np.testing.assert_allclose(e.grad, right, rtol=1e-6)
+        np.testing.assert_allclose(e.grad, expected, rtol=1e-6)
 
 
 @both_backends

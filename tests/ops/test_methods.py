@@ -31,8 +31,8 @@ def test_operations_of_one_tensor_are_methods(name):
     elif name == "one_hot":
         t = md.arange(4)
     arguments = ARGUMENTS.get(name, ())
-    got, right = getattr(t, name)(*arguments), getattr(md, name)(t, *arguments)
-    for a, b in zip(got, right, strict=True) if isinstance(got, tuple) else [(got, right)]:
+    got, expected = getattr(t, name)(*arguments), getattr(md, name)(t, *arguments)
+    for a, b in zip(got, expected, strict=True) if isinstance(got, tuple) else [(got, expected)]:
         np.testing.assert_array_equal(a.data, b.data)
     assert name in dir(t)
     assert getattr(md.Tensor, name) is getattr(md, name)    # its signature and docstring too

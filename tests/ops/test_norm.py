@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
 
 MEAN, VAR = np.array([0.5, -1.0, 2.0]), np.array([1.0, 0.25, 4.0])
 
@@ -41,20 +43,23 @@ def relu(x):
 BOTH = (("train", trained, train), ("infer", inferred, infer))
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} {shape}", ours, oracle, shape, (3,), (3,))
-      for name, ours, oracle in BOTH
+    *(case(f"{name} {shape}", ours, reference, shape, (3,), (3,))
+      for name, ours, reference in BOTH
       for shape in ((5, 3), (2, 4, 3), (2, 3, 2, 3), (2, 1, 2, 2, 3))),
-    *(case(f"{name} without gamma and beta", ours, oracle, (5, 3)) for name, ours, oracle in BOTH),
-    *(case(f"{name} without beta", ours, oracle, (5, 3), (3,)) for name, ours, oracle in BOTH),
-    *(case(f"{name} without gamma", ours, oracle, (5, 3), None, (3,))
-      for name, ours, oracle in BOTH),
-    *(case(f"{name} eps={eps}", ours, oracle, (6, 3), (3,), (3,), eps=eps)
-      for name, ours, oracle in BOTH for eps in (0, 1e-3, 1.0)),
-    *(case(f"{name} and relu", lambda *a, f=ours: md.relu(f(*a)), lambda *a, f=oracle: relu(f(*a)),
-           (7, 3), (3,), (3,)) for name, ours, oracle in BOTH),
+    *(case(f"{name} without gamma and beta", ours, reference, (5, 3))
+      for name, ours, reference in BOTH),
+    *(case(f"{name} without beta", ours, reference, (5, 3), (3,))
+      for name, ours, reference in BOTH),
+    *(case(f"{name} without gamma", ours, reference, (5, 3), None, (3,))
+      for name, ours, reference in BOTH),
+    *(case(f"{name} eps={eps}", ours, reference, (6, 3), (3,), (3,), eps=eps)
+      for name, ours, reference in BOTH for eps in (0, 1e-3, 1.0)),
+    *(case(f"{name} and relu",
+           lambda *a, f=ours: md.relu(f(*a)), lambda *a, f=reference: relu(f(*a)),
+           (7, 3), (3,), (3,)) for name, ours, reference in BOTH),
     *(case(f"{name}, a shortcut and relu", fused(ours),
-           lambda x, s, *a, f=oracle: relu(f(x, *a) + s), (7, 3), (7, 3), (3,), (3,))
-      for name, ours, oracle in BOTH),
+           lambda x, s, *a, f=reference: relu(f(x, *a) + s), (7, 3), (7, 3), (3,), (3,))
+      for name, ours, reference in BOTH),
     case("two values a channel", trained, train, (2, 3), (3,), (3,), eps=1.0),
     case("one channel", trained, train, (2, 3, 3, 1), (1,), (1,)),
     case("infer one value", inferred, infer, (1, 3), (3,), (3,)),
@@ -63,9 +68,9 @@ test_values, test_gradients, test_threads = checks_of([
            large=[(rows, channels), (channels,), (channels,)])
       for rows, channels in ((50_001, 3), (5003, 17), (33, 2001))),
     *(case(f"large {name} fused", lambda x, s, g, b, f=ours: md.relu(f(x, g, b) + s),
-           lambda x, s, g, b, f=oracle: relu(f(x, g, b) + s), (5, 3), (5, 3), (3,), (3,),
+           lambda x, s, g, b, f=reference: relu(f(x, g, b) + s), (5, 3), (5, 3), (3,), (3,),
            large=[(7, 61, 67, 3), (7, 61, 67, 3), (3,), (3,)])
-      for name, ours, oracle in BOTH),
+      for name, ours, reference in BOTH),
 ])
 
 X = md.zeros(4, 3)
@@ -116,17 +121,17 @@ def test_running_statistics_of_tiny_and_of_large_values(scale, dtype):
 def test_running_statistics_over_several_steps(momentum, dtype, backend):
     """In place; the weight of the new batch is `momentum`; the variance is the unbiased one."""
     mean, var = np.zeros(3, dtype), np.ones(3, dtype)
-    right_mean, right_var = np.zeros(3), np.ones(3)
+    expected_mean, expected_var = np.zeros(3), np.ones(3)
     for step in range(4):
         x = uniform(6, 2, 3, dtype=dtype, seed=step, high=3)
         with md.use_backend(backend):
             md.batch_norm(md.tensor(x), None, None, mean, var, training=True, momentum=momentum)
         rows = x.reshape(-1, 3).astype(np.float64)
-        right_mean = (1 - momentum) * right_mean + momentum * rows.mean(0)
-        right_var = (1 - momentum) * right_var + momentum * rows.var(0, ddof=1)
+        expected_mean = (1 - momentum) * expected_mean + momentum * rows.mean(0)
+        expected_var = (1 - momentum) * expected_var + momentum * rows.var(0, ddof=1)
         assert mean.dtype == var.dtype == dtype
-        close(mean, right_mean)
-        close(var, right_var)
+        close(mean, expected_mean)
+        close(var, expected_var)
 
 
 @pytest.mark.parametrize("how", [lambda a: a.astype(">f4"), lambda a: np.repeat(a, 2)[::2]],
@@ -203,15 +208,15 @@ def test_nan_stays_in_its_channel(bad, backend):
     others = [0, 1, 3]
     with np.errstate(all="ignore"), md.use_backend(backend):
         y = md.batch_norm(x, None, None, mean, var, training=True)
-        right = trained(clean)
+        expected = trained(clean)
         (y * y * y).sum().backward()
-        (right * right * right).sum().backward()
+        (expected * expected * expected).sum().backward()
     assert np.isnan(y.data[7, 2])
     assert np.isfinite(mean[others]).all()
     assert np.isfinite(var[others]).all()
     assert not np.isfinite(mean[2])
     assert not np.isfinite(var[2])
-    close(y.data[:, others], right.data[:, others])
+    close(y.data[:, others], expected.data[:, others])
     close(x.grad[:, others], clean.grad[:, others])
 
 

@@ -4,16 +4,12 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests import formulas
-from tests.harness import (
-    both_backends,
-    both_floats,
-    close,
-    errors_of,
-    kernels_run,
-    threads,
-    uniform,
-)
+from tests.support.arrays import close, uniform
+from tests.support.cases import errors_of
+from tests.support.kernel_calls import kernels_run
+from tests.support.marks import both_backends, both_floats
+from tests.support.reference import norm as formulas
+from tests.support.threads import threads
 
 CHANNELS = 3
 LIMITS = (1.5, 0.75)
@@ -91,19 +87,19 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_values_gradients_and_statistics(name, shape, options, dtype, backend):
     x, shortcut, gamma, beta, dy, mask = example(shape)
-    left, right = PROGRAMS[name]
+    ours, reference = PROGRAMS[name]
     state = fresh()
-    want = right(theirs(options, x, gamma, beta, state, mask), shortcut)
+    expected = reference(theirs(options, x, gamma, beta, state, mask), shortcut)
     grads = formulas.gradients(
-        lambda x, s, gamma, beta: right(theirs(options, x, gamma, beta, fresh(), mask), s), dy,
+        lambda x, s, gamma, beta: reference(theirs(options, x, gamma, beta, fresh(), mask), s), dy,
         x, shortcut, gamma, beta)
     tensors = [md.tensor(a.astype(dtype), requires_grad=True) for a in (x, shortcut, gamma, beta)]
     mine = fresh(dtype)
     with md.use_backend(backend):
         t, s, *affine = tensors
-        y = left(run_ours(options, t, *affine, mine, mask), s)
+        y = ours(run_ours(options, t, *affine, mine, mask), s)
         y.backward(dy.astype(dtype))
-        close(y.data, want, 20)
+        close(y.data, expected, 20)
     for tensor, grad in zip(tensors, grads, strict=True):
         got = np.zeros(tensor.shape, dtype) if tensor.grad is None else tensor.grad
         close(got, grad, 50)
@@ -188,9 +184,9 @@ def test_the_mask_is_that_of_the_call(use):
     """Also where the output is computed later, and in the backward."""
     x, _, gamma, beta, dy, mask = example()
     t = md.tensor(x, requires_grad=True)
-    want = use(run_ours({"mask": True}, t * 1, gamma, beta, fresh(), mask))
-    want.backward(dy)
-    grad, values = t.grad, want.data
+    expected = use(run_ours({"mask": True}, t * 1, gamma, beta, fresh(), mask))
+    expected.backward(dy)
+    grad, values = t.grad, expected.data
     t.grad = None
     for late in (False, True):
         given = mask.copy()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import close, uniform
-from tests.ops.normalizations import BETA, GAMMA, MEAN, PROGRAMS, VAR, inputs
+from tests.support.arrays import close, uniform
+from tests.support.norm_programs import BETA, GAMMA, MEAN, PROGRAMS, VAR, inputs
 
 MASK = uniform(5, 4, seed=3) < 0.3
 OPTIONS = {
@@ -56,7 +56,7 @@ def test_fused_and_step_by_step_agree(name, options, training):
 def test_what_a_user_writes_to_later_does_not_show(options, write):
     m = namespace(options, True, False)
     x, s = inputs()
-    want = m.relu(m.bn(x) + s).data
+    expected = m.relu(m.bn(x) + s).data
     y = m.relu(m.bn(x) + s)
     (x if write == "x" else s).data[...] = 7
-    np.testing.assert_array_equal(y.data, want)
+    np.testing.assert_array_equal(y.data, expected)

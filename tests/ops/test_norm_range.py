@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends
+from tests.support.marks import both_backends
 
 C = 8
 MASK = np.arange(6 * 4 * 3).reshape(6, 4, 3) % 5 > 0
@@ -50,7 +50,7 @@ def test_values_and_gradients(name, scale, mean, backend):
     x = (draw(0, 6, 4, 3, C) + np.float32(mean)) * np.float32(scale)
     with md.use_backend(backend):
         got = outcome(NORMS[name], x, np.float32)
-        want = outcome(NORMS[name], x, np.float64)
-    for g, w in zip(got, want, strict=True):
+        expected = outcome(NORMS[name], x, np.float64)
+    for g, w in zip(got, expected, strict=True):
         assert 0.1 < np.abs(w).max() < 1e4
         np.testing.assert_allclose(g, w, rtol=0, atol=2e-5 * np.abs(w).max())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 A, B = uniform(3, 4, low=0.5, high=2), uniform(3, 4, low=0.5, high=2, seed=1)
 
@@ -60,9 +61,9 @@ VALUES = {
 }
 
 
-def same(got, right):
-    np.testing.assert_allclose(np.asarray(got), right, rtol=1e-5)
-    assert np.asarray(got).dtype == np.asarray(right).dtype
+def same(got, expected):
+    np.testing.assert_allclose(np.asarray(got), expected, rtol=1e-5)
+    assert np.asarray(got).dtype == np.asarray(expected).dtype
 
 
 @pytest.mark.parametrize("call", OURS.values(), ids=OURS)
@@ -125,10 +126,10 @@ def test_numpys_own_checks_take_tensors():
 def test_integers_promote_as_numpys(f, tensor, scalar):
     if tensor.dtype == bool and f is operator.sub and scalar is np.True_:
         pytest.skip("NumPy has none")
-    for ours, right in ((f(md.tensor(tensor), scalar), f(tensor, scalar)),
-                        (f(scalar, md.tensor(tensor)), f(scalar, tensor))):
-        assert ours.dtype == right.dtype
-        np.testing.assert_array_equal(ours, right)
+    for ours, expected in ((f(md.tensor(tensor), scalar), f(tensor, scalar)),
+                           (f(scalar, md.tensor(tensor)), f(scalar, tensor))):
+        assert ours.dtype == expected.dtype
+        np.testing.assert_array_equal(ours, expected)
 
 
 def test_scalars_are_weak_beside_floats():

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_floats, case, checks_of, errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_floats
 
 SHAPES = [((7,), -1), ((7,), 0), ((1,), 0), ((0,), 0), ((3, 5), -1), ((3, 5), 0), ((3, 0), 1),
           ((0, 4), 1), ((2, 4, 3), 1), ((2, 4, 3), None), ((), None)]
@@ -26,8 +28,8 @@ TOPS = [((6,), 2, -1), ((6,), 6, 0), ((6,), 0, 0), ((1,), 1, 0), ((3, 7), 1, 1),
         ((5, 3), 4, 0), ((2, 6, 3), 2, 1), ((0, 4), 2, 1), ((3, 0), 0, 1), ((0,), 0, 0)]
 
 test_values, test_gradients, _ = checks_of([
-    *(case(f"{name} {shape} {axis}", ours, oracle, shape, axis=axis)
-      for name, ours, oracle in (("sort", md.sort, np.sort), ("cumsum", md.cumsum, np.cumsum))
+    *(case(f"{name} {shape} {axis}", ours, reference, shape, axis=axis)
+      for name, ours, reference in (("sort", md.sort, np.sort), ("cumsum", md.cumsum, np.cumsum))
       for shape, axis in SHAPES),
     *(case(f"argsort {shape} {axis}", md.argsort, np.argsort, shape, axis=axis, grad=False)
       for shape, axis in SHAPES),
@@ -70,11 +72,11 @@ TIES = np.array([[2, 1, 2, 0, 1, 2], [1, 1, 1, 1, 1, 1], [0, 3, 3, 1, 3, 0]])
 def test_equal_values_keep_their_order(k, dtype):
     x = TIES.astype(dtype)
     values, places = md.topk(x, k)
-    right_values, right_places = topk(x, k)
+    expected_values, expected_places = topk(x, k)
     assert values.dtype == dtype
     assert places.dtype == np.int64
-    np.testing.assert_array_equal(values, right_values)
-    np.testing.assert_array_equal(places, right_places)
+    np.testing.assert_array_equal(values, expected_values)
+    np.testing.assert_array_equal(places, expected_places)
     np.testing.assert_array_equal(md.argsort(x), np.argsort(x, kind="stable"))
     assert md.sort(x).dtype == dtype
 
@@ -85,8 +87,8 @@ def test_nan_is_the_largest(dtype):
     np.testing.assert_array_equal(md.sort(x), np.sort(x))
     np.testing.assert_array_equal(md.argsort(x), [[0, 2, 1, 3], [2, 3, 1, 0], [0, 1, 2, 3]])
     for k in range(5):
-        for got, right in zip(md.topk(x, k), topk(x, k), strict=True):
-            np.testing.assert_array_equal(got, right)
+        for got, expected in zip(md.topk(x, k), topk(x, k), strict=True):
+            np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(md.topk(x, 1)[0].data[:, 0], md.max(x, 1))
     leaf = md.tensor(x, requires_grad=True)
     dy = uniform(3, 4, dtype=dtype)
@@ -100,9 +102,9 @@ def test_many_values():
     x = np.random.default_rng(0).integers(0, 40, (5, 2000)).astype(np.float32)
     for k in (1, 7, 60, 1999):
         values, places = md.topk(x, k)
-        right = np.argsort(-x, axis=1, kind="stable")[:, :k]
-        np.testing.assert_array_equal(places, right)
-        np.testing.assert_array_equal(values, np.take_along_axis(x, right, 1))
+        expected = np.argsort(-x, axis=1, kind="stable")[:, :k]
+        np.testing.assert_array_equal(places, expected)
+        np.testing.assert_array_equal(values, np.take_along_axis(x, expected, 1))
 
 
 def test_each_of_equal_values_has_its_own_gradient():
@@ -123,9 +125,9 @@ def test_the_values_are_the_same_with_and_without_a_gradient():
 def test_sums_of_integers_have_numpys_dtype(dtype):
     x = np.array([[1, 0, 1], [1, 1, 1]]).astype(dtype)
     for axis in (0, 1, None):
-        got, right = md.cumsum(x, axis), np.cumsum(x, axis)
-        assert got.dtype == right.dtype
-        np.testing.assert_array_equal(got, right)
+        got, expected = md.cumsum(x, axis), np.cumsum(x, axis)
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_long_sums_of_float32_keep_their_digits():

@@ -1,68 +1,14 @@
 """Pooling, against a loop over windows."""
 
-import math
 
 import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import (
-    both_backends,
-    both_floats,
-    case,
-    checks_of,
-    close,
-    errors_of,
-    uniform,
-)
-
-
-def pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def borders(padding, sizes, extent, stride):
-    """(before, after) of both axes."""
-    if padding == "same":
-        totals = [max(0, (math.ceil(n / s) - 1) * s + e - n)
-                  for n, e, s in zip(sizes, extent, stride, strict=True)]
-        return [(t // 2, t - t // 2) for t in totals]
-    return [pair(p) for p in pair(0 if padding == "valid" else padding)]
-
-
-def axis(size, k, s, d, before, after, ceil_mode):
-    """For each window along an axis: its taps on the image, and how many are not beyond the
-    padding. With ceil_mode a window need not end within the padding, if the one before it does not
-    reach that end and it begins before the end of the image itself."""
-    windows, end = [], size + after
-    for start in range(-before, size, s):
-        taps = [start + i * d for i in range(k)]
-        if taps[-1] < end or (ceil_mode and taps[-1] - s < end - 1):
-            windows.append(([t for t in taps if 0 <= t < size], sum(t < end for t in taps)))
-    return windows
-
-
-def pool(x, window, stride, padding, ceil_mode, dilation, reduce):
-    k, d = pair(window), pair(dilation)
-    s = k if stride is None else pair(stride)
-    extent = [d_ * (k_ - 1) + 1 for d_, k_ in zip(d, k, strict=True)]
-    sides = borders(padding, x.shape[1:3], extent, s)
-    rows, cols = [axis(x.shape[1 + a], k[a], s[a], d[a], *sides[a], ceil_mode) for a in (0, 1)]
-    return np.stack([np.stack([reduce(x[:, r][:, :, c], counts=m * n) for c, n in cols], 1)
-                     for r, m in rows], 1)
-
-
-def max_pool(x, window, stride=None, padding=0, ceil_mode=False, dilation=1):
-    return pool(x, window, stride, padding, ceil_mode, dilation,
-                lambda values, counts: values.max(axis=(1, 2)))
-
-
-def avg_pool(x, window, stride=None, padding=0, ceil_mode=False, dilation=1, count_padding=True):
-    def mean(values, counts):
-        return values.sum(axis=(1, 2)) / (counts if count_padding
-                                          else values.shape[1] * values.shape[2])
-    return pool(x, window, stride, padding, ceil_mode, dilation, mean)
-
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
+from tests.support.reference.pool import avg_pool, max_pool
 
 GEOMETRIES = [
     ("2x2", {"window": 2}), ("2x3", {"window": (2, 3)}), ("1x1", {"window": 1}),
@@ -103,18 +49,19 @@ UNCOUNTED = [(f"{title}, uncounted", {**options, "count_padding": False})
 FUNCTIONS = (("max", md.max_pool, max_pool), ("avg", md.avg_pool, avg_pool))
 LARGE = ("2x2", "resnet's", "all at once", "ceil, padding", "dilation, padding, ceil",
          "ceil, uneven, uncounted")
-ALL = [(f"{name} {title}", ours, oracle, (2, 6, 7, 3) if (title, options) in GEOMETRIES
+ALL = [(f"{name} {title}", ours, reference, (2, 6, 7, 3) if (title, options) in GEOMETRIES
         else (1, 6, 7, 2), options)
-       for name, ours, oracle in FUNCTIONS
+       for name, ours, reference in FUNCTIONS
        for title, options in GEOMETRIES + WIDER + (UNCOUNTED if name == "avg" else [])]
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(name, ours, oracle, shape, **options) for name, ours, oracle, shape, options in ALL),
-    *(case(f"{name} {shape}", ours, oracle, shape, window=2)
-      for name, ours, oracle in FUNCTIONS
+    *(case(name, ours, reference, shape, **options)
+      for name, ours, reference, shape, options in ALL),
+    *(case(f"{name} {shape}", ours, reference, shape, window=2)
+      for name, ours, reference in FUNCTIONS
       for shape in ((1, 2, 2, 1), (0, 4, 4, 3), (3, 2, 5, 17), (1, 4, 4, 0))),
-    *(case(f"large {name}", ours, oracle, (1, 6, 7, 2), large=[(5, 21, 22, 33)], **options)
-      for name, ours, oracle, _, options in ALL if name[4:] in LARGE),
+    *(case(f"large {name}", ours, reference, (1, 6, 7, 2), large=[(5, 21, 22, 33)], **options)
+      for name, ours, reference, _, options in ALL if name[4:] in LARGE),
     *(case(f"global {shape}", md.global_avg_pool,
            lambda x: x.mean(axis=tuple(range(1, x.ndim - 1))), shape, large=large)
       for shape, large in (((2, 3, 4, 5), [(7, 29, 31, 17)]), ((2, 6, 3), [(9, 2000, 5)]),
@@ -183,9 +130,9 @@ def test_the_first_of_equal_values_gets_the_gradient(dtype, backend):
     x = md.tensor(np.ones((1, 4, 4, 2), dtype), requires_grad=True)
     with md.use_backend(backend):
         md.max_pool(x, 2).sum().backward()
-    right = np.zeros((4, 4), dtype)
-    right[::2, ::2] = 1
-    np.testing.assert_array_equal(x.grad, np.repeat(right[None, ..., None], 2, -1))
+    expected = np.zeros((4, 4), dtype)
+    expected[::2, ::2] = 1
+    np.testing.assert_array_equal(x.grad, np.repeat(expected[None, ..., None], 2, -1))
 
 
 @both_backends
@@ -194,9 +141,9 @@ def test_overlapping_windows_add_their_gradients(backend):
     x.data[0, 1, 1] = 1
     with md.use_backend(backend):
         md.max_pool(x, 2, stride=1).sum().backward()
-    right = np.zeros((3, 3))
-    right[1, 1] = 4
-    np.testing.assert_array_equal(x.grad[0, ..., 0], right)
+    expected = np.zeros((3, 3))
+    expected[1, 1] = 4
+    np.testing.assert_array_equal(x.grad[0, ..., 0], expected)
 
 
 @both_backends
@@ -271,14 +218,14 @@ def test_same_padding_gives_the_size_divided_by_the_stride(size, window, stride,
     """As that of `conv`, which ceil_mode changes nothing of."""
     x = uniform(1, size + 4, size + 3, 2)
     options = {"stride": stride, "padding": "same", "dilation": dilation}
-    right = md.conv(x, uniform(window, window, 2, 2), **options).shape
+    expected = md.conv(x, uniform(window, window, 2, 2), **options).shape
     for f in (md.max_pool, md.avg_pool):
-        assert f(x, window, ceil_mode=ceil_mode, **options).shape == right
+        assert f(x, window, ceil_mode=ceil_mode, **options).shape == expected
 
 
 def test_numpys_numbers_and_lists_are_sizes():
     x = uniform(1, 6, 6, 2)
-    right = md.max_pool(x, (2, 3), 1, ((1, 0), (0, 2)), True, (2, 1))
+    expected = md.max_pool(x, (2, 3), 1, ((1, 0), (0, 2)), True, (2, 1))
     for padding in ([[1, 0], [0, 2]], np.array([[1, 0], [0, 2]]), ((np.int8(1), 0), [0, 2])):
         y = md.max_pool(x, [2, np.uint8(3)], np.int64(1), padding, np.True_, np.array([2, 1]))
-        np.testing.assert_array_equal(y.data, right.data)
+        np.testing.assert_array_equal(y.data, expected.data)

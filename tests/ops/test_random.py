@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, errors_of, threads, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import errors_of
+from tests.support.marks import both_backends, both_floats
+from tests.support.threads import threads
 
 test_errors = errors_of([
     *((lambda p=p: md.dropout(md.zeros(3), p), ValueError, "dropout: p must be", repr(p))
@@ -106,8 +109,8 @@ def test_the_same_bits_on_any_threads_and_backend(dtype):
 
 def test_nothing_is_drawn_for_what_is_not_dropped():
     md.manual_seed(3)
-    right = md.rand(4).data
+    expected = md.rand(4).data
     md.manual_seed(3)
     md.dropout(md.ones(5), 0.5, training=False)
     md.dropout(md.ones(5), 0.0)
-    np.testing.assert_array_equal(md.rand(4).data, right)
+    np.testing.assert_array_equal(md.rand(4).data, expected)

@@ -6,7 +6,8 @@ import pytest
 import minidl as md
 from minidl.ops.recurrent import gru_cell, lstm_cell
 from minidl.ops.sequence import sequence
-from tests.harness import case, checks_of, errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of, errors_of
 
 
 def sigmoid(x):

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, valid_tuple_axes
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
 
 INT = np.array([[3, 1, 2], [-4, 5, 0]])
 BOOL = INT > 0
@@ -18,45 +20,46 @@ FLOAT_REDUCTIONS = [("sum", md.sum, np.sum), ("mean", md.mean, np.mean), ("var",
 AXES = [None, 0, 1, -1, -3, (0, 1), (0, 2), (2, 0), (-1, 1), (0, 1, 2)]
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} axis={axis} keepdims={keep}", ours, oracle, (3, 4, 2), axis=axis,
+    *(case(f"{name} axis={axis} keepdims={keep}", ours, reference, (3, 4, 2), axis=axis,
            keepdims=keep)
-      for name, ours, oracle in FLOAT_REDUCTIONS for axis in AXES for keep in (False, True)),
-    *(case(f"{name} large axis={axis}", ours, oracle, (3, 4, 2), axis=axis,
+      for name, ours, reference in FLOAT_REDUCTIONS for axis in AXES for keep in (False, True)),
+    *(case(f"{name} large axis={axis}", ours, reference, (3, 4, 2), axis=axis,
            large=[LARGE])
-      for name, ours, oracle in FLOAT_REDUCTIONS for axis in (0, 1, 2, (0, 1), (0, 2), None)),
-    *(case(f"{name} of {shape} axis={axis}", ours, oracle, shape, axis=axis)
-      for name, ours, oracle in FLOAT_REDUCTIONS
+      for name, ours, reference in FLOAT_REDUCTIONS for axis in (0, 1, 2, (0, 1), (0, 2), None)),
+    *(case(f"{name} of {shape} axis={axis}", ours, reference, shape, axis=axis)
+      for name, ours, reference in FLOAT_REDUCTIONS
       for shape, axis in (((4,), 0), ((4,), None), ((1, 5), 1), ((2, 1, 3), 2), ((0, 3), 1),
                           ((3, 0, 2), 0), ((3, 0, 2), -1), ((2, 2, 2, 2, 2), (0, 2, 4)))),
-    *(case(f"{name} of a scalar", ours, oracle, ())
-      for name, ours, oracle in FLOAT_REDUCTIONS if name in ("sum", "mean", "max", "min")),
-    *(case(f"{name} over no axes", ours, oracle, (2, 3), axis=())
-      for name, ours, oracle in FLOAT_REDUCTIONS if name in ("sum", "mean", "max", "min")),
-    *(case(f"{name} of nothing {shape} {axis}", ours, oracle, shape, axis=axis)
-      for name, ours, oracle in FLOAT_REDUCTIONS[:3]
+    *(case(f"{name} of a scalar", ours, reference, ())
+      for name, ours, reference in FLOAT_REDUCTIONS if name in ("sum", "mean", "max", "min")),
+    *(case(f"{name} over no axes", ours, reference, (2, 3), axis=())
+      for name, ours, reference in FLOAT_REDUCTIONS if name in ("sum", "mean", "max", "min")),
+    *(case(f"{name} of nothing {shape} {axis}", ours, reference, shape, axis=axis)
+      for name, ours, reference in FLOAT_REDUCTIONS[:3]
       for shape, axis in (((0,), None), ((0, 3), 0), ((0, 3), None), ((2, 0, 3), 1),
                           ((2, 0, 3), (0, 1)), ((2, 0, 3), (0, 2)))),
-    *(case(f"{name} ddof={ddof}", ours, oracle, (3, 4), axis=axis, ddof=ddof)
-      for name, ours, oracle in FLOAT_REDUCTIONS[2:4] for ddof in (0, 1, 2, 0.5)
+    *(case(f"{name} ddof={ddof}", ours, reference, (3, 4), axis=axis, ddof=ddof)
+      for name, ours, reference in FLOAT_REDUCTIONS[2:4] for ddof in (0, 1, 2, 0.5)
       for axis in (1,)),
     case("var, everything at once", md.var, np.var, (2, 3, 4), axis=(0, -1), ddof=1.5,
          keepdims=True),
     case("std, everything at once", md.std, np.std, (2, 3, 4), axis=(0, -1), ddof=1.5,
          keepdims=True),
 
-    *(case(f"integers: {name} axis={axis}", ours, oracle, INT, axis=axis, keepdims=keep,
+    *(case(f"integers: {name} axis={axis}", ours, reference, INT, axis=axis, keepdims=keep,
            grad=False)
-      for name, ours, oracle in FLOAT_REDUCTIONS
+      for name, ours, reference in FLOAT_REDUCTIONS
       for axis, keep in ((None, False), (1, True))),
-    *(case(f"bools: {name}", ours, oracle, BOOL, axis=0, grad=False)
-      for name, ours, oracle in FLOAT_REDUCTIONS),
-    *(case(f"{name} axis={axis} keepdims={keep}", ours, oracle, (3, 4, 2), axis=axis,
+    *(case(f"bools: {name}", ours, reference, BOOL, axis=0, grad=False)
+      for name, ours, reference in FLOAT_REDUCTIONS),
+    *(case(f"{name} axis={axis} keepdims={keep}", ours, reference, (3, 4, 2), axis=axis,
            keepdims=keep, grad=False)
-      for name, ours, oracle in (("argmax", md.argmax, np.argmax), ("argmin", md.argmin, np.argmin))
+      for name, ours, reference in (("argmax", md.argmax, np.argmax),
+                                    ("argmin", md.argmin, np.argmin))
       for axis in (None, 0, 1, -1) for keep in (False, True)),
-    *(case(f"integers: {name}", ours, oracle, INT, axis=1, grad=False)
-      for name, ours, oracle in (("argmax", md.argmax, np.argmax),
-                                 ("argmin", md.argmin, np.argmin))),
+    *(case(f"integers: {name}", ours, reference, INT, axis=1, grad=False)
+      for name, ours, reference in (("argmax", md.argmax, np.argmax),
+                                    ("argmin", md.argmin, np.argmin))),
 ])
 
 test_errors = errors_of([
@@ -90,21 +93,21 @@ def test_any_axes_of_any_shape(data):
     shape = data.draw(array_shapes(min_dims=1, max_dims=5, min_side=1, max_side=5))
     axes = data.draw(valid_tuple_axes(len(shape)))
     x = uniform(*shape, dtype=np.float64)
-    for _, ours, oracle in FLOAT_REDUCTIONS:
-        close(ours(md.tensor(x), axis=axes).data, oracle(x, axis=axes))
+    for _, ours, reference in FLOAT_REDUCTIONS:
+        close(ours(md.tensor(x), axis=axes).data, reference(x, axis=axes))
 
 
 @both_backends
-@pytest.mark.parametrize("ours, values, right", [
+@pytest.mark.parametrize("ours, values, expected", [
     (md.max, [1.0, 3.0, 3.0, 2.0], [0, 0.5, 0.5, 0]),
     (md.min, [1.0, 1.0, 1.0, 2.0], [1 / 3, 1 / 3, 1 / 3, 0]),
     (md.max, [np.inf, 0.0], [1, 0]),
 ])
-def test_equal_winners_share_the_gradient(ours, values, right, backend):
+def test_equal_winners_share_the_gradient(ours, values, expected, backend):
     x = md.tensor(values, requires_grad=True)
     with md.use_backend(backend):
         ours(x).backward()
-    np.testing.assert_allclose(x.grad, right, rtol=1e-6)
+    np.testing.assert_allclose(x.grad, expected, rtol=1e-6)
 
 
 @both_backends
@@ -112,20 +115,21 @@ def test_nan_wins(backend):
     x = uniform(5, 4, 6)
     x[2, 1, 3] = x[4, 3, 5] = np.nan
     with md.use_backend(backend):
-        for ours, oracle in ((md.max, np.max), (md.min, np.min), (md.sum, np.sum)):
+        for ours, reference in ((md.max, np.max), (md.min, np.min), (md.sum, np.sum)):
             for axis in (None, 0, 1, 2, (0, 2)):
-                right = np.isnan(oracle(x, axis=axis))
-                np.testing.assert_array_equal(np.isnan(ours(md.tensor(x), axis=axis).data), right)
-        for ours, oracle in ((md.argmax, np.argmax), (md.argmin, np.argmin)):
-            np.testing.assert_array_equal(ours(md.tensor(x), axis=0).data, oracle(x, axis=0))
+                expected = np.isnan(reference(x, axis=axis))
+                found = np.isnan(ours(md.tensor(x), axis=axis).data)
+                np.testing.assert_array_equal(found, expected)
+        for ours, reference in ((md.argmax, np.argmax), (md.argmin, np.argmin)):
+            np.testing.assert_array_equal(ours(md.tensor(x), axis=0).data, reference(x, axis=0))
 
 
 @both_backends
 def test_infinities(backend):
     x = np.array([[np.inf, 1.0], [-np.inf, 2.0], [np.inf, np.inf]], np.float32)
     with md.use_backend(backend), np.errstate(invalid="ignore"):
-        for ours, oracle in ((md.max, np.max), (md.min, np.min), (md.sum, np.sum)):
-            np.testing.assert_array_equal(ours(md.tensor(x), axis=1).data, oracle(x, axis=1))
+        for ours, reference in ((md.max, np.max), (md.min, np.min), (md.sum, np.sum)):
+            np.testing.assert_array_equal(ours(md.tensor(x), axis=1).data, reference(x, axis=1))
 
 
 def test_the_first_of_equal_places():
@@ -153,12 +157,12 @@ def test_variance_far_from_zero():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("ours, oracle", [(md.var, np.var), (md.std, np.std)])
+@pytest.mark.parametrize("ours, reference", [(md.var, np.var), (md.std, np.std)])
 @pytest.mark.parametrize("values, ddof", [([1.0], 1), ([1.0], 2), ([1.0, 2.0], 2), ([3.0, 3.0], 2),
                                           ([1.0, 2.0, 4.0], 5)])
-def test_no_degrees_of_freedom_left(ours, oracle, values, ddof):
-    right = oracle(np.array(values), ddof=ddof)
-    np.testing.assert_array_equal(ours(md.tensor(values), ddof=ddof).data, np.float32(right))
+def test_no_degrees_of_freedom_left(ours, reference, values, ddof):
+    expected = reference(np.array(values), ddof=ddof)
+    np.testing.assert_array_equal(ours(md.tensor(values), ddof=ddof).data, np.float32(expected))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -199,14 +203,14 @@ STATISTICS = {"mean": (md.mean, np.mean), "var": (md.var, np.var), "std": (md.st
                                          (1e6, 0.1)))
 @pytest.mark.parametrize("name", STATISTICS)
 def test_float32_statistics_are_those_of_float64(name, mean, scale, shape, axis, backend):
-    ours, oracle = STATISTICS[name]
+    ours, reference = STATISTICS[name]
     x = (mean + scale * uniform(*shape, dtype=np.float64)).astype(np.float32)
     wide = x.astype(np.float64)
     with md.use_backend(backend), np.errstate(over="ignore"):
         tensor = md.tensor(x, requires_grad=True)
         y = ours(tensor, axis)
         dx = md.grad(y.sum(), tensor)
-        exact = oracle(wide, axis).astype(np.float32)
+        exact = reference(wide, axis).astype(np.float32)
     np.testing.assert_allclose(y.data, exact, rtol=2e-6)
     count = wide.size / y.size
     deviation = wide - wide.mean(axis, keepdims=True)

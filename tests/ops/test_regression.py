@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, close, errors_of, uniform
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
 
 REDUCTIONS = {"none": lambda v: v, "sum": np.sum, "mean": np.mean}
 
@@ -37,11 +38,11 @@ md_bce, np_bce = of_shares(md.binary_cross_entropy_with_logits), of_shares(bce)
 LARGE = [(301, 503), (301, 503)]
 
 test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} {reduction} {shape} {options}", ours, oracle, shape, shape,
+    *(case(f"{name} {reduction} {shape} {options}", ours, reference, shape, shape,
            reduction=reduction, large=LARGE if shape == (3, 4) else None, **options)
       for reduction in REDUCTIONS
       for shape in ((3, 4), (), (5,))
-      for name, ours, oracle, choices in (
+      for name, ours, reference, choices in (
           ("mse", md.mse_loss, mse, ({},)), ("l1", md.l1_loss, l1, ({},)),
           ("huber", md.huber_loss, huber, ({}, {"delta": 0.3})),
           ("bce", md_bce, np_bce,

@@ -5,42 +5,10 @@ import pytest
 
 import minidl as md
 from minidl.ops.resample import linear, nearest, windows
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
-
-
-def matrix(length, size, mode):
-    """(size, length): each pixel of the result as a weighted sum, by the definition."""
-    m = np.zeros((size, length))
-    for i in range(size):
-        centre = (i + 0.5) * length / size      # in widths of a pixel of x
-        if mode == "nearest":
-            m[i, int(np.floor(centre + 1e-12))] = 1
-        elif mode == "linear":
-            place = min(max(centre - 0.5, 0), length - 1)
-            left = int(np.floor(place))
-            m[i, left] += 1 - (place - left)
-            m[i, min(left + 1, length - 1)] += place - left
-        else:
-            first = int(np.floor(i * length / size + 1e-12))
-            after = int(np.ceil((i + 1) * length / size - 1e-12))
-            m[i, first:after] = 1 / (after - first)
-    return m
-
-
-def resample(x, size, mode):
-    size = (size,) * (x.ndim - 2) if isinstance(size, int) else size
-    for axis, s in enumerate(size, 1):
-        x = np.moveaxis(np.tensordot(matrix(x.shape[axis], s, mode), x, (1, axis)), 0, axis)
-    return x
-
-
-def resize(x, size, mode="nearest"):
-    return resample(x, size, mode)
-
-
-def adaptive_avg_pool(x, size):
-    return resample(x, size, "windows")
-
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
+from tests.support.reference.resample import adaptive_avg_pool, matrix, resize
 
 SIZES = [((2, 5, 3), 5), ((2, 5, 3), 8), ((2, 5, 3), 2), ((2, 5, 3), (3,)), ((2, 1, 3), 4),
          ((3, 7, 1), 1), ((2, 4, 6, 3), 3), ((2, 4, 6, 3), (7, 5)), ((2, 3, 2, 1), (6, 4)),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of, uniform
+from tests.support.arrays import uniform
+from tests.support.cases import case, checks_of, errors_of
 
 INT = np.arange(12).reshape(3, 4)
 
@@ -106,7 +107,7 @@ test_values, test_gradients, _ = checks_of([
     case("pad nothing", lambda x: md.pad(x, ((1, 0), (0, 0))),
          lambda x: np.pad(x, ((1, 0), (0, 0))), (0, 3)),
 
-    *(case(f"integers: {name}", ours, oracle, INT, grad=False) for name, ours, oracle in (
+    *(case(f"integers: {name}", ours, reference, INT, grad=False) for name, ours, reference in (
         ("reshape", method("reshape", 4, 3), method("reshape", 4, 3)),
         ("transpose", md.transpose, np.transpose), ("flip", md.flip, np.flip),
         ("split", lambda x: md.split(x, 3), lambda x: np.split(x, 3)),

@@ -1,10 +1,10 @@
 """Absurd sizes through the public API: a MemoryError or ValueError before anything is allocated
 or computed, and an end at once where there is nothing to do. In processes of their own, see
-tests.apart."""
+tests.support.isolated."""
 
 import pytest
 
-from tests.apart import table
+from tests.support.isolated import table
 
 MEMORY, VALUE, EITHER = "MemoryError", "ValueError", "Errors"
 ONE = "md.ones((1, 1, 1, 1))"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import case, checks_of, errors_of
+from tests.support.cases import case, checks_of, errors_of
 
 test_values, test_gradients, _ = checks_of([
-    case(f"{name} {shape} {between}", ours, oracle, shape, between=between)
-    for name, ours, oracle in (("sin", md.sin, np.sin), ("cos", md.cos, np.cos))
+    case(f"{name} {shape} {between}", ours, reference, shape, between=between)
+    for name, ours, reference in (("sin", md.sin, np.sin), ("cos", md.cos, np.cos))
     for shape in ((), (1,), (7,), (0, 3), (2, 3, 2, 5)) for between in ((-2, 2), (-40, 40))])
 
 test_errors = errors_of([

@@ -4,20 +4,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from tests.harness import both_backends, both_floats, case, checks_of, close, errors_of, uniform
-
-
-def over_weights(v):
-    return tuple(range(v.ndim - 1))
-
-
-def weight_norm(v, gain):
-    return gain * v / np.sqrt((v * v).sum(over_weights(v)))
-
-
-def weight_standardization(v, eps=1e-5):
-    return (v - v.mean(over_weights(v))) / np.sqrt(v.var(over_weights(v)) + eps)
-
+from tests.support.arrays import close, uniform
+from tests.support.cases import case, checks_of, errors_of
+from tests.support.marks import both_backends, both_floats
+from tests.support.reference.norm import weight_norm, weight_standardization
 
 SHAPES = [(5, 3), (7, 1), (3, 3, 2, 4), (1, 1, 6, 5), (3, 3, 1, 16)]
 

@@ -7,7 +7,10 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, both_floats, close, refuses, threads
+from tests.support.arrays import close
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats
+from tests.support.threads import threads
 
 SHAPES = [(), (7,), (3, 3, 4, 5), (150, 130), (0, 4)]
 

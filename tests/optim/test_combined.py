@@ -7,8 +7,8 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import refuses
-from tests.optim.samples import parameters
+from tests.support.errors import refuses
+from tests.support.optimizers import parameters
 
 SHAPES = [(3, 4), (5,), (2, 6)]
 

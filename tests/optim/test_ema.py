@@ -8,7 +8,9 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, both_floats, close, refuses, small_batches, uniform
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats, small_batches
 
 pytestmark = [small_batches, pytest.mark.filterwarnings("ignore:recalibrate. the running")]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl import models, nn, optim
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 
 class Mixed(nn.Layer):

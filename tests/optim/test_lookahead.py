@@ -7,8 +7,10 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, both_floats, close, refuses
-from tests.optim.samples import parameters
+from tests.support.arrays import close
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats
+from tests.support.optimizers import parameters
 
 SHAPES = [(3, 4), (5,), (200, 150)]
 INNER = [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p, lr=0.05)]

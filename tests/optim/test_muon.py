@@ -8,8 +8,11 @@ import pytest
 import minidl as md
 from minidl import nn, optim
 from minidl.optim.muon import orthogonalized
-from tests.harness import both_backends, both_floats, close, refuses, threads
-from tests.optim.samples import give_gradients, parameters, trained
+from tests.support.arrays import close
+from tests.support.errors import refuses
+from tests.support.marks import both_backends, both_floats
+from tests.support.optimizers import give_gradients, parameters, trained
+from tests.support.threads import threads
 
 SHAPES = [(40, 30), (30, 40), (3, 3, 8, 16), (1, 1, 4, 32), (1, 7), (7, 1), (0, 4)]
 OPTIONS = [{}, {"lr": 0.2, "nesterov": False}, {"momentum": 0, "steps": 3},
@@ -59,9 +62,9 @@ def test_ten_steps_by_the_formula(options, dtype, backend):
         give_gradients(given, step)
         expected = [muon(p, g.grad.astype(np.float64), state, **{"lr": 0.02, **options})
                     for p, g, state in zip(expected, given, states, strict=True)]
-    for p, right, start in zip(found, expected, given, strict=True):
+    for p, value, start in zip(found, expected, given, strict=True):
         assert p.dtype == dtype
-        close(p.data, right, 10)
+        close(p.data, value, 10)
         assert not p.size or np.abs(p.data - start.data).max() > 0.01
 
 

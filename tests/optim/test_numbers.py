@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import nn, optim
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 KINDS = {
     "SGD": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
@@ -86,10 +86,10 @@ def test_step_counts(kind, count):
                  "step of parameter 1", repr(count)):
         optimizer.load_state_dict(state)
     assert everything(optimizer) == before
-    for right in (0, np.int64(7), 2**53):
-        state["state"]["1"]["step"] = right
+    for expected in (0, np.int64(7), 2**53):
+        state["state"]["1"]["step"] = expected
         optimizer.load_state_dict(state)
-        assert optimizer.state_dict()["state"]["1"]["step"] == right
+        assert optimizer.state_dict()["state"]["1"]["step"] == expected
 
 
 @every_kind
@@ -98,10 +98,11 @@ def test_arrays_of_a_state(kind):
     state = two_groups(kind, 3).state_dict()
     before = everything(optimizer)
     for name in optimizer.state_names:
-        right = state["state"]["1"][name]
-        wrong = [np.array([0, np.nan, 0]), right.astype(complex), right.astype(str), right[:2]]
+        expected = state["state"]["1"][name]
+        wrong = [np.array([0, np.nan, 0]), expected.astype(complex), expected.astype(str),
+                 expected[:2]]
         if name in ("square", "sum"):
-            wrong.append(-1 - right)
+            wrong.append(-1 - expected)
         else:
             wrong += [np.array([0, 1, -np.inf]), np.full(3, 1e300)]     # beyond float32
         for value in wrong:
@@ -109,7 +110,7 @@ def test_arrays_of_a_state(kind):
             with refuses(nn.StateError, f"{name} of parameter 1"):
                 optimizer.load_state_dict(state)
             assert everything(optimizer) == before
-        state["state"]["1"][name] = right.tolist()
+        state["state"]["1"][name] = expected.tolist()
     optimizer.load_state_dict(state)        # lists of numbers are arrays too
 
 

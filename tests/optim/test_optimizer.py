@@ -8,7 +8,9 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, close, refuses
+from tests.support.arrays import close
+from tests.support.errors import refuses
+from tests.support.marks import both_backends
 
 KINDS = [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.LARS]
 every_kind = pytest.mark.parametrize("kind", KINDS)

@@ -7,8 +7,10 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import both_backends, both_floats, close, threads
-from tests.optim.samples import give_gradients, parameters, trained
+from tests.support.arrays import close
+from tests.support.marks import both_backends, both_floats
+from tests.support.optimizers import give_gradients, parameters, trained
+from tests.support.threads import threads
 
 SHAPES = [(), (1,), (7,), (3, 3, 4, 5), (150, 130), (0, 4)]
 
@@ -112,9 +114,9 @@ def test_thirty_steps_by_the_formula(kind, rule, options, dtype, backend):
         give_gradients(given, step)
         expected = [rule(p, g.grad.astype(np.float64), state, **options)
                     for p, g, state in zip(expected, given, states, strict=True)]
-    for p, right, start in zip(found, expected, given, strict=True):
+    for p, value, start in zip(found, expected, given, strict=True):
         assert p.dtype == dtype
-        close(p.data, right, tolerance=2)
+        close(p.data, value, tolerance=2)
         if p.size and options["lr"]:
             assert (p.data != start.data).mean() > 0.9
 

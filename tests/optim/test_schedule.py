@@ -8,8 +8,8 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import refuses
-from tests.optim.schedules import RATES, optimizer, run
+from tests.support.errors import refuses
+from tests.support.schedules import RATES, optimizer, run
 
 STEPS = 25
 

@@ -6,19 +6,19 @@ import torch
 
 import minidl as md
 from minidl import data, nn
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 
 def test_tensors_of_pytorch():
     x = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
     labels = torch.tensor([0, 1])
-    right = x.numpy()
-    for ours in (md.tensor(x), md.Tensor(x), md.relu(x) - md.relu(-right), md.zeros(2) + x,
+    expected = x.numpy()
+    for ours in (md.tensor(x), md.Tensor(x), md.relu(x) - md.relu(-expected), md.zeros(2) + x,
                  md.where(x > -9, x, 0.0)):
         assert ours.dtype == np.float32
-        np.testing.assert_array_equal(ours, right)
-    assert md.cross_entropy(x, labels).item() == md.cross_entropy(right, [0, 1]).item()
-    np.testing.assert_array_equal(md.tensor(right)[labels], right)
+        np.testing.assert_array_equal(ours, expected)
+    assert md.cross_entropy(x, labels).item() == md.cross_entropy(expected, [0, 1]).item()
+    np.testing.assert_array_equal(md.tensor(expected)[labels], expected)
     assert nn.Dense(2, 3).predict(x).shape == (2, 3)
     assert data.ArrayDataset(x, labels)[1][1] == 1
     assert md.tensor(x.double()).dtype == np.float64

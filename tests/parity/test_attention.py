@@ -7,7 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.parity.common import assert_close, both_floats, draw
+from tests.support.parity import assert_close, both_floats, draw
 
 N, L, S, FEATURES, HEADS = 3, 5, 6, 12, 4
 PAIRS = (draw("pairs", (L, S)) > -0.8) | (np.arange(S) == 0)        # a key for each query at least
@@ -44,12 +44,12 @@ def agree(layer, module, arrays, ours, theirs):
     other = [torch.from_numpy(a.copy()).requires_grad_() for a in arrays]
     given = other * 3 if len(other) == 1 else other
     y = layer(*mine, **ours)
-    right, _ = module(*given, need_weights=False, **theirs)
-    assert_close(y.data, right.detach().numpy(), "output")
+    expected, _ = module(*given, need_weights=False, **theirs)
+    assert_close(y.data, expected.detach().numpy(), "output")
     dy = draw("dy", y.shape, y.dtype)
     layer.zero_grad()
     y.backward(dy)
-    right.backward(torch.from_numpy(dy))
+    expected.backward(torch.from_numpy(dy))
     for a, b in zip(mine, other, strict=True):
         assert_close(a.grad, b.grad.numpy(), "gradient of an input")
     parts = (layer.query, layer.key, layer.value)

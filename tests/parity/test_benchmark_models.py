@@ -7,8 +7,8 @@ import torch
 from benchmarks import cases, inference, inference_worker, torch_cases, torch_models
 from benchmarks.workloads import WORKLOADS
 from minidl.nn import Parameter
-from tests.harness import small_batches
-from tests.parity.common import assert_close, channels_first, draw
+from tests.support.marks import small_batches
+from tests.support.parity import assert_close, channels_first, draw
 
 SHAPES = {"MNIST": (28, 28, 1), "CIFAR-10": (32, 32, 3)}
 FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import cifar10_torch
 from examples import cifar10
-from tests.data.samples import cifar_files
+from tests.support.data_files import cifar_files
 
 
 def test_the_same_losses_and_accuracies(tmp_path):

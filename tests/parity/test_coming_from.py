@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import pages
+from tests.support import pages
 
 # Read when Keras is imported, which writes a file into that folder.
 os.environ["KERAS_BACKEND"] = "torch"

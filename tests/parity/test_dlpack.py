@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import minidl as md
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 
 def test_a_tensor_of_pytorch_is_shared():

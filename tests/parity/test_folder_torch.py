@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from tests.data.picture_files import coloured
-from tests.harness import ROOT
+from tests.support.picture_files import coloured
+from tests.support.processes import ROOT
 
 
 def test_it_trains_and_resumes(tmp_path):

@@ -3,7 +3,7 @@
 The other blocks: tests/test_docs.py.
 """
 
-from tests import pages
+from tests.support import pages
 
 PAGE = pages.ROOT / "docs" / "guide-interop.md"
 

@@ -7,7 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.parity.common import (
+from tests.support.parity import (
     assert_close,
     assert_same_gradients,
     both_floats,
@@ -247,10 +247,10 @@ def test_filter_response_norm(learned, dtype):
     y = md.tlu(md.filter_response_norm(t, gamma, beta, rest[0] if rest else 1e-6), tau)
     a, g, b, threshold, *rest = theirs
     root = torch.sqrt((a * a).mean((1, 2), keepdim=True) + (abs(rest[0]) if rest else 1e-6))
-    right = torch.maximum(g * a / root + b, threshold)
-    assert_close(y.data, right.detach().numpy())
+    expected = torch.maximum(g * a / root + b, threshold)
+    assert_close(y.data, expected.detach().numpy())
     y.backward(dy)
-    right.backward(torch.from_numpy(dy.copy()))
+    expected.backward(torch.from_numpy(dy.copy()))
     for ours, their in zip(inputs, theirs, strict=True):
         assert_close(ours.grad, their.grad.numpy())
 
@@ -372,11 +372,11 @@ def test_conv_with_uneven_padding(name, dtype):
     x = draw(name, (n, h, w, inputs), dtype)
     ours = md.tensor(x, requires_grad=True)
     theirs = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
-    y, right = layer(ours), Padded(conv, (*padding[1], *padding[0]))(theirs)
-    assert_close(y.data, right.detach().numpy().transpose(0, 2, 3, 1))
+    y, expected = layer(ours), Padded(conv, (*padding[1], *padding[0]))(theirs)
+    assert_close(y.data, expected.detach().numpy().transpose(0, 2, 3, 1))
     dy = draw("dy", y.shape, dtype)
     y.backward(dy)
-    right.backward(torch.from_numpy(dy.transpose(0, 3, 1, 2).copy()))
+    expected.backward(torch.from_numpy(dy.transpose(0, 3, 1, 2).copy()))
     assert_close(ours.grad, theirs.grad.numpy().transpose(0, 2, 3, 1), "input")
     assert_same_gradients(layer, conv)
 
@@ -390,11 +390,11 @@ def test_causal_conv1d(dtype):
     x = draw("causal", (3, 11, 5), dtype)
     ours, theirs = md.tensor(x, requires_grad=True), torch.from_numpy(
         x.transpose(0, 2, 1).copy()).requires_grad_()
-    y, right = layer(ours), Padded(conv, (4, 0))(theirs)
-    assert_close(y.data, right.detach().numpy().transpose(0, 2, 1))
+    y, expected = layer(ours), Padded(conv, (4, 0))(theirs)
+    assert_close(y.data, expected.detach().numpy().transpose(0, 2, 1))
     dy = draw("dy", y.shape, dtype)
     y.backward(dy)
-    right.backward(torch.from_numpy(dy.transpose(0, 2, 1).copy()))
+    expected.backward(torch.from_numpy(dy.transpose(0, 2, 1).copy()))
     assert_close(ours.grad, theirs.grad.numpy().transpose(0, 2, 1), "input")
     assert_same_gradients(layer, conv)
 
@@ -435,11 +435,11 @@ def test_conv_transpose(name, dtype):
     x = draw(name, (n, h, w, inputs), dtype)
     mine = md.tensor(x, requires_grad=True)
     other = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
-    y, right = layer(mine), module(other)
-    assert_close(y.data, right.detach().numpy().transpose(0, 2, 3, 1), "value")
+    y, expected = layer(mine), module(other)
+    assert_close(y.data, expected.detach().numpy().transpose(0, 2, 3, 1), "value")
     dy = draw("dy", y.shape, dtype)
     y.backward(dy)
-    right.backward(torch.from_numpy(dy.transpose(0, 3, 1, 2).copy()))
+    expected.backward(torch.from_numpy(dy.transpose(0, 3, 1, 2).copy()))
     assert_close(mine.grad, other.grad.numpy().transpose(0, 2, 3, 1), "input")
     assert_close(turned(layer.weight.grad), module.weight.grad.numpy(), "weight")
     if layer.bias is not None:
@@ -451,9 +451,9 @@ def test_embedding(dtype):
     layer = nn.Embedding(9, 5).astype(dtype)
     module = tn.Embedding(9, 5, _weight=torch.from_numpy(layer.weight.data.copy()))
     ids = np.array([[1, 8, 1], [0, 3, 3]])
-    y, right = layer(ids), module(torch.from_numpy(ids))
+    y, expected = layer(ids), module(torch.from_numpy(ids))
     dy = draw("dy", y.shape, dtype)
     y.backward(dy)
-    right.backward(torch.from_numpy(dy))
-    assert_close(y.data, right.detach().numpy())
+    expected.backward(torch.from_numpy(dy))
+    assert_close(y.data, expected.detach().numpy())
     assert_close(layer.weight.grad, module.weight.grad.numpy())

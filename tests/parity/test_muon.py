@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from minidl import nn, optim
-from tests.parity.common import both_floats, draw
+from tests.support.parity import both_floats, draw
 
 SHAPES = [(8, 30), (30, 8), (70, 90)]       # (in, out); PyTorch's are these transposed
 OPTIONS = [{}, {"nesterov": False, "momentum": 0.5}, {"steps": 3, "weight_decay": 0.2}]

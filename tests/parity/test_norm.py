@@ -7,8 +7,8 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.harness import small_batches
-from tests.parity.common import (
+from tests.support.marks import small_batches
+from tests.support.parity import (
     assert_close,
     assert_same_gradients,
     assert_same_state,
@@ -122,8 +122,8 @@ def test_the_operation(given, training, dtype):
         ones if gamma is None else torch.from_numpy(gamma),
         None if beta is None else torch.from_numpy(beta), training, 0.3, 1e-3)
     assert_close(y.data, channels_last(theirs.numpy()))
-    for ours, right in zip(stats, their_stats, strict=True):
-        assert_close(ours, right.numpy())
+    for ours, expected in zip(stats, their_stats, strict=True):
+        assert_close(ours, expected.numpy())
 
 
 # ------------------------------------------------------------------------------------- blocks

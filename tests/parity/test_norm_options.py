@@ -9,9 +9,8 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests import formulas
-from tests.harness import small_batches
-from tests.parity.common import (
+from tests.support.marks import small_batches
+from tests.support.parity import (
     assert_close,
     assert_same_gradients,
     assert_same_state,
@@ -21,6 +20,7 @@ from tests.parity.common import (
     copy_state,
     draw,
 )
+from tests.support.reference import norm as formulas
 
 pytestmark = [small_batches,
               pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")]

@@ -11,9 +11,9 @@ import torch
 
 import minidl as md
 from minidl import optim
-from tests import pages
-from tests.parity.common import assert_close
-from tests.parity.networks import VGG, MobileNetV2, ResNet18, UNet
+from tests.support import pages
+from tests.support.parity import assert_close
+from tests.support.torch_networks import VGG, MobileNetV2, ResNet18, UNet
 
 NETWORKS = [ResNet18, MobileNetV2, UNet, VGG]
 

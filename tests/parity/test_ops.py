@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as tf
 
 import minidl as md
-from tests.parity.common import assert_close, both_floats, draw, off_kinks
+from tests.support.parity import assert_close, both_floats, draw, off_kinks
 
 
 def run(ours, theirs, arrays, dtype, last_to_second=False, tolerance=1.0):
@@ -22,11 +22,11 @@ def run(ours, theirs, arrays, dtype, last_to_second=False, tolerance=1.0):
     other = [torch.from_numpy(np.array(turned(a), order="C")) for a in arrays]
     for t in other:
         t.requires_grad_(t.is_floating_point())
-    y, right = ours(*mine), theirs(*other)
-    assert_close(y.data, right.detach().numpy(), "value", tolerance)
+    y, expected = ours(*mine), theirs(*other)
+    assert_close(y.data, expected.detach().numpy(), "value", tolerance)
     dy = draw("dy", y.shape, dtype, 0.5, 1.5)
     y.backward(dy)
-    right.backward(torch.from_numpy(dy))
+    expected.backward(torch.from_numpy(dy))
     for k, (a, b) in enumerate(zip(mine, other, strict=True)):
         if a.requires_grad:
             g = b.grad.numpy()
@@ -125,12 +125,12 @@ def test_cross_entropy_of_nothing(dtype):
     """All rows ignored, or no rows: NaN for the mean, 0 for the sum."""
     for logits, labels in ((np.zeros((3, 7), dtype), np.full(3, 5)),
                            (np.zeros((0, 7), dtype), np.zeros(0, np.int64))):
-        for reduction, right in (("mean", np.nan), ("sum", 0.0)):
+        for reduction, expected in (("mean", np.nan), ("sum", 0.0)):
             theirs = tf.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels),
                                       ignore_index=5, reduction=reduction).item()
             with np.errstate(invalid="ignore"):
                 ours = md.cross_entropy(logits, labels, ignore_index=5, reduction=reduction)
-            np.testing.assert_array_equal([ours.item(), theirs], [right, right])
+            np.testing.assert_array_equal([ours.item(), theirs], [expected, expected])
 
 
 @pytest.mark.parametrize("low, high", [(-2, 2), (-80, 80), (1e4, 1.001e4)])
@@ -264,11 +264,11 @@ def test_other_sizes(name, shape, size, dtype):
     arrays = [off_kinks(f"{name} {shape}", shape).astype(dtype)]
     mine = md.tensor(arrays[0], requires_grad=True)
     other = torch.from_numpy(np.moveaxis(arrays[0], -1, 1).copy()).requires_grad_()
-    y, right = ours(mine, size), theirs(other, size)
-    assert_close(y.data, np.moveaxis(right.detach().numpy(), 1, -1))
+    y, expected = ours(mine, size), theirs(other, size)
+    assert_close(y.data, np.moveaxis(expected.detach().numpy(), 1, -1))
     dy = draw("dy", y.shape, dtype)
     y.backward(dy)
-    right.backward(torch.from_numpy(np.moveaxis(dy, -1, 1).copy()))
+    expected.backward(torch.from_numpy(np.moveaxis(dy, -1, 1).copy()))
     assert_close(mine.grad, np.moveaxis(other.grad.numpy(), 1, -1))
 
 

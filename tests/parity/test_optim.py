@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from minidl import nn, optim
-from tests.parity.common import assert_close, both_floats, draw
+from tests.support.parity import assert_close, both_floats, draw
 
 SHAPES = [(), (5,), (3, 3, 4, 6), (70, 90)]
 STEPS = 50

@@ -6,7 +6,7 @@ import torch
 from torch.optim import lr_scheduler as theirs
 
 from minidl import nn, optim
-from tests.parity.common import assert_close, both_floats, draw
+from tests.support.parity import assert_close, both_floats, draw
 
 RATES = [0.1, 0.03]
 STEPS = 50

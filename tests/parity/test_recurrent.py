@@ -7,7 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.parity.common import assert_close, both_floats, draw
+from tests.support.parity import assert_close, both_floats, draw
 
 KINDS = {"RNN": (nn.RNN, tn.RNN), "GRU": (nn.GRU, tn.GRU), "LSTM": (nn.LSTM, tn.LSTM)}
 OPTIONS = ({}, {"num_layers": 2}, {"bidirectional": True}, {"bias": False},
@@ -76,15 +76,15 @@ def compare(layer, module, dtype, given):
     their_y, their_last = module(theirs[0], one(theirs[1:]) if given else None)
     results, their_results = (y, *pair(last)), (their_y, *pair(their_last))
     starts = []
-    for k, (result, right) in enumerate(zip(results, their_results, strict=True)):
-        assert_close(result.data, right.detach().numpy(), f"result {k}")
+    for k, (result, expected) in enumerate(zip(results, their_results, strict=True)):
+        assert_close(result.data, expected.detach().numpy(), f"result {k}")
         starts.append(draw(f"gradient {k}", result.shape, dtype))
     sum((r * g).sum() for r, g in zip(results, starts, strict=True)).backward()
     torch.autograd.backward(their_results, [torch.from_numpy(g) for g in starts])
     assert_same_gradients(layer, module)
-    for k, (t, right) in enumerate(zip(ours, theirs, strict=True)):
+    for k, (t, expected) in enumerate(zip(ours, theirs, strict=True)):
         if k == 0 or given:
-            assert_close(t.grad, right.grad.numpy(), f"gradient of input {k}")
+            assert_close(t.grad, expected.grad.numpy(), f"gradient of input {k}")
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -123,9 +123,9 @@ def test_first_values_have_pytorchs_spread(name):
     for ours, theirs in ((layer.cells[0].weight_x, module.weight_ih_l0),
                          (layer.cells[0].weight_h, module.weight_hh_l0),
                          (layer.cells[0].bias, module.bias_ih_l0)):
-        w, right = ours.data, theirs.detach().numpy()
+        w, expected = ours.data, theirs.detach().numpy()
         assert 0.09 < np.abs(w).max() <= 0.1 * (1 + 1e-6)
-        assert abs(w.std() / right.std() - 1) < (0.05 if w.ndim > 1 else 0.3)
+        assert abs(w.std() / expected.std() - 1) < (0.05 if w.ndim > 1 else 0.3)
 
 
 @both_floats
@@ -137,12 +137,12 @@ def test_nn_step_norm_is_a_batch_norm_for_each_step(dtype):
         for step in range(3 - k % 2):
             x = draw(f"x {k} {step}", (N, C), dtype)
             dy = draw(f"dy {k} {step}", (N, C), dtype)
-            ours, right = md.tensor(x, requires_grad=True), torch.from_numpy(x).requires_grad_()
-            y, their_y = norm(ours, step), theirs[step](right)
+            ours, expected = md.tensor(x, requires_grad=True), torch.from_numpy(x).requires_grad_()
+            y, their_y = norm(ours, step), theirs[step](expected)
             assert_close(y.data, their_y.detach().numpy(), "y")
             y.backward(dy)
             their_y.backward(torch.from_numpy(dy))
-            assert_close(ours.grad, right.grad.numpy(), "gradient of x")
+            assert_close(ours.grad, expected.grad.numpy(), "gradient of x")
     for step, module in enumerate(theirs):
         assert_close(norm.running_mean[step], module.running_mean.numpy(), "running_mean")
         assert_close(norm.running_var[step], module.running_var.numpy(), "running_var")

@@ -10,7 +10,7 @@ import torch
 from torch.testing._internal.common_methods_invocations import op_db
 
 import minidl as md
-from tests.parity.common import assert_close
+from tests.support.parity import assert_close
 
 
 def axis_of(dim):
@@ -256,8 +256,8 @@ def test_samples(name):
         y = OPERATIONS[name](*args, **options)
         if y is NotImplemented:
             continue
-        right = op(sample.input, *sample.args, **sample.kwargs)
-        ys, rights = (list(v) if isinstance(v, list | tuple) else [v] for v in (y, right))
+        expected = op(sample.input, *sample.args, **sample.kwargs)
+        ys, rights = (list(v) if isinstance(v, list | tuple) else [v] for v in (y, expected))
         assert len(ys) == len(rights)
         for a, b in zip(ys, rights, strict=True):
             if a.dtype.kind == "f":
@@ -270,9 +270,9 @@ def test_samples(name):
             theirs = torch.autograd.grad([b for _, b in outputs], [b for b, _ in leaves],
                                          [torch.from_numpy(s) for s in starts], allow_unused=True)
             mine = md.grad([a for a, _ in outputs], [t for _, t in leaves], starts)
-            for g, right_g in zip(mine, theirs, strict=True):
-                if right_g is not None:
-                    assert_close(g, right_g.numpy(), f"gradient of {name} {sample}")
+            for g, expected_g in zip(mine, theirs, strict=True):
+                if expected_g is not None:
+                    assert_close(g, expected_g.numpy(), f"gradient of {name} {sample}")
         done += 1
     assert done >= 1, "no sample was run"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from minidl import cpus
-from tests.harness import printed, python
+from tests.support.processes import printed, python
 
 CODE = "import torch, minidl; print(minidl.get_num_threads())"
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 import minidl as md
 from minidl import models, nn
-from tests.harness import refuses
-from tests.parity.common import assert_close, channels_first, channels_last, draw
+from tests.support.errors import refuses
+from tests.support.parity import assert_close, channels_first, channels_last, draw
 
 
 class Reshape(tn.Module):
@@ -41,8 +41,8 @@ def compare(ours, theirs, shape, exact=True, **options):
     state = drawn(theirs).state_dict()
     report = md.torch.load_state(ours, state, **options)
     assert report.missing == report.unexpected == [] and set(report.loaded) == set(state)
-    right = channels_last(theirs(torch.from_numpy(channels_first(x))).detach().numpy())
-    assert_close(ours.predict(x), right)
+    expected = channels_last(theirs(torch.from_numpy(channels_first(x))).detach().numpy())
+    assert_close(ours.predict(x), expected)
     back = md.torch.state_dict(ours, like=state, **{k: v for k, v in options.items()
                                                     if k == "example"})
     assert list(back) == list(state)
@@ -51,7 +51,7 @@ def compare(ours, theirs, shape, exact=True, **options):
     else:       # two biases have become one
         theirs.load_state_dict(back)
         again = channels_last(theirs(torch.from_numpy(channels_first(x))).detach().numpy())
-        assert_close(again, right)
+        assert_close(again, expected)
 
 
 CASES = {
@@ -137,9 +137,9 @@ def test_a_single_cell(kind):
     ours, theirs = getattr(nn, kind)(3, 5), drawn(getattr(tn, f"{kind}Cell")(3, 5))
     md.torch.load_state(ours, theirs.state_dict())
     x = draw("x", (4, 1, 3), np.float32)
-    right = theirs(torch.from_numpy(x[:, 0]))
-    right = right[0] if isinstance(right, tuple) else right
-    assert_close(ours(x)[0].data[:, 0], right.detach().numpy())
+    expected = theirs(torch.from_numpy(x[:, 0]))
+    expected = expected[0] if isinstance(expected, tuple) else expected
+    assert_close(ours(x)[0].data[:, 0], expected.detach().numpy())
 
 
 class Columns(nn.Layer):
@@ -249,8 +249,8 @@ def test_attention(options):
     assert report.missing == report.unexpected == [] and set(report.loaded) == set(state)
     q, k, v = (draw(name, (2, 4, width), np.float32) for name, width in
                (("q", 8), ("k", options.get("kdim", 8)), ("v", options.get("vdim", 8))))
-    right = theirs(*map(torch.from_numpy, (q, k, v)))[0].detach().numpy()
-    assert_close(ours(*map(md.tensor, (q, k, v))).data, right)
+    expected = theirs(*map(torch.from_numpy, (q, k, v)))[0].detach().numpy()
+    assert_close(ours(*map(md.tensor, (q, k, v))).data, expected)
     back = md.torch.state_dict(ours)
     assert list(back) == list(state)
     assert all(torch.equal(back[name], tensor) for name, tensor in state.items())

@@ -10,7 +10,7 @@ from torch.nn import functional as tf
 
 import minidl as md
 from minidl import data, models, optim
-from tests.parity.common import (
+from tests.support.parity import (
     assert_close,
     assert_same_state,
     both_floats,
@@ -83,7 +83,7 @@ def test_twenty_steps(name, dtype):
     module = make_theirs().to(torch.float32 if dtype == np.float32 else torch.float64)
     copy_state(model, module)
     optimizer, other = ours(model.parameters(), **options), theirs(module.parameters(), **options)
-    losses, right = [], []
+    losses, expected = [], []
     loader = data.DataLoader(data.MNIST(split="train"), 128, shuffle=True)
     for images, labels in islice(loader, STEPS):
         x = images.data.astype(dtype)
@@ -97,9 +97,9 @@ def test_twenty_steps(name, dtype):
         their_loss.backward()
         other.step()
         losses.append(loss.item())
-        right.append(their_loss.item())
-    np.testing.assert_allclose(losses, right, rtol=LOSSES[np.dtype(dtype)])
-    assert right[-1] < 0.5 * right[0]
+        expected.append(their_loss.item())
+    np.testing.assert_allclose(losses, expected, rtol=LOSSES[np.dtype(dtype)])
+    assert expected[-1] < 0.5 * expected[0]
     tolerance = STATES[np.dtype(dtype)] / (1e-4 if dtype == np.float32 else 1e-10)
     assert_same_state(model, module, tolerance)
     assert all(int(value) == STEPS for key, value in model.named_buffers()

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import minidl as md
 from minidl import nn, optim
-from tests.parity.common import (
+from tests.support.parity import (
     assert_close,
     both_floats,
     channels_first,
@@ -97,12 +97,12 @@ def test_values_gradients_and_steps(name, kind, dtype):
         y.backward(dy)
         their_y.backward(torch.from_numpy(channels_first(dy).copy()))
         assert_close(x.grad, channels_last(their_x.grad.numpy()), f"gradient of x {step}")
-        for what, ours, right in pairs_of_parameters(layer, module):
-            assert_close(ours.grad, in_our_layout(what, right.grad.numpy()), f"{what}.grad {step}")
+        for what, ours, their in pairs_of_parameters(layer, module):
+            assert_close(ours.grad, in_our_layout(what, their.grad.numpy()), f"{what}.grad {step}")
         optimizer.step()
         theirs.step()
-        for what, ours, right in pairs_of_parameters(layer, module):
-            assert_close(ours.data, in_our_layout(what, right.detach().numpy()), f"{what} {step}")
+        for what, ours, their in pairs_of_parameters(layer, module):
+            assert_close(ours.data, in_our_layout(what, their.detach().numpy()), f"{what} {step}")
 
 
 @both_floats
@@ -126,5 +126,5 @@ def test_functions(shape, dtype):
         assert_close(w.data, their_w.detach().numpy())
         w.backward(dw)
         their_w.backward(torch.from_numpy(dw.copy()))
-        for t, right in zip(inputs, their_inputs, strict=True):
-            assert_close(t.grad, right.grad.numpy())
+        for t, expected in zip(inputs, their_inputs, strict=True):
+            assert_close(t.grad, expected.grad.numpy())

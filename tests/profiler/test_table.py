@@ -11,7 +11,7 @@ from minidl import nn
 from minidl.profiler import peaks
 from minidl.profiler.rows import Row, Summary
 from minidl.profiler.table import table
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 PEAKS = peaks.Peaks(100.0, 20.0, 1)
 ROWS = (Row("Conv", "forward", 4, 0.060, 3 * 10**9, 12 * 10**7, 5 * 10**6),

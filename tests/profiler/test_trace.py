@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 PHASES = {"X": {"dur", "args"}, "M": {"args"}, "C": {"args"}, "s": {"id"}, "f": {"id", "bp"}}
 

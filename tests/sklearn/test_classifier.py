@@ -6,8 +6,9 @@ import pytest
 pytest.importorskip("sklearn")
 
 from minidl.sklearn import Classifier
-from tests.harness import errors_of, small_batches
-from tests.sklearn.nets import blobs
+from tests.support.cases import errors_of
+from tests.support.marks import small_batches
+from tests.support.sklearn_models import blobs
 
 X, Y = blobs()
 quick = {"epochs": 2, "hidden": (8,), "random_state": 0}

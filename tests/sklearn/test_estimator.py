@@ -18,8 +18,9 @@ import minidl as md
 from minidl import data, models, nn
 from minidl.sklearn import Classifier, Regressor
 from minidl.sklearn.estimator import _even
-from tests.harness import errors_of, python
-from tests.sklearn.nets import blobs, convolutions, dropping, pictures
+from tests.support.cases import errors_of
+from tests.support.processes import python
+from tests.support.sklearn_models import blobs, convolutions, dropping, pictures
 
 X, Y = blobs()
 quick = {"epochs": 2, "hidden": (8,), "random_state": 0}

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from minidl.sklearn import Regressor
-from tests.harness import errors_of
+from tests.support.cases import errors_of
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(120, 4))

@@ -8,7 +8,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import uniform
+from tests.support.arrays import uniform
 
 
 def state(layer):

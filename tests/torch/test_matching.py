@@ -6,7 +6,8 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.torch.matching import fits
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 def net(classes=3):

@@ -6,7 +6,8 @@ import pytest
 import minidl as md
 from minidl import models, nn
 from minidl.nn.linear import Weighted
-from tests.harness import refuses, uniform
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
 
 
 def theirs_of(model, **options):

@@ -5,7 +5,8 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.harness import errors_of, python
+from tests.support.cases import errors_of
+from tests.support.processes import python
 
 STATE = {"weight": np.ones((2, 3), np.float32), "bias": np.ones(2, np.float32)}
 

@@ -1,26 +1,17 @@
 """What tests of runs share: data sets of the package, a cache of their own, no pictures drawn."""
 
-from pathlib import Path
-
 import pytest
 
-from minidl.train import run
-from minidl.train.report import Report
-from tests.harness import threads
-
-
-def _empty(content, path):
-    Path(path).write_bytes(b"")
+from tests.support.runs import draw_nothing
+from tests.support.threads import threads
 
 
 @pytest.fixture
 def quick(tmp_path, monkeypatch):
-    """For tests that make runs: the current folder is empty, and reports are not drawn, which takes
-    longer than a training here."""
+    """For tests that make runs: the current folder is empty, and nothing is drawn."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MINIDL_DATA", raising=False)
-    monkeypatch.setattr(run, "curves", _empty)
-    monkeypatch.setattr(Report, "save", _empty)
+    draw_nothing(monkeypatch)
     with threads(1):
         yield tmp_path

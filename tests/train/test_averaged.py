@@ -7,7 +7,7 @@ import pytest
 
 from minidl import data, nn
 from minidl.train.averaged import BATCHES, Averaged
-from tests.train.samples import loader, network, pairs, trainer
+from tests.support.trainings import loader, network, pairs, trainer
 
 
 class Keep:

@@ -6,7 +6,7 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.train.batches import Reader
-from tests.train.samples import loader, trainer
+from tests.support.trainings import loader, trainer
 
 A, B = np.ones((4, 3), np.float32), np.zeros((4, 2), np.float32)
 LABELS = np.arange(4)

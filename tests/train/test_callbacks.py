@@ -3,7 +3,7 @@
 import pytest
 
 from minidl import train
-from tests.train.samples import loader, pairs, trainer
+from tests.support.trainings import loader, pairs, trainer
 
 
 class Names:

@@ -13,8 +13,8 @@ import minidl as md
 from minidl import nn, optim, train
 from minidl.nn.state import StateError
 from minidl.train import files
-from tests.train.killed import damaged, ended
-from tests.train.samples import loader, network, pairs, same_bits, trainer
+from tests.support.killed_training import damaged, ended
+from tests.support.trainings import loader, network, pairs, same_bits, trainer
 
 
 def checkpoints(folder):

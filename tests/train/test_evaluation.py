@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import data, nn
-from tests.train.samples import trainer
+from tests.support.trainings import trainer
 
 IMAGES = np.random.default_rng(0).random((10, 6, 6, 2), dtype=np.float32)
 LABELS = np.arange(10) % 3

@@ -7,8 +7,8 @@ import pytest
 
 import minidl as md
 from minidl import optim, train
-from tests.harness import refuses
-from tests.train.samples import digest, loader, network, pairs, same_bits, trainer
+from tests.support.errors import refuses
+from tests.support.trainings import digest, loader, network, pairs, same_bits, trainer
 
 
 def test_everything_is_left_as_it_was():

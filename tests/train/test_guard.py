@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import data, nn
-from tests.train.samples import digest, loader, network, pairs, trainer
+from tests.support.trainings import digest, loader, network, pairs, trainer
 
 
 class Log(nn.Layer):

@@ -9,8 +9,8 @@ import minidl as md
 from minidl import data
 from minidl.data import ArrayDataset, DataLoader, Subset
 from minidl.data import transforms as T
-from tests.harness import refuses
-from tests.train.samples import loader, network, pairs, trainer
+from tests.support.errors import refuses
+from tests.support.trainings import loader, network, pairs, trainer
 
 FEATURES = np.zeros((40, 6), np.float32)
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from minidl import train
-from tests.train.samples import loader, pairs, trainer
+from tests.support.trainings import loader, pairs, trainer
 
 
 def rows(path):

@@ -13,22 +13,22 @@ import minidl as md
 from minidl import data, optim, train
 from minidl.nn.state import StateError
 from minidl.train import files
-from tests.harness import ROOT
-from tests.train import killed
-from tests.train.killed import Ends, damaged, ended
-from tests.train.samples import loader, network, pairs, same_bits, trainer
+from tests.support import killed_training
+from tests.support.killed_training import Ends, damaged, ended
+from tests.support.processes import ROOT
+from tests.support.trainings import loader, network, pairs, same_bits, trainer
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The result of the training of `killed` that nothing interrupts."""
-    return killed.result(killed.training(tmp_path_factory.mktemp("whole")))
+    return killed_training.result(killed_training.training(tmp_path_factory.mktemp("whole")))
 
 
 def started(folder, threads):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
-    return subprocess.Popen([sys.executable, "-m", "tests.train.killed", str(folder)], cwd=ROOT,
-                            env=environment, text=True, stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.support.killed_training", str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE)
 
 
 def changes(path, count, process):
@@ -59,8 +59,8 @@ def test_killed_at_random_moments(tmp_path, whole):
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_continued_after_a_complete_epoch(tmp_path, whole, epochs):
-    killed.training(tmp_path, epochs=epochs)
-    assert killed.result(killed.training(tmp_path)) == whole
+    killed_training.training(tmp_path, epochs=epochs)
+    assert killed_training.result(killed_training.training(tmp_path)) == whole
 
 
 # An epoch has 17 batches, and 9 steps of two of them.
@@ -69,7 +69,7 @@ def test_interrupted(tmp_path, whole, capsys, batches):
     """In the middle of an accumulation, too: the place saved is that before it."""
     ended(tmp_path, batches)
     assert 'resume="auto"' in capsys.readouterr().err
-    assert killed.result(killed.training(tmp_path)) == whole
+    assert killed_training.result(killed_training.training(tmp_path)) == whole
 
 
 def test_an_interrupt_in_a_loss_takes_the_step_back(tmp_path, whole):
@@ -82,9 +82,9 @@ def test_an_interrupt_in_a_loss_takes_the_step_back(tmp_path, whole):
         return md.cross_entropy(outputs, labels)
 
     with pytest.raises(KeyboardInterrupt):
-        killed.training(tmp_path, loss=loss)
-    again = killed.training(tmp_path, loss=loss)
-    assert killed.result(again) == whole
+        killed_training.training(tmp_path, loss=loss)
+    again = killed_training.training(tmp_path, loss=loss)
+    assert killed_training.result(again) == whole
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -102,11 +102,11 @@ def test_a_signal_waits_for_the_end_of_the_step(tmp_path, whole):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            killed.training(tmp_path, callbacks=[Signals(), train.Checkpoint(tmp_path)])
+            killed_training.training(tmp_path, callbacks=[Signals(), train.Checkpoint(tmp_path)])
         assert seen == [6] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert killed.result(killed.training(tmp_path)) == whole
+    assert killed_training.result(killed_training.training(tmp_path)) == whole
 
 
 def test_interrupted_while_validating(tmp_path, whole):
@@ -124,9 +124,9 @@ def test_interrupted_while_validating(tmp_path, whole):
     digits = data.MNIST(split="test")
     images, labels = digits.images, digits.labels
     with pytest.raises(KeyboardInterrupt):
-        killed.training(tmp_path, valid=Late())
+        killed_training.training(tmp_path, valid=Late())
     assert files.newest(str(tmp_path))[1]["epoch"] == 1
-    assert killed.result(killed.training(tmp_path)) == whole
+    assert killed_training.result(killed_training.training(tmp_path)) == whole
 
 
 def test_a_rate_that_a_callback_set_is_no_other_configuration(tmp_path):
@@ -221,9 +221,9 @@ def test_a_damaged_file_is_named_and_the_one_before_it_used(tmp_path, whole, how
     ended(tmp_path, 30, ZeroDivisionError, every=1)
     damaged(tmp_path / "last.safetensors", how)
     with pytest.warns(UserWarning, match=r"last\.safetensors.*damaged.*last-1\.safetensors"):
-        again = killed.training(tmp_path, callbacks=[train.EarlyStopping(patience=50),
+        again = killed_training.training(tmp_path, callbacks=[train.EarlyStopping(patience=50),
                                                      train.Checkpoint(tmp_path)])
-    assert killed.result(again) == whole
+    assert killed_training.result(again) == whole
 
 
 def test_an_error_at_the_start_leaves_the_training_before_it(tmp_path):

@@ -11,8 +11,10 @@ import safetensors.numpy
 from minidl import models, train
 from minidl.train import files
 from minidl.train.run import differing, plan_of, read_config
-from tests.data.picture_files import coloured
-from tests.harness import refuses, small_batches, threads
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.picture_files import coloured
+from tests.support.threads import threads
 
 pytestmark = [small_batches, pytest.mark.usefixtures("quick")]
 
@@ -134,9 +136,9 @@ def test_it_says_of_pictures_what_was_measured(photos):
     made, result = run(photos, epochs=6)
     saved = models.load("run/best.safetensors")
     said = [saved.predict(path)[0][0][0] for path in made.task.valid.paths]
-    right = [name == os.path.basename(os.path.dirname(path))
-             for name, path in zip(said, made.task.valid.paths, strict=True)]
-    assert np.mean(right) == result.accuracy
+    expected = [name == os.path.basename(os.path.dirname(path))
+                for name, path in zip(said, made.task.valid.paths, strict=True)]
+    assert np.mean(expected) == result.accuracy
 
 
 def test_pictures_that_are_all_the_same(tmp_path):

@@ -5,8 +5,8 @@ import pytest
 
 from minidl import data, train
 from minidl.train.task import class_folders, has_part, matched, part_folders, split_off
-from tests.data.picture_files import COLOURS, coloured
-from tests.harness import refuses
+from tests.support.errors import refuses
+from tests.support.picture_files import COLOURS, coloured
 
 pytestmark = pytest.mark.usefixtures("quick")
 

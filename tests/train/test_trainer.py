@@ -9,7 +9,7 @@ import pytest
 
 import minidl as md
 from minidl import data, nn, optim, train
-from tests.train.samples import loader, network, pairs, same_bits, trainer
+from tests.support.trainings import loader, network, pairs, same_bits, trainer
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])
@@ -23,7 +23,7 @@ def test_the_same_bits_as_a_loop_written_by_hand(clip):
     md.manual_seed(1)
     optimizer = optim.SGD(expected.parameters(), lr=0.1, momentum=0.9, nesterov=True)
     schedule = optim.OneCycleLR(optimizer, max_lr=0.3, steps=15)
-    batches, losses, rates, right = loader(), [], [], []
+    batches, losses, rates, accuracies = loader(), [], [], []
     for _ in range(3):
         total, hits = 0.0, 0.0
         for x, y in batches:
@@ -39,11 +39,11 @@ def test_the_same_bits_as_a_loop_written_by_hand(clip):
             total += loss.item() * len(y)
             hits += md.accuracy(outputs, y) * len(y)
         losses.append(total / 40)
-        right.append(hits / 40)
+        accuracies.append(hits / 40)
         rates.append(rate)
     assert same_bits(model, expected)
     assert history["loss"] == losses and history["lr"] == rates
-    np.testing.assert_allclose(history["accuracy"], right)
+    np.testing.assert_allclose(history["accuracy"], accuracies)
     assert len(history["seconds"]) == 3 and set(history) == {"loss", "accuracy", "lr", "seconds"}
 
 

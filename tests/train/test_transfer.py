@@ -6,8 +6,10 @@ import pytest
 import minidl as md
 from minidl import models, nn, optim
 from minidl.train.transfer import freeze_but, head_of, options_of, transferred
-from tests.harness import refuses, small_batches, uniform
-from tests.train.samples import same_bits
+from tests.support.arrays import uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.trainings import same_bits
 
 pytestmark = small_batches
 

@@ -1,5 +1,5 @@
 """NumPy twins of the native kernels: same names, same signatures, no cleverness.
 
-They are the oracle of the kernel tests, the slow side of the benchmark, and the version to
+They are the reference of the kernel tests, the slow side of the benchmark, and the version to
 read first. `threads` is accepted and ignored: NumPy decides for itself.
 """

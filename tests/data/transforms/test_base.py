@@ -6,7 +6,7 @@ import pytest
 import minidl as md
 from minidl.data import ArrayDataset, DataLoader
 from minidl.data import transforms as T
-from tests.data.transforms.samples import applied, epoch_of, images_of
+from tests.support.transforms import applied, epoch_of, images_of
 
 IMAGES = images_of(30, 8, 8, 3)
 PLACES = [T.RandomCrop(8, 2), T.RandomFlip(), T.RandomFlip(alternate=True), T.Cutout(3),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl.data import transforms as T
-from tests.data.transforms.samples import applied, draws_of, images_of
+from tests.support.transforms import applied, draws_of, images_of
 
 IMAGES = images_of(20, 5, 6, 3)
 

@@ -9,7 +9,7 @@ import minidl as md
 from minidl.data import ArrayDataset, DataLoader
 from minidl.data import transforms as T
 from minidl.data.transforms import mix
-from tests.data.transforms.samples import applied, draws_of, images_of
+from tests.support.transforms import applied, draws_of, images_of
 
 COUNT = 60
 IMAGES = images_of(COUNT, 6, 9, 2)

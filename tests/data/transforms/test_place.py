@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minidl.data import transforms as T
-from tests.data.transforms.samples import applied, draws_of, images_of
-from tests.harness import refuses
+from tests.support.errors import refuses
+from tests.support.transforms import applied, draws_of, images_of
 
 PAD = {"reflect": {}, "constant": {"constant_values": 0.25}, "edge": {}}
 LARGE = images_of(40, 9, 12, 3)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from minidl.data import transforms as T
 from minidl.data.transforms import scale
-from tests.data.transforms.samples import applied, draws_of, images_of
+from tests.support.transforms import applied, draws_of, images_of
 
 IMAGES = images_of(30, 13, 20, 3)
 

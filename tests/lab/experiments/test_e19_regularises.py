@@ -10,7 +10,7 @@ from minidl import nn
 from minidl.lab import problems, training
 from minidl.lab.experiments import e19_regularises as e19
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e19.Regularises()
 TINY = {"batch": 20, "rate": 0.05, "test": 50,
@@ -76,8 +76,8 @@ def test_rank_correlation():
 
 
 def test_run_judge_and_plot(monkeypatch):
-    monkeypatch.setattr(e19.problems, "mnist", made_up.data(28, 28, 1))
-    monkeypatch.setattr(e19.problems, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(e19.problems, "mnist", random_images.data(28, 28, 1))
+    monkeypatch.setattr(e19.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]
     assert set(results[0]["mnist"]) == {"none", "10", "32", "all"}
     assert experiment.judge(results).figures

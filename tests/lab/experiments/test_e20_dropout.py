@@ -8,7 +8,7 @@ import pytest
 from minidl import nn
 from minidl.lab.experiments import e20_dropout as e20
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e20.Dropout()
 TINY = {"images": 100, "test": 40, "epochs": 1, "batch": 50, "rate": 0.05,
@@ -76,7 +76,7 @@ def test_ratios_of_a_network_follow_the_formula_at_its_first_batch_norm():
 
 
 def test_run_judge_and_plot(monkeypatch):
-    monkeypatch.setattr(e20.problems, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(e20.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]
     assert len(results[0]["ratios"]["0.5"]) == 6
     assert experiment.judge(results).figures

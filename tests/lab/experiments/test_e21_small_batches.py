@@ -9,7 +9,7 @@ import minidl as md
 from minidl import nn
 from minidl.lab.experiments import e21_small_batches as e21
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e21.SmallBatches()
 TINY = {"images": 64, "epochs": 1, "test": 50, "rate": 0.05,
@@ -84,7 +84,7 @@ def test_all_sizes_see_the_same_number_of_images(monkeypatch):
 
 
 def test_run_judge_and_plot(monkeypatch):
-    monkeypatch.setattr(e21.problems, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(e21.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]
     assert set(results[0]["accuracy"]) == {"batch", "precise", "group", "renorm"}
     assert experiment.judge(results).figures
@@ -92,7 +92,7 @@ def test_run_judge_and_plot(monkeypatch):
 
 
 def test_what_diverges_has_its_place_among_the_results(monkeypatch):
-    monkeypatch.setattr(e21.problems, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(e21.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, {**TINY, "rate": 1e30}) for number in range(2)]
     assert results[0]["accuracy"]["precise"] == {"16": 0.1, "32": 0.1}
     assert experiment.judge(results).verdict is Verdict.REFUTED

@@ -8,7 +8,7 @@ from minidl import nn
 from minidl.lab import problems
 from minidl.lab.experiments import e22_population as e22
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e22.Population()
 
@@ -75,7 +75,7 @@ def test_mean_of_sigma_is_too_small():
 
 @pytest.mark.parametrize("rate", [0.1, 1e30])
 def test_run_judge_and_plot(rate, monkeypatch):
-    monkeypatch.setattr(e22, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(e22, "cifar10", random_images.data(32, 32, 3))
     settings = {**experiment.settings(True), "images": 40, "test": 20, "batch": 8, "early": 4,
                 "checkpoints": [2, 4], "samples": [20, 30], "reference": 40, "sizes": [8],
                 "widths": [8, 8, 8], "rate": rate}

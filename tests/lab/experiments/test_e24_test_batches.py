@@ -7,7 +7,7 @@ import minidl as md
 from minidl import nn
 from minidl.lab.experiments import e24_test_batches as e24
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e24.OwnStatistics()
 
@@ -50,7 +50,7 @@ def test_single_examples_of_a_dense_network_look_all_the_same():
 
 @pytest.mark.parametrize("rate", [0.1, 1e30])
 def test_run_judge_and_plot(rate, monkeypatch):
-    monkeypatch.setattr(e24, "mnist", made_up.data(28, 28, 1))
+    monkeypatch.setattr(e24, "mnist", random_images.data(28, 28, 1))
     settings = {**experiment.settings(True), "sizes": [1, 2], "images": 80, "population": 40,
                 "steps": {"dense": 3, "convolution": 2},
                 "rate": dict.fromkeys(e24.KINDS, rate), "test": dict.fromkeys(e24.KINDS, 16)}

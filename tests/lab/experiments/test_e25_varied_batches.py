@@ -9,7 +9,7 @@ from minidl import nn
 from minidl.lab import training
 from minidl.lab.experiments import e25_varied_batches as e25
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e25.VariedBatches()
 
@@ -62,7 +62,7 @@ def test_modes_are_told_apart():
 
 
 def test_run_judge_and_plot(monkeypatch):
-    monkeypatch.setattr(e25.problems, "mnist", made_up.data(28, 28, 1))
+    monkeypatch.setattr(e25.problems, "mnist", random_images.data(28, 28, 1))
     settings = {"norms": ["batch", "group", "renorm"], "batch": 8, "steps": 3, "rate": 0.01,
                 "trials": 2}
     results = [experiment.run(number, settings) for number in range(2)]

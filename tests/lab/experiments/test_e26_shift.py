@@ -8,7 +8,7 @@ from minidl import nn
 from minidl.lab import problems
 from minidl.lab.experiments import e26_shift as e26
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e26.Shift()
 
@@ -56,7 +56,7 @@ def test_sizes_of_the_first_layer_follow_the_contrast():
 
 
 def test_a_training_that_diverges(monkeypatch):
-    monkeypatch.setattr(e26, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(e26, "cifar10", random_images.data(32, 32, 3))
     settings = {**experiment.settings(True), "rate": 1e30, "images": 40, "batch": 8, "test": 20}
     found = [experiment.run(0, settings)]
     assert found[0]["clean"] == 0.1

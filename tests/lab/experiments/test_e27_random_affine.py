@@ -9,7 +9,7 @@ from minidl import nn
 from minidl.lab import problems
 from minidl.lab.experiments import e27_random_affine as e27
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e27.RandomAffine()
 RECIPE = {"images": 200, "test": 500, "batch": 20, "rate": 0.1, "steps": 3}
@@ -67,7 +67,7 @@ def test_only_gamma_and_beta_learn():
 
 
 def test_run_judge_and_plot(monkeypatch):
-    monkeypatch.setattr(problems, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(problems, "cifar10", random_images.data(32, 32, 3))
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     experiment.plot(found)

@@ -7,7 +7,7 @@ import pytest
 from minidl.lab import problems
 from minidl.lab.experiments import e29_before_after as e29
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e29.BeforeAfter()
 RECIPE = {"images": 200, "test": 500, "batch": 20, "rate": 0.1, "steps": 3}
@@ -45,7 +45,7 @@ def test_words_are_those_of_the_interval(gains, words):
 
 
 def test_run_judge_and_plot(monkeypatch):
-    monkeypatch.setattr(problems, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(problems, "cifar10", random_images.data(32, 32, 3))
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     experiment.plot(found)

@@ -7,7 +7,7 @@ import pytest
 from minidl.lab import problems
 from minidl.lab.experiments import e30_cnn as e30
 from minidl.lab.verdict import Verdict
-from tests.lab import made_up
+from tests.support import random_images
 
 experiment = e30.BatchOrLayerInCNN()
 TINY = {"images": 40, "test": 40, "batch": 20, "rates": [0.1, 0.02], "steps": 3, "points": 3}
@@ -45,7 +45,7 @@ def test_the_better_rate_counts():
 
 
 def test_run_judge_and_plot(monkeypatch):
-    monkeypatch.setattr(problems, "cifar10", made_up.data(32, 32, 3))
+    monkeypatch.setattr(problems, "cifar10", random_images.data(32, 32, 3))
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     experiment.plot(found)

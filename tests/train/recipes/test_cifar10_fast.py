@@ -9,8 +9,10 @@ import minidl as md
 from minidl import data, models, optim, train
 from minidl.data import transforms as T
 from minidl.train import recipes
-from tests.harness import close, refuses, small_batches, uniform
-from tests.train.samples import trainer
+from tests.support.arrays import close, uniform
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.trainings import trainer
 
 pytestmark = small_batches
 CLASSES = tuple("abcdefghij")

@@ -5,7 +5,7 @@ import pytest
 
 from minidl import data, models, train
 from minidl.train import recipes
-from tests.harness import close
+from tests.support.arrays import close
 
 NAMES = ("a", "b")
 

@@ -6,7 +6,7 @@ import minidl as md
 from minidl import data, train
 from minidl.data import transforms as T
 from minidl.train import recipes
-from tests.train.samples import trainer
+from tests.support.trainings import trainer
 
 
 def test_its_numbers():

@@ -8,7 +8,7 @@ import pytest
 from minidl import data, train
 from minidl.data import transforms as T
 from minidl.train import recipes
-from tests.harness import refuses
+from tests.support.errors import refuses
 
 
 def task(count=40, size=(16, 16), channels=3, classes=("a", "b")):

@@ -7,8 +7,8 @@ import pytest
 
 from minidl import train
 from minidl.train.report.curves import panels_of
-from tests.harness import refuses
-from tests.train.report.samples import settings
+from tests.support.errors import refuses
+from tests.support.reports import settings
 
 HISTORY = {"loss": [2.0, 1.0], "accuracy": [0.5, 0.75], "valid_loss": [1.5, 1.25],
            "valid_accuracy": [0.5, 0.5], "lr": [0.1, 0.01], "seconds": [3.0, 3.0]}

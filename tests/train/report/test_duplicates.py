@@ -9,7 +9,7 @@ import pytest
 from minidl import data
 from minidl.train.report import duplicates
 from minidl.train.report.duplicates import find
-from tests.train.report.samples import noise
+from tests.support.reports import noise
 
 
 def labelled(images):

@@ -38,16 +38,16 @@ def test_against_scikit_learn(seed):
     np.testing.assert_array_equal(confusion, metrics.confusion_matrix(labels, predicted))
     found = figures.per_class(confusion)
     expected = metrics.precision_recall_fscore_support(labels, predicted)
-    for own, right in zip(found, expected, strict=True):
-        np.testing.assert_allclose(own, right, rtol=1e-12)
+    for own, value in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, value, rtol=1e-12)
     assert figures.balanced_accuracy(found[1]) == pytest.approx(
         metrics.balanced_accuracy_score(labels, predicted), rel=1e-12)
 
 
-@pytest.mark.parametrize(("right", "count", "low", "high"), [
+@pytest.mark.parametrize(("hits", "count", "low", "high"), [
     (8, 10, 0.4902, 0.9433), (0, 20, 0.0, 0.1611), (20, 20, 0.8389, 1.0)])
-def test_wilsons_interval(right, count, low, high):
-    assert figures.interval(right, count) == pytest.approx((low, high), abs=1e-4)
+def test_wilsons_interval(hits, count, low, high):
+    assert figures.interval(hits, count) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_confusions_are_the_most_frequent_first():

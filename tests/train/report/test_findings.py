@@ -5,7 +5,7 @@ import pytest
 
 from minidl import train
 from minidl.train.report.findings import findings, of_layers
-from tests.train.report.samples import bright, noise, saved
+from tests.support.reports import bright, noise, saved
 
 EVEN = np.tile([0.0, 0.5, 1.0], 700)
 RIGHT = np.tile([0, 1, 2], 700)

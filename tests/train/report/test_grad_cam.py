@@ -6,7 +6,7 @@ import pytest
 import minidl as md
 from minidl import models, nn
 from minidl.train.report.grad_cam import grad_cam
-from tests.train.report.samples import small_network
+from tests.support.reports import small_network
 
 IMAGES = np.random.default_rng(0).random((5, 12, 12, 1), dtype=np.float32)
 CLASSES = np.array([0, 1, 2, 1, 0])

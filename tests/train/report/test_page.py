@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 
 from minidl import data, models, train
-from tests.harness import refuses
-from tests.train.report.samples import (
-    bright,
-    noise,
-    pictures,
-    saved,
-    settings,
-    small_network,
-    trained,
-)
+from tests.support.errors import refuses
+from tests.support.reports import bright, noise, pictures, saved, settings, small_network, trained
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 EVIL = '<script>alert("1")</script> & \'x\''

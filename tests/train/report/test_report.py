@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minidl import data, models, train
-from tests.harness import refuses
-from tests.train.report.samples import bright, saved, small_network
+from tests.support.errors import refuses
+from tests.support.reports import bright, saved, small_network
 
 LEVELS = [0.0, 0.1, 0.5, 0.6, 1.0, 0.95]
 LABELS = [0, 1, 1, 1, 2, 0]

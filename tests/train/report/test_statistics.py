@@ -12,9 +12,10 @@ from minidl import data, nn, optim, train
 from minidl.grad_mode import no_grad
 from minidl.tracers import following
 from minidl.train.watch import Watch
-from tests.harness import refuses, small_batches
-from tests.train.report.samples import pictures, small_network, trained
-from tests.train.samples import Stop, StopAt, digest, loader, network, trainer
+from tests.support.errors import refuses
+from tests.support.marks import small_batches
+from tests.support.reports import pictures, small_network, trained
+from tests.support.trainings import Stop, StopAt, digest, loader, network, trainer
 
 
 def columns(layers):

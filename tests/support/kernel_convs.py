@@ -8,7 +8,7 @@ from minidl.kernels.reference.conv import depthwise as depthwise_twin
 from minidl.kernels.reference.conv import pointwise as pointwise_twin
 from minidl_ext.conv import depthwise, pointwise
 from minidl_ext.norm import batch_norm as norm
-from tests.minidl_ext.common import identical, values, whole
+from tests.support.kernels import identical, values, whole
 
 SAME = ((1, 1), (1, 1))
 
@@ -68,9 +68,9 @@ def agree(kind, cases, factors, relu, consumer):
     identical(y, forward_twin(**cases[0], **before))
     if y.size:
         identical(forward(**cases[0], **before, stats=True)[0], y)
-    for got, want in zip(backward(**cases[1], **before, consumer=consumer),
-                         backward_twin(**cases[1], **before, consumer=consumer), strict=True):
-        identical(got, want)
+    for got, expected in zip(backward(**cases[1], **before, consumer=consumer),
+                             backward_twin(**cases[1], **before, consumer=consumer), strict=True):
+        identical(got, expected)
 
 
 def factors_for(x, seed=0):

@@ -1,9 +1,10 @@
-"""Networks and data of these tests; a process of a grid search imports them from here."""
+"""Networks and data for the tests of scikit-learn's estimators; a process of a grid search imports
+them from here."""
 
 import numpy as np
 
 from minidl import nn
-from tests.harness import uniform
+from tests.support.arrays import uniform
 
 
 def convolutions(shape, outputs):

@@ -22,9 +22,9 @@ import sys
 import tomllib
 import types
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.processes import ROOT
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\S*)[ ]?(\S*)\n(.*?)^```$", re.M | re.S)
 ELSEWHERE = ("torch", "keras")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import minidl as md
-from tests.harness import uniform
+from tests.support.arrays import uniform
 
 GAMMA, BETA = np.array([1.5, -0.5, 0.75]), np.array([0.25, 0.5, -0.125])
 MEAN, VAR = np.array([0.5, -0.25, 0.125]), np.array([1.0, 0.5, 2.0])

@@ -1,4 +1,4 @@
-"""What the tests of compiled models share: the oracle is the model itself in evaluation mode."""
+"""Models to compile, compared with their reference: the model itself in evaluation mode."""
 
 import re
 
@@ -7,7 +7,7 @@ import numpy as np
 import minidl as md
 from minidl import nn
 from minidl.mode import evaluation
-from tests.harness import threads
+from tests.support.threads import threads
 
 TOLERANCE = 1e-5        # of the largest value of each array
 

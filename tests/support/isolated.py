@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 
-from tests.harness import ROOT
+from tests.support.processes import ROOT
 
 SECONDS = 20
 BYTES = 6 << 30         # of address space: more is a MemoryError, whatever the machine has

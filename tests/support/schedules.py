@@ -1,4 +1,4 @@
-"""What the tests of schedules share: an optimizer with two groups, and runs."""
+"""An optimizer with two groups, and the rates that a schedule gives it."""
 
 import numpy as np
 

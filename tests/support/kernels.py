@@ -1,4 +1,4 @@
-"""What the kernel tests share: arrays, closeness, thread counts, and arrays that must be refused.
+"""What all kernels are tested for: the same bits on any threads, `out`, arrays that are refused.
 
 A kernel is tested through its keyword arguments: `case` is a dict of them, so that one helper can
 replace any one of them by a bad one, or place `out` over it in memory.
@@ -7,6 +7,8 @@ replace any one of them by a bad one, or place `out` over it in memory.
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.arrays import within
 
 THREADS = (1, 2, 3, 4, 7)
 FLOATS = pytest.mark.parametrize("dtype", (np.float32, np.float64), ids=("f32", "f64"))
@@ -47,23 +49,19 @@ def eps(dtype):
     return float(np.finfo(dtype).eps)
 
 
-def close(got, want, tol):
-    """The same shape, and max|got - want| <= tol max|want|."""
-    want = np.asarray(want)
-    assert got.shape == want.shape
+def close(got, expected, tol):
+    """Finite, of the same shape, and max|got - want| <= tol max|want|."""
     assert np.isfinite(got).all()
-    if want.size:
-        error = np.abs(got.astype(np.float64) - want).max()
-        assert error <= tol * np.abs(want).max(), f"{error} > {tol} * {np.abs(want).max()}"
+    within(got, expected, tol)
 
 
-def identical(got, want):
+def identical(got, expected):
     """Equal values (NaN too), one dtype, one shape, in a NumPy array of contiguous memory."""
     assert isinstance(got, np.ndarray)
-    assert got.dtype == want.dtype
-    assert got.shape == want.shape
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
     assert got.flags.c_contiguous
-    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(got, expected)
 
 
 def bits(result):
@@ -163,19 +161,19 @@ def checks_out(kernel, case, in_place=()):
 
     `in_place` names the arguments that `out` may be itself, if shapes and dtypes agree.
     """
-    want = kernel(**case)
-    out = np.full_like(want, 7)
+    expected = kernel(**case)
+    out = np.full_like(expected, 7)
     assert kernel(**case, out=out) is out
-    identical(out, want)
+    identical(out, expected)
 
-    locked = np.zeros_like(want)
+    locked = np.zeros_like(expected)
     locked.flags.writeable = False
-    other = np.float64 if want.dtype == np.float32 else np.float32
+    other = np.float64 if expected.dtype == np.float32 else np.float32
     bad = {
-        "shape": np.zeros((*want.shape[:-1], want.shape[-1] + 1), want.dtype),
-        "size, transposed": np.zeros((*want.shape[::-1], 1), want.dtype),
-        "dtype": np.zeros(want.shape, other), "read-only": locked, "list": want.tolist(),
-        **{kind: spoil(want) for kind, spoil in LAYOUTS.items()},
+        "shape": np.zeros((*expected.shape[:-1], expected.shape[-1] + 1), expected.dtype),
+        "size, transposed": np.zeros((*expected.shape[::-1], 1), expected.dtype),
+        "dtype": np.zeros(expected.shape, other), "read-only": locked, "list": expected.tolist(),
+        **{kind: spoil(expected) for kind, spoil in LAYOUTS.items()},
     }
     for kind, array in bad.items():
         with pytest.raises((TypeError, ValueError)) as info:
@@ -185,27 +183,27 @@ def checks_out(kernel, case, in_place=()):
 
     for name, array in case.items():
         if isinstance(array, np.ndarray):
-            _checks_overlap(kernel, case, name, array, want, name in in_place)
+            _checks_overlap(kernel, case, name, array, expected, name in in_place)
 
 
-def _checks_overlap(kernel, case, name, array, want, in_place):
-    step = max(array.itemsize, want.itemsize)
+def _checks_overlap(kernel, case, name, array, expected, in_place):
+    step = max(array.itemsize, expected.itemsize)
     # out starts one element after the input does, and on its last byte
     last = (array.nbytes - 1) // step * step
     for offset in {step, last} - {0}:
-        room = np.zeros(offset + array.nbytes + want.nbytes, np.uint8)
+        room = np.zeros(offset + array.nbytes + expected.nbytes, np.uint8)
         moved = room[: array.nbytes].view(array.dtype).reshape(array.shape)
         moved[...] = array
-        out = room[offset : offset + want.nbytes].view(want.dtype).reshape(want.shape)
+        out = room[offset : offset + expected.nbytes].view(expected.dtype).reshape(expected.shape)
         with pytest.raises(ValueError, match="overlap") as info:
             kernel(**{**case, name: moved}, out=out)
         assert f"{kernel.__name__}: out overlaps {name} in memory" == str(info.value)
         np.testing.assert_array_equal(moved, array)         # nothing was written
-    if array.shape == want.shape and array.dtype == want.dtype:
+    if array.shape == expected.shape and array.dtype == expected.dtype:
         copy = array.copy()
         if in_place:
             assert kernel(**{**case, name: copy}, out=copy) is copy
-            identical(copy, want)
+            identical(copy, expected)
         else:
             with pytest.raises(ValueError, match="overlap"):
                 kernel(**{**case, name: copy}, out=copy)

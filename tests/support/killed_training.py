@@ -1,6 +1,6 @@
 """A training with all that has a state, for tests that kill it.
 
-    python -m tests.train.killed FOLDER
+    python -m tests.support.killed_training FOLDER
 
 It prints the hash of the final weights, the averaged ones included.
 """
@@ -12,7 +12,7 @@ import pytest
 
 import minidl as md
 from minidl import data, nn, optim, train
-from tests.train.samples import digest
+from tests.support.trainings import digest
 
 
 def shifted(images, rng):

@@ -7,7 +7,7 @@ relu, pool) make their parameters when they are called, always the same ones.
 import numpy as np
 
 import minidl as md
-from tests.harness import close, uniform
+from tests.support.arrays import close, uniform
 
 
 def nothing(k, t):

@@ -49,36 +49,43 @@ def relu(x):
     return np.where(x.real > 0, x, 0)
 
 
-def normalized(x, axes, eps, centre=True):
-    mean = x.mean(axis=axes, keepdims=True) if centre else 0
-    return (x - mean) / np.sqrt(((x - mean) ** 2).mean(axis=axes, keepdims=True) + eps)
+def normalized(x, axis, eps, centre=True):
+    mean = x.mean(axis=axis, keepdims=True) if centre else 0
+    return (x - mean) / np.sqrt(((x - mean) ** 2).mean(axis=axis, keepdims=True) + eps)
 
 
-def layer_norm(x, gamma, beta=0, eps=1e-5, axes=-1):
+def affine(y, gamma, beta):
+    """gamma y + beta, without what is None."""
+    return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
+
+
+def layer_norm(x, gamma, beta=None, eps=1e-5, axis=-1):
     """Ba, Kiros & Hinton 2016, over the last axis."""
-    return gamma * normalized(x, axes, eps) + beta
+    return affine(normalized(x, axis, eps), gamma, beta)
 
 
-def rms_norm(x, gamma, beta=0, eps=1e-5, axes=-1):
+def rms_norm(x, gamma, eps=1e-5, beta=None, axis=-1):
     """Zhang & Sennrich 2019."""
-    return gamma * normalized(x, axes, eps, centre=False) + beta
+    return affine(normalized(x, axis, eps, centre=False), gamma, beta)
 
 
-def group_norm(x, groups, gamma, beta, eps=1e-5):
+def group_norm(x, groups, gamma, beta=None, eps=1e-5):
     """Wu & He 2018: over the positions and a group's channels of each image."""
-    parts = x.reshape(len(x), -1, groups, x.shape[-1] // groups)
-    return gamma * normalized(parts, (1, 3), eps).reshape(x.shape) + beta
+    positions = int(np.prod(x.shape[1:-1]))
+    parts = x.reshape(len(x), positions, groups, x.shape[-1] // groups)
+    return affine(normalized(parts, (1, 3), eps).reshape(x.shape), gamma, beta)
 
 
-def instance_norm(x, gamma, beta, eps=1e-5):
+def instance_norm(x, gamma, beta=None, eps=1e-5):
     """Ulyanov et al. 2016: over the positions of each image and channel."""
-    return gamma * normalized(x, tuple(range(1, x.ndim - 1)), eps) + beta
+    return affine(normalized(x, tuple(range(1, x.ndim - 1)), eps), gamma, beta)
 
 
-def filter_response_norm(x, gamma, beta, eps):
-    """Singh & Krishnan 2019, equations 1 to 3: nu2 is the mean square over the positions."""
+def filter_response_norm(x, gamma, beta=None, eps=1e-6):
+    """Singh & Krishnan 2019, equations 1 to 3: nu2 is the mean square over the positions. A learned
+    eps counts by its size, here the root of its square."""
     nu2 = (x ** 2).mean(axis=tuple(range(1, x.ndim - 1)), keepdims=True)
-    return gamma * x / np.sqrt(nu2 + eps) + beta
+    return affine(x / np.sqrt(nu2 + np.sqrt(eps ** 2)), gamma, beta)
 
 
 def threshold(x, tau):

@@ -1,4 +1,4 @@
-"""What the tests of ONNX share: files of a few nodes, and ONNX Runtime, which runs them."""
+"""ONNX files of a few nodes, and ONNX Runtime, which runs them."""
 
 import contextlib
 
@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from tests.support.arrays import within
 
 
 def draw(*shape, dtype=np.float32, seed=0):
@@ -75,9 +77,4 @@ def assert_close(ours, expected, tolerance=1e-5):
     """Same dtype and shape, and max|a - b| <= tolerance max|b|."""
     ours, expected = np.asarray(ours), np.asarray(expected)
     assert ours.dtype == expected.dtype
-    assert ours.shape == expected.shape
-    if ours.dtype.kind != "f":
-        assert (ours == expected).all()
-        return
-    worst = np.abs(ours - expected).max(initial=0)
-    assert worst <= tolerance * np.abs(expected).max(initial=0), worst
+    within(ours, expected, tolerance if ours.dtype.kind == "f" else 0)

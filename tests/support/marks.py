@@ -1,0 +1,16 @@
+"""Marks of pytest that tests share."""
+
+import os
+
+import pytest
+
+from tests.support.arrays import FLOATS
+
+BACKENDS = ("native", "numpy")
+
+both_backends = pytest.mark.parametrize("backend", BACKENDS)
+both_floats = pytest.mark.parametrize("dtype", FLOATS, ids=["float32", "float64"])
+# For tests whose batches are as small as BatchNorm warns of.
+small_batches = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
+needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
+                                reason="only the superuser becomes another user")

@@ -1,0 +1,66 @@
+"""Other interpreters: with settings of their own, little memory, or no rights."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOBODY = 65534
+
+
+def python(code, *options, **variables):
+    """The finished process of another interpreter, whose environment says nothing of OpenMP.
+
+    `variables` are set in the environment, or taken out of it where they are None.
+    """
+    env = {name: value for name, value in os.environ.items()
+           if not name.startswith(("OMP_", "GOMP_"))} | variables
+    return subprocess.run([sys.executable, *options, "-c", textwrap.dedent(code)], cwd=ROOT,
+                          env={name: value for name, value in env.items() if value is not None},
+                          capture_output=True, text=True, timeout=200)
+
+
+def printed(code, *options, **variables):
+    """The words that `code` prints, run as by `python`; it must not fail."""
+    done = python(code, *options, **variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def in_bounded_memory(code, *arguments, megabytes):
+    """Run `code` in a process that may take so many megabytes more than after its imports.
+
+    It finds `md`, `np`, `os` and `sys`, and the arguments in `sys.argv`.
+    """
+    start = f"""
+import os, resource, sys
+import numpy as np
+import minidl as md
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + ({megabytes} << 20),) * 2)
+"""
+    run = subprocess.run([sys.executable, "-c", start + code, *map(str, arguments)],
+                         capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def as_nobody(folder, code):
+    """What `code` prints, run in a folder by a user without rights; it finds `md` and `os`."""
+    start = f"""
+import os, sys
+import minidl as md
+import json, pooch, safetensors.numpy   # from places that only the superuser may read, perhaps
+from minidl import atomic
+os.chdir(sys.argv[1])
+os.setgroups([])
+os.setgid({NOBODY})
+os.setuid({NOBODY})
+"""
+    run = subprocess.run([sys.executable, "-c", start + code, str(folder)], capture_output=True,
+                         text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
