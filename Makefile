@@ -1,5 +1,5 @@
 # Two commands do the main things from a fresh clone, with no more than python3 (3.11 or
-# newer), a C compiler and make:
+# newer), a C++ compiler and make:
 #     make mnist    trains a small CNN on MNIST, which ships with the package
 #     make test     style, types and tests
 # The first one sets up: it downloads packages and compiles the kernels, which takes some minutes,
@@ -106,10 +106,12 @@ check:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); \
 		old and sys.exit("minidl: Python 3.11 or newer is needed, but $(PYTHON) is " \
 		+ sys.version.split()[0] + "; set PYTHON= to a newer one")'
-	@$(PYTHON) -c 'import os, shutil, sys, sysconfig as s; \
+	@$(PYTHON) -c 'import os, shutil, subprocess, sys, sysconfig as s; \
 		cc = (os.environ.get("CC") or s.get_config_var("CC") or "cc").split()[0]; \
-		shutil.which(cc) or sys.exit("minidl: no C compiler: " + cc + " was not found; install gcc " \
-		"or clang (on Debian: apt-get install gcc), or set CC")'
+		works = shutil.which(cc) and not subprocess.run([cc, "-x", "c++", "-fsyntax-only", "-"], \
+		input=b"", capture_output=True).returncode; \
+		works or sys.exit("minidl: no C++ compiler: " + cc + " was not found, or does not compile C++; " \
+		"install g++ or clang (on Debian: apt-get install g++), or set CC")'
 
 # Environments. Kernels are compiled before the package is installed in place, since pip
 # would do it without a word; it then finds them ready.

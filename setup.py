@@ -1,11 +1,14 @@
 """Builds the kernels: one Cython source each, compiled once per instruction set.
 
 Everything that can be declared stands in pyproject.toml; here is only what must be
-computed. A kernel family (`minidl_ext/norm.pyx`, say) becomes C once, that C an object for
-each level, and all objects of a level one library, `minidl_ext/v3/kernels.so`, so that what
-families share (micro-kernels, Cython's own functions) is in it once. `minidl_ext/__init__.py`
-takes the best library at import, and finds the families in it. The modules in BASELINE are
-compiled once, for any CPU, and are libraries of their own.
+computed. A kernel family (`minidl_ext/norm/batch_norm.pyx`, say) becomes C++ once, that C++ an
+object for each level, and all objects of a level one library, `minidl_ext/v3/kernels.so`, so that
+what families share (Cython's own functions) is in it once. `minidl_ext/__init__.py` takes the best
+library at import, and finds the families in it. The modules in `minidl_ext/runtime/` are compiled
+once, for any CPU, and are libraries of their own.
+
+C++ is there for its templates alone: a loop of a header serves float and double. Nothing of its
+run-time library is used or linked, so one driver, CC, compiles and links it all.
 
 Environment variables:
     MINIDL_BUILD_ISA  levels to make: "native" (the best that this CPU runs; the default),
@@ -35,7 +38,7 @@ from setuptools.errors import CompileError, SetupError
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # build tools do not all do it
 from build_steps import PACKAGE, Step, copy_if_changed, perform, say
 
-BASELINE = ("arguments", "cpu", "runtime", "threads")
+BASELINE = PACKAGE / "runtime"
 
 # The features a level may use. `minidl_ext/cpu.pyx` tests at import for exactly these; a
 # test compares the two lists. Flags by name, not -march=x86-64-v3: that would allow more
@@ -52,8 +55,8 @@ ALL_LEVELS = ("v2", "v3", "v4") if X86_64 else ("base",)
 
 # May the compiler fuse a * b + c into one rounding where the source does not say so? In
 # general no: backward passes recompute expressions of the forward pass and must get the
-# same bits. In these families nothing is recomputed and every multiply feeds an addition.
-FUSED = dict.fromkeys(("matmul", "conv", "winograd", "depthwise", "pointwise", "plan"), "fast")
+# same bits. In these folders nothing is recomputed and every multiply feeds an addition.
+FUSED = dict.fromkeys(("gemm", "conv", "inference"), "fast")
 
 DEBUG = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
 # What GCC's -O3 has beyond the second makes libraries larger by half, and no kernel faster but
@@ -65,19 +68,22 @@ if not DEBUG:
     # functions and between branches, no blocks of code twice to save a jump.
     OPTIMIZE += ["-fno-asynchronous-unwind-tables", "-falign-functions=1", "-falign-jumps=1"]
     OPTIMIZE += ["-falign-labels=1", "-freorder-blocks-algorithm=simple"]
-OPTIMIZE_MORE = {} if DEBUG else {"recurrent": ["-O3"]}
+OPTIMIZE_MORE = {} if DEBUG else {"sequence": ["-O3"]}
 # Never -ffast-math: it would switch the whole process to flush-to-zero and break NaN.
 MATH = ["-fno-math-errno", "-fno-trapping-math"]
-# Generated C is full of these: a variable private to threads counts as read before it is set.
+# The language: what vectors, designators and `restrict` need, without exceptions and types at run
+# time, which would need the C++ library.
+LANGUAGE = ["-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"]
+# Generated C++ is full of these: a variable private to threads counts as read before it is set.
 QUIET = ["-Wno-sign-compare", "-Wno-unused-function"]
 QUIET += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]
 OPENMP = [  # (compiler flags, linker flags), the first that works
     (["-fopenmp"], ["-fopenmp"]),
     (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang
 ]
-# For kernels, where it works: `team_of_one.h` says why. Baseline modules must not ask for OpenMP,
+# For kernels, where it works: `single_thread.h` says why. Baseline modules must not ask for OpenMP,
 # which reads its settings when it is loaded: the package makes them first.
-TEAM_OF_ONE = (["-include", f"{PACKAGE}/team_of_one.h"], ["-Wl,--wrap=GOMP_parallel"])
+TEAM_OF_ONE = (["-include", f"{PACKAGE}/runtime/single_thread.h"], ["-Wl,--wrap=GOMP_parallel"])
 OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 # Linkers that keep one of several functions of the same code, which share a header; the first
@@ -99,28 +105,32 @@ CHECKS = ("boundscheck", "wraparound", "initializedcheck", "nonecheck")
 DIRECTIVES |= dict.fromkeys(CHECKS, DEBUG)
 
 
+def dotted(source):
+    """The name in the package of the module that a source makes: "norm.batch_norm"."""
+    return ".".join(Path(source).relative_to(PACKAGE).with_suffix("").parts)
+
+
 class Library(Extension):
     """All families for one level, or one baseline module, whose `level` is None."""
 
     def __init__(self, name, sources, level):
-        self.stem, self.level = name, level
-        where = f"{PACKAGE}.{level}" if level else str(PACKAGE)
-        super().__init__(f"{where}.{name}", sorted(map(str, sources)))
+        self.stem, self.level = name.rpartition(".")[2], level
+        super().__init__(f"{PACKAGE}.{name}", sorted(map(str, sources)))
 
 
 def libraries():
     """All libraries; `build_ext` keeps those of the levels asked for."""
     families, found = [], []
-    for source in sorted(PACKAGE.glob("*.pyx")):
-        if source.stem in BASELINE:
-            found.append(Library(source.stem, [source], None))
+    for source in sorted(PACKAGE.rglob("*.pyx")):
+        if source.parent == BASELINE:
+            found.append(Library(dotted(source), [source], None))
         else:
             families.append(source)
-    return found + [Library("kernels", families, level) for level in FEATURES if families]
+    return found + [Library(f"{level}.kernels", families, level) for level in FEATURES if families]
 
 
 class Toolchain:
-    """The C compiler: what it is, and which of our flags it knows (by trying them)."""
+    """The compiler of C and C++: what it is, and which of our flags it knows (by trying them)."""
 
     def __init__(self, compiler):
         if compiler.compiler_type not in ("unix", "mingw32"):
@@ -130,11 +140,12 @@ class Toolchain:
                 "CC=x86_64-w64-mingw32-clang, and build with --compiler=mingw32; or use WSL"
             )
         self.command = list(compiler.compiler_so)
+        compiler.compiler_so_cxx = compiler.compiler_so  # where setuptools would take CXX
         self.includes = [f"-I{folder}" for folder in compiler.include_dirs]
         if not self.accepts([], "int main(void) { return 0; }\n"):
             raise SetupError(
-                f"no working C compiler: '{self.command[0]}' could not compile a small program. "
-                "Install gcc or clang (on Debian: apt-get install gcc), or set CC"
+                f"no working C++ compiler: '{self.command[0]}' could not compile a small program. "
+                "Install g++ or clang (on Debian: apt-get install g++), or set CC"
             )
         if not self.accepts([], "#include <Python.h>\n"):
             raise SetupError("Python.h is missing (on Debian: apt-get install python3-dev)")
@@ -145,7 +156,7 @@ class Toolchain:
                 "on Windows GCC puts vectors where AVX cannot read them (its bug 54412): set "
                 "CC=x86_64-w64-mingw32-clang, of LLVM for MinGW"
             )
-        self.common = self.known(MATH) + self.known(QUIET, "-Werror")
+        self.common = [*LANGUAGE, *self.known(MATH), *self.known(QUIET, "-Werror")]
         self.common += self.known(OPTIMIZE)
         self.contract = {how: self.known([f"-ffp-contract={how}"]) for how in ("off", "fast")}
         self.levels = {None: []}
@@ -171,7 +182,7 @@ class Toolchain:
         """Whether a small program compiles with `flags` (and links, if `link` is given)."""
         with tempfile.TemporaryDirectory() as folder:
             action = ["-c"] if link is None else []
-            command = [*self.command, *self.includes, *flags, *action, "-x", "c", "-"]
+            command = [*self.command, *self.includes, *flags, *action, "-x", "c++", *LANGUAGE, "-"]
             command += [*(link or []), "-o", os.path.join(folder, "probe")]
             try:
                 done = subprocess.run(command, input=program.encode(), capture_output=True)
@@ -208,7 +219,7 @@ class build_ext(_build_ext):
         if self.force:
             shutil.rmtree(self.cache, ignore_errors=True)
         sources = {source: None for ext in self.extensions for source in ext.sources}
-        perform([self.translation(Path(source).stem) for source in sources])
+        perform([self.translation(Path(source)) for source in sources])
         cpu = next(ext for ext in self.extensions if ext.stem == "cpu")
         self.make([cpu])  # first, for it knows what "native" is
         self.levels = self.choose_levels(self.library(cpu))
@@ -238,12 +249,16 @@ class build_ext(_build_ext):
             )
         return levels
 
-    def translation(self, stem):
-        """Cython's part: one module's source to C, whatever the levels."""
-        source, target = PACKAGE / f"{stem}.pyx", self.cache / "c" / f"{stem}.c"
-        options = [f"-X{name}={value}" for name, value in DIRECTIVES.items()]
+    def translated(self, source):
+        """Where the C++ of a module is kept."""
+        return self.cache / "c++" / f"{dotted(source)}.cpp"
+
+    def translation(self, source):
+        """Cython's part: one module's source to C++, whatever the levels."""
+        target = self.translated(source)
+        options = ["--cplus", *[f"-X{name}={value}" for name, value in DIRECTIVES.items()]]
         command = [sys.executable, "-m", "cython", "--depfile", "--module-name"]
-        command += [f"{PACKAGE}.{stem}", *options, str(source), "-o", str(target)]
+        command += [f"{PACKAGE}.{dotted(source)}", *options, str(source), "-o", str(target)]
 
         def action():
             if subprocess.run(command).returncode:
@@ -270,7 +285,7 @@ class build_ext(_build_ext):
 
     def object(self, ext, source):
         """Where a source's object code for this library is kept."""
-        return self.cache / (ext.level or "baseline") / f"{Path(source).stem}.o"
+        return self.cache / (ext.level or "baseline") / f"{dotted(source)}.o"
 
     def in_tree(self, ext):
         """Where a library belongs in the package."""
@@ -278,22 +293,22 @@ class build_ext(_build_ext):
 
     def compilation(self, ext, source):
         """The C compiler's part: one module for one level."""
-        stem, target = Path(source).stem, self.object(ext, source)
-        translated = self.cache / "c" / f"{stem}.c"
+        translated, target = self.translated(source), self.object(ext, source)
+        folder = Path(source).parent.name
         openmp = (self.tools.kernels if ext.level else self.tools.openmp)[0]
-        contract = self.tools.contract[FUSED.get(stem, "off")]
-        flags = [*self.tools.common, *OPTIMIZE_MORE.get(stem, []), *contract]
+        contract = self.tools.contract[FUSED.get(folder, "off")]
+        flags = [*self.tools.common, *OPTIMIZE_MORE.get(folder, []), *contract]
         flags += [*self.tools.levels[ext.level], *openmp]
 
         def action():
             self.compile(target, translated, [*flags, "-MMD", "-MF", f"{target}.dep"])
 
-        name = ".".join(filter(None, (str(PACKAGE), ext.level, stem)))
+        name = ".".join(filter(None, (str(PACKAGE), ext.level, dotted(source))))
         made_by = f"{self.versions}\n{self.tools.command}\n{flags}"
         return Step(f"compiling {name}", target, [translated], (".h",), made_by, action, seconds=4)
 
     def compile(self, target, source, flags):
-        """One C source to one object."""
+        """One source to one object."""
         macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
         (made,) = self.compiler.compile(
             [str(source)], output_dir=str(target.parent), macros=macros, extra_postargs=flags
@@ -307,14 +322,14 @@ class build_ext(_build_ext):
         flags = [*self.tools.kernels[1], *self.tools.folding]
         if not ext.level:
             flags = self.tools.openmp[1] if ext.stem == "threads" else []
-        contents = CONTENTS.replace("FAMILIES", " ".join(path.stem for path in objects))
+        contents = CONTENTS.replace("FAMILIES", " ".join(map(dotted, ext.sources)))
 
         def action():
             linked = [*objects]
             if ext.level:
-                source = library.with_name("contents.c")
+                source = library.with_name("contents.cpp")
                 source.write_text(contents)
-                linked.append(self.compile(source.with_suffix(".o"), source, []))
+                linked.append(self.compile(source.with_suffix(".o"), source, LANGUAGE))
             self.compiler.link_shared_object(
                 [str(path) for path in linked],
                 str(library),

@@ -181,7 +181,7 @@ def main(side: str, threads: int) -> None:
     version = __import__(package).__version__
     team = None
     if package == "minidl":         # whose threads give way to other processes
-        from minidl_ext.threads import team_size as team
+        from minidl_ext.runtime.threads import thread_count as team
     serve(make, {package: version, "threads": threads}, team)
 
 

@@ -3,7 +3,7 @@
 import sys
 
 import minidl as md
-from minidl_ext.threads import team_size
+from minidl_ext.runtime.threads import thread_count
 
 from . import augment_cases, minidl_cases
 from .serve import serve
@@ -22,4 +22,4 @@ if __name__ == "__main__":
     with md.use_backend(backend):
         # Other processes may cost native kernels a thread, so that is watched; NumPy has its own.
         serve(make, {"minidl": md.__version__, "threads": md.get_num_threads()},
-              team_size if backend == "native" else None)
+              thread_count if backend == "native" else None)

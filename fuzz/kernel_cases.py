@@ -181,7 +181,7 @@ def _convolution(k: Kernel, shape: list[int], kernel: list[int], stride: list[in
         return {"x": x, "w": w, **args, **k.maybe(0.7, factors=factors(k, shape[3]), stats=True),
                 "relu": k.draw.chance(0.5)}
     return {"x": x, "w": w, **args,
-            **k.maybe(0.4, bias=k.array([co]), shortcut=k.array(y), rectify=True)}
+            **k.maybe(0.4, bias=k.array([co]), residual=k.array(y), relu_out=True)}
 
 
 def between_norms(k: Kernel, before: int, y: list[int]) -> Args:
@@ -189,8 +189,8 @@ def between_norms(k: Kernel, before: int, y: list[int]) -> Args:
     options = k.maybe(0.6, factors=factors(k, before), relu=True)
     if k.draw.chance(0.5):
         centre = k.array([2, y[3]]) if k.draw.chance(0.6) else None
-        behind = [k.array(y), factors(k, y[3]), k.draw.chance(0.5), centre]
-        options["behind"] = {"tuple": behind}
+        consumer = [k.array(y), factors(k, y[3]), k.draw.chance(0.5), centre]
+        options["consumer"] = {"tuple": consumer}
     return options
 
 
@@ -215,21 +215,21 @@ def _winograd(k: Kernel) -> Args:
         return {"w": w}
     if k.name == "winograd_conv":
         return {"x": x, "w": w, "padding": tuples(padding),
-                **k.maybe(0.4, bias=k.array([co]), shortcut=dy, rectify=True)}
+                **k.maybe(0.4, bias=k.array([co]), residual=dy, relu_out=True)}
     if k.name == "winograd_conv_pool":
         if min(y[1:3]) < 2:
             padding, x = [[1, 1], [1, 1]], k.array([*shape[:1], 9, 8, ci])
         return {"x": x, "w": w, "padding": tuples(padding),
-                **k.maybe(0.4, bias=k.array([co]), rectify=True)}
-    behind: Args = {}
+                **k.maybe(0.4, bias=k.array([co]), relu_out=True)}
+    consumer: Args = {}
     if k.draw.chance(0.4):      # a max-pool
         pooled = [y[0], y[1] // 2, y[2] // 2, y[3]]
         dy, place = k.array(pooled), k.draw.whole(0, 3)
-        behind = {"argmax": k.draw.array(pooled, "uint8", low=place, high=place)}
+        consumer = {"argmax": k.draw.array(pooled, "uint8", low=place, high=place)}
     if k.name == "winograd_input_grad":
         return {"dy": dy, "w": w, "input_shape": tuples(shape), "padding": tuples(padding),
-                **behind}
-    return {"x": x, "dy": dy, "padding": tuples(padding), **behind}
+                **consumer}
+    return {"x": x, "dy": dy, "padding": tuples(padding), **consumer}
 
 
 def _pool(k: Kernel) -> Args:

@@ -38,18 +38,18 @@ def _running(k: Any) -> Args:
 def _apply(k: Any) -> Args:
     shape = k.shape(k.draw.whole(2, 4), least=1)
     return {"x": k.array(shape), "factors": factors(k, shape[-1]),
-            **k.maybe(0.4, shortcut=k.array(shape), relu=True)}
+            **k.maybe(0.4, residual=k.array(shape), relu=True)}
 
 
 def _backward(k: Any) -> Args:
     shape = k.shape(k.draw.whole(2, 4), least=1)
     args = {"dy": k.array(shape), "x": k.array(shape), "factors": factors(k, shape[-1]),
-            **k.maybe(0.4, shortcut=k.array(shape), relu=True)}
+            **k.maybe(0.4, residual=k.array(shape), relu=True)}
     if k.name == "batch_norm_input_grad":
         return args | k.maybe(0.6, centre=k.array([2, shape[-1]]))
     args |= k.maybe(0.4, masked_out=True)
     if "masked_out" in args:
-        args |= k.maybe(0.5, also=k.array(shape))
+        args |= k.maybe(0.5, dy2=k.array(shape))
     return args if k.name == "batch_norm_sums" else args | k.maybe(0.3, training=False)
 
 
@@ -72,12 +72,12 @@ def _masked(k: Any) -> Args:
     if k.name == "masked_stats":
         return {"x": x, "mask": mask}
     args = {"x": x, "mask": mask, "factors": factors(k, shape[-1]),
-            **k.maybe(0.4, shortcut=k.array(shape), relu=True)}
+            **k.maybe(0.4, residual=k.array(shape), relu=True)}
     if k.name == "masked_norm_apply":
         return args
     args = {"dy": k.array(shape), **args, **k.maybe(0.4, masked_out=True, training=False)}
     if "masked_out" in args:
-        args |= k.maybe(0.5, also=k.array(shape))
+        args |= k.maybe(0.5, dy2=k.array(shape))
     return args
 
 
@@ -110,7 +110,7 @@ def _layer_norm(k: Any) -> Args:
         return {"x": k.array([m, c]), "gamma": gamma, "beta": beta,
                 "eps": k.draw.pick(1e-5, 1e-3), **centre}
     x = k.array([m, c])
-    forward = {"twin": ["layer_norm", "layer_norm"], "of": ["x", "gamma", "centre"],
+    forward = {"twin": ["norm.layer_norm", "layer_norm"], "of": ["x", "gamma", "centre"],
                "fixed": {"beta": None, "eps": 1e-3}}
     return {"dy": k.array([m, c]), "x": x, "gamma": gamma, "mean": {**forward, "item": 1},
             "rstd": {**forward, "item": 2}, **centre}
@@ -128,7 +128,7 @@ def _group_norm(k: Any) -> Args:
         return {"x": x, "gamma": gamma, "beta": beta, "groups": groups,
                 "eps": k.draw.pick(1e-5, 1e-3), **centre}
     return {"dy": k.array([n, positions, c]), "x": x, "gamma": gamma,
-            "factors": {"twin": ["group_norm", "group_norm"], "item": 1,
+            "factors": {"twin": ["norm.group_norm", "group_norm"], "item": 1,
                         "of": ["x", "gamma", "groups", "centre"],
                         "fixed": {"beta": None, "eps": 1e-3}}, "groups": groups, **centre}
 

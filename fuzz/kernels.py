@@ -22,7 +22,7 @@ from .watch import Fault, Watch, place_of
 
 FAMILY = {name: family for family, names in FAMILIES.items() for name in names}
 # Kernels that change arguments, and those that need nothing changed to be refused.
-UPDATES = (*FAMILIES["optim"][:-1], "running_update")
+UPDATES = (*FAMILIES["optim.updates"][:-1], "running_update")
 WITH_OUT = frozenset(
     ["exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu", "relu_backward",
      "sigmoid_backward", "tanh_backward", "add", "subtract", "multiply", "divide", "maximum",
@@ -31,7 +31,7 @@ WITH_OUT = frozenset(
      "winograd_input_grad", "winograd_weight_grad", "batch_norm_apply", "batch_norm_input_grad",
      "batch_norm_backward", "masked_norm_apply", "masked_norm_backward", "softmax",
      "softmax_backward", "log_softmax", "log_softmax_backward", "dropout", "to_float",
-     "crop", "warp", "blend", *FAMILIES["activation"]])
+     "crop", "warp", "blend", *FAMILIES["elementwise.activation"]])
 NO_THREADS = ("batch_norm_factors", "batch_norm_finish", "running_update")
 # Of places that no forward gives: where they are only compared, and never an address, they win
 # nothing, and a look at each would cost as much as the kernel.

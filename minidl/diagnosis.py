@@ -80,7 +80,7 @@ def _of_the_threads() -> list[str]:
         found.append(f"kernels use {n} of the {available} CPUs that this process may use: {remedy}")
     if n > available:
         found.append(f"{n} threads share {available} CPUs: set_num_threads({available})")
-    running = kernels.team_size()
+    running = kernels.thread_count()
     if running < min(n, available):
         found.append(f"other processes use the CPUs: kernels run on {running} of {n} threads now")
     return found

@@ -70,9 +70,9 @@ class Function:
         super().__init_subclass__(**options)
         cls._shares = cls.returns_view or not cls.trusted
 
-    def chain_backward(self, dy: Any, also: np.ndarray | None) -> tuple[Any, ...]:
+    def chain_backward(self, dy: Any, dy2: np.ndarray | None) -> tuple[Any, ...]:
         """The gradients of what all operations of a chain, which ends here, have read from
-        outside of it, in their order, for the gradient dy + also of its output."""
+        outside of it, in their order, for the gradient dy + dy2 of its output."""
         raise NotImplementedError
 
     @classmethod

@@ -1,6 +1,6 @@
 """Lazy and Epilogue: results that the next operation may finish.
 
-`relu(bn(x) + shortcut)` is three operations and one pass over memory. `batch_norm` does not return
+`relu(bn(x) + residual)` is three operations and one pass over memory. `batch_norm` does not return
 an array but a `Lazy`: how to compute it, given an `Epilogue`. `+`, `relu` and `gelu` are
 post-operations: each returns another Lazy, with a larger epilogue. Whoever needs the values calls
 `compute`.

@@ -2,9 +2,9 @@
 
 The families of kernels were compiled once per instruction-set level, all of a level into one
 library, `v2/kernels`, `v3/kernels` and `v4/kernels` beside this file (`base/kernels` where there
-are no levels). At import one is chosen, and `minidl_ext.norm` *is* that library's `norm`, under
-this one name: imports, pickles and `cimport`s between kernels know nothing of levels. The
-environment variable MINIDL_ISA forces a level.
+are no levels). At import one is chosen, and `minidl_ext.gemm.matmul` *is* that library's `matmul`,
+under this one name: imports, pickles and `cimport`s between kernels know nothing of levels. The
+environment variable MINIDL_ISA forces a level. README.md says what is in which folder.
 
     ISA        the level in use
     ASKED      the level that MINIDL_ISA asked for, "" if it did not
@@ -31,13 +31,14 @@ def _compiled_modules(folder):
     return sorted(stem for stem, dot, end in split if dot + end in EXTENSION_SUFFIXES)
 
 
-if "cpu" not in _compiled_modules(_HERE):
+_BASELINE = _compiled_modules(os.path.join(_HERE, "runtime"))
+if "cpu" not in _BASELINE:
     raise ImportError(
         f"minidl's kernels are not built for this Python, {sys.implementation.cache_tag} (nothing "
         f"compiled for it in {_HERE}): run `pip install -e .` or `make` in the project's folder"
     )
 
-from . import affinity, cpu  # noqa: E402  (the check above says more than cpu's failure would)
+from .runtime import affinity, cpu  # noqa: E402  (the check above says more than cpu's failure would)
 
 # GNU OpenMP's threads wait for each other in a loop before they sleep: by default so long that,
 # where other processes have the cores, a step can take twenty times as long. It reads this when it
@@ -46,7 +47,7 @@ _UNSET = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if _UNSET:
     os.environ["GOMP_SPINCOUNT"] = "10000"
 with affinity.unbound():
-    import_module("minidl_ext.threads")
+    import_module("minidl_ext.runtime.threads")
 if _UNSET:
     del os.environ["GOMP_SPINCOUNT"]
 
@@ -106,5 +107,5 @@ class _Finder:
 
 
 sys.meta_path.append(_Finder)
-for _name in [f"{__name__}.{_stem}" for _stem in _compiled_modules(_HERE)] + sorted(_FAMILIES):
+for _name in [f"{__name__}.runtime.{_stem}" for _stem in _BASELINE] + sorted(_FAMILIES):
     import_module(_name)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOBS = ("MINIDL_ISA", "MINIDL_BUILD_ISA", "MINIDL_DEBUG", "CC")
 
 TOY = """
-cimport minidl_ext.threads
+cimport minidl_ext.runtime.threads
 cdef extern from "toy.h":
     double twice(double)
 def double_it(double x): return twice(x)
@@ -61,14 +61,15 @@ def ask(project, expression, **env):
 def project(tmp_path_factory):
     """The toy project, built for the level "base" alone."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "minidl_ext").mkdir()
+    (folder / "minidl_ext" / "runtime").mkdir(parents=True)
     for name in (
         "setup.py",
         "build_steps.py",
         "pyproject.toml",
         "MANIFEST.in",
         "LICENSE",
-        *(f"minidl_ext/{n}" for n in ("__init__.py", "affinity.py", "cpu.pyx")),
+        "minidl_ext/__init__.py",
+        *(f"minidl_ext/runtime/{n}" for n in ("__init__.py", "affinity.py", "cpu.pyx")),
     ):
         shutil.copy(ROOT / name, folder / name)
     (folder / "README.md").write_text("A toy.\n")
@@ -76,12 +77,12 @@ def project(tmp_path_factory):
         ("toy.pyx", TOY),
         ("toy.h", TOY_HEADER),
         ("inner.h", "#define INNER 2\n"),
-        ("threads.pyx", THREADS),
-        ("threads.pxd", "cdef int _threads\n"),
+        ("runtime/threads.pyx", THREADS),
+        ("runtime/threads.pxd", "cdef int _threads\n"),
     ):
         (folder / "minidl_ext" / name).write_text(text)
     compiled, printed = build(folder, MINIDL_BUILD_ISA="base")
-    assert compiled == {"cpu", "threads", "base.toy"}
+    assert compiled == {"runtime.cpu", "runtime.threads", "base.toy"}
     progress = re.findall(r"(\w+)ing minidl_ext\S+ (.*)", printed)
     assert sorted(progress) == sorted([
         *(("cythoniz", f"({number} of 3)") for number in (1, 2, 3)),
@@ -105,9 +106,9 @@ def test_a_changed_header_compiles_only_what_includes_it(project):
 
 
 def test_a_changed_pxd_compiles_what_cimports_it(project):
-    (project / "minidl_ext" / "threads.pxd").write_text("cdef int _threads  # new\n")
+    (project / "minidl_ext" / "runtime" / "threads.pxd").write_text("cdef int _threads  # new\n")
     compiled, _ = build(project, MINIDL_BUILD_ISA="base")
-    assert compiled == {"threads", "base.toy"}
+    assert compiled == {"runtime.threads", "base.toy"}
 
 
 def test_a_change_of_levels_keeps_what_is_made(project):
@@ -140,7 +141,7 @@ def test_by_default_the_best_level_of_this_cpu_is_built(project):
 
 def test_a_debug_build_checks_bounds_and_stands_apart(project):
     compiled, _ = build(project, MINIDL_BUILD_ISA="base", MINIDL_DEBUG="1")
-    assert compiled == {"cpu", "threads", "base.toy"}
+    assert compiled == {"runtime.cpu", "runtime.threads", "base.toy"}
     done = run("-c", "import minidl_ext; minidl_ext.toy.item([1, 2], 2)", cwd=project)
     assert "IndexError" in done.stderr
     assert ask(project, "minidl_ext.DEBUG") == "True"
@@ -163,7 +164,7 @@ def test_a_compiler_without_openmp_builds_single_threaded(project, tmp_path):
 def test_no_compiler_is_a_clear_error(project):
     done = run("setup.py", "-q", "build_ext", "--inplace", cwd=project, CC="no-such-compiler")
     assert done.returncode == 1
-    assert "no working C compiler" in done.stderr
+    assert "no working C++ compiler" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -242,7 +243,7 @@ def all_but_sources(folder, names):
 
 
 def test_nothing_is_written_beside_the_sources(project):
-    assert not list((project / "minidl_ext").rglob("*.c"))
+    assert not list((project / "minidl_ext").rglob("*.cpp"))
     assert not list((project / "minidl_ext").rglob("*.o"))
 
 

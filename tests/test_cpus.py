@@ -8,7 +8,7 @@ import pytest
 
 import minidl_ext
 from minidl import cpus, kernels
-from minidl_ext import affinity, cpu
+from minidl_ext.runtime import affinity, cpu
 from tests.support.processes import python
 
 THREADS = "import minidl; print(minidl.get_num_threads())"
@@ -124,7 +124,8 @@ library = ctypes.CDLL({str(second_openmp)!r})
 library.omp_get_num_procs()
 before = os.sched_getaffinity(0)
 import minidl as md
-from minidl_ext import affinity, threads
+from minidl_ext.runtime import affinity
+from minidl_ext.runtime import threads
 assert os.sched_getaffinity(0) == before
 own = ctypes.CDLL(threads.__file__)
 places = own.omp_get_num_places()

@@ -15,7 +15,7 @@ def plain(monkeypatch, **values):
     was set."""
     settings = {"isa": "v4", "asked_isa": "", "built": ("v2", "v3", "v4"),
                 "supported": ("base", "v2", "v3", "v4"), "openmp": True, "debug": False,
-                "get_num_threads": lambda: 2, "team_size": lambda: 2, "forked": lambda: False}
+                "get_num_threads": lambda: 2, "thread_count": lambda: 2, "forked": lambda: False}
     for name, value in (settings | values).items():
         monkeypatch.setattr(kernels, name, value)
     monkeypatch.setattr(cpus, "threads_were_set", False)
@@ -38,8 +38,8 @@ def test_nothing_to_advise(monkeypatch):
     ({"openmp": False}, ["without OpenMP"]),
     ({"get_num_threads": lambda: 1}, ["1 of the 2 CPUs", "set_num_threads"]),
     ({"get_num_threads": lambda: 9}, ["9 threads share 2 CPUs", "set_num_threads(2)"]),
-    ({"team_size": lambda: 1}, ["other processes", "1 of 2 threads"]),
-    ({"get_num_threads": lambda: 1, "team_size": lambda: 1, "forked": lambda: True}, ["spawn"]),
+    ({"thread_count": lambda: 1}, ["other processes", "1 of 2 threads"]),
+    ({"get_num_threads": lambda: 1, "thread_count": lambda: 1, "forked": lambda: True}, ["spawn"]),
 ], ids=lambda value: str(list(value)))
 def test_one_thing_that_makes_kernels_slower_is_one_sentence(monkeypatch, values, words):
     plain(monkeypatch, **values)
@@ -54,7 +54,7 @@ def test_a_level_that_was_asked_for(monkeypatch):
 
 
 def test_fewer_threads_by_the_environment(monkeypatch):
-    plain(monkeypatch, get_num_threads=lambda: 1, team_size=lambda: 1)
+    plain(monkeypatch, get_num_threads=lambda: 1, thread_count=lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert diagnosis.thread_count() == "1, as OMP_NUM_THREADS says"
     assert "unset OMP_NUM_THREADS" in diagnosis.advice()[0]

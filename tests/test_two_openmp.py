@@ -16,7 +16,10 @@ pytest.importorskip("sklearn")
 pytestmark = pytest.mark.skipif(not minidl_ext.OPENMP or not Path("/proc/self/maps").exists(),
                                 reason="needs OpenMP, and a system that tells what is loaded")
 
-OURS = "import minidl as md\nfrom minidl_ext import elementwise, matmul, threads"
+OURS = """import minidl as md
+from minidl_ext.elementwise import arithmetic as elementwise
+from minidl_ext.gemm import matmul
+from minidl_ext.runtime import threads"""
 THEIRS = "from sklearn.metrics import pairwise_distances_argmin"
 ORDERS = {"before": f"{THEIRS}\n{OURS}", "after": f"{OURS}\n{THEIRS}"}
 either_order = pytest.mark.parametrize("order", ORDERS)
@@ -24,7 +27,7 @@ either_order = pytest.mark.parametrize("order", ORDERS)
 BEGIN = """
 import os, time
 import numpy as np
-from minidl_ext import affinity
+from minidl_ext.runtime import affinity
 
 rng = np.random.default_rng(0)
 points = rng.standard_normal((2000, 8))
@@ -81,10 +84,10 @@ print(nearest())
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
 expected = elementwise.exp(wave, threads=1)
 end = time.monotonic() + 60
-while threads.team_size() > 1 and time.monotonic() < end:
+while threads.thread_count() > 1 and time.monotonic() < end:
     for _ in range(20):
         elementwise.exp(wave)
-print(threads.team_size() == 1 or time.monotonic() < end, nearest(),
+print(threads.thread_count() == 1 or time.monotonic() < end, nearest(),
       np.array_equal(elementwise.exp(wave), expected))
 """)
     assert said == ["True"] * 4

@@ -128,7 +128,7 @@ def sandboxed(command: list[str], variables: dict[str, str], shown: bool = False
 
 def digest() -> str:
     """What all tests depend on: kernels, twins and their build."""
-    files = [path for pattern in ("minidl_ext/*.p*", "minidl_ext/*.h", "minidl/**/*.py")
+    files = [path for pattern in ("minidl_ext/**/*.p*", "minidl_ext/**/*.h", "minidl/**/*.py")
              for path in sorted(TREE.glob(pattern))]
     content = b"".join(path.read_bytes() for path in [*files, TREE / "setup.py"])
     return hashlib.sha256(content + repr((FLAGS, platform.python_version())).encode()).hexdigest()

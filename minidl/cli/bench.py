@@ -128,13 +128,13 @@ def _measure(run: Callable[[], Any], seconds: float) -> tuple[list[float], int]:
     while time.perf_counter() - start < WARM_UP:
         run()
     times: list[float] = []
-    fewest = kernels.team_size()
+    fewest = kernels.thread_count()
     end = time.perf_counter() + seconds
     while len(times) < LEAST or time.perf_counter() < end:
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-        fewest = min(fewest, kernels.team_size())
+        fewest = min(fewest, kernels.thread_count())
     return times, fewest
 
 

@@ -26,79 +26,84 @@ except ImportError as error:
         raise SystemExit(f"minidl: {error}") from None
     raise
 
-from minidl_ext.affinity import cpus as affinity
-from minidl_ext.affinity import library_at
-from minidl_ext.affinity import loaded_libraries as openmp_libraries
-from minidl_ext.plan import PLAN_VECTOR, Plan
-from minidl_ext.runtime import check_shape, empty, empty_cache, pool_bytes
-from minidl_ext.threads import (
+from minidl_ext.inference.plan import PLAN_VECTOR, Plan
+from minidl_ext.runtime.affinity import cpus as affinity
+from minidl_ext.runtime.affinity import library_at
+from minidl_ext.runtime.affinity import loaded_libraries as openmp_libraries
+from minidl_ext.runtime.memory import check_shape, empty, empty_cache, pool_bytes
+from minidl_ext.runtime.threads import (
     after_fork_in_child,
     forked,
     get_num_threads,
     openmp_address,
     set_num_threads,
-    team_size,
+    thread_count,
 )
 
 from .. import checks
 
 if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
-    from .reference.activation import *  # noqa: F403
-    from .reference.conv import *  # noqa: F403
-    from .reference.convert import *  # noqa: F403
-    from .reference.depthwise import *  # noqa: F403
-    from .reference.elementwise import *  # noqa: F403
-    from .reference.embedding import *  # noqa: F403
-    from .reference.group_norm import *  # noqa: F403
-    from .reference.layer_norm import *  # noqa: F403
-    from .reference.loss import *  # noqa: F403
-    from .reference.matmul import *  # noqa: F403
-    from .reference.norm import *  # noqa: F403
-    from .reference.norm_activation import *  # noqa: F403
-    from .reference.norm_mask import *  # noqa: F403
-    from .reference.norm_pool import *  # noqa: F403
-    from .reference.picture import *  # noqa: F403
-    from .reference.pointwise import *  # noqa: F403
-    from .reference.pool import *  # noqa: F403
-    from .reference.random import *  # noqa: F403
-    from .reference.recurrent import *  # noqa: F403
-    from .reference.reduce import *  # noqa: F403
-    from .reference.winograd import *  # noqa: F403
+    from .reference.conv.depthwise import *  # noqa: F403
+    from .reference.conv.direct import *  # noqa: F403
+    from .reference.conv.pointwise import *  # noqa: F403
+    from .reference.conv.winograd import *  # noqa: F403
+    from .reference.data.convert import *  # noqa: F403
+    from .reference.data.picture import *  # noqa: F403
+    from .reference.elementwise.activation import *  # noqa: F403
+    from .reference.elementwise.arithmetic import *  # noqa: F403
+    from .reference.elementwise.random import *  # noqa: F403
+    from .reference.gemm.matmul import *  # noqa: F403
+    from .reference.norm.batch_norm import *  # noqa: F403
+    from .reference.norm.group_norm import *  # noqa: F403
+    from .reference.norm.layer_norm import *  # noqa: F403
+    from .reference.norm.norm_activation import *  # noqa: F403
+    from .reference.norm.norm_mask import *  # noqa: F403
+    from .reference.norm.norm_pool import *  # noqa: F403
+    from .reference.pool.pool import *  # noqa: F403
+    from .reference.reduce.loss import *  # noqa: F403
+    from .reference.reduce.reduce import *  # noqa: F403
+    from .reference.sequence.embedding import *  # noqa: F403
+    from .reference.sequence.recurrent import *  # noqa: F403
 
 FAMILIES = {
-    "elementwise": ("exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu",
-                    "relu_backward",
-                    "add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
-    "activation": ("sigmoid_backward", "tanh_backward", "leaky_relu", "leaky_relu_backward",
-                   "elu", "elu_backward", "softplus", "softplus_backward", "silu",
-                   "silu_backward", "gelu", "gelu_backward"),
-    "reduce": ("sum", "mean", "max", "min", "moments", "deviations"),
-    "matmul": ("matmul", "matmul_panels"),
-    "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
-    "depthwise": ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad",
-                  "depthwise_backward"),
-    "pointwise": ("pointwise_conv", "pointwise_backward"),
-    "winograd": ("winograd_weights", "winograd_conv", "winograd_conv_pool",
-                 "winograd_input_grad", "winograd_weight_grad"),
-    "pool": ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward",
-             "global_avg_pool", "global_avg_pool_backward"),
-    "norm": ("batch_stats", "batch_norm_factors", "running_update", "batch_norm_apply",
-             "batch_norm_backward", "batch_norm_sums", "batch_norm_finish",
-             "batch_norm_input_grad"),
-    "layer_norm": ("layer_norm", "layer_norm_backward"),
-    "group_norm": ("group_norm", "group_norm_backward"),
-    "norm_activation": ("batch_norm_activation", "batch_norm_activation_backward"),
-    "norm_mask": ("masked_stats", "masked_norm_apply", "masked_norm_backward"),
-    "norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
-    "recurrent": ("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"),
-    "embedding": ("embedding", "embedding_backward"),
-    "loss": ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
-             "cross_entropy", "cross_entropy_backward"),
-    "optim": ("sgd_update", "adam_update", "rmsprop_update", "adagrad_update", "lars_update",
-              "square_sum"),
-    "random": ("dropout",),
-    "convert": ("to_float",),
-    "picture": ("crop", "warp", "blend"),
+    "elementwise.arithmetic": (
+        "exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu", "relu_backward",
+        "add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
+    "elementwise.activation": (
+        "sigmoid_backward", "tanh_backward", "leaky_relu", "leaky_relu_backward", "elu",
+        "elu_backward", "softplus", "softplus_backward", "silu", "silu_backward", "gelu",
+        "gelu_backward"),
+    "reduce.reduce": ("sum", "mean", "max", "min", "moments", "deviations"),
+    "gemm.matmul": ("matmul", "matmul_panels"),
+    "conv.direct": ("conv", "conv_input_grad", "conv_weight_grad"),
+    "conv.depthwise": (
+        "depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad", "depthwise_backward"),
+    "conv.pointwise": ("pointwise_conv", "pointwise_backward"),
+    "conv.winograd": (
+        "winograd_weights", "winograd_conv", "winograd_conv_pool", "winograd_input_grad",
+        "winograd_weight_grad"),
+    "pool.pool": (
+        "max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward", "global_avg_pool",
+        "global_avg_pool_backward"),
+    "norm.batch_norm": (
+        "batch_stats", "batch_norm_factors", "running_update", "batch_norm_apply",
+        "batch_norm_backward", "batch_norm_sums", "batch_norm_finish", "batch_norm_input_grad"),
+    "norm.layer_norm": ("layer_norm", "layer_norm_backward"),
+    "norm.group_norm": ("group_norm", "group_norm_backward"),
+    "norm.norm_activation": ("batch_norm_activation", "batch_norm_activation_backward"),
+    "norm.norm_mask": ("masked_stats", "masked_norm_apply", "masked_norm_backward"),
+    "norm.norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
+    "sequence.recurrent": ("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"),
+    "sequence.embedding": ("embedding", "embedding_backward"),
+    "reduce.loss": (
+        "softmax", "softmax_backward", "log_softmax", "log_softmax_backward", "cross_entropy",
+        "cross_entropy_backward"),
+    "optim.updates": (
+        "sgd_update", "adam_update", "rmsprop_update", "adagrad_update", "lars_update",
+        "square_sum"),
+    "elementwise.random": ("dropout",),
+    "data.convert": ("to_float",),
+    "data.picture": ("crop", "warp", "blend"),
 }
 
 isa = minidl_ext.ISA
@@ -171,4 +176,4 @@ _bind("native")
 __all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "asked_isa",
            "backend", "built", "check_shape", "debug", "empty", "empty_cache", "forked",
            "get_num_threads", "isa", "library_at", "openmp", "openmp_address", "openmp_libraries",
-           "pool_bytes", "set_num_threads", "supported", "surround", "team_size", "use_backend"]
+           "pool_bytes", "set_num_threads", "supported", "surround", "thread_count", "use_backend"]

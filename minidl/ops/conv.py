@@ -16,7 +16,7 @@ from ..tensor import Tensor
 from .common import float_tensor, same_float
 from .geometry import KINDS, Sides, extents, sides
 from .inference import read_only, winograd_weights
-from .norm import BatchNorm, Behind
+from .norm import BatchNorm, PendingGradient
 from .operation import Producer
 from .pool import Unpooled, unpooled
 
@@ -110,22 +110,22 @@ class Conv(Producer):
             db = kernels.sum(dy.reshape(1, -1, dy.shape[-1])).reshape(-1)
         return dx, dw, db
 
-    def epilogue_backward(self, dy: Any, also: np.ndarray | None, epilogue: Epilogue
+    def epilogue_backward(self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
                           ) -> tuple[Any, ...]:
         """Behind a max-pool, whose pass has noted the winners, if anybody wanted its values."""
         assert epilogue.pool
-        if also is not None:
-            dy = kernels.add(dy, also)
+        if dy2 is not None:
+            dy = kernels.add(dy, dy2)
         if not self.winners:
             self.run(epilogue)
         return self.backward(unpooled(dy, self.winners[0], self.out_shape))
 
-    def chain_backward(self, dy: Any, also: np.ndarray | None) -> tuple[Any, ...]:
+    def chain_backward(self, dy: Any, dy2: np.ndarray | None) -> tuple[Any, ...]:
         """The gradients of the normalization that it has read through, then its own."""
         norm, through = self._chain[0], self.through
         assert isinstance(norm, BatchNorm) and through is not None
-        if also is not None:
-            dy = kernels.add(computed(dy), also)
+        if dy2 is not None:
+            dy = kernels.add(computed(dy), dy2)
         if not self.needs_grad[1]:
             dx, *own = self.backward(dy)
             return (*norm.epilogue_backward(dx, None, through.epilogue), *own)
@@ -135,16 +135,16 @@ class Conv(Producer):
     def _backward_through(self, x: Lazy, dy: Any) -> tuple[Any, ...]:
         """dx, dw, and the sums of dx that the normalization needs which x is. dy may itself be a
         gradient that is still to pass through the normalization behind."""
-        behind = None
-        if type(dy) is Lazy and type(dy.source) is Behind:
+        consumer = None
+        if type(dy) is Lazy and type(dy.source) is PendingGradient:
             dy, *rest = dy.source
-            behind = tuple(rest)
+            consumer = tuple(rest)
         dy = computed(dy)
         values, factors = x.source
         family, geometry = self.reader
         return getattr(kernels, f"{family}_backward")(
             dy, values, self.weight, *geometry, factors=factors, relu=x.epilogue.relu,
-            behind=behind)
+            consumer=consumer)
 
     def _input_grad(self, dy: np.ndarray, geometry: tuple[Any, ...]) -> np.ndarray:
         kernel: Any = {"direct": kernels.conv_input_grad, "winograd": kernels.winograd_input_grad,
@@ -171,7 +171,7 @@ def convolved(algorithm: str, geometry: tuple[Any, ...], winners: list[np.ndarra
         return kernel(x, weight, bias, *geometry, residual, relu)
     if algorithm == "depthwise":
         kernel = kernels.depthwise_conv
-        return kernel(x, weight, *geometry, bias=bias, shortcut=residual, rectify=relu)
+        return kernel(x, weight, *geometry, bias=bias, residual=residual, relu_out=relu)
     transformed = winograd_weights(weight) if constant else None
     if epilogue.pool:
         kernel = kernels.winograd_conv_pool

@@ -1,7 +1,7 @@
 """Convolutions whose weights nobody can write to: those of a model that `nn.fold` made, as long as
 nobody makes its arrays writable again.
 
-They can wait for their first use, to be computed together with what follows, the shortcut and the
+They can wait for their first use, to be computed together with what follows, the residual and the
 ReLU of a residual block; and what their kernels make of the weights is kept.
 """
 

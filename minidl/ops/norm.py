@@ -38,7 +38,7 @@ def input_grad(dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
     return kernels.batch_norm_input_grad(dy, x, factors, relu, centre=centre)
 
 
-class Behind(NamedTuple):
+class PendingGradient(NamedTuple):
     """What the gradient in front of a normalization is made of; see `input_grad`."""
 
     dy: np.ndarray
@@ -79,20 +79,20 @@ class BatchNorm(Producer):
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         return self.epilogue_backward(dy, None, NOTHING)
 
-    def epilogue_backward(self, dy: Any, also: np.ndarray | None, epilogue: Epilogue
+    def epilogue_backward(self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
                           ) -> tuple[Any, ...]:
         residual, pool, relu = epilogue.residual, epilogue.pool, epilogue.relu
         if epilogue.curve:
             return self._wanted(*kernels.batch_norm_activation_backward(
-                dy if also is None else kernels.add(dy, also), self.x, self.factors,
+                dy if dy2 is None else kernels.add(dy, dy2), self.x, self.factors,
                 epilogue.curve, self.training))
-        if residual is None and also is None and not pool and not self.summed:
+        if residual is None and dy2 is None and not pool and not self.summed:
             return self._wanted(*self._passes(dy, relu)[:3])
         if residual is not None and relu:   # whose gradient, masked, is written in the same pass
-            dx, dgamma, dbeta, masked = self._passes(dy, True, residual, True, also)
+            dx, dgamma, dbeta, masked = self._passes(dy, True, residual, True, dy2)
             return (*self._wanted(dx, dgamma, dbeta), masked)
-        if also is not None:
-            dy = kernels.add(dy, also)
+        if dy2 is not None:
+            dy = kernels.add(dy, dy2)
         if pool:
             return self._wanted(*kernels.batch_norm_pool_backward(
                 dy, self.x, self.factors, self.training, relu=relu))
@@ -108,7 +108,7 @@ class BatchNorm(Producer):
         of it that `kernels.batch_norm_sums` gives."""
         dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
                                                           self.x.size // self.x.shape[-1])
-        source = Behind(dy, self.x, self.factors, relu, centre if self.training else None)
+        source = PendingGradient(dy, self.x, self.factors, relu, centre if self.training else None)
         dx = Lazy(partial(input_grad, *source), self.x.shape, self.x.dtype, source)
         return self._wanted(dx if self.summed else computed(dx), dgamma, dbeta)
 
@@ -122,6 +122,6 @@ class BatchNorm(Producer):
         return wanted if len(needs) == 3 else (*wanted, *(None,) * (len(needs) - 3))
 
     def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,
-                masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:
+                masked_out: bool = False, dy2: np.ndarray | None = None) -> tuple[Any, ...]:
         return kernels.batch_norm_backward(dy, self.x, self.factors, self.training, relu,
-                                           residual, masked_out, also)
+                                           residual, masked_out, dy2)

@@ -1,7 +1,7 @@
 """Batch normalization in parts: of virtual batches, and of the positions that a mask counts.
 
 Each part is a run of images with statistics and factors of its own. The passes over memory are
-those of the whole batch, taken part by part, so that a shortcut and a ReLU behind are fused in as
+those of the whole batch, taken part by part, so that a residual and a ReLU behind are fused in as
 always.
 """
 
@@ -46,18 +46,18 @@ class Part:
             gamma, beta = corrected(gamma, beta, self.correction, dtype)
         self.factors = kernels.batch_norm_factors(self.mean, self.var, gamma, beta, eps, dtype)
 
-    def apply(self, x: np.ndarray, shortcut: np.ndarray | None, relu: bool, y: np.ndarray) -> None:
+    def apply(self, x: np.ndarray, residual: np.ndarray | None, relu: bool, y: np.ndarray) -> None:
         if self.mask is None:
-            kernels.batch_norm_apply(x, self.factors, shortcut, relu, out=y)
+            kernels.batch_norm_apply(x, self.factors, residual, relu, out=y)
         else:
-            kernels.masked_norm_apply(x, self.mask, self.factors, shortcut, relu, out=y)
+            kernels.masked_norm_apply(x, self.mask, self.factors, residual, relu, out=y)
 
     def backward(self, dy: np.ndarray, x: np.ndarray, training: bool, relu: bool,
-                 shortcut: np.ndarray | None, masked: np.ndarray | None, also: np.ndarray | None,
+                 residual: np.ndarray | None, masked: np.ndarray | None, dy2: np.ndarray | None,
                  dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """dgamma and dbeta; dx and the masked gradient are written where they are asked for."""
         masked_out: Any = False if masked is None else masked
-        options = (training, relu, shortcut, masked_out, also, dx)
+        options = (training, relu, residual, masked_out, dy2, dx)
         if self.mask is None:
             _, dgamma, dbeta, _ = kernels.batch_norm_backward(dy, x, self.factors, *options)
         else:
@@ -98,7 +98,7 @@ class PartedBatchNorm(BatchNorm):
         return Lazy(partial(parts_normalized, x, parts), x.shape, x.dtype)
 
     def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,
-                masked_out: bool = False, also: np.ndarray | None = None) -> tuple[Any, ...]:
+                masked_out: bool = False, dy2: np.ndarray | None = None) -> tuple[Any, ...]:
         dx = kernels.empty(self.x.shape, self.x.dtype)
         masked = kernels.empty(self.x.shape, self.x.dtype) if masked_out else None
         sums = np.zeros((2, self.x.shape[-1]))
@@ -106,7 +106,7 @@ class PartedBatchNorm(BatchNorm):
             i = part.images
             sums += part.backward(
                 dy[i], self.x[i], self.training, relu, None if residual is None else residual[i],
-                None if masked is None else masked[i], None if also is None else also[i], dx[i])
+                None if masked is None else masked[i], None if dy2 is None else dy2[i], dx[i])
         dgamma, dbeta = sums.astype(self.x.dtype)
         return dx, dgamma, dbeta, masked
 

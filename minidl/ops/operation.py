@@ -25,10 +25,10 @@ class Producer(Operation):
     _begins_chain = True
     _read_later = (0,)
 
-    def epilogue_backward(self, dy: Any, also: np.ndarray | None, epilogue: Epilogue
+    def epilogue_backward(self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
                           ) -> tuple[Any, ...]:
         """The gradients of the inputs, and of the residual if there is one, for the gradient
-        dy + also of the result behind its epilogue."""
+        dy + dy2 of the result behind its epilogue."""
         raise NotImplementedError
 
 
@@ -37,10 +37,10 @@ class PostOperation(Operation):
 
     lazy: Lazy | None = None
 
-    def chain_backward(self, dy: Any, also: np.ndarray | None) -> tuple[Any, ...]:
+    def chain_backward(self, dy: Any, dy2: np.ndarray | None) -> tuple[Any, ...]:
         producer, lazy = self._chain[0], self.lazy
         assert isinstance(producer, Producer) and lazy is not None
-        return producer.epilogue_backward(dy, also, lazy.epilogue)
+        return producer.epilogue_backward(dy, dy2, lazy.epilogue)
 
 
 class NoGradient(Operation):

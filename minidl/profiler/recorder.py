@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..lazy import Lazy
-from ..ops.norm import Behind
+from ..ops.norm import PendingGradient
 from ..tensor import Tensor
 from . import work
 
@@ -189,7 +189,7 @@ def spans_of(lazy: Lazy | None) -> tuple[Span, ...]:
 def _read_through(gradient: Lazy) -> str:
     """The operations whose gradient a kernel computes while it reads."""
     source = gradient.source
-    if isinstance(source, Behind):
+    if isinstance(source, PendingGradient):
         return "BatchNorm+ReLU" if source.relu else "BatchNorm"
     return "MaxPool"
 

@@ -103,13 +103,13 @@ def test_what_is_measured(monkeypatch):
     team = iter([2, 2, 1, 2])
     monkeypatch.setattr(bench, "WARM_UP", 2.5)
     monkeypatch.setattr(bench.time, "perf_counter", lambda: next(ticks))
-    monkeypatch.setattr(kernels, "team_size", lambda: next(team))
+    monkeypatch.setattr(kernels, "thread_count", lambda: next(team))
     assert bench._measure(lambda: log.append(1), 0) == ([1] * bench.LEAST, 1)
     assert len(log) == 2 + bench.LEAST
 
 
 def test_a_busy_machine_is_said(minidl, monkeypatch):
-    monkeypatch.setattr(kernels, "team_size", lambda: 1)
+    monkeypatch.setattr(kernels, "thread_count", lambda: 1)
     with threads(2):
         said = minidl("bench", "mlp", "--batch", "1", *SHORT)
         assert said.last.startswith("Some calls ran on 1 thread, since other processes use")

@@ -7,16 +7,16 @@ import pytest
 
 import minidl as md
 from minidl import kernels
-from minidl.kernels.reference import conv as twin_conv
-from minidl.kernels.reference import elementwise as twin_elementwise
-from minidl_ext import conv as native_conv
-from minidl_ext import elementwise as native_elementwise
+from minidl.kernels.reference.conv import direct as twin_conv
+from minidl.kernels.reference.elementwise import arithmetic as twin_elementwise
+from minidl_ext.conv import direct as native_conv
+from minidl_ext.elementwise import arithmetic as native_elementwise
 
 
 def in_use():
     """The backend whose functions the table holds; it must be one for all."""
-    found = {kernels.conv.__module__.removesuffix(".conv"),
-             kernels.exp.__module__.removesuffix(".elementwise")}
+    found = {kernels.conv.__module__.removesuffix(".conv.direct"),
+             kernels.exp.__module__.removesuffix(".elementwise.arithmetic")}
     assert len(found) == 1
     return {"minidl_ext": "native", "minidl.kernels.reference": "numpy"}[found.pop()]
 

@@ -49,9 +49,9 @@ def test_every_native_kernel_is_in_the_table(family):
 
 def test_every_family_is_in_the_table():
     sources = Path(minidl.__file__).parents[1] / "minidl_ext"
-    families = {path.stem for path in sources.glob("*.pyx")} - {
-        "arguments", "cpu", "runtime", "threads",   # compiled once, for every level
-        "plan"}     # whose Plan is no function of arrays: its reference is what it is a plan of
+    families = {".".join(path.relative_to(sources).with_suffix("").parts)
+                for path in sources.rglob("*.pyx") if path.parent.name != "runtime"}
+    families.discard("inference.plan")      # no function of arrays: its reference is the model
     if not families:
         pytest.skip("installed without sources")
     assert families == set(kernels.FAMILIES)
@@ -76,7 +76,7 @@ def test_nothing_else_imports_the_extension():
 
 @pytest.mark.parametrize("family", kernels.FAMILIES)
 def test_stubs_take_the_twins_signatures(family):
-    stub = Path(minidl.__file__).parents[1] / "minidl_ext" / f"{family}.pyi"
+    stub = Path(minidl.__file__).parents[1] / "minidl_ext" / f"{family.replace('.', '/')}.pyi"
     if not stub.exists():
         pytest.skip("stubs are not beside an installed package's source")
     imports = [node for node in ast.parse(stub.read_text(encoding="utf-8")).body
@@ -86,7 +86,7 @@ def test_stubs_take_the_twins_signatures(family):
 
 
 def test_the_stub_of_plans_names_what_there_is():
-    stub = Path(minidl.__file__).parents[1] / "minidl_ext" / "plan.pyi"
+    stub = Path(minidl.__file__).parents[1] / "minidl_ext" / "inference" / "plan.pyi"
     if not stub.exists():
         pytest.skip("stubs are not beside an installed package's source")
     named: dict[str, list[str]] = {}
@@ -95,7 +95,7 @@ def test_the_stub_of_plans_names_what_there_is():
             named[node.target.id] = []
         elif isinstance(node, ast.FunctionDef):
             named[node.name] = [argument.arg for argument in node.args.args]
-    plan = module("minidl_ext", "plan")
+    plan = module("minidl_ext", "inference.plan")
     public = {name for name in vars(plan.Plan) if name[0] != "_"}
     assert set(named) == public | {"PLAN_VECTOR", "__init__"}
     assert type(plan.PLAN_VECTOR) is int

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import activation as twin
-from minidl_ext import activation as native
+from minidl.kernels.reference.elementwise import activation as twin
+from minidl_ext.elementwise import activation as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl_ext import norm as native
+from minidl_ext.norm import batch_norm as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

@@ -9,7 +9,9 @@ import functools
 import numpy as np
 import pytest
 
-from minidl_ext import conv, depthwise, norm
+from minidl_ext.conv import depthwise
+from minidl_ext.conv import direct as conv
+from minidl_ext.norm import batch_norm as norm
 from tests.support.kernel_convs import (
     KERNELS,
     depthwise_cases,
@@ -78,7 +80,7 @@ def test_what_is_read_is_what_batch_norm_apply_gives(make, relu, kind):
 def test_masks_are_those_of_batch_norm_backward(kind):
     """Whole numbers as dy: sums are exact, and one element more or less would show."""
     x, factors = near_the_kink(7, 13, 11, 144)
-    y, factors_behind = near_the_kink(7, 13, 11, 144, seed=1)
+    y, consumer_factors = near_the_kink(7, 13, 11, 144, seed=1)
     dy, centre = whole(*x.shape), whole(2, 144)
     backward, unit = KERNELS[kind][2], unit_weights(kind, 144)
     dx, _, sums = backward(dy, x, unit, factors=factors, relu=True)
@@ -87,8 +89,8 @@ def test_masks_are_those_of_batch_norm_backward(kind):
     identical(sums[0], masked.sum(axis=(0, 1, 2), dtype=np.float64))
     for with_centre in (None, centre):
         dx, *_ = backward(dy, x, unit, factors=factors, relu=True,
-                          behind=(y, factors_behind, True, with_centre))
-        identical(dx, norm.batch_norm_input_grad(dy, y, factors_behind, True,
+                          consumer=(y, consumer_factors, True, with_centre))
+        identical(dx, norm.batch_norm_input_grad(dy, y, consumer_factors, True,
                                                  centre=with_centre))
 
 
@@ -137,7 +139,7 @@ def test_statistics_of_one_image_and_of_constant_channels(kind):
 
 # ------------------------------------------------------------------------------ bad values
 
-def steps(x, w, factors, relu, dy=None, behind=None, stats=False, **geometry):
+def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
     """What one kernel gives, by one for every step: forward, or backward if there is a dy.
 
     Not by the twins, which multiply the zeros of a padding with weights.
@@ -150,8 +152,8 @@ def steps(x, w, factors, relu, dy=None, behind=None, stats=False, **geometry):
     if dy is None:
         y = run["conv"](read, w)
         return (y, *norm.batch_stats(y))
-    y, factors_behind, relu_behind, centre = behind
-    g = norm.batch_norm_input_grad(dy, y, factors_behind, relu_behind, centre=centre)
+    y, consumer_factors, consumer_relu, centre = consumer
+    g = norm.batch_norm_input_grad(dy, y, consumer_factors, consumer_relu, centre=centre)
     dx = run["input_grad"](g, w, x.shape)
     return (dx, run["weight_grad"](read, g, w.shape[:2]),
             norm.batch_norm_sums(dx, x, factors, relu)[0])
@@ -181,10 +183,10 @@ def test_bad_values_stay_where_they_belong(relu, argument, kind):
 @pytest.mark.parametrize("part", (0, 1, 3), ids=("y", "factors", "centre"))
 def test_bad_values_behind_stay_where_they_belong(part, kind):
     case = fused(small(kind))[1]
-    behind = list(case["behind"])
-    behind[part] = behind[part].copy()
-    behind[part].reshape(-1)[7] = np.nan            # of channel 7
-    case["behind"] = tuple(behind)
+    consumer = list(case["consumer"])
+    consumer[part] = consumer[part].copy()
+    consumer[part].reshape(-1)[7] = np.nan            # of channel 7
+    case["consumer"] = tuple(consumer)
     expected = steps(**case)
     agree(KERNELS[kind][2](**case), expected)
     assert np.isnan(expected[1][..., 7]).any()
@@ -237,8 +239,8 @@ def test_bad_arrays_are_refused(kind):
         refuses(kernel, case, "x", ANY | IMAGES)
         refuses(kernel, case, "w", ANY | {"float64": IMAGES["float64"]})
         if "dy" in case:
-            for behind in (case["behind"], None):
-                refuses(kernel, {**case, "behind": behind}, "dy", ANY | IMAGES | OTHERS)
+            for consumer in (case["consumer"], None):
+                refuses(kernel, {**case, "consumer": consumer}, "dy", ANY | IMAGES | OTHERS)
         with pytest.raises(ValueError, match=f"{kernel.__name__}: .*channels|{kernel.__name__}: w"):
             kernel(**{**case, "x": case["x"][..., :-16].copy()})
 
@@ -246,14 +248,14 @@ def test_bad_arrays_are_refused(kind):
 @every_kind
 def test_bad_arrays_behind_are_refused(kind):
     kernel, case = KERNELS[kind][2], small(kind)[1]
-    behind, factors, relu, centre = fused(small(kind))[1]["behind"]
+    consumer, factors, relu, centre = fused(small(kind))[1]["consumer"]
 
     @functools.wraps(kernel)
-    def flat(behind, factors, centre, **options):
-        return kernel(**options, behind=(behind, factors, relu, centre))
+    def flat(consumer, factors, centre, **options):
+        return kernel(**options, consumer=(consumer, factors, relu, centre))
 
-    flat_case = {**case, "behind": behind, "factors": factors, "centre": centre}
+    flat_case = {**case, "consumer": consumer, "factors": factors, "centre": centre}
     flat(**flat_case)
-    refuses(flat, flat_case, "behind", ANY | IMAGES | OTHERS)
+    refuses(flat, flat_case, "consumer", ANY | IMAGES | OTHERS)
     refuses(flat, flat_case, "factors", ANY | FACTORS)
     refuses(flat, flat_case, "centre", ANY | {**FACTORS, "a row less": lambda a: a[:1].copy()})

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 import minidl_ext
-from minidl_ext import elementwise, matmul, reduce, runtime
+from minidl_ext.elementwise import arithmetic as elementwise
+from minidl_ext.gemm import matmul
+from minidl_ext.reduce import reduce
+from minidl_ext.runtime import memory as runtime
 from tests.support.kernels import values
 
 COUNT = 5000        # float32 values: 20 kB, from the pool

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import conv as twin
-from minidl_ext import conv as native
+from minidl.kernels.reference.conv import direct as twin
+from minidl_ext.conv import direct as native
 from tests.support.kernel_convs import output_size
 from tests.support.kernels import (
     FLOATS,

@@ -1,12 +1,13 @@
-"""What convolutions add before their outputs leave the cache: bias, shortcut, ReLU."""
+"""What convolutions add before their outputs leave the cache: bias, residual, ReLU."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import winograd as winograd_twin
-from minidl_ext import conv, depthwise, winograd
+from minidl.kernels.reference.conv import winograd as winograd_twin
+from minidl_ext.conv import depthwise, winograd
+from minidl_ext.conv import direct as conv
 from tests.support.kernels import values
 
 SAME = ((1, 1), (1, 1))
@@ -43,23 +44,23 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("with_bias, with_shortcut, rectify", ENDINGS)
+@pytest.mark.parametrize("with_bias, with_shortcut, relu_out", ENDINGS)
 @pytest.mark.parametrize("name", CASES)
-def test_the_same_bits_as_one_after_the_other(name, with_bias, with_shortcut, rectify):
+def test_the_same_bits_as_one_after_the_other(name, with_bias, with_shortcut, relu_out):
     run, x_shape, w_shape, dtypes = CASES[name]
     for dtype, threads in itertools.product(dtypes, THREADS):
         x, w = values(*x_shape, dtype=dtype), values(*w_shape, dtype=dtype, seed=1)
         plain = run(x, w, threads=threads)
         bias = values(w_shape[3], dtype=dtype, seed=2) if with_bias else None
-        shortcut = values(*plain.shape, dtype=dtype, seed=3) if with_shortcut else None
+        residual = values(*plain.shape, dtype=dtype, seed=3) if with_shortcut else None
         expected = plain + (0 if bias is None else bias)
-        if shortcut is not None:
-            expected = expected + shortcut
-        if rectify:
+        if residual is not None:
+            expected = expected + residual
+        if relu_out:
             expected = np.maximum(expected, 0)
-        got = run(x, w, bias=bias, shortcut=shortcut, rectify=rectify, threads=threads)
+        got = run(x, w, bias=bias, residual=residual, relu_out=relu_out, threads=threads)
         np.testing.assert_array_equal(got, expected)
-        assert got.dtype == dtype and (not rectify or (got == 0).any())
+        assert got.dtype == dtype and (not relu_out or (got == 0).any())
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -68,7 +69,7 @@ def test_nan_passes_the_relu(name):
     x, w = values(*x_shape), values(*w_shape, seed=1)
     bias = np.zeros(w_shape[3], np.float32)
     bias[1] = np.nan
-    got = run(x, w, bias=bias, rectify=True)
+    got = run(x, w, bias=bias, relu_out=True)
     assert np.isnan(got[..., 1]).all() and np.isfinite(np.delete(got, 1, -1)).all()
 
 
@@ -82,12 +83,12 @@ def test_bad_arguments_are_refused(name):
             ({"bias": np.zeros(co + 1, np.float32)}, ValueError),
             ({"bias": np.zeros(co)}, TypeError),
             ({"bias": np.zeros(2 * co, np.float32)[::2]}, ValueError),
-            ({"shortcut": np.zeros((*y.shape[:3], co + 1), np.float32)}, ValueError),
-            ({"shortcut": np.zeros(y.shape)}, TypeError),
-            ({"shortcut": np.zeros(co, np.float32)}, ValueError),
-            ({"shortcut": y, "out": y}, ValueError),
+            ({"residual": np.zeros((*y.shape[:3], co + 1), np.float32)}, ValueError),
+            ({"residual": np.zeros(y.shape)}, TypeError),
+            ({"residual": np.zeros(co, np.float32)}, ValueError),
+            ({"residual": y, "out": y}, ValueError),
             ({"bias": y.reshape(-1)[:co], "out": y}, ValueError)):
-        with pytest.raises(error, match=r"bias|shortcut"):
+        with pytest.raises(error, match=r"bias|residual"):
             run(x, w, **options)
 
 
@@ -104,7 +105,7 @@ def test_transformed_weights_of_another_size_are_refused():
 
 def test_depthwise_between_normalizations_has_no_ending():
     x, w = values(1, 4, 4, 16), values(3, 3, 1, 16)
-    for options in ({"bias": np.zeros(16, np.float32)}, {"rectify": True}, {"shortcut": x}):
+    for options in ({"bias": np.zeros(16, np.float32)}, {"relu_out": True}, {"residual": x}):
         with pytest.raises(ValueError, match="without factors and stats"):
             depthwise.depthwise_conv(x, w, padding=SAME, stats=True, **options)
 

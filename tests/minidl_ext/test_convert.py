@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import convert as twin
-from minidl_ext import convert as native
+from minidl.kernels.reference.data import convert as twin
+from minidl_ext.data import convert as native
 from tests.support.kernels import KINDS, SIZES, checks_out, identical, refuses, same_bits, strided
 
 

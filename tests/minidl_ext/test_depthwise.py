@@ -5,13 +5,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import depthwise as twin
-from minidl_ext import depthwise as native
+from minidl.kernels.reference.conv import depthwise as twin
+from minidl_ext.conv import depthwise as native
 from tests.support.kernel_convs import (
     agree,
     depthwise_cases,
     output_size,
-    whole_behind,
+    whole_consumer,
     whole_factors,
 )
 from tests.support.kernels import (
@@ -66,15 +66,17 @@ def test_any_geometry(n, h, w, channels, kernel, stride, dilation, padding):
 @many
 @given(n=st.integers(0, 3), h=st.integers(1, 9), w=st.integers(1, 12), channels=st.integers(1, 3),
        kernel=pair, stride=pair, dilation=pair, padding=pads, norm=st.booleans(),
-       relu=st.booleans(), behind=st.booleans(), relu_behind=st.booleans(), centre=st.booleans())
+       relu=st.booleans(), consumer=st.booleans(), consumer_relu=st.booleans(),
+       centre=st.booleans())
 def test_any_geometry_between_two_normalizations(n, h, w, channels, kernel, stride, dilation,
-                                                 padding, norm, relu, behind, relu_behind, centre):
+                                                 padding, norm, relu, consumer, consumer_relu,
+                                                 centre):
     """What else holds there is in test_between_norms."""
     assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
     assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
     made = depthwise_cases(n, h, w, 16 * channels, kernel, stride, padding, dilation)
     agree("depthwise", made, whole_factors(16 * channels) if norm else None, relu,
-          whole_behind(made[1]["dy"], relu_behind, centre) if behind else None)
+          whole_consumer(made[1]["dy"], consumer_relu, centre) if consumer else None)
 
 
 @pytest.mark.parametrize("geometry", (
@@ -84,7 +86,8 @@ def test_any_geometry_between_two_normalizations(n, h, w, channels, kernel, stri
 ), ids=lambda g: "x".join(str(v) for v in g.values()))
 def test_chunks_of_images_between_two_normalizations(geometry):
     made = depthwise_cases(**geometry)
-    agree("depthwise", made, whole_factors(geometry["channels"]), True, whole_behind(made[1]["dy"]))
+    agree("depthwise", made, whole_factors(geometry["channels"]), True,
+          whole_consumer(made[1]["dy"]))
 
 
 @pytest.mark.parametrize("geometry", (

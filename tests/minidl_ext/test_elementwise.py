@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import elementwise as twin
-from minidl_ext import elementwise as native
+from minidl.kernels.reference.elementwise import arithmetic as twin
+from minidl_ext.elementwise import arithmetic as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

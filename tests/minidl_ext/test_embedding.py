@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import embedding as twin
-from minidl_ext import embedding as native
+from minidl.kernels.reference.sequence import embedding as twin
+from minidl_ext.sequence import embedding as native
 from tests.support.kernels import FLOATS, KINDS, LAYOUTS, identical, refuses, same_bits, values
 
 SHAPES = ((5, 3, 7), (5, 0, 7), (1, 1, 1), (9, 50, 16), (9, 50, 17), (40, 3000, 70), (0, 0, 3),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import group_norm as twin
-from minidl_ext import group_norm as native
+from minidl.kernels.reference.norm import group_norm as twin
+from minidl_ext.norm import group_norm as native
 from tests.support.kernels import FLOATS, KINDS, LAYOUTS, close, eps, refuses, same_bits, values
 
 SHAPES = ((1, 3, 1, 1), (2, 1, 8, 2), (3, 5, 6, 3), (2, 49, 16, 4), (3, 50, 17, 1), (2, 64, 32, 32),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import minidl_ext
-from minidl_ext import cpu
+from minidl_ext.runtime import cpu
 from tests.support.processes import ROOT, python
 
 LEVELS = tuple(cpu.FEATURES)
@@ -29,12 +29,12 @@ def with_cpu(**answers):
     return f"""
 import sys, types
 answers = {answers!r}
-cpu = types.ModuleType("minidl_ext.cpu")
+cpu = types.ModuleType("minidl_ext.runtime.cpu")
 cpu.FEATURES = dict.fromkeys({(*LEVELS, "v5")!r}, ())
 cpu.supported_levels = lambda: answers["supported"]
 cpu.missing_features = lambda level: answers["missing"]
 cpu.openmp = cpu.debug = lambda: False
-sys.modules["minidl_ext.cpu"] = cpu
+sys.modules["minidl_ext.runtime.cpu"] = cpu
 import minidl_ext
 """
 
@@ -82,14 +82,16 @@ def test_the_best_level_is_taken():
 
 
 def test_every_level_that_can_run_here_imports_all_its_kernels():
-    sources = {path.stem for path in (ROOT / "minidl_ext").glob("*.pyx")}
+    folder = ROOT / "minidl_ext"
+    sources = {".".join(path.relative_to(folder).with_suffix("").parts)
+               for path in folder.rglob("*.pyx")}
     code = f"""
-import importlib, os, sys
+import importlib, operator, os, sys
 import minidl_ext
 print(minidl_ext.ISA)
 for name in {sorted(sources)!r}:
     module = importlib.import_module("minidl_ext." + name)
-    assert getattr(minidl_ext, name) is module is sys.modules["minidl_ext." + name]
+    assert operator.attrgetter(name)(minidl_ext) is module is sys.modules["minidl_ext." + name]
     print(name, module.__name__, os.path.basename(os.path.dirname(module.__file__)))
 """
     for level in set(minidl_ext.AVAILABLE) & set(minidl_ext.SUPPORTED):
@@ -100,8 +102,7 @@ for name in {sorted(sources)!r}:
         for line in modules:
             stem, name, folder = line.split()
             assert name == f"minidl_ext.{stem}"
-            baseline = stem in ("arguments", "cpu", "runtime", "threads")
-            assert folder == ("minidl_ext" if baseline else level)
+            assert folder == ("runtime" if stem.startswith("runtime.") else level)
 
 
 BUILT = ", ".join(minidl_ext.AVAILABLE)

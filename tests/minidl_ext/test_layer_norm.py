@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import layer_norm as twin
-from minidl_ext import layer_norm as native
+from minidl.kernels.reference.norm import layer_norm as twin
+from minidl_ext.norm import layer_norm as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import loss as twin
-from minidl_ext import loss as native
+from minidl.kernels.reference.reduce import loss as twin
+from minidl_ext.reduce import loss as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import matmul as twin
-from minidl_ext import matmul as native
+from minidl.kernels.reference.gemm import matmul as twin
+from minidl_ext.gemm import matmul as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

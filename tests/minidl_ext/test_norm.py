@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import norm as twin
-from minidl_ext import norm as native
+from minidl.kernels.reference.norm import batch_norm as twin
+from minidl_ext.norm import batch_norm as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,
@@ -54,11 +54,11 @@ def test_factors(gamma, beta, dtype):
 def test_any_shape_is_the_twin(rows, channels, relu, with_shortcut, dtype):
     x = values(rows, channels, dtype=dtype)
     factors = factors_for(x) if rows else np.ones((5, channels), dtype)
-    shortcut = values(rows, channels, dtype=dtype, seed=3) if with_shortcut else None
-    y = native.batch_norm_apply(x, factors, shortcut, relu)
-    identical(y, twin.batch_norm_apply(x, factors, shortcut, relu))
+    residual = values(rows, channels, dtype=dtype, seed=3) if with_shortcut else None
+    y = native.batch_norm_apply(x, factors, residual, relu)
+    identical(y, twin.batch_norm_apply(x, factors, residual, relu))
     dy = values(rows, channels, dtype=dtype, seed=4)
-    agrees_backward(dy, x, factors, relu=relu, shortcut=shortcut, training=rows > 0)
+    agrees_backward(dy, x, factors, relu=relu, residual=residual, training=rows > 0)
 
 
 @FLOATS
@@ -212,9 +212,9 @@ def test_the_mask_is_the_forwards(shape, dtype):
     close to the kink, where a mask computed another way would flip."""
     x = (values(*shape, dtype=np.float64) * 1e-6 + 3).astype(dtype)
     factors = twin.batch_norm_factors(*exact_stats(x), None, None, 1e-5, dtype)
-    shortcut = (values(*shape, dtype=np.float64, seed=2) * 1e-7).astype(dtype)
+    residual = (values(*shape, dtype=np.float64, seed=2) * 1e-7).astype(dtype)
     dy = np.random.default_rng(0).integers(1, 4, shape).astype(dtype)
-    for other in (None, shortcut):
+    for other in (None, residual):
         y = native.batch_norm_apply(x, factors, other, relu=True)
         dx, _, dbeta, masked = native.batch_norm_backward(dy, x, factors, False, True, other,
                                                            True)
@@ -233,12 +233,12 @@ def test_results_larger_than_caches(channels, relu, dtype):
     """They are written another way."""
     rows = 2**25 // (channels * np.dtype(dtype).itemsize) + 3
     x = np.resize(values(1001, channels, dtype=dtype), (rows, channels))
-    dy, shortcut = x[::-1].copy(), np.roll(x, 5, axis=0)
+    dy, residual = x[::-1].copy(), np.roll(x, 5, axis=0)
     factors, centre = factors_for(x[:1001]), values(2, channels, dtype=dtype, seed=5)
     assert x.nbytes > 2**25 > x[:rows // 2].nbytes
     aside = np.empty(x.size + 1, dtype)[1:].reshape(x.shape)
     halves = (slice(0, rows // 2), slice(rows // 2, rows))
-    for other in (None, shortcut):
+    for other in (None, residual):
         def part(a, half):
             return None if a is None else a[half]
         y = np.concatenate([native.batch_norm_apply(x[h], factors, part(other, h), relu)
@@ -269,12 +269,12 @@ def test_unmasked_dy_is_passed_through():
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000),
                                    (6, 9, 11, 128), (11, 7, 7, 272)))
 def test_threads_do_not_matter(shape, dtype):
-    x, dy, shortcut = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
+    x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     factors = factors_for(x)
     for relu in (False, True):
         same_bits(native.batch_norm_apply,
-                  {"x": x, "factors": factors, "shortcut": shortcut, "relu": relu})
-        for options in ({}, {"training": False}, {"shortcut": shortcut, "masked_out": True}):
+                  {"x": x, "factors": factors, "residual": residual, "relu": relu})
+        for options in ({}, {"training": False}, {"residual": residual, "masked_out": True}):
             same_bits(native.batch_norm_backward,
                       {"dy": dy, "x": x, "factors": factors, "relu": relu, **options})
 
@@ -282,18 +282,18 @@ def test_threads_do_not_matter(shape, dtype):
 def test_out_and_bad_arrays():
     x, dy = values(6, 7), values(6, 7, seed=1)
     kinds = LAYOUTS | KINDS
-    case = {"x": x, "factors": factors_for(x), "shortcut": dy}
+    case = {"x": x, "factors": factors_for(x), "residual": dy}
     checks_out(native.batch_norm_apply, case)
     wrong = {"float64": lambda a: a.astype(np.float64), "longer": lambda a: np.append(a, a[:1], 0),
              "wider": lambda a: np.append(a, a[:, :1], 1)}
-    for name in ("x", "factors", "shortcut"):
+    for name in ("x", "factors", "residual"):
         refuses(native.batch_norm_apply, case, name, kinds)
-    for name in ("factors", "shortcut"):
+    for name in ("factors", "residual"):
         refuses(native.batch_norm_apply, case, name, wrong)
-    case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "shortcut": dy}
-    for name in ("dy", "x", "factors", "shortcut"):
+    case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": dy}
+    for name in ("dy", "x", "factors", "residual"):
         refuses(native.batch_norm_backward, case, name, kinds)
-    for name in ("dy", "factors", "shortcut"):
+    for name in ("dy", "factors", "residual"):
         refuses(native.batch_norm_backward, case, name, wrong)
 
 

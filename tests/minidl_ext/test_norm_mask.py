@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import norm_mask as twin
-from minidl_ext import norm, norm_mask
+from minidl.kernels.reference.norm import norm_mask as twin
+from minidl_ext.norm import batch_norm as norm
+from minidl_ext.norm import norm_mask
 from tests.support.kernels import (
     FLOATS,
     KINDS,
@@ -82,12 +83,12 @@ def test_digits_at_large_means(dtype):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_mask_of_all_rows_is_none(shape, dtype):
     """The same bits, so that padding that is not there costs nothing."""
-    x, dy, shortcut = (values(*shape, dtype=dtype, seed=k) for k in range(3))
+    x, dy, residual = (values(*shape, dtype=dtype, seed=k) for k in range(3))
     mask, factors = np.ones(x.size // shape[-1], bool), factors_for(shape[-1], dtype)
     for ours, plain in zip(norm_mask.masked_stats(x, mask), norm.batch_stats(x), strict=False):
         identical(ours, plain)
     for relu in (False, True):
-        for other in (None, shortcut):
+        for other in (None, residual):
             identical(norm_mask.masked_norm_apply(x, mask, factors, other, relu),
                       norm.batch_norm_apply(x, factors, other, relu))
             for training in (False, True):
@@ -100,12 +101,12 @@ def test_a_mask_of_all_rows_is_none(shape, dtype):
 
 # ----------------------------------------------------------------------- forward and backward
 
-def agrees(dy, x, mask, factors, relu, shortcut, training, also):
+def agrees(dy, x, mask, factors, relu, residual, training, dy2):
     """Outputs and gradients are those of the twin, up to rounding of the terms of the sums."""
-    identical(norm_mask.masked_norm_apply(x, mask, factors, shortcut, relu),
-              twin.masked_norm_apply(x, mask, factors, shortcut, relu))
-    options = {"training": training, "relu": relu, "shortcut": shortcut, "masked_out": True,
-               "also": also}
+    identical(norm_mask.masked_norm_apply(x, mask, factors, residual, relu),
+              twin.masked_norm_apply(x, mask, factors, residual, relu))
+    options = {"training": training, "relu": relu, "residual": residual, "masked_out": True,
+               "dy2": dy2}
     got = norm_mask.masked_norm_backward(dy, x, mask, factors, **options)
     expected = twin.masked_norm_backward(dy, x, mask, factors, **options)
     g, rows = (a.reshape(-1, x.shape[-1])[mask] for a in (expected[3], x))
@@ -118,7 +119,7 @@ def agrees(dy, x, mask, factors, relu, shortcut, training, also):
         assert (np.abs(ours - theirs) <= 20 * eps(x.dtype) * size).all()
     identical(got[3], expected[3])
     assert not got[0].reshape(-1, x.shape[-1])[~mask].any()
-    if also is None:
+    if dy2 is None:
         plain = norm_mask.masked_norm_backward(dy, x, mask, factors,
                                                **{**options, "masked_out": False})
         assert plain[3] is None
@@ -132,9 +133,9 @@ def agrees(dy, x, mask, factors, relu, shortcut, training, also):
        dtype=st.sampled_from([np.float32, np.float64]))
 def test_any_mask_is_the_twin(rows, channels, relu, with_shortcut, training, two, data, dtype):
     mask = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool)
-    x, dy, shortcut, also = (values(rows, channels, dtype=dtype, seed=k) for k in range(4))
+    x, dy, residual, dy2 = (values(rows, channels, dtype=dtype, seed=k) for k in range(4))
     agrees(dy, spoiled(x, mask), mask, factors_for(channels, dtype), relu,
-           shortcut if with_shortcut else None, training, also if two else None)
+           residual if with_shortcut else None, training, dy2 if two else None)
 
 
 @FLOATS
@@ -142,16 +143,16 @@ def test_any_mask_is_the_twin(rows, channels, relu, with_shortcut, training, two
 @pytest.mark.parametrize("relu", (True, False))
 @pytest.mark.parametrize("shape", SHAPES[3:])
 def test_several_blocks_are_the_twin(shape, relu, density, dtype):
-    x, dy, shortcut = (values(*shape, dtype=dtype, seed=k) for k in range(3))
+    x, dy, residual = (values(*shape, dtype=dtype, seed=k) for k in range(3))
     mask, factors = mask_for(x, density), factors_for(shape[-1], dtype)
-    for other in (None, shortcut):
+    for other in (None, residual):
         agrees(dy, spoiled(x, mask), mask, factors, relu, other, True, None)
 
 
 @FLOATS
 @pytest.mark.parametrize("relu", (False, True))
 def test_what_the_rows_that_do_not_count_hold(relu, dtype):
-    """Neither x nor dy there reaches anything but the shortcut's gradient."""
+    """Neither x nor dy there reaches anything but the residual's gradient."""
     x, dy = values(900, 37, dtype=dtype), values(900, 37, dtype=dtype, seed=1)
     mask, factors = mask_for(x, 0.6), factors_for(37, dtype)
     clean = norm_mask.masked_norm_backward(dy, x, mask, factors, relu=relu)
@@ -167,13 +168,13 @@ def test_what_the_rows_that_do_not_count_hold(relu, dtype):
 
 @FLOATS
 def test_a_shortcut_passes_where_nothing_counts(dtype):
-    """relu(shortcut) and its gradient; NaN stays NaN, and its gradient is 0, as anywhere."""
+    """relu(residual) and its gradient; NaN stays NaN, and its gradient is 0, as anywhere."""
     x, mask, factors = np.full((4, 1), np.nan, dtype), np.zeros(4, bool), factors_for(1, dtype)
-    shortcut, dy = np.array([[-1], [0], [2], [np.nan]], dtype), np.full((4, 1), 3, dtype)
-    y = norm_mask.masked_norm_apply(x, mask, factors, shortcut, relu=True)
+    residual, dy = np.array([[-1], [0], [2], [np.nan]], dtype), np.full((4, 1), 3, dtype)
+    y = norm_mask.masked_norm_apply(x, mask, factors, residual, relu=True)
     np.testing.assert_array_equal(y.ravel(), [0, 0, 2, np.nan])
     dx, dgamma, dbeta, masked = norm_mask.masked_norm_backward(
-        dy, x, mask, factors, relu=True, shortcut=shortcut, masked_out=True, also=dy)
+        dy, x, mask, factors, relu=True, residual=residual, masked_out=True, dy2=dy)
     np.testing.assert_array_equal(masked.ravel(), [0, 0, 6, 0])
     assert not dx.any() and not dgamma.any() and not dbeta.any()
 
@@ -223,13 +224,13 @@ def test_no_rows_and_no_channels():
 @pytest.mark.parametrize("density", (0.02, 0.7, 1.0))
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000)))
 def test_threads_do_not_matter(shape, density, dtype):
-    x, dy, shortcut = (values(*shape, dtype=dtype, seed=k) for k in range(3))
+    x, dy, residual = (values(*shape, dtype=dtype, seed=k) for k in range(3))
     mask, factors = mask_for(x, density), factors_for(shape[-1], dtype)
     same_bits(lambda **case: norm_mask.masked_stats(**case)[:2], {"x": x, "mask": mask})
     common = {"x": x, "mask": mask, "factors": factors}
     for relu in (False, True):
-        same_bits(norm_mask.masked_norm_apply, {**common, "shortcut": shortcut, "relu": relu})
-        for options in ({}, {"training": False}, {"shortcut": shortcut, "masked_out": True}):
+        same_bits(norm_mask.masked_norm_apply, {**common, "residual": residual, "relu": relu})
+        for options in ({}, {"training": False}, {"residual": residual, "masked_out": True}):
             same_bits(norm_mask.masked_norm_backward,
                       {**common, "dy": dy, "relu": relu, **options})
 
@@ -238,11 +239,11 @@ def test_threads_do_not_matter(shape, density, dtype):
 @pytest.mark.parametrize("relu", (True, False))
 def test_arrays_to_fill(relu, dtype):
     """dx and the masked gradient are written where they are asked for, and returned."""
-    x, dy, shortcut, also = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
+    x, dy, residual, dy2 = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
     mask, factors = mask_for(x, 0.6), factors_for(7, dtype)
     for module in (norm_mask, twin):
-        for two in (None, also):
-            case = (dy, x, mask, factors, True, relu, shortcut)
+        for two in (None, dy2):
+            case = (dy, x, mask, factors, True, relu, residual)
             expected = module.masked_norm_backward(*case, True, two)
             dx, g = np.full_like(x, 7), np.full_like(x, 7)
             got = module.masked_norm_backward(*case, g, two, dx)
@@ -252,10 +253,10 @@ def test_arrays_to_fill(relu, dtype):
 
 
 def test_arrays_to_fill_share_no_memory():
-    x, dy, shortcut, also = (values(50, 7, seed=k) for k in range(4))
+    x, dy, residual, dy2 = (values(50, 7, seed=k) for k in range(4))
     case = {"dy": dy, "x": x, "mask": mask_for(x, 0.6), "factors": factors_for(7, np.float32),
-            "relu": True, "shortcut": shortcut, "also": also, "masked_out": np.empty_like(x)}
-    for name in ("dy", "x", "shortcut", "also", "masked_out"):
+            "relu": True, "residual": residual, "dy2": dy2, "masked_out": np.empty_like(x)}
+    for name in ("dy", "x", "residual", "dy2", "masked_out"):
         with pytest.raises(ValueError, match=f"masked_norm_backward: out overlaps {name}"):
             norm_mask.masked_norm_backward(**case, out=case[name])
         if name != "masked_out":
@@ -264,9 +265,9 @@ def test_arrays_to_fill_share_no_memory():
 
 
 def test_out_and_bad_arrays():
-    x, dy, also = (values(6, 7, seed=k) for k in range(3))
+    x, dy, dy2 = (values(6, 7, seed=k) for k in range(3))
     mask = np.array([1, 0, 1, 1, 0, 0], bool)
-    case = {"x": x, "mask": mask, "factors": factors_for(7, np.float32), "shortcut": also}
+    case = {"x": x, "mask": mask, "factors": factors_for(7, np.float32), "residual": dy2}
     masks = {"strided": lambda m: np.repeat(m, 2)[::2], "list": lambda m: m.tolist(),
              "uint8": lambda m: m.view(np.uint8), "float": lambda m: m.astype(np.float32),
              "number": lambda m: True, "object": lambda m: m.astype(object),
@@ -276,10 +277,10 @@ def test_out_and_bad_arrays():
              "wider": lambda a: np.append(a, a[:, :1], 1)}
     checks_out(norm_mask.masked_norm_apply, case)
     refuses(norm_mask.masked_stats, {"x": x, "mask": mask}, "x", LAYOUTS | KINDS)
-    backward = {**case, "dy": dy, "relu": True, "masked_out": True, "also": also}
+    backward = {**case, "dy": dy, "relu": True, "masked_out": True, "dy2": dy2}
     for kernel, arguments, names in (
-            (norm_mask.masked_norm_apply, case, ("factors", "shortcut")),
-            (norm_mask.masked_norm_backward, backward, ("dy", "factors", "shortcut", "also"))):
+            (norm_mask.masked_norm_apply, case, ("factors", "residual")),
+            (norm_mask.masked_norm_backward, backward, ("dy", "factors", "residual", "dy2"))):
         for name in ("x", *names):
             refuses(kernel, arguments, name, LAYOUTS | KINDS)
         for name in names:
@@ -288,7 +289,7 @@ def test_out_and_bad_arrays():
                               (norm_mask.masked_norm_apply, case),
                               (norm_mask.masked_norm_backward, backward)):
         refuses(kernel, arguments, "mask", masks)
-    with pytest.raises(ValueError, match="masked_norm_backward: also needs masked_out"):
+    with pytest.raises(ValueError, match="masked_norm_backward: dy2 needs masked_out"):
         norm_mask.masked_norm_backward(**{**backward, "masked_out": False})
     with pytest.raises(ValueError, match="masked_stats: x needs a channel axis"):
         norm_mask.masked_stats(np.array(1.0), mask)

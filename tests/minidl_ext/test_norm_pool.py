@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import norm_pool as twin
-from minidl_ext import norm, pool
-from minidl_ext import norm_pool as native
+from minidl.kernels.reference.norm import norm_pool as twin
+from minidl_ext.norm import batch_norm as norm
+from minidl_ext.norm import norm_pool as native
+from minidl_ext.pool import pool
 from tests.support.kernel_convs import factors_for
 from tests.support.kernels import (
     KINDS,
@@ -24,13 +25,13 @@ from tests.support.kernels import (
 WINDOW = {"window": (2, 2), "stride": (2, 2)}
 
 
-def apart(x, factors, relu):
+def disjoint(x, factors, relu):
     """Forward, one kernel after the other: output and places of the winners."""
     return pool.max_pool(norm.batch_norm_apply(x, factors, relu=relu), **WINDOW)
 
 
 def apart_backward(dy, x, factors, training, relu):
-    _, argmax = apart(x, factors, relu)
+    _, argmax = disjoint(x, factors, relu)
     g = pool.max_pool_backward(dy, argmax, x.shape, **WINDOW)
     return norm.batch_norm_backward(g, x, factors, training, relu=relu)[:3]
 
@@ -46,7 +47,7 @@ def test_any_shape_is_one_after_the_other(images, height, width, blocks, relu, t
         x = np.round(x)
     factors = factors_for(x)
     y = native.batch_norm_pool(x, factors, relu)
-    identical(y, apart(x, factors, relu)[0])
+    identical(y, disjoint(x, factors, relu)[0])
     close(y, twin.batch_norm_pool(x, factors, relu), 1e-6)
     dy = values(*y.shape, seed=1)
     got = native.batch_norm_pool_backward(dy, x, factors, training, relu)
@@ -66,7 +67,7 @@ def test_bad_values_win_as_in_max_pool(bad, place, relu):
     factors = factors_for(x)
     x[1, 2 + place // 2, 4 + place % 2, 20] = bad
     y = native.batch_norm_pool(x, factors, relu)
-    identical(y, apart(x, factors, relu)[0])
+    identical(y, disjoint(x, factors, relu)[0])
     dy = values(*y.shape, seed=1)
     got = native.batch_norm_pool_backward(dy, x, factors, False, relu)
     expected = apart_backward(dy, x, factors, False, relu)

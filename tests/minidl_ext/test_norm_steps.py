@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import norm as twin
-from minidl_ext import norm as native
+from minidl.kernels.reference.norm import batch_norm as twin
+from minidl_ext.norm import batch_norm as native
 from tests.support.kernel_convs import factors_for, whole_factors
 from tests.support.kernels import (
     FLOATS,
@@ -27,11 +27,11 @@ from tests.support.kernels import (
 )
 
 
-def whole_case(*shape, dtype=np.float32, shortcut=False, relu=True):
+def whole_case(*shape, dtype=np.float32, residual=False, relu=True):
     """Arguments with which sums and dx are exact."""
     return {"dy": whole(*shape, dtype=dtype), "x": whole(*shape, dtype=dtype, seed=1),
             "factors": whole_factors(shape[-1]).astype(dtype), "relu": relu,
-            "shortcut": whole(*shape, dtype=dtype, seed=2) if shortcut else None}
+            "residual": whole(*shape, dtype=dtype, seed=2) if residual else None}
 
 
 def agree(case, centre):
@@ -50,16 +50,16 @@ def agree(case, centre):
 
 @many
 @given(rows=st.integers(0, 40), channels=st.integers(1, 70), relu=st.booleans(),
-       shortcut=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
-def test_any_shape_is_the_twin(rows, channels, relu, shortcut, dtype):
-    agree(whole_case(rows, channels, dtype=dtype, shortcut=shortcut, relu=relu),
+       residual=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_any_shape_is_the_twin(rows, channels, relu, residual, dtype):
+    agree(whole_case(rows, channels, dtype=dtype, residual=residual, relu=relu),
           whole(2, channels, dtype=dtype, seed=3))
 
 
 @FLOATS
 @pytest.mark.parametrize("shape", NORM_SHAPES[4:])
 def test_blocks_and_chunks(shape, dtype):
-    agree(whole_case(*shape, dtype=dtype, shortcut=True), whole(2, shape[-1], dtype=dtype, seed=3))
+    agree(whole_case(*shape, dtype=dtype, residual=True), whole(2, shape[-1], dtype=dtype, seed=3))
 
 
 @FLOATS
@@ -81,9 +81,9 @@ def test_what_follows_from_the_sums(count, dtype):
 @pytest.mark.parametrize("relu", (True, False))
 @pytest.mark.parametrize("shape", ((3, 5), (9000, 33), (7, 9, 8, 32)))
 def test_batch_norm_backward_is_the_steps(shape, relu, training, dtype):
-    x, dy, shortcut = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
+    x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     factors = factors_for(x)
-    for other in (None, shortcut):
+    for other in (None, residual):
         sums, masked = native.batch_norm_sums(dy, x, factors, relu, other, masked_out=True)
         dgamma, dbeta, centre = native.batch_norm_finish(sums, factors, x.size // shape[-1])
         dx = native.batch_norm_input_grad(dy, x, factors, relu, other,
@@ -123,8 +123,8 @@ def test_bad_sums_stay_in_their_channel():
 @FLOATS
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (11, 7, 7, 272)))
 def test_threads_do_not_matter(shape, dtype):
-    x, dy, shortcut = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
-    case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "shortcut": shortcut}
+    x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
+    case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": residual}
     same_bits(native.batch_norm_sums, {**case, "masked_out": True})
     same_bits(native.batch_norm_input_grad, {**case, "centre": values(2, shape[-1], dtype=dtype)})
 
@@ -135,7 +135,7 @@ OTHER_FLOAT = {"float64": lambda a: a.astype(np.float64)}
 
 def test_bad_arrays():
     x, dy = values(6, 7), values(6, 7, seed=1)
-    case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "shortcut": dy}
+    case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": dy}
     centred = {**case, "centre": values(2, 7)}
     for kernel, arguments in ((native.batch_norm_sums, case),
                               (native.batch_norm_input_grad, centred)):
@@ -156,69 +156,69 @@ def test_a_scalar_has_no_channels(kernel):
 
 @FLOATS
 @pytest.mark.parametrize("relu", (True, False))
-@pytest.mark.parametrize("shortcut", (True, False))
+@pytest.mark.parametrize("residual", (True, False))
 @pytest.mark.parametrize("shape", ((1, 1), (37, 5), (900, 70), (33_000, 3)))
-def test_dy_in_two_parts(shape, shortcut, relu, dtype):
+def test_dy_in_two_parts(shape, residual, relu, dtype):
     """They are added while they are read; the sum is written out, masked."""
-    case = whole_case(*shape, dtype=dtype, shortcut=shortcut, relu=relu)
-    also = whole(*shape, dtype=dtype, seed=5)
-    added = {**case, "dy": case["dy"] + also, "masked_out": True}
-    sums, masked = native.batch_norm_sums(**case, masked_out=True, also=also)
+    case = whole_case(*shape, dtype=dtype, residual=residual, relu=relu)
+    dy2 = whole(*shape, dtype=dtype, seed=5)
+    added = {**case, "dy": case["dy"] + dy2, "masked_out": True}
+    sums, masked = native.batch_norm_sums(**case, masked_out=True, dy2=dy2)
     expected, expected_masked = native.batch_norm_sums(**added)
     identical(sums, expected)
     identical(masked, expected_masked)
-    for one, two in zip(native.batch_norm_backward(**case, masked_out=True, also=also),
+    for one, two in zip(native.batch_norm_backward(**case, masked_out=True, dy2=dy2),
                         native.batch_norm_backward(**added), strict=True):
         identical(one, two)
-    same_bits(native.batch_norm_sums, {**case, "masked_out": True, "also": also})
+    same_bits(native.batch_norm_sums, {**case, "masked_out": True, "dy2": dy2})
 
 
 def test_what_a_second_part_has_to_be():
-    case = {**whole_case(37, 5), "masked_out": True, "also": whole(37, 5)}
+    case = {**whole_case(37, 5), "masked_out": True, "dy2": whole(37, 5)}
     for kernel in (native.batch_norm_sums, native.batch_norm_backward):
-        refuses(kernel, case, "also", LAYOUTS | KINDS)
-    with pytest.raises(ValueError, match="also needs masked_out"):
-        native.batch_norm_sums(**whole_case(4, 3), also=whole(4, 3))
+        refuses(kernel, case, "dy2", LAYOUTS | KINDS)
+    with pytest.raises(ValueError, match="dy2 needs masked_out"):
+        native.batch_norm_sums(**whole_case(4, 3), dy2=whole(4, 3))
 
 
 @FLOATS
 @pytest.mark.parametrize("relu", (True, False))
 def test_arrays_to_fill(relu, dtype):
     """dx and the masked gradient are written where they are asked for, and returned."""
-    x, dy, shortcut, also = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
+    x, dy, residual, dy2 = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
     factors, centre = whole_factors(7).astype(dtype), values(2, 7, dtype=dtype, seed=5)
     for module in (native, twin):
-        for two in (None, also):
-            expected = module.batch_norm_backward(dy, x, factors, True, relu, shortcut, True, two)
+        for two in (None, dy2):
+            expected = module.batch_norm_backward(dy, x, factors, True, relu, residual, True, two)
             dx, g, again = (np.full_like(x, 7) for _ in range(3))
-            got = module.batch_norm_backward(dy, x, factors, True, relu, shortcut, g, two, dx)
+            got = module.batch_norm_backward(dy, x, factors, True, relu, residual, g, two, dx)
             assert got[0] is dx and got[3] is g
             for a, b in zip(got, expected, strict=True):
                 identical(a, b)
-            sums, masked = module.batch_norm_sums(dy, x, factors, relu, shortcut, again, two)
+            sums, masked = module.batch_norm_sums(dy, x, factors, relu, residual, again, two)
             assert masked is again
             identical(masked, expected[3])
-            identical(sums, module.batch_norm_sums(dy, x, factors, relu, shortcut, True, two)[0])
+            identical(sums, module.batch_norm_sums(dy, x, factors, relu, residual, True, two)[0])
         for c in (centre, None):
             out = np.full_like(x, 7)
-            assert module.batch_norm_input_grad(dy, x, factors, relu, shortcut, c, out) is out
-            identical(out, module.batch_norm_input_grad(dy, x, factors, relu, shortcut, c))
+            assert module.batch_norm_input_grad(dy, x, factors, relu, residual, c, out) is out
+            identical(out, module.batch_norm_input_grad(dy, x, factors, relu, residual, c))
 
 
 def test_bad_arrays_to_fill():
-    x, dy, shortcut, also = (values(6, 7, seed=k) for k in range(4))
+    x, dy, residual, dy2 = (values(6, 7, seed=k) for k in range(4))
     factors = whole_factors(7)
     checks_out(native.batch_norm_input_grad, {"dy": dy, "x": x, "factors": factors, "relu": True,
-                                              "shortcut": shortcut, "centre": factors[:2].copy()})
-    case = {"dy": dy, "x": x, "factors": factors, "relu": True, "shortcut": shortcut, "also": also}
+                                              "residual": residual, "centre": factors[:2].copy()})
+    case = {"dy": dy, "x": x, "factors": factors, "relu": True, "residual": residual, "dy2": dy2}
     locked = x.copy()
     locked.flags.writeable = False
     for bad in (x[1:].copy(), x.astype(np.float64), np.asfortranarray(x), x.tolist(), locked, 1,
-                dy, x, shortcut, also):
+                dy, x, residual, dy2):
         for kernel in (native.batch_norm_sums, native.batch_norm_backward):
             with pytest.raises((TypeError, ValueError), match="batch_norm_sums: out"):
                 kernel(**case, masked_out=bad)
-        if bad is not dy and bad is not shortcut and bad is not also:   # masked_out is read then
+        if bad is not dy and bad is not residual and bad is not dy2:   # masked_out is read then
             with pytest.raises((TypeError, ValueError), match="batch_norm_input_grad: out"):
                 native.batch_norm_backward(**case, masked_out=True, out=bad)
     with pytest.raises(ValueError, match="out overlaps"):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import optim as twin
-from minidl_ext import optim as native
+from minidl.kernels.reference.optim import updates as twin
+from minidl_ext.optim import updates as native
 from tests.support.kernels import (
     FLOATS,
     SIZES,

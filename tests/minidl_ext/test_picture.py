@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import picture as twin
-from minidl_ext import picture as native
+from minidl.kernels.reference.data import picture as twin
+from minidl_ext.data import picture as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

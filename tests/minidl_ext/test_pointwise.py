@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import pointwise as twin
-from minidl_ext import pointwise as native
+from minidl.kernels.reference.conv import pointwise as twin
+from minidl_ext.conv import pointwise as native
 from tests.support.kernel_convs import (
     agree,
     factors_for,
     pointwise_cases,
-    whole_behind,
+    whole_consumer,
     whole_factors,
 )
 from tests.support.kernels import close, many, refuses, values
@@ -24,12 +24,12 @@ blocks = st.integers(1, 17).map(lambda n: 16 * n)
 
 @many
 @given(n=st.integers(0, 3), h=st.integers(1, 12), w=st.integers(1, 20), before=blocks,
-       after=blocks, norm=st.booleans(), relu=st.booleans(), behind=st.booleans(),
-       relu_behind=st.booleans(), centre=st.booleans())
-def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, behind, relu_behind, centre):
+       after=blocks, norm=st.booleans(), relu=st.booleans(), consumer=st.booleans(),
+       consumer_relu=st.booleans(), centre=st.booleans())
+def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, consumer, consumer_relu, centre):
     cases = pointwise_cases(n, h, w, before, after)
     agree("pointwise", cases, whole_factors(before) if norm else None, relu,
-          whole_behind(cases[1]["dy"], relu_behind, centre) if behind else None)
+          whole_consumer(cases[1]["dy"], consumer_relu, centre) if consumer else None)
 
 
 @pytest.mark.parametrize(("shape", "before", "after"), (
@@ -41,13 +41,13 @@ def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, behind, relu_
 ))
 def test_bands_and_chunks(shape, before, after):
     cases = pointwise_cases(*shape, before, after)
-    agree("pointwise", cases, whole_factors(before), True, whole_behind(cases[1]["dy"]))
+    agree("pointwise", cases, whole_factors(before), True, whole_consumer(cases[1]["dy"]))
 
 
 def test_rounding_errors():
     forward, backward = pointwise_cases(8, 20, 20, 64, 96, make=values)
     options = {"factors": factors_for(forward["x"]),
-               "behind": (values(*backward["dy"].shape, seed=4), factors_for(backward["dy"]),
+               "consumer": (values(*backward["dy"].shape, seed=4), factors_for(backward["dy"]),
                           False, values(2, 96))}
 
     def wide(value):

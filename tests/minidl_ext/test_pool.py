@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import pool as twin
-from minidl_ext import pool as native
+from minidl.kernels.reference.pool import pool as twin
+from minidl_ext.pool import pool as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,
@@ -119,9 +119,9 @@ def test_windows_of_padding_alone_are_refused(name, size, taps, stride, sides, d
     for axis in (0, 1):
         shape = (1, size, 5, 2) if axis == 0 else (1, 5, size, 2)
         ones, none = [1, 1], [(0, 0), (0, 0)]
-        window, steps, padding, apart = list(ones), list(ones), list(none), list(ones)
-        window[axis], steps[axis], padding[axis], apart[axis] = taps, stride, sides, dilation
-        options = tuple(window), tuple(steps), tuple(padding), tuple(apart)
+        window, steps, padding, disjoint = list(ones), list(ones), list(none), list(ones)
+        window[axis], steps[axis], padding[axis], disjoint[axis] = taps, stride, sides, dilation
+        options = tuple(window), tuple(steps), tuple(padding), tuple(disjoint)
         for module in (native, twin):
             with pytest.raises(ValueError, match=f"{name}: .*holds nothing of the images"):
                 getattr(module, name)(values(*shape), *options)

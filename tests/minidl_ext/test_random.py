@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import random as twin
-from minidl_ext import random as native
+from minidl.kernels.reference.elementwise import random as twin
+from minidl_ext.elementwise import random as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

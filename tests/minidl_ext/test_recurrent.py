@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import recurrent as twin
-from minidl_ext import recurrent as native
+from minidl.kernels.reference.sequence import recurrent as twin
+from minidl_ext.sequence import recurrent as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl.kernels.reference import reduce as twin
-from minidl_ext import reduce as native
+from minidl.kernels.reference.reduce import reduce as twin
+from minidl_ext.reduce import reduce as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,

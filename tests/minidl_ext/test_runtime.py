@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl_ext import elementwise, runtime
+from minidl_ext.elementwise import arithmetic as elementwise
+from minidl_ext.runtime import memory as runtime
 
 
 @pytest.mark.parametrize("dtype", (

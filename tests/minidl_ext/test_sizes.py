@@ -16,12 +16,12 @@ def case(kernel, arguments, expected):
 
 
 # Elementwise: as much as there is, and no more.
-for name in FAMILIES["elementwise"] + FAMILIES["activation"]:
+for name in FAMILIES["elementwise.arithmetic"] + FAMILIES["elementwise.activation"]:
     more = {"leaky_relu": ", 0.1", "elu": ", 1.0", "softplus": ", 1.0, 20.0"}.get(
         name.removesuffix("_backward"), "")
-    two = name.endswith("_backward") or name in FAMILIES["elementwise"][-7:]
+    two = name.endswith("_backward") or name in FAMILIES["elementwise.arithmetic"][-7:]
     case(name, ("z(2**60, 0), " if two else "") + "z(2**60, 0)" + more, EMPTY)
-for name in FAMILIES["elementwise"][-7:]:
+for name in FAMILIES["elementwise.arithmetic"][-7:]:
     case(name, "z(2**22, 1), z(1, 2**22)", MEMORY)
 case("dropout", "z(2**60, 0), 0.5, 1", EMPTY)
 case("to_float", "np.zeros((2**60, 0), np.uint8)", EMPTY)
@@ -38,7 +38,7 @@ case("blend", "z(2**56, 0, 1, 1), np.zeros((1, 2), int), z(1, 2, 1)",
      "(72057594037927936, 0, 2, 1)")
 
 # Reductions.
-for name in FAMILIES["reduce"]:
+for name in FAMILIES["reduce.reduce"]:
     if name != "deviations":
         results = 2 if name == "moments" else 1
         case(name, "z(2**30, 2**30, 0)", ", ".join(["(1073741824, 0)"] * results))
@@ -189,7 +189,7 @@ case("embedding_backward", f"z(0, 2**60), {IDS.format(0)}, 0", f"(0, {2**60})")
 case("embedding_backward", f"z(0, 2**30), {IDS.format(0)}, 2**40", MEMORY)
 case("embedding_backward", f"z(0, 2), {IDS.format(0)}, HUGE", MEMORY)
 case("embedding_backward", f"z(3, 0), {IDS.format(3)}, 2**60", EMPTY)
-for name in FAMILIES["loss"][:4]:
+for name in FAMILIES["reduce.loss"][:4]:
     case(name, "z(2**60, 0)" + (", z(2**60, 0)" if "backward" in name else ""), EMPTY)
 case("cross_entropy", f"z(0, 2**60), {IDS.format(0)}", f"(0,), (0, {2**60})")
 case("cross_entropy_backward", f"z(0), z(0, 2**60), {IDS.format(0)}", f"(0, {2**60})")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import minidl_ext
-from minidl_ext import affinity
+from minidl_ext.runtime import affinity
 from tests.support.processes import printed
 
 pytestmark = pytest.mark.skipif(
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(
 BEGIN = """
     import os, sys, threading, time
     import numpy as np
-    from minidl_ext import elementwise, threads
+    from minidl_ext.elementwise import arithmetic as elementwise
+    from minidl_ext.runtime import threads
 
     x = np.linspace(-1, 1, 200_000, dtype=np.float32)
     y = np.empty_like(x)
@@ -54,9 +55,9 @@ def test_two_threads_that_share_a_cpu_become_one(waiting):
     said = run("""
         elementwise.exp(x, out=y)
         expected = y.copy()
-        print(others() == 1, until(lambda: threads.team_size() == 1))
+        print(others() == 1, until(lambda: threads.thread_count() == 1))
         elementwise.exp(x, out=y)
-        print(others() == 0 or threads.team_size() == 2, np.array_equal(y, expected))
+        print(others() == 0 or threads.thread_count() == 2, np.array_equal(y, expected))
         print(threads.get_num_threads())
     """, one_cpu=True, **environment)
     assert said == ["True", "True", "True", "True", "2"]
@@ -71,11 +72,11 @@ def test_busy_processes_take_cpus_and_give_them_back():
         threads.set_num_threads(cpus)
         work = "import time; end = time.time() + 200\\nwhile time.time() < end: pass"
         busy = [subprocess.Popen([sys.executable, "-c", work]) for _ in range(cpus)]
-        print(until(lambda: threads.team_size() < cpus))
+        print(until(lambda: threads.thread_count() < cpus))
         for process in busy:
             process.kill()
             process.wait()
-        print(until(lambda: threads.team_size() == cpus))
+        print(until(lambda: threads.thread_count() == cpus))
     """)
     assert said == ["True", "True"]
 
@@ -84,7 +85,7 @@ def test_the_full_team_is_tried_again_and_again():
     said = run("""
         sizes = []
         def seen():
-            sizes.append(threads.team_size())
+            sizes.append(threads.thread_count())
             return sum(a < b for a, b in zip(sizes, sizes[1:])) >= 3
         print(until(seen))
     """, one_cpu=True)
@@ -93,7 +94,7 @@ def test_the_full_team_is_tried_again_and_again():
 
 def test_an_explicit_number_of_threads_is_exact():
     said = run("""
-        until(lambda: threads.team_size() == 1)
+        until(lambda: threads.thread_count() == 1)
         elementwise.exp(x, threads=3, out=y)
         print(others())
     """, one_cpu=True)
@@ -112,7 +113,7 @@ def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
             out = np.empty_like(x)
             for _ in range(50):
                 elementwise.exp(x, out=out)
-            sizes.append(threads.team_size())
+            sizes.append(threads.thread_count())
         workers = [threading.Thread(target=work) for _ in range(40)]
         [t.start() for t in workers]
         [t.join() for t in workers]
@@ -137,7 +138,7 @@ def test_members_that_another_library_ends_are_found_anew():
                 print(others())
                 start = time.monotonic()
                 until(lambda: time.monotonic() > start + 0.1)
-                print(threads.team_size() in (1, 2))
+                print(threads.thread_count() in (1, 2))
         else:
             print(*["0", "True"] * 3)
     """)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl_ext
-from minidl_ext import threads
+from minidl_ext.runtime import threads
 from tests.support.processes import printed
 
 
@@ -35,7 +35,8 @@ def test_as_many_threads_as_asked_and_none_for_small_work():
     counts = printed("""
         import os
         import numpy as np
-        from minidl_ext import elementwise, threads
+        from minidl_ext.elementwise import arithmetic as elementwise
+        from minidl_ext.runtime import threads
 
         def started():
             return len(os.listdir("/proc/self/task"))
@@ -63,7 +64,9 @@ def test_a_forked_child_computes_and_ends(busy):
         import os, signal, threading, time
         import numpy as np
         import minidl
-        from minidl_ext import elementwise, matmul, threads
+        from minidl_ext.elementwise import arithmetic as elementwise
+        from minidl_ext.gemm import matmul
+        from minidl_ext.runtime import threads
 
         minidl.set_num_threads(4)
         x = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference import conv as direct
-from minidl.kernels.reference import winograd as twin
-from minidl_ext import pool
-from minidl_ext import winograd as native
+from minidl.kernels.reference.conv import direct as direct
+from minidl.kernels.reference.conv import winograd as twin
+from minidl_ext.conv import winograd as native
+from minidl_ext.pool import pool
 from tests.support.kernels import (
     KINDS,
     LAYOUTS,
@@ -192,7 +192,7 @@ def test_a_max_pool_behind(n, h, w, channels, outputs, padding, ended):
     assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
     case = cases(n, h, w, 8 * channels, 8 * outputs, padding)["winograd_conv"]
     if ended:
-        case |= {"bias": values(8 * outputs, seed=5), "rectify": True}
+        case |= {"bias": values(8 * outputs, seed=5), "relu_out": True}
     y, argmax = native.winograd_conv_pool(**case)
     expected, winners = pool.max_pool(native.winograd_conv(**case), (2, 2), (2, 2))
     identical(y, expected)

@@ -23,7 +23,10 @@ def test_kernels_and_pytorch_compute_in_turn(imports):
     said = printed(f"""
         {imports}
         import numpy as np
-        from minidl_ext import affinity, elementwise, matmul, threads
+        from minidl_ext.runtime import affinity
+        from minidl_ext.elementwise import arithmetic as elementwise
+        from minidl_ext.gemm import matmul
+        from minidl_ext.runtime import threads
         rng = np.random.default_rng(0)
         x = rng.standard_normal((300, 300)).astype(np.float32)
         wave = np.linspace(-1, 1, 200_000, dtype=np.float32)

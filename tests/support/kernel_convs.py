@@ -4,9 +4,10 @@ Made of whole numbers, normalization included, every result but a variance is ex
 kernel and its twin compare with ==, whatever the order of their sums.
 """
 
-from minidl.kernels.reference import depthwise as depthwise_twin
-from minidl.kernels.reference import pointwise as pointwise_twin
-from minidl_ext import depthwise, norm, pointwise
+from minidl.kernels.reference.conv import depthwise as depthwise_twin
+from minidl.kernels.reference.conv import pointwise as pointwise_twin
+from minidl_ext.conv import depthwise, pointwise
+from minidl_ext.norm import batch_norm as norm
 from tests.support.kernels import identical, values, whole
 
 SAME = ((1, 1), (1, 1))
@@ -44,7 +45,7 @@ def whole_factors(channels, seed=3):
     return whole(5, channels, seed=seed, top=2)
 
 
-def whole_behind(dy, relu=True, centre=True):
+def whole_consumer(dy, relu=True, centre=True):
     """A normalization behind, dy being the gradient of its output."""
     channels = dy.shape[-1]
     return (whole(*dy.shape, seed=4), whole_factors(channels, seed=5), relu,
@@ -56,10 +57,10 @@ def fused(cases, relu=True):
     forward, backward = cases
     before = {"factors": whole_factors(forward["x"].shape[-1]), "relu": relu}
     return ({**forward, **before, "stats": True},
-            {**backward, **before, "behind": whole_behind(backward["dy"], relu)})
+            {**backward, **before, "consumer": whole_consumer(backward["dy"], relu)})
 
 
-def agree(kind, cases, factors, relu, behind):
+def agree(kind, cases, factors, relu, consumer):
     """Kernels and twins give the same: all of the results, and y whether or not it is summed."""
     forward, forward_twin, backward, backward_twin = KERNELS[kind]
     before = {"factors": factors, "relu": relu}
@@ -67,8 +68,8 @@ def agree(kind, cases, factors, relu, behind):
     identical(y, forward_twin(**cases[0], **before))
     if y.size:
         identical(forward(**cases[0], **before, stats=True)[0], y)
-    for got, expected in zip(backward(**cases[1], **before, behind=behind),
-                             backward_twin(**cases[1], **before, behind=behind), strict=True):
+    for got, expected in zip(backward(**cases[1], **before, consumer=consumer),
+                             backward_twin(**cases[1], **before, consumer=consumer), strict=True):
         identical(got, expected)
 
 

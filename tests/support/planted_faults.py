@@ -9,7 +9,7 @@ import numpy as np
 import minidl as md
 from minidl.data import store
 from minidl.onnx.operators import OPERATORS
-from minidl_ext import elementwise
+from minidl_ext.elementwise import arithmetic as elementwise
 
 RELU, RELU_BACKWARD, EXP = elementwise.relu, elementwise.relu_backward, md.ops.exp
 

@@ -1,0 +1,271 @@
+/* The transforms of Winograd's F(4x4, 3x3) on vectors of channels, float32.
+ *
+ * A 4x4 tile of outputs comes from a 6x6 tile of inputs by 36 products instead of 144:
+ *     Y = At [(G g Gt) * (Bt d B)] A            (Lavin & Gray 2016)
+ * Interpolation points are 0, +-sqrt(1/2), +-sqrt(2) and infinity: with the textbook's 0, +-1,
+ * +-2 rounding errors are five to ten times larger. Each function below is one factor of a
+ * transform, applied to six (or four, or three) vectors; a tile is transformed by columns, then
+ * by rows. Must be compiled with -ffp-contract=fast, like micro.h.
+ */
+#ifndef MINIDL_WINOGRAD_H
+#define MINIDL_WINOGRAD_H
+#include <stdint.h>
+
+#include "gemm/micro.h"
+
+typedef vec_f32 wv;
+#define WV ((ptrdiff_t)(VECTOR_BYTES / sizeof(float)))
+#define LOAD(p) (*(const wv *)(p))
+#define STORE(p, v) (*(wv *)(p) = (v))
+#define UNROLL _Pragma("GCC unroll 6")
+
+/* For vectors of channels at c. Where they do not fill the last one, it overlaps the one before:
+ * what both cover is computed twice, to the same bits. */
+#define VECTORS(c, channels) \
+    for (ptrdiff_t c = 0; c < channels && (c = c + WV > channels ? channels - WV : c, 1); c += WV)
+
+#define P 0.70710678118654752f          /* the points */
+#define Q 1.41421356237309505f
+
+/* Bt d: input tile */
+ALWAYS_INLINE void input_1d(const wv *d, wv *t) {
+    const wv e1 = d[4] - 2.0f * d[2], o1 = P * d[3] - Q * d[1];
+    const wv e2 = d[4] - 0.5f * d[2], o2 = Q * d[3] - P * d[1];
+    t[0] = d[0] + d[4] - 2.5f * d[2];
+    t[1] = e1 + o1;
+    t[2] = e1 - o1;
+    t[3] = e2 + o2;
+    t[4] = e2 - o2;
+    t[5] = d[1] + d[5] - 2.5f * d[3];
+}
+
+/* At m: output tile */
+ALWAYS_INLINE void output_1d(const wv *m, wv *y) {
+    const wv s1 = m[1] + m[2], d1 = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
+    y[0] = m[0] + (s1 + s2);
+    y[1] = P * d1 + Q * d2;
+    y[2] = 0.5f * s1 + 2.0f * s2;
+    y[3] = (P * 0.5f) * d1 + ((2.0f * Q) * d2 + m[5]);
+}
+
+/* A y: gradient of an output tile, the transpose of output_1d */
+ALWAYS_INLINE void output_grad_1d(const wv *y, wv *z) {
+    const wv e1 = y[0] + 0.5f * y[2], o1 = P * y[1] + (P * 0.5f) * y[3];
+    const wv e2 = y[0] + 2.0f * y[2], o2 = Q * y[1] + (2.0f * Q) * y[3];
+    z[0] = y[0];
+    z[1] = e1 + o1;
+    z[2] = e1 - o1;
+    z[3] = e2 + o2;
+    z[4] = e2 - o2;
+    z[5] = y[3];
+}
+
+/* G g: weights */
+ALWAYS_INLINE void weight_1d(const wv *g, wv *u) {
+    const float k = -1.0f / 1.5f, l = 1.0f / 6.0f;
+    const wv e1 = k * (g[0] + 0.5f * g[2]), o1 = (k * P) * g[1];
+    const wv e2 = l * (g[0] + 2.0f * g[2]), o2 = (l * Q) * g[1];
+    u[0] = g[0];
+    u[1] = e1 + o1;
+    u[2] = e1 - o1;
+    u[3] = e2 + o2;
+    u[4] = e2 - o2;
+    u[5] = g[2];
+}
+
+/* Gt u: gradient of the weights, the transpose of weight_1d */
+ALWAYS_INLINE void weight_grad_1d(const wv *u, wv *g) {
+    const float k = -1.0f / 1.5f, l = 1.0f / 6.0f;
+    const wv s1 = u[1] + u[2], d1 = u[1] - u[2], s2 = u[3] + u[4], d2 = u[3] - u[4];
+    g[0] = u[0] + (k * s1 + l * s2);
+    g[1] = (k * P) * d1 + (l * Q) * d2;
+    g[2] = u[5] + ((k * 0.5f) * s1 + (l * 2.0f) * s2);
+}
+
+/* A 6x6 tile at x (rows `row` and pixels `pixel` apart) of `channels` channels, to
+ * v[frequency * step + channel]. */
+static __attribute__((noinline)) void input_tile(const float *x, ptrdiff_t row, ptrdiff_t pixel,
+                                                 ptrdiff_t channels, float *v, ptrdiff_t step) {
+    VECTORS(c, channels) {
+        wv t[6][6];
+        UNROLL for (int j = 0; j < 6; j++) {
+            wv d[6], o[6];
+            UNROLL for (int i = 0; i < 6; i++) d[i] = LOAD(x + i * row + j * pixel + c);
+            input_1d(d, o);
+            UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
+        }
+        UNROLL for (int i = 0; i < 6; i++) {
+            wv o[6];
+            input_1d(t[i], o);
+            UNROLL for (int j = 0; j < 6; j++) STORE(v + (i * 6 + j) * step + c, o[j]);
+        }
+    }
+}
+
+/* m[tile][columns] = v[tile][ci] u[ci][columns], MR tiles, C vectors of columns. The micro-kernel
+ * for a constant ci: rows need no pointers, which pays where the sums are short. */
+ALWAYS_INLINE void product_block(const int ci, const int C, const float *v, const float *u,
+                                float *m, ptrdiff_t co, const char *ahead,
+                                ptrdiff_t ahead_step) {
+    wv sum[MR][2];
+    _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++) sum[r][0] = sum[r][1] = (wv){0};
+    for (int k = 0; k < ci; k++, u += 2 * WV, ahead += ahead_step) {
+        __builtin_prefetch(ahead, 0, 2);
+        wv w[2];
+        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) w[c] = LOAD(u + c * WV);
+        _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++)
+            _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] += v[r * ci + k] * w[c];
+    }
+    _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++)
+        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) STORE(m + r * co + c * WV, sum[r][c]);
+}
+
+/* Whether product_tiles has a block for so many input channels. */
+ALWAYS_INLINE int has_product_tiles(ptrdiff_t ci) {
+    return ci == 16 || ci == 24 || ci == 32 || ci == 64;
+}
+
+/* The same for `blocks` times MR tiles. */
+static __attribute__((noinline)) void product_tiles(ptrdiff_t ci, int vectors, const float *v,
+                                                    const float *u, float *m, ptrdiff_t blocks,
+                                                    ptrdiff_t co, const char *ahead,
+                                                    ptrdiff_t ahead_step) {
+#define TILES(CI, C) \
+    for (ptrdiff_t i = 0; i < blocks; i++, v += MR * CI, m += MR * co, ahead += CI * ahead_step) \
+        product_block(CI, C, v, u, m, co, ahead, ahead_step)
+    if (ci == 16 && vectors == 1) TILES(16, 1);
+    else if (ci == 16) TILES(16, 2);
+    else if (ci == 24 && vectors == 1) TILES(24, 1);
+    else if (ci == 24) TILES(24, 2);
+    else if (ci == 32 && vectors == 1) TILES(32, 1);
+    else if (ci == 32) TILES(32, 2);
+    else if (vectors == 1) TILES(64, 1);
+    else TILES(64, 2);
+#undef TILES
+}
+
+/* The products m[frequency * step + channel] to a tile of `rows` x `cols` (4x4 but at a border)
+ * outputs at y, rows `row` apart. */
+static __attribute__((noinline)) void output_tile(const float *m, ptrdiff_t step, float *y,
+                                                  ptrdiff_t row, ptrdiff_t channels,
+                                                  ptrdiff_t rows, ptrdiff_t cols) {
+    const int whole = rows == 4 && cols == 4;
+    VECTORS(c, channels) {
+        wv s[4][6];
+        UNROLL for (int j = 0; j < 6; j++) {
+            wv d[6], o[4];
+            UNROLL for (int i = 0; i < 6; i++) d[i] = LOAD(m + (i * 6 + j) * step + c);
+            output_1d(d, o);
+            UNROLL for (int i = 0; i < 4; i++) s[i][j] = o[i];
+        }
+        if (whole) {
+            UNROLL for (int i = 0; i < 4; i++) {
+                wv o[4];
+                output_1d(s[i], o);
+                UNROLL for (int j = 0; j < 4; j++) STORE(y + i * row + j * channels + c, o[j]);
+            }
+        } else {
+            for (int i = 0; i < rows; i++) {
+                wv o[4];
+                output_1d(s[i], o);
+                for (int j = 0; j < cols; j++) STORE(y + i * row + j * channels + c, o[j]);
+            }
+        }
+    }
+}
+
+/* A 4x4 tile of output gradients at dy to z[frequency * step + channel]. */
+static __attribute__((noinline)) void output_grad_tile(const float *dy, ptrdiff_t row,
+                                                       ptrdiff_t channels, float *z,
+                                                       ptrdiff_t step) {
+    VECTORS(c, channels) {
+        wv s[6][4];
+        UNROLL for (int j = 0; j < 4; j++) {
+            wv d[4], o[6];
+            UNROLL for (int i = 0; i < 4; i++) d[i] = LOAD(dy + i * row + j * channels + c);
+            output_grad_1d(d, o);
+            UNROLL for (int i = 0; i < 6; i++) s[i][j] = o[i];
+        }
+        UNROLL for (int i = 0; i < 6; i++) {
+            wv o[6];
+            output_grad_1d(s[i], o);
+            UNROLL for (int j = 0; j < 6; j++) STORE(z + (i * 6 + j) * step + c, o[j]);
+        }
+    }
+}
+
+/* A tile of size x size pixels from (y0, x0) on of the gradient in front of a max-pool of 2x2 windows
+ * side by side, from that behind it, dy (h, w, channels), and the places that won. */
+static __attribute__((noinline)) void unpooled_tile(const float *dy, const uint8_t *argmax,
+                                                    ptrdiff_t h, ptrdiff_t w, ptrdiff_t channels,
+                                                    ptrdiff_t y0, ptrdiff_t x0, ptrdiff_t size,
+                                                    float *__restrict tile) {
+    for (ptrdiff_t y = y0; y < y0 + size; y++)
+        for (ptrdiff_t x = x0; x < x0 + size; x++, tile += channels) {
+            if (y < 0 || x < 0 || y >= 2 * h || x >= 2 * w) {
+                memset(tile, 0, channels * sizeof(float));
+                continue;
+            }
+            const ptrdiff_t from = (y / 2 * w + x / 2) * channels;
+            const float *__restrict g = dy + from;
+            const uint8_t *__restrict winner = argmax + from;
+            const uint8_t place = (uint8_t)(y % 2 * 2 + x % 2);
+            for (ptrdiff_t c = 0; c < channels; c++) tile[c] = winner[c] == place ? g[c] : 0.0f;
+        }
+}
+
+/* One vector of weights w[tap * tap_step] to u[frequency * step]. */
+ALWAYS_INLINE void weight_vector(const float *w, ptrdiff_t tap_step, float *u, ptrdiff_t step) {
+    wv t[6][3];
+    UNROLL for (int j = 0; j < 3; j++) {
+        wv g[3], o[6];
+        UNROLL for (int i = 0; i < 3; i++) g[i] = LOAD(w + (i * 3 + j) * tap_step);
+        weight_1d(g, o);
+        UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
+    }
+    UNROLL for (int i = 0; i < 6; i++) {
+        wv o[6];
+        weight_1d(t[i], o);
+        UNROLL for (int j = 0; j < 6; j++) STORE(u + (i * 6 + j) * step, o[j]);
+    }
+}
+
+/* A block of `rows` x `cols` channels (at most WV x WV) of
+ *     w[tap * tap_step + row * row_step + col * col_step]
+ * to rows of `width` values at u, zeros after the columns; `turned`: taps turned around. */
+static void weight_block(const float *w, ptrdiff_t tap_step, ptrdiff_t row_step,
+                         ptrdiff_t col_step, int turned, ptrdiff_t rows, ptrdiff_t cols, float *u,
+                         ptrdiff_t width, ptrdiff_t step) {
+    float block[9][VECTOR_BYTES / sizeof(float)][VECTOR_BYTES / sizeof(float)] = {{{0}}};
+    for (int tap = 0; tap < 9; tap++)
+        for (int c = 0; c < cols; c++)
+            for (int r = 0; r < rows; r++)
+                block[turned ? 8 - tap : tap][r][c] =
+                    w[tap * tap_step + r * row_step + c * col_step];
+    for (int r = 0; r < rows; r++) weight_vector(block[0][r], WV * WV, u + r * width, step);
+}
+
+/* One vector of the gradient of the weights from du[frequency * step]. */
+ALWAYS_INLINE void weight_grad_vector(const float *du, ptrdiff_t step, float *dw,
+                                     ptrdiff_t tap_step) {
+    wv t[3][6];
+    UNROLL for (int j = 0; j < 6; j++) {
+        wv d[6], o[3];
+        UNROLL for (int i = 0; i < 6; i++) d[i] = LOAD(du + (i * 6 + j) * step);
+        weight_grad_1d(d, o);
+        UNROLL for (int i = 0; i < 3; i++) t[i][j] = o[i];
+    }
+    UNROLL for (int i = 0; i < 3; i++) {
+        wv o[3];
+        weight_grad_1d(t[i], o);
+        UNROLL for (int j = 0; j < 3; j++) STORE(dw + (i * 3 + j) * tap_step, o[j]);
+    }
+}
+
+#undef P
+#undef Q
+#undef LOAD
+#undef STORE
+#undef UNROLL
+#undef VECTORS
+#endif

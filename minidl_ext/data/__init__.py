@@ -1,0 +1,1 @@
+"""What is done with pictures before a network sees them."""

@@ -1,0 +1,1 @@
+"""Functions of single values: arithmetic, activations, random numbers."""

@@ -1,0 +1,304 @@
+"""Elementwise functions of one or two arrays, and ReLU's gradient, which needs y only.
+
+One plain loop per function, over a piece of contiguous memory, which the compiler vectorizes;
+pieces are shared out to threads. Two operands may have one shape, or one of them may be a number
+or repeat along the leading axes (a bias); anything else, and every dtype that is not float32 or
+float64, goes to NumPy's own ufunc.
+"""
+cimport numpy as cnp
+from cython cimport floating
+from cython.parallel cimport prange
+
+from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, same_shape
+from minidl_ext.runtime.threads cimport threads_for
+from minidl_ext.simd.vecmath cimport vexp, vlog, vpow, vsqrt, vtanh
+
+import numpy as np
+
+from minidl_ext.runtime import memory
+
+cnp.import_array()
+
+cdef enum:
+    PIECE = 16384       # elements a thread takes at a time
+    LARGE = 1 << 26     # elements that may be too many
+    ROW = 1024          # a number is repeated into a row of this length
+
+cdef enum Unary:
+    EXP, LOG, SQRT, ABSOLUTE, NEGATIVE, TANH, SIGMOID, RELU
+
+cdef enum Binary:
+    ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER
+
+
+# ------------------------------------------------------------------------------ one operand
+
+cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef floating e, one = 1        # a literal 1 would be a double
+    if f == EXP:
+        for i in range(n):
+            y[i] = vexp(x[i])
+    elif f == LOG:
+        for i in range(n):
+            y[i] = vlog(x[i])
+    elif f == SQRT:
+        for i in range(n):
+            y[i] = vsqrt(x[i])
+    elif f == ABSOLUTE:
+        for i in range(n):
+            y[i] = x[i] if x[i] > 0 else 0 - x[i]
+    elif f == NEGATIVE:
+        for i in range(n):
+            y[i] = -x[i]
+    elif f == TANH:
+        for i in range(n):
+            y[i] = vtanh(x[i])
+    elif f == SIGMOID:      # from exp(-|x|), so that nothing overflows
+        for i in range(n):
+            e = vexp(-x[i] if x[i] > 0 else x[i])
+            y[i] = (e if x[i] < 0 else one) / (one + e)
+    elif f == RELU:
+        for i in range(n):
+            y[i] = 0 if x[i] <= 0 else x[i]     # NaN stays
+
+
+cdef void masked(const floating* dy, const floating* y, floating* dx, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        dx[i] = dy[i] if y[i] > 0 else 0
+
+
+cdef unary_kernel(Unary f, str name, object x, object out, int threads, object ufunc):
+    cdef cnp.ndarray a, y
+    cdef Py_ssize_t n, i
+    cdef int t
+    if isinstance(x, np.ndarray) and cnp.PyArray_TYPE(<cnp.ndarray>x) not in (
+            cnp.NPY_FLOAT32, cnp.NPY_FLOAT64) and ufunc is not None:
+        return ufunc(x, out=out)
+    a = real_array(x, name, "x", -1)
+    y = output_like(out, name, a)
+    disjoint_or_same(y, a, name, "x")
+    n = cnp.PyArray_SIZE(a)
+    t = threads_for(threads, <double>n * (8 if f <= LOG or TANH <= f <= SIGMOID else 1))
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+            unary(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
+                  min(n - i * PIECE, <Py_ssize_t>PIECE))
+    else:
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+            unary(f, <double*>a.data + i * PIECE, <double*>y.data + i * PIECE,
+                  min(n - i * PIECE, <Py_ssize_t>PIECE))
+    return y
+
+
+# ----------------------------------------------------------------------------- two operands
+
+cdef void binary(Binary f, const floating* a, const floating* b, floating* y, Py_ssize_t n
+                 ) noexcept nogil:
+    cdef Py_ssize_t i
+    if f == ADD:
+        for i in range(n):
+            y[i] = a[i] + b[i]
+    elif f == SUBTRACT:
+        for i in range(n):
+            y[i] = a[i] - b[i]
+    elif f == MULTIPLY:
+        for i in range(n):
+            y[i] = a[i] * b[i]
+    elif f == DIVIDE:
+        for i in range(n):
+            y[i] = a[i] / b[i]
+    elif f == MAXIMUM:      # NaN wins
+        for i in range(n):
+            y[i] = a[i] if (a[i] >= b[i]) | (a[i] != a[i]) else b[i]
+    elif f == MINIMUM:
+        for i in range(n):
+            y[i] = a[i] if (a[i] <= b[i]) | (a[i] != a[i]) else b[i]
+    elif f == POWER:
+        for i in range(n):
+            y[i] = vpow(a[i], b[i])
+
+
+cdef void binary_piece(Binary f, const floating* a, Py_ssize_t period_a, const floating* b,
+                       Py_ssize_t period_b, floating* y, Py_ssize_t first, Py_ssize_t last
+                       ) noexcept nogil:
+    """Elements first .. last; each operand repeats with its period."""
+    cdef Py_ssize_t i = first, n, at_a, at_b
+    while i < last:
+        at_a, at_b = i % period_a, i % period_b
+        n = min(last - i, min(period_a - at_a, period_b - at_b))
+        binary(f, a + at_a, b + at_b, y + i, n)
+        i += n
+
+
+cdef void binary_all(Binary f, const floating* a, Py_ssize_t period_a, const floating* b,
+                     Py_ssize_t period_b, floating* y, Py_ssize_t n, int threads) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+        binary_piece(f, a, period_a, b, period_b, y, i * PIECE,
+                     min(n, (i + 1) * <Py_ssize_t>PIECE))
+
+
+cdef bint is_number(object v):
+    return isinstance(v, (float, int)) and not isinstance(v, np.generic)
+
+
+cdef object repeated(object number, int typenum):
+    """A number as a row, for loops that know only arrays."""
+    cdef cnp.npy_intp n = ROW
+    row = cnp.PyArray_EMPTY(1, &n, typenum, 0)
+    row[...] = number
+    return row
+
+
+cdef bint trails(cnp.ndarray small, cnp.ndarray large):
+    """Whether small's shape is the end of large's, after its leading ones."""
+    cdef int i, n = cnp.PyArray_NDIM(small), shift = cnp.PyArray_NDIM(large) - n
+    cdef bint leading = True
+    if shift < 0:
+        return False
+    for i in range(n):
+        if cnp.PyArray_DIM(small, i) != cnp.PyArray_DIM(large, i + shift):
+            if not (leading and cnp.PyArray_DIM(small, i) == 1):
+                return False
+        else:
+            leading = False
+    return cnp.PyArray_SIZE(small) > 0
+
+
+cdef by_numpy(str name, a, b, out, ufunc):
+    """What NumPy makes of the operands, if memory holds it: they may broadcast."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and \
+            <double>cnp.PyArray_SIZE(<cnp.ndarray>a) * cnp.PyArray_SIZE(<cnp.ndarray>b) > LARGE:
+        memory.check_shape(name, np.broadcast_shapes(np.shape(a), np.shape(b)), a.dtype)
+    return ufunc(a, b, out=out)
+
+
+cdef binary_kernel(Binary f, str name, object a, object b, object out, int threads, object ufunc):
+    cdef cnp.ndarray x, w, y, shaped
+    cdef Py_ssize_t n, period_a, period_b
+    cdef int typenum, t
+    shaped_object = b if is_number(a) else a
+    if not isinstance(shaped_object, np.ndarray):
+        return by_numpy(name, a, b, out, ufunc)
+    shaped = <cnp.ndarray>shaped_object
+    typenum = cnp.PyArray_TYPE(shaped)
+    if typenum != cnp.NPY_FLOAT32 and typenum != cnp.NPY_FLOAT64:
+        return by_numpy(name, a, b, out, ufunc)
+    if is_number(a):
+        a = repeated(a, typenum)
+    elif is_number(b):
+        b = repeated(b, typenum)
+    elif not isinstance(b, np.ndarray) or cnp.PyArray_TYPE(<cnp.ndarray>b) != typenum:
+        return by_numpy(name, a, b, out, ufunc)
+    elif not cnp.PyArray_SAMESHAPE(<cnp.ndarray>a, <cnp.ndarray>b):
+        if trails(<cnp.ndarray>b, <cnp.ndarray>a):
+            pass
+        elif trails(<cnp.ndarray>a, <cnp.ndarray>b):
+            shaped = <cnp.ndarray>b
+        else:
+            return by_numpy(name, a, b, out, ufunc)
+    x, w = real_array(a, name, "a", -1), real_array(b, name, "b", -1)
+    y = output_like(out, name, shaped)
+    disjoint_or_same(y, x, name, "a")
+    disjoint_or_same(y, w, name, "b")
+    n = cnp.PyArray_SIZE(shaped)
+    if n == 0:
+        return y
+    period_a, period_b = cnp.PyArray_SIZE(x), cnp.PyArray_SIZE(w)
+    t = threads_for(threads, <double>n * (16 if f == POWER else 1))
+    if typenum == cnp.NPY_FLOAT32:
+        with nogil:
+            binary_all(f, <float*>x.data, period_a, <float*>w.data, period_b, <float*>y.data, n, t)
+    else:
+        with nogil:
+            binary_all(f, <double*>x.data, period_a, <double*>w.data, period_b, <double*>y.data, n,
+                       t)
+    return y
+
+
+def exp(x, out=None, int threads=0):
+    return unary_kernel(EXP, "exp", x, out, threads, None)
+
+
+def log(x, out=None, int threads=0):
+    return unary_kernel(LOG, "log", x, out, threads, None)
+
+
+def sqrt(x, out=None, int threads=0):
+    return unary_kernel(SQRT, "sqrt", x, out, threads, None)
+
+
+def absolute(x, out=None, int threads=0):
+    return unary_kernel(ABSOLUTE, "absolute", x, out, threads, np.absolute)
+
+
+def negative(x, out=None, int threads=0):
+    return unary_kernel(NEGATIVE, "negative", x, out, threads, np.negative)
+
+
+def tanh(x, out=None, int threads=0):
+    return unary_kernel(TANH, "tanh", x, out, threads, None)
+
+
+def sigmoid(x, out=None, int threads=0):
+    """1 / (1 + exp(-x)), from exp(-|x|) so that nothing overflows."""
+    return unary_kernel(SIGMOID, "sigmoid", x, out, threads, None)
+
+
+def relu(x, out=None, int threads=0):
+    """max(x, 0); NaN stays NaN."""
+    return unary_kernel(RELU, "relu", x, out, threads, None)
+
+
+def relu_backward(dy, y, out=None, int threads=0):
+    """dx = dy where y > 0, else 0."""
+    cdef str name = "relu_backward"
+    cdef cnp.ndarray g = real_array(dy, name, "dy", -1), v = real_array(y, name, "y", -1), dx
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
+    cdef int t = threads_for(threads, <double>n)
+    same_dtype(g, v, name, "dy", "y")
+    same_shape(g, v, name, "dy", "y")
+    dx = output_like(out, name, g)
+    disjoint_or_same(dx, g, name, "dy")
+    disjoint_or_same(dx, v, name, "y")
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+            masked(<float*>g.data + i * PIECE, <float*>v.data + i * PIECE,
+                     <float*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
+    else:
+        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+            masked(<double*>g.data + i * PIECE, <double*>v.data + i * PIECE,
+                     <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
+    return dx
+
+
+def add(a, b, out=None, int threads=0):
+    return binary_kernel(ADD, "add", a, b, out, threads, np.add)
+
+
+def subtract(a, b, out=None, int threads=0):
+    return binary_kernel(SUBTRACT, "subtract", a, b, out, threads, np.subtract)
+
+
+def multiply(a, b, out=None, int threads=0):
+    return binary_kernel(MULTIPLY, "multiply", a, b, out, threads, np.multiply)
+
+
+def divide(a, b, out=None, int threads=0):
+    return binary_kernel(DIVIDE, "divide", a, b, out, threads, np.true_divide)
+
+
+def maximum(a, b, out=None, int threads=0):
+    return binary_kernel(MAXIMUM, "maximum", a, b, out, threads, np.maximum)
+
+
+def minimum(a, b, out=None, int threads=0):
+    return binary_kernel(MINIMUM, "minimum", a, b, out, threads, np.minimum)
+
+
+def power(a, b, out=None, int threads=0):
+    if is_number(b) and b == 2 and isinstance(a, np.ndarray) and a.dtype.kind == "f":
+        return multiply(a, a, out, threads)
+    return binary_kernel(POWER, "power", a, b, out, threads, np.power)

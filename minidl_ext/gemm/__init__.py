@@ -1,0 +1,1 @@
+"""Matrix products, and the micro-kernel that convolutions multiply with too."""

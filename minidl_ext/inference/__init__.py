@@ -1,0 +1,1 @@
+"""Plans of whole networks, run without Python between their steps."""

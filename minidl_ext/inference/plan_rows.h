@@ -1,0 +1,104 @@
+/* Steps of plan.h that multiply nothing together: pools, and what is done to each value. */
+
+/* The taps of a window that are inside of an axis: first .. after. */
+ALWAYS_INLINE void plan_inside(ptrdiff_t at, ptrdiff_t step, ptrdiff_t taps, ptrdiff_t size,
+                              ptrdiff_t *first, ptrdiff_t *after) {
+    *first = at < 0 ? (-at + step - 1) / step : 0;
+    *after = at + (taps - 1) * step >= size ? (size - at + step - 1) / step : taps;
+}
+
+static void plan_max_pool(const Step *s, const Work *k) {
+    ptrdiff_t item, end;
+    plan_share(k, k->images * s->oh * s->ow, &item, &end);
+    for (; item < end; item++) {
+        const ptrdiff_t image = item / (s->oh * s->ow), row = item / s->ow % s->oh;
+        const ptrdiff_t col = item % s->ow, y0 = row * s->sh - s->top, x0 = col * s->sw - s->left;
+        const float *x = plan_at(k, &s->x, image, y0, x0);
+        float *y = plan_at(k, &s->y, image, row, col);
+        ptrdiff_t k0, k1, l0, l1, c = 0;
+        plan_inside(y0, s->dh, s->kh, s->h, &k0, &k1);
+        plan_inside(x0, s->dw, s->kw, s->w, &l0, &l1);
+#define TAP (x + i * s->dh * s->x.row + j * s->dw * s->x.pixel + c)
+        for (; c + PV <= s->co; c += PV) {
+            pv best = (pv){0} - __builtin_inff();
+            for (ptrdiff_t i = k0; i < k1; i++)
+                for (ptrdiff_t j = l0; j < l1; j++) best = plan_max(best, PLOAD(TAP));
+            PSTORE(y + c, best);
+        }
+        for (; c < s->co; c++) {
+            float best = -__builtin_inff();
+            for (ptrdiff_t i = k0; i < k1; i++)
+                for (ptrdiff_t j = l0; j < l1; j++) {
+                    const float v = *TAP;
+                    if (v > best || v != v) best = v;
+                }
+            y[c] = best;
+        }
+    }
+}
+
+enum { POOLED = 64 };       /* channels of a piece of work, so that few large windows are shared */
+
+static void plan_avg_pool(const Step *s, const Work *k) {
+    const ptrdiff_t pieces = (s->co + POOLED - 1) / POOLED;
+    ptrdiff_t item, end;
+    plan_share(k, k->images * s->oh * s->ow * pieces, &item, &end);
+    for (; item < end; item++) {
+        const ptrdiff_t pixel = item / pieces, image = pixel / (s->oh * s->ow);
+        const ptrdiff_t row = pixel / s->ow % s->oh, col = pixel % s->ow;
+        const ptrdiff_t y0 = row * s->sh - s->top, x0 = col * s->sw - s->left;
+        const ptrdiff_t c0 = item % pieces * POOLED;
+        const ptrdiff_t channels = s->co - c0 < POOLED ? s->co - c0 : POOLED;
+        const float *x = plan_at(k, &s->x, image, y0, x0) + c0;
+        float *y = plan_at(k, &s->y, image, row, col) + c0;
+        double sum[POOLED] = {0};
+        ptrdiff_t k0, k1, l0, l1, c = 0;
+        plan_inside(y0, s->dh, s->kh, s->h, &k0, &k1);
+        plan_inside(x0, s->dw, s->kw, s->w, &l0, &l1);
+        for (ptrdiff_t i = k0; i < k1; i++)
+            for (ptrdiff_t j = l0; j < l1; j++) {
+                const float *at = TAP - c;
+                for (ptrdiff_t v = 0; v < channels; v++) sum[v] += at[v];
+            }
+#undef TAP
+        const ptrdiff_t *counted = s->counted;
+        plan_inside(y0 + counted[0], s->dh, s->kh, s->h + counted[0] + counted[1], &k0, &k1);
+        plan_inside(x0 + counted[2], s->dw, s->kw, s->w + counted[2] + counted[3], &l0, &l1);
+        const double count = (double)((k1 - k0) * (l1 - l0));
+        for (; c < channels; c++) y[c] = (float)(sum[c] / count);
+    }
+}
+
+/* n values: y = f(x weights + bias + r), channel by channel. */
+ALWAYS_INLINE void plan_values(const Step *s, const float *__restrict x, const float *__restrict r,
+                              float *__restrict y, ptrdiff_t n) {
+    const float *__restrict w = s->weights, *__restrict b = s->bias;
+    if (w) for (ptrdiff_t c = 0; c < n; c++) y[c] = x[c] * w[c] + b[c];
+    else memcpy(y, x, n * sizeof(float));
+    if (r) for (ptrdiff_t c = 0; c < n; c++) y[c] += r[c];
+    if (s->activation == ACTIVATION_RELU)
+        for (ptrdiff_t c = 0; c < n; c++) y[c] = y[c] <= 0 ? 0 : y[c];
+    else if (s->activation >= 0)
+        curve_f32(s->activation, y, y, n, s->p, s->q);
+}
+
+/* Each value: y = f(x), f(x + r), f(x weights + bias), or a copy. */
+static void plan_map(const Step *s, const Work *k) {
+    const int lines = !s->weights && s->x.pixel == s->co && s->y.pixel == s->co
+                      && (!s->adds || s->r.pixel == s->co);
+    ptrdiff_t i, end;
+    plan_share(k, k->images * s->oh, &i, &end);
+    for (; i < end; i++) {
+        const ptrdiff_t image = i / s->oh, row = i % s->oh;
+        const float *x = plan_at(k, &s->x, image, row, 0);
+        const float *r = s->adds ? plan_at(k, &s->r, image, row, 0) : NULL;
+        float *y = plan_at(k, &s->y, image, row, 0);
+        if (lines) {
+            plan_values(s, x, r, y, s->ow * s->co);
+            continue;
+        }
+        for (ptrdiff_t col = 0; col < s->ow; col++)
+            plan_values(s, x + col * s->x.pixel, r ? r + col * s->r.pixel : NULL,
+                        y + col * s->y.pixel, s->co);
+    }
+}

@@ -1,0 +1,1 @@
+"""Reductions along an axis, and losses, which are reductions of rows."""

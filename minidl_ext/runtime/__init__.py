@@ -1,0 +1,1 @@
+"""What every kernel stands on: checks of arguments, memory, threads, what the CPU can do."""

@@ -1,0 +1,126 @@
+"""Checks of the arrays that kernels are given. Each names the kernel and the argument.
+
+They run under the GIL, before any pointer is used. Compiled once, with the compiler's default
+instruction set.
+"""
+cimport numpy as cnp
+
+from minidl_ext.runtime.memory cimport new_array
+
+import numpy as np
+
+cnp.import_array()
+
+
+cdef cnp.ndarray real_array(object a, str where, str name, int ndim):
+    """A C-contiguous, aligned float32 or float64 array of `ndim` axes (-1: any number)."""
+    cdef int t
+    if not isinstance(a, np.ndarray):
+        raise TypeError(f"{where}: {name} must be a NumPy array, got {type(a).__name__}")
+    t = cnp.PyArray_TYPE(<cnp.ndarray>a)
+    if t != cnp.NPY_FLOAT32 and t != cnp.NPY_FLOAT64:
+        raise TypeError(f"{where}: {name} must be float32 or float64, got {a.dtype}")
+    return typed_array(a, where, name, ndim, t)
+
+
+cdef cnp.ndarray typed_array(object a, str where, str name, int ndim, int typenum):
+    """A C-contiguous, aligned array of one dtype and `ndim` axes (-1: any number)."""
+    if not isinstance(a, np.ndarray):
+        raise TypeError(f"{where}: {name} must be a NumPy array, got {type(a).__name__}")
+    if cnp.PyArray_TYPE(<cnp.ndarray>a) != typenum:
+        expected = cnp.PyArray_DescrFromType(typenum)
+        raise TypeError(f"{where}: {name} must be {expected}, got {a.dtype}")
+    if ndim >= 0 and cnp.PyArray_NDIM(<cnp.ndarray>a) != ndim:
+        raise ValueError(f"{where}: {name} must have {ndim} axes, got shape {a.shape}")
+    if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>a):
+        raise ValueError(f"{where}: {name} must be C-contiguous, aligned and in native byte order")
+    return <cnp.ndarray>a
+
+
+cdef char* row_or_null(object value, cnp.ndarray x, str where, str x_name, str name
+                       ) except? NULL:
+    """The memory of a vector that fits the last axis of x, or NULL for None."""
+    cdef cnp.ndarray a
+    if value is None:
+        return NULL
+    a = real_array(value, where, name, 1)
+    same_dtype(x, a, where, x_name, name)
+    has_length(a, cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1), where, name)
+    return a.data
+
+
+cdef cnp.ndarray channel_blocks(object a, str where, str name, int multiple):
+    """A float32 array of four axes, the last of them a positive multiple of `multiple`."""
+    cdef cnp.ndarray array = typed_array(a, where, name, 4, cnp.NPY_FLOAT32)
+    if cnp.PyArray_DIM(array, 3) % multiple or cnp.PyArray_DIM(array, 3) == 0:
+        raise ValueError(f"{where}: {name} {np.shape(a)} must have channels in multiples of "
+                         f"{multiple}")
+    return array
+
+
+cdef int has_shape(cnp.ndarray a, cnp.npy_intp n, cnp.npy_intp h, cnp.npy_intp w, cnp.npy_intp c,
+                   str where, str name) except -1:
+    if (cnp.PyArray_DIM(a, 0) != n or cnp.PyArray_DIM(a, 1) != h or cnp.PyArray_DIM(a, 2) != w
+            or cnp.PyArray_DIM(a, 3) != c):
+        raise ValueError(f"{where}: {name} must have shape {(n, h, w, c)}, got {np.shape(a)}")
+    return 0
+
+
+cdef int same_dtype(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1:
+    if cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b):
+        raise TypeError(f"{where}: {name_a} is {a.dtype} but {name_b} is {b.dtype}; "
+                        f"convert one with astype")
+    return 0
+
+
+cdef int same_shape(cnp.ndarray a, cnp.ndarray b, str where, str name_a, str name_b) except -1:
+    if not cnp.PyArray_SAMESHAPE(a, b):
+        raise ValueError(f"{where}: {name_a} has shape {np.shape(a)} but {name_b} {np.shape(b)}")
+    return 0
+
+
+cdef int has_length(cnp.ndarray a, cnp.npy_intp n, str where, str name) except -1:
+    if cnp.PyArray_NDIM(a) != 1 or cnp.PyArray_DIM(a, 0) != n:
+        raise ValueError(f"{where}: {name} must have shape ({n},), got {np.shape(a)}")
+    return 0
+
+
+cdef cnp.ndarray output(object out, str where, int ndim, const cnp.npy_intp* dims, int typenum):
+    """The array a kernel writes: `out` if it fits exactly, a new one if it is None."""
+    cdef int i
+    if out is None:
+        return new_array(ndim, dims, typenum)
+    typed_array(out, where, "out", ndim, typenum)
+    for i in range(ndim):
+        if cnp.PyArray_DIM(<cnp.ndarray>out, i) != dims[i]:
+            expected = tuple([dims[k] for k in range(ndim)])
+            raise ValueError(f"{where}: out must have shape {expected}, got {np.shape(out)}")
+    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
+        raise ValueError(f"{where}: out is read-only")
+    return <cnp.ndarray>out
+
+
+cdef cnp.ndarray output_like(object out, str where, cnp.ndarray a):
+    return output(out, where, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
+
+
+cdef bint overlap(cnp.ndarray a, cnp.ndarray b):
+    """Whether two arrays share memory."""
+    cdef char* p = <char*>cnp.PyArray_DATA(a)
+    cdef char* q = <char*>cnp.PyArray_DATA(b)
+    return p < q + cnp.PyArray_NBYTES(b) and q < p + cnp.PyArray_NBYTES(a)
+
+
+cdef int disjoint(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
+    """`out` shares no memory with input `a`, which is read after `out` is written."""
+    if overlap(out, a):
+        raise ValueError(f"{where}: out overlaps {name} in memory")
+    return 0
+
+
+cdef int disjoint_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
+    """As `apart`, but `out` may be `a` itself: the kernel works element by element."""
+    if cnp.PyArray_DATA(out) == cnp.PyArray_DATA(a) and \
+            cnp.PyArray_NBYTES(out) == cnp.PyArray_NBYTES(a):
+        return 0
+    return disjoint(out, a, where, name)

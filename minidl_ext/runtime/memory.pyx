@@ -1,0 +1,379 @@
+"""Memory of every kernel: products of sizes, and the pool of buffers.
+
+Compiled once with the compiler's default instruction set; the kernel families cimport it.
+No arithmetic lives here.
+
+*The pool.* Fresh pages cost more than the arithmetic on them, so memory that a training step
+frees serves the next step. A `Buffer` owns one 64-byte aligned piece of memory and is the
+`base` of the array handed out; NumPy keeps a base alive for as long as any view or memoryview
+of the array lives, and only then is the `Buffer` deallocated and its memory put on the free
+list of its size. Nothing is ever released by hand, so an array that a user still holds is
+never written by someone else. All of it happens under the GIL, which is its lock. A gigabyte may
+wait on the lists. Where that proves to be too little, since a step of large batches frees more, it
+becomes as much as a step that comes again needs: what waits and what is in use are together twice
+the most that has been in use, but no more than half of the machine's memory.
+
+*Sizes.* A size that is allocated or looped over, and is a product of sizes, is made by `product`,
+which refuses what no machine has; the pool refuses what this machine has not. So nothing is
+computed with a number that went round, and no memory is promised that fails when it is written.
+"""
+from libc.stdlib cimport free
+from libc.string cimport memset
+from libc.stdio cimport fprintf, stderr
+from libc.stdlib cimport abort
+
+cimport cython
+cimport numpy as cnp
+
+import operator
+
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifndef MINIDL_DEBUG
+    #define MINIDL_DEBUG 0
+    #endif
+    #if defined(_WIN32)
+    #include <malloc.h>
+    static void* mdl_aligned(size_t n) { return _aligned_malloc(n, 64); }
+    static void mdl_release(void* p) { _aligned_free(p); }
+    #else
+    #include <stdint.h>
+    #include <sys/mman.h>
+    /* Large buffers lie in huge pages, where the system has them for the asking: kernels that walk
+     * through many places of a buffer at once otherwise wait for address translation. Each starts
+     * a few cache lines further into its pages than the one before, since arrays of one size
+     * that are read and written together would else compete for the same places in the cache.
+     * What malloc gave is noted before the buffer. */
+    #define MDL_HUGE ((size_t)2 << 20)
+    static void* mdl_aligned(size_t n) {
+        static unsigned count = 0;
+        const size_t shift = 64 * (1 + (n < MDL_HUGE ? 0 : 9 * (count++ % 31)));
+        void* start = 0;
+        char* p;
+        if (posix_memalign(&start, n < MDL_HUGE ? 64 : MDL_HUGE, n + shift)) return 0;
+    #ifdef MADV_HUGEPAGE
+        if (n >= MDL_HUGE) madvise(start, (n + shift) / MDL_HUGE * MDL_HUGE, MADV_HUGEPAGE);
+    #endif
+        p = (char*)start + shift;
+        ((void**)p)[-1] = start;
+        return p;
+    }
+    static void mdl_release(void* p) { free(((void**)p)[-1]); }
+    #endif
+
+    /* More than any machine has, in bytes; and still so little that sums of some such sizes fit. */
+    #define MDL_MOST ((size_t)1 << 56)
+    static size_t mdl_product(size_t a, size_t b) {
+        size_t p;
+        return __builtin_mul_overflow(a, b, &p) || p > MDL_MOST ? MDL_MOST + 1 : p;
+    }
+    /* Linux promises more memory than there is, where it is told to. */
+    #if defined(__linux__)
+    #include <sys/sysinfo.h>
+    static size_t mdl_memory(size_t allowed) {
+        struct sysinfo s;
+        size_t ram;
+        if (sysinfo(&s)) return MDL_MOST;
+        ram = (size_t)s.totalram * s.mem_unit;
+        return (ram < allowed ? ram : allowed) + (size_t)s.totalswap * s.mem_unit;
+    }
+    #else
+    static size_t mdl_memory(size_t allowed) { return MDL_MOST; }
+    #endif
+    """
+    const size_t MDL_MOST
+    const Py_ssize_t PY_SSIZE_T_MAX
+    const bint MINIDL_DEBUG
+    void* mdl_aligned(size_t n) nogil
+    void mdl_release(void* p) nogil
+    size_t mdl_product(size_t a, size_t b) nogil
+    size_t mdl_memory(size_t allowed) nogil
+
+# ------------------------------------------------------------------------------------ sizes
+
+cdef enum:
+    LARGE_BYTES = 1 << 30   # less is never too much
+
+cdef size_t _memory = 0     # of the machine; 0: not asked for yet
+
+
+cdef size_t product(size_t a, size_t b, size_t c=1, size_t d=1) except? 0:
+    """a b c d, for sizes; MemoryError if it is more than any memory."""
+    cdef size_t result = mdl_product(mdl_product(mdl_product(a, b), c), d)
+    if result > MDL_MOST:
+        raise MemoryError(f"{' * '.join([str(n) for n in (a, b, c, d) if n != 1])} bytes or "
+                          f"values are more than any memory")
+    return result
+
+
+cdef size_t memory() except? 0:
+    """Bytes of memory and swap that this process may have."""
+    global _memory
+    cdef size_t allowed = MDL_MOST
+    if _memory == 0:
+        for path in ("/sys/fs/cgroup/memory.max",                       # version 2, version 1
+                     "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+            try:
+                with open(path) as file:
+                    text = file.read().strip()
+            except OSError:
+                continue
+            if text.isdigit():
+                allowed = min(int(text), MDL_MOST)
+                break
+        _memory = mdl_memory(allowed)
+    return _memory
+
+
+cdef size_t bytes_of(int ndim, const cnp.npy_intp* dims, size_t itemsize) except? 0:
+    """The bytes of an array; MemoryError if they do not fit memory."""
+    cdef size_t nbytes = itemsize
+    cdef int i
+    for i in range(ndim):
+        nbytes = mdl_product(nbytes, <size_t>dims[i])
+    if nbytes > LARGE_BYTES and nbytes > memory():
+        raise MemoryError(f"no memory for an array of shape {tuple([dims[i] for i in range(ndim)])}"
+                          f" with {itemsize} bytes a value")
+    return nbytes
+
+
+cdef int set_dims(object shape, str where, cnp.npy_intp* dims) except -1:
+    """The sizes of a shape, an int or a sequence; returns the number of axes."""
+    cdef int ndim = 0
+    if not isinstance(shape, (tuple, list)):
+        shape = tuple(shape) if hasattr(shape, "__len__") and np.ndim(shape) else (shape,)
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"{where}: at most {MAX_AXES} axes, got {len(shape)}")
+    for size in shape:
+        try:
+            n = operator.index(size)
+        except TypeError:
+            raise TypeError(f"{where}: a shape is made of ints, got {shape!r}") from None
+        if n < 0:
+            raise ValueError(f"{where}: negative size in shape {tuple(shape)}")
+        if n > PY_SSIZE_T_MAX:
+            raise MemoryError(f"{where}: no memory for shape {tuple(shape)}")
+        dims[ndim] = n
+        ndim += 1
+    return ndim
+
+
+def check_shape(str where, shape, dtype=np.float32):
+    """Refuse a shape (int, tuple or list) of which there can be no array: ValueError for a
+    negative size, MemoryError for more than memory. For arrays that come from NumPy."""
+    cdef cnp.npy_intp dims[MAX_AXES]
+    cdef int ndim = set_dims(shape, where, dims), i
+    cdef double nbytes = np.dtype(dtype).itemsize
+    try:
+        bytes_of(ndim, dims, <size_t>nbytes)
+    except MemoryError as error:
+        raise MemoryError(f"{where}: {error}") from None
+    for i in range(ndim):       # NumPy counts so, also where an axis of size 0 leaves no value
+        if dims[i]:
+            nbytes *= dims[i]
+    if nbytes >= 2.0**63:
+        raise MemoryError(f"{where}: NumPy has no array of shape {shape}")
+
+
+# ------------------------------------------------------------------------------------- pool
+
+cdef enum:
+    SMALL_BYTES = 4096  # smaller arrays come from NumPy, whose small-block cache is quicker
+    SIZES = 8 * 48      # eight size classes per power of two: at most 12.5 % unused
+    GUARD = 64          # debug builds put a marked zone on both sides of a buffer
+    MARK = 0xA5
+    KEPT_BYTES = 1 << 30    # may wait for reuse in any case
+
+cdef struct FreeList:
+    void** items
+    Py_ssize_t count
+    Py_ssize_t capacity
+
+cdef FreeList _free[SIZES]
+cdef size_t _cached = 0
+cdef size_t _in_use = 0
+cdef size_t _peak = 0       # the most that was in use
+cdef size_t _total = 0      # in use and waiting together; 0: KEPT_BYTES may wait, and no more
+
+cdef extern from "stdlib.h":
+    void* realloc(void* p, size_t n) nogil
+
+
+cdef int size_class(size_t nbytes, size_t* rounded) noexcept nogil:
+    """The class that holds `nbytes`, and the size of its buffers: 2^e * (1 + k/8)."""
+    cdef int e = 0
+    cdef size_t step, k
+    while (<size_t>2 << e) <= nbytes:
+        e += 1
+    step = (<size_t>1 << e) >> 3
+    k = (nbytes - (<size_t>1 << e) + step - 1) // step
+    rounded[0] = (<size_t>1 << e) + k * step
+    return 8 * e + <int>k if k < 8 else 8 * (e + 1)
+
+
+cdef void check_guards(char* memory, size_t size) noexcept nogil:
+    cdef size_t i
+    for i in range(GUARD):
+        if <unsigned char>memory[i] != MARK or <unsigned char>memory[GUARD + size + i] != MARK:
+            fprintf(stderr, "minidl: a kernel wrote outside its array (buffer of %zu bytes)\n", size)
+            abort()
+
+
+cdef void* acquire(int size_index, size_t size) noexcept:
+    global _cached, _in_use, _peak
+    cdef FreeList* stack = &_free[size_index]
+    cdef void* memory
+    _in_use += size
+    _peak = max(_peak, _in_use)
+    if stack.count > 0:
+        stack.count -= 1
+        _cached -= size
+        return stack.items[stack.count]
+    if _cached > room():
+        make_room()
+    memory = fresh(size)
+    if memory == NULL and _cached > 0:
+        drop_all()
+        memory = fresh(size)
+    if memory == NULL:
+        _in_use -= size
+    return memory
+
+
+cdef void* fresh(size_t size) noexcept:
+    cdef char* memory
+    if not MINIDL_DEBUG:
+        return mdl_aligned(size)
+    memory = <char*>mdl_aligned(size + 2 * GUARD)
+    if memory != NULL:
+        memset(memory, MARK, size + 2 * GUARD)
+        memory += GUARD
+    return memory
+
+
+cdef void release_memory(void* memory) noexcept:
+    mdl_release(<char*>memory - GUARD if MINIDL_DEBUG else memory)
+
+
+cdef size_t room() noexcept:
+    """Bytes that may wait for reuse now."""
+    return max(<size_t>KEPT_BYTES, _total - _in_use if _total > _in_use else 0)
+
+
+cdef void make_room() noexcept:
+    """Too much is waiting: drop all of it, and allow for a step like those so far."""
+    global _total
+    drop_all()
+    _total = max(_total, min(2 * _peak, _memory // 2))
+
+
+cdef void give_back(int size_index, size_t size, void* memory) noexcept:
+    """Keep the memory for the next array of its size."""
+    global _cached, _in_use
+    cdef FreeList* stack = &_free[size_index]
+    cdef void** items
+    if MINIDL_DEBUG:
+        check_guards(<char*>memory - GUARD, size)
+    _in_use -= size
+    if _cached + size > room():
+        make_room()
+        if size > KEPT_BYTES:
+            release_memory(memory)
+            return
+    if stack.count == stack.capacity:
+        items = <void**>realloc(stack.items, (2 * stack.capacity + 8) * sizeof(void*))
+        if items == NULL:
+            release_memory(memory)
+            return
+        stack.items = items
+        stack.capacity = 2 * stack.capacity + 8
+    stack.items[stack.count] = memory
+    stack.count += 1
+    _cached += size
+
+
+cdef void drop_all() noexcept:
+    global _cached
+    cdef int i
+    cdef Py_ssize_t k
+    for i in range(SIZES):
+        for k in range(_free[i].count):
+            release_memory(_free[i].items[k])
+        _free[i].count = 0
+    _cached = 0
+
+
+@cython.final
+@cython.freelist(256)
+cdef class Buffer:
+    """One piece of pooled memory; the base of the array that uses it."""
+    cdef void* memory
+    cdef size_t size
+    cdef int size_index
+
+    def __dealloc__(self):
+        if self.memory != NULL:
+            give_back(self.size_index, self.size, self.memory)
+
+
+def empty_cache():
+    """Return the pool's unused memory to the system, and forget how much was needed at a time."""
+    global _peak, _total
+    drop_all()
+    _peak, _total = _in_use, 0
+
+
+def pool_bytes():
+    """(bytes in arrays now, bytes kept for reuse): what the pool of buffers holds."""
+    return _in_use, _cached
+
+
+cdef cnp.ndarray new_array(int ndim, const cnp.npy_intp* dims, int typenum):
+    """An uninitialised C-contiguous array; large ones are 64-byte aligned, from the pool."""
+    cdef cnp.npy_intp shape[MAX_AXES]
+    cdef size_t nbytes = bytes_of(ndim, dims, cnp.PyArray_DescrFromType(typenum).itemsize)
+    cdef int i
+    cdef Buffer buffer
+    cdef cnp.ndarray a
+    for i in range(ndim):
+        shape[i] = dims[i]
+    if _memory == 0:
+        memory()
+    if nbytes < SMALL_BYTES:
+        return cnp.PyArray_EMPTY(ndim, shape, typenum, 0)
+    buffer = Buffer.__new__(Buffer)
+    buffer.size_index = size_class(nbytes, &buffer.size)
+    buffer.memory = acquire(buffer.size_index, buffer.size)
+    if buffer.memory == NULL:
+        raise MemoryError(f"no memory for an array of {nbytes} bytes")
+    a = cnp.PyArray_SimpleNewFromData(ndim, shape, typenum, buffer.memory)
+    cnp.set_array_base(a, buffer)
+    return a
+
+
+cdef cnp.ndarray new_like(cnp.ndarray a):
+    return new_array(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
+
+
+cdef cnp.ndarray workspace(size_t nbytes):
+    """Working memory for the threads of one call; back in the pool when the call returns."""
+    cdef cnp.npy_intp n = <cnp.npy_intp>(nbytes if nbytes > SMALL_BYTES else SMALL_BYTES)
+    return new_array(1, &n, cnp.NPY_UINT8)
+
+
+cdef bint dtype_is_native(descr):
+    return descr.isnative
+
+
+def empty(shape, dtype=np.float32):
+    """An uninitialised array of a shape (int or tuple) and dtype, from the pool."""
+    cdef cnp.npy_intp dims[MAX_AXES]
+    cdef cnp.dtype descr = np.dtype(dtype)
+    if descr.type_num >= cnp.NPY_OBJECT or not dtype_is_native(descr):
+        return np.empty(shape, dtype)
+    return new_array(set_dims(shape, "empty", dims), dims, descr.type_num)

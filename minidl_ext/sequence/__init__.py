@@ -1,0 +1,1 @@
+"""Kernels of sequences: rows of tables, and the cells of recurrent layers."""

@@ -1,0 +1,1 @@
+"""Vectors, and what is computed with them for all families: exponentials, sums of rows."""
