@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.activation import Curve
 from ..ops.operation import Operation as OwnFunction
 from .program import Known, Operation, Program, Ref, Size, has_sizes, refs_of
 
@@ -23,8 +24,7 @@ BATCH = Size(0, 1)
 MOST_TAPS = 256         # of a convolution's window
 MOST_JOINED = 24        # inputs of a joint
 MOST_SHIFT = 64         # of a scale and shift: a larger one would cost digits of what comes out
-CURVES = {"Tanh": "tanh", "Sigmoid": "sigmoid", "LeakyReLU": "leaky_relu", "ELU": "elu",
-          "Softplus": "softplus", "SiLU": "silu"}
+CURVES = {curve.__name__: curve.kernel for curve in Curve.__subclasses__()}
 SIDE_BY_SIDE = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
                 "padding": ((0, 0), (0, 0))}
 
@@ -344,7 +344,7 @@ def _joined(operation: Operation, values: list[Known]) -> Made:
 
 LOWERED: dict[str, Callable[[Operation, list[Known]], Made]] = {
     "Conv": _conv, "Linear": _dense, "MatMul": _dense, "BatchNorm": _batch_norm,
-    **dict.fromkeys(("ReLU", "GELU", *CURVES), _activation), "Add": _sum,
+    **dict.fromkeys(("ReLU", *CURVES), _activation), "Add": _sum,
     **dict.fromkeys(("Subtract", "Multiply", "Divide"), _with_constant),
     "MaxPool": _pool, "AvgPool": _pool, "GlobalAvgPool": _global_pool, "Mean": _global_pool,
     "Reshape": _view, "Detach": _view, "Concatenate": _joined}

@@ -1,9 +1,10 @@
 """The table of kernels that operations call: native (`minidl_ext`) or NumPy (`reference`).
 
-Kernels know nothing of tensors: contiguous arrays in, arrays out. Each name below stands here as
-a function, `kernels.conv(...)`, and in the module of its family twice: in Cython in
-`minidl_ext/<family>.pyx`, which runs, and in NumPy in `reference/<family>.py`, which explains and
-checks it. Nothing else in minidl imports `minidl_ext`.
+Kernels know nothing of tensors: contiguous arrays in, arrays out. Each stands here as a function,
+`kernels.conv(...)`, and twice in a module of its family: in Cython below `minidl_ext`, which runs,
+and in NumPy below `reference`, which explains and checks it: "conv.direct" is
+`minidl_ext/conv/direct.pyx` and `reference/conv/direct.py`. Nothing else in minidl imports
+`minidl_ext`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -65,46 +67,21 @@ if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same s
     from .reference.sequence.embedding import *  # noqa: F403
     from .reference.sequence.recurrent import *  # noqa: F403
 
-FAMILIES = {
-    "elementwise.arithmetic": (
-        "exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu", "relu_backward",
-        "add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
-    "elementwise.activation": (
-        "sigmoid_backward", "tanh_backward", "leaky_relu", "leaky_relu_backward", "elu",
-        "elu_backward", "softplus", "softplus_backward", "silu", "silu_backward", "gelu",
-        "gelu_backward"),
-    "reduce.reduce": ("sum", "mean", "max", "min", "moments", "deviations"),
-    "gemm.matmul": ("matmul", "matmul_panels"),
-    "conv.direct": ("conv", "conv_input_grad", "conv_weight_grad"),
-    "conv.depthwise": (
-        "depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad", "depthwise_backward"),
-    "conv.pointwise": ("pointwise_conv", "pointwise_backward"),
-    "conv.winograd": (
-        "winograd_weights", "winograd_conv", "winograd_conv_pool", "winograd_input_grad",
-        "winograd_weight_grad"),
-    "pool.pool": (
-        "max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward", "global_avg_pool",
-        "global_avg_pool_backward"),
-    "norm.batch_norm": (
-        "batch_stats", "batch_norm_factors", "running_update", "batch_norm_apply",
-        "batch_norm_backward", "batch_norm_sums", "batch_norm_finish", "batch_norm_input_grad"),
-    "norm.layer_norm": ("layer_norm", "layer_norm_backward"),
-    "norm.group_norm": ("group_norm", "group_norm_backward"),
-    "norm.norm_activation": ("batch_norm_activation", "batch_norm_activation_backward"),
-    "norm.norm_mask": ("masked_stats", "masked_norm_apply", "masked_norm_backward"),
-    "norm.norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
-    "sequence.recurrent": ("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"),
-    "sequence.embedding": ("embedding", "embedding_backward"),
-    "reduce.loss": (
-        "softmax", "softmax_backward", "log_softmax", "log_softmax_backward", "cross_entropy",
-        "cross_entropy_backward"),
-    "optim.updates": (
-        "sgd_update", "adam_update", "rmsprop_update", "adagrad_update", "lars_update",
-        "square_sum"),
-    "elementwise.random": ("dropout",),
-    "data.convert": ("to_float",),
-    "data.picture": ("crop", "warp", "blend"),
-}
+
+def _kernels_of(family: str) -> tuple[str, ...]:
+    """The names of the functions of a native module."""
+    module = importlib.import_module(f"minidl_ext.{family}")
+    return tuple(name for name, value in vars(module).items()
+                 if isinstance(value, BuiltinFunctionType))
+
+
+# What is compiled of `minidl_ext` and has twins: every function of these modules is a kernel.
+FAMILIES = {family: _kernels_of(family) for family in (
+    "elementwise.arithmetic", "elementwise.activation", "elementwise.random", "reduce.reduce",
+    "reduce.loss", "gemm.matmul", "conv.direct", "conv.depthwise", "conv.pointwise",
+    "conv.winograd", "pool.pool", "norm.batch_norm", "norm.layer_norm", "norm.group_norm",
+    "norm.norm_activation", "norm.norm_mask", "norm.norm_pool", "sequence.recurrent",
+    "sequence.embedding", "optim.updates", "data.convert", "data.picture")}
 
 isa = minidl_ext.ISA
 asked_isa = minidl_ext.ASKED
