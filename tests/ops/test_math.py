@@ -14,15 +14,12 @@ from tests.support.arrays import close, uniform
 from tests.support.cases import case, checks_of, errors_of
 from tests.support.errors import refuses
 from tests.support.marks import both_backends, both_floats
+from tests.support.reference.activation import sigmoid
 
 MASK = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 INT = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
 BOOL = INT % 2 == 0
 LARGE = (3, 5, 70_001)      # several pieces of 16,384 elements, none of them whole
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def relu(x):
