@@ -163,6 +163,8 @@ ELEMENTWISE = {
     "Exp": _one(lambda step, x: ops.exp(x)),
     "Log": _one(lambda step, x: ops.log(x)),
     "Sqrt": _one(lambda step, x: ops.sqrt(x)),
+    "Sin": _one(lambda step, x: ops.sin(x)),
+    "Cos": _one(lambda step, x: ops.cos(x)),
     "Reciprocal": _one(lambda step, x: 1 / x),
     "Abs": _one(lambda step, x: ops.abs(x), types=NUMBERS),
     "Neg": _one(lambda step, x: ops.negative(x), types=NUMBERS),

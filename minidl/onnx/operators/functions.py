@@ -58,8 +58,6 @@ def _erf(x: np.ndarray) -> np.ndarray:
 
 FORMULAS: dict[str, tuple[Formula, Formula]] = {
     "Erf": (_erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x)),
-    "Sin": (np.sin, np.cos),
-    "Cos": (np.cos, lambda x: -np.sin(x)),
     "Tan": (np.tan, lambda x: 1 / np.cos(x) ** 2),
     "Asin": (np.arcsin, lambda x: 1 / np.sqrt(1 - x * x)),
     "Acos": (np.arccos, lambda x: -1 / np.sqrt(1 - x * x)),

@@ -126,30 +126,30 @@ def _trilu(step: Step, x: Held, k: Held | None = None) -> Held:
 
 
 def _cumsum(step: Step, x: Held, axis: Held) -> Held:
-    """Sums up to each place: of floats a product with a triangle of ones, which has a gradient."""
+    """Sums up to each place, from the end if `reverse`; if `exclusive`, without the place itself:
+    a zero goes in front and the last value out."""
     t, place = x.tensor, x.place(int(axis.scalar()))
-    n = t.shape[place]
-    kernels.check_shape("CumSum", (n, n), t.dtype)
-    before = np.tri(n, n, -1 if step.get("exclusive", 0) else 0, dtype=t.dtype)
-    weights = before if step.get("reverse", 0) else before.T
-    order = [k for k in range(t.ndim) if k != place] + [place]
-    rows = ops.transpose(t, order)
-    y = ops.matmul(rows, np.ascontiguousarray(weights)) if t.dtype.kind == "f" else \
-        Tensor(rows.data @ weights)
-    return x.like(ops.transpose(y, [order.index(k) for k in range(t.ndim)]))
+    t = ops.flip(t, place) if step.get("reverse", 0) else t
+    if step.get("exclusive", 0):
+        t = ops.pad(t, [(int(k == place), 0) for k in range(t.ndim)])
+        t = t[(slice(None),) * place + (slice(x.tensor.shape[place]),)]
+    y = ops.cumsum(t, place)
+    y = y if y.dtype == x.dtype else ops.astype(y, x.dtype)     # integers are added in int64
+    return x.like(ops.flip(y, place) if step.get("reverse", 0) else y)
 
 
 def _top_k(step: Step, x: Held, k: Held | None = None) -> Any:
-    t, axis = x.plain, step.axis(x.ndim, -1)
+    """The k largest values and their places, or the k smallest. Of equal values the first comes
+    first; NaN is larger than any number, as in PyTorch and ONNX Runtime. `sorted=0`, for any order,
+    is served by a sorted one."""
+    t, place = x.tensor, x.place(step.get("axis", -1))
     count = step.get("k") if k is None else int(k.scalar())
-    if not 0 <= count <= t.shape[axis]:
-        raise ValueError(f"an axis of length {t.shape[axis]} has no {count} largest values")
-    values = t.data
-    keys = values if not step.get("largest", 1) else (
-        -values if values.dtype.kind == "f" else np.iinfo(values.dtype).max - values)
-    places = np.argsort(keys, axis=axis, kind="stable").take(np.arange(count), axis=axis)
-    return (Held(t[_grid(places.shape, axis, places)]),
-            Held(Tensor(np.ascontiguousarray(places.astype(np.int64)))))
+    if step.get("largest", 1):
+        return tuple([x.like(y) for y in ops.topk(t, count, place)])
+    if not 0 <= count <= t.shape[place]:
+        raise ValueError(f"an axis of length {t.shape[place]} has no {count} smallest values")
+    first = (slice(None),) * place + (slice(count),)
+    return x.like(ops.sort(t, place)[first]), x.like(ops.argsort(t, place)[first])
 
 
 SELECTION = {
