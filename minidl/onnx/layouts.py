@@ -8,7 +8,7 @@ file itself turns from (N, C, H, W) to (N, H, W, C), or back, at its border.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .operators import OPERATORS
 from .operators.elementwise import ELEMENTWISE
@@ -16,8 +16,11 @@ from .operators.pools import POOLS
 from .steps import Step
 from .values import Axes, channels_last
 
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+TO_LAST = (0, 2, 3, 1)
 Order = Axes | None | str       # "last": channels last, whatever the number of axes; None: no image
+# A step beside a value; whether it takes or makes the value as its image; the values on its other
+# side; and, of a Transpose, which axis of the value each of their axes is.
+Neighbour = tuple[Step, bool, Sequence[str | None], Axes | None]
 
 
 def consumers_of(steps: Iterable[Step]) -> dict[str, list[Step]]:
@@ -36,63 +39,54 @@ def producers_of(steps: Iterable[Step]) -> dict[str, Step]:
 
 
 def order_of_input(name: str, consumers: dict[str, list[Step]]) -> Order:
-    """The order of axes that the first operator of images which an input comes to wants; "last" for
-    channels last; None if it comes to none."""
-    waiting: list[tuple[str, Axes | None]] = [(name, None)]
-    seen = {name}
-    while waiting:
-        current, called = waiting.pop(0)        # its axis k is axis called[k] of the input
-        for step in consumers.get(current, ()):
-            kind = _kind(step)
-            if kind == "images" and step.inputs[0] == current:
-                if called is None:
-                    return "last"
-                return tuple([called[a] for a in channels_last(len(called))])
-            then = called
-            if step.operator == "Transpose":
-                perm = _perm(step)
-                if perm is None or (called is not None and len(perm) != len(called)):
-                    continue
-                then = perm if called is None else tuple([called[a] for a in perm])
-            elif kind != "any":
-                continue
-            for output in step.outputs:
-                if output is not None and output not in seen:
-                    seen.add(output)
-                    waiting.append((output, then))
-    turned = any(s.operator == "Transpose" and _perm(s) == TO_LAST for s in consumers.get(name, ()))
-    return TO_LAST if turned else None
+    """The order of axes that the nearest operator of images among an input's consumers wants;
+    "last" for channels last; None if there is no such operator."""
+    def following(value: str) -> Iterator[Neighbour]:
+        for step in consumers.get(value, ()):
+            yield step, step.inputs[0] == value, step.outputs, _perm(step)
+
+    return _nearest_order(name, following)
 
 
 def order_of_output(name: str, producers: dict[str, Step]) -> Order:
-    """The order of axes in which an operator of images has made an output; "last" for channels
-    last; None if none has."""
+    """The order of axes in which the nearest operator of images among an output's producers has
+    made it; "last" for channels last; None if there is no such operator."""
+    def preceding(value: str) -> Iterator[Neighbour]:
+        step = producers.get(value)
+        if step is not None:
+            inputs = [None if known is not None else given
+                      for given, known in zip(step.inputs, step.known, strict=False)]
+            perm = _perm(step)
+            yield step, True, inputs, perm and tuple([perm.index(k) for k in range(len(perm))])
+
+    return _nearest_order(name, preceding)
+
+
+def _nearest_order(name: str, neighbours: Callable[[str], Iterable[Neighbour]]) -> Order:
+    """A breadth-first walk from a value of the graph's border to the nearest operator of images,
+    through operators that leave the places of values alone."""
     waiting: list[tuple[str, Axes | None]] = [(name, None)]
     seen = {name}
     while waiting:
-        current, after = waiting.pop(0)         # its axis after[k] is axis k of the output
-        step = producers.get(current)
-        if step is None:
-            continue
-        kind = _kind(step)
-        if kind == "images":
-            if after is None:
-                return "last"
-            return tuple([after.index(a) for a in channels_last(len(after))])
-        then = after
-        if step.operator == "Transpose":
-            perm = _perm(step)
-            if perm is None or (after is not None and len(perm) != len(after)):
+        value, axes = waiting.pop(0)            # axis k of `value` is axis axes[k] of `name`
+        for step, through, others, perm in neighbours(value):
+            kind = _kind(step)
+            if kind == "images" and through:
+                return "last" if axes is None else tuple([
+                    axes[a] for a in channels_last(len(axes))])
+            beyond = axes
+            if step.operator == "Transpose":
+                if perm is None or (axes is not None and len(perm) != len(axes)):
+                    continue
+                beyond = perm if axes is None else tuple([axes[a] for a in perm])
+            elif kind != "any":
                 continue
-            then = perm if after is None else tuple([perm[a] for a in after])
-        elif kind != "any":
-            continue
-        for k, given in enumerate(step.inputs):
-            if given is not None and given not in seen and step.known[k] is None:
-                seen.add(given)
-                waiting.append((given, then))
-    step = producers.get(name)
-    turned = step is not None and step.operator == "Transpose" and _perm(step) == TO_FIRST
+            for other in others:
+                if other is not None and other not in seen:
+                    seen.add(other)
+                    waiting.append((other, beyond))
+    turned = any(step.operator == "Transpose" and perm == TO_LAST
+                 for step, _, _, perm in neighbours(name))
     return TO_LAST if turned else None
 
 
@@ -102,6 +96,9 @@ def _kind(step: Step) -> str | None:
 
 
 def _perm(step: Step) -> Axes | None:
+    """The permutation of a Transpose; None where it is not known, and for other operators."""
+    if step.operator != "Transpose":
+        return None
     if step.get("perm") is not None:
         return tuple(step.get("perm"))
     shape = step.shapes[0]

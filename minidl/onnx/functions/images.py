@@ -59,21 +59,22 @@ def _conv_transpose(out: Writer, site: Site) -> Written:
 def _pool(operator: str) -> Emit:
     def emit(out: Writer, site: Site) -> Written:
         options, x = site.options, out.first(site.inputs[0])
-        padding = options["padding"]
-        given: dict[str, Any] = {"kernel_shape": list(options["window"]),
-                                 "strides": list(options["stride"])}
+        padding, window = options["padding"], options["window"]
+        wide = any(max(p) >= k for p, k in zip(padding, window, strict=True))
+        given: dict[str, Any] = {"kernel_shape": list(window), "strides": list(options["stride"])}
         if set(options["dilation"]) != {1}:
             given["dilations"] = list(options["dilation"])
-        if operator == "AveragePool":
+        border, value = padding if wide else ((0, 0), (0, 0)), -np.inf
+        if operator == "AveragePool":       # padding of which a part counts: zeros of the image
             counted = options["counted"]
             given["count_include_pad"] = int(counted == padding)
-            if counted != padding and any(map(any, counted)):   # a part of it: zeros of the image
-                (top, bottom), (left, right) = counted
-                x = out.op("Pad", x, np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
-                padding = [(p[0] - c[0], p[1] - c[1])
-                           for p, c in zip(padding, counted, strict=True)]
-        given["pads"] = pads_of(padding)
-        return _images(out.op(operator, x, **given), site)
+            border, value = counted if wide or counted != padding else ((0, 0), (0, 0)), 0
+        if any(map(any, border)):       # ONNX Runtime takes no padding as wide as the kernel
+            (top, bottom), (left, right) = border
+            x = out.op("Pad", x, np.array([0, 0, top, left, 0, 0, bottom, right], np.int64),
+                       scalar(value, site.dtype))
+            padding = [(p[0] - b[0], p[1] - b[1]) for p, b in zip(padding, border, strict=True)]
+        return _images(out.op(operator, x, pads=pads_of(padding), **given), site)
 
     return emit
 

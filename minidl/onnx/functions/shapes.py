@@ -16,7 +16,7 @@ TO_THE_END = np.iinfo(np.int64).max
 
 def _unchanged(out: Writer, site: Site, *names: str) -> None:
     for name in names:
-        if site.options[name] != site.others[name]:
+        if not np.array_equal(site.options[name], site.others[name]):
             raise out.refusal(f"{name} depends on the size of the batch: {site.options[name]}, "
                               f"{site.others[name]}")
 
@@ -168,11 +168,17 @@ def _differ(first: Any, second: Any) -> bool:
     return repr(first) != repr(second)
 
 
-def _take_in_order(out: Writer, site: Site) -> Written:
-    _unchanged(out, site, "axis")
-    x, places = site.inputs[0], np.asarray(site.options["places"], np.int64)
-    return Written(out.op("Gather", x.value, places, axis=x.place(site.options["axis"])),
-                   site.dims[0], x.axes)
+def _resample(out: Writer, site: Site) -> Written:
+    """Entries at whole numbers, or blends of the two on either side of a place."""
+    _unchanged(out, site, "places", "axis")
+    x, places = site.inputs[0], site.options["places"]
+    axis, low = x.place(site.options["axis"]), np.floor(places)
+    share = (places - low).astype(site.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
+    y = out.op("Gather", x.value, low.astype(np.int64), axis=axis)
+    if share.any():
+        above = out.op("Gather", x.value, np.ceil(places).astype(np.int64), axis=axis)
+        y = out.op("Add", out.op("Mul", y, 1 - share), out.op("Mul", above, share))
+    return Written(y, site.dims[0], x.axes)
 
 
 def _embedding(out: Writer, site: Site) -> Written:
@@ -190,5 +196,5 @@ SHAPES: dict[str, Emit] = {
     "Reshape": _reshape, "Transpose": _transpose, "BroadcastTo": _broadcast_to,
     "Concatenate": _concatenate, "Split": _split, "Flip": _flip, "Pad": _pad,
     "GetItem": _getitem, "Embedding": _embedding, "OneHot": _one_hot,
-    "TakeInOrder": _take_in_order,
+    "Resample": _resample,
 }

@@ -94,13 +94,12 @@ def _check_pad(step: Step) -> None:
 
 def _one_hot(step: Step, indices: Held, depth: Held, values: Held) -> Held:
     count, off_on = int(depth.scalar()), values.plain
-    numbers = indices.array().astype(np.int64)
+    numbers = ops.astype(indices.plain, np.int64)
     axis = step.axis(numbers.ndim + 1, -1)
-    numbers = np.expand_dims(np.where(numbers < 0, numbers + count, numbers), axis)
     kernels.check_shape("OneHot", (*numbers.shape, count), off_on.dtype)
-    shape = [1] * numbers.ndim
-    shape[axis] = count
-    return Held(ops.where(numbers == np.arange(count).reshape(shape), off_on[1], off_on[0]))
+    numbers = ops.expand_dims(ops.where(numbers < 0, numbers + count, numbers), axis)
+    classes = np.arange(count).reshape(-1, *(1,) * (numbers.ndim - axis - 1))
+    return Held(ops.where(numbers == classes, off_on[1], off_on[0]))
 
 
 def _eye_like(step: Step, x: Held) -> Held:
