@@ -1,9 +1,10 @@
-"""Which inputs and outputs of a graph are images, and in which order minidl has their axes; and
+"""Finds which inputs and outputs of a graph are images, in which order minidl has their axes, and
 where images are flattened for a dense layer.
 
-An input is one if it comes to an operator of images (a convolution, a pool) through operators that
-leave the places of values alone, an output if it comes from one in the same way; and so is what the
-file itself turns from (N, C, H, W) to (N, H, W, C), or back, at its border.
+An input is an image if it comes to an operator of images (a convolution, a pool) through operators
+that leave the places of values alone; an output is one if it comes from such an operator in the
+same way. An input or output that the file itself transposes between (N, C, H, W) and (N, H, W, C)
+is an image too.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def _nearest_order(name: str, neighbours: Callable[[str], Iterable[Neighbour]]) 
 
 
 def _kind(step: Step) -> str | None:
-    """What a step does with places; a reduction that takes axes away has a result of other ones."""
+    """What a step does with the order of axes, as `Operator.places` says. None for a reduction that
+    removes axes, since its result has others."""
     return OPERATORS[step.operator].places if step.get("keepdims", 1) else None
 
 
@@ -107,30 +109,31 @@ def _perm(step: Step) -> Axes | None:
 
 def flattened_images(step: Step, consumers: dict[str, list[Step]], producers: dict[str, Step]
                      ) -> tuple[Step, int] | None:
-    """For a step that makes rows of images, the only one that takes these, a Gemm or a MatMul, and
-    the number of channels; None if that is not known, or others take the rows too.
+    """The Gemm or MatMul that alone takes the rows which `step` makes of images, and the images'
+    number of channels. None if the step makes no such rows, if other steps take them as well, or if
+    the number of channels is not known.
 
-    Such rows may keep the order in which minidl has the values of an image, if the weights have it
-    too: nothing is moved then."""
+    Such rows may keep the order in which minidl has the values of an image, if the rows of the
+    weights are put in that order too: no value of an image has to move then."""
     if (step.operator not in ("Flatten", "Reshape") or step.inputs[0] is None
             or step.get("axis", 1) != 1 or order_of_output(step.inputs[0], producers) != "last"):
         return None
     channels = _channels(step.inputs[0], producers)
     name = step.outputs[0]
     while channels and name is not None and len(consumers.get(name, ())) == 1:
-        after = consumers[name][0]
-        if after.operator in ("Gemm", "MatMul"):
-            return (after, channels) if after.inputs[0] == name else None
-        if (after.operator not in ELEMENTWISE or after.operator == "PRelu" or after.makes(1)
-                or after.inputs[0] != name):
+        consumer = consumers[name][0]
+        if consumer.operator in ("Gemm", "MatMul"):
+            return (consumer, channels) if consumer.inputs[0] == name else None
+        if (consumer.operator not in ELEMENTWISE or consumer.operator == "PRelu"
+                or consumer.makes(1) or consumer.inputs[0] != name):
             return None
-        name = after.outputs[0]
+        name = consumer.outputs[0]
     return None
 
 
 def _channels(name: str | None, producers: dict[str, Step]) -> int | None:
-    """How many channels images have, as far as weights of the file tell. (A wrong answer would only
-    cost a transpose.)"""
+    """How many channels images have, as far as weights of the file tell. A wrong answer would only
+    cost a transpose."""
     while name is not None and name in producers:
         step = producers[name]
         weight = step.known[1] if len(step.known) > 1 else None

@@ -1,4 +1,4 @@
-"""Convolutions, pools and normalizations: what has the channels second in a file."""
+"""Writes convolutions, pools and normalizations, for which a file has the channels second."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _images(value: ir.Value, site: Site) -> Written:
 
 
 def pads_of(padding: Any) -> list[int]:
-    """Padding ((top, bottom), (left, right)) as a file has it: what is before all axes, then what
-    is after."""
+    """Padding ((top, bottom), (left, right)) as a file has it: first the padding before each axis,
+    then the padding after each."""
     return [before for before, _ in padding] + [after for _, after in padding]
 
 
@@ -88,7 +88,7 @@ def _global_avg_pool(out: Writer, site: Site) -> Written:
 # --------------------------------------------------------------------------------- normalizations
 
 def factor(out: Writer, x: Any, features: int, dtype: np.dtype, default: float) -> ir.Value:
-    """gamma, beta or statistics (features,) in a dtype; ones or zeros where there are none."""
+    """gamma, beta or statistics (features,) in a dtype; an array of the default for None."""
     if x is None:
         return out.initializer(np.full(features, default, dtype), "ones" if default else "zeros")
     if isinstance(x, Known) and x.array.dtype != dtype:
@@ -114,7 +114,8 @@ def _batch_norm(out: Writer, site: Site) -> Written:
 
 
 def _with_batch_statistics(out: Writer, site: Site) -> Written:
-    """A normalization that has no running statistics: those of the batch, in evaluation too."""
+    """A normalization that has no running statistics, and takes those of the batch in evaluation
+    mode, too."""
     x, gamma, beta, *_ = site.inputs
     value = out.first(x)
     axes = np.array([k for k in range(x.ndim) if k != 1], np.int64)
@@ -125,7 +126,7 @@ def _with_batch_statistics(out: Writer, site: Site) -> Written:
 
 def scaled(out: Writer, site: Site, centred: ir.Value, square: ir.Value, gamma: Any, beta: Any,
            ndim: int) -> ir.Value:
-    """gamma centred / sqrt(square + eps) + beta, the channels second."""
+    """gamma centred / sqrt(square + eps) + beta, with the channels second."""
     eps = scalar(site.options["eps"], site.dtype)
     y = out.op("Div", centred, out.op("Sqrt", out.op("Add", square, eps)))
     for operator, by in (("Mul", gamma), ("Add", beta)):
@@ -190,7 +191,7 @@ def _group_norm(out: Writer, site: Site) -> Written:
 
 
 def _filter_response_norm(out: Writer, site: Site) -> Written:
-    """With an eps that is learned, of each channel."""
+    """A filter response normalization, which learns an eps for each channel."""
     x, gamma, beta, eps = site.inputs
     value = out.first(x)
     square = out.op("ReduceMean", out.op("Mul", value, value), np.arange(2, x.ndim), keepdims=1)

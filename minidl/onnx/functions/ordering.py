@@ -1,4 +1,4 @@
-"""Values in order and their running sums, sines, and images of another size."""
+"""Writes sorting, running sums, sines, and images of another size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Emit = Callable[[Writer, Site], Any]
 
 
 def _length(out: Writer, x: Written, axis: int) -> int:
-    """The length of an axis, which must not be the batch's."""
+    """The length of an axis; refused for the batch's, which has no fixed one."""
     if not fixed(x.dims[axis]):
         raise out.refusal("values cannot be put in order along the batch axis")
     return int(x.dims[axis][0])
@@ -29,7 +29,7 @@ def _largest(out: Writer, x: Written, k: int, axis: int, largest: bool) -> list[
 
 
 def _sorted(result: int) -> Emit:
-    """All values, or their places, the smallest first."""
+    """All values (result 0), or their places (result 1), the smallest first."""
     def emit(out: Writer, site: Site) -> Written:
         x, axis = site.inputs[0], site.options["axis"]
         made = _largest(out, x, _length(out, x, axis), axis, False)

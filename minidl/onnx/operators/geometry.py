@@ -1,5 +1,5 @@
-"""Kernels, strides and paddings of convolutions and pools as attributes give them, and how images
-are padded. One place along an axis is one row of two: sequences (N, C, T) are images of height 1.
+"""Kernels, strides and paddings of convolutions and pools, as the attributes of a node give them.
+Sequences (N, C, T) are treated as images of height 1.
 """
 
 from __future__ import annotations
@@ -70,12 +70,13 @@ def as_images(x: Tensor) -> Tensor:
 
 
 def as_before(y: Tensor, ndim: int) -> Tensor:
-    """What `as_images` has made images of, as it was."""
+    """The inverse of `as_images` for a value that had `ndim` axes."""
     return ops.squeeze(y, 1) if ndim == 3 else y
 
 
 def kernel_of(step: Step, weight: int = 1) -> Any:
-    """The sizes of a kernel: those of the attribute, or those of the weights (input `weight`)."""
+    """The sizes of a kernel, from the attribute or else from the weights, input number `weight`.
+    None if the file does not tell them."""
     given = step.get("kernel_shape")
     shape = step.shapes[weight] if len(step.shapes) > weight else None
     return shape[2:] if given is None and shape is not None else given

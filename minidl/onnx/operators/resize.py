@@ -58,7 +58,8 @@ def _check(step: Step) -> None:
 
 
 def _coordinates(word: str, n: int, size: int, scale: float) -> np.ndarray:
-    """Where in n values the `size` values lie."""
+    """The coordinates of the `size` new values on an axis of n values, by the formula of the
+    standard for a coordinate_transformation_mode."""
     x = np.arange(size, dtype=np.float64)
     if word == "asymmetric":
         return x / scale
@@ -82,7 +83,7 @@ def _is_ours(mode: str, places: np.ndarray, length: int) -> bool:
 
 def _sizes(step: Step, shape: tuple[int, ...], axes: tuple[int, ...], scales: Any, sizes: Any
            ) -> list[tuple[int, float]]:
-    """(size, scale) of each axis that is given."""
+    """The new size of each of the axes, and the scale that its coordinates are computed with."""
     if sizes is None:
         return [(math.floor(np.float32(shape[a]) * np.float32(s)), s)
                 for a, s in zip(axes, scales, strict=True)]
@@ -122,7 +123,7 @@ def _resize(step: Step, x: Held, *given: Held | None) -> Held:
         shape[axis] = size
         kernels.check_shape(step.operator, tuple(shape), x.dtype)
         at = _coordinates(word, length, size, scale)
-        if old:     # what runtimes do, of which the standard says nothing
+        if old:     # the standard says nothing of the rounding, and runtimes do this
             rounding = "floor" if scale >= 1 else "ceil"
         at = ROUNDINGS[rounding](at) if mode == "nearest" else at
         places[axis] = np.clip(at, 0, length - 1)

@@ -1,4 +1,4 @@
-"""Operators that choose values by places: slices, indices, borders, the largest ones."""
+"""Operators that choose values by their places: slices, indices, borders, the largest values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _slice(step: Step, x: Held, starts: Held | None = None, ends: Held | None = 
 
 
 def _gather(step: Step, x: Held, indices: Held) -> Held:
-    """Entries along an axis, by their numbers: of a table of vectors as `embedding` takes them."""
+    """Entries along an axis, by their numbers. Those of a table of vectors are an `embedding`."""
     axis = step.axis(x.ndim, 0)
     chosen = indices.plain
     if indices.constant or chosen.dtype != np.int64:
@@ -48,7 +48,7 @@ def _gather(step: Step, x: Held, indices: Held) -> Held:
 
 
 def _grid(shape: tuple[int, ...], axis: int, along: Any) -> tuple[Any, ...]:
-    """The index of all places of a shape, with `along` for one axis."""
+    """An index of all places of a shape, in which `along` stands for the places on one axis."""
     grid = list(np.indices(shape, sparse=True))
     grid[axis] = along
     return tuple(grid)
