@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ... import ops
@@ -39,7 +40,7 @@ def _max_pool(step: Step, x: Held) -> Held:
 
 def _average_pool(step: Step, x: Held) -> Held:
     counted = bool(step.get("count_include_pad", 0))
-    return _pooled(step, x, lambda *arguments: ops.avg_pool(*arguments, count_padding=counted))
+    return _pooled(step, x, partial(ops.avg_pool, count_padding=counted))
 
 
 def _lp_pool(step: Step, x: Held) -> Held:

@@ -7,6 +7,7 @@ lay a result over a value than `md.resize` has; those are computed axis by axis,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from .shapes import axes_of
 
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric",
                "half_pixel_symmetric")
-ROUNDINGS = {"round_prefer_floor": lambda x: np.ceil(x - 0.5),
-             "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-             "floor": np.floor, "ceil": np.ceil}
+ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "floor": np.floor, "ceil": np.ceil}
 
 
 class Resample(Operation):
