@@ -217,7 +217,7 @@ def numbers(*arrays: np.ndarray) -> Iterator[tuple[int, ...]]:
     ints, which loops take faster than NumPy's. One image after another, since a list of all of
     them would be larger than the images may be."""
     columns = [column for a in arrays for column in (a.T if a.ndim == 2 else a[None])]
-    return zip(*map(memoryview, columns), strict=True)
+    return zip(*[memoryview(column) for column in columns], strict=True)
 
 
 def pair_size(size: Any, where: str) -> tuple[int, int]:
