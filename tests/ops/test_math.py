@@ -155,6 +155,8 @@ test_errors = errors_of([
     (lambda: md.where(MASK, "text", 0), TypeError, "where: operand must be a tensor", "str"),
     (lambda: md.clip(md.zeros(2)), ValueError, "clip: give at least one of a_min and a_max"),
     (lambda: md.clip(md.zeros(2), md.zeros(3)), ValueError, "clip", "(2,)", "(3,)"),
+    (lambda: md.clip(md.zeros(1), md.zeros(2), md.zeros(3)), ValueError,
+     "clip: shapes (1,), (2,) and (3,) do not broadcast"),
     (lambda: md.clip(None, 0, 1), TypeError, "clip: x must be a tensor or an array", "NoneType"),
     (lambda: md.astype("text", np.float32), TypeError, "astype: x must be a tensor"),
 ])

@@ -36,6 +36,12 @@ def max_pool_backward(dy: Array, argmax: Array, input_shape: Shape, window: Pair
     index = argmax.astype(np.intp)
     rows = np.arange(oh)[:, None, None] * sh + index // window[1] * dh
     cols = np.arange(ow)[:, None] * sw + index % window[1] * dw
+    (top, _), (left, _) = padding
+    inside = ((index >= 0) & (index < window[0] * window[1])
+              & (top <= rows) & (rows < top + input_shape[1])
+              & (left <= cols) & (cols < left + input_shape[2]))
+    if not inside.all():
+        raise ValueError("max_pool_backward: argmax has places outside the images")
     np.add.at(dx, (np.arange(n)[:, None, None, None], rows, cols, np.arange(c)), dy)
     return _without(dx, input_shape, padding)
 
