@@ -263,8 +263,9 @@ def sdist(tmp_path_factory):
 
 
 def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
-    needed = {"setup.py", "build_steps.py", "pyproject.toml", "LICENSE", "README.md", "Makefile"}
-    folders = ("minidl", "minidl_ext", "tests", "examples", "benchmarks", "docs", "tools")
+    needed = {"setup.py", "build_steps.py", "pyproject.toml", "LICENSE", "README.md", "Makefile",
+              "CONTRIBUTING.md", ".ci/run", ".github/workflows/ci.yml"}
+    folders = ("minidl", "minidl_ext", "tests", "fuzz", "examples", "benchmarks", "docs", "tools")
     kinds = {".py", ".pyx", ".pxd", ".pxi", ".h", ".md", ".gz", ".typed", ".pyi"}
     for folder in folders:
         for path in (ROOT / folder).rglob("*"):
