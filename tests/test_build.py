@@ -61,6 +61,7 @@ def ask(project, expression, **env):
 def project(tmp_path_factory):
     """The toy project, built for the level "base" alone."""
     folder = tmp_path_factory.mktemp("project")
+    (folder / "minidl").mkdir()
     (folder / "minidl_ext" / "runtime").mkdir(parents=True)
     for name in (
         "setup.py",
@@ -68,6 +69,7 @@ def project(tmp_path_factory):
         "pyproject.toml",
         "MANIFEST.in",
         "LICENSE",
+        "minidl/version.py",
         "minidl_ext/__init__.py",
         *(f"minidl_ext/runtime/{n}" for n in ("__init__.py", "affinity.py", "cpu.pyx")),
     ):

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import minidl as md
-from tests.support import pages
+from tests.support import pages, quick
 from tests.support.processes import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -54,6 +54,20 @@ def test_the_version_stands_in_one_place():
     assert "\nversion:" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(r"^## (\S+)", changes, re.M)[1] == md.__version__
+
+
+def test_a_sample_has_one_case_of_each_kind_and_nothing_slow():
+    ids = ["a.py::f[add (2,)-numpy]", "a.py::f[add (2,)-native]", "a.py::f[add (3,)-numpy]",
+           "a.py::f[exp-numpy]", "a.py::g", "a.py::h[1]", "a.py::h[2]"]
+    assert quick.sample(ids, {"a.py::h"}) == {"a.py::f[add (2,)-native]", "a.py::f[exp-numpy]",
+                                              "a.py::g"}
+
+
+def test_what_is_listed_as_slow_is_there():
+    for function in quick.slow_functions():
+        file, _, name = function.partition("::")
+        assert re.search(rf"^def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.M) or (
+            re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8"))), function
 
 
 def sources():
