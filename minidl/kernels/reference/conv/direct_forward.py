@@ -1,0 +1,23 @@
+"""The convolution of NHWC images with HWIO weights: the product of patches and weights."""
+
+import numpy as np
+
+from ..common import into
+from .epilogue import epilogue
+from .im2col import channel_groups, im2col, output_shape, product
+
+
+def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1,
+         residual=None, relu_out=False, out=None, threads=0):
+    """Return y (N, OH, OW, C_out), x (N, H, W, C_in) convolved with w.
+
+    w is (KH, KW, C_in / groups, C_out). This is a cross-correlation, as networks mean
+    convolutions. `bias` (C_out,) and `residual`, of y's shape, are added, and a ReLU follows if
+    `relu_out`.
+    """
+    kh, kw, ci, co = w.shape
+    y = np.empty((*output_shape(x.shape, (kh, kw), stride, padding, dilation), co), x.dtype)
+    for inputs, outputs in channel_groups(groups, ci, co):
+        columns = im2col(x[..., inputs], (kh, kw), stride, padding, dilation)
+        y[..., outputs] = product(columns, w[..., outputs], 3)
+    return into(out, epilogue(y, bias, residual, relu_out))
