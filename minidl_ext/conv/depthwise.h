@@ -57,7 +57,7 @@ ALWAYS_INLINE void span_columns(const float *x, const ptrdiff_t *offset, ptrdiff
 
 /* y[p * out_step + c] = sum over taps t of x[offset[t] + p * in_step + c] * w[row[t] + c]
  *
- * The loop over pixels is outside of that over channels: memory is read and written in its order. */
+ * The loop over channels is inside that over pixels: memory is read and written in its order. */
 static void depthwise_span(const float *x, const ptrdiff_t *offset, ptrdiff_t in_step,
                            const float *w, const ptrdiff_t *row, int taps, float *y,
                            ptrdiff_t out_step, ptrdiff_t count, ptrdiff_t channels) {

@@ -23,8 +23,8 @@ typedef vec_f32 wv;
 #define STORE(p, v) (*(wv *)(p) = (v))
 #define UNROLL _Pragma("GCC unroll 6")
 
-/* A loop over vectors of channels, at c. Where channels do not fill the last vector, it overlaps the
- * one before: what both cover is computed twice, to the same bits. */
+/* A loop over vectors of channels, at c. Where channels do not fill the last vector, it overlaps
+ * the one before: what both cover is computed twice, to the same bits. */
 #define VECTORS(c, channels) \
     for (ptrdiff_t c = 0; c < channels && (c = c + WV > channels ? channels - WV : c, 1); c += WV)
 

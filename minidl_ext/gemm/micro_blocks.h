@@ -75,8 +75,8 @@ template <typename Real, int... R>
 constexpr MicroBlocks<Real> micro_blocks(std::integer_sequence<int, R...>) {
     return {{{micro_block<Real, R + 1, 1>, micro_block<Real, R + 1, 2>}...}};
 }
-typedef std::make_integer_sequence<int, MR> MicroRows;
-template <> const MicroBlocks<float> MicroBlocks<float>::table = micro_blocks<float>(MicroRows());
-template <> const MicroBlocks<double> MicroBlocks<double>::table = micro_blocks<double>(MicroRows());
+typedef std::make_integer_sequence<int, MR> Rows;
+template <> const MicroBlocks<float> MicroBlocks<float>::table = micro_blocks<float>(Rows());
+template <> const MicroBlocks<double> MicroBlocks<double>::table = micro_blocks<double>(Rows());
 
 #endif

@@ -5,8 +5,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.conv import direct as twin
-from minidl_ext.conv import direct as native
 from tests.minidl_ext.common import (
     FLOATS,
     KINDS,
@@ -17,6 +15,7 @@ from tests.minidl_ext.common import (
     corners,
     eps,
     identical,
+    kernels_of,
     line,
     many,
     reached,
@@ -26,6 +25,8 @@ from tests.minidl_ext.common import (
     values,
     whole,
 )
+
+native, twin = kernels_of("conv.direct")
 
 NAMES = ("conv", "conv_input_grad", "conv_weight_grad")
 SAME = ((1, 1), (1, 1))
