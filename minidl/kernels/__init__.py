@@ -43,10 +43,17 @@ from minidl_ext.runtime.threads import (
 from .. import checks
 
 if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
-    from .reference.conv.depthwise import *  # noqa: F403
-    from .reference.conv.direct import *  # noqa: F403
+    from .reference.conv.depthwise_backward import *  # noqa: F403
+    from .reference.conv.depthwise_forward import *  # noqa: F403
+    from .reference.conv.depthwise_input_grad import *  # noqa: F403
+    from .reference.conv.depthwise_weight_grad import *  # noqa: F403
+    from .reference.conv.direct_forward import *  # noqa: F403
+    from .reference.conv.direct_input_grad import *  # noqa: F403
+    from .reference.conv.direct_weight_grad import *  # noqa: F403
     from .reference.conv.pointwise import *  # noqa: F403
-    from .reference.conv.winograd import *  # noqa: F403
+    from .reference.conv.winograd_forward import *  # noqa: F403
+    from .reference.conv.winograd_input_grad import *  # noqa: F403
+    from .reference.conv.winograd_weight_grad import *  # noqa: F403
     from .reference.data.convert import *  # noqa: F403
     from .reference.data.picture import *  # noqa: F403
     from .reference.elementwise.activation import *  # noqa: F403
@@ -75,13 +82,17 @@ FAMILIES = {
         "gelu_backward"),
     "reduce.reduce": ("sum", "mean", "max", "min", "moments", "deviations"),
     "gemm.matmul": ("matmul", "matmul_panels"),
-    "conv.direct": ("conv", "conv_input_grad", "conv_weight_grad"),
-    "conv.depthwise": (
-        "depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad", "depthwise_backward"),
+    "conv.direct_forward": ("conv",),
+    "conv.direct_input_grad": ("conv_input_grad",),
+    "conv.direct_weight_grad": ("conv_weight_grad",),
+    "conv.depthwise_forward": ("depthwise_conv",),
+    "conv.depthwise_input_grad": ("depthwise_input_grad",),
+    "conv.depthwise_weight_grad": ("depthwise_weight_grad",),
+    "conv.depthwise_backward": ("depthwise_backward",),
     "conv.pointwise": ("pointwise_conv", "pointwise_backward"),
-    "conv.winograd": (
-        "winograd_weights", "winograd_conv", "winograd_conv_pool", "winograd_input_grad",
-        "winograd_weight_grad"),
+    "conv.winograd_forward": ("winograd_weights", "winograd_conv", "winograd_conv_pool"),
+    "conv.winograd_input_grad": ("winograd_input_grad",),
+    "conv.winograd_weight_grad": ("winograd_weight_grad",),
     "pool.pool": (
         "max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward", "global_avg_pool",
         "global_avg_pool_backward"),

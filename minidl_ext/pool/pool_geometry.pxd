@@ -3,13 +3,8 @@
 # negative in the padding before the image.
 cimport numpy as cnp
 
-from minidl_ext.conv.geometry cimport places, set_images, set_pair
-
-import numpy as np
-
-
-cdef struct Geometry:
-    Py_ssize_t n, h, w, c, oh, ow, kh, kw, sh, sw, dh, dw, top, left
+from minidl_ext.conv.geometry cimport Geometry, set_geometry as set_windows, set_pair
+from minidl_ext.runtime.arguments cimport has_shape
 
 
 # The padding that counts as values, zeros, in a mean.
@@ -41,19 +36,12 @@ cdef inline Py_ssize_t count_taps(Py_ssize_t at, Py_ssize_t taps, Py_ssize_t dil
 
 cdef inline int set_geometry(Geometry* s, str where, x_shape, window, stride, padding, dilation
                              ) except -1:
-    """Fill in and check everything. `padding` is ((top, bottom), (left, right))."""
-    cdef Py_ssize_t bottom, right
-    rows, cols = padding
-    set_images(x_shape, where, &s.n, &s.h, &s.w, &s.c)
+    """Check and store everything. `padding` is ((top, bottom), (left, right))."""
     set_pair(window, where, "window", 1, &s.kh, &s.kw)
-    set_pair(stride, where, "stride", 1, &s.sh, &s.sw)
-    set_pair(dilation, where, "dilation", 1, &s.dh, &s.dw)
-    set_pair(rows, where, "padding", 0, &s.top, &bottom)
-    set_pair(cols, where, "padding", 0, &s.left, &right)
+    set_windows(s, where, x_shape, padding, stride, dilation)
+    s.co = s.c
     if s.h < 1 or s.w < 1:
         raise ValueError(f"{where}: images must have rows and columns, got shape {x_shape}")
-    s.oh = places(s.h + s.top + bottom, s.dh * (s.kh - 1) + 1, s.sh, where)
-    s.ow = places(s.w + s.left + right, s.dw * (s.kw - 1) + 1, s.sw, where)
     if not (meet(s.h, s.oh, s.kh, s.sh, s.dh, s.top) and meet(s.w, s.ow, s.kw, s.sw, s.dw, s.left)):
         raise ValueError(f"{where}: with padding {padding} and dilation {dilation} a window "
                          f"{window} holds nothing of the images {tuple(x_shape)}")
@@ -96,8 +84,5 @@ cdef inline int place_type(Geometry* s) noexcept:
 
 
 cdef inline int check_output_grad(cnp.ndarray g, Geometry* s, str where, str name) except -1:
-    """That an array has the shape of the outputs."""
-    if g.shape[0] != s.n or g.shape[1] != s.oh or g.shape[2] != s.ow or g.shape[3] != s.c:
-        raise ValueError(f"{where}: {name} must have shape {(s.n, s.oh, s.ow, s.c)}, "
-                         f"got {np.shape(g)}")
-    return 0
+    """Check that an array has the shape of the outputs."""
+    return has_shape(g, s.n, s.oh, s.ow, s.c, where, name)

@@ -9,14 +9,13 @@ import functools
 import numpy as np
 import pytest
 
-from minidl_ext.conv import depthwise
-from minidl_ext.conv import direct as conv
 from minidl_ext.norm import batch_norm as norm
 from tests.support.kernel_convs import (
     KERNELS,
     depthwise_cases,
     factors_for,
     fused,
+    native,
     pointwise_cases,
     whole_factors,
 )
@@ -144,9 +143,9 @@ def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
 
     Not by the twins, which multiply the zeros of a padding with weights.
     """
-    run = {name: functools.partial(getattr(depthwise, f"depthwise_{name}"), **geometry)
+    run = {name: functools.partial(getattr(native, f"depthwise_{name}"), **geometry)
            for name in ("conv", "input_grad", "weight_grad")} if geometry else {
-        name.removeprefix("conv_"): getattr(conv, name)
+        name.removeprefix("conv_"): getattr(native, name)
         for name in ("conv", "conv_input_grad", "conv_weight_grad")}
     read = norm.batch_norm_apply(x, factors, relu=relu)
     if dy is None:

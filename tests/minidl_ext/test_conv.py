@@ -5,8 +5,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.conv import direct as twin
-from minidl_ext.conv import direct as native
 from tests.support.kernel_convs import output_size
 from tests.support.kernels import (
     FLOATS,
@@ -18,6 +16,7 @@ from tests.support.kernels import (
     corners,
     eps,
     identical,
+    kernels_of,
     line,
     many,
     reached,
@@ -27,6 +26,8 @@ from tests.support.kernels import (
     values,
     whole,
 )
+
+native, twin = kernels_of("conv.direct")
 
 NAMES = ("conv", "conv_input_grad", "conv_weight_grad")
 SAME = ((1, 1), (1, 1))

@@ -5,10 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from minidl.kernels.reference.conv import winograd as winograd_twin
-from minidl_ext.conv import depthwise, winograd
-from minidl_ext.conv import direct as conv
-from tests.support.kernels import values
+from tests.support.kernels import kernels_of, values
+
+native, twin = kernels_of("conv.")
 
 SAME = ((1, 1), (1, 1))
 THREADS = (1, 2, 3)
@@ -16,23 +15,23 @@ ENDINGS = list(itertools.product((False, True), repeat=3))
 
 
 def direct(x, w, **options):
-    return conv.conv(x, w, padding=SAME, **options)
+    return native.conv(x, w, padding=SAME, **options)
 
 
 def strided(x, w, **options):
-    return conv.conv(x, w, stride=(2, 2), padding=SAME, groups=2, **options)
+    return native.conv(x, w, stride=(2, 2), padding=SAME, groups=2, **options)
 
 
 def winograd_conv(x, w, **options):
-    return winograd.winograd_conv(x, w, SAME, **options)
+    return native.winograd_conv(x, w, SAME, **options)
 
 
 def transformed(x, w, **options):
-    return winograd.winograd_conv(x, w, SAME, transformed=winograd.winograd_weights(w), **options)
+    return native.winograd_conv(x, w, SAME, transformed=native.winograd_weights(w), **options)
 
 
 def depthwise_conv(x, w, **options):
-    return depthwise.depthwise_conv(x, w, padding=SAME, **options)
+    return native.depthwise_conv(x, w, padding=SAME, **options)
 
 
 CASES = {
@@ -94,24 +93,24 @@ def test_bad_arguments_are_refused(name):
 
 def test_transformed_weights_of_another_size_are_refused():
     x, w = values(1, 4, 4, 16), values(3, 3, 16, 16)
-    for wrong in (winograd.winograd_weights(values(3, 3, 32, 16)), np.zeros(10, np.float32)):
+    for wrong in (native.winograd_weights(values(3, 3, 32, 16)), np.zeros(10, np.float32)):
         with pytest.raises(ValueError, match="transformed"):
-            winograd.winograd_conv(x, w, SAME, transformed=wrong)
+            native.winograd_conv(x, w, SAME, transformed=wrong)
     with pytest.raises(TypeError, match="transformed"):
-        winograd.winograd_conv(x, w, SAME, transformed=winograd.winograd_weights(w).astype(float))
+        native.winograd_conv(x, w, SAME, transformed=native.winograd_weights(w).astype(float))
     with pytest.raises(ValueError, match="w"):
-        winograd.winograd_weights(values(3, 3, 16, 5))
+        native.winograd_weights(values(3, 3, 16, 5))
 
 
 def test_depthwise_between_normalizations_has_no_ending():
     x, w = values(1, 4, 4, 16), values(3, 3, 1, 16)
     for options in ({"bias": np.zeros(16, np.float32)}, {"relu_out": True}, {"residual": x}):
         with pytest.raises(ValueError, match="without factors and stats"):
-            depthwise.depthwise_conv(x, w, padding=SAME, stats=True, **options)
+            native.depthwise_conv(x, w, padding=SAME, stats=True, **options)
 
 
 def test_the_twin_takes_its_own_transformed_weights():
     x, w = values(1, 5, 5, 16), values(3, 3, 16, 16, seed=1)
-    u = winograd_twin.winograd_weights(w)
-    np.testing.assert_array_equal(winograd_twin.winograd_conv(x, w, SAME, transformed=u),
-                                  winograd_twin.winograd_conv(x, w, SAME))
+    u = twin.winograd_weights(w)
+    np.testing.assert_array_equal(twin.winograd_conv(x, w, SAME, transformed=u),
+                                  twin.winograd_conv(x, w, SAME))

@@ -5,8 +5,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.conv import depthwise as twin
-from minidl_ext.conv import depthwise as native
 from tests.support.kernel_convs import (
     agree,
     depthwise_cases,
@@ -23,6 +21,7 @@ from tests.support.kernels import (
     close,
     corners,
     identical,
+    kernels_of,
     line,
     many,
     refuses,
@@ -31,6 +30,8 @@ from tests.support.kernels import (
     values,
     whole,
 )
+
+native, twin = kernels_of("conv.depthwise")
 
 NAMES = ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad")
 

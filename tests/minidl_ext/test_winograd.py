@@ -5,9 +5,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.conv import direct as direct
-from minidl.kernels.reference.conv import winograd as twin
-from minidl_ext.conv import winograd as native
 from minidl_ext.pool import pool
 from tests.support.kernels import (
     KINDS,
@@ -16,12 +13,16 @@ from tests.support.kernels import (
     checks_out,
     close,
     identical,
+    kernels_of,
     line,
     many,
     refuses,
     same_bits,
     values,
 )
+
+native, twin = kernels_of("conv.winograd")
+_, direct_twin = kernels_of("conv.direct")
 
 NAMES = ("winograd_conv", "winograd_input_grad", "winograd_weight_grad")
 SAME = ((1, 1), (1, 1))
@@ -46,7 +47,8 @@ def exact(name, case):
             for key, value in case.items()}
     if name == "winograd_weight_grad":
         wide["kernel_shape"] = (3, 3)
-    return getattr(direct, name.replace("winograd_", "conv_").replace("conv_conv", "conv"))(**wide)
+    name = name.replace("winograd_", "conv_").replace("conv_conv", "conv")
+    return getattr(direct_twin, name)(**wide)
 
 
 def is_accurate(*args, **options):
