@@ -1,7 +1,7 @@
 """Pictures (N, H, W, C) moved, mirrored, turned and scaled, each by its own numbers.
 
-What lies outside of a picture is said by `mode`: "constant" (a value), "reflect" (mirrored, the
-edge itself once) or "edge" (the nearest pixel).
+`mode` says what pixels outside of a picture are: a value ("constant"), the picture mirrored at its
+edge, which is not repeated ("reflect"), or the nearest pixel ("edge").
 """
 
 import numpy as np
@@ -10,8 +10,8 @@ from ..common import into
 
 
 def crop(x, size, tops, lefts, flips, mode="constant", value=0.0, out=None, threads=0):
-    """y[n, i, j] = x[n, tops[n] + i, lefts[n] + j]: of each picture a part of `size` (height,
-    width), its columns in reverse order where flips[n] is not 0.
+    """y[n, i, j] = x[n, tops[n] + i, lefts[n] + j]: a part of each picture, of `size` (height,
+    width). Its columns are in reverse order where flips[n] is not 0.
 
     x (N, H, W, C); tops, lefts (N,) int64; flips (N,) uint8.
     """
@@ -41,12 +41,12 @@ def warp(x, size, maps, mode="constant", value=0.0, out=None, threads=0):
 
 
 def blend(x, starts, weights, out=None, threads=0):
-    """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: the third axis of x,
-    each of its lines a mixture of neighbours.
+    """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: along the third axis,
+    each row of y is a weighted sum of neighbouring rows of x.
 
-    x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or N = 1 there for all;
-    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K. Those at either end of the K
-    whose weights are 0 are not read: tables whose lines are of unequal length pad with them.
+    x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or one of each for all
+    N; y (N, R, S, L). All rows must exist: 0 <= starts <= H - K. Rows at either end of the K whose
+    weights are 0 are not read, so that shorter lists of weights can be padded with 0.
     """
     n, r, _, _ = x.shape
     item, plane = np.arange(n)[:, None, None], np.arange(r)[:, None]
@@ -54,9 +54,9 @@ def blend(x, starts, weights, out=None, threads=0):
     read = np.maximum.accumulate(some, 2) & np.maximum.accumulate(some[..., ::-1], 2)[..., ::-1]
     y = 0
     for k in range(weights.shape[2]):
-        lines = x[item, plane, starts[:, None, :] + k]
-        part = np.zeros_like(lines)
-        np.multiply(weights[:, None, :, k, None], lines, out=part, where=read[:, None, :, k, None])
+        taken = x[item, plane, starts[:, None, :] + k]
+        part = np.zeros_like(taken)
+        np.multiply(weights[:, None, :, k, None], taken, out=part, where=read[:, None, :, k, None])
         y = y + part if k else part
     return into(out, y)
 
@@ -72,6 +72,7 @@ def _at(x, rows, columns, mode, value):
 
 
 def _places(i, size, mode):
+    """The indices inside an axis of `size` pixels whose pixels stand at i."""
     if mode == "reflect" and size > 1:
         i = np.abs(i) % (2 * size - 2)
         return np.where(i < size, i, 2 * size - 2 - i)

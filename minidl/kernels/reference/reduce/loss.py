@@ -1,7 +1,7 @@
 """Softmax along the last axis of a matrix, and cross-entropy with class indices.
 
-A class whose probability p is nearly 1 costs no digits: what its logarithm and the gradients need
-is 1 - p, which is the sum of the others.
+A class whose probability p is nearly 1 costs no digits: its logarithm and the gradients need 1 - p,
+and that is computed as the sum of the other probabilities, without a difference.
 """
 
 import numpy as np
@@ -71,7 +71,7 @@ def cross_entropy_backward(dlosses, probabilities, labels, weight=None, smoothin
 
 
 def _targets(labels, m, classes, weight, smoothing, dtype):
-    """The weight that each class's -log p has in each row's loss (zero rows for ignored)."""
+    """The factor of each class's -log p in each row's loss; 0 in the rows of ignored labels."""
     smoothing = float(smoothing)
     targets = np.full((m, classes), smoothing / classes, dtype)
     targets[np.arange(m), np.maximum(labels, 0)] += 1 - smoothing

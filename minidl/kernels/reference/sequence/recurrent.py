@@ -1,8 +1,8 @@
-"""The pointwise part of a step of a recurrent layer, and its gradient.
+"""The elementwise part of a step of a recurrent layer, and its gradient.
 
 LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000), GRU (Cho et al.
-2014, with PyTorch's place of the reset gate). N examples, H hidden values; `x` and `hidden` are
-what the input and the last h contribute to the gates, which stand one after another in a row.
+2014, with the reset gate where PyTorch has it). There are N examples of H hidden values. `x` and
+`hidden` are what the input and the last h add to the gates, which stand one after another in a row.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def lstm_cell(x, hidden, c, squash=True, threads=0):
 
 
 def lstm_cell_backward(dh, dc, gates, c, c_new, squash=True, threads=0):
-    """(dx, dc_old): the gradients of x (which is that of hidden, too) and of c. With
+    """(dx, dc_old): the gradients of x, which is that of hidden as well, and of c. With
     t = tanh(c_new) and s = dc + dh o (1 - t^2), or without `squash` t = 1 and s = dc:
 
         di = s g i (1 - i),  df = s c f (1 - f),  dg = s i (1 - g^2),  do = dh t o (1 - o),
