@@ -18,10 +18,9 @@ from .. import kernels
 from .layers import Layer, image_of, winograd_fits
 from .program import Known
 
-Border = tuple[int, int, int, int]      # above, below, before, after
+Border = tuple[int, int, int, int]      # top, bottom, left, right
 NO_BORDER = (0, 0, 0, 0)
 ALIGNED = 16                            # floats: a line of the cache
-FREQUENCIES, GAP = 36, 16               # of Winograd's tiles, see plan_winograd.h
 FEW_CHANNELS = 64                       # of both sides together: units of tiles may be larger
 UNITS = (24, 12)                        # tiles
 LEAST_SHARED = 8                        # tiles for each thread that has units of its own
@@ -180,7 +179,7 @@ class Planner:
         """The plan for groups of at most so many images, which all threads share or each has its
         own."""
         arrays = self._arrays()
-        steps, scratches = [], []
+        steps, workspaces = [], []
         for k, layer in enumerate(self.layers):
             step: dict[str, Any] = {"kind": layer.kernel, "read": self.image(layer.x),
                     "activation": layer.activation, "pools": layer.pools}
@@ -193,13 +192,13 @@ class Planner:
                 shift = np.zeros_like(layer.weight) if layer.bias is None else layer.bias
                 step["weights"], step["bias"] = self._floats(layer.weight), self._floats(shift)
             if layer.kernel == "winograd":
-                scratches.append(self._scratch(layer, step, k, group, threads, shared))
+                workspaces.append(self._workspace(layer, step, k, group, threads, shared))
             steps.append(step)
         arena = _place([a for a in arrays.values() if a.place == 0]
-                       + [scratch for scratch, _ in scratches], group)
-        for scratch, step in scratches:
+                       + [workspace for workspace, _ in workspaces], group)
+        for workspace, step in workspaces:
             unit, size = step["unit"][0], step["unit"][2]
-            step["unit"] = unit, scratch.offset, size
+            step["unit"] = unit, workspace.offset, size
         for layer, step in zip(self.layers, steps, strict=True):
             y = arrays[self._root(layer.y)]
             step["x"] = self._view_of(layer.x, arrays)
@@ -260,20 +259,22 @@ class Planner:
         step |= _windows(geometry, layer.weight.shape[:2])
         step["groups"] = geometry["groups"]
 
-    def _scratch(self, layer: Layer, step: dict[str, Any], k: int, group: int, threads: int,
-                 shared: bool) -> tuple[Array, dict[str, Any]]:
-        """The memory of Winograd's tiles."""
+    def _workspace(self, layer: Layer, step: dict[str, Any], k: int, group: int, threads: int,
+                   shared: bool) -> tuple[Array, dict[str, Any]]:
+        """The workspace of a Winograd step, for its tiles, and the step."""
         assert layer.weight is not None
         ci, co = layer.weight.shape[2:]
         oh, ow = self.outputs(layer)
         tiles = group * -(-oh // 4) * -(-ow // 4)
         wide = -(-co // kernels.PLAN_VECTOR) * kernels.PLAN_VECTOR
         unit = min(UNITS[0] if ci + co <= FEW_CHANNELS else UNITS[1], tiles)
+        bytes_of_weights = 4 * kernels.PLAN_FREQUENCIES * ci * co
         if shared:          # as many for each thread
             unit = -(-tiles // (threads * -(-tiles // (threads * unit))))
-        if shared and (tiles < LEAST_SHARED * threads or FREQUENCIES * ci * co * 4 > OWN_WEIGHTS):
+        if shared and (tiles < LEAST_SHARED * threads or bytes_of_weights > OWN_WEIGHTS):
             unit = 0        # one unit for all threads
-        size = FREQUENCIES * ((unit or tiles) * (ci + wide) + 2 * GAP)
+        of_frequency = (unit or tiles) * (ci + wide) + 2 * kernels.PLAN_GAP
+        size = kernels.PLAN_FREQUENCIES * of_frequency
         size = -(-size // ALIGNED) * ALIGNED
         step["unit"] = unit, 0, size
         floats = size * (threads if shared and unit else 1)
