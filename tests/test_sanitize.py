@@ -8,7 +8,7 @@ from tools import sanitize
 
 
 def test_each_family_has_tests_that_sanitizers_run():
-    files = [path for folder in sanitize.TESTED for path in (ROOT / folder).glob("test_*.py")]
+    files = [path for folder in sanitize.TESTED for path in (ROOT / folder).rglob("test_*.py")]
     tested = {word for path in files for word in re.findall(r"\w+", path.read_text())}
     built = {path.stem for path in (ROOT / "minidl_ext").rglob("*.pyx")}
     kernels_of = {family.rpartition(".")[2]: names for family, names in kernels.FAMILIES.items()}

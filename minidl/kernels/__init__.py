@@ -26,7 +26,14 @@ except ImportError as error:
         raise SystemExit(f"minidl: {error}") from None
     raise
 
-from minidl_ext.inference.plan import PLAN_VECTOR, Plan
+from minidl_ext.inference.plan import (
+    PLAN_ARRAYS,
+    PLAN_FREQUENCIES,
+    PLAN_GAP,
+    PLAN_TAPS,
+    PLAN_VECTOR,
+    Plan,
+)
 from minidl_ext.runtime.affinity import cpus as affinity
 from minidl_ext.runtime.affinity import library_at
 from minidl_ext.runtime.affinity import loaded_libraries as openmp_libraries
@@ -184,7 +191,8 @@ def __getattr__(name: str) -> Any:
 
 _bind("native")
 
-__all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "asked_isa",
-           "backend", "built", "check_shape", "debug", "empty", "empty_cache", "forked",
-           "get_num_threads", "isa", "library_at", "openmp", "openmp_address", "openmp_libraries",
-           "pool_bytes", "set_num_threads", "supported", "surround", "thread_count", "use_backend"]
+__all__ = ["FAMILIES", "PLAN_ARRAYS", "PLAN_FREQUENCIES", "PLAN_GAP", "PLAN_TAPS", "PLAN_VECTOR",
+           "Plan", "affinity", "after_fork_in_child", "asked_isa", "backend", "built",
+           "check_shape", "debug", "empty", "empty_cache", "forked", "get_num_threads", "isa",
+           "library_at", "openmp", "openmp_address", "openmp_libraries", "pool_bytes",
+           "set_num_threads", "supported", "surround", "thread_count", "use_backend"]

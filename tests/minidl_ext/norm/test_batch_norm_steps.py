@@ -1,6 +1,6 @@
 """The steps of a normalization's backward: sums, what follows from them, and dx.
 
-batch_norm_backward, tested in test_norm, is one after the other; here, each of them alone.
+batch_norm_backward, tested in test_batch_norm, is one after the other; here, each of them alone.
 """
 
 import numpy as np

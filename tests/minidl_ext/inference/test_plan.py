@@ -168,8 +168,8 @@ def test_wrong_calls():
         plan.run([read_only, read_only], 3)
     for change, words in (({"kind": "nix"}, "kind must be one of"),
                           ({"activation": ("nix",)}, "activation must be one of"),
-                          ({"kind": "max_pool", "activation": ("relu",)}, "nothing is done"),
-                          ({"kind": "avg_pool", "groups": 2}, "nothing is done")):
+                          ({"kind": "max_pool", "activation": ("relu",)}, "a pool has"),
+                          ({"kind": "avg_pool", "groups": 2}, "a pool has")):
         with refuses(ValueError, words):
             kernels.Plan([GOOD | change], [24, 24], 0, 2, False, 2)
 
