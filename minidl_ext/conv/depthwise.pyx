@@ -21,9 +21,10 @@ from minidl_ext.runtime.arguments cimport disjoint, channel_blocks, has_shape, o
 from minidl_ext.conv.epilogue cimport Epilogue, epilogue_of, apply_epilogue
 from minidl_ext.conv.geometry cimport checked_size, places, set_images, set_pair
 from minidl_ext.gemm.micro cimport prefetch_part
-from minidl_ext.norm.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
-    backward_sums_f32, count_rows, finish_stats_f32, gradient_through_consumer, merge_chunks, normalized, \
-    set_consumer, normalized_by
+from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, \
+    gradient_through_consumer, normalized, normalized_by, set_consumer
+from minidl_ext.norm.normalize cimport backward_sums
+from minidl_ext.norm.statistics cimport add_sums, finish_stats, merge_chunks
 from minidl_ext.runtime.memory cimport new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
@@ -190,8 +191,8 @@ cdef void forward_chunk(const float* x, float* w, float* y, const Normalized* no
         if stats:
             count_rows(&running, y + n * places * s.c, places, s.c)
     if stats:
-        finish_stats_f32(y + first * places * s.c, (after - first) * places, s.c, running.shift,
-                         sums, sums + s.c)
+        finish_stats(y + first * places * s.c, (after - first) * places, s.c,
+                     <const float*>running.shift, sums, sums + s.c)
 
 
 def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), factors=None,
@@ -356,9 +357,10 @@ cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, f
             prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.h)
             input_grad_row(g, w, dx + n * size + i * s.w * s.c, s, i)
         if before.factors != NULL:
-            backward_sums_f32(dx + n * size, NULL, x + n * size, before.relu, NULL, NULL,
-                              s.h * s.w, s.c, before.factors, part, part + s.c)
-            add_sums_f32(sums, part, 2 * s.c)
+            backward_sums(<const float*>(dx + n * size), <const float*>NULL, x + n * size,
+                          before.relu, <const float*>NULL, <float*>NULL, s.h * s.w, s.c,
+                          before.factors, part, part + s.c)
+            add_sums(sums, <const float*>part, 2 * s.c)
 
 
 def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
@@ -409,7 +411,7 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
                                &after, <float*>(work_array.data + threadid() * per_thread), &s,
                                s.n * i // chunks, s.n * (i + 1) // chunks)
         for i in range(chunks):
-            add_sums_f64(<double*>sums.data, <double*>partial_sums.data + i * 2 * s.c, 2 * s.c)
+            add_sums(<double*>sums.data, <const double*>partial_sums.data + i * 2 * s.c, 2 * s.c)
             for j in range(size):
                 target[j] += part[i * size + j]
     return dx, dw, sums

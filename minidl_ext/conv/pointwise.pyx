@@ -17,9 +17,10 @@ from libc.string cimport memset
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
 from minidl_ext.gemm.micro cimport Prefetch, MR, next_prefetch, block_columns, micro, pack_columns, \
     plan_prefetch, row_blocks, sweep
-from minidl_ext.norm.norm_rows cimport Normalized, Running, add_sums_f32, add_sums_f64, \
-    backward_sums_f32, count_rows, finish_stats_f32, gradient_through_consumer, merge_chunks, normalized, \
-    set_consumer, normalized_by
+from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, \
+    gradient_through_consumer, normalized, normalized_by, set_consumer
+from minidl_ext.norm.normalize cimport backward_sums
+from minidl_ext.norm.statistics cimport add_sums, finish_stats, merge_chunks
 from minidl_ext.runtime.memory cimport new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
@@ -117,7 +118,8 @@ cdef void forward_chunk(const float* x, const float* packed, float* y, const Nor
             count_rows(&running, y + first * s.co, count, s.co)
         first += count
     if stats:
-        finish_stats_f32(y + start * s.co, end - start, s.co, running.shift, sums, sums + s.co)
+        finish_stats(y + start * s.co, end - start, s.co, <const float*>running.shift, sums,
+                     sums + s.co)
 
 
 def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int threads=0):
@@ -206,9 +208,10 @@ cdef void backward_chunk(const float* dy, const float* x, const float* packed, f
         sweep(r.rows, r.outs, count, packed, 1, &zero, &zero, s.co, s.co, 0, s.ci, s.width,
               &ahead)
         if before.factors != NULL:
-            backward_sums_f32(dx + first * s.ci, NULL, x + first * s.ci, before.relu, NULL, NULL,
-                              count, s.ci, before.factors, r.part, r.part + s.ci)
-            add_sums_f32(sums, r.part, 2 * s.ci)
+            backward_sums(<const float*>(dx + first * s.ci), <const float*>NULL,
+                          x + first * s.ci, before.relu, <const float*>NULL, <float*>NULL, count,
+                          s.ci, before.factors, r.part, r.part + s.ci)
+            add_sums(sums, <const float*>r.part, 2 * s.ci)
         first += count
 
 
@@ -260,7 +263,7 @@ def pointwise_backward(dy, x, w, factors=None, bint relu=False, consumer=None, i
                            part + q * size, <double*>partial_sums.data + q * 2 * s.ci, &before,
                            &after, room(work.data + threadid() * per_thread, &s), &s, q)
         for q in range(s.chunks):
-            add_sums_f64(<double*>sums.data, <double*>partial_sums.data + q * 2 * s.ci, 2 * s.ci)
+            add_sums(<double*>sums.data, <const double*>partial_sums.data + q * 2 * s.ci, 2 * s.ci)
         for i in prange(s.ci, num_threads=t, schedule='static'):
             add_rows(target + i * s.co, part + i * s.co, s.chunks, size, s.co)
     return dx, dw, sums

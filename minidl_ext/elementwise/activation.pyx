@@ -1,15 +1,17 @@
-"""Activations with parameters, and gradients of these and of sigmoid and tanh, from x: where y has
-come close to 1, it no longer tells how close.
+"""Activations with parameters, and gradients of these and of sigmoid and tanh.
 
-One loop per function over a piece of contiguous memory (curves.h); pieces are shared out to
+Gradients are computed from x: where y has come close to 1, it no longer tells how close. There is
+one loop for each function over a piece of contiguous memory (curves.h); pieces are shared out to
 threads. Formulas are in the twin.
 """
 cimport numpy as cnp
+from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, same_shape
-from minidl_ext.elementwise.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, SOFTPLUS, TANH, \
-    curve_f32, curve_f64, curve_gradient_f32, curve_gradient_f64
+from minidl_ext.elementwise.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, \
+    SOFTPLUS, TANH, curve, curve_gradient
+from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, \
+    same_shape
 from minidl_ext.runtime.threads cimport threads_for
 
 cnp.import_array()
@@ -18,41 +20,50 @@ cdef enum:
     PIECE = 16384       # elements a thread takes at a time
 
 
+cdef void all_values(int f, const floating* x, char* y, Py_ssize_t n, double p, double q,
+                     int threads) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+        curve(f, x + i * PIECE, <floating*>y + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE),
+              <floating>p, <floating>q)
+
+
 cdef forward_kernel(int f, str name, object x, double p, double q, object out, int threads):
     cdef cnp.ndarray a = real_array(x, name, "x", -1), y = output_like(out, name, a)
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(a), i
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(a)
     cdef int t = threads_for(threads, <double>n * (1 if f == LEAKY_RELU else 8))
     disjoint_or_same(y, a, name, "x")
-    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_f32(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
-                    min(n - i * PIECE, <Py_ssize_t>PIECE), <float>p, <float>q)
-    else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_f64(f, <double*>a.data + i * PIECE, <double*>y.data + i * PIECE,
-                    min(n - i * PIECE, <Py_ssize_t>PIECE), p, q)
+    with nogil:
+        if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+            all_values(f, <float*>a.data, y.data, n, p, q, t)
+        else:
+            all_values(f, <double*>a.data, y.data, n, p, q, t)
     return y
+
+
+cdef void all_slopes(int f, const char* dy, const floating* x, char* dx, Py_ssize_t n, double p,
+                     double q, int threads) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+        curve_gradient(f, <const floating*>dy + i * PIECE, x + i * PIECE, <floating*>dx + i * PIECE,
+                       min(n - i * PIECE, <Py_ssize_t>PIECE), <floating>p, <floating>q)
 
 
 cdef backward_kernel(int f, str name, object dy, object x, double p, double q, object out,
                      int threads):
     cdef cnp.ndarray g = real_array(dy, name, "dy", -1), a = real_array(x, name, "x", -1), dx
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
     cdef int t = threads_for(threads, <double>n * (1 if f == LEAKY_RELU else 8))
     same_dtype(g, a, name, "dy", "x")
     same_shape(g, a, name, "dy", "x")
     dx = output_like(out, name, g)
     disjoint_or_same(dx, g, name, "dy")
     disjoint_or_same(dx, a, name, "x")
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_gradient_f32(f, <float*>g.data + i * PIECE, <float*>a.data + i * PIECE,
-                     <float*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE), <float>p,
-                     <float>q)
-    else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_gradient_f64(f, <double*>g.data + i * PIECE, <double*>a.data + i * PIECE,
-                     <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE), p, q)
+    with nogil:
+        if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+            all_slopes(f, g.data, <float*>a.data, dx.data, n, p, q, t)
+        else:
+            all_slopes(f, g.data, <double*>a.data, dx.data, n, p, q, t)
     return dx
 
 

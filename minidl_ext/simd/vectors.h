@@ -15,6 +15,7 @@
 #endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define INLINED __attribute__((always_inline))      /* of a lambda, before its body */
 
 /* The signed integer of a float type's size, in which comparisons of vectors answer. */
 template <typename Real> struct IntegerOf;

@@ -7,7 +7,8 @@ kernel and its twin compare with ==, whatever the order of their sums.
 from minidl.kernels.reference.conv import depthwise as depthwise_twin
 from minidl.kernels.reference.conv import pointwise as pointwise_twin
 from minidl_ext.conv import depthwise, pointwise
-from minidl_ext.norm import batch_norm as norm
+from minidl_ext.norm import batch_norm_forward as forward
+from minidl_ext.norm import batch_norm_stats as stats
 from tests.minidl_ext.common import identical, values, whole
 
 SAME = ((1, 1), (1, 1))
@@ -77,4 +78,4 @@ def factors_for(x, seed=0):
     """Factors of x's own statistics, with a gamma and a beta."""
     channels = x.shape[-1]
     gamma, beta = (values(channels, dtype=x.dtype, seed=seed + k) for k in (0, 1))
-    return norm.batch_norm_factors(*norm.batch_stats(x), gamma, beta, 1e-5, x.dtype)
+    return forward.batch_norm_factors(*stats.batch_stats(x), gamma, beta, 1e-5, x.dtype)

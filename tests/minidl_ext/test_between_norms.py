@@ -11,7 +11,8 @@ import pytest
 
 from minidl_ext.conv import depthwise
 from minidl_ext.conv import direct as conv
-from minidl_ext.norm import batch_norm as norm
+from minidl_ext.norm import batch_norm_backward as backward
+from minidl_ext.norm import batch_norm_forward as forward
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,
@@ -60,7 +61,7 @@ def unit_weights(kind, channels):
 def near_the_kink(*shape, seed=0):
     """Images, and factors that put half of their values barely above zero."""
     x = (values(*shape, dtype=np.float64, seed=seed) * 1e-6 + 3).astype(np.float32)
-    factors = norm.batch_norm_factors(*exact_stats(x), None, None, 1e-5, np.float32)
+    factors = forward.batch_norm_factors(*exact_stats(x), None, None, 1e-5, np.float32)
     return x, factors
 
 
@@ -71,7 +72,7 @@ def near_the_kink(*shape, seed=0):
 def test_what_is_read_is_what_batch_norm_apply_gives(make, relu, kind):
     x, factors = make(7, 13, 11, 144)
     got = KERNELS[kind][0](x, unit_weights(kind, 144), factors=factors, relu=relu)
-    want = norm.batch_norm_apply(x, factors, relu=relu)
+    want = forward.batch_norm_apply(x, factors, relu=relu)
     identical(got, want)
     assert 0.2 < (want > 0).mean() < 0.8
 
@@ -85,12 +86,12 @@ def test_masks_are_those_of_batch_norm_backward(kind):
     backward, unit = KERNELS[kind][2], unit_weights(kind, 144)
     dx, _, sums = backward(dy, x, unit, factors=factors, relu=True)
     identical(dx, dy)
-    masked = np.where(norm.batch_norm_apply(x, factors, relu=True) > 0, dy, np.float32(0))
+    masked = np.where(forward.batch_norm_apply(x, factors, relu=True) > 0, dy, np.float32(0))
     identical(sums[0], masked.sum(axis=(0, 1, 2), dtype=np.float64))
     for with_centre in (None, centre):
         dx, *_ = backward(dy, x, unit, factors=factors, relu=True,
                           consumer=(y, consumer_factors, True, with_centre))
-        identical(dx, norm.batch_norm_input_grad(dy, y, consumer_factors, True,
+        identical(dx, backward.batch_norm_input_grad(dy, y, consumer_factors, True,
                                                  centre=with_centre))
 
 
@@ -148,15 +149,15 @@ def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
            for name in ("conv", "input_grad", "weight_grad")} if geometry else {
         name.removeprefix("conv_"): getattr(conv, name)
         for name in ("conv", "conv_input_grad", "conv_weight_grad")}
-    read = norm.batch_norm_apply(x, factors, relu=relu)
+    read = forward.batch_norm_apply(x, factors, relu=relu)
     if dy is None:
         y = run["conv"](read, w)
-        return (y, *norm.batch_stats(y))
+        return (y, *stats.batch_stats(y))
     y, consumer_factors, consumer_relu, centre = consumer
-    g = norm.batch_norm_input_grad(dy, y, consumer_factors, consumer_relu, centre=centre)
+    g = backward.batch_norm_input_grad(dy, y, consumer_factors, consumer_relu, centre=centre)
     dx = run["input_grad"](g, w, x.shape)
     return (dx, run["weight_grad"](read, g, w.shape[:2]),
-            norm.batch_norm_sums(dx, x, factors, relu)[0])
+            backward.batch_norm_sums(dx, x, factors, relu)[0])
 
 
 @every_kind

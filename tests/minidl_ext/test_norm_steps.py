@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.norm import batch_norm as twin
-from minidl_ext.norm import batch_norm as native
+from minidl.kernels.reference.norm import batch_norm_backward as twin_backward
+from minidl_ext.norm import batch_norm_backward as backward
+from minidl_ext.norm import batch_norm_forward as forward
+from minidl_ext.norm import batch_norm_stats as stats
 from tests.minidl_ext.common import (
     FLOATS,
     KINDS,
@@ -36,16 +38,16 @@ def whole_case(*shape, dtype=np.float32, residual=False, relu=True):
 
 def agree(case, centre):
     for masked_out in (False, True):
-        sums, masked = native.batch_norm_sums(**case, masked_out=masked_out)
-        want, want_masked = twin.batch_norm_sums(**case, masked_out=masked_out)
+        sums, masked = backward.batch_norm_sums(**case, masked_out=masked_out)
+        want, want_masked = twin_backward.batch_norm_sums(**case, masked_out=masked_out)
         identical(sums, want)
         if masked_out:
             identical(masked, want_masked)
         else:
             assert masked is want_masked is None
     for slope_and_offset in (centre, None):
-        identical(native.batch_norm_input_grad(**case, centre=slope_and_offset),
-                  twin.batch_norm_input_grad(**case, centre=slope_and_offset))
+        identical(backward.batch_norm_input_grad(**case, centre=slope_and_offset),
+                  twin_backward.batch_norm_input_grad(**case, centre=slope_and_offset))
 
 
 @many
@@ -69,8 +71,8 @@ def test_what_follows_from_the_sums(count, dtype):
         sums = values(2, channels, dtype=np.float64) * count
         factors = values(5, channels, dtype=dtype)
         factors[4] *= dtype(1e-7)
-        for got, want in zip(native.batch_norm_finish(sums, factors, count),
-                             twin.batch_norm_finish(sums, factors, count), strict=True):
+        for got, want in zip(backward.batch_norm_finish(sums, factors, count),
+                             twin_backward.batch_norm_finish(sums, factors, count), strict=True):
             assert got.dtype == dtype
             assert got.shape == want.shape
             np.testing.assert_allclose(got, want, rtol=4 * eps(dtype))
@@ -84,11 +86,11 @@ def test_batch_norm_backward_is_the_steps(shape, relu, training, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     factors = factors_for(x)
     for other in (None, residual):
-        sums, masked = native.batch_norm_sums(dy, x, factors, relu, other, masked_out=True)
-        dgamma, dbeta, centre = native.batch_norm_finish(sums, factors, x.size // shape[-1])
-        dx = native.batch_norm_input_grad(dy, x, factors, relu, other,
+        sums, masked = backward.batch_norm_sums(dy, x, factors, relu, other, masked_out=True)
+        dgamma, dbeta, centre = backward.batch_norm_finish(sums, factors, x.size // shape[-1])
+        dx = backward.batch_norm_input_grad(dy, x, factors, relu, other,
                                           centre if training else None)
-        whole_pass = native.batch_norm_backward(dy, x, factors, training, relu, other, True)
+        whole_pass = backward.batch_norm_backward(dy, x, factors, training, relu, other, True)
         for got, want in zip((dx, dgamma, dbeta, masked), whole_pass, strict=True):
             identical(got, want)
 
@@ -99,12 +101,12 @@ def test_batch_norm_backward_is_the_steps(shape, relu, training, dtype):
 def test_bad_values_stay_in_their_channel(bad, argument, dtype):
     case = whole_case(900, 37, dtype=dtype)
     case["factors"][:3, 36] = 0, 1, 30              # a ReLU lets the row pass
-    clean = native.batch_norm_sums(**case)[0], native.batch_norm_input_grad(**case)
+    clean = backward.batch_norm_sums(**case)[0], backward.batch_norm_input_grad(**case)
     case[argument][123, 36] = bad
-    sums, dx = native.batch_norm_sums(**case)[0], native.batch_norm_input_grad(**case)
+    sums, dx = backward.batch_norm_sums(**case)[0], backward.batch_norm_input_grad(**case)
     with np.errstate(invalid="ignore"):
-        identical(sums, twin.batch_norm_sums(**case)[0])
-        identical(dx, twin.batch_norm_input_grad(**case))
+        identical(sums, twin_backward.batch_norm_sums(**case)[0])
+        identical(dx, twin_backward.batch_norm_input_grad(**case))
     identical(np.delete(sums, 36, 1), np.delete(clean[0], 36, 1))
     identical(np.delete(dx, 36, 1), np.delete(clean[1], 36, 1))
     assert not np.isfinite(sums[1, 36]) or (argument == "x" and np.isnan(bad))
@@ -113,9 +115,9 @@ def test_bad_values_stay_in_their_channel(bad, argument, dtype):
 
 def test_bad_sums_stay_in_their_channel():
     sums, factors = values(2, 9, dtype=np.float64), values(5, 9)
-    clean = native.batch_norm_finish(sums, factors, 10)
+    clean = backward.batch_norm_finish(sums, factors, 10)
     sums[0, 4] = np.nan
-    for before, after in zip(clean, native.batch_norm_finish(sums, factors, 10), strict=True):
+    for before, after in zip(clean, backward.batch_norm_finish(sums, factors, 10), strict=True):
         identical(np.delete(after, 4, -1), np.delete(before, 4, -1))
         assert np.isnan(after[..., 4]).any()
 
@@ -125,8 +127,8 @@ def test_bad_sums_stay_in_their_channel():
 def test_threads_do_not_matter(shape, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": residual}
-    same_bits(native.batch_norm_sums, {**case, "masked_out": True})
-    same_bits(native.batch_norm_input_grad, {**case, "centre": values(2, shape[-1], dtype=dtype)})
+    same_bits(backward.batch_norm_sums, {**case, "masked_out": True})
+    same_bits(backward.batch_norm_input_grad, {**case, "centre": values(2, shape[-1], dtype=dtype)})
 
 
 WRONG = {"longer": lambda a: np.append(a, a[:1], 0), "wider": lambda a: np.append(a, a[:, :1], 1)}
@@ -137,18 +139,18 @@ def test_bad_arrays():
     x, dy = values(6, 7), values(6, 7, seed=1)
     case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": dy}
     centred = {**case, "centre": values(2, 7)}
-    for kernel, arguments in ((native.batch_norm_sums, case),
-                              (native.batch_norm_input_grad, centred)):
+    for kernel, arguments in ((backward.batch_norm_sums, case),
+                              (backward.batch_norm_input_grad, centred)):
         refuses(kernel, arguments, "x", LAYOUTS | KINDS)
         for name in set(arguments) - {"x", "relu"}:
             refuses(kernel, arguments, name, LAYOUTS | KINDS | WRONG | OTHER_FLOAT)
     case = {"sums": values(2, 7, dtype=np.float64), "factors": factors_for(x), "count": 6}
     other = {"sums": {"float32": lambda a: a.astype(np.float32)}, "factors": {}}
     for name, kinds in other.items():
-        refuses(native.batch_norm_finish, case, name, LAYOUTS | KINDS | WRONG | kinds)
+        refuses(backward.batch_norm_finish, case, name, LAYOUTS | KINDS | WRONG | kinds)
 
 
-@pytest.mark.parametrize("kernel", (native.batch_norm_sums, native.batch_norm_input_grad))
+@pytest.mark.parametrize("kernel", (backward.batch_norm_sums, backward.batch_norm_input_grad))
 def test_a_scalar_has_no_channels(kernel):
     with pytest.raises(ValueError, match=f"{kernel.__name__}: x needs a channel axis"):
         kernel(np.array(1.0), np.array(1.0), np.ones((5, 1)))
@@ -163,22 +165,22 @@ def test_dy_in_two_parts(shape, residual, relu, dtype):
     case = whole_case(*shape, dtype=dtype, residual=residual, relu=relu)
     dy2 = whole(*shape, dtype=dtype, seed=5)
     added = {**case, "dy": case["dy"] + dy2, "masked_out": True}
-    sums, masked = native.batch_norm_sums(**case, masked_out=True, dy2=dy2)
-    want, want_masked = native.batch_norm_sums(**added)
+    sums, masked = backward.batch_norm_sums(**case, masked_out=True, dy2=dy2)
+    want, want_masked = backward.batch_norm_sums(**added)
     identical(sums, want)
     identical(masked, want_masked)
-    for one, two in zip(native.batch_norm_backward(**case, masked_out=True, dy2=dy2),
-                        native.batch_norm_backward(**added), strict=True):
+    for one, two in zip(backward.batch_norm_backward(**case, masked_out=True, dy2=dy2),
+                        backward.batch_norm_backward(**added), strict=True):
         identical(one, two)
-    same_bits(native.batch_norm_sums, {**case, "masked_out": True, "dy2": dy2})
+    same_bits(backward.batch_norm_sums, {**case, "masked_out": True, "dy2": dy2})
 
 
 def test_what_a_second_part_has_to_be():
     case = {**whole_case(37, 5), "masked_out": True, "dy2": whole(37, 5)}
-    for kernel in (native.batch_norm_sums, native.batch_norm_backward):
+    for kernel in (backward.batch_norm_sums, backward.batch_norm_backward):
         refuses(kernel, case, "dy2", LAYOUTS | KINDS)
     with pytest.raises(ValueError, match="dy2 needs masked_out"):
-        native.batch_norm_sums(**whole_case(4, 3), dy2=whole(4, 3))
+        backward.batch_norm_sums(**whole_case(4, 3), dy2=whole(4, 3))
 
 
 @FLOATS
@@ -187,7 +189,7 @@ def test_arrays_to_fill(relu, dtype):
     """dx and the masked gradient are written where they are asked for, and returned."""
     x, dy, residual, dy2 = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
     factors, centre = whole_factors(7).astype(dtype), values(2, 7, dtype=dtype, seed=5)
-    for module in (native, twin):
+    for module in (backward, twin_backward):
         for two in (None, dy2):
             want = module.batch_norm_backward(dy, x, factors, True, relu, residual, True, two)
             dx, g, again = (np.full_like(x, 7) for _ in range(3))
@@ -208,24 +210,24 @@ def test_arrays_to_fill(relu, dtype):
 def test_bad_arrays_to_fill():
     x, dy, residual, dy2 = (values(6, 7, seed=k) for k in range(4))
     factors = whole_factors(7)
-    checks_out(native.batch_norm_input_grad, {"dy": dy, "x": x, "factors": factors, "relu": True,
+    checks_out(backward.batch_norm_input_grad, {"dy": dy, "x": x, "factors": factors, "relu": True,
                                               "residual": residual, "centre": factors[:2].copy()})
     case = {"dy": dy, "x": x, "factors": factors, "relu": True, "residual": residual, "dy2": dy2}
     locked = x.copy()
     locked.flags.writeable = False
     for bad in (x[1:].copy(), x.astype(np.float64), np.asfortranarray(x), x.tolist(), locked, 1,
                 dy, x, residual, dy2):
-        for kernel in (native.batch_norm_sums, native.batch_norm_backward):
+        for kernel in (backward.batch_norm_sums, backward.batch_norm_backward):
             with pytest.raises((TypeError, ValueError), match="batch_norm_sums: out"):
                 kernel(**case, masked_out=bad)
         if bad is not dy and bad is not residual and bad is not dy2:   # masked_out is read then
             with pytest.raises((TypeError, ValueError), match="batch_norm_input_grad: out"):
-                native.batch_norm_backward(**case, masked_out=True, out=bad)
+                backward.batch_norm_backward(**case, masked_out=True, out=bad)
     with pytest.raises(ValueError, match="out overlaps"):
-        native.batch_norm_backward(**case, masked_out=locked.copy(), out=x)
+        backward.batch_norm_backward(**case, masked_out=locked.copy(), out=x)
     g = np.empty_like(x)
     with pytest.raises(ValueError, match="batch_norm_input_grad: out overlaps dy"):
-        native.batch_norm_backward(**case, masked_out=g, out=g)
+        backward.batch_norm_backward(**case, masked_out=g, out=g)
 
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-20, 1e-19, 1e19, 1e20, 1e25, 1e35])
@@ -233,9 +235,9 @@ def test_gradients_of_tiny_and_huge_values(scale):
     """rstd times rstd would leave the range of float32; the gradient itself does not."""
     z, dy = values(256, 8, dtype=np.float64), values(256, 8, seed=1)
     x = (z * scale).astype(np.float32)
-    mean, var = native.batch_stats(x)
-    factors = native.batch_norm_factors(mean, var, None, None, 0.0, np.float32)
-    dx, dgamma, *_ = native.batch_norm_backward(dy, x, factors)
+    mean, var = stats.batch_stats(x)
+    factors = forward.batch_norm_factors(mean, var, None, None, 0.0, np.float32)
+    dx, dgamma, *_ = backward.batch_norm_backward(dy, x, factors)
     exact = x.astype(np.float64) / scale
     xhat = (exact - exact.mean(axis=0)) / exact.std(axis=0)
     g = dy.astype(np.float64)

@@ -1,12 +1,15 @@
 """Pooling: against the twin for every geometry, ties, NaN, padding; bad places are refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.pool import pool as twin
-from minidl_ext.pool import pool as native
+from minidl.kernels.reference.pool import avg_pool as twin_avg
+from minidl.kernels.reference.pool import max_pool as twin_max
+from minidl_ext.pool import avg_pool, max_pool
 from tests.minidl_ext.common import (
     FLOATS,
     KINDS,
@@ -23,6 +26,9 @@ from tests.minidl_ext.common import (
     whole,
 )
 
+# All kernels of both files, by name.
+native = SimpleNamespace(**{**vars(max_pool), **vars(avg_pool)})
+twin = SimpleNamespace(**{**vars(twin_max), **vars(twin_avg)})
 NAMES = ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward")
 NONE, ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))      # paddings
 

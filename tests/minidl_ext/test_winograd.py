@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minidl.kernels.reference.conv import direct as direct
 from minidl.kernels.reference.conv import winograd as twin
 from minidl_ext.conv import winograd as native
-from minidl_ext.pool import pool
+from minidl_ext.pool import max_pool as pool
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,

@@ -1,6 +1,6 @@
 """Depthwise convolution and its gradients: convolution in as many groups as channels."""
 
-from ..norm.batch_norm import batch_stats
+from ..norm.batch_norm_stats import batch_stats
 from . import direct as general
 from .pointwise import gradient_through_consumer, normalized, sums_before
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from ..norm.batch_norm import batch_norm_apply, batch_norm_input_grad, batch_norm_sums, batch_stats
+from ..norm.batch_norm_backward import batch_norm_input_grad, batch_norm_sums
+from ..norm.batch_norm_forward import batch_norm_apply
+from ..norm.batch_norm_stats import batch_stats
 
 
 def pointwise_conv(x, w, factors=None, relu=False, stats=False, threads=0):

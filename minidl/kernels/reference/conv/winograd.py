@@ -9,7 +9,7 @@ gradients are the transposed operations.
 import numpy as np
 
 from ..common import into
-from ..pool.pool import max_pool, max_pool_backward
+from ..pool.max_pool import max_pool, max_pool_backward
 from .direct import ended
 
 P, Q = np.sqrt(0.5), np.sqrt(2.0)

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.norm import norm_pool as twin
-from minidl_ext.norm import batch_norm as norm
-from minidl_ext.norm import norm_pool as native
-from minidl_ext.pool import pool
+from minidl.kernels.reference.norm import batch_norm_pool as twin
+from minidl_ext.norm import batch_norm_backward as backward
+from minidl_ext.norm import batch_norm_forward as forward
+from minidl_ext.norm import batch_norm_pool as native
+from minidl_ext.pool import max_pool as pool
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,
@@ -27,13 +28,13 @@ WINDOW = {"window": (2, 2), "stride": (2, 2)}
 
 def disjoint(x, factors, relu):
     """Forward, one kernel after the other: output and places of the winners."""
-    return pool.max_pool(norm.batch_norm_apply(x, factors, relu=relu), **WINDOW)
+    return pool.max_pool(forward.batch_norm_apply(x, factors, relu=relu), **WINDOW)
 
 
 def apart_backward(dy, x, factors, training, relu):
     _, argmax = disjoint(x, factors, relu)
     g = pool.max_pool_backward(dy, argmax, x.shape, **WINDOW)
-    return norm.batch_norm_backward(g, x, factors, training, relu=relu)[:3]
+    return backward.batch_norm_backward(g, x, factors, training, relu=relu)[:3]
 
 
 @many

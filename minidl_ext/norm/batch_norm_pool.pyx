@@ -1,16 +1,17 @@
 """Batch normalization, ReLU and a 2x2 max-pool of stride 2 in one pass, its gradient in two.
 
-Where one after the other would write three outputs and three gradients of the size of x, only the
+Where one end the other would write three outputs and three gradients of the size of x, only the
 pooled output is written forward, only dx backward. float32, channels in multiples of 16. Sums over
 fixed chunks of images are added in their order, so no result depends on the number of threads.
-Inner loops are in norm_pool.h, everything else about batch normalization is in norm.pyx.
+The inner loops are in batch_norm_pool.h.
 """
 cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+from minidl_ext.norm.normalize cimport finish_sums
+from minidl_ext.norm.statistics cimport add_sums
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, typed_array
-from minidl_ext.norm.norm_rows cimport add_sums_f32, add_sums_f64, finish_sums_f32
 from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
@@ -18,17 +19,17 @@ import numpy as np
 
 cnp.import_array()
 
-cdef extern from "norm/norm_pool.h" nogil:
+cdef extern from "norm/batch_norm_pool.h" nogil:
     void pool_row(const float* x0, const float* x1, int relu, Py_ssize_t cells,
                   Py_ssize_t channels, const float* factors, float* y)
     void pool_row_sums(const float* x0, const float* x1, int relu, Py_ssize_t cells,
                        Py_ssize_t channels, const float* factors, const float* dy, float* sum_g,
                        float* sum_gx)
     void pool_row_gradient(const float* x0, const float* x1, int relu, Py_ssize_t cells,
-                           Py_ssize_t channels, const float* factors, const float* dy, int centre,
+                           Py_ssize_t channels, const float* factors, const float* dy, bint training,
                            const float* slope, const float* offset, float* d0, float* d1)
     void uncovered(const float* x, float* dx, Py_ssize_t rows, Py_ssize_t channels,
-                   const float* factors, int centre, const float* slope, const float* offset)
+                   const float* factors, bint training, const float* slope, const float* offset)
 
 cdef enum:
     MULTIPLE = 16       # of channels
@@ -77,34 +78,34 @@ def batch_norm_pool(x, factors, bint relu=False, int threads=0):
 
 
 cdef void chunk_sums(const float* dy, const float* x, const float* factors, int relu, Geometry* s,
-                     Py_ssize_t first, Py_ssize_t after, float* work, double* sums) noexcept nogil:
-    """Sums of g and g (x - mean_hi) over images first .. after: each row in float."""
+                     Py_ssize_t first, Py_ssize_t end, float* work, double* sums) noexcept nogil:
+    """Sums of g and g (x - mean_hi) over images first .. end: each row in float."""
     cdef Py_ssize_t row
     cdef const float* x0
     memset(sums, 0, 2 * s.c * sizeof(double))
-    for row in range(first * s.oh, after * s.oh):
+    for row in range(first * s.oh, end * s.oh):
         x0 = pair_of_rows(x, s, row)
         pool_row_sums(x0, x0 + s.w * s.c, relu, s.ow, s.c, factors, dy + row * s.ow * s.c, work,
                       work + s.c)
-        add_sums_f32(sums, work, 2 * s.c)
+        add_sums(sums, <const float*>work, 2 * s.c)
 
 
 cdef void image_gradient(const float* dy, const float* x, const float* factors, int relu,
-                         int centre, const float* slope, const float* offset, float* dx,
+                         bint training, const float* slope, const float* offset, float* dx,
                          Geometry* s, Py_ssize_t image) noexcept nogil:
-    cdef Py_ssize_t i, at, line = s.w * s.c, last = (s.w - 1) * s.c
+    cdef Py_ssize_t i, at, width = s.w * s.c, last = (s.w - 1) * s.c
     for i in range(s.oh):
-        at = (image * s.h + 2 * i) * line
-        pool_row_gradient(x + at, x + at + line, relu, s.ow, s.c, factors,
-                          dy + (image * s.oh + i) * s.ow * s.c, centre, slope, offset, dx + at,
-                          dx + at + line)
+        at = (image * s.h + 2 * i) * width
+        pool_row_gradient(x + at, x + at + width, relu, s.ow, s.c, factors,
+                          dy + (image * s.oh + i) * s.ow * s.c, training, slope, offset, dx + at,
+                          dx + at + width)
         if s.w % 2:
-            uncovered(x + at + last, dx + at + last, 1, s.c, factors, centre, slope, offset)
-            at = at + line + last
-            uncovered(x + at, dx + at, 1, s.c, factors, centre, slope, offset)
+            uncovered(x + at + last, dx + at + last, 1, s.c, factors, training, slope, offset)
+            at = at + width + last
+            uncovered(x + at, dx + at, 1, s.c, factors, training, slope, offset)
     if s.h % 2:
-        at = (image * s.h + s.h - 1) * line
-        uncovered(x + at, dx + at, s.w, s.c, factors, centre, slope, offset)
+        at = (image * s.h + s.h - 1) * width
+        uncovered(x + at, dx + at, s.w, s.c, factors, training, slope, offset)
 
 
 cdef void backward(const float* dy, const float* x, const float* factors, bint training, int relu,
@@ -120,8 +121,8 @@ cdef void backward(const float* dy, const float* x, const float* factors, bint t
             chunk_sums(dy, x, factors, relu, s, s.n * q // chunks, s.n * (q + 1) // chunks, work,
                        sums + 2 * q * n)
     for q in range(1, chunks):
-        add_sums_f64(sums, sums + 2 * q * n, 2 * n)
-    finish_sums_f32(sums, s.n * s.h * s.w, n, factors, dgamma, dbeta, slope, offset)
+        add_sums(sums, <const double*>(sums + 2 * q * n), 2 * n)
+    finish_sums(<const double*>sums, s.n * s.h * s.w, n, factors, dgamma, dbeta, slope, offset)
     for i in prange(s.n, num_threads=threads, schedule='static'):
         image_gradient(dy, x, factors, relu, training, slope, offset, dx, s, i)
 

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.norm import norm_activation as twin
+from minidl.kernels.reference.norm import batch_norm_activation as twin
 from minidl_ext.elementwise import activation
 from minidl_ext.elementwise import arithmetic as elementwise
-from minidl_ext.norm import batch_norm as norm
-from minidl_ext.norm import norm_activation as native
+from minidl_ext.norm import batch_norm_activation as native
+from minidl_ext.norm import batch_norm_backward as backward
+from minidl_ext.norm import batch_norm_forward as forward
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,
@@ -33,13 +34,13 @@ def disjoint(x, factors, curve):
     """Forward, one kernel after the other."""
     name, *options = curve
     kernel = getattr(elementwise if name in ("sigmoid", "tanh") else activation, name)
-    return kernel(norm.batch_norm_apply(x, factors), *options)
+    return kernel(forward.batch_norm_apply(x, factors), *options)
 
 
 def apart_backward(dy, x, factors, curve, training):
     name, *options = curve
-    g = getattr(activation, f"{name}_backward")(dy, norm.batch_norm_apply(x, factors), *options)
-    return norm.batch_norm_backward(g, x, factors, training)[:3]
+    g = getattr(activation, f"{name}_backward")(dy, forward.batch_norm_apply(x, factors), *options)
+    return backward.batch_norm_backward(g, x, factors, training)[:3]
 
 
 @many
