@@ -11,6 +11,7 @@
 #ifndef MINIDL_NORM_NORMALIZE_H
 #define MINIDL_NORM_NORMALIZE_H
 #include "norm/columns.h"
+#include "norm/statistics.h"
 
 #if defined(__clang__)
 #pragma clang fp contract(off)
@@ -202,6 +203,24 @@ static void backward_sums(const Real *dy, const Real *dy2, const Real *x, int re
         else if (!dy2) sum(Constant<1>{}, Constant<0>{});
         else sum(Constant<1>{}, Constant<1>{});
     });
+}
+
+/* Adds the same sums over `rows` rows to `sums` (2, C): those of a block in the type of x, in `work`
+ * (2, C), which are added in double. It is inlined, so that arguments that are NULL wherever a family
+ * calls it leave only the loops that it needs. */
+template <typename Real>
+ALWAYS_INLINE void add_backward_sums(const Real *dy, const Real *dy2, const Real *x, int relu,
+                                     const Real *residual, Real *g_out, ptrdiff_t rows,
+                                     ptrdiff_t block, ptrdiff_t channels, const Real *factors,
+                                     Real *work, double *sums) {
+    for (ptrdiff_t first = 0; first < rows; first += block) {
+        const ptrdiff_t at = first * channels;
+        backward_sums(dy + at, dy2 ? dy2 + at : NULL, x + at, relu,
+                      residual ? residual + at : NULL, g_out ? g_out + at : NULL,
+                      rows - first < block ? rows - first : block, channels, factors, work,
+                      work + channels);
+        add_sums(sums, work, 2 * channels);
+    }
 }
 
 /* dx = scale (g + (x - mean_hi) slope + offset). slope and offset carry the gradient through the

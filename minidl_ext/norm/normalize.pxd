@@ -2,8 +2,6 @@
 # and double.
 from cython cimport floating
 
-from minidl_ext.norm.statistics cimport add_sums
-
 cdef extern from "norm/normalize.h" nogil:
     void apply_rows[Real](const Real* x, const Real* residual, int relu, Real* y,
                           Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
@@ -11,6 +9,10 @@ cdef extern from "norm/normalize.h" nogil:
     void backward_sums[Real](const Real* dy, const Real* dy2, const Real* x, int relu,
                              const Real* residual, Real* g_out, Py_ssize_t rows,
                              Py_ssize_t channels, const Real* factors, Real* sum_g, Real* sum_gx)
+    void add_backward_sums[Real](const Real* dy, const Real* dy2, const Real* x, int relu,
+                                 const Real* residual, Real* g_out, Py_ssize_t rows,
+                                 Py_ssize_t block, Py_ssize_t channels, const Real* factors,
+                                 Real* work, double* sums)
     void backward_rows[Real](const Real* dy, const Real* x, int relu, const Real* residual,
                              Real* dx, Py_ssize_t dx_step, Py_ssize_t rows, Py_ssize_t channels,
                              const Real* factors, const Real* slope, const Real* offset,
@@ -25,20 +27,3 @@ cdef extern from "norm/normalize.h" nogil:
 cdef inline const floating* advanced(const floating* array, Py_ssize_t values) noexcept nogil:
     """An address so many values further on in an array that may be absent, which NULL says."""
     return array + values if array != NULL else NULL
-
-
-cdef inline void add_backward_sums(const floating* dy, const floating* dy2, const floating* x,
-                                   int relu, const floating* residual, floating* g_out,
-                                   Py_ssize_t rows, Py_ssize_t block, Py_ssize_t channels,
-                                   const floating* factors, floating* work, double* sums
-                                   ) noexcept nogil:
-    """Add to `sums` (2, C) those of backward_sums over some rows: sums of a block in the type of
-    x, which are added in double. `work` holds 2 rows."""
-    cdef Py_ssize_t first = 0, count, at
-    while first < rows:
-        count, at = min(block, rows - first), first * channels
-        backward_sums(dy + at, advanced(dy2, at), x + at, relu, advanced(residual, at),
-                      g_out + at if g_out != NULL else NULL, count, channels, factors, work,
-                      work + channels)
-        add_sums(sums, <const floating*>work, 2 * channels)
-        first += count

@@ -11,8 +11,9 @@ import pytest
 
 from minidl_ext.conv import depthwise
 from minidl_ext.conv import direct as conv
-from minidl_ext.norm import batch_norm_backward as backward
-from minidl_ext.norm import batch_norm_forward as forward
+from minidl_ext.norm import batch_norm_backward as norm_backward
+from minidl_ext.norm import batch_norm_forward as norm_forward
+from minidl_ext.norm import batch_norm_stats as norm_stats
 from tests.minidl_ext.common import (
     KINDS,
     LAYOUTS,
@@ -61,7 +62,7 @@ def unit_weights(kind, channels):
 def near_the_kink(*shape, seed=0):
     """Images, and factors that put half of their values barely above zero."""
     x = (values(*shape, dtype=np.float64, seed=seed) * 1e-6 + 3).astype(np.float32)
-    factors = forward.batch_norm_factors(*exact_stats(x), None, None, 1e-5, np.float32)
+    factors = norm_forward.batch_norm_factors(*exact_stats(x), None, None, 1e-5, np.float32)
     return x, factors
 
 
@@ -72,7 +73,7 @@ def near_the_kink(*shape, seed=0):
 def test_what_is_read_is_what_batch_norm_apply_gives(make, relu, kind):
     x, factors = make(7, 13, 11, 144)
     got = KERNELS[kind][0](x, unit_weights(kind, 144), factors=factors, relu=relu)
-    want = forward.batch_norm_apply(x, factors, relu=relu)
+    want = norm_forward.batch_norm_apply(x, factors, relu=relu)
     identical(got, want)
     assert 0.2 < (want > 0).mean() < 0.8
 
@@ -86,13 +87,13 @@ def test_masks_are_those_of_batch_norm_backward(kind):
     backward, unit = KERNELS[kind][2], unit_weights(kind, 144)
     dx, _, sums = backward(dy, x, unit, factors=factors, relu=True)
     identical(dx, dy)
-    masked = np.where(forward.batch_norm_apply(x, factors, relu=True) > 0, dy, np.float32(0))
+    masked = np.where(norm_forward.batch_norm_apply(x, factors, relu=True) > 0, dy, np.float32(0))
     identical(sums[0], masked.sum(axis=(0, 1, 2), dtype=np.float64))
     for with_centre in (None, centre):
         dx, *_ = backward(dy, x, unit, factors=factors, relu=True,
                           consumer=(y, consumer_factors, True, with_centre))
-        identical(dx, backward.batch_norm_input_grad(dy, y, consumer_factors, True,
-                                                 centre=with_centre))
+        identical(dx, norm_backward.batch_norm_input_grad(dy, y, consumer_factors, True,
+                                                          centre=with_centre))
 
 
 # ----------------------------------------------------------------------------- statistics
@@ -149,15 +150,15 @@ def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
            for name in ("conv", "input_grad", "weight_grad")} if geometry else {
         name.removeprefix("conv_"): getattr(conv, name)
         for name in ("conv", "conv_input_grad", "conv_weight_grad")}
-    read = forward.batch_norm_apply(x, factors, relu=relu)
+    read = norm_forward.batch_norm_apply(x, factors, relu=relu)
     if dy is None:
         y = run["conv"](read, w)
-        return (y, *stats.batch_stats(y))
+        return (y, *norm_stats.batch_stats(y))
     y, consumer_factors, consumer_relu, centre = consumer
-    g = backward.batch_norm_input_grad(dy, y, consumer_factors, consumer_relu, centre=centre)
+    g = norm_backward.batch_norm_input_grad(dy, y, consumer_factors, consumer_relu, centre=centre)
     dx = run["input_grad"](g, w, x.shape)
     return (dx, run["weight_grad"](read, g, w.shape[:2]),
-            backward.batch_norm_sums(dx, x, factors, relu)[0])
+            norm_backward.batch_norm_sums(dx, x, factors, relu)[0])
 
 
 @every_kind

@@ -211,22 +211,21 @@ def test_bad_arrays_to_fill():
     x, dy, residual, dy2 = (values(6, 7, seed=k) for k in range(4))
     factors = whole_factors(7)
     checks_out(backward.batch_norm_input_grad, {"dy": dy, "x": x, "factors": factors, "relu": True,
-                                              "residual": residual, "centre": factors[:2].copy()})
+                                                "residual": residual, "centre": factors[:2].copy()})
     case = {"dy": dy, "x": x, "factors": factors, "relu": True, "residual": residual, "dy2": dy2}
     locked = x.copy()
     locked.flags.writeable = False
     for bad in (x[1:].copy(), x.astype(np.float64), np.asfortranarray(x), x.tolist(), locked, 1,
                 dy, x, residual, dy2):
         for kernel in (backward.batch_norm_sums, backward.batch_norm_backward):
-            with pytest.raises((TypeError, ValueError), match="batch_norm_sums: out"):
+            with pytest.raises((TypeError, ValueError), match=f"{kernel.__name__}: out"):
                 kernel(**case, masked_out=bad)
-        if bad is not dy and bad is not residual and bad is not dy2:   # masked_out is read then
-            with pytest.raises((TypeError, ValueError), match="batch_norm_input_grad: out"):
-                backward.batch_norm_backward(**case, masked_out=True, out=bad)
+        with pytest.raises((TypeError, ValueError), match="batch_norm_backward: out"):
+            backward.batch_norm_backward(**case, masked_out=True, out=bad)
     with pytest.raises(ValueError, match="out overlaps"):
         backward.batch_norm_backward(**case, masked_out=locked.copy(), out=x)
     g = np.empty_like(x)
-    with pytest.raises(ValueError, match="batch_norm_input_grad: out overlaps dy"):
+    with pytest.raises(ValueError, match="batch_norm_backward: out overlaps masked_out"):
         backward.batch_norm_backward(**case, masked_out=g, out=g)
 
 

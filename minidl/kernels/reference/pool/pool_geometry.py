@@ -20,8 +20,8 @@ def windows_of(where, x, window, stride, padding, dilation, fill):
     extent = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
     padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
     view = sliding_window_view(padded, extent, axis=(1, 2))[:, ::sh, ::sw, :, ::dh, ::dw]
-    on_image = [_axis_counts(axis, x.shape, view.shape, window, stride, padding, dilation, NO_PADDING)
-                for axis in range(2)]
+    on_image = [_axis_counts(axis, x.shape, view.shape, window, stride, padding, dilation,
+                             NO_PADDING) for axis in range(2)]
     if not all(counts.all() for counts in on_image):
         raise ValueError(f"{where}: with padding {padding} and dilation {dilation} a window "
                          f"{window} holds nothing of the images {x.shape}")
