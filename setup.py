@@ -1,7 +1,7 @@
 """Builds the kernels: one Cython source each, compiled once per instruction set.
 
 Everything that can be declared stands in pyproject.toml; here is only what must be
-computed. A kernel family (`minidl_ext/norm/batch_norm.pyx`, say) becomes C++ once, that C++ an
+computed. A kernel family (`minidl_ext/norm/layer_norm.pyx`, say) becomes C++ once, that C++ an
 object for each level, and all objects of a level one library, `minidl_ext/v3/kernels.so`, so that
 what families share (Cython's own functions) is in it once. `minidl_ext/__init__.py` takes the best
 library at import, and finds the families in it. The modules in `minidl_ext/runtime/` are compiled
@@ -106,7 +106,7 @@ DIRECTIVES |= dict.fromkeys(CHECKS, DEBUG)
 
 
 def dotted(source):
-    """The name in the package of the module that a source makes: "norm.batch_norm"."""
+    """The name in the package of the module that a source makes: "norm.layer_norm"."""
     return ".".join(Path(source).relative_to(PACKAGE).with_suffix("").parts)
 
 

@@ -3,8 +3,8 @@
  *
  * Each function is written once, for one value, without branches; loops for a constant function are
  * vectorized by the compiler (in float32; in float64 they call libm). The compiler makes no fused
- * multiply-adds of its own here, so that a value comes out the same bit for bit in every loop and in
- * every family that includes this file. Include it last: it leaves them off for Clang.
+ * multiply-adds of its own here, so that a value comes out the same bit for bit in every loop and
+ * in every family that includes this file. Include it last: it leaves them off for Clang.
  */
 #ifndef MINIDL_CURVES_H
 #define MINIDL_CURVES_H
@@ -179,9 +179,10 @@ ALWAYS_INLINE void one_curve_rows(const Real *__restrict dy, const Real *__restr
     const Real *__restrict mean = factors, *__restrict scale = factors + channels,
                *__restrict shift = factors + 2 * channels;
     /* How many values ahead rows are prefetched: complete rows, about four kilobytes. */
-    const ptrdiff_t line = 64 / sizeof(Real), ahead = channels * (1 + 64 * line / channels);
+    const ptrdiff_t cache_line = 64 / sizeof(Real);
+    const ptrdiff_t ahead = channels * (1 + 64 * cache_line / channels);
     for (ptrdiff_t r = 0; r < rows; r++) {
-        for (ptrdiff_t c = 0; c < channels; c += line) {
+        for (ptrdiff_t c = 0; c < channels; c += cache_line) {
             __builtin_prefetch(x + r * channels + ahead + c);
             if (Backward) __builtin_prefetch(dy + r * channels + ahead + c);
         }
@@ -194,8 +195,8 @@ ALWAYS_INLINE void one_curve_rows(const Real *__restrict dy, const Real *__restr
     }
 }
 
-/* Rows of x, normalized with the factors (mean, scale, shift) of their channels by the expression of
- * norm/normalize.h: y = f(normalized x), or f'(normalized x) dy unless dy is NULL. */
+/* Rows of x, normalized with the factors (mean, scale, shift) of their channels by the expression
+ * of norm/normalize.h: y = f(normalized x), or f'(normalized x) dy unless dy is NULL. */
 template <typename Real>
 static void curve_rows(int f, const Real *__restrict dy, const Real *__restrict x,
                        Real *__restrict y, ptrdiff_t rows, ptrdiff_t channels,

@@ -26,16 +26,18 @@ import numpy as np
 cnp.import_array()
 
 cdef struct Activation:
-    int curve
+    int curve               # which function of curves.h
     double p, q             # its parameters
 
 
-cdef dict CURVES = {        # and how many parameters they have
+# Which function a name means, and how many parameters it has.
+cdef dict CURVES = {
     "leaky_relu": (LEAKY_RELU, 1), "elu": (ELU, 1), "softplus": (SOFTPLUS, 2), "silu": (SILU, 0),
     "gelu": (GELU, 1), "sigmoid": (SIGMOID, 0), "tanh": (TANH, 0)}
 
 
 cdef int set_activation(Activation* f, object activation, str where) except -1:
+    """Fill in the activation that a tuple (name, options ...) describes."""
     if not isinstance(activation, tuple) or not activation or activation[0] not in CURVES:
         raise ValueError(f"{where}: activation must be a tuple that begins with a name of "
                          f"{sorted(CURVES)}, got {activation!r:.60}")
@@ -51,6 +53,7 @@ cdef int set_activation(Activation* f, object activation, str where) except -1:
 
 cdef void apply_all(const floating* x, char* y, const char* factors, Rows* s, const Activation* f,
                     int threads) noexcept nogil:
+    """Write y, a block at a time."""
     cdef Py_ssize_t q, block = s.block * s.channels
     for q in prange(s.blocks, num_threads=threads, schedule='static'):
         curve_rows(f.curve, <const floating*>NULL, x + q * block, <floating*>y + q * block,
@@ -119,6 +122,7 @@ cdef void gradient_block(const floating* x, floating* dx, const floating* factor
 
 cdef void backward(const floating* x, const Operands* o, bint training, Rows* s,
                    const Activation* f, int threads) noexcept nogil:
+    """Write dx, dgamma and dbeta: the sums of all chunks, what follows from them, then dx."""
     cdef Py_ssize_t q, n = s.channels, size = (s.block + 2) * n
     cdef const floating* factors = <const floating*>o.factors
     cdef floating* slope = <floating*>o.work

@@ -1,17 +1,17 @@
 """Batch normalization, backward, in two passes: the sums of the gradient over each channel, and dx.
 
-Between them stands what follows from the sums (`batch_norm_finish`), so that a caller may add up the
-sums of several parts of a batch first. A chunk of rows is summed by one thread, and chunks are added
-in order, so the bits do not depend on the number of threads. Where a mask leaves rows out, both
-passes go over the runs of rows that count. The loops are in normalize.h, formulas in the twin.
+Between them stands what follows from the sums (`batch_norm_finish`), so that a caller may add up
+the sums of several parts of a batch first. A chunk of rows is summed by one thread, and chunks are
+added in order, so the bits do not depend on the number of threads. Where a mask leaves rows out,
+both passes go over the runs of rows that count. The loops are in normalize.h, formulas in the twin.
 """
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
-from minidl_ext.norm.layout cimport Rows, bools, channels_last, checked_factors, clear_of, \
-    data_or_null, layout, mask_data, masked_like, run_end, streams
+from minidl_ext.norm.layout cimport Rows, bools, channel_rows, channels_last, checked_factors, \
+    clear_of, data_or_null, layout, mask_data, masked_like, run_end, streams
 from minidl_ext.norm.normalize cimport add_backward_sums, advanced, backward_rows, finish_sums
 from minidl_ext.norm.statistics cimport add_sums
 from minidl_ext.runtime.arguments cimport output_like, real_array, typed_array
@@ -214,10 +214,7 @@ def batch_norm_input_grad(dy, x, factors, bint relu=False, residual=None, centre
     cdef Operands o
     set_operands(&o, a, &s, dy, None, None, factors, relu, residual, where)
     if centre is not None:
-        c = typed_array(centre, where, "centre", 2, cnp.PyArray_TYPE(a))
-        if c.shape[0] != 2 or c.shape[1] != s.channels:
-            raise ValueError(f"{where}: centre must have shape (2, {s.channels}), "
-                             f"got {np.shape(centre)}")
+        c = channel_rows(centre, 2, s.channels, cnp.PyArray_TYPE(a), where, "centre")
     dx = output_like(out, where, a)
     clear_of(out, dx, where, ("dy", "x", "factors", "residual", "centre"),
              (dy, a, factors, residual, c))

@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from minidl_ext.norm.layout cimport Rows, bools, channels_last, checked_factors, clear_of, \
     data_or_null, layout, mask_data, run_end, streams
-from minidl_ext.norm.normalize cimport advanced, apply_rows
+from minidl_ext.norm.normalize cimport advanced, apply_rows, set_factors
 from minidl_ext.runtime.arguments cimport has_length, output_like, typed_array
 from minidl_ext.runtime.memory cimport new_array
 from minidl_ext.runtime.threads cimport threads_for
@@ -26,18 +26,8 @@ cdef void fill_factors(const double* mean, const double* var, const floating* ga
                        const floating* beta, double eps, floating* factors, Py_ssize_t n
                        ) noexcept nogil:
     cdef Py_ssize_t c
-    cdef double rstd, scale, low
-    cdef floating high
     for c in range(n):
-        rstd = 1.0 / sqrt(var[c] + eps)
-        scale = rstd if gamma == NULL else gamma[c] * rstd
-        high = <floating>mean[c]
-        low = mean[c] - high
-        factors[c] = high
-        factors[n + c] = <floating>scale
-        factors[2 * n + c] = <floating>((0.0 if beta == NULL else beta[c]) - low * scale)
-        factors[3 * n + c] = <floating>rstd
-        factors[4 * n + c] = <floating>low
+        set_factors(factors, n, c, mean[c], 1.0 / sqrt(var[c] + eps), gamma, beta)
 
 
 def batch_norm_factors(mean, var, gamma, beta, double eps, dtype):

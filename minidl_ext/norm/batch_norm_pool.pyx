@@ -9,9 +9,10 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+from minidl_ext.norm.layout cimport channel_rows
 from minidl_ext.norm.normalize cimport finish_sums
 from minidl_ext.norm.statistics cimport add_sums
-from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, typed_array
+from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
 from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
@@ -26,8 +27,9 @@ cdef extern from "norm/batch_norm_pool.h" nogil:
                        Py_ssize_t channels, const float* factors, const float* dy, float* sum_g,
                        float* sum_gx)
     void pool_row_gradient(const float* x0, const float* x1, int relu, Py_ssize_t cells,
-                           Py_ssize_t channels, const float* factors, const float* dy, bint training,
-                           const float* slope, const float* offset, float* d0, float* d1)
+                           Py_ssize_t channels, const float* factors, const float* dy,
+                           bint training, const float* slope, const float* offset, float* d0,
+                           float* d1)
     void uncovered(const float* x, float* dx, Py_ssize_t rows, Py_ssize_t channels,
                    const float* factors, bint training, const float* slope, const float* offset)
 
@@ -37,36 +39,36 @@ cdef enum:
 
 
 cdef struct Geometry:
-    Py_ssize_t n, h, w, c, oh, ow
+    Py_ssize_t n, h, w, c       # of x
+    Py_ssize_t oh, ow           # of an image's outputs
 
 
-cdef int set_geometry(Geometry* s, cnp.ndarray x, cnp.ndarray factors, str where) except -1:
+cdef int set_geometry(Geometry* s, cnp.ndarray x, str where) except -1:
+    """Fill in the sizes of the images x and of their outputs."""
     s.n, s.h, s.w, s.c = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
     s.oh, s.ow = s.h // 2, s.w // 2
-    if factors.shape[0] != 5 or factors.shape[1] != s.c:
-        raise ValueError(f"{where}: factors must have shape (5, {s.c}), "
-                         f"got {np.shape(factors)}")
     if s.oh == 0 or s.ow == 0:
         raise ValueError(f"{where}: x {np.shape(x)} must have images of at least 2 x 2")
     return 0
 
 
 cdef const float* pair_of_rows(const float* x, Geometry* s, Py_ssize_t row) noexcept nogil:
-    """The inputs of row `row` of all outputs."""
+    """The two rows of inputs of row `row` of all outputs."""
     return x + (row // s.oh * s.h + row % s.oh * 2) * s.w * s.c
 
 
 def batch_norm_pool(x, factors, bint relu=False, int threads=0):
     """y (N, H // 2, W // 2, C): max_pool of batch_norm_apply(x, factors, relu=relu)."""
     cdef cnp.ndarray a = channel_blocks(x, "batch_norm_pool", "x", MULTIPLE), y
-    cdef cnp.ndarray f = typed_array(factors, "batch_norm_pool", "factors", 2, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray f = channel_rows(factors, 5, a.shape[3], cnp.NPY_FLOAT32, "batch_norm_pool",
+                                      "factors")
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t row
     cdef const float* source
     cdef float* target
     cdef int t
-    set_geometry(&s, a, f, "batch_norm_pool")
+    set_geometry(&s, a, "batch_norm_pool")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.NPY_FLOAT32)
     t = threads_for(threads, <double>s.n * s.h * s.w * s.c)
@@ -79,7 +81,8 @@ def batch_norm_pool(x, factors, bint relu=False, int threads=0):
 
 cdef void chunk_sums(const float* dy, const float* x, const float* factors, int relu, Geometry* s,
                      Py_ssize_t first, Py_ssize_t end, float* work, double* sums) noexcept nogil:
-    """Sums of g and g (x - mean_hi) over images first .. end: each row in float."""
+    """Sums of g and g (x - mean_hi) over images first .. end: those of a row of cells in float,
+    which are added in double."""
     cdef Py_ssize_t row
     cdef const float* x0
     memset(sums, 0, 2 * s.c * sizeof(double))
@@ -93,6 +96,7 @@ cdef void chunk_sums(const float* dy, const float* x, const float* factors, int 
 cdef void image_gradient(const float* dy, const float* x, const float* factors, int relu,
                          bint training, const float* slope, const float* offset, float* dx,
                          Geometry* s, Py_ssize_t image) noexcept nogil:
+    """Write dx of an image, also of its last row and column where no cell covers them."""
     cdef Py_ssize_t i, at, width = s.w * s.c, last = (s.w - 1) * s.c
     for i in range(s.oh):
         at = (image * s.h + 2 * i) * width
@@ -132,12 +136,12 @@ def batch_norm_pool_backward(dy, x, factors, bint training=True, bint relu=False
     cdef str where = "batch_norm_pool_backward"
     cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE), dx, dgamma, dbeta, work, sums
     cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE)
-    cdef cnp.ndarray f = typed_array(factors, where, "factors", 2, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray f = channel_rows(factors, 5, a.shape[3], cnp.NPY_FLOAT32, where, "factors")
     cdef Geometry s
     cdef cnp.npy_intp dims
     cdef int t
     cdef Py_ssize_t chunks
-    set_geometry(&s, a, f, where)
+    set_geometry(&s, a, where)
     has_shape(g, s.n, s.oh, s.ow, s.c, where, "dy")
     dims, chunks = s.c, max(1, min(s.n, CHUNKS))
     t = threads_for(threads, 2.0 * s.n * s.h * s.w * s.c)

@@ -2,10 +2,10 @@
 positions that a mask counts; and how running statistics follow them.
 
 One pass is made over values that are shifted by the mean of a chunk's first block, so that a large
-mean costs no digits (`channel_stats` in statistics.pxd); chunks are merged in double stop Chan, Golub
-& LeVeque (1979). They are fixed by the shape and merged in order, so that the bits do not depend on
-the number of threads. With a mask, the rows of a chunk that count are copied side by side first, in
-cache. Formulas are in the twin.
+mean costs no digits (`channel_stats` in statistics.pxd); chunks are merged in double after Chan,
+Golub & LeVeque (1979). They are fixed by the shape and merged in order, so that the bits do not
+depend on the number of threads. With a mask, the rows of a chunk that count are copied side by side
+first, in cache. Formulas are in the twin.
 """
 cimport numpy as cnp
 from cython cimport floating

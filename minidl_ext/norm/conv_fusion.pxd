@@ -1,14 +1,16 @@
 # What a convolution between two normalizations needs of them, float32: rows of its input are
-# normalized as it reads them, rows of the gradient of its output come through the normalization that
-# consumes the output, and the statistics of the output are summed as it is written.
+# normalized as it reads them, rows of the gradient of its output come through the normalization
+# that consumes the output, and the statistics of the output are summed as it is written.
 cimport numpy as cnp
 
+from minidl_ext.norm.layout cimport channel_rows
 from minidl_ext.norm.normalize cimport apply_rows, backward_rows
 from minidl_ext.norm.statistics cimport add_sums, column_means, shifted_sums
-from minidl_ext.runtime.arguments cimport channel_blocks, same_shape, typed_array
+from minidl_ext.runtime.arguments cimport channel_blocks, same_shape
 
 
-# A normalization before or after a convolution. Only that after it, the consumer, has the last three.
+# A normalization before or after a convolution. Only that after it, the consumer, has the last
+# three.
 cdef struct Normalized:
     const float* factors        # (5, C), or NULL: there is no normalization
     int relu
@@ -69,10 +71,7 @@ cdef inline int normalized_by(Normalized* norm, object factors, bint relu, Py_ss
     norm.relu = relu
     norm.x = norm.slope = norm.offset = NULL
     if factors is not None:
-        f = typed_array(factors, where, "factors", 2, cnp.NPY_FLOAT32)
-        if f.shape[0] != 5 or f.shape[1] != channels:
-            raise ValueError(f"{where}: factors must have shape (5, {channels}), "
-                             f"got ({f.shape[0]}, {f.shape[1]})")
+        f = channel_rows(factors, 5, channels, cnp.NPY_FLOAT32, where, "factors")
         norm.factors = <const float*>f.data
     return 0
 
@@ -86,17 +85,15 @@ cdef inline int set_consumer(Normalized* norm, object consumer, cnp.ndarray dy, 
         normalized_by(norm, None, False, 0, where)
         return 0
     if not isinstance(consumer, tuple) or len(consumer) != 4 or consumer[1] is None:
-        raise TypeError(f"{where}: consumer must be (y, factors, relu, centre), got {consumer!r:.60}")
+        raise TypeError(f"{where}: consumer must be (y, factors, relu, centre), "
+                        f"got {consumer!r:.60}")
     values, factors, relu, centre = consumer
     y = channel_blocks(values, where, "consumer", 1)
     same_shape(dy, y, where, "dy", "consumer")
     normalized_by(norm, factors, relu, dy.shape[3], where)
     norm.x = <const float*>y.data
     if centre is not None:
-        c = typed_array(centre, where, "centre", 2, cnp.NPY_FLOAT32)
-        if c.shape[0] != 2 or c.shape[1] != dy.shape[3]:
-            raise ValueError(f"{where}: centre must have shape (2, {dy.shape[3]}), "
-                             f"got ({c.shape[0]}, {c.shape[1]})")
+        c = channel_rows(centre, 2, dy.shape[3], cnp.NPY_FLOAT32, where, "centre")
         norm.slope = <const float*>c.data
         norm.offset = norm.slope + dy.shape[3]
     return 0

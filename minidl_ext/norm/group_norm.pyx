@@ -1,12 +1,12 @@
 """Normalization of each image by the mean and variance of groups of its channels, or by the root of
 their mean square alone.
 
-One group is layer normalization over whole images, a group for each channel instance
+One group is layer normalization over all of an image, and a group for each channel is instance
 normalization. An image is worked on by one thread, with the loops of batch normalization
 (statistics.h, normalize.h). Forward, the statistics of its channels are merged into those of the
-groups, which make the factors of each channel; backward, the sums of its channels are merged likewise
-into slopes and offsets. What images add to the gradients of gamma and beta is summed in their order.
-Formulas are in the twin.
+groups, which make the factors of each channel; backward, the sums of its channels are merged
+likewise into slopes and offsets. What images add to the gradients of gamma and beta is summed in
+their order. Formulas are in the twin.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -14,7 +14,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from minidl_ext.norm.normalize cimport add_backward_sums, apply_rows, group_backward_rows
+from minidl_ext.norm.normalize cimport add_backward_sums, apply_rows, group_backward_rows, \
+    set_factors
 from minidl_ext.norm.statistics cimport channel_stats, rows_of_block
 from minidl_ext.runtime.arguments cimport has_length, real_array, row_or_null, same_dtype, \
     same_shape, typed_array
@@ -50,8 +51,7 @@ cdef void fill_factors(const double* means, const double* m2, const floating* ga
     """Fill in the factors (5, C) of an image's channels, as those of batch normalization; without
     `centre` they are for deviations from 0."""
     cdef Py_ssize_t g, c, n = s.channels, M = s.positions * s.width
-    cdef double mean, squares, rstd, scale, low
-    cdef floating high
+    cdef double mean, squares, rstd
     for g in range(s.groups):
         mean = squares = 0
         if centre:
@@ -61,15 +61,8 @@ cdef void fill_factors(const double* means, const double* m2, const floating* ga
         for c in range(g * s.width, (g + 1) * s.width):
             squares += m2[c] + s.positions * (means[c] - mean) * (means[c] - mean)
         rstd = 1 / sqrt((squares / M if squares > 0 or squares != squares else 0) + eps[g])
-        high = <floating>mean
-        low = mean - high
         for c in range(g * s.width, (g + 1) * s.width):
-            scale = rstd if gamma == NULL else gamma[c] * rstd
-            factors[c] = high
-            factors[n + c] = <floating>scale
-            factors[2 * n + c] = <floating>((0.0 if beta == NULL else beta[c]) - low * scale)
-            factors[3 * n + c] = <floating>rstd
-            factors[4 * n + c] = <floating>low
+            set_factors(factors, n, c, mean, rstd, gamma, beta)
 
 
 cdef void forward_all(const floating* x, const Operands* o, bint centre, Shape* s, int threads

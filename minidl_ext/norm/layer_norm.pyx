@@ -2,8 +2,8 @@
 
 A row stays in cache while it is read twice for its statistics, in double (the second time as
 deviations from the mean of the first, so that large means cost no digits), and once more to be
-normalized. In the backward, fixed chunks of rows are summed for gamma and beta and added in order, so
-that the bits do not depend on the number of threads. Formulas are in the twin.
+normalized. In the backward, fixed chunks of rows are summed for gamma and beta and added in order,
+so that the bits do not depend on the number of threads. Formulas are in the twin.
 """
 cimport numpy as cnp
 from cython cimport floating

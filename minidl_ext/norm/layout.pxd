@@ -1,5 +1,5 @@
-# How the kernels of batch normalization share out x (..., C), and their checks of the arrays that come
-# with x. Everything here runs while the GIL is held, but for the functions marked nogil.
+# How the kernels of batch normalization share out x (..., C), and their checks of the arrays that
+# come with x. Everything here runs while the GIL is held, but for the functions marked nogil.
 cimport numpy as cnp
 
 from minidl_ext.norm.statistics cimport rows_of_block
@@ -14,8 +14,8 @@ cdef enum:
     LONG_RUN = 64               # rows between two that a mask leaves out, to write past the caches
 
 
-# x as rows of channels; blocks of rows, which stay in cache; and chunks of whole blocks, which are
-# summed each by one thread. All follow from the shape alone.
+# x as rows of channels; blocks of rows, which stay in cache; and chunks of blocks, each of which
+# one thread sums. All follow from the shape alone.
 cdef struct Rows:
     Py_ssize_t rows, channels
     Py_ssize_t block, blocks    # rows of a block, and how many blocks there are
@@ -87,14 +87,19 @@ cdef inline char* mask_data(cnp.ndarray mask, Rows* s, str where) except? NULL:
     return mask.data
 
 
+cdef inline cnp.ndarray channel_rows(object value, Py_ssize_t rows, Py_ssize_t channels,
+                                     int typenum, str where, str name):
+    """An array of one dtype with so many rows of a value for each channel."""
+    cdef cnp.ndarray a = typed_array(value, where, name, 2, typenum)
+    if a.shape[0] != rows or a.shape[1] != channels:
+        raise ValueError(f"{where}: {name} must have shape ({rows}, {channels}), "
+                         f"got ({a.shape[0]}, {a.shape[1]})")
+    return a
+
+
 cdef inline cnp.ndarray checked_factors(object factors, cnp.ndarray x, Rows* s, str where):
-    """The factors (5, C) of a normalization of x."""
-    cdef cnp.ndarray f = real_array(factors, where, "factors", 2)
-    same_dtype(x, f, where, "x", "factors")
-    if f.shape[0] != 5 or f.shape[1] != s.channels:
-        raise ValueError(f"{where}: factors must have shape (5, {s.channels}), "
-                         f"got {(<object>f).shape}")
-    return f
+    """The factors (5, C) of a normalization of x, in its dtype."""
+    return channel_rows(factors, 5, s.channels, cnp.PyArray_TYPE(x), where, "factors")
 
 
 cdef inline cnp.ndarray masked_like(object asked, cnp.ndarray x, bint differs, str where):

@@ -119,8 +119,8 @@ ALWAYS_INLINE void sum_gradient_columns(Columns<N, G>, Constant<MaskFrom>, Const
     }
 }
 
-/* dx = scale (g + (x - mean_hi) slope + offset), where g is dy, masked. THROUGH_NONE leaves out slope
- * and offset; THROUGH_GROUP makes it rstd (gamma g + (x - mean_hi) slope + offset). */
+/* dx = scale (g + (x - mean_hi) slope + offset), where g is dy, masked. THROUGH_NONE leaves out
+ * slope and offset; THROUGH_GROUP makes it rstd (gamma g + (x - mean_hi) slope + offset). */
 template <typename Real, int N, int G, int MaskFrom, int Through, int Stream>
 ALWAYS_INLINE void gradient_columns(Columns<N, G>, Constant<MaskFrom>, Constant<Through>,
                                     Constant<Stream>, const Real *dy, const Real *x,
@@ -163,8 +163,8 @@ ALWAYS_INLINE void with_mask(int relu, const void *residual, const Body &body) {
     else body(Constant<MASK_FROM_SUM>{});
 }
 
-/* y = normalized x (+ residual unless that is NULL), then ReLU if asked. Rows of y lie y_step values
- * apart. `stream` says that y is not read soon. */
+/* y = normalized x (+ residual unless that is NULL), then ReLU if asked. Rows of y lie y_step
+ * values apart. `stream` says that y is not read soon. */
 template <typename Real>
 static void apply_rows(const Real *x, const Real *residual, int relu, Real *y, ptrdiff_t y_step,
                        ptrdiff_t rows, ptrdiff_t channels, const Real *factors, int stream) {
@@ -184,8 +184,8 @@ static void apply_rows(const Real *x, const Real *residual, int relu, Real *y, p
 }
 
 /* The sums of g and of g (x - mean_hi) over a block of rows, where g is dy, masked by a ReLU whose
- * output is computed again from x and the residual (NULL: none). g is written to g_out unless that is
- * NULL; where it is written, dy may come in two parts, dy + dy2 (NULL: one). */
+ * output is computed again from x and the residual (NULL: none). g is written to g_out unless that
+ * is NULL; where it is written, dy may come in two parts, dy + dy2 (NULL: one). */
 template <typename Real>
 static void backward_sums(const Real *dy, const Real *dy2, const Real *x, int relu,
                           const Real *residual, Real *g_out, ptrdiff_t rows, ptrdiff_t channels,
@@ -205,9 +205,9 @@ static void backward_sums(const Real *dy, const Real *dy2, const Real *x, int re
     });
 }
 
-/* Adds the same sums over `rows` rows to `sums` (2, C): those of a block in the type of x, in `work`
- * (2, C), which are added in double. It is inlined, so that arguments that are NULL wherever a family
- * calls it leave only the loops that it needs. */
+/* Adds the same sums over `rows` rows to `sums` (2, C): those of a block in the type of x, in
+ * `work` (2, C), which are added in double. It is inlined, so that arguments that are NULL wherever
+ * a family calls it leave only the loops that it needs. */
 template <typename Real>
 ALWAYS_INLINE void add_backward_sums(const Real *dy, const Real *dy2, const Real *x, int relu,
                                      const Real *residual, Real *g_out, ptrdiff_t rows,
@@ -224,8 +224,8 @@ ALWAYS_INLINE void add_backward_sums(const Real *dy, const Real *dy2, const Real
 }
 
 /* dx = scale (g + (x - mean_hi) slope + offset). slope and offset carry the gradient through the
- * statistics; they are NULL where these are constants. Rows of dx lie dx_step values apart. `stream`
- * says that dx is not read soon. */
+ * statistics; they are NULL where these are constants. Rows of dx lie dx_step values apart.
+ * `stream` says that dx is not read soon. */
 template <typename Real>
 static void backward_rows(const Real *dy, const Real *x, int relu, const Real *residual, Real *dx,
                           ptrdiff_t dx_step, ptrdiff_t rows, ptrdiff_t channels,

@@ -27,3 +27,17 @@ cdef extern from "norm/normalize.h" nogil:
 cdef inline const floating* advanced(const floating* array, Py_ssize_t values) noexcept nogil:
     """An address so many values further on in an array that may be absent, which NULL says."""
     return array + values if array != NULL else NULL
+
+
+cdef inline void set_factors(floating* factors, Py_ssize_t channels, Py_ssize_t c, double mean,
+                             double rstd, const floating* gamma, const floating* beta
+                             ) noexcept nogil:
+    """Fill in the factors (5, C) of channel c; gamma and beta may be NULL."""
+    cdef double scale = rstd if gamma == NULL else gamma[c] * rstd, low
+    cdef floating high = <floating>mean
+    low = mean - high
+    factors[c] = high
+    factors[channels + c] = <floating>scale
+    factors[2 * channels + c] = <floating>((0.0 if beta == NULL else beta[c]) - low * scale)
+    factors[3 * channels + c] = <floating>rstd
+    factors[4 * channels + c] = <floating>low

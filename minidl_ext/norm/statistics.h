@@ -1,8 +1,8 @@
 /* Mean and variance of each channel over rows of C channels, for either float type.
  *
- * Values are shifted by the mean of the first rows, summed with their squares in their own type over
- * a block of rows, and added in double. `mean` and `m2` below are the mean and the sum of squared
- * deviations from it. Include this file last: it leaves fused multiply-adds off for Clang.
+ * Values are shifted by the mean of the first rows, summed with their squares in their own type
+ * over a block of rows, and added in double. `mean` and `m2` below are the mean and the sum of
+ * squared deviations from it. Include this file last: it leaves fused multiply-adds off for Clang.
  */
 #ifndef MINIDL_NORM_STATISTICS_H
 #define MINIDL_NORM_STATISTICS_H

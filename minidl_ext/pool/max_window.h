@@ -9,8 +9,8 @@
 
 /* As many places as a register holds values. */
 template <typename Real, typename Place> struct Places {
-    typedef Place type
-        __attribute__((vector_size(lanes<Real> * sizeof(Place)), aligned(sizeof(Place)), may_alias));
+    typedef Place type __attribute__((vector_size(lanes<Real> * sizeof(Place)),
+                                      aligned(sizeof(Place)), may_alias));
 };
 
 /* The largest value of each channel over the taps (k, l), k0 <= k < k1, l0 <= l < l1, of a window

@@ -41,7 +41,7 @@ def mask_for(x, density, seed=0):
 def factors_for(channels, dtype, seed=0):
     mean, gamma, beta = (values(channels, dtype=np.float64, seed=seed + k) for k in range(3))
     return forward.batch_norm_factors(mean, 0.1 + mean**2, gamma.astype(dtype), beta.astype(dtype),
-                                   1e-5, dtype)
+                                      1e-5, dtype)
 
 
 def spoiled(x, mask):
@@ -96,7 +96,7 @@ def test_a_mask_of_all_rows_is_none(shape, dtype):
                       forward.batch_norm_apply(x, factors, other, relu))
             for training in (False, True):
                 ours = backward.masked_norm_backward(dy, x, mask, factors, training, relu, other,
-                                                      True)
+                                                     True)
                 plain = backward.batch_norm_backward(dy, x, factors, training, relu, other, True)
                 for a, b in zip(ours[:3], plain[:3], strict=True):
                     identical(a, b)
@@ -124,7 +124,7 @@ def agrees(dy, x, mask, factors, relu, residual, training, dy2):
     assert not got[0].reshape(-1, x.shape[-1])[~mask].any()
     if dy2 is None:
         plain = backward.masked_norm_backward(dy, x, mask, factors,
-                                               **{**options, "masked_out": False})
+                                              **{**options, "masked_out": False})
         assert plain[3] is None
         for ours, again in zip(got[:3], plain[:3], strict=True):
             identical(ours, again)
@@ -215,7 +215,7 @@ def test_no_rows_and_no_channels():
         assert mean.shape == var.shape == (shape[-1],) and count == 0
         identical(forward.masked_norm_apply(x, none, factors, x, relu=True), x)
         dx, dgamma, dbeta, g = backward.masked_norm_backward(x, x, none, factors, True, True, x,
-                                                              True)
+                                                             True)
         assert (dx.shape, dgamma.shape, dbeta.shape, g.shape) == (
             shape, shape[-1:], shape[-1:], shape)
         assert not dgamma.any() and not dbeta.any()

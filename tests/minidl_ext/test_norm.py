@@ -221,7 +221,7 @@ def test_the_mask_is_the_forwards(shape, dtype):
     for other in (None, residual):
         y = forward.batch_norm_apply(x, factors, other, relu=True)
         dx, _, dbeta, masked = backward.batch_norm_backward(dy, x, factors, False, True, other,
-                                                           True)
+                                                            True)
         want = np.where(y > 0, dy, dtype(0))
         assert 0.2 < (y > 0).mean() < 0.8
         identical(masked, want)

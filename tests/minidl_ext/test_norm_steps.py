@@ -89,7 +89,7 @@ def test_batch_norm_backward_is_the_steps(shape, relu, training, dtype):
         sums, masked = backward.batch_norm_sums(dy, x, factors, relu, other, masked_out=True)
         dgamma, dbeta, centre = backward.batch_norm_finish(sums, factors, x.size // shape[-1])
         dx = backward.batch_norm_input_grad(dy, x, factors, relu, other,
-                                          centre if training else None)
+                                            centre if training else None)
         whole_pass = backward.batch_norm_backward(dy, x, factors, training, relu, other, True)
         for got, want in zip((dx, dgamma, dbeta, masked), whole_pass, strict=True):
             identical(got, want)
