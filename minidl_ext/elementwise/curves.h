@@ -14,12 +14,7 @@
 #include "simd/vecmath.h"
 #include "simd/vectors.h"
 
-#if defined(__clang__)
-#pragma clang fp contract(off)
-#else
-#pragma GCC push_options
-#pragma GCC optimize("fp-contract=off")
-#endif
+UNFUSED_BEGIN
 
 enum { LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH, SIGMOID, TANH };
 
@@ -207,8 +202,6 @@ static void curve_rows(int f, const Real *__restrict dy, const Real *__restrict 
     });
 }
 
-#if !defined(__clang__)
-#pragma GCC pop_options
-#endif
+UNFUSED_END
 
 #endif

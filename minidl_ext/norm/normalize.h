@@ -13,12 +13,7 @@
 #include "norm/columns.h"
 #include "norm/statistics.h"
 
-#if defined(__clang__)
-#pragma clang fp contract(off)
-#else
-#pragma GCC push_options
-#pragma GCC optimize("fp-contract=off")
-#endif
+UNFUSED_BEGIN
 
 /* What masks a gradient: nothing (there is no ReLU), the sign of the normalized x, or that of the
  * normalized x plus the residual. */
@@ -276,8 +271,6 @@ static void finish_sums(const double *sums, double M, ptrdiff_t channels, const 
     }
 }
 
-#if !defined(__clang__)
-#pragma GCC pop_options
-#endif
+UNFUSED_END
 
 #endif

@@ -11,12 +11,7 @@
 
 #include "norm/columns.h"
 
-#if defined(__clang__)
-#pragma clang fp contract(off)
-#else
-#pragma GCC push_options
-#pragma GCC optimize("fp-contract=off")
-#endif
+UNFUSED_BEGIN
 
 /* The sum of squared deviations from the mean, from that of deviations from another number and the
  * sum `off` of these. Squares beyond the range stay infinite, since inf - inf would be NaN. */
@@ -183,8 +178,6 @@ static void add_sums(double *__restrict total, const Real *__restrict part, ptrd
     for (ptrdiff_t i = 0; i < n; i++) total[i] += part[i];
 }
 
-#if !defined(__clang__)
-#pragma GCC pop_options
-#endif
+UNFUSED_END
 
 #endif
