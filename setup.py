@@ -1,7 +1,7 @@
 """Builds the kernels: one Cython source for each family, compiled once for each instruction set.
 
 Everything that can be declared stands in pyproject.toml; this file has what must be computed. The
-source of a kernel family (`minidl_ext/norm/batch_norm.pyx`, say) is translated to C++ once. That
+source of a kernel family (`minidl_ext/norm/layer_norm.pyx`, say) is translated to C++ once. That
 C++ is compiled to an object for each level, and all objects of a level are linked into one library,
 `minidl_ext/v3/kernels.so`, so that what families share (Cython's own functions) is in it once.
 `minidl_ext/__init__.py` takes the best library at import, and finds the families in it. The modules
@@ -110,7 +110,7 @@ DIRECTIVES |= dict.fromkeys(CHECKS, DEBUG)
 
 
 def dotted(source):
-    """The name, inside the package, of the module that a source becomes: "norm.batch_norm"."""
+    """The name, inside the package, of the module that a source becomes: "norm.layer_norm"."""
     return ".".join(Path(source).relative_to(PACKAGE).with_suffix("").parts)
 
 

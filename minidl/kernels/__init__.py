@@ -67,13 +67,15 @@ if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same s
     from .reference.elementwise.arithmetic import *  # noqa: F403
     from .reference.elementwise.random import *  # noqa: F403
     from .reference.gemm.matmul import *  # noqa: F403
-    from .reference.norm.batch_norm import *  # noqa: F403
+    from .reference.norm.batch_norm_activation import *  # noqa: F403
+    from .reference.norm.batch_norm_backward import *  # noqa: F403
+    from .reference.norm.batch_norm_forward import *  # noqa: F403
+    from .reference.norm.batch_norm_pool import *  # noqa: F403
+    from .reference.norm.batch_norm_stats import *  # noqa: F403
     from .reference.norm.group_norm import *  # noqa: F403
     from .reference.norm.layer_norm import *  # noqa: F403
-    from .reference.norm.norm_activation import *  # noqa: F403
-    from .reference.norm.norm_mask import *  # noqa: F403
-    from .reference.norm.norm_pool import *  # noqa: F403
-    from .reference.pool.pool import *  # noqa: F403
+    from .reference.pool.avg_pool import *  # noqa: F403
+    from .reference.pool.max_pool import *  # noqa: F403
     from .reference.reduce.loss import *  # noqa: F403
     from .reference.reduce.reduce import *  # noqa: F403
     from .reference.sequence.embedding import *  # noqa: F403
@@ -100,17 +102,18 @@ FAMILIES = {
     "conv.winograd_forward": ("winograd_weights", "winograd_conv", "winograd_conv_pool"),
     "conv.winograd_input_grad": ("winograd_input_grad",),
     "conv.winograd_weight_grad": ("winograd_weight_grad",),
-    "pool.pool": (
-        "max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward", "global_avg_pool",
-        "global_avg_pool_backward"),
-    "norm.batch_norm": (
-        "batch_stats", "batch_norm_factors", "running_update", "batch_norm_apply",
-        "batch_norm_backward", "batch_norm_sums", "batch_norm_finish", "batch_norm_input_grad"),
+    "pool.max_pool": ("max_pool", "max_pool_backward"),
+    "pool.avg_pool": (
+        "avg_pool", "avg_pool_backward", "global_avg_pool", "global_avg_pool_backward"),
+    "norm.batch_norm_stats": ("batch_stats", "masked_stats", "running_update"),
+    "norm.batch_norm_forward": ("batch_norm_factors", "batch_norm_apply", "masked_norm_apply"),
+    "norm.batch_norm_backward": (
+        "batch_norm_sums", "batch_norm_finish", "batch_norm_input_grad", "batch_norm_backward",
+        "masked_norm_backward"),
+    "norm.batch_norm_activation": ("batch_norm_activation", "batch_norm_activation_backward"),
+    "norm.batch_norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
     "norm.layer_norm": ("layer_norm", "layer_norm_backward"),
     "norm.group_norm": ("group_norm", "group_norm_backward"),
-    "norm.norm_activation": ("batch_norm_activation", "batch_norm_activation_backward"),
-    "norm.norm_mask": ("masked_stats", "masked_norm_apply", "masked_norm_backward"),
-    "norm.norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
     "sequence.recurrent": ("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"),
     "sequence.embedding": ("embedding", "embedding_backward"),
     "reduce.loss": (

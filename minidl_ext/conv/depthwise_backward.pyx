@@ -14,8 +14,10 @@ from minidl_ext.conv.depthwise_rows cimport MULTIPLE, WEIGHT_GRADS, depthwise_ke
     input_grad_row, output_row, set_depthwise
 from minidl_ext.conv.geometry cimport Geometry, multiply_adds
 from minidl_ext.gemm.micro cimport prefetch_part
-from minidl_ext.norm.norm_rows cimport Normalized, add_sums_f32, backward_sums_f32, \
-    gradient_through_consumer, normalized, normalized_by, set_consumer
+from minidl_ext.norm.conv_fusion cimport Normalized, gradient_through_consumer, normalized, \
+    normalized_by, set_consumer
+from minidl_ext.norm.normalize cimport backward_sums
+from minidl_ext.norm.statistics cimport add_sums
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
 from minidl_ext.runtime.memory cimport aligned, new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
@@ -56,9 +58,10 @@ cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, f
             prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.h)
             input_grad_row(g, w, dx + n * size + i * s.w * s.c, s, i)
         if producer.factors != NULL:
-            backward_sums_f32(dx + n * size, NULL, x + n * size, producer.relu, NULL, NULL,
-                              s.h * s.w, s.c, producer.factors, part, part + s.c)
-            add_sums_f32(sums, part, 2 * s.c)
+            backward_sums(<const float*>(dx + n * size), <const float*>NULL, x + n * size,
+                          producer.relu, <const float*>NULL, <float*>NULL, s.h * s.w, s.c,
+                          producer.factors, part, part + s.c)
+            add_sums(sums, <const float*>part, 2 * s.c)
 
 
 def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),

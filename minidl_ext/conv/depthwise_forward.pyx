@@ -18,8 +18,8 @@ from minidl_ext.conv.depthwise_rows cimport MULTIPLE, OUTPUTS, depthwise_kernel,
 from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of, is_empty
 from minidl_ext.conv.geometry cimport Geometry, multiply_adds
 from minidl_ext.gemm.micro cimport prefetch_part
-from minidl_ext.norm.norm_rows cimport Normalized, Running, count_rows, finish_stats_f32, \
-    merge_chunks, normalized, normalized_by
+from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, normalized, normalized_by
+from minidl_ext.norm.statistics cimport finish_stats, merge_chunks
 from minidl_ext.runtime.arguments cimport channel_blocks
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
@@ -50,8 +50,8 @@ cdef void forward_chunk(const float* x, float* w, float* y, const Normalized* pr
         if stats:
             count_rows(&running, y + n * places * s.c, places, s.c)
     if stats:
-        finish_stats_f32(y + first * places * s.c, (stop - first) * places, s.c, running.shift,
-                         sums, sums + s.c)
+        finish_stats(y + first * places * s.c, (stop - first) * places, s.c,
+                     <const float*>running.shift, sums, sums + s.c)
 
 
 def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), factors=None,

@@ -18,9 +18,10 @@ from libc.string cimport memset
 from minidl_ext.conv.chunks cimport add_chunks
 from minidl_ext.gemm.micro cimport MR, Prefetch, multiply_panels, pack_panels, panel_width, \
     plan_prefetch, row_blocks
-from minidl_ext.norm.norm_rows cimport Normalized, Running, add_sums_f32, backward_sums_f32, \
-    count_rows, finish_stats_f32, gradient_through_consumer, merge_chunks, normalized, \
-    normalized_by, set_consumer
+from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, \
+    gradient_through_consumer, normalized, normalized_by, set_consumer
+from minidl_ext.norm.normalize cimport backward_sums
+from minidl_ext.norm.statistics cimport add_sums, finish_stats, merge_chunks
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
@@ -123,7 +124,8 @@ cdef void forward_chunk(const float* x, const float* packed, float* y, const Nor
             count_rows(&running, y + first * s.co, count, s.co)
         first += count
     if stats:
-        finish_stats_f32(y + start * s.co, stop - start, s.co, running.shift, sums, sums + s.co)
+        finish_stats(y + start * s.co, stop - start, s.co, <const float*>running.shift, sums,
+                     sums + s.co)
 
 
 def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int threads=0):
@@ -209,9 +211,10 @@ cdef void backward_chunk(const float* dy, const float* x, const float* packed, f
         multiply_panels(b.rows, count, packed, s.co * width, 1, &zero, &zero, s.co, 1, width,
                         b.outs, 0, s.ci, False, &prefetch)
         if producer.factors != NULL:
-            backward_sums_f32(dx + first * s.ci, NULL, x + first * s.ci, producer.relu, NULL, NULL,
-                              count, s.ci, producer.factors, b.part, b.part + s.ci)
-            add_sums_f32(sums, b.part, 2 * s.ci)
+            backward_sums(<const float*>(dx + first * s.ci), <const float*>NULL,
+                          x + first * s.ci, producer.relu, <const float*>NULL, <float*>NULL, count,
+                          s.ci, producer.factors, b.part, b.part + s.ci)
+            add_sums(sums, <const float*>b.part, 2 * s.ci)
         first += count
 
 

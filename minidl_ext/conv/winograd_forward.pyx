@@ -33,10 +33,10 @@ import numpy as np
 
 cnp.import_array()
 
-cdef extern from "pool/pool_rows.h" nogil:
-    void max_window_f32(const float* window, Py_ssize_t line, Py_ssize_t step, Py_ssize_t channels,
-                        Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t l0, Py_ssize_t l1, Py_ssize_t kw,
-                        float* best, uint8_t* where)
+cdef extern from "pool/max_window.h" nogil:
+    void max_window[Real, Place](const Real* window, Py_ssize_t row_step, Py_ssize_t step,
+                                 Py_ssize_t channels, Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t l0,
+                                 Py_ssize_t l1, Py_ssize_t kw, Real* best, Place* where)
 
 cdef extern from "conv/winograd.h" nogil:
     void output_tile(const float* m, Py_ssize_t step, float* y, Py_ssize_t row,
@@ -141,8 +141,8 @@ cdef void pool_tile(const float* m, float* y, float* tile, const Tiling* t, Py_s
     for i in range(min(h - a // 2, 2)):
         for j in range(min(w - b // 2, 2)):
             at = ((image * h + a // 2 + i) * w + b // 2 + j) * t.co
-            max_window_f32(tile + 2 * i * row + 2 * j * t.co, row, t.co, t.co, 0, 2, 0, 2, 2,
-                           y + at, t.y_argmax + at)
+            max_window(<const float*>(tile + 2 * i * row + 2 * j * t.co), row, t.co, t.co, 0, 2, 0,
+                       2, 2, y + at, <uint8_t*>t.y_argmax + at)
 
 
 cdef int convolve_tiles(const float* x, const float* u, float* y, Tiling* t,

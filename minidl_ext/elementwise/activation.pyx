@@ -53,6 +53,14 @@ cdef forward_kernel(int f, str name, object x, double p, double q, object out, i
     return y
 
 
+cdef void all_slopes(int f, const char* dy, const floating* x, char* dx, Py_ssize_t n, double p,
+                     double q, int threads) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+        curve_gradient(f, <const floating*>dy + i * PIECE, x + i * PIECE, <floating*>dx + i * PIECE,
+                       min(n - i * PIECE, <Py_ssize_t>PIECE), <floating>p, <floating>q)
+
+
 cdef backward_kernel(int f, str name, object dy, object x, double p, double q, object out,
                      int threads):
     cdef cnp.ndarray g = real_array(dy, name, "dy", -1), a = real_array(x, name, "x", -1), dx

@@ -158,7 +158,7 @@ static void plan_conv(const Step *s, const Work *k) {
         }
         if (s->activation >= 0)
             for (int r = 0; r < rows; r++)
-                curve_f32(s->activation, out[r], out[r], columns, s->p, s->q);
+                curve(s->activation, out[r], out[r], columns, s->p, s->q);
     }
 }
 
@@ -216,7 +216,7 @@ static void plan_depthwise(const Step *s, const Work *k) {
                                      r ? r + col * s->r.pixel : NULL);
         if (s->activation >= 0)
             for (col = 0; col < s->ow; col++)
-                curve_f32(s->activation, y + col * s->y.pixel, y + col * s->y.pixel, s->co, s->p,
+                curve(s->activation, y + col * s->y.pixel, y + col * s->y.pixel, s->co, s->p,
                           s->q);
     }
 }

@@ -88,7 +88,7 @@ ALWAYS_INLINE void plan_values(const Step *s, const float *__restrict x, const f
     if (s->activation == ACTIVATION_RELU)
         for (ptrdiff_t c = 0; c < n; c++) y[c] = y[c] <= 0 ? 0 : y[c];
     else if (s->activation >= 0)
-        curve_f32(s->activation, y, y, n, s->p, s->q);
+        curve(s->activation, y, y, n, s->p, s->q);
 }
 
 /* A map of all values. A row of pixels is one run of values if the pixels are contiguous in each

@@ -11,7 +11,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 
 from minidl_ext.runtime.arguments cimport disjoint, output, real_array, same_shape, typed_array
-from minidl_ext.norm.norm_rows cimport centred, channel_stats, merge_stats, rows_of_block
+from minidl_ext.norm.statistics cimport centred, channel_stats, merge_stats, rows_of_block
 from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.sums cimport column_totals, row_squares, row_sum

@@ -16,6 +16,17 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define ALWAYS_INLINE_MEMBER inline __attribute__((always_inline))
+#define INLINED __attribute__((always_inline))      /* of a lambda, before its body */
+
+/* Between these two the compiler fuses no multiplication and addition into one rounding, also where
+ * the rest of a file is compiled with -ffp-contract=fast. (With Clang it holds to the file's end.) */
+#if defined(__clang__)
+#define UNFUSED_BEGIN _Pragma("clang fp contract(off)")
+#define UNFUSED_END
+#else
+#define UNFUSED_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"fp-contract=off\")")
+#define UNFUSED_END _Pragma("GCC pop_options")
+#endif
 
 /* The signed integer of a float type's size. Comparing two vectors gives a vector of these: -1
  * where the comparison holds, else 0. */

@@ -9,7 +9,6 @@ import functools
 import numpy as np
 import pytest
 
-from minidl_ext.norm import batch_norm as norm
 from tests.support.kernel_convs import (
     KERNELS,
     depthwise_cases,
@@ -26,6 +25,7 @@ from tests.support.kernels import (
     corners,
     exact_stats,
     identical,
+    kernels_of,
     line,
     refuses,
     same_bits,
@@ -33,6 +33,8 @@ from tests.support.kernels import (
     values,
     whole,
 )
+
+norm, _ = kernels_of("norm.")
 
 every_kind = pytest.mark.parametrize("kind", KERNELS)
 

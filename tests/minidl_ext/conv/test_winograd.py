@@ -5,7 +5,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minidl_ext.pool import pool
 from tests.support.kernels import (
     KINDS,
     LAYOUTS,
@@ -20,6 +19,8 @@ from tests.support.kernels import (
     same_bits,
     values,
 )
+
+pool, _ = kernels_of("pool.")
 
 native, twin = kernels_of("conv.winograd")
 _, direct_twin = kernels_of("conv.direct")

@@ -5,8 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.norm import batch_norm as twin
-from minidl_ext.norm import batch_norm as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,
@@ -17,11 +15,14 @@ from tests.support.kernels import (
     eps,
     exact_stats,
     identical,
+    kernels_of,
     many,
     refuses,
     same_bits,
     values,
 )
+
+native, twin = kernels_of("norm.")
 
 
 def factors_for(x, seed=0, eps=1e-5):

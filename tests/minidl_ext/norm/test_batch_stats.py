@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from minidl_ext.norm import batch_norm as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,
@@ -11,10 +10,13 @@ from tests.support.kernels import (
     NORM_SHAPES,
     eps,
     exact_stats,
+    kernels_of,
     refuses,
     same_bits,
     values,
 )
+
+native, _ = kernels_of("norm.")
 
 
 @FLOATS

@@ -5,8 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.pool import pool as twin
-from minidl_ext.pool import pool as native
 from tests.support.kernels import (
     FLOATS,
     KINDS,
@@ -15,6 +13,7 @@ from tests.support.kernels import (
     close,
     eps,
     identical,
+    kernels_of,
     line,
     many,
     refuses,
@@ -22,6 +21,8 @@ from tests.support.kernels import (
     values,
     whole,
 )
+
+native, twin = kernels_of("pool.")
 
 NAMES = ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward")
 NONE, ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))      # paddings

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ..common import Array
-from ..norm.batch_norm import batch_norm_apply, batch_norm_input_grad, batch_norm_sums
+from ..norm.batch_norm_backward import batch_norm_input_grad, batch_norm_sums
+from ..norm.batch_norm_forward import batch_norm_apply
 
 # A normalization of what a convolution gives: (y, factors, relu, centre).
 Consumer = tuple[Array, Array, bool, Array | None]

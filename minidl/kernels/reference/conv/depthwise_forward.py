@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..common import Array, Padding, Pair
-from ..norm.batch_norm import batch_stats
+from ..norm.batch_norm_stats import batch_stats
 from .between_norms import normalized
 from .direct_forward import conv
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..common import Array
-from ..norm.batch_norm import batch_stats
+from ..norm.batch_norm_stats import batch_stats
 from .between_norms import Consumer, gradient_through_consumer, normalized, producer_sums
 
 

@@ -1,7 +1,7 @@
 """3x3 convolution by Winograd's F(4x4, 3x3); the formula is in winograd_tiles.py."""
 
 from ..common import Array, Padding, into
-from ..pool.pool import max_pool
+from ..pool.max_pool import max_pool
 from .epilogue import epilogue
 from .winograd_tiles import WEIGHT, both, convolve, winograd_shape
 

@@ -9,7 +9,7 @@ q = 1 / p and p q = 1. The two gradients are the transposed operations.
 import numpy as np
 
 from ..common import Array, Padding, Shape
-from ..pool.pool import max_pool_backward
+from ..pool.max_pool import max_pool_backward
 
 P, Q = np.sqrt(0.5), np.sqrt(2.0)
 

@@ -5,11 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.norm import norm_activation as twin
 from minidl_ext.elementwise import activation
 from minidl_ext.elementwise import arithmetic as elementwise
-from minidl_ext.norm import batch_norm as norm
-from minidl_ext.norm import norm_activation as native
 from tests.support.kernel_convs import factors_for
 from tests.support.kernels import (
     KINDS,
@@ -18,11 +15,14 @@ from tests.support.kernels import (
     checks_out,
     close,
     identical,
+    kernels_of,
     many,
     refuses,
     same_bits,
     values,
 )
+
+norm, twin = kernels_of("norm.")
 
 CURVES = (("gelu", False), ("gelu", True), ("silu",), ("leaky_relu", 0.1), ("elu", 0.7),
           ("softplus", 2.0, 3.0), ("sigmoid",), ("tanh",))
@@ -48,12 +48,12 @@ def apart_backward(dy, x, factors, curve, training):
 def test_any_shape_is_one_after_the_other(rows, channels, dtype, curve, training):
     x, dy = values(rows, channels, dtype=dtype), values(rows, channels, dtype=dtype, seed=1)
     factors = np.ones((5, channels), dtype) if rows == 0 else factors_for(x).astype(dtype)
-    y = native.batch_norm_activation(x, factors, curve)
+    y = norm.batch_norm_activation(x, factors, curve)
     identical(y, disjoint(x, factors, curve))
     close(y, twin.batch_norm_activation(x, factors, curve), 1e-6)
     if rows == 0 and training:
         return
-    got = native.batch_norm_activation_backward(dy, x, factors, curve, training)
+    got = norm.batch_norm_activation_backward(dy, x, factors, curve, training)
     expected = twin.batch_norm_activation_backward(dy, x, factors, curve, training)
     for one, two, three in zip(got, apart_backward(dy, x, factors, curve, training), expected,
                                strict=True):
@@ -67,8 +67,8 @@ def test_any_shape_is_one_after_the_other(rows, channels, dtype, curve, training
 def test_large_shapes_are_one_after_the_other(shape, curve):
     x, dy = values(*shape), values(*shape, seed=1)
     factors = factors_for(x)
-    identical(native.batch_norm_activation(x, factors, curve), disjoint(x, factors, curve))
-    for one, two in zip(native.batch_norm_activation_backward(dy, x, factors, curve),
+    identical(norm.batch_norm_activation(x, factors, curve), disjoint(x, factors, curve))
+    for one, two in zip(norm.batch_norm_activation_backward(dy, x, factors, curve),
                         apart_backward(dy, x, factors, curve, True), strict=True):
         identical(one, two)
 
@@ -79,19 +79,19 @@ def test_bad_values_stay_where_they_are(bad, curve):
     x = values(300, 32)
     factors, spoiled = factors_for(x), x.copy()
     spoiled[7, 20] = bad
-    got = native.batch_norm_activation(spoiled, factors, curve)
+    got = norm.batch_norm_activation(spoiled, factors, curve)
     identical(got, disjoint(spoiled, factors, curve))
     keep = np.ones(x.shape, bool)
     keep[7, 20] = False
-    identical(got[keep], native.batch_norm_activation(x, factors, curve)[keep])
+    identical(got[keep], norm.batch_norm_activation(x, factors, curve)[keep])
 
 
 @pytest.mark.parametrize("shape", ((300, 24), (40, 9, 9, 256), (20_000, 16)))
 def test_threads_do_not_matter(shape):
     x = values(*shape)
     case = {"x": x, "factors": factors_for(x), "activation": ("gelu", False)}
-    same_bits(native.batch_norm_activation, case)
-    same_bits(native.batch_norm_activation_backward, {**case, "dy": values(*shape, seed=1)})
+    same_bits(norm.batch_norm_activation, case)
+    same_bits(norm.batch_norm_activation_backward, {**case, "dy": values(*shape, seed=1)})
 
 
 # ------------------------------------------------------------------------------ bad arguments
@@ -99,12 +99,12 @@ def test_threads_do_not_matter(shape):
 def test_out_and_bad_arrays():
     x = values(9, 24)
     case = {"x": x, "factors": factors_for(x), "activation": ("silu",)}
-    checks_out(native.batch_norm_activation, case)
-    refuses(native.batch_norm_activation, case, "x", LAYOUTS | KINDS)
-    refuses(native.batch_norm_activation, case, "factors", LAYOUTS | KINDS | RANKS)
+    checks_out(norm.batch_norm_activation, case)
+    refuses(norm.batch_norm_activation, case, "x", LAYOUTS | KINDS)
+    refuses(norm.batch_norm_activation, case, "factors", LAYOUTS | KINDS | RANKS)
     back = {"dy": x, **case}
     for name in ("dy", "x"):
-        refuses(native.batch_norm_activation_backward, back, name, LAYOUTS | KINDS)
+        refuses(norm.batch_norm_activation_backward, back, name, LAYOUTS | KINDS)
 
 
 @pytest.mark.parametrize("wrong", (
@@ -112,4 +112,4 @@ def test_out_and_bad_arrays():
 def test_an_activation_that_is_none(wrong):
     x = values(9, 24)
     with pytest.raises(ValueError, match="batch_norm_activation"):
-        native.batch_norm_activation(x, factors_for(x), wrong)
+        norm.batch_norm_activation(x, factors_for(x), wrong)

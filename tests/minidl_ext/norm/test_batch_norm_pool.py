@@ -5,10 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels.reference.norm import norm_pool as twin
-from minidl_ext.norm import batch_norm as norm
-from minidl_ext.norm import norm_pool as native
-from minidl_ext.pool import pool
 from tests.support.kernel_convs import factors_for
 from tests.support.kernels import (
     KINDS,
@@ -16,11 +12,15 @@ from tests.support.kernels import (
     RANKS,
     close,
     identical,
+    kernels_of,
     many,
     refuses,
     same_bits,
     values,
 )
+
+norm, twin = kernels_of("norm.")
+pool, _ = kernels_of("pool.")
 
 WINDOW = {"window": (2, 2), "stride": (2, 2)}
 
@@ -46,11 +46,11 @@ def test_any_shape_is_one_after_the_other(images, height, width, blocks, relu, t
     if few_values:          # so that equals meet in a window
         x = np.round(x)
     factors = factors_for(x)
-    y = native.batch_norm_pool(x, factors, relu)
+    y = norm.batch_norm_pool(x, factors, relu)
     identical(y, disjoint(x, factors, relu)[0])
     close(y, twin.batch_norm_pool(x, factors, relu), 1e-6)
     dy = values(*y.shape, seed=1)
-    got = native.batch_norm_pool_backward(dy, x, factors, training, relu)
+    got = norm.batch_norm_pool_backward(dy, x, factors, training, relu)
     for one, two in zip(got, apart_backward(dy, x, factors, training, relu), strict=True):
         close(one, two, 2e-5)
     expected = twin.batch_norm_pool_backward(dy, x, factors, training, relu)
@@ -66,10 +66,10 @@ def test_bad_values_win_as_in_max_pool(bad, place, relu):
     x = values(2, 5, 7, 32)
     factors = factors_for(x)
     x[1, 2 + place // 2, 4 + place % 2, 20] = bad
-    y = native.batch_norm_pool(x, factors, relu)
+    y = norm.batch_norm_pool(x, factors, relu)
     identical(y, disjoint(x, factors, relu)[0])
     dy = values(*y.shape, seed=1)
-    got = native.batch_norm_pool_backward(dy, x, factors, False, relu)
+    got = norm.batch_norm_pool_backward(dy, x, factors, False, relu)
     expected = apart_backward(dy, x, factors, False, relu)
     identical(got[0], expected[0])
     close(got[2], expected[2], 1e-6)
@@ -79,15 +79,15 @@ def test_bad_values_win_as_in_max_pool(bad, place, relu):
 def test_threads_do_not_matter(shape):
     x = values(*shape)
     case = {"x": x, "factors": factors_for(x), "relu": True}
-    same_bits(native.batch_norm_pool, case)
+    same_bits(norm.batch_norm_pool, case)
     dy = values(shape[0], shape[1] // 2, shape[2] // 2, shape[3], seed=1)
-    same_bits(native.batch_norm_pool_backward, {**case, "dy": dy})
+    same_bits(norm.batch_norm_pool_backward, {**case, "dy": dy})
 
 
 def test_no_images():
     x, factors = np.empty((0, 4, 4, 16), np.float32), np.ones((5, 16), np.float32)
-    assert native.batch_norm_pool(x, factors).shape == (0, 2, 2, 16)
-    dx, dgamma, dbeta = native.batch_norm_pool_backward(
+    assert norm.batch_norm_pool(x, factors).shape == (0, 2, 2, 16)
+    dx, dgamma, dbeta = norm.batch_norm_pool_backward(
         np.empty((0, 2, 2, 16), np.float32), x, factors, False)
     assert dx.shape == x.shape
     identical(dgamma, np.zeros(16, np.float32))
@@ -98,13 +98,13 @@ def test_what_is_refused():
     x = values(2, 4, 4, 16)
     case = {"x": x, "factors": factors_for(x)}
     for argument in case:
-        refuses(native.batch_norm_pool, case, argument, LAYOUTS | KINDS | RANKS)
+        refuses(norm.batch_norm_pool, case, argument, LAYOUTS | KINDS | RANKS)
     case["dy"] = values(2, 2, 2, 16, seed=1)
     for argument in case:
-        refuses(native.batch_norm_pool_backward, case, argument, LAYOUTS | KINDS | RANKS)
+        refuses(norm.batch_norm_pool_backward, case, argument, LAYOUTS | KINDS | RANKS)
     with pytest.raises(ValueError, match="channels"):
-        native.batch_norm_pool(values(2, 4, 4, 20), np.ones((5, 20), np.float32))
+        norm.batch_norm_pool(values(2, 4, 4, 20), np.ones((5, 20), np.float32))
     with pytest.raises(ValueError, match="at least 2 x 2"):
-        native.batch_norm_pool(values(2, 4, 1, 16), case["factors"])
+        norm.batch_norm_pool(values(2, 4, 1, 16), case["factors"])
     with pytest.raises(ValueError, match="factors"):
-        native.batch_norm_pool(x, np.ones((5, 32), np.float32))
+        norm.batch_norm_pool(x, np.ones((5, 32), np.float32))

@@ -1,9 +1,10 @@
-"""Batch normalization and an activation that is a curve, as one operation."""
+"""Batch normalization and another activation than ReLU, as one operation."""
 
 from ..common import Activation, Array, into
 from ..elementwise import activation as curves
 from ..elementwise import arithmetic as elementwise
-from .batch_norm import batch_norm_apply, batch_norm_backward
+from .batch_norm_backward import batch_norm_backward
+from .batch_norm_forward import batch_norm_apply
 
 
 def batch_norm_activation(x: Array, factors: Array, activation: Activation,

@@ -1,8 +1,9 @@
 """Batch normalization, ReLU and a 2x2 max-pool of stride 2, as one operation."""
 
 from ..common import Array
-from ..pool.pool import max_pool, max_pool_backward
-from .batch_norm import batch_norm_apply, batch_norm_backward
+from ..pool.max_pool import max_pool, max_pool_backward
+from .batch_norm_backward import batch_norm_backward
+from .batch_norm_forward import batch_norm_apply
 
 WINDOW = STRIDE = (2, 2)
 
