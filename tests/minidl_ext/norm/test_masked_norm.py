@@ -241,7 +241,7 @@ def test_arrays_to_fill(relu, dtype):
     """dx and the masked gradient are written where they are asked for, and returned."""
     x, dy, residual, dy2 = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
     mask, factors = mask_for(x, 0.6), factors_for(7, dtype)
-    for module in (norm_mask, twin):
+    for module in (norm, twin):
         for two in (None, dy2):
             case = (dy, x, mask, factors, True, relu, residual)
             expected = module.masked_norm_backward(*case, True, two)
