@@ -116,7 +116,7 @@ class Compiled:
     def memory(self, batch: int = 1) -> int:
         """The bytes that a call for so many images takes at a time, in arenas of plans; weights,
         inputs and outputs come on top, and so does what operations make that are called."""
-        batch = checks.whole(batch, "memory", "batch", 1)
+        batch = checks.integer(batch, "memory", "batch", 1)
         threads = settings.get_num_threads()
         most = 0
         for part in self._parts:

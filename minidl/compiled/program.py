@@ -1,6 +1,6 @@
 """What a model computes, as data that can be saved: operations on numbered values, for any batch.
 
-`program_of` makes it of three traces (`two_traces`). A size that differs between the first two
+`program_of` makes it of three traces (`batch_traces`). A size that differs between the first two
 depends on the batch: it becomes a `Size`, shapes and options are full of them. The third shows
 whether it does so in a straight line. What depends on no input is computed at once.
 """
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..batch_traces import BATCHES, batch_traces, fixed_batch_traces, refuse_reads
 from ..grad_mode import no_grad
 from ..graph import Function
 from ..mode import evaluation
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value
-from ..two_traces import BATCHES, one_batch, refuse_reads, two_traces
 
 WHERE = "compile"
 CHECKED = 9         # a third size of the batch, for which numbers must be as the first two say
@@ -89,7 +89,7 @@ class Program:
 
 def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     """The program of a model or function of tensors, in evaluation mode."""
-    graphs = two_traces(model, examples, WHERE, (CHECKED,))
+    graphs = batch_traces(model, examples, WHERE, (CHECKED,))
     refuse_reads(graphs[0], WHERE)
     for node in graphs[0]:
         if node.options.get("training") is True:
@@ -103,7 +103,7 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     try:
         return _Capture(graphs).program
     except _OneBatch:
-        return _Capture(one_batch(model, examples, WHERE, len(graphs))).program
+        return _Capture(fixed_batch_traces(model, examples, WHERE, len(graphs))).program
 
 
 class _OneBatch(Exception):

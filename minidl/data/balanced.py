@@ -61,7 +61,7 @@ def class_weights(labels: Any, classes: int | None = None) -> np.ndarray:
     """
     found = _classes(labels, "class_weights")
     least = int(found.max()) + 1
-    size = least if classes is None else checks.whole(classes, "class_weights", "classes", least)
+    size = least if classes is None else checks.integer(classes, "class_weights", "classes", least)
     counts = np.bincount(found, minlength=size)
     there = counts > 0
     return np.where(there, len(found) / (there.sum() * np.maximum(counts, 1)), 0).astype(np.float32)

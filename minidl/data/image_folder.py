@@ -139,11 +139,11 @@ def _size(size: Any) -> Size:
         return None
     if isinstance(size, (tuple, list)):
         return checks.pair(size, "ImageFolder", "size", 1)
-    return checks.whole(size, "ImageFolder", "size", 1, checks.MOST_OF_PAIR)
+    return checks.integer(size, "ImageFolder", "size", 1, checks.MOST_OF_PAIR)
 
 
 def _channels(channels: Any) -> int | None:
-    if channels is None or checks.whole(channels, "ImageFolder", "channels") in (1, 3):
+    if channels is None or checks.integer(channels, "ImageFolder", "channels") in (1, 3):
         return channels
     raise ValueError(checks.message("ImageFolder", "channels", "3, 1 or None", channels))
 

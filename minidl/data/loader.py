@@ -110,8 +110,8 @@ class DataLoader(hints.Explained):
         self.shuffle = checks.flag(shuffle, "DataLoader", "shuffle")
         self.transform = transform
         self.drop_last = checks.flag(drop_last, "DataLoader", "drop_last")
-        self.seed = checks.whole(seed, "DataLoader", "seed", 0, MOST_SEED)
-        self.prefetch = checks.whole(prefetch, "DataLoader", "prefetch", 0)
+        self.seed = checks.integer(seed, "DataLoader", "seed", 0, MOST_SEED)
+        self.prefetch = checks.integer(prefetch, "DataLoader", "prefetch", 0)
         self.sampler = sampler
         if sampler is not None:
             checks.function(sampler, "DataLoader", "sampler", "a function of a generator, or None")
@@ -160,9 +160,9 @@ class DataLoader(hints.Explained):
             raise ValueError(
                 f"the state of a loader has the keys seed, epoch, position; not {list(state)}"
             )
-        seed = checks.whole(state["seed"], "DataLoader", "seed", 0, MOST_SEED)
-        epoch = checks.whole(state["epoch"], "DataLoader", "epoch", 0, MOST_SEED)
-        position = checks.whole(state["position"], "DataLoader", "position", 0, len(self))
+        seed = checks.integer(state["seed"], "DataLoader", "seed", 0, MOST_SEED)
+        epoch = checks.integer(state["epoch"], "DataLoader", "epoch", 0, MOST_SEED)
+        position = checks.integer(state["position"], "DataLoader", "position", 0, len(self))
         self.seed = seed
         self._position = _Position(epoch, position)
 

@@ -100,7 +100,7 @@ def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: boo
     """
     count = _length(dataset, "split")
     sizes = _sizes(fractions, count)
-    seed = checks.whole(seed, "split", "seed", 0, MOST_SEED)
+    seed = checks.integer(seed, "split", "seed", 0, MOST_SEED)
     rng = np.random.Generator(np.random.Philox(seed))
     names, groups = np.zeros(1, np.int64), np.zeros(count, np.int64)
     if checks.flag(stratify, "split", "stratify"):
@@ -128,7 +128,7 @@ def _sizes(fractions: Any, count: int) -> list[int]:
                                 "a list of fractions or of counts"))
     expected = f"fractions that add up to 1, or counts that add up to {count}"
     if given and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in given):
-        sizes = [checks.whole(f, "split", "fractions", 0) for f in given]
+        sizes = [checks.integer(f, "split", "fractions", 0) for f in given]
         if sum(sizes) != count:
             raise ValueError(checks.message("split", "fractions", expected, fractions))
     else:

@@ -99,7 +99,7 @@ class Softmax(Layer):
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
-        self.axis = checks.whole(axis, "Softmax", "axis")
+        self.axis = checks.integer(axis, "Softmax", "axis")
 
     def forward(self, x: Any) -> Tensor:
         return ops.softmax(x, self.axis)

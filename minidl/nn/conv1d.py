@@ -14,7 +14,7 @@ class _OfSequences:
     """Sizes along one axis, in the place of those along two."""
 
     def _size(self, value: Any, name: str) -> Any:
-        return checks.whole(value, type(self).__name__, name, 1, checks.MOST_OF_PAIR)
+        return checks.integer(value, type(self).__name__, name, 1, checks.MOST_OF_PAIR)
 
     def _padding(self, value: Any) -> Any:
         return checks.padding_1d(value, type(self).__name__, "padding")

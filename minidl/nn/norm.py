@@ -43,7 +43,7 @@ class Renorm:
         for name, least in (("r_max", 1), ("d_max", 0)):
             checks.real(getattr(self, name), "Renorm", name, least)
         for name in ("warmup", "r_ramp", "d_ramp"):
-            checks.whole(getattr(self, name), "Renorm", name, 0)
+            checks.integer(getattr(self, name), "Renorm", name, 0)
 
     def limits(self, batches: int) -> tuple[float, float]:
         """(r_max, d_max) of the next batch, after so many."""

@@ -31,7 +31,7 @@ class _Recurrent(Layer):
         where = type(self).__name__
         in_features = checks.size(in_features, where, "in_features")
         hidden = checks.size(hidden, where, "hidden")
-        num_layers = checks.whole(num_layers, where, "num_layers", 1, MOST_LAYERS)
+        num_layers = checks.integer(num_layers, where, "num_layers", 1, MOST_LAYERS)
         max_steps = checks.size(max_steps, where, "max_steps")
         dropout = checks.fraction(dropout, where, "dropout")
         bias = checks.flag(bias, where, "bias")

@@ -77,7 +77,7 @@ def _sizes(value: Any, where: str, name: str) -> Any:
     """An int, for all axes, or a pair; NumPy's pairs as tuples."""
     if isinstance(value, (tuple, list, np.ndarray)):
         return checks.pair(value, where, name, 1)
-    return checks.whole(value, where, name, 1, checks.MOST_OF_PAIR)
+    return checks.integer(value, where, name, 1, checks.MOST_OF_PAIR)
 
 
 def _whole(value: Any) -> Any:

@@ -75,7 +75,7 @@ class StepNorm(Tracking):
         if x.ndim != 2 or x.shape[1] != self.features:
             raise ValueError(f"StepNorm expected (N, {self.features}), got {x.shape}")
         training = self.training and not self.frozen and not self.stats_frozen
-        row = min(checks.whole(step, "StepNorm", "step", 0), self.max_steps - 1)
+        row = min(checks.integer(step, "StepNorm", "step", 0), self.max_steps - 1)
         try:
             return self._normalized(x, row, training)
         except (TypeError, ValueError) as error:    # batch_norm's, of a name that nobody has called

@@ -47,7 +47,7 @@ def _shapes_of_zeros(model: Layer, input_shape: Any) -> dict[int, str]:
         isinstance(shape, (tuple, list)) for shape in input_shape)
     wanted = [tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
               for shape in (input_shape if several else [input_shape])]
-    sizes = [(2, *[checks.whole(n, "summary", "input_shape", 0) for n in shape])
+    sizes = [(2, *[checks.integer(n, "summary", "input_shape", 0) for n in shape])
              for shape in wanted]
     what = (f"input_shape {tuple(wanted) if several else wanted[0]} (without the batch axis)")
     try:

@@ -95,7 +95,7 @@ def _options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil
 
 
 def _size(value: Any, where: str, name: str) -> int:
-    return checks.whole(value, where, name, 1, checks.MOST_OF_PAIR)
+    return checks.integer(value, where, name, 1, checks.MOST_OF_PAIR)
 
 
 def _padding(value: Any, where: str) -> Any:

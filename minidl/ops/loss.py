@@ -285,7 +285,7 @@ def _check_labels(labels: Tensor, shape: tuple[int, ...], ignore_index: int | No
         raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
                          f"got {labels.shape}")
     if ignore_index is not None:
-        checks.whole(ignore_index, where, "ignore_index")
+        checks.integer(ignore_index, where, "ignore_index")
 
 
 def class_indices(labels: np.ndarray, classes: int, ignore_index: int | None, where: str

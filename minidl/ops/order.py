@@ -155,7 +155,7 @@ def topk(x: Any, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
     """
     t = as_tensor(x, "topk")
     axis = checks.axis(axis, "topk", "axis", t.ndim)
-    return TopK.apply(t, k=checks.whole(k, "topk", "k", 0, t.shape[axis]), axis=axis)
+    return TopK.apply(t, k=checks.integer(k, "topk", "k", 0, t.shape[axis]), axis=axis)
 
 
 @for_newcomers

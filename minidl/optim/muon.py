@@ -60,7 +60,7 @@ class Muon(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        checks.whole(group["steps"], "Muon", "steps", 1, MOST_STEPS)
+        checks.integer(group["steps"], "Muon", "steps", 1, MOST_STEPS)
         checks.flag(group["normalize"], "Muon", "normalize")
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from ..data.dataset import ArrayDataset
 from ..data.loader import DataLoader
 from ..nn.population import Tracking
 from ..ops.common import float_tensor
-from ..random import apart
+from ..random import own_generator
 from ..tensor import Tensor
 from ..train.trainer import Trainer
 
@@ -154,7 +154,7 @@ class Estimator(BaseEstimator):
         if self.model is None:
             self._center, width = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
             self._width = np.where(width > 0, width, 1.0)
-        with apart(self._seed):
+        with own_generator(self._seed):
             self.model_ = self._inside = self._network(X.shape[1:], outputs, where)
             if isinstance(self.model_, StandardizedMLP):
                 self.model_[0].center[...] = self._center
@@ -214,7 +214,7 @@ class Estimator(BaseEstimator):
                 random_state=self._seed)
             valid = held_X, held
             callbacks = [Best(checks.count(self.n_iter_no_change, where, "n_iter_no_change", 1))]
-        with apart(self._seed + self._passes):
+        with own_generator(self._seed + self._passes):
             size = _even(len(X), checks.size(self.batch_size, where, "batch_size"))
             loader = DataLoader(ArrayDataset(X, targets), size, shuffle=True, prefetch=0,
                                 seed=self._seed + self._passes)
