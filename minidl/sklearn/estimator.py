@@ -202,13 +202,13 @@ class Estimator(BaseEstimator):
 
     # --------------------------------------------------------------------------------- the training
 
-    def _train(self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, whole: bool
+    def _train(self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, fit: bool
                ) -> None:
-        """Some passes over the data; a `whole` training has a schedule and may stop early."""
+        """Train for some epochs. `fit`, unlike `partial_fit`, has a schedule and may stop early."""
         where = type(self).__name__
         valid = None
         callbacks: list[Any] = []
-        if whole and checks.flag(self.early_stopping, where, "early_stopping"):
+        if fit and checks.flag(self.early_stopping, where, "early_stopping"):
             X, held_X, targets, held = train_test_split(
                 X, targets, test_size=self.validation_fraction, stratify=strata,
                 random_state=self._seed)
@@ -219,7 +219,7 @@ class Estimator(BaseEstimator):
             loader = DataLoader(ArrayDataset(X, targets), size, shuffle=True, prefetch=0,
                                 seed=self._seed + self._passes)
             optimizer = self._optimizer(where)
-            schedule = optim.CosineLR(optimizer, len(loader) * epochs) if whole else None
+            schedule = optim.CosineLR(optimizer, len(loader) * epochs) if fit else None
             trainer = Trainer(self._inside, optimizer, loss=self._loss, schedule=schedule,
                               metrics=(), callbacks=callbacks,
                               progress=bool(checks.flag(self.verbose, where, "verbose")))
