@@ -347,7 +347,7 @@ def named(function: F) -> F:
     def call(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
-        except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+        except (TypeError, ValueError, IndexError, ArithmeticError, MemoryError) as error:
             if str(error).startswith((f"{name}:", f"{name}()")):
                 raise
             raise renamed(error, name) from error
@@ -356,7 +356,9 @@ def named(function: F) -> F:
 
 
 def renamed(error: Exception, where: str) -> Exception:
-    """The error as a TypeError, IndexError or ValueError, with the function's name before its text.
-    Overflow and division by zero become ValueErrors, because a wrong value causes them."""
-    kind = next((k for k in (TypeError, IndexError) if isinstance(error, k)), ValueError)
+    """The error as a TypeError, IndexError, MemoryError or ValueError, with the function's name
+    before its text. Overflow and division by zero become ValueErrors, because a wrong value causes
+    them."""
+    kinds = (TypeError, IndexError, MemoryError)
+    kind = next((k for k in kinds if isinstance(error, k)), ValueError)
     return kind(f"{where}: {error}")

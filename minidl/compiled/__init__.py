@@ -1,4 +1,4 @@
-"""Models for inference alone: `compile` and `Compiled`."""
+"""Models for inference alone: `compile` makes a `Compiled` of a model."""
 
 from .compiled import Compiled, compile
 

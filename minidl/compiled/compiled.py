@@ -1,7 +1,8 @@
-"""`compile`: a model for inference alone, and what it becomes.
+"""`compile` makes a model for inference alone, and `Compiled` is what it makes.
 
-A program (`program`) is cut into parts: layers that one plan of the kernels computes (`layers`,
-`planning`), and operations between them that are called. A plan is made for a batch when it comes.
+The program of a model (`program`) is cut into parts: layers that one plan of the kernels computes
+(`layers`, `planning`), and operations between them, which are called. The plan for a size of the
+batch is made when the first batch of this size comes.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from .layers import Layer, layers_of
 from .planning import Planner
 from .program import Operation, Program, Ref, at, computed, program_of, with_arrays
 
-ARENA_FLOATS = 2 * 1024 * 1024  # of a thread: more images together would leave its caches
+ARENA_FLOATS = 2 * 1024 * 1024  # of one thread: a larger arena would not fit into its caches
 MOST_GROUP = 8                  # images that a thread computes together
-MOST_PLANS = 16                 # kept; the oldest goes
+MOST_PLANS = 16                 # plans that a part keeps; the oldest is dropped
 MOST_ARRAYS = 63                # that a plan takes and gives
 
 
 class Part:
-    """Layers that one plan computes: what it takes, what it gives, and its plans."""
+    """Layers that one plan computes: the values that they take (`given`) and give (`made`), and the
+    plans for sizes of the batch."""
 
     def __init__(self, layers: list[Layer], program: Program, given: list[int], made: list[int],
                  exact: bool) -> None:
@@ -41,8 +43,8 @@ class Part:
         self.floats = self.planner.plan(1, 1, False).arena      # for one image
 
     def plan(self, batch: int, threads: int) -> kernels.Plan:
-        """The plan for a batch: all threads compute one image after the other together where there
-        are fewer images than threads, else each has groups of its own."""
+        """The plan for a batch. With fewer images than threads, all threads share each image; else
+        each thread computes groups of images of its own."""
         shared = batch < threads
         group = batch
         if not shared:
@@ -93,12 +95,12 @@ class Compiled:
                            if known.array is not None}
         self._repeated = [(k, known) for k, known in enumerate(program.values)
                           if known.entry is not None]
-        # After each part, what none takes any more.
+        # The values that no part takes after this one.
         last = {n: k for k, part in enumerate(self._parts) for n in (*_reads(part), *_makes(part))}
         kept = {*program.outputs(), *self._constants}
         self._spent = [[n for n, k in last.items() if k == at and n not in kept]
                        for at in range(len(self._parts))]
-        # Results that no plan writes: they may be somebody else's memory.
+        # Outputs that no plan writes may share memory with inputs or constants: they are copied.
         planned = {n for part in self._parts if isinstance(part, Part) for n in part.made}
         self._lent = [n for n in program.outputs() if n not in planned]
 
@@ -114,8 +116,8 @@ class Compiled:
         return lines
 
     def memory(self, batch: int = 1) -> int:
-        """The bytes that a call for so many images takes at a time, in arenas of plans; weights,
-        inputs and outputs come on top, and so does what operations make that are called."""
+        """The most bytes that the arenas of plans take at a time in a call for so many images.
+        Weights, inputs, outputs and the results of operations that are called come on top."""
         batch = checks.integer(batch, "memory", "batch", 1)
         threads = settings.get_num_threads()
         most = 0
@@ -148,7 +150,8 @@ class Compiled:
         return with_arrays(at(self._program.returned, batch), arrays)
 
     def _take(self, inputs: tuple[Any, ...], arrays: dict[int, Any]) -> int:
-        """Put the inputs where they belong; the size of the batch."""
+        """Put the inputs among the arrays, if their shapes and dtypes are right. Returns the size
+        of the batch."""
         program = self._program
         if len(inputs) != len(program.inputs):
             count = len(program.inputs)
@@ -170,7 +173,7 @@ class Compiled:
 
     @staticmethod
     def _array(x: Any, dtype: np.dtype, k: int) -> np.ndarray:
-        """Input k as an array of a dtype: integers may become wider, and bytes floats."""
+        """Input k as an array of a dtype: integers may become wider, and uint8 images floats."""
         if type(x) is not np.ndarray or x.dtype != dtype:
             x = model_input(x, dtype)._values() if dtype.kind == "f" else plain_array(
                 x.data if isinstance(x, Tensor) else x)
@@ -196,8 +199,7 @@ class Compiled:
         weights as they are, and in its metadata, as JSON, what is computed with them. Nothing of
         it is executed when it is read, and weights are packed again for the CPU that reads it.
 
-        TypeError for operations that are no part of minidl. The file is written whole or not at
-        all.
+        TypeError for operations that are no part of minidl. An error leaves no part of a file.
 
         >>> import tempfile
         >>> compiled = md.compile(nn.Dense(4, 3), np.ones((1, 4), np.float32))
@@ -210,8 +212,8 @@ class Compiled:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Compiled:
-        """Read what `save` wrote. ValueError for a file that is damaged, another one's, or of a
-        later version; FileNotFoundError and the like as from `md.load`."""
+        """Read what `save` wrote. ValueError for a file that is damaged, that `save` did not write,
+        or that a later version wrote; FileNotFoundError and the like as from `md.load`."""
         path = checks.path(path, "Compiled.load")
         program, exact = file.load(path)
         with file.refusing(path):
@@ -234,23 +236,23 @@ def _shape_text(shape: tuple[Any, ...]) -> str:
 
 
 def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
-    """A model for inference alone: traced for the examples, batch normalization folded into the
-    weights, sums, activations and pools computed with what comes before, weights packed and memory
-    planned once, and run without Python between the operations.
+    """Make a model for inference alone. The model is traced for the examples. Batch normalization
+    is folded into the weights; sums, activations and pools become epilogues of the layers before
+    them. Weights are packed and memory is planned once, and no Python runs inside a plan.
 
-    model: a layer or a function of tensors. It is followed as `md.trace` does, in evaluation mode:
+    model: a layer or a function of tensors. It is traced as by `md.trace`, in evaluation mode:
         branches are taken as for the examples
     examples: what it takes, arrays or tensors with the batch as their first axis, of any size
 
-    The result equals the model's in evaluation mode but for rounding (1e-5 of the largest value).
-    What plans do not know (`Compiled.steps` tells) is called, operation by operation. Computed in
-    float32; models of other dtypes are called throughout.
+    The result equals the model's in evaluation mode up to rounding (1e-5 of the largest value).
+    Plans compute in float32. An operation that they do not know is called by itself, as
+    `Compiled.steps` tells, and so is every operation of a model of another dtype.
 
     NotImplementedError for a model in which Python takes values out of tensors (`.item()`, `if
     y > 0`), whose results depend on the rest of the batch (`training=True` in a call) or on chance,
     or which makes arrays that differ from image to image (`np.arange(len(x))`). Errors of the model
-    for the examples are raised as they are. A model that takes no other batch than the example's,
-    or computes something else for others, keeps to that, with a warning.
+    for the examples are raised as they are. A model that accepts only the example's size of the
+    batch, or computes something else for other sizes, is compiled for this size, with a warning.
 
     >>> model = md.models.create("mnist-cnn")
     >>> images = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
@@ -278,7 +280,7 @@ def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
 
 
 def _parts_of(program: Program, exact: bool) -> list[Part | Operation]:
-    """The program in parts: as many layers together as stand between two calls."""
+    """The program in parts: all layers between two calls are one part."""
     parts: list[Part | Operation] = []
     items = layers_of(program, exact)
     readers: dict[int, list[int]] = {}
@@ -288,13 +290,13 @@ def _parts_of(program: Program, exact: bool) -> list[Part | Operation]:
     returned = set(program.outputs())
 
     def add(start: int, end: int) -> None:
-        """The part of the layers from start to end; two of them if it had too many arrays."""
+        """Add the layers from start to end as a part, or as two if one had too many arrays."""
         layers = [item for item in items[start:end] if isinstance(item, Layer)]
         inside = {layer.y for layer in layers}
         given = list(dict.fromkeys(n for layer in layers for n in layer.reads() if n not in inside))
         made = [n for n in dict.fromkeys(layer.y for layer in layers)
                 if n in returned or any(r >= end for r in readers.get(n, ()))]
-        # Parts of a joint, which write one array, stay together.
+        # The layers of a concatenation, which write one array, stay together.
         cuts = [start + k for k in range(1, len(layers)) if layers[k].y != layers[k - 1].y]
         if len(given) + len(made) > MOST_ARRAYS and cuts:
             middle = cuts[len(cuts) // 2]
@@ -323,5 +325,5 @@ def _reads(item: Layer | Operation | Part) -> list[int]:
 
 
 def _makes(part: Part | Operation) -> list[int]:
-    """The values that a part gives to others."""
+    """The values that a part makes for other parts or the caller."""
     return part.made if isinstance(part, Part) else list(part.outputs)

@@ -6,9 +6,9 @@
      "operations": [{"function": "conv.Conv", "inputs": ..., "options": ..., "outputs": [5]}, ...],
      "inputs": [0], "returned": ..., "batch": null}
 
-Functions are named by the module of `minidl.ops` that they stand in, and only such are loaded.
-What JSON has no word for is an object of one entry, named by what it is. A file is believed
-nothing: what it describes is computed once, and its shapes must be those that come out.
+A function is named by its module in `minidl.ops`, and no other function is loaded. A value that
+JSON has no type for is an object whose key says what it is. Nothing that a file says is trusted:
+loading computes its operations, and the shapes in the file must be those of the results.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from .program import Known, Operation, Program, Ref, Size, at, computed, refs_of
 KEY = "minidl_compiled"
 FORMAT = 1
 OPS = "minidl.ops."
-BATCHES = (1, 2)        # for which a file is tried: sizes follow the batch in a straight line
+# Loading computes a program for these sizes of the batch. A size in a shape is base + step * batch:
+# results for one batch would leave one of the two numbers unchecked.
+BATCHES = (1, 2)
 
 
 def save(path: str, program: Program, exact: bool) -> None:
@@ -70,7 +72,7 @@ def load(path: str) -> tuple[Program, bool]:
 
 @contextlib.contextmanager
 def refusing(path: str) -> Iterator[None]:
-    """Whatever goes wrong inside, for want of memory apart, is the fault of the file."""
+    """Blame the file for any error inside the block, except a lack of memory."""
     try:
         yield
     except MemoryError:
@@ -111,7 +113,8 @@ def _program(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Progra
 
 
 def _new_numbers(numbers: Any, made: set[int], count: int) -> list[int]:
-    """Numbers of values that are made now, and were not before."""
+    """The numbers of values that an item makes. IndexError for one that there is not, or that was
+    made before."""
     for n in numbers:
         if type(n) is not int or not 0 <= n < count or n in made:
             raise IndexError(f"value {n!r} cannot be made")
@@ -120,14 +123,16 @@ def _new_numbers(numbers: Any, made: set[int], count: int) -> list[int]:
 
 
 def _check_numbers(x: Any, made: set[int]) -> None:
+    """IndexError for a Ref to a value that is not made yet."""
     for ref in refs_of(x):
         if ref.number not in made:
             raise IndexError(f"value {ref.number} is used before it is made")
 
 
 def _try(program: Program, batch: int) -> None:
-    """Compute everything once, operation by operation, of zeros: shapes and dtypes must come out as
-    they are in the file, since plans are made from these."""
+    """Compute all operations for inputs of zeros. The results must have the shapes and dtypes that
+    the file says, since plans are made from these: a wrong one would make a kernel leave its
+    arrays."""
     shapes = [tuple(at(known.shape, batch)) for known in program.values]
     arrays: dict[int, Any] = {k: known.constant(batch) for k, known in enumerate(program.values)}
     for number in program.inputs:
@@ -204,7 +209,7 @@ def _dtype(name: Any) -> np.dtype:
 
 
 def _decoded(x: Any) -> Any:
-    """What `_coded` has made JSON of."""
+    """The inverse of `_coded`."""
     if isinstance(x, list):
         return [_decoded(item) for item in x]
     if not isinstance(x, dict):

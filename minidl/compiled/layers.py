@@ -1,10 +1,9 @@
-"""From operations to layers that a plan computes: what the native steps can do, and what becomes
-part of what.
+"""Lowers the operations of a program to layers that a plan computes, and fuses layers.
 
-A BatchNorm in evaluation mode is a scale and a shift of each channel, which the weights of a
-convolution before it take in (Ioffe & Szegedy 2015, section 3.1). A sum, an activation and a pool
-of 2x2 windows become the end of the layer before. Operations that are none of these stay as they
-are, and are called.
+A BatchNorm in evaluation mode is a scale and a shift of each channel, which are folded into the
+weights of a convolution before it (Ioffe & Szegedy 2015, section 3.1). A sum, an activation and a
+pool of 2x2 windows become the epilogue of the layer before them. Operations that no layer computes
+stay as they are, and are called.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from .program import Known, Operation, Program, Ref, Size, has_sizes, refs_of
 
 BATCH = Size(0, 1)
 MOST_TAPS = 256         # of a convolution's window
-MOST_JOINED = 24        # inputs of a joint
-MOST_SHIFT = 64         # of a scale and shift: a larger one would cost digits of what comes out
+MOST_JOINED = 24        # inputs of a concatenation
+MOST_SHIFT = 64         # of a map: a larger shift may cost digits, see `_shifts_far`
 CURVES = {"Tanh": "tanh", "Sigmoid": "sigmoid", "LeakyReLU": "leaky_relu", "ELU": "elu",
           "Softplus": "softplus", "SiLU": "silu"}
 SIDE_BY_SIDE = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
@@ -31,9 +30,10 @@ SIDE_BY_SIDE = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
 
 @dataclasses.dataclass(eq=False)
 class Layer:
-    """What a plan computes of value x, and adds r to, to value y: a convolution (a dense layer
-    too), a pool, a map of each value, a view of the same values in another shape, or a part of a
-    joint."""
+    """What a plan computes of value x, with the residual r added, and writes to value y: a
+    convolution (dense layers are 1x1 convolutions), a pool, a map of each value (scale, shift and
+    activation), or a view of the same values in another shape. A concatenation is a map for each of
+    its inputs, which writes a range of the channels of y."""
 
     kind: str                                   # "conv", "max_pool", "avg_pool", "map", "view"
     x: int
@@ -43,16 +43,16 @@ class Layer:
     bias: np.ndarray | None = None              # (C_out,)
     geometry: dict[str, Any] = dataclasses.field(default_factory=dict)
     activation: tuple[Any, ...] | None = None
-    pools: bool = False                         # 2x2 windows side by side, at last
-    channel: int = 0                            # where y begins among the channels of its array
-    kernel: str = ""                            # that computes it, see Planner.kernel_of
+    pools: bool = False                         # a 2x2 max-pool of the result, with stride 2
+    channel: int = 0                            # the first channel of y's array that it writes
+    kernel: str = ""                            # the kernel's name, see Planner.kernel_of
 
     def reads(self) -> list[int]:
         return [self.x] if self.r is None else [self.x, self.r]
 
     @property
     def plain(self) -> bool:
-        """Whether nothing has become its end yet."""
+        """Whether it has no epilogue yet."""
         return self.r is None and self.activation is None and not self.pools
 
 
@@ -74,14 +74,18 @@ def layers_of(program: Program, exact: bool) -> list[Layer | Operation]:
 
 
 class _Fusion:
+    """Goes through the operations of a program, lowers each, and fuses the layer with its producer
+    where it can. `done` has the layers and calls in order; `producers` the layers by the values
+    that they make."""
+
     def __init__(self, program: Program, exact: bool) -> None:
         self.values, self.exact = program.values, exact
         self.uses = Counter(ref.number for operation in program.operations
                             for ref in refs_of(operation.inputs))
         self.returned = set(program.outputs())
         self.done: list[Layer | Operation] = []
-        self.makers: dict[int, Layer] = {}
-        # Views of values that nobody else takes, with the same channels, and what makes them.
+        self.producers: dict[int, Layer] = {}
+        # Views with the channels of a value that nothing else takes, and the value's producer.
         self.views: dict[int, tuple[Layer, Layer]] = {}
         for operation in program.operations:
             made = self.lowered(operation)
@@ -89,7 +93,7 @@ class _Fusion:
                 self.done.append(made)
                 continue
             for layer in made:
-                if not self.absorbed(layer):
+                if not self.fused(layer):
                     self.append(layer, operation)
 
     def lowered(self, operation: Operation) -> list[Layer] | Operation:
@@ -103,101 +107,101 @@ class _Fusion:
         return lower(operation, self.values) or operation
 
     def append(self, layer: Layer, operation: Operation) -> None:
-        """A layer at the end; its operation instead if the layer would cost digits."""
+        """Append a layer, or its operation if the layer would cost digits."""
         if _shifts_far(layer):
             self.done.append(operation)
             return
         self.done.append(layer)
         if not layer.geometry.get("part"):
-            self.makers[layer.y] = layer
-        before = self.makers.get(layer.x)
-        if (layer.kind == "view" and before is not None and self.alone(layer.x)
+            self.producers[layer.y] = layer
+        producer = self.producers.get(layer.x)
+        if (layer.kind == "view" and producer is not None and self.taken_once(layer.x)
                 and self.values[layer.x].shape[-1] == self.values[layer.y].shape[-1]):
-            self.views[layer.y] = layer, before
+            self.views[layer.y] = layer, producer
 
-    def alone(self, number: int) -> bool:
-        """Whether one layer takes a value, and nobody else."""
+    def taken_once(self, number: int) -> bool:
+        """Whether a value has a single consumer, and the program does not return it."""
         return self.uses[number] == 1 and number not in self.returned
 
-    def absorbed(self, layer: Layer) -> bool:
-        """Whether a layer has become the end of one whose values only it takes."""
-        view, maker = self.views.get(layer.x, (None, None))
-        if (view is not None and maker is not None and layer.kind == "map" and layer.r is None
-                and not layer.geometry.get("part") and self.alone(layer.x)
-                and self.ends(maker, layer, layer.x)):
+    def fused(self, layer: Layer) -> bool:
+        """Fuse a layer with the producer of a value that only it takes. Returns whether it is."""
+        view, producer = self.views.get(layer.x, (None, None))
+        if (view is not None and producer is not None and layer.kind == "map" and layer.r is None
+                and not layer.geometry.get("part") and self.taken_once(layer.x)
+                and self.extend(producer, layer, layer.x)):
             view.y = layer.y
-            self.views[layer.y] = view, maker
+            self.views[layer.y] = view, producer
             return True
         for x in layer.reads() if layer.kind in ("map", "max_pool") else ():
-            maker = self.makers.get(x)
-            if maker is None or not self.alone(x) or not self.ends(maker, layer, x):
+            producer = self.producers.get(x)
+            if producer is None or not self.taken_once(x) or not self.extend(producer, layer, x):
                 continue
-            self.done.remove(maker)         # what it adds may have come after it
-            self.done.append(maker)
-            del self.makers[x]
-            maker.y = layer.y
+            self.done.remove(producer)      # the residual that it adds now may be made after it
+            self.done.append(producer)
+            del self.producers[x]
+            producer.y = layer.y
             if not layer.geometry.get("part"):
-                self.makers[layer.y] = maker
+                self.producers[layer.y] = producer
             return True
         return False
 
-    def ends(self, maker: Layer, layer: Layer, x: int) -> bool:
-        """Make a layer the end of the one that made x; False if it cannot be."""
-        if maker.kind not in ("conv", "map"):
+    def extend(self, producer: Layer, layer: Layer, x: int) -> bool:
+        """Make a layer the epilogue of the producer of x. Returns False if it cannot be."""
+        if producer.kind not in ("conv", "map"):
             return False
         if layer.kind == "max_pool":
-            if (layer.geometry != SIDE_BY_SIDE or self.exact or maker.pools
-                    or maker.r is not None or not winograd_fits(maker, self.values)):
+            if (layer.geometry != SIDE_BY_SIDE or self.exact or producer.pools
+                    or producer.r is not None or not winograd_fits(producer, self.values)):
                 return False
-            maker.pools = True
+            producer.pools = True
             return True
         if layer.geometry.get("part"):
-            maker.channel = layer.channel
+            producer.channel = layer.channel
             return True
-        if maker.activation is not None:
+        if producer.activation is not None:
             return False
-        if maker.pools:         # the largest value is the same before a ReLU and after it
+        if producer.pools:      # the largest value is the same before a ReLU and after it
             if layer.activation != ("relu",) or layer.weight is not None or layer.r is not None:
                 return False
-            maker.activation = ("relu",)
+            producer.activation = ("relu",)
             return True
         if layer.weight is not None:
-            if not maker.plain:
+            if not producer.plain:
                 return False
-            scaled = _scaled(maker, layer.weight, layer.bias)
-            if maker.kind == "map" and _shifts_far(scaled):
+            scaled = _scaled(producer, layer.weight, layer.bias)
+            if producer.kind == "map" and _shifts_far(scaled):
                 return False
-            maker.weight, maker.bias = scaled.weight, scaled.bias
+            producer.weight, producer.bias = scaled.weight, scaled.bias
         elif layer.r is not None:
-            if maker.r is not None:
+            if producer.r is not None:
                 return False
-            maker.r = layer.r if x == layer.x else layer.x
-        maker.activation = layer.activation
+            producer.r = layer.r if x == layer.x else layer.x
+        producer.activation = layer.activation
         return True
 
 
-def _scaled(maker: Layer, scale: np.ndarray, shift: np.ndarray | None) -> Layer:
-    """A convolution or map that ends with a scale and a shift of each channel."""
+def _scaled(layer: Layer, scale: np.ndarray, shift: np.ndarray | None) -> Layer:
+    """A convolution or map with a scale and a shift of each channel folded into it."""
     wide = scale.astype(np.float64)
-    bias = 0.0 if maker.bias is None else maker.bias.astype(np.float64)
-    weight = 1.0 if maker.weight is None else maker.weight.astype(np.float64)
+    bias = 0.0 if layer.bias is None else layer.bias.astype(np.float64)
+    weight = 1.0 if layer.weight is None else layer.weight.astype(np.float64)
     return dataclasses.replace(
-        maker, weight=np.asarray(weight * wide, np.float32),
+        layer, weight=np.asarray(weight * wide, np.float32),
         bias=np.asarray(bias * wide + (0.0 if shift is None else shift), np.float32))
 
 
 def _shifts_far(layer: Layer) -> bool:
     """Whether x scale + shift would lose digits that (x - mean) scale keeps: where the mean is many
-    standard deviations from 0, both terms are much larger than their sum. A shift alone loses
-    none."""
+    standard deviations from 0, both terms are much larger than their sum. A scale of 1 loses no
+    digits."""
     return (layer.kind == "map" and layer.weight is not None and layer.bias is not None
             and not (np.abs(layer.weight) == 1).all()
             and bool((np.abs(layer.bias) > MOST_SHIFT).any()))
 
 
 def winograd_fits(layer: Layer, values: list[Known]) -> bool:
-    """Whether Winograd's kernels compute a layer: the shapes of `kernels.choose`, no activation but
-    a ReLU."""
+    """Whether Winograd's kernels compute a layer: its shape must be one that `kernels.choose` gives
+    to them, and its activation a ReLU or none."""
     if layer.kind != "conv" or layer.weight is None:
         return False
     image = image_of(values[layer.x])
@@ -215,7 +219,7 @@ Made = list[Layer] | None
 
 
 def _array(x: Any, values: list[Known]) -> np.ndarray | None:
-    """A constant argument; None if it is none."""
+    """The array of an argument that is a constant; None for other arguments."""
     return values[x.number].array if isinstance(x, Ref) else None
 
 
@@ -290,7 +294,7 @@ def _with_constant(operation: Operation, values: list[Known]) -> Made:
         return None
     c = np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))
     one, zero = np.ones(channels), np.zeros(channels)
-    if kind == "Divide":        # by numbers whose reciprocals float32 has
+    if kind == "Divide":        # the reciprocals must be normal numbers of float32
         size = np.abs(c)
         if turned or not ((size > 1e-38) & (size < 1e38)).all():
             return None
@@ -311,7 +315,7 @@ def _pool(operation: Operation, values: list[Known]) -> Made:
 
 
 def _global_pool(operation: Operation, values: list[Known]) -> Made:
-    """The mean of all pixels, also as md.mean of the axes between the first and the last."""
+    """The mean of all pixels: a GlobalAvgPool, or a Mean over all axes but the first and last."""
     known = values[operation.inputs[0].number]
     axes = operation.options.get("axes", (1, 2))
     if operation.kind == "Mean" and axes != tuple(range(1, len(known.shape) - 1)):
@@ -329,7 +333,7 @@ def _view(operation: Operation, values: list[Known]) -> Made:
 
 
 def _joined(operation: Operation, values: list[Known]) -> Made:
-    """Channels side by side: each input is copied to its place."""
+    """A concatenation of channels: a map copies each input to its range of channels."""
     shapes = [values[x.number].shape for x in operation.inputs]
     if (len(shapes) > MOST_JOINED or operation.options["axis"] != len(shapes[0]) - 1
             or any(values[x.number].array is not None for x in operation.inputs)):

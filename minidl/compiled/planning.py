@@ -1,9 +1,9 @@
-"""From layers to a plan of the kernels: where every array is, what borders it has, which kernel
-computes a layer, and its weights as that kernel takes them.
+"""Makes plans of the kernels: decides where every array lies, what border it has, and which kernel
+computes each layer, and packs the weights for that kernel.
 
 A value that a convolution reads has a border of zeros as wide as the convolution needs. Arrays of
-the arena share memory where their lives do not overlap: each gets the lowest place that is free
-while it lives, the largest first.
+the arena share memory where their lifetimes do not overlap: the largest is placed first, each at
+the lowest offset that is free during its lifetime.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ OWN_WEIGHTS = 512 * 1024                # bytes of transformed weights that each
 
 @dataclasses.dataclass
 class Array:
-    """An array of images: where it is, and how it lies there."""
+    """An array of images: its sizes and border, and where it lies in which memory."""
 
     height: int
     width: int
     channels: int
     border: Border = NO_BORDER
-    place: int = 0          # 0: the arena
-    offset: int = 0         # floats
-    first: int = 0          # the first and the last step that need it
+    place: int = 0          # 0 for the arena, else the number of an input or output of the plan
+    offset: int = 0         # in floats
+    first: int = 0          # the first and the last step that use it
     last: int = 0
 
     @property
@@ -55,19 +55,20 @@ class Array:
 
 
 class Planner:
-    """A plan for layers whose values come from outside (`given`) and are wanted outside (`wanted`).
+    """Makes plans for layers. The values `given` come from outside of the plan, and the values
+    `wanted` go there.
 
-    `plan(group, threads, shared)` makes it for a size of group; see `kernels.Plan`.
+    `plan(group, threads, shared)` makes the plan for a size of groups; see `kernels.Plan`.
     """
 
     def __init__(self, layers: Sequence[Layer], values: list[Known], given: list[int],
                  wanted: list[int], exact: bool) -> None:
         self.values, self.given, self.wanted, self.exact = values, given, wanted, exact
         self.layers: list[Layer] = []
-        self.count = len(values)            # numbers from here on are copies of values
+        self.count = len(values)            # copies of values have the numbers from here on
         self.images: dict[int, tuple[int, int, int]] = {}
         self.packed: dict[int, tuple[Any, Any]] = {}
-        self.aliases: dict[int, int] = {}   # views, and the value in whose memory they are
+        self.aliases: dict[int, int] = {}   # by the number of a view, the value whose memory it is
         self.borders: dict[int, Border] = {}
         self._arrange(layers)
 
@@ -84,7 +85,7 @@ class Planner:
         return self.count - 1
 
     def _arrange(self, layers: Sequence[Layer]) -> None:
-        """Put copies where a value cannot be read or written in place, and find the borders."""
+        """Insert copies where a value cannot be read or written in place, and find the borders."""
         layers = [dataclasses.replace(layer) for layer in layers]
         for layer in layers:
             layer.kernel = self.kernel_of(layer) if layer.kind == "conv" else layer.kind
@@ -108,7 +109,7 @@ class Planner:
                 before = self.borders.get(layer.x, NO_BORDER)
                 self.borders[layer.x] = tuple(map(max, before, border))     # type: ignore[assignment]
             self.layers.append(layer)
-        for k, number in enumerate(self.wanted):    # from the arena, if others need it there too
+        for k, number in enumerate(self.wanted):    # copied if it must be in the arena as well
             root = self.aliases.get(number, number)
             if (root in self.given or root in self.borders or readers.get(root)
                     or number in self.wanted[:k] or root != number):
@@ -117,7 +118,8 @@ class Planner:
                 self.wanted[k] = copy
 
     def _view(self, layer: Layer, readers: dict[int, int]) -> None:
-        """A view is the same memory, or where that has a border a copy without one."""
+        """Make a view another name for the memory of its value, or, where that cannot be because of
+        a border, a copy without one."""
         root = self.aliases.get(layer.x, layer.x)
         if root in self.given or (readers[layer.x] == 1 and root not in self.borders):
             self.aliases[layer.y] = root
@@ -160,7 +162,7 @@ class Planner:
         return "depthwise" if own and channels >= kernels.PLAN_VECTOR else "direct"
 
     def text(self, layer: Layer) -> str:
-        """A layer in words: its kernel, what it ends with, and the images that it makes."""
+        """A layer in words: its kernel, its epilogue, and the images that it makes."""
         words = [layer.kind]
         if layer.kind == "conv":
             assert layer.weight is not None
@@ -177,10 +179,10 @@ class Planner:
     # --------------------------------------------------------------------------- for one group
 
     def plan(self, group: int, threads: int, shared: bool) -> kernels.Plan:
-        """The plan for groups of at most so many images, which all threads share or each has its
-        own."""
+        """The plan for groups of at most so many images. The threads share each group, or each has
+        groups of its own."""
         arrays = self._arrays()
-        steps, scratches = [], []
+        steps, workspaces = [], []
         for k, layer in enumerate(self.layers):
             step: dict[str, Any] = {"kind": layer.kernel, "read": self.image(layer.x),
                     "activation": layer.activation, "pools": layer.pools}
@@ -193,19 +195,19 @@ class Planner:
                 shift = np.zeros_like(layer.weight) if layer.bias is None else layer.bias
                 step["weights"], step["bias"] = self._floats(layer.weight), self._floats(shift)
             if layer.kernel == "winograd":
-                scratches.append(self._scratch(layer, step, k, group, threads, shared))
+                workspaces.append(self._workspace(layer, step, k, group, threads, shared))
             steps.append(step)
         arena = _place([a for a in arrays.values() if a.place == 0]
-                       + [scratch for scratch, _ in scratches], group)
-        for scratch, step in scratches:
+                       + [workspace for workspace, _ in workspaces], group)
+        for workspace, step in workspaces:
             unit, size = step["unit"][0], step["unit"][2]
-            step["unit"] = unit, scratch.offset, size
+            step["unit"] = unit, workspace.offset, size
         for layer, step in zip(self.layers, steps, strict=True):
             y = arrays[self._root(layer.y)]
             step["x"] = self._view_of(layer.x, arrays)
             step["y"] = y.view(layer.channel)
             step["r"] = None if layer.r is None else self._view_of(layer.r, arrays)
-            # Of several parts of a joint, the first writes the border of all.
+            # The first layer of a concatenation writes the border for all of them.
             step["border"] = y.border if layer.channel == 0 else NO_BORDER
             step["written"] = (*self.image(layer.y)[:2], self._channels(layer))
         sizes = [self.image(n) for n in (*self.given, *self.wanted)]
@@ -215,14 +217,14 @@ class Planner:
         return self.aliases.get(number, number)
 
     def _channels(self, layer: Layer) -> int:
-        """Of what a layer writes, which may be a part of a joint."""
+        """The number of channels that a layer writes, which may be a part of its array's."""
         if layer.kind == "conv":
             assert layer.weight is not None
             return int(layer.weight.shape[3])
         return self.image(layer.x)[2]
 
     def _view_of(self, number: int, arrays: dict[int, Array]) -> tuple[int, ...]:
-        """Where a value is read: a view of another one has its own sizes in the same memory."""
+        """How a value is read. A view has sizes of its own in the memory of another value."""
         array = arrays[self._root(number)]
         if self._root(number) != number:
             height, width, channels = self.image(number)
@@ -230,7 +232,7 @@ class Planner:
         return array.view()
 
     def _arrays(self) -> dict[int, Array]:
-        """The arrays of all values, with the steps that need them."""
+        """The arrays of all values, each with the first and the last step that use it."""
         arrays: dict[int, Array] = {}
         for k, number in enumerate((*self.given, *self.wanted)):
             arrays[number] = Array(*self.image(number), place=k + 1)
@@ -260,9 +262,9 @@ class Planner:
         step |= _windows(geometry, layer.weight.shape[:2])
         step["groups"] = geometry["groups"]
 
-    def _scratch(self, layer: Layer, step: dict[str, Any], k: int, group: int, threads: int,
+    def _workspace(self, layer: Layer, step: dict[str, Any], k: int, group: int, threads: int,
                  shared: bool) -> tuple[Array, dict[str, Any]]:
-        """The memory of Winograd's tiles."""
+        """The workspace of a layer that Winograd's kernels compute: memory for its tiles."""
         assert layer.weight is not None
         ci, co = layer.weight.shape[2:]
         oh, ow = self.outputs(layer)
@@ -277,7 +279,7 @@ class Planner:
         size = -(-size // ALIGNED) * ALIGNED
         step["unit"] = unit, 0, size
         floats = size * (threads if shared and unit else 1)
-        # Not for each image: the allocator takes it for one of a group.
+        # One workspace serves a group of images: place -1 says so to the allocator.
         return Array(1, 1, floats, first=k, last=k, place=-1), step
 
     @staticmethod
@@ -286,15 +288,15 @@ class Planner:
 
 
 def _windows(geometry: dict[str, Any], kernel: tuple[int, ...]) -> dict[str, Any]:
-    """What a step is told of its windows."""
+    """The entries of a step that describe its windows."""
     (top, _), (left, _) = geometry["padding"]
     return {"kernel": kernel, "stride": geometry["stride"], "dilation": geometry["dilation"],
             "start": (top, left)}
 
 
 def _place(arrays: list[Array], group: int) -> int:
-    """Give arrays their offsets; the floats of the arena. Those with place -1 are one for the whole
-    group."""
+    """Give arrays their offsets. Returns the floats of the arena. An array has memory for each of
+    the images of a group, one with place -1 for all of them together."""
     placed: list[tuple[Array, int]] = []
     sizes = {id(a): -(-(a.image * (1 if a.place < 0 else group)) // ALIGNED) * ALIGNED
              for a in arrays}
@@ -310,8 +312,8 @@ def _place(arrays: list[Array], group: int) -> int:
 
 
 def _panels(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Weights (KH, KW, C_in, C_out) as [group][panel][tap and input channel][two vectors], zeros
-    where a panel has no more columns."""
+    """Weights (KH, KW, C_in, C_out) as [group][panel][tap and input channel][two vectors]. The last
+    panel of a group is filled up with zeros."""
     kh, kw, ci, co = weight.shape
     own, width = co // groups, 2 * kernels.PLAN_VECTOR
     panels = -(-own // width)

@@ -1,8 +1,9 @@
-"""What a model computes, as data that can be saved: operations on numbered values, for any batch.
+"""A program is what a model computes, as data that can be saved: operations on numbered values, for
+a batch of any size.
 
-`program_of` makes it of three traces (`batch_traces`). A size that differs between the first two
-depends on the batch: it becomes a `Size`, shapes and options are full of them. The third shows
-whether it does so in a straight line. What depends on no input is computed at once.
+`program_of` makes it of three traces (`batch_traces`). A number in a shape or an option that
+differs between the first two traces depends on the batch, and becomes a `Size`. The third trace
+shows whether it is linear in the size of the batch. What depends on no input is computed at once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..tensor import Tensor
 from ..traced import Graph, Node, Value
 
 WHERE = "compile"
-CHECKED = 9         # a third size of the batch, for which numbers must be as the first two say
+CHECKED = 9         # a third size of the batch, for which the `Size`s of the first two must hold
 
 
 class Size(NamedTuple):
@@ -32,7 +33,7 @@ class Size(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """An input of an operation: the value of that number."""
+    """An input of an operation: the value with this number."""
 
     number: int
 
@@ -40,8 +41,8 @@ class Ref(NamedTuple):
 @dataclasses.dataclass(eq=False)
 class Known:
     """What is known of a value: its shape, of ints and Sizes, its dtype, and the array itself if
-    it is a constant. Of one that is the same for every image and as long as the batch, the first
-    state of a recurrent layer for one, `entry` has it once."""
+    it is a constant. A constant that repeats the same numbers for every image, such as the initial
+    state of a recurrent layer, has them once, as `entry`."""
 
     shape: tuple[Any, ...]
     dtype: np.dtype
@@ -57,8 +58,8 @@ class Known:
 
 @dataclasses.dataclass(eq=False)
 class Operation:
-    """An operation: the Function that computes it, what it takes (Refs, numbers, None), options,
-    and the numbers of the values that it makes."""
+    """An operation: the Function that computes it, its inputs (Refs, numbers, None), its options,
+    and the numbers of the values that are its outputs."""
 
     function: type[Function]
     inputs: tuple[Any, ...]
@@ -73,8 +74,9 @@ class Operation:
 
 @dataclasses.dataclass(eq=False)
 class Program:
-    """Operations in order, all values, and which are inputs and outputs. `returned` has Refs in the
-    structure that the model returns; `batch` is the size that inputs must have, None for any."""
+    """Operations in order, all values, and the numbers of those that are inputs. `returned` is the
+    structure that the model returns, with Refs for tensors; `batch` is the size of the batch that
+    inputs must have, None for any."""
 
     values: list[Known]
     operations: list[Operation]
@@ -107,11 +109,11 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
 
 
 class _OneBatch(Exception):
-    """A number follows the size of the batch in no straight line."""
+    """Raised for a number that is not linear in the size of the batch."""
 
 
 class _Capture:
-    """Goes through graphs of the same operations side by side."""
+    """Makes a program of graphs that have the same operations, for several sizes of the batch."""
 
     def __init__(self, graphs: tuple[Graph, ...]) -> None:
         sizes = {graph.inputs[0].shape[:1] for graph in graphs if graph.inputs}
@@ -127,7 +129,7 @@ class _Capture:
         self.program = Program(self.values, self.operations, inputs, returned, self.batch)
 
     def number(self, *found: Value) -> int:
-        """The number of a value, which is one of all graphs."""
+        """The number of a value, given as each graph has it."""
         value = found[0]
         if value not in self.numbers:
             array, entry = self.constant(value.name, [v.array for v in found])
@@ -135,15 +137,15 @@ class _Capture:
             shape = tuple([self.size(*sizes) for sizes in
                            zip(*[v.shape for v in found], strict=True)])
             if array is None and shape[:1] == (self.batch,):
-                shape = (Size(0, 1), *shape[1:])    # an entry of it depends on no other one
+                shape = (Size(0, 1), *shape[1:])    # so layers take it for a batch
             self.values.append(Known(shape, value.dtype, array, entry))
         return self.numbers[value]
 
     @staticmethod
     def constant(name: str, arrays: list[np.ndarray | None]
                  ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """A copy of an array that is the same in all graphs; or else of what is repeated in it for
-        each image."""
+        """(array, None) with a copy of an array that is the same in all graphs, or (None, entry)
+        with what an array repeats for each image."""
         first = arrays[0]
         if first is None:
             return None, None
@@ -168,7 +170,8 @@ class _Capture:
         return made
 
     def common(self, *found: Any) -> Any:
-        """Arguments of all graphs, with Refs for values and Sizes for numbers that differ."""
+        """The arguments of all graphs as one, with Refs for values and Sizes for numbers that
+        differ."""
         x = found[0]
         if isinstance(x, Value):
             return Ref(self.number(*found))
@@ -190,16 +193,18 @@ class _Capture:
                                   f"images, is another one for each size of the batch")
 
     def write(self, *nodes: Node) -> None:
-        one = nodes[0]
+        """Add the operation of a node, given as each graph has it. One that depends on no input is
+        computed instead."""
+        first = nodes[0]
         try:
             inputs = self.common(*[node.inputs for node in nodes])
             options = self.common(*[node.options for node in nodes])
             outputs = tuple([self.number(*made) for made in
                              zip(*[node.outputs for node in nodes], strict=True)])
         except (KeyError, ValueError) as error:
-            raise NotImplementedError(f"compile: {one.name} ({one.operation}) depends on the size "
-                                      f"of the batch in a way that is not followed") from error
-        operation = Operation(one.function, inputs, options, outputs, one.name)
+            raise NotImplementedError(f"compile: {first.name} ({first.operation}) depends on the "
+                                      f"size of the batch in a way that is not followed") from error
+        operation = Operation(first.function, inputs, options, outputs, first.name)
         if has_sizes(inputs) or has_sizes(options) or any(
                 isinstance(x, Ref) and self.values[x.number].array is None for x in inputs):
             self.operations.append(operation)
@@ -210,7 +215,7 @@ class _Capture:
 
 
 def applied(operation: Operation, inputs: list[Any], batch: int) -> list[np.ndarray]:
-    """What an operation makes of arrays, by its Function."""
+    """The outputs of an operation for arrays, computed by its Function."""
     with no_grad():
         made = operation.function.apply(*[Tensor(x) if isinstance(x, np.ndarray) else x
                                           for x in inputs], **at(operation.options, batch))
@@ -218,14 +223,14 @@ def applied(operation: Operation, inputs: list[Any], batch: int) -> list[np.ndar
 
 
 def computed(operation: Operation, arrays: dict[int, Any], batch: int) -> list[np.ndarray]:
-    """What an operation makes of the values that it takes, in evaluation mode."""
+    """The outputs of an operation for the values that it takes, computed in evaluation mode."""
     given = [arrays[x.number] if isinstance(x, Ref) else at(x, batch) for x in operation.inputs]
     with evaluation():
         return applied(operation, given, batch)
 
 
 def at(x: Any, batch: int) -> Any:
-    """A structure with numbers for Sizes."""
+    """A structure with the Sizes in it replaced by numbers, for a size of the batch."""
     if isinstance(x, Size):
         return x.base + x.step * batch
     if isinstance(x, dict):
@@ -259,7 +264,7 @@ def refs_of(x: Any) -> list[Ref]:
 
 
 def with_arrays(x: Any, arrays: dict[int, Any]) -> Any:
-    """A structure with arrays for Refs."""
+    """A structure with the Refs in it replaced by arrays."""
     if isinstance(x, Ref):
         return arrays[x.number]
     if isinstance(x, dict):

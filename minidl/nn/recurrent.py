@@ -40,7 +40,8 @@ class _Recurrent(Layer):
         bidirectional = checks.flag(bidirectional, where, "bidirectional")
         checks.choice(norm, where, "norm", (None, "layer", "batch"))
         directions = 2 if bidirectional else 1
-        # The weights are at least this large; a size that cannot fit is refused at once.
+        # The weights are at least this large; sizes that cannot fit are refused at once.
+        kernels.check_shape(where, (in_features, hidden))
         kernels.check_shape(where, (num_layers * directions, hidden, hidden))
         self.in_features, self.hidden, self.num_layers = in_features, hidden, num_layers
         self.dropout, self.bidirectional = dropout, bidirectional

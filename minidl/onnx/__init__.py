@@ -1,5 +1,6 @@
-"""ONNX both ways: models to files that other runtimes run, and files of other frameworks to layers
-that learn. Both need the extra `onnx` (the packages onnx and onnx-ir).
+"""ONNX in both directions: `export` writes a model as a file that other runtimes run, and `load`
+makes a layer that learns of a file from another framework. Both need the extra `onnx` (the packages
+onnx and onnx-ir).
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ LAYOUTS = ("NHWC", "NCHW")
 
 def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str = "NHWC",
            metadata: Mapping[str, Any] | None = None) -> None:
-    """Write a model, a layer or any function of tensors, as an ONNX file.
+    """Write a model, which may be a layer or any function of tensors, as an ONNX file.
 
     `example` is a batch that the model takes (or a tuple of its inputs): the model is traced, as
     `md.trace` does it, in evaluation mode, and what it does for the example is what the file says.
     The first axis is that of the batch: the file takes any number of entries, named "N". With
     `layout="NCHW"` inputs and outputs of four axes are (N, C, H, W), as other frameworks have
     them; convolutions and pools have the channels first in any case, with transposes at inputs and
-    outputs, and where an operation between needs the channels last. Parameters keep their names.
+    outputs, and where an operation between them needs the channels last. Parameters keep their
+    names.
 
-    `metadata` is a dict of what the file should say of itself, classes for one. Other values than
-    strings are written as JSON. ONNX Runtime gives it back as
+    `metadata` is a dict of what the file should say of itself, such as the names of its classes.
+    Values that are no strings are written as JSON. ONNX Runtime gives the dict back as
     `session.get_modelmeta().custom_metadata_map`.
 
     The file is of opset 21 and IR version 10, and has passed `onnx.checker`. NotImplementedError
@@ -49,16 +51,16 @@ def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str =
     checks.function(model, "md.onnx.export", "model", "a layer or a function of tensors")
     checks.choice(layout, "md.onnx.export", "layout", LAYOUTS)
     name = checks.path(path, "md.onnx.export")
-    said = _as_text(metadata)
+    texts = _as_text(metadata)
     _needed("export")
     from .writing import exported
 
-    atomic.replace_file(name, exported(model, example, layout, said))
+    atomic.replace_file(name, exported(model, example, layout, texts))
 
 
 def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") -> Model:
-    """The layer that an ONNX file, of opset 6 or later, describes; in evaluation mode, but for
-    nodes that are training (training_mode=1), whose layers are in training mode.
+    """The layer that an ONNX file, of opset 6 or later, describes. It is in evaluation mode, except
+    for the layers of nodes that the file has in training mode (training_mode=1).
 
     It takes tensors or arrays in the order of the file's inputs, and gives a tensor, or a tuple of
     them where the file has several outputs. It learns as any layer: parameters have the names of
@@ -69,9 +71,9 @@ def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") ->
     input is one if it comes to a convolution, a pool or the like, an output if it comes from one.
     "NCHW" keeps the file's own interface; it only costs a transpose.
 
-    Parameters are the file's arrays of floats that nodes compute with, of at least one axis. Those
-    of convolutions are (KH, KW, in / groups, out) and those of dense layers (in, out), as minidl
-    has them, the others as they are in the file.
+    Parameters are the arrays of floats in the file that have at least one axis and that nodes
+    compute with. Weights of convolutions are (KH, KW, in / groups, out) and those of dense layers
+    (in, out), as minidl has them; the others are as they are in the file.
 
     NotImplementedError for an operator, attribute or dtype that is not supported (float16, string),
     naming operator and node, before anything is computed; ValueError for what is no ONNX model;
@@ -93,23 +95,23 @@ def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") ->
 
 
 def _as_text(metadata: Any) -> dict[str, str]:
-    """Metadata as strings by name."""
+    """Metadata as a dict of strings, which is all that a file holds."""
     if metadata is None:
         return {}
     expected = "a dict of strings, and of what JSON has"
     checks.instance(metadata, "md.onnx.export", "metadata", Mapping, expected)
     try:
-        said = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-                for name, value in metadata.items()}
+        texts = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                 for name, value in metadata.items()}
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"md.onnx.export: metadata must be {expected}: {error}") from None
-    wrong = next((name for name in said if not isinstance(name, str)), "")
+    wrong = next((name for name in texts if not isinstance(name, str)), "")
     checks.instance(wrong, "md.onnx.export", "a name in metadata", str, "a string")
-    return said
+    return texts
 
 
 def _needed(function: str) -> None:
-    """ImportError with what to install, where the packages are missing."""
+    """Raise an ImportError that says what to install, unless the packages are there."""
     try:
         import onnx  # noqa: F401
         import onnx_ir  # noqa: F401

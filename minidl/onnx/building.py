@@ -1,5 +1,5 @@
-"""From steps to a model: which arrays are parameters, which nodes become layers, what they are
-called, and what is computed once."""
+"""Builds a model from the steps of a file: decides which arrays are parameters, which nodes become
+layers and what these are called, and computes once what depends on constants alone."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .layouts import (
     order_of_output,
     producers_of,
 )
-from .model import ERRORS, OTHERS, Model, Part, Program, run
+from .model import ERRORS, MALFORMED, Model, Part, Program, run
 from .operators.normalization import check_statistics
 from .reading import Source
 from .steps import Step
 from .values import Held, constant
 
-# Inputs that are settings, and no numbers that a network could learn.
+# By operator, the numbers of the inputs that are settings: a network cannot learn them.
 SETTINGS = {"Clip": (1, 2), "Pad": (1, 2, 3), "Resize": (1, 2, 3), "Upsample": (1,),
             "Dropout": (1, 2), "QuantizeLinear": (1, 2), "DequantizeLinear": (0, 1, 2),
             "BatchNormalization": (3, 4), "OneHot": (1, 2), "Range": (0, 1, 2), "Shape": (0,),
@@ -40,11 +40,11 @@ class Builder:
         self.source, self.layout = source, layout
         self.consumers = consumers_of(source.steps)
         self.producers = producers_of(source.steps)
-        self.names: dict[str, str] = {}         # in the file, by the place of a parameter
+        self.names: dict[str, str] = {}         # names in the file, by the places of parameters
         self.model = Model(self.names)
         self.keys = {id(step): _key(step) for step in source.steps}
         self.training: list[Layer] = []         # layers that the file has in training mode
-        self.made: dict[tuple[Any, ...], str] = {}      # layers, by what they are made of
+        self.made: dict[tuple[Any, ...], str] = {}      # places of layers, by the keys of steps
 
     def build(self) -> Model:
         source = self.source
@@ -54,8 +54,8 @@ class Builder:
             if step.operator == "BatchNormalization":
                 check_statistics(step)
             self._keep_places(step)
-        source.steps = [step for step in source.steps if not self._joined(step)]
-        with own_generator():       # random weights that are drawn for nothing
+        source.steps = [step for step in source.steps if not self._fuse_bias(step)]
+        with own_generator():       # layers draw random weights, which those of the file replace
             for step in source.steps:
                 self._make_layer(step)
         parameters = self._make_parameters()
@@ -63,7 +63,7 @@ class Builder:
         constants = {name: constant(array) for name, array in source.arrays.items()
                      if name not in parameters and (name in taken or name in source.outputs)}
         steps = [step for step in source.steps if not _computed(step, constants)]
-        _note_what_is_done(steps, source.outputs)
+        _note_last_uses(steps, source.outputs)
         needed = {name for step in steps for name in step.inputs} | set(source.outputs)
         constants = {name: value for name, value in constants.items() if name in needed}
         last = self.layout == "NHWC"
@@ -72,7 +72,7 @@ class Builder:
             source.outputs, steps, constants, parameters,
             [order_of_input(name, self.consumers) if last else None for name in source.inputs],
             [order_of_output(name, self.producers) if last else None for name in source.outputs])
-        for step in steps:          # what was only needed to build, weights among it
+        for step in steps:          # a model that is built has its weights in parameters
             step.known = step.types = step.shapes = ()
         self.model.eval()
         for layer in self.training:
@@ -82,7 +82,8 @@ class Builder:
     # ------------------------------------------------------------------------------- the layers
 
     def _keep_places(self, step: Step) -> None:
-        """Rows of images for a product with weights of the file keep the order that they have."""
+        """Where images are flattened for a product with weights of the file, reorder the rows of
+        the weights, once, rather than each image: the file has the channels first, minidl last."""
         found = flattened_images(step, self.consumers, self.producers)
         if found is None or step.outputs[0] in self.source.outputs:
             return
@@ -98,9 +99,9 @@ class Builder:
             moved = moved.swapaxes(0, 1).reshape(array.shape[rows], -1)
             self.source.arrays[weight] = np.ascontiguousarray(np.moveaxis(moved, 0, rows))
 
-    def _joined(self, step: Step) -> bool:
-        """Whether a step is the Add of a bias to a product with weights, which becomes part of the
-        product: together they are a dense layer."""
+    def _fuse_bias(self, step: Step) -> bool:
+        """Make the Add of a bias part of the product with weights that it follows, since together
+        they are a dense layer. Returns whether the step is such an Add."""
         arrays, names = self.source.arrays, [name for name in step.inputs if name is not None]
         if step.operator != "Add" or len(names) != 2 or step.get("broadcast", 0):
             return False
@@ -140,7 +141,7 @@ class Builder:
         if key not in self.made:
             try:
                 layer = kind.make(step, *[a.copy() for a in arrays])
-            except (*ERRORS, *OTHERS) as error:
+            except (*ERRORS, *MALFORMED) as error:
                 raise ValueError(f"md.onnx.load: {step.operator} of node {step.name!r}: "
                                  f"{error}") from error
             self.training += [layer] * layers.trains(step)
@@ -152,7 +153,8 @@ class Builder:
         step.inputs = step.inputs[:1]
 
     def _make_parameters(self) -> dict[str, str]:
-        """A parameter for each array of floats that some step computes with: its place by name."""
+        """Make a parameter of each array of floats that some step computes with. Returns the places
+        of the parameters, by the names of the arrays."""
         learned = {name for step in self.source.steps if step.layer is None
                    for k, name in enumerate(step.inputs)
                    if name is not None and k not in SETTINGS.get(step.operator, ())
@@ -167,7 +169,8 @@ class Builder:
         return places
 
     def _placed(self, value: Any, path: list[str]) -> str:
-        """Put a layer or parameter into the tree; the place that it has got."""
+        """Put a layer or parameter into the tree at a path. Returns the place that it has got,
+        which differs from the path where a name is taken."""
         part: Any = self.model
         place = []
         for segment in path[:-1]:
@@ -194,12 +197,12 @@ def _free(part: Layer, segment: str, kind: type | None) -> str:
 
 
 def _segments(name: str) -> list[str]:
-    """The parts of a name in a file."""
+    """The segments of a name in a file, which dots and slashes separate."""
     return [part for part in re.split(r"[./]", name) if part] or ["part"]
 
 
 def _common(names: list[str]) -> list[str]:
-    """What stands before the last dot of all names; nothing if they differ in it."""
+    """The segments before the last dot, if these are the same in all names; else none."""
     before = {name.rpartition(".")[0] for name in names}
     return _segments(before.pop()) if len(before) == 1 and "" not in before else []
 
@@ -209,7 +212,8 @@ def _key(step: Step) -> tuple[Any, ...]:
 
 
 def _computed(step: Step, constants: dict[str, Held]) -> bool:
-    """Whether a step depends on constants alone; what it makes is then one."""
+    """Whether a step depends on constants alone. If so, its outputs are computed and put among
+    the constants."""
     if step.layer is not None or not all(n is None or n in constants for n in step.inputs):
         return False
     try:
@@ -222,14 +226,13 @@ def _computed(step: Step, constants: dict[str, Held]) -> bool:
     return True
 
 
-def _note_what_is_done(steps: Iterable[Step], outputs: list[str]) -> None:
-    """Note for each step which values no later one takes."""
+def _note_last_uses(steps: Iterable[Step], outputs: list[str]) -> None:
+    """Note for each step which values no later step takes, so that they can be released."""
     steps = list(steps)
     left = Counter(name for step in steps for name in {*step.inputs} if name is not None)
     for step in steps:
         names = {name for name in step.inputs if name is not None}
         left.subtract(names)
         unused = {name for name in step.outputs if name is not None and not left[name]}
-        step.done = tuple(sorted({name for name in names if not left[name]} | unused
-                                 - set(outputs)))
-        step.done = tuple([name for name in step.done if name not in outputs])
+        finished = {name for name in names if not left[name]} | unused
+        step.released = tuple(sorted(finished - set(outputs)))

@@ -1,4 +1,4 @@
-"""Functions of a file: nodes that call them become the nodes that they are of.
+"""Inlines the functions of a file: a node that calls a function becomes the function's nodes.
 
 A damaged file may hold functions that call themselves, or one another so often that no memory
 holds what they stand for. Both are found out here, node by node.
@@ -38,7 +38,7 @@ class _Inliner:
         self.names = {value.name for value in (*graph.input, *graph.initializer)}
         self.names.update(name for node in graph.node for name in (*node.input, *node.output))
         self.count = 0
-        self.taken: Counter[str] = Counter()        # names that were given, by how they begin
+        self.taken: Counter[str] = Counter()        # how often each name has got a new number
         own = _versions(model)
         for f in model.functions:
             for domain, version in _versions(f).items():
@@ -69,11 +69,11 @@ class _Inliner:
         for inner in function.node:
             yield from self.expanded(self._copied(inner, node, names, given), (*calls, key))
         for name, output in zip(function.output, node.output, strict=False):
-            if name in function.input and output:       # which no node of the function makes
+            if name in function.input and output:       # no node of the function makes it
                 yield onnx.helper.make_node("Identity", [names[name]], [output])
 
     def _bound(self, node: Any, function: Any) -> dict[str, str]:
-        """What inputs and outputs of a function are called where it is called."""
+        """The names that a function's inputs and outputs have in the node that calls it."""
         names = dict.fromkeys(function.input, "")
         names.update(zip(function.input, node.input, strict=False))
         for name, output in zip(function.output, node.output, strict=False):
@@ -82,8 +82,8 @@ class _Inliner:
         return names
 
     def _copied(self, inner: Any, call: Any, names: dict[str, str], given: dict[str, Any]) -> Any:
-        """A node of a function with the names and attributes of a call; values that only the
-        function has get names of their own."""
+        """A copy of a function's node with the names and attributes of a call. Values inside the
+        function get names that nothing else in the file has."""
         made = onnx.NodeProto()
         made.CopyFrom(inner)
         made.name = "/".join(filter(None, (call.name, inner.name)))

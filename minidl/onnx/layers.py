@@ -1,6 +1,5 @@
-"""The nodes that become layers: what their weights are as minidl has them, and how they are called.
-
-`Kind` says it for an operator; its `fits` whether a node is what the layer computes.
+"""Which nodes become layers of minidl, how their weights are laid out there, and how the layers are
+called. A `Kind` says so for one operator.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ Shapes = list[tuple[int, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """`make(step, *arrays)` gives the layer for the arrays that the node takes beside its first
-    input, `run(step, layer, x)` calls it. `names` are those of its parameters and buffers, for the
-    arrays in order."""
+    """`make(step, *arrays)` gives the layer for the arrays that the node takes besides its first
+    input, `run(step, layer, x)` calls it. `names` are those of the layer's parameters and buffers,
+    in the order of the arrays. `fits(step, shapes)` says whether the layer computes what a node
+    with arrays of such shapes does."""
 
     make: Callable[..., Any]
     run: Callable[..., Held]
@@ -64,7 +64,8 @@ def _dropped(step: Step, layer: Any, x: Held) -> Held:
 
 
 def dropout_of(step: Step) -> nn.Dropout | None:
-    """The layer for a Dropout whose share is known, and whether it is training."""
+    """The layer for a Dropout. None if the share, or whether the node is training, is computed, or
+    if the mask is asked for: the node then stays one."""
     share = step.get("ratio", 0.5)
     if step.has(1):
         if step.known[1] is None:
@@ -76,7 +77,7 @@ def dropout_of(step: Step) -> nn.Dropout | None:
 
 
 def trains(step: Step) -> bool:
-    """Whether the file says that a node is training, so that its layer begins in that mode."""
+    """Whether the file has a node in training mode, in which its layer then begins."""
     given = step.known[2] if step.operator == "Dropout" and step.has(2) else None
     return bool(step.get("training") or (given is not None and given.reshape(-1)[0]))
 

@@ -1,14 +1,15 @@
-"""Which inputs and outputs of a graph are images, and in which order minidl has their axes; and
+"""Finds which inputs and outputs of a graph are images, in which order minidl has their axes, and
 where images are flattened for a dense layer.
 
-An input is one if it comes to an operator of images (a convolution, a pool) through operators that
-leave the places of values alone, an output if it comes from one in the same way; and so is what the
-file itself turns from (N, C, H, W) to (N, H, W, C), or back, at its border.
+An input is an image if it comes to an operator of images (a convolution, a pool) through operators
+that leave the places of values alone; an output is one if it comes from such an operator in the
+same way. An input or output that the file itself transposes between (N, C, H, W) and (N, H, W, C)
+is an image too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .operators import OPERATORS
 from .operators.elementwise import ELEMENTWISE
@@ -16,8 +17,11 @@ from .operators.pools import POOLS
 from .steps import Step
 from .values import Axes, channels_last
 
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+TO_LAST = (0, 2, 3, 1)
 Order = Axes | None | str       # "last": channels last, whatever the number of axes; None: no image
+# A step beside a value; whether it takes or makes the value as its image; the values on its other
+# side; and, of a Transpose, which axis of the value each of their axes is.
+Neighbour = tuple[Step, bool, Sequence[str | None], Axes | None]
 
 
 def consumers_of(steps: Iterable[Step]) -> dict[str, list[Step]]:
@@ -36,72 +40,67 @@ def producers_of(steps: Iterable[Step]) -> dict[str, Step]:
 
 
 def order_of_input(name: str, consumers: dict[str, list[Step]]) -> Order:
-    """The order of axes that the first operator of images which an input comes to wants; "last" for
-    channels last; None if it comes to none."""
-    waiting: list[tuple[str, Axes | None]] = [(name, None)]
-    seen = {name}
-    while waiting:
-        current, called = waiting.pop(0)        # its axis k is axis called[k] of the input
-        for step in consumers.get(current, ()):
-            kind = _kind(step)
-            if kind == "images" and step.inputs[0] == current:
-                if called is None:
-                    return "last"
-                return tuple([called[a] for a in channels_last(len(called))])
-            then = called
-            if step.operator == "Transpose":
-                perm = _perm(step)
-                if perm is None or (called is not None and len(perm) != len(called)):
-                    continue
-                then = perm if called is None else tuple([called[a] for a in perm])
-            elif kind != "any":
-                continue
-            for output in step.outputs:
-                if output is not None and output not in seen:
-                    seen.add(output)
-                    waiting.append((output, then))
-    turned = any(s.operator == "Transpose" and _perm(s) == TO_LAST for s in consumers.get(name, ()))
-    return TO_LAST if turned else None
+    """The order of axes that the nearest operator of images among an input's consumers wants;
+    "last" for channels last; None if there is no such operator."""
+    def following(value: str) -> Iterator[Neighbour]:
+        for step in consumers.get(value, ()):
+            yield step, step.inputs[0] == value, step.outputs, _perm(step)
+
+    return _nearest_order(name, following)
 
 
 def order_of_output(name: str, producers: dict[str, Step]) -> Order:
-    """The order of axes in which an operator of images has made an output; "last" for channels
-    last; None if none has."""
+    """The order of axes in which the nearest operator of images among an output's producers has
+    made it; "last" for channels last; None if there is no such operator."""
+    def preceding(value: str) -> Iterator[Neighbour]:
+        step = producers.get(value)
+        if step is not None:
+            inputs = [None if known is not None else given
+                      for given, known in zip(step.inputs, step.known, strict=False)]
+            perm = _perm(step)
+            yield step, True, inputs, perm and tuple([perm.index(k) for k in range(len(perm))])
+
+    return _nearest_order(name, preceding)
+
+
+def _nearest_order(name: str, neighbours: Callable[[str], Iterable[Neighbour]]) -> Order:
+    """A breadth-first walk from a value of the graph's border to the nearest operator of images,
+    through operators that leave the places of values alone."""
     waiting: list[tuple[str, Axes | None]] = [(name, None)]
     seen = {name}
     while waiting:
-        current, after = waiting.pop(0)         # its axis after[k] is axis k of the output
-        step = producers.get(current)
-        if step is None:
-            continue
-        kind = _kind(step)
-        if kind == "images":
-            if after is None:
-                return "last"
-            return tuple([after.index(a) for a in channels_last(len(after))])
-        then = after
-        if step.operator == "Transpose":
-            perm = _perm(step)
-            if perm is None or (after is not None and len(perm) != len(after)):
+        value, axes = waiting.pop(0)            # axis k of `value` is axis axes[k] of `name`
+        for step, through, others, perm in neighbours(value):
+            kind = _kind(step)
+            if kind == "images" and through:
+                return "last" if axes is None else tuple([
+                    axes[a] for a in channels_last(len(axes))])
+            beyond = axes
+            if step.operator == "Transpose":
+                if perm is None or (axes is not None and len(perm) != len(axes)):
+                    continue
+                beyond = perm if axes is None else tuple([axes[a] for a in perm])
+            elif kind != "any":
                 continue
-            then = perm if after is None else tuple([perm[a] for a in after])
-        elif kind != "any":
-            continue
-        for k, given in enumerate(step.inputs):
-            if given is not None and given not in seen and step.known[k] is None:
-                seen.add(given)
-                waiting.append((given, then))
-    step = producers.get(name)
-    turned = step is not None and step.operator == "Transpose" and _perm(step) == TO_FIRST
+            for other in others:
+                if other is not None and other not in seen:
+                    seen.add(other)
+                    waiting.append((other, beyond))
+    turned = any(step.operator == "Transpose" and perm == TO_LAST
+                 for step, _, _, perm in neighbours(name))
     return TO_LAST if turned else None
 
 
 def _kind(step: Step) -> str | None:
-    """What a step does with places; a reduction that takes axes away has a result of other ones."""
+    """What a step does with the order of axes, as `Operator.places` says. None for a reduction that
+    removes axes, since its result has others."""
     return OPERATORS[step.operator].places if step.get("keepdims", 1) else None
 
 
 def _perm(step: Step) -> Axes | None:
+    """The permutation of a Transpose; None where it is not known, and for other operators."""
+    if step.operator != "Transpose":
+        return None
     if step.get("perm") is not None:
         return tuple(step.get("perm"))
     shape = step.shapes[0]
@@ -110,30 +109,31 @@ def _perm(step: Step) -> Axes | None:
 
 def flattened_images(step: Step, consumers: dict[str, list[Step]], producers: dict[str, Step]
                      ) -> tuple[Step, int] | None:
-    """For a step that makes rows of images, the only one that takes these, a Gemm or a MatMul, and
-    the number of channels; None if that is not known, or others take the rows too.
+    """The Gemm or MatMul that alone takes the rows which `step` makes of images, and the images'
+    number of channels. None if the step makes no such rows, if other steps take them as well, or if
+    the number of channels is not known.
 
-    Such rows may keep the order in which minidl has the values of an image, if the weights have it
-    too: nothing is moved then."""
+    Such rows may keep the order in which minidl has the values of an image, if the rows of the
+    weights are put in that order too: no value of an image has to move then."""
     if (step.operator not in ("Flatten", "Reshape") or step.inputs[0] is None
             or step.get("axis", 1) != 1 or order_of_output(step.inputs[0], producers) != "last"):
         return None
     channels = _channels(step.inputs[0], producers)
     name = step.outputs[0]
     while channels and name is not None and len(consumers.get(name, ())) == 1:
-        after = consumers[name][0]
-        if after.operator in ("Gemm", "MatMul"):
-            return (after, channels) if after.inputs[0] == name else None
-        if (after.operator not in ELEMENTWISE or after.operator == "PRelu" or after.makes(1)
-                or after.inputs[0] != name):
+        consumer = consumers[name][0]
+        if consumer.operator in ("Gemm", "MatMul"):
+            return (consumer, channels) if consumer.inputs[0] == name else None
+        if (consumer.operator not in ELEMENTWISE or consumer.operator == "PRelu"
+                or consumer.makes(1) or consumer.inputs[0] != name):
             return None
-        name = after.outputs[0]
+        name = consumer.outputs[0]
     return None
 
 
 def _channels(name: str | None, producers: dict[str, Step]) -> int | None:
-    """How many channels images have, as far as weights of the file tell. (A wrong answer would only
-    cost a transpose.)"""
+    """How many channels images have, as far as weights of the file tell. A wrong answer would only
+    cost a transpose."""
     while name is not None and name in producers:
         step = producers[name]
         weight = step.known[1] if len(step.known) > 1 else None

@@ -1,4 +1,4 @@
-"""The layer that an imported graph becomes, and the parts that its parameters stand in."""
+"""The layer that an imported graph becomes, and the parts of it that hold its parameters."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from . import layers
 from .layouts import Order
 from .operators import OPERATORS
 from .steps import Step
-from .values import Axes, Held, aside, channels_last
+from .values import Axes, Held, channels_last, unrecorded
 
 ERRORS = (ValueError, TypeError, IndexError)
-# What a node that is malformed may make of a function that expects another one.
-OTHERS = (AttributeError, KeyError, ArithmeticError, AssertionError)
+# What a function that expects a well-formed node may raise for a malformed one.
+MALFORMED = (AttributeError, KeyError, ArithmeticError, AssertionError)
 
 
 @dataclasses.dataclass
 class Program:
-    """What a model computes: inputs (name, dtype, shape in the file) and outputs with the order in
-    which their axes are given and taken, steps, constants by name, and the place of each parameter
-    that no layer has."""
+    """What a model computes.
+
+    `inputs` are (name, dtype, shape in the file). `input_orders` and `output_orders` say in which
+    order the caller gives and takes the axes. `constants` are by name; `parameters` are the places
+    in the model, by name, of those that belong to no layer.
+    """
 
     inputs: list[tuple[str, np.dtype | None, tuple[int | None, ...] | None]]
     outputs: list[str]
@@ -39,7 +42,7 @@ class Program:
 
 
 class Part(Layer):
-    """A part of an imported model: what stands behind a dot in the names of the file."""
+    """A part of an imported model: it holds what the names in the file have after a dot."""
 
     def forward(self, *inputs: Any) -> Any:
         raise TypeError("a part of an imported model has no forward of its own: call the model")
@@ -50,7 +53,7 @@ class Model(Part):
     a tensor, or a tuple of them where the file has several outputs.
 
     Parameters have the names of the file. Its layers (convolutions, dense layers, BatchNorms,
-    dropouts) stand in a tree by these names: that of `layer1.0.conv1.weight` is
+    dropouts) form a tree by these names: the layer of `layer1.0.conv1.weight` is
     `model["layer1.0.conv1"]`, and another layer may be put in its place.
 
     >>> import tempfile
@@ -64,7 +67,7 @@ class Model(Part):
 
     def __init__(self, names: dict[str, str]) -> None:
         super().__init__()
-        self.unregistered.names = names         # of parameters in the file, by their places here
+        self.unregistered.names = names     # names in the file, by the places of parameters here
 
     def __getitem__(self, name: str | int) -> Any:
         """The layer, or part, of a name; a number is a name of digits, as in a Sequential."""
@@ -114,14 +117,14 @@ class Model(Part):
             for output, value in zip(step.outputs, made, strict=False):
                 if output is not None:
                     values[output] = value
-            for name in step.done:
+            for name in step.released:
                 del values[name]
-        outputs = tuple([_given(values[name], order) for name, order in
+        outputs = tuple([_returned(values[name], order) for name, order in
                          zip(program.outputs, program.output_orders, strict=True)])
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _take(self, program: Program, inputs: tuple[Any, ...], values: dict[str, Held]) -> None:
-        """Inputs as values, if they are what the file asks for."""
+        """Put the inputs among the values, if they are what the file asks for."""
         if len(inputs) != len(program.inputs):
             names = ", ".join(name for name, _, _ in program.inputs)
             raise TypeError(f"the model takes {len(program.inputs)} input(s) ({names}), "
@@ -151,7 +154,7 @@ class Model(Part):
 
 
 def _segments(name: Any) -> str:
-    """The name of a part, also of one that was given as a number."""
+    """The name of a part, for which a number may be given."""
     if isinstance(name, int | np.integer) and not isinstance(name, bool):
         return str(name)
     return checks.instance(name, "md.onnx.Model", "the name of a part", str,
@@ -159,14 +162,14 @@ def _segments(name: Any) -> str:
 
 
 def run(step: Step, given: list[Held | None], layer: Any = None) -> tuple[Any, ...]:
-    """What a step makes of its inputs; apart from the trace and the graph of gradients where it
-    depends on none of the model's inputs and parameters."""
+    """The outputs of a step. What depends on none of the model's inputs and parameters is neither
+    part of a trace nor of the graph of gradients."""
     try:
         if layer is not None:
             return (layers.run(step, layer, given[0]),)
         operator = OPERATORS[step.operator].run
         if all(value is None or value.constant for value in given):
-            with aside():
+            with unrecorded():
                 made = operator(step, *given)
                 made = made if isinstance(made, tuple) else (made,)
             for value in made:
@@ -176,30 +179,33 @@ def run(step: Step, given: list[Held | None], layer: Any = None) -> tuple[Any, .
     except ERRORS as error:
         kind = next(k for k in ERRORS if isinstance(error, k))
         raise kind(f"{step.operator} of node {step.name!r}: {error}") from error
-    except OTHERS as error:
+    except MALFORMED as error:
         raise ValueError(f"{step.operator} of node {step.name!r} cannot be computed: "
                          f"{error!r}") from error
     return made if isinstance(made, tuple) else (made,)
 
 
 def written_out(order: Order, ndim: int) -> Axes | None:
-    """The order of the axes of a value of so many."""
+    """The order as a tuple, for a value of `ndim` axes; None if it is the file's own."""
     if order == "last":
         return channels_last(ndim)
     return None if order is None or len(order) != ndim else tuple(order)    # type: ignore[arg-type]
 
 
-def _given(value: Held, order: Order) -> Tensor:
+def _returned(value: Held, order: Order) -> Tensor:
+    """The tensor of an output with its axes in the order in which the caller takes them."""
     axes = written_out(order, value.ndim)
     return value.plain if axes is None else value.ordered(axes)
 
 
 def _fits(t: Tensor, axes: Axes | None, shape: tuple[int | None, ...]) -> bool:
+    """Whether a tensor whose axes are in this order has the shape, in which None is any size."""
     order = axes if axes is not None else tuple(range(t.ndim))
     return t.ndim == len(shape) and all(
         shape[axis] in (None, n) for axis, n in zip(order, t.shape, strict=True))
 
 
 def _as_given(shape: tuple[int | None, ...], order: Order) -> str:
+    """A shape of the file as text, with its axes in the order in which the caller gives them."""
     axes = written_out(order, len(shape)) or tuple(range(len(shape)))
     return "(" + ", ".join("?" if shape[a] is None else str(shape[a]) for a in axes) + ")"

@@ -1,5 +1,5 @@
-"""From the bytes of a file to steps: what is no ONNX is found out here, and so is, node by node,
-what is not supported, before anything is computed."""
+"""Reads the bytes of a file into steps. A file that is no ONNX is refused here, and so is, node by
+node, what is not supported, before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from .dtypes import DTYPES, NUMBER_OF, OTHERS
+from .dtypes import DTYPES, NUMBER_OF, UNSUPPORTED
 from .inlining import inlined
 from .operators import OPERATORS
 from .steps import Step
 
-# Attributes that are yes or no.
+# Attributes that must be 0 or 1.
 FLAGS = frozenset((
     "allowzero", "antialias", "broadcast", "ceil_mode", "count_include_pad", "detect_negative",
     "detect_positive", "exclude_outside", "exclusive", "fmod", "input_forget", "is_test",
     "keepdims", "largest", "layout", "linear_before_reset", "noop_with_empty_axes", "reverse",
     "saturate", "select_last_index", "sorted", "spatial", "storage_order", "training_mode",
     "transA", "transB", "upper"))
-OLDEST = 6                                      # of the operator sets that can be read
+OLDEST = 6                                      # the oldest operator set that can be read
 ERRORS = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RuntimeError)
 
 
 class Source:
-    """What a file holds: steps in order, arrays by name (of initializers and Constant nodes), which
-    of them are initializers, inputs and outputs with dtypes and shapes as far as they are told."""
+    """What a file holds: steps in order, `arrays` by name (of initializers and Constant nodes),
+    those of them that are `initializers`, the names of inputs and outputs, and dtypes and shapes of
+    values as far as the file tells them."""
 
     def __init__(self, model: Any) -> None:
         graph = model.graph
@@ -47,23 +48,23 @@ class Source:
         for name in self.inputs:
             number = self.types.get(name, 1)
             if number not in DTYPES:
-                kind = OTHERS.get(number) or f"the dtype {_dtype_name(number)}"
                 raise NotImplementedError(f"md.onnx.load: {self._first_user(graph, name)}: values "
-                                          f"of {kind} are not supported ({name!r})")
+                                          f"of {_dtype_name(number)} are not supported ({name!r})")
         self.steps: list[Step] = []
-        self.same: dict[str, str] = {}      # of what Identity gives another name
+        self.same: dict[str, str] = {}      # by outputs of Identity, the arrays that they are
         for node in graph.node:
             self._read(node)
 
     @staticmethod
     def _first_user(graph: Any, name: str) -> str:
-        """The node that takes an input first, for an error."""
+        """The first node that takes an input, for an error message."""
         for node in graph.node:
             if name in node.input:
                 return f"{node.op_type} of node {node.name or next(iter(node.output), '')!r}"
         return f"the input {name!r}"
 
     def _learn(self, value: Any) -> None:
+        """Note the dtype and the shape that the file tells of a value."""
         kind = value.type.WhichOneof("value")
         if kind == "tensor_type":
             told = value.type.tensor_type
@@ -74,6 +75,7 @@ class Source:
                     d.dim_value if d.HasField("dim_value") else None for d in told.shape.dim])
 
     def _read(self, node: Any) -> None:
+        """Make a step of a node, unless it only names an array."""
         inputs = tuple([self.same.get(name, name) or None for name in node.input])
         outputs = tuple([name or None for name in node.output])
         name = node.name or next(filter(None, outputs), "")
@@ -122,12 +124,11 @@ class Source:
         for name in (*node.input, *node.output):
             number = self.types.get(name)
             if number is not None and number not in DTYPES:
-                kind = OTHERS.get(number) or f"the dtype {_dtype_name(number)}"
-                raise step.refuse(f"values of {kind} are not supported ({name!r})")
+                raise step.refuse(f"values of {_dtype_name(number)} are not supported ({name!r})")
 
 
 def read(path_or_bytes: Any) -> Source:
-    """What a path, bytes or a ModelProto hold. ValueError for what is no ONNX model,
+    """Read a path, bytes or a ModelProto. ValueError for what is no ONNX model,
     NotImplementedError for what is not supported."""
     model = _model(path_or_bytes)
     if not model.HasField("graph"):
@@ -137,7 +138,8 @@ def read(path_or_bytes: Any) -> Source:
     _check_operators(model)
     try:
         source = Source(model)
-        for value in (*model.graph.input, *model.graph.output):     # shapes may be left out
+        # A file may leave the shapes of inputs and outputs out, which the checker does not accept.
+        for value in (*model.graph.input, *model.graph.output):
             if value.type.HasField("tensor_type"):
                 value.type.tensor_type.shape.SetInParent()
         onnx.checker.check_model(model)
@@ -154,13 +156,13 @@ def _model(source: Any) -> Any:
     if isinstance(source, (bytes, bytearray, memoryview)):
         try:
             return onnx.load_model_from_string(bytes(source))
-        except Exception as error:      # of protobuf, which has a class of its own for it
+        except Exception as error:      # protobuf raises a class of its own
             raise ValueError(f"md.onnx.load: the bytes are no ONNX model: {error}") from None
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"md.onnx.load: path_or_bytes must be a path or bytes, got "
                         f"{type(source).__name__}")
     path = os.fspath(source)
-    with open(path, "rb"):      # whose errors name the file
+    with open(path, "rb"):      # its errors name the file
         pass
     try:
         return onnx.load_model(path)
@@ -173,16 +175,17 @@ def _opset(model: Any) -> int:
 
 
 def _check_operators(model: Any) -> None:
-    """Refuse operators that are not known, or not of the file's version of the standard. One older
-    than the oldest will do for operators that have not changed since."""
+    """Refuse operators that are not known, and files of versions of the standard that are not
+    supported. A version before OLDEST is accepted if all operators of the file are the same in
+    both."""
     version, newest = _opset(model), onnx.defs.onnx_opset_version()
     for node in model.graph.node:
-        own = node.domain in ("", "ai.onnx")
+        standard = node.domain in ("", "ai.onnx")
         name = node.name or next(filter(None, node.output), "")
-        domain = "" if own else f" (domain {node.domain})"
+        domain = "" if standard else f" (domain {node.domain})"
         what = (f"md.onnx.load: the operator {node.op_type}{domain} of node {name!r} is not "
                 f"supported")
-        if not own or node.op_type not in OPERATORS:
+        if not standard or node.op_type not in OPERATORS:
             raise NotImplementedError(what)
         if version > newest or (version < OLDEST and _since(node.op_type) > version):
             raise NotImplementedError(f"{what} in opset {version}, only in {OLDEST} to {newest}")
@@ -191,41 +194,40 @@ def _check_operators(model: Any) -> None:
 
 
 def _since(operator: str) -> int:
-    """The opset since which an operator has been what it is in the oldest that is supported."""
+    """The version that gave an operator the form which it has in the version OLDEST."""
     try:
         return int(onnx.defs.get_schema(operator, OLDEST).since_version)
-    except onnx.defs.SchemaError:       # it is younger
+    except onnx.defs.SchemaError:       # the operator is younger
         return OLDEST
 
 
 def _array(tensor: Any, name: str) -> np.ndarray:
     """An initializer, or an attribute, as an array."""
     if tensor.data_type not in DTYPES:
-        raise NotImplementedError(
-            f"md.onnx.load: the array {name!r} is of {OTHERS.get(tensor.data_type) or 'dtype '}"
-            f"{'' if tensor.data_type in OTHERS else _dtype_name(tensor.data_type)}, which is not "
-            f"supported")
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:       # a path has led to it by now
+        raise NotImplementedError(f"md.onnx.load: the array {name!r} is of "
+                                  f"{_dtype_name(tensor.data_type)}, which is not supported")
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:       # those of a path have been read
         raise ValueError(f"the values of {name!r} stand in another file, which only the path of "
                          f"the model leads to, not its bytes")
     return np.array(numpy_helper.to_array(tensor), order="C")
 
 
 def _dtype_name(number: int) -> str:
+    """A dtype that is not supported, by its number in TensorProto, in words for an error."""
     names: Iterable[tuple[str, int]] = onnx.TensorProto.DataType.items()
-    return next((name.lower() for name, n in names if n == number), str(number))
+    name = next((name.lower() for name, n in names if n == number), str(number))
+    return UNSUPPORTED.get(number) or f"the dtype {name}"
 
 
 def _attribute(attribute: Any, step: Step) -> Any:
-    """An attribute's value, as Python or NumPy has it. Files hold numbers in float32: 0.1 is what
-    was meant by 0.10000000149."""
+    """The value of an attribute in Python or NumPy. Files hold numbers in float32: where they say
+    0.10000000149, 0.1 was meant."""
     value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, onnx.TensorProto):
         if value.data_type not in DTYPES:
-            raise step.refuse(f"a tensor of {OTHERS.get(value.data_type, 'this dtype')} is not "
-                              f"supported")
+            raise step.refuse(f"a tensor of {_dtype_name(value.data_type)} is not supported")
         return _array(value, step.name)
     if isinstance(value, (int, float)):
         return float(str(np.float32(value))) if isinstance(value, float) else value

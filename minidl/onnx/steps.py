@@ -1,4 +1,5 @@
-"""A node of an imported graph as the layer keeps it, and what an operator is."""
+"""A `Step` is a node of an imported graph, an `Operator` what minidl does for the nodes of a kind.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +18,16 @@ ANY = (*NUMBERS, "bool")
 
 @dataclasses.dataclass
 class Step:
-    """A node: its operator, its name in the file (or that of its first output), the names of what
-    it takes (None: left out) and makes, its attributes, and the version of the operator set.
+    """A node of the graph.
 
-    `types` and `shapes` are those of its inputs as far as the file tells, `known` the arrays of
-    those inputs that are constants: until the model is built. `layer` is the place of the layer
-    that does it, if one does, name by name; `done` names what no later step takes.
+    `name` is its name in the file, or that of its first output. `inputs` and `outputs` are the
+    names of the values that it takes and makes, None for one that is left out. `opset` is the
+    version of the operator set.
+
+    `types` and `shapes` are those of the inputs as far as the file tells them, and `known` has the
+    arrays of inputs that are constants; all three are emptied when the model is built. `layer` is
+    the path of the layer that computes the node, if one does. `released` are the values that no
+    later step takes.
     """
 
     operator: str
@@ -35,14 +40,14 @@ class Step:
     shapes: tuple[tuple[int | None, ...] | None, ...] = ()
     known: tuple[np.ndarray | None, ...] = ()
     layer: tuple[str, ...] | None = None
-    done: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
 
     def get(self, attribute: str, default: Any = None) -> Any:
-        """An attribute, or what it is where the file does not give it."""
+        """An attribute, or its default where the file does not give it."""
         return self.attributes.get(attribute, default)
 
     def axis(self, ndim: int, default: int) -> int:
-        """The attribute `axis` of a value of so many axes, counted from 0."""
+        """The attribute `axis` for a value of `ndim` axes, counted from 0."""
         axis: int = self.attributes.get("axis", default)
         if not -ndim <= axis < ndim:
             raise ValueError(f"axis {axis} is none of {ndim} axes")
@@ -72,12 +77,13 @@ class Operator:
     """What minidl does for an operator of the standard.
 
     `run(step, *values)` computes the outputs from the inputs (`Held`, None where one is left out).
-    `attributes` are those that it knows. `types` are the dtypes of its first input (of all inputs
-    if `same`). `check(step)` refuses what is known beforehand not to be supported.
+    `attributes` are those that it knows, `types` the dtypes that its first input may have.
+    `check(step)` refuses, before anything is computed, what is not supported.
 
     `places` says what it does with the order of axes: "images" if it wants the channels last,
-    "any" if it takes them as they come, None otherwise. `gives` is the dtype of the outputs: the
-    number of the input that has it too, a name, or a function of the node; a tuple for several.
+    "any" if it works with any order and keeps it, None if it wants the file's own. `gives` is the
+    dtype of the outputs: the number of an input that has the same one, a name, or a function of the
+    node; a tuple has one for each output.
     """
 
     run: Callable[..., Any]

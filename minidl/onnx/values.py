@@ -1,9 +1,10 @@
-"""Values on their way through an imported graph: a tensor, and the order in which it has its axes.
+"""The values of an imported graph while it runs: each is a tensor, and the order in which it
+has the axes of the file's value.
 
 Files have channels before places, (N, C, H, W); minidl computes with channels last. What a file
-calls axis 1 may therefore be the last axis of the tensor that is held. Nothing is moved before an
-operation needs another order: a Transpose of the file only changes what the axes are called, so
-that those in front of and behind the convolutions of a network cancel out.
+calls axis 1 may therefore be the last axis of the tensor that is held. No value is moved before an
+operation needs another order: a Transpose of the file only renames axes, so that the transposes
+before and after the convolutions of a network cancel out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Held:
     def __init__(self, tensor: Tensor, axes: Axes | None = None, constant: bool = False) -> None:
         self.tensor, self.constant = tensor, constant
         self.axes = None if axes is None or axes == file_order(len(axes)) else axes
-        self._orders: dict[Axes, Tensor] | None = None      # of those that were asked for
+        self._orders: dict[Axes, Tensor] | None = None      # the tensor in orders asked for before
 
     @property
     def ndim(self) -> int:
@@ -45,7 +46,7 @@ class Held:
 
     @property
     def order(self) -> Axes:
-        """`axes`, written out."""
+        """`axes` as a tuple, also where it is None."""
         return file_order(self.tensor.ndim) if self.axes is None else self.axes
 
     @property
@@ -97,7 +98,7 @@ class Held:
         return self.array().reshape(-1)[0].item()
 
     def like(self, tensor: Tensor) -> Held:
-        """Another tensor whose axes stand as these."""
+        """A value of another tensor, which has its axes in the same order."""
         return Held(tensor, self.axes)
 
 
@@ -119,7 +120,7 @@ def held_last(tensor: Tensor) -> Held:
 
 
 def moved(x: Tensor, places: Sequence[int]) -> Tensor:
-    """x with its axes in the order of `places`; no value moves if only axes of length 1 do."""
+    """x with its axes in the order of `places`. If only axes of length 1 move, no value does."""
     long = [p for p in places if x.shape[p] != 1]
     if long == sorted(long):
         return ops.reshape(x, tuple([x.shape[p] for p in places]))
@@ -127,7 +128,7 @@ def moved(x: Tensor, places: Sequence[int]) -> Tensor:
 
 
 def constant(array: Any) -> Held:
-    """A value that is known without the inputs."""
+    """A value that does not depend on the inputs."""
     return Held(Tensor(np.asarray(array)), None, True)
 
 
@@ -154,8 +155,8 @@ def _widened(value: Held, ndim: int) -> Held:
     return Held(ops.reshape(value.tensor, shape), axes, value.constant)
 
 
-class _Nobody:
-    """A tracer that writes nothing down."""
+class _NoTrace:
+    """A tracer that records nothing."""
 
     def operation(self, *told: Any) -> None:
         pass
@@ -167,8 +168,8 @@ class _Nobody:
 
 
 @contextlib.contextmanager
-def aside() -> Iterator[None]:
-    """Within the block what is computed is neither part of a trace nor of the graph of gradients:
-    arithmetic of shapes."""
-    with no_grad(), following(_Nobody()):
+def unrecorded() -> Iterator[None]:
+    """Inside the block neither a trace nor the graph of gradients records what is computed, such as
+    the arithmetic of shapes."""
+    with no_grad(), following(_NoTrace()):
         yield

@@ -1,10 +1,10 @@
-"""What writes a traced graph as ONNX: values of the file with the order of their axes, arrays that
-become initializers, and sizes that depend on the batch.
+"""Writes a traced graph as ONNX: values with the order of their axes, arrays that become
+initializers, and sizes that depend on the batch.
 
-minidl has channels last, ONNX before the places of images. What is axis 1 of a value in the file
-may therefore be the last axis of minidl's. Nothing is moved before an operation needs another
-order: transposes stand at the borders of what works on images, and in between only where an
-operation, a LayerNorm for one, needs the channels last.
+minidl has the channels of images last, ONNX has them second. Axis 1 of a value in the file may
+therefore be the last axis of minidl's value. No value is moved before an operation needs another
+order: transposes stand where a chain of operations on images begins and ends, and inside it only
+where an operation, such as a LayerNorm, needs the channels last.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Dims = tuple[Dim, ...]
 
 
 class Written:
-    """A value of the file. Its axis k is axis `axes[k]` of minidl's value, of the same number for
-    None. `images` (C, H, W): it holds images as rows, flattened as the file has them, not as
-    minidl has."""
+    """A value of the file. Its axis k is axis `axes[k]` of minidl's value; with None all axes have
+    the same numbers in both. If `images` is (C, H, W), the value has images as rows, which the file
+    flattens in this order and minidl as (H, W, C)."""
 
     __slots__ = ("axes", "dims", "images", "orders", "value")
 
@@ -50,8 +50,8 @@ class Written:
 
 
 class Known:
-    """An array that depends on no input, in the two traces; `name` of the first initializer that
-    it becomes."""
+    """An array that depends on no input, as each of the two traces has it. `name` is for the first
+    initializer that it becomes."""
 
     __slots__ = ("arrays", "name", "orders")
 
@@ -97,7 +97,7 @@ class Writer:
 
     def __init__(self, batches: Dim) -> None:
         self.tape, self.batches = tape.Tape(), batches
-        self.made: dict[tuple[Any, ...], ir.Value] = {}     # small initializers, by what they are
+        self.made: dict[tuple[Any, ...], ir.Value] = {}     # small initializers, by their contents
         self.names: set[str] = set()
         self.site: Any = None                       # the node that is being written
         self.batch_of: ir.Value | None = None       # the input whose first axis is the batch
@@ -126,7 +126,7 @@ class Writer:
         return unused_name(name, self.names)
 
     def initializer(self, array: np.ndarray, name: str = "constant") -> ir.Value:
-        """An initializer; small constants that are equal are one."""
+        """An initializer. Small ones of equal contents are written once."""
         array = np.asarray(array, order="C")
         small = array.nbytes < 1024
         key = (name, array.dtype.str, array.shape, array.tobytes() if small else b"")
@@ -141,8 +141,8 @@ class Writer:
     # ------------------------------------------------------------------------- values in an order
 
     def ordered(self, x: Operand, order: Axes) -> ir.Value:
-        """A value with its axes in an order of minidl's axes: an array is written so, a value of
-        the file is transposed, once."""
+        """A value with its axes in an order of minidl's axes. An array is written in this order, a
+        value of the file is transposed, once for each order."""
         if isinstance(x, Known):
             return self._known(x, order)
         if order == x.order:
@@ -166,7 +166,8 @@ class Writer:
         return x.orders[order]
 
     def _expanded(self, name: str, first: np.ndarray, second: np.ndarray) -> ir.Value:
-        """An array; one whose sizes depend on the batch has the same values all along it."""
+        """An array of the two traces as a value. Its sizes may depend on the batch if its values
+        do not."""
         if first.shape == second.shape:
             if not np.array_equal(first, second, equal_nan=first.dtype.kind == "f"):
                 raise self.refusal("a constant depends on the size of the batch")
@@ -214,7 +215,7 @@ class Writer:
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=0)
 
     def _size(self, dim: Dim) -> ir.Value:
-        """slope N + offset, as a list of one."""
+        """The size slope N + offset for a batch of N, as a list of one number."""
         a, b = self.batches
         slope, rest = divmod(dim[1] - dim[0], b - a)
         if rest or self.batch_of is None:
@@ -228,8 +229,8 @@ class Writer:
         return value if not offset else self.op("Add", value, np.array([offset], np.int64))
 
     def sizes(self, dims: Dims) -> list[int | str]:
-        """Sizes as the type of a value has them: "N" for the batch, other words for what depends on
-        it in another way."""
+        """Sizes for the type of a value: "N" for the size of the batch, another word for a size
+        that depends on it in another way."""
         found: list[int | str] = []
         for dim in dims:
             if fixed(dim):
@@ -249,11 +250,11 @@ class Writer:
 
 
 class Site:
-    """A node of the traced graph that is being written: what it takes, as values and arrays (or
-    numbers and None), its options in the two traces, and what it makes.
+    """A node of the traced graph that is being written: its inputs, as values, arrays, numbers or
+    None, its options in the two traces, and the sizes of its outputs.
 
-    `changing`: a number that it takes depends on the batch. `returned`: the model returns what it
-    makes. `values` has all that is written so far, by what it is in the trace.
+    `changing` says that a number which it takes depends on the batch, `returned` that the model
+    returns one of its outputs. `values` has all that is written so far, by the values of the trace.
     """
 
     changing = returned = False
@@ -268,7 +269,7 @@ class Site:
 
     @property
     def dtype(self) -> np.dtype:
-        """That of the first output."""
+        """The dtype of the first output."""
         return self.node.outputs[0].dtype
 
     def type_of(self, k: int) -> np.dtype:
@@ -281,7 +282,7 @@ def _where(node: Node) -> str:
 
 
 def array_of(first: Value, second: Value) -> Known | None:
-    """What a parameter or constant of the two traces holds; None for other values."""
+    """The array of a parameter or constant of the two traces; None for other values."""
     if first.array is None or second.array is None:
         return None
     return Known(first.name, np.asarray(first.array), np.asarray(second.array))

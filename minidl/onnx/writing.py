@@ -1,4 +1,5 @@
-"""From a model and an example to the model of a file: two traces, node after node, and a check."""
+"""Makes a file of a model and an example: traces the model for two sizes of the batch, writes node
+after node, and checks the result."""
 
 from __future__ import annotations
 
@@ -103,7 +104,7 @@ class _Export:
         return self.values[x]
 
     def _compute(self, node: Node, twin: Node, given: list[Any]) -> None:
-        """What depends on no input is computed now, and becomes an array of the file."""
+        """Compute a node that depends on no input. Its outputs become arrays of the file."""
         results = []
         for k, which in enumerate((node, twin)):
             inputs = [Tensor(x.arrays[k]) if isinstance(x, Known) else

@@ -23,8 +23,8 @@ from .geometry import KINDS, Ints, extents, shown, sides
 from .operation import Operation, PostOperation
 
 # The geometry of the pool that an epilogue can do.
-SIDE_BY_SIDE = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)),
-                "dilation": (1, 1)}
+SIDE_BY_SIDE: dict[str, Any] = {
+    "window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
 
 
 class Unpooled(NamedTuple):

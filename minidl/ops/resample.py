@@ -33,12 +33,15 @@ class Table(NamedTuple):
     def of(self, x: np.ndarray, axis: int) -> np.ndarray:
         """Apply the table along an axis of x."""
         before, after = x.shape[:axis], x.shape[axis + 1:]
-        if axis == 1:       # a task of the kernel is a whole image here, and a row for other axes
+        shape = (*before, len(self.starts), *after)
+        if x.size == 0:
+            return np.zeros(shape, x.dtype)
+        if axis < 2:        # a task of the kernel is a whole image, and a row for later axes
             before = (*before, 1)
         y = kernels.blend(x.reshape(before[0], math.prod(before[1:]), x.shape[axis],
                                     math.prod(after)),
                           self.starts[None], self.weights.astype(x.dtype)[None])
-        return y.reshape(*x.shape[:axis], len(self.starts), *after)
+        return y.reshape(shape)
 
     def transposed(self, length: int) -> Table:
         """The table of the gradient: each of the `length` pixels is the weighted sum over the
@@ -101,20 +104,37 @@ class _Resampled(Operation):
 
     def apply_tables(self, x: np.ndarray, size: tuple[int, ...],
                      table: Callable[[int, int], Table]) -> np.ndarray:
-        self.shape, self.sides = x.shape, x.shape[1:-1]
-        if x.size == 0:
-            return np.zeros((x.shape[0], *size, x.shape[-1]), x.dtype)
+        self.sides = x.shape[1:-1]
         self.tables = [table(n, s) for n, s in zip(self.sides, size, strict=True)]
         for axis, made in enumerate(self.tables, 1):
             x = made.of(x, axis)
         return x
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        if dy.size == 0:
-            return np.zeros(self.shape, dy.dtype)
         for axis in range(len(self.sides), 0, -1):
             dy = self.tables[axis - 1].transposed(self.sides[axis - 1]).of(dy, axis)
         return dy
+
+
+class Resample(Operation):
+    """y = x at `places` along an axis;  dx = dy with the transposed table.
+
+    The places never decrease. At a place between two entries y is a blend of both.
+    """
+
+    def forward(self, x: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+        self.length, self.axis = x.shape[axis], axis
+        low = np.floor(places).astype(np.int64)
+        if (places == low).all():
+            self.table = Table(low, np.ones((len(low), 1)))
+        else:
+            low = np.minimum(low, self.length - 2)
+            share = places - low
+            self.table = Table(low, np.stack([1 - share, share], axis=1))
+        return self.table.of(x, axis)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return self.table.transposed(self.length).of(dy, self.axis)
 
 
 class Resize(_Resampled):

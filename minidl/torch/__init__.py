@@ -1,6 +1,8 @@
-"""Weights from PyTorch, and back: state dicts of PyTorch's modules for models of minidl.
+"""Weights from PyTorch and back: `load_state` gives a model the state dict of a PyTorch module, and
+`state_dict` makes one.
 
-PyTorch itself is imported only where its tensors are to be made. Whole models come through ONNX.
+PyTorch itself is imported only where its tensors are to be made. Models with their code come
+through ONNX.
 """
 
 from .matching import Loaded

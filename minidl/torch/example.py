@@ -1,7 +1,7 @@
-"""A trace of a model for an example, or for an input that is found.
+"""A trace of a model for an example, or for an input that is found by trying.
 
-What is looked for is any input that goes through: its size does not matter to the order in which
-features stand, and nothing is read but the graph.
+Any input that the model accepts will do: only the graph is read, and the order in which features
+stand in it does not depend on the size of the input.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ITEMS = 2       # statistics of a batch need more than one
 
 
 def graph_of(model: Layer, example: Any, where: str) -> Graph | None:
-    """A trace of the model; None if nothing in it can be flattened. ValueError, which asks for an
+    """A trace of the model; None if the model flattens nothing. ValueError, which asks for an
     example, where no input is found."""
     if example is not None:
         return trace(model, *(example if isinstance(example, tuple) else (example,)))
@@ -45,7 +45,7 @@ def graph_of(model: Layer, example: Any, where: str) -> Graph | None:
                   else _sequences(first, dtype)):
         try:
             return trace(model, batch)
-        except Exception as error:      # images of another size, or other inputs altogether
+        except Exception as error:      # the model takes images of another size, or other inputs
             errors.append(error)
     raise ValueError(f"{where}: {type(model).__name__} has convolutions and dense layers, and "
                      f"whether images are flattened between them could not be seen with any input "
@@ -54,12 +54,13 @@ def graph_of(model: Layer, example: Any, where: str) -> Graph | None:
 
 
 def _axes(layer: Any) -> int:
-    """How many axes a convolution goes along; 0 for other layers."""
+    """The number of axes along which a layer convolves; 0 for other layers."""
     return layer.weight.ndim - 2 if isinstance(layer, Weighted) else 0
 
 
 def _sequences(first: Any, dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Rows, or sequences or images of rows, or of ids, as the first layer takes them."""
+    """Inputs that the first layer takes: sequences of ids, or rows of features, alone, in sequences
+    and in images."""
     if isinstance(first, Embedding):
         yield from (np.zeros((ITEMS, n), np.int64) for n in SIZES)
         return
@@ -73,34 +74,36 @@ def _sequences(first: Any, dtype: np.dtype) -> Iterator[np.ndarray]:
 
 
 def _images(model: Layer, first: Any, dense: list[int], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Square images, then those of two sides that together make the features of a dense layer."""
+    """Square images, then images of two different sides, where these give as many values as a dense
+    layer has features."""
     def square(n: int) -> np.ndarray:
         return np.zeros((ITEMS, n, n, first.in_channels), dtype)
 
-    sides: dict[int, int] = {}      # of the images that are flattened: the side of the input
-    last, too_large = 0, math.inf
+    sides: dict[int, int] = {}      # by the side of images that are flattened, that of the input
+    channels, too_large = 0, math.inf
     for n in SIZES:
         if n < too_large:
             yield square(n)
             reached = _reached(model, square(n))
             if reached is not None:
-                last, side = reached
+                channels, side = reached
                 sides[side] = min(n, sides.get(side, n))
-                if last * side > max(dense):     # however narrow the images are
+                if channels * side > max(dense):    # even images of width 1 have too many values
                     too_large = n
     for count in dense:
         for height in sorted(sides):
-            width, rest = divmod(count, max(last * height, 1))
+            width, rest = divmod(count, max(channels * height, 1))
             if not rest and width in sides and width != height:
                 yield np.zeros((ITEMS, sides[height], sides[width], first.in_channels), dtype)
 
 
 def _reached(model: Callable[..., Any], batch: np.ndarray) -> tuple[int, int] | None:
-    """(channels, side) of the last square images before the model refuses what they became."""
+    """(channels, side) of the last square images that the model makes of a batch before it fails;
+    None if there are none."""
     def stopped(x: Any) -> Any:
         try:
             return model(x)
-        except Exception:       # what comes before it is in the trace
+        except Exception:       # the trace has what the model did before
             return x
 
     shapes = [value.shape for node in trace(stopped, batch).nodes for value in node.outputs]

@@ -1,7 +1,7 @@
-"""What PyTorch calls each parameter and buffer of a model, and how it lays it out.
+"""How PyTorch names each parameter and buffer of a layer, and how it lays out the array.
 
-Here are layers by themselves. Which rows of a dense layer stand in another order because images
-were flattened before it depends on the whole model: `orders`.
+The rows of a dense layer may stand in another order besides, because images are flattened before
+it. That depends on the model around the layer: see `orders`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from ..nn.weight import WeightNorm
 
 Arrays = tuple[np.ndarray, ...]
 RENAMED = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
-COUNT = "num_batches_tracked"       # which states of old versions of PyTorch do not have
+COUNT = "num_batches_tracked"       # states of old versions of PyTorch lack it
 # PyTorch's names for the norms and directions of weight normalization.
 GAIN, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
-# What PyTorch's own attention holds its projections in, and ours, in the same order.
+# The entries by which an attention of PyTorch's is known: it has either, for its projections.
 PROJECTIONS = ("in_proj_weight", "q_proj_weight")
+# minidl's layers for the same projections, in the same order.
 IN_PROJECTIONS = ("query", "key", "value")
 
 
 @dataclasses.dataclass
 class Entry:
-    """Some arrays of a PyTorch state, by name, that together are some arrays of ours.
+    """Some arrays of a PyTorch state (`theirs`, by name) that together hold the same numbers as
+    some arrays of a model of minidl (`ours`).
 
-    `take` makes ours of theirs, `give` theirs of ours.
+    `take` converts theirs to ours, `give` ours to theirs.
     """
 
     theirs: tuple[str, ...]
@@ -43,9 +45,10 @@ class Entry:
 
 
 def entries(model: Layer, given: Any = None) -> Iterator[Entry]:
-    """All that a model holds, in the order of a PyTorch state: a layer that stands in several
-    places is in it once for each, as PyTorch has it. The projections of an attention are PyTorch's
-    (in_proj_weight), unless there is a `given` state that has none such: then they are layers."""
+    """The entries of a model in the order of a PyTorch state. A layer that stands in several places
+    has entries for each, as in PyTorch. The projections of an attention are packed as PyTorch's own
+    layer has them (in_proj_weight), unless a `given` state has none that are packed: they are then
+    dense layers."""
     first = {id(layer): name for name, layer in model.named_layers()}
     packed = not isinstance(given, Mapping) or any(
         str(name).rpartition(".")[2] in PROJECTIONS for name in given)
@@ -59,8 +62,8 @@ def entries(model: Layer, given: Any = None) -> Iterator[Entry]:
 
 def _places(layer: Layer, name: str, path: tuple[int, ...], packed: bool
             ) -> Iterator[tuple[str, Layer]]:
-    """(dotted name, layer) of each place in which a layer stands, but for what is taken with the
-    layer around it."""
+    """(dotted name, layer) of each place in which a layer stands, except inside a layer whose
+    entries include those of the layers in it."""
     yield name, layer
     if _is_recurrent(layer) or (packed and _is_attention(layer)):
         return
@@ -72,12 +75,12 @@ def _places(layer: Layer, name: str, path: tuple[int, ...], packed: bool
 
 
 def _is_recurrent(layer: Layer) -> bool:
-    """Whether PyTorch has such a recurrent layer: its own have no normalization inside."""
+    """Whether PyTorch has a counterpart of a recurrent layer: its own have no normalization."""
     return isinstance(layer, (RNN, GRU, LSTM)) and layer.norm is None
 
 
 def _entries_of(layer: Layer) -> Iterator[Entry]:
-    """What a layer holds itself, by names within it."""
+    """The entries of a layer without the layers in it, by names within the layer."""
     if _is_recurrent(layer):
         yield from _recurrent(layer)
     elif isinstance(layer, Weighted):
@@ -96,7 +99,7 @@ def _same(theirs: str, ours: str) -> Entry:
 # ------------------------------------------------------------------- dense layers and convolutions
 
 def _weighted(layer: Weighted) -> Iterator[Entry]:
-    """A weight, its bias, and what normalizes it."""
+    """The entries of a weight, its bias, and the transform that normalizes it."""
     groups = layer.groups if isinstance(layer, ConvTranspose) else None
 
     def take(a: np.ndarray) -> Arrays:
@@ -120,7 +123,7 @@ def _weighted(layer: Weighted) -> Iterator[Entry]:
 
 
 def outputs_first(a: np.ndarray) -> np.ndarray:
-    """(..., in, out) as (out, in, ...): of a convolution HWIO as OIHW."""
+    """Weights (..., in, out) as (out, in, ...), which is HWIO as OIHW for a convolution."""
     return np.moveaxis(a, (-1, -2), (0, 1))
 
 
@@ -148,7 +151,8 @@ def from_transposed(a: np.ndarray, groups: int) -> np.ndarray:
 # --------------------------------------------------------------------------------------- attention
 
 def _is_attention(layer: Layer) -> bool:
-    """Whether PyTorch has such an attention: with dense layers of its own, as they were made."""
+    """Whether PyTorch has a counterpart of an attention: its projections must be four dense layers
+    of its own, without transforms, all with a bias or none."""
     if not isinstance(layer, MultiHeadAttention):
         return False
     parts = [layer.query, layer.key, layer.value, layer.output]
@@ -158,8 +162,9 @@ def _is_attention(layer: Layer) -> bool:
 
 
 def _attention(layer: Any) -> Iterator[Entry]:
-    """Three projections one below the other, or apart where what comes in has other features; their
-    biases one behind the other."""
+    """The entries of an attention. PyTorch stacks the three projections in one array, or holds one
+    array for each where keys or values have another number of features than queries; it stacks
+    their biases in any case."""
     weights = tuple([f"{name}.weight" for name in IN_PROJECTIONS])
     if layer.key.in_features == layer.value.in_features == layer.features:
         yield Entry(("in_proj_weight",), weights, lambda a: tuple([w.T for w in np.split(a, 3)]),
@@ -178,8 +183,9 @@ def _attention(layer: Any) -> Iterator[Entry]:
 # -------------------------------------------------------------------------------- recurrent layers
 
 def _recurrent(layer: Any) -> Iterator[Entry]:
-    """The cells of a recurrent layer: gates stand in the same order, weights are transposed, and of
-    PyTorch's two biases ours is the sum, but for that of the state in the new gate of a GRU."""
+    """The entries of the cells of a recurrent layer. The gates stand in the same order, and weights
+    are transposed; minidl's bias is the sum of PyTorch's two, except in the new gate of a GRU,
+    where the state has a bias of its own."""
     directions = 2 if layer.bidirectional else 1
     for k, cell in enumerate(layer.cells):
         end = f"l{k // directions}" + ("_reverse" if k % directions else "")

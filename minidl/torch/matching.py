@@ -1,4 +1,5 @@
-"""Which entry of a PyTorch state belongs to which of a model: by name, a mapping, or in order."""
+"""Finds which entry of a PyTorch state belongs to which entry of a model: by name, by a mapping, or
+in order."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ from ..nn.state import StateError
 from .layouts import COUNT, DIRECTION, GAIN
 
 Shape = tuple[int, ...]
-# Older names of what weight normalization holds, and names of a single cell.
+# Older names of the entries of weight normalization.
 OLDER = {"weight_g": GAIN, "weight_v": DIRECTION}
+# Names of the entries of a single recurrent cell; those of a layer end with the layer's number.
 OF_CELLS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -36,8 +38,8 @@ class Loaded:
 
 @dataclasses.dataclass
 class Match:
-    """`pairs` of names, of the model's entries as PyTorch would call them and the state's, and
-    `problems`, why others have none."""
+    """`pairs` has the names of the state's entries by those of the model's, as PyTorch would call
+    them; `problems` says why other entries have no pair."""
 
     pairs: dict[str, str]
     problems: list[str]
@@ -47,7 +49,8 @@ Layers = dict[str, dict[str, str]]      # by the name of a layer: its fields and
 
 
 def layers_of(names: Any) -> Layers:
-    """The entries of a state layer by layer, in order; older names of fields as the newer ones."""
+    """The entries of a state layer by layer, in order. Older names of fields are replaced by the
+    newer ones."""
     found: Layers = {}
     for name in names:
         place, _, field = name.rpartition(".")
@@ -62,11 +65,11 @@ def layers_of(names: Any) -> Layers:
     return found
 
 
-def match(ours: dict[str, Shape], theirs: dict[str, Shape], again: set[str],
+def match(ours: dict[str, Shape], theirs: dict[str, Shape], repeated: set[str],
           mapping: Mapping[str, str] | None, where: str) -> Match:
-    """The entries that belong together, layers with a field that does not fit left out whole.
+    """The entries that belong together. No entry of a layer is paired if one of them does not fit.
 
-    `ours` and `theirs` are shapes by name; `again` holds names of layers of ours that have been
+    `ours` and `theirs` are shapes by name. `repeated` holds names of layers of ours that occur
     before, in another place.
     """
     mine, given = layers_of(ours), layers_of(theirs)
@@ -75,7 +78,7 @@ def match(ours: dict[str, Shape], theirs: dict[str, Shape], again: set[str],
     named = {name: given[place][field] for place, fields in mine.items()
              for field, name in fields.items() if field in given.get(place, ())}
     by_name = _paired(named, mine, ours, theirs)
-    required = [name for place, fields in mine.items() if place not in again
+    required = [name for place, fields in mine.items() if place not in repeated
                 for field, name in fields.items() if field != COUNT]
     if all(name in named for name in required) and len(set(named.values())) == len(theirs):
         return by_name
@@ -84,14 +87,15 @@ def match(ours: dict[str, Shape], theirs: dict[str, Shape], again: set[str],
                               "layers (files of safetensors are sorted by name): give a mapping"])
     else:
         if len(given) != len(mine):
-            mine = {place: fields for place, fields in mine.items() if place not in again}
+            mine = {place: fields for place, fields in mine.items() if place not in repeated}
         by_order = _by_order(mine, given, ours, theirs)
     return by_name if len(by_name.pairs) >= max(len(by_order.pairs), 1) else by_order
 
 
 def _mapped(ours: dict[str, Shape], theirs: dict[str, Shape], mapping: Mapping[str, str],
             where: str) -> dict[str, str]:
-    """Pairs by a mapping of names of layers or entries, the longest first; others keep theirs."""
+    """Pairs by a mapping of names of layers or entries. Of several the longest counts; names that
+    it lacks are the same on both sides."""
     check_mapping(mapping, ours, theirs, where)
     pairs = {}
     known = {name: name for name in theirs}
@@ -106,8 +110,8 @@ def _mapped(ours: dict[str, Shape], theirs: dict[str, Shape], mapping: Mapping[s
 
 def check_mapping(mapping: Any, ours: Iterable[str], theirs: Iterable[str] | None, where: str
                   ) -> None:
-    """TypeError unless it is a dict of names to names, StateError if the model's entries have
-    nothing of one of its names, or the state's, unless they are not known."""
+    """Check a mapping: TypeError unless it is a dict of names to names, StateError for a name that
+    the model has no entry of, or the state, unless `theirs` is None."""
     for name, other in checks.instance(mapping, where, "mapping", Mapping,
                                        "a dict of names to names").items():
         if not (isinstance(name, str) and isinstance(other, str)):
@@ -118,7 +122,7 @@ def check_mapping(mapping: Any, ours: Iterable[str], theirs: Iterable[str] | Non
 
 
 def renamed(name: str, mapping: Mapping[str, str]) -> str:
-    """The name with the longest beginning that the mapping knows exchanged."""
+    """The name after the mapping has replaced the longest beginning of it that it knows."""
     begin = max((key for key in mapping if _begins(name, key)), key=len, default=None)
     if begin is None:
         return name
@@ -144,8 +148,8 @@ def _paired(named: dict[str, str], mine: Layers, ours: dict[str, Shape], theirs:
 
 
 def fits(ours: Shape, theirs: Shape) -> bool:
-    """Whether an array of one shape is one of the other: but for axes of length 1 behind the second
-    one, as weights of a 1x1 convolution have them and those of a dense layer do not."""
+    """Whether two shapes are the same apart from axes of length 1 after the second axis, which the
+    weights of a 1x1 convolution have and those of a dense layer lack."""
     def plain(shape: Shape) -> Shape:
         return (*shape[:2], *[n for n in shape[2:] if n != 1])
 
@@ -169,7 +173,8 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 def _by_order(mine: Layers, given: Layers, ours: dict[str, Shape], theirs: dict[str, Shape]
               ) -> Match:
-    """Layers in order, each with the one at its place: as far as they fit, if one side has more."""
+    """Pair the layers of both sides in order. If one side has more of them, this stops at the first
+    that does not fit."""
     found = Match({}, [])
     different = len(mine) != len(given)
     for (place, fields), (other, entries) in zip(mine.items(), given.items(), strict=False):
@@ -178,7 +183,7 @@ def _by_order(mine: Layers, given: Layers, ours: dict[str, Shape], theirs: dict[
                 for field in fields if field in entries):
             found.pairs |= {fields[field]: entries[field] for field in fields if field in entries}
             continue
-        if not found.problems:      # others may well follow from the first one
+        if not found.problems:      # the first problem may well cause the others
             found.problems.append(
                 f"in order, {_shown(place, fields, ours)} meets {_shown(other, entries, theirs)}")
         if different:
@@ -195,8 +200,8 @@ def _shown(place: str, fields: dict[str, str], shapes: dict[str, Shape]) -> str:
 
 
 def array_of(value: Any, name: str, where: str) -> np.ndarray | None:
-    """An entry of a state as an array, tensors of PyTorch too, of float16 and bfloat16 as float32;
-    None for what holds no numbers."""
+    """An entry of a state, which may be a tensor of PyTorch, as an array; float16 and bfloat16
+    become float32. None for what holds no numbers."""
     if hasattr(value, "detach"):
         value = value.detach()
         if hasattr(value, "cpu"):

@@ -1,9 +1,11 @@
-"""In which order images were flattened: (H, W, C) here, (C, H, W) in PyTorch.
+"""Finds weights whose rows or columns PyTorch has in another order, because it flattens images as
+(C, H, W) where minidl flattens them as (H, W, C).
 
-What stands behind a flattening, or before its opposite, is found in a trace of the model. Each
-value that comes from images has an array of places: where the same number stands in PyTorch's
-tensor. Operations that move values move these places likewise; where they arrive at weights, their
-ranks are the order of PyTorch's rows.
+They are found in a trace of the model. Each value that is computed from images gets an array of
+places, which says where each number of the value stands in PyTorch's tensor. Operations that move
+values move the places in the same way. Where the places reach the weights of a product, their ranks
+are the order of PyTorch's rows. Features that a product makes and that then become images are
+followed in the opposite direction, and give the order of PyTorch's columns.
 """
 
 from __future__ import annotations
@@ -42,19 +44,19 @@ def orders_of(model: Layer, example: Any, where: str) -> Orders:
 
 
 def images(shape: tuple[int, ...]) -> np.ndarray:
-    """PyTorch's places of images (N, H, W, C): it has them as (N, C, H, W)."""
+    """The places of images (N, H, W, C), which PyTorch has as (N, C, H, W)."""
     channels_first = np.arange(np.prod(shape)).reshape(shape[0], shape[-1], *shape[1:-1])
     return np.ascontiguousarray(np.moveaxis(channels_first, 1, -1))
 
 
 def _ranks(places: np.ndarray) -> np.ndarray:
-    """The order of the last axis, by the first of the rows."""
+    """The order of the entries on the last axis, which is the same in all rows."""
     return np.argsort(np.argsort(places.reshape(-1, places.shape[-1])[0]))
 
 
 def _per_pixel(places: np.ndarray) -> bool:
-    """Whether all channels of a pixel are still with it: what has exchanged them, as a shuffle of
-    channels does, has done so in PyTorch too."""
+    """Whether each pixel still has its own channels, in whatever order: an operation that exchanges
+    channels, such as a shuffle of them, does the same in PyTorch."""
     if places.ndim != 4:
         return False
     pixels = np.arange(places.shape[1] * places.shape[2]).reshape(1, *places.shape[1:3], 1)
@@ -62,7 +64,7 @@ def _per_pixel(places: np.ndarray) -> bool:
 
 
 class _Walk:
-    """A walk through a graph: places of values, and the orders that were found."""
+    """A walk through a graph, with the places of values and the orders that were found."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -88,7 +90,7 @@ class _Walk:
             self.moved(node, self.places[placed[0]])
         elif node.operation == "Concatenate" and len(out.shape) < 4:
             self.joined(node)
-        elif any(x.shape == out.shape for x in placed):     # value by value, or a normalization
+        elif any(x.shape == out.shape for x in placed):     # it keeps each value at its place
             x = next(x for x in placed if x.shape == out.shape)
             self.places[out] = self.places[x]
             self.features(node, _ranks(self.places[x]))
@@ -105,7 +107,8 @@ class _Walk:
             self.places[value] = images(array.shape) if _per_pixel(array.data) else array.data
 
     def joined(self, node: Node) -> None:
-        """Features beside others, each in their order, or rows of features below others."""
+        """Find the places of a concatenation: of features, whose orders follow one another, or of
+        rows, which keep the order of their features."""
         out, axis = node.outputs[0], node.options["axis"]
         if axis == len(out.shape) - 1:
             orders = [_ranks(self.places[x]) if x in self.places else np.arange(x.shape[-1])
@@ -120,7 +123,8 @@ class _Walk:
                 [k * largest + self.places[x] for k, x in enumerate(node.inputs)], axis)
 
     def unflattened(self, value: Value) -> None:
-        """Features that a dense layer makes and that become images: as a decoder has them."""
+        """Find the order of features that a product makes and that then become images, as in a
+        decoder."""
         path: list[Node] = []
         while value.producer is not None and len(value.shape) > 2:
             path.insert(0, value.producer)
@@ -152,7 +156,7 @@ class _Walk:
             value = before
 
     def features(self, node: Node, order: np.ndarray) -> None:
-        """What a node holds for each feature: gamma, running statistics, a bias."""
+        """Note the order of what a node has for each feature: gamma, running statistics, a bias."""
         for x in node.inputs:
             if isinstance(x, Value) and x.shape and x.shape[-1] == len(order):
                 self.found(x, len(x.shape) - 1, order)
@@ -170,6 +174,6 @@ class _Walk:
 
 
 def _before(node: Node) -> Value | None:
-    """The only value that a node computes with, but for parameters and constants."""
+    """The only input of a node that is no parameter or constant; None if there are several."""
     xs = [x for x in node.inputs if isinstance(x, Value) and x.kind in ("input", "result")]
     return xs[0] if len(xs) == 1 else None

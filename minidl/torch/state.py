@@ -21,26 +21,25 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     """Give a model the weights of a PyTorch module: `module.state_dict()`, tensors or arrays.
 
     Weights change their axes (OIHW to HWIO, (out, in) to (in, out), transposed and grouped
-    convolutions too), an attention's in_proj_weight becomes three, biases of recurrent layers are
-    added, and the rows of a dense layer behind
-    flattened images change their order, from (C, H, W) to (H, W, C); so do the columns of one whose
-    result becomes images.
+    convolutions too), an attention's in_proj_weight becomes three weights, the biases of recurrent
+    layers are added, and the rows of a dense layer after flattened images change their order, from
+    (C, H, W) to (H, W, C); so do the columns of a dense layer whose result becomes images.
 
     Entries are found by name if the module has the same names ("bn.weight" is bn.gamma), otherwise
-    by structure: layer by layer in order, each with the same fields and shapes. Or by `mapping`, a
-    dict of our names to theirs, of layers or entries: {"fc": "head.0"}; {"": "module"} puts a
-    prefix before all. What it does not name has the same name on both sides.
+    by structure: layer by layer in order, each with the same fields and shapes. `mapping`, a dict
+    of our names to theirs, of layers or entries, replaces both: {"fc": "head.0"} maps a layer, and
+    {"": "module"} puts a prefix before all names. A name that it lacks is the same on both sides.
 
-    What was flattened is seen in a trace of the model, for `example`, a batch as the model takes it
-    (or a tuple of several inputs). Without one an input of the first layer's channels is looked
-    for; a model of dense layers alone is taken as one of rows.
+    A trace of the model shows what it flattens. It is made for `example`, a batch as the model
+    takes it (or a tuple of several inputs). Without one, an input that fits the first layer is
+    looked for; a model of dense layers alone is taken to flatten nothing.
 
     Returns what was loaded, and what is left on both sides. With `strict` nothing may be left (but
-    a state may lack the count of batches of a BatchNorm); without, layers that do not fit stay as
-    they are. Nothing is changed after an error: StateError (a KeyError and a ValueError) lists all
-    that is missing, unexpected or of another shape, or says that the state is one of minidl's,
-    where names and shapes tell; ValueError asks for an example, TypeError for a
-    model and a dict.
+    a state may lack the count of batches of a BatchNorm); without it, layers that do not fit stay
+    as they are. An error changes nothing. StateError (a KeyError and a ValueError) lists all
+    entries that are missing, unexpected or of another shape, or says that the state is one of
+    minidl's, if names and shapes show it; ValueError asks for an example; TypeError is for a model
+    that is no layer and a state that is no dict.
 
     >>> model = nn.Sequential(nn.Conv(3, 16, 3), nn.BatchNorm(16))
     >>> theirs = md.torch.state_dict(model, arrays=True)
@@ -53,16 +52,16 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     checks.instance(model, "load_state", "model", Layer, "a Layer")
     strict = checks.flag(strict, "load_state", "strict")
     given = _arrays(state_dict, where)
-    there = list(entries(model, given))
+    layout = list(entries(model, given))
     orders = orders_of(model, example, where)
     own = {name: array for name, _, array in model._memory()}
-    shapes = {name: array.shape for name, array in _theirs(there, own, {}).items()}
+    shapes = {name: array.shape for name, array in _theirs(layout, own, {}).items()}
     if mapping is None:
         _refuse_ours(given, own, shapes, where)
-    again = _again(there)
+    repeated = _repeated_layers(layout)
     found = match(shapes, {name: array.shape for name, array in given.items() if array is not None},
-                  again, mapping, where)
-    values, loaded = _taken(there, found, given, shapes, orders, where)
+                  repeated, mapping, where)
+    values, loaded = _taken(layout, found, given, shapes, orders, where)
     missing = [name for name in own if name not in values]
     unexpected = [name for name in given if name not in loaded]
     wanted = [name for name in missing if name.rpartition(".")[2] != "num_batches"]
@@ -74,12 +73,13 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
 
 def state_dict(model: Layer, mapping: Mapping[str, str] | None = None, example: Any = None,
                like: Mapping[str, Any] | None = None, arrays: bool = False) -> dict[str, Any]:
-    """The state of a model as that of a PyTorch module: `module.load_state_dict(...)` takes it.
+    """The state of a model as the state of a PyTorch module, for `module.load_state_dict(...)`.
 
-    Names are the model's own, with PyTorch's for those of layers ("bn.gamma" is bn.weight), in
-    PyTorch's order. `like`, the state of the module that it is for, gives its names and shapes
-    instead, by the rules of `load_state`, as do `mapping` (of our names to theirs) and `example`.
-    Of the two biases of a recurrent layer in PyTorch the second one is zeros.
+    Names are the model's own, with PyTorch's names for the fields of layers ("bn.gamma" is
+    bn.weight), in PyTorch's order. With `like`, the state of the module that it is for, names and
+    shapes are those of that state. `like`, `mapping` (of our names to theirs) and `example` follow
+    the rules of `load_state`. Of the two biases that a recurrent layer has in PyTorch the second is
+    zeros.
 
     The values are tensors of PyTorch (ImportError without it), or NumPy arrays with `arrays`; they
     are copies. StateError (a KeyError and a ValueError) unless the two sides of `like` fit, or for
@@ -91,11 +91,11 @@ def state_dict(model: Layer, mapping: Mapping[str, str] | None = None, example: 
     where = f"state_dict of {type(model).__name__}"
     checks.instance(model, "state_dict", "model", Layer, "a Layer")
     arrays = checks.flag(arrays, "state_dict", "arrays")
-    there = list(entries(model, like))
+    layout = list(entries(model, like))
     own = {name: array for name, _, array in model._memory()}
-    theirs = _theirs(there, own, orders_of(model, example, where))
+    theirs = _theirs(layout, own, orders_of(model, example, where))
     if like is not None:
-        theirs = _named_like(theirs, _again(there), like, mapping, where)
+        theirs = _named_like(theirs, _repeated_layers(layout), like, mapping, where)
     elif mapping is not None:
         theirs = _renamed(theirs, mapping, where)
     copies = {name: np.array(array, order="C") for name, array in theirs.items()}
@@ -117,8 +117,8 @@ def _arrays(state: Any, where: str) -> dict[str, np.ndarray | None]:
 
 def _refuse_ours(given: dict[str, Any], own: dict[str, np.ndarray], shapes: dict[str, Any],
                  where: str) -> None:
-    """StateError for a state of a model of minidl, where names or shapes tell it from PyTorch's:
-    dense weights that are square would come out transposed."""
+    """Raise StateError for the state of a model of minidl, if names and shapes tell it from one of
+    PyTorch: dense weights that are square would be transposed."""
     if given.keys() == own.keys() and any(
             shapes.get(name) != array.shape for name, array in own.items()) and all(
             given[name] is not None and given[name].shape == array.shape
@@ -127,33 +127,34 @@ def _refuse_ours(given: dict[str, Any], own: dict[str, np.ndarray], shapes: dict
                          f"model.load_state_dict(state) takes it")
 
 
-def _again(there: list[Entry]) -> set[str]:
-    """The layers, by their names in a PyTorch state, that have been before in another place."""
+def _repeated_layers(layout: list[Entry]) -> set[str]:
+    """The layers, by their names in a PyTorch state, that occur before in another place."""
     seen: set[tuple[str, ...]] = set()
     found = set()
-    for entry in there:
+    for entry in layout:
         if entry.ours in seen:
             found.add(entry.theirs[0].rpartition(".")[0].removesuffix(".parametrizations.weight"))
         seen.add(entry.ours)
     return found
 
 
-def _theirs(there: list[Entry], own: dict[str, np.ndarray], orders: Orders
+def _theirs(layout: list[Entry], own: dict[str, np.ndarray], orders: Orders
             ) -> dict[str, np.ndarray]:
     """All arrays of a model by PyTorch's names, in its layouts."""
     found: dict[str, np.ndarray] = {}
-    for entry in there:
+    for entry in layout:
         held = [_ordered(name, own[name], orders, back=True) for name in entry.ours]
         found.update(zip(entry.theirs, entry.give(*held), strict=True))
     return found
 
 
-def _taken(there: list[Entry], found: Match, given: dict[str, Any], shapes: dict[str, Any],
+def _taken(layout: list[Entry], found: Match, given: dict[str, Any], shapes: dict[str, Any],
            orders: Orders, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Our arrays of those that were given, by our names, and the names of the two."""
+    """The given arrays that have a pair, as arrays of ours by our names; and, by the given names,
+    ours."""
     values: dict[str, np.ndarray] = {}
     loaded: dict[str, str] = {}
-    for entry in there:
+    for entry in layout:
         if not all(name in found.pairs for name in entry.theirs):
             continue
         arrays = [given[found.pairs[name]].reshape(shapes[name]) for name in entry.theirs]
@@ -169,7 +170,7 @@ def _taken(there: list[Entry], found: Match, given: dict[str, Any], shapes: dict
 
 
 def _ordered(name: str, array: np.ndarray, orders: Orders, back: bool = False) -> np.ndarray:
-    """An array of ours with its entries in our order, or (back) in PyTorch's."""
+    """An array in our layout with its entries in our order, or with `back` in PyTorch's order."""
     for axis in range(array.ndim):
         order = orders.get((name, axis))
         if order is not None:
@@ -177,15 +178,16 @@ def _ordered(name: str, array: np.ndarray, orders: Orders, back: bool = False) -
     return array
 
 
-def _named_like(theirs: dict[str, np.ndarray], again: set[str], like: Any,
+def _named_like(theirs: dict[str, np.ndarray], repeated: set[str], like: Any,
                 mapping: Mapping[str, str] | None, where: str) -> dict[str, np.ndarray]:
     """The arrays by the names of another state, in its order and shapes."""
     given = {name: array for name, array in _arrays(like, where).items() if array is not None}
     found = match({name: array.shape for name, array in theirs.items()},
-                  {name: array.shape for name, array in given.items()}, again, mapping, where)
+                  {name: array.shape for name, array in given.items()}, repeated, mapping,
+                  where)
     back = {other: name for name, other in found.pairs.items()}
     left = [name for name in theirs if name not in found.pairs and not name.endswith(COUNT)
-            and name.rpartition(".")[0] not in again]
+            and name.rpartition(".")[0] not in repeated]
     without = [name for name in given if name not in back]
     _refuse(f"{where}: like", {"without a place": left, "without a value": without},
             found.problems)
@@ -193,7 +195,8 @@ def _named_like(theirs: dict[str, np.ndarray], again: set[str], like: Any,
 
 
 def _refuse(where: str, left: dict[str, list[str]], problems: list[str]) -> None:
-    """StateError of all names that are left, by what they lack, and of all problems, if any."""
+    """Raise StateError with all names that are left, by what they lack, and all problems, if there
+    are any."""
     said = [f"{what}: {', '.join(names)}" for what, names in left.items() if names]
     if problems:
         said.append("wrong: " + "; ".join(problems))
@@ -203,7 +206,7 @@ def _refuse(where: str, left: dict[str, list[str]], problems: list[str]) -> None
 
 def _renamed(theirs: dict[str, np.ndarray], mapping: Mapping[str, str], where: str
              ) -> dict[str, np.ndarray]:
-    """The arrays by other names."""
+    """The arrays by the names that a mapping gives them."""
     check_mapping(mapping, theirs, None, where)
     found: dict[str, np.ndarray] = {}
     for name, array in theirs.items():

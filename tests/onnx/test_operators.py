@@ -8,7 +8,7 @@ import minidl as md
 from minidl.onnx.operators import OPERATORS
 from minidl.onnx.operators.elementwise import PReLU
 from minidl.onnx.operators.functions import FORMULAS, formula
-from minidl.onnx.operators.resize import TakeInOrder
+from minidl.ops.resample import Resample
 from tests.support import pages
 from tests.support.onnx_files import assert_close, draw, file_of, node, run
 
@@ -253,9 +253,12 @@ def test_the_gradients_of_prelu():
     md.gradcheck(PReLU.apply, [away(4, 3, 2), away(3, 1)])
 
 
-def test_the_gradient_of_places_in_order():
-    places = np.array([0, 0, 2, 3, 3, 3])
-    md.gradcheck(lambda t: TakeInOrder.apply(t, places=places, axis=1), away(2, 5, 3))
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("places", [[0, 0, 2, 3, 3, 3], [0, 0.25, 1.5, 3], [2], [0.5, 4]])
+def test_the_gradient_of_places_along_an_axis(places, axis):
+    shape = [2, 3, 2]
+    shape[axis] = 5
+    md.gradcheck(lambda t: Resample.apply(t, places=np.array(places), axis=axis), away(*shape))
 
 
 def test_erf_is_exact():

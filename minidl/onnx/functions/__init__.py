@@ -1,5 +1,5 @@
-"""How each of minidl's operations is written, a file a family: by the name of its Function, what
-makes nodes of it and returns the values that they give."""
+"""How each of minidl's operations is written, a file for each family. FUNCTIONS has, by the name of
+the operation's Function, what writes its nodes and returns the values that they make."""
 
 from .elementwise import ELEMENTWISE
 from .images import IMAGES

@@ -1,4 +1,5 @@
-"""Functions of values one by one: arithmetic, activations, comparisons, choices, casts."""
+"""Writes functions that work value by value: arithmetic, activations, comparisons, choices, casts.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ Emit = Callable[[Writer, Site], Any]
 
 
 def cast(out: Writer, value: ir.Value, before: np.dtype, dtype: np.dtype) -> ir.Value:
-    """A value in a dtype."""
+    """A value of dtype `before` in another dtype."""
     if before == dtype:
         return value
     return out.op("Cast", value, to=int(ir.DataType.from_numpy(dtype)))
 
 
 def operand(x: Any, dtype: np.dtype) -> Operand:
-    """A tensor, or a number in a dtype."""
+    """A tensor as it is, and a number as an array of a dtype."""
     if isinstance(x, (Written, Known)):
         return x
     number = np.array(x, dtype)
@@ -49,6 +50,7 @@ def _two(operator: str) -> Emit:
 
 
 def _same_numbers(out: Writer, site: Site) -> None:
+    """Refuse a node that takes other numbers for other sizes of the batch."""
     if site.changing:
         raise out.refusal("a number that Python has computed depends on the size of the batch")
 
@@ -79,8 +81,8 @@ def _remainder(out: Writer, site: Site) -> Written:
     (a, b), order = operands(out, site, site.dtype)
     if site.dtype.kind != "f":
         return Written(out.op("Mod", a, b), site.dims[0], order)
-    whole = out.op("Floor", out.op("Div", a, b))
-    return Written(out.op("Sub", a, out.op("Mul", whole, b)), site.dims[0], order)
+    quotient = out.op("Floor", out.op("Div", a, b))
+    return Written(out.op("Sub", a, out.op("Mul", quotient, b)), site.dims[0], order)
 
 
 def _floor_divide(out: Writer, site: Site) -> Written:
@@ -178,7 +180,7 @@ def _clip(out: Writer, site: Site) -> Written:
 
 
 def _by_name(out: Writer, site: Site) -> Written:
-    """A function that has come from a file, by the name that it has there."""
+    """An operation that was imported is written as the operator of the file that it came from."""
     x = site.inputs[0]
     return Written(out.op(site.options["name"], x.value), site.dims[0], x.axes)
 
@@ -194,12 +196,12 @@ def _cast(out: Writer, site: Site) -> Written:
 
 
 def same(out: Writer, site: Site) -> Written:
-    """What is the input itself, to whoever runs it."""
+    """The input itself, for an operation that matters to the graph of gradients alone."""
     return site.inputs[0]
 
 
 def _dropout(out: Writer, site: Site) -> Written:
-    """One that the model asks for in evaluation, too."""
+    """A dropout that the model asks for in evaluation mode, too."""
     x = site.inputs[0]
     ratio = np.array(site.options["p"], np.float32)
     return Written(out.op("Dropout", x.value, ratio, np.array(True)), x.dims, x.axes)

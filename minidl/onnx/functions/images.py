@@ -1,4 +1,4 @@
-"""Convolutions, pools and normalizations: what has the channels second in a file."""
+"""Writes convolutions, pools and normalizations, for which a file has the channels second."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _images(value: ir.Value, site: Site) -> Written:
 
 
 def pads_of(padding: Any) -> list[int]:
-    """Padding ((top, bottom), (left, right)) as a file has it: what is before all axes, then what
-    is after."""
+    """Padding ((top, bottom), (left, right)) as a file has it: first the padding before each axis,
+    then the padding after each."""
     return [before for before, _ in padding] + [after for _, after in padding]
 
 
@@ -59,21 +59,22 @@ def _conv_transpose(out: Writer, site: Site) -> Written:
 def _pool(operator: str) -> Emit:
     def emit(out: Writer, site: Site) -> Written:
         options, x = site.options, out.first(site.inputs[0])
-        padding = options["padding"]
-        given: dict[str, Any] = {"kernel_shape": list(options["window"]),
-                                 "strides": list(options["stride"])}
+        padding, window = options["padding"], options["window"]
+        wide = any(max(p) >= k for p, k in zip(padding, window, strict=True))
+        given: dict[str, Any] = {"kernel_shape": list(window), "strides": list(options["stride"])}
         if set(options["dilation"]) != {1}:
             given["dilations"] = list(options["dilation"])
-        if operator == "AveragePool":
+        border, value = padding if wide else ((0, 0), (0, 0)), -np.inf
+        if operator == "AveragePool":       # padding of which a part counts: zeros of the image
             counted = options["counted"]
             given["count_include_pad"] = int(counted == padding)
-            if counted != padding and any(map(any, counted)):   # a part of it: zeros of the image
-                (top, bottom), (left, right) = counted
-                x = out.op("Pad", x, np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
-                padding = [(p[0] - c[0], p[1] - c[1])
-                           for p, c in zip(padding, counted, strict=True)]
-        given["pads"] = pads_of(padding)
-        return _images(out.op(operator, x, **given), site)
+            border, value = counted if wide or counted != padding else ((0, 0), (0, 0)), 0
+        if any(map(any, border)):       # ONNX Runtime takes no padding as wide as the kernel
+            (top, bottom), (left, right) = border
+            x = out.op("Pad", x, np.array([0, 0, top, left, 0, 0, bottom, right], np.int64),
+                       scalar(value, site.dtype))
+            padding = [(p[0] - b[0], p[1] - b[1]) for p, b in zip(padding, border, strict=True)]
+        return _images(out.op(operator, x, pads=pads_of(padding), **given), site)
 
     return emit
 
@@ -87,7 +88,7 @@ def _global_avg_pool(out: Writer, site: Site) -> Written:
 # --------------------------------------------------------------------------------- normalizations
 
 def factor(out: Writer, x: Any, features: int, dtype: np.dtype, default: float) -> ir.Value:
-    """gamma, beta or statistics (features,) in a dtype; ones or zeros where there are none."""
+    """gamma, beta or statistics (features,) in a dtype; an array of the default for None."""
     if x is None:
         return out.initializer(np.full(features, default, dtype), "ones" if default else "zeros")
     if isinstance(x, Known) and x.array.dtype != dtype:
@@ -113,7 +114,8 @@ def _batch_norm(out: Writer, site: Site) -> Written:
 
 
 def _with_batch_statistics(out: Writer, site: Site) -> Written:
-    """A normalization that has no running statistics: those of the batch, in evaluation too."""
+    """A normalization that has no running statistics, and takes those of the batch in evaluation
+    mode, too."""
     x, gamma, beta, *_ = site.inputs
     value = out.first(x)
     axes = np.array([k for k in range(x.ndim) if k != 1], np.int64)
@@ -124,7 +126,7 @@ def _with_batch_statistics(out: Writer, site: Site) -> Written:
 
 def scaled(out: Writer, site: Site, centred: ir.Value, square: ir.Value, gamma: Any, beta: Any,
            ndim: int) -> ir.Value:
-    """gamma centred / sqrt(square + eps) + beta, the channels second."""
+    """gamma centred / sqrt(square + eps) + beta, with the channels second."""
     eps = scalar(site.options["eps"], site.dtype)
     y = out.op("Div", centred, out.op("Sqrt", out.op("Add", square, eps)))
     for operator, by in (("Mul", gamma), ("Add", beta)):
@@ -189,7 +191,7 @@ def _group_norm(out: Writer, site: Site) -> Written:
 
 
 def _filter_response_norm(out: Writer, site: Site) -> Written:
-    """With an eps that is learned, of each channel."""
+    """A filter response normalization, which learns an eps for each channel."""
     x, gamma, beta, eps = site.inputs
     value = out.first(x)
     square = out.op("ReduceMean", out.op("Mul", value, value), np.arange(2, x.ndim), keepdims=1)

@@ -1,4 +1,4 @@
-"""Values in order and their running sums, sines, and images of another size."""
+"""Writes sorting, running sums, sines, and images of another size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import onnx_ir as ir
 
 from ...ops.resample import windows
 from ..writer import Site, Writer, Written, channels_first, fixed
+from .elementwise import cast
 
 Emit = Callable[[Writer, Site], Any]
 
 
 def _length(out: Writer, x: Written, axis: int) -> int:
-    """The length of an axis, which must not be the batch's."""
+    """The length of an axis; refused for the batch's, which has no fixed one."""
     if not fixed(x.dims[axis]):
         raise out.refusal("values cannot be put in order along the batch axis")
     return int(x.dims[axis][0])
@@ -23,16 +24,16 @@ def _length(out: Writer, x: Written, axis: int) -> int:
 
 def _largest(out: Writer, x: Written, k: int, axis: int, largest: bool) -> list[ir.Value]:
     """The values and places of TopK, of equal values the first."""
-    return list(out.ops("TopK", 2, out.plain(x), np.array([k], np.int64), axis=axis,
+    return list(out.ops("TopK", 2, x.value, np.array([k], np.int64), axis=x.place(axis),
                         largest=int(largest), sorted=1))
 
 
 def _sorted(result: int) -> Emit:
-    """All values, or their places, the smallest first."""
+    """All values (result 0), or their places (result 1), the smallest first."""
     def emit(out: Writer, site: Site) -> Written:
         x, axis = site.inputs[0], site.options["axis"]
         made = _largest(out, x, _length(out, x, axis), axis, False)
-        return Written(made[result], site.dims[0])
+        return Written(made[result], site.dims[0], x.axes)
 
     return emit
 
@@ -41,12 +42,14 @@ def _top_k(out: Writer, site: Site) -> tuple[Written, Written]:
     x, axis, k = site.inputs[0], site.options["axis"], site.options["k"]
     _length(out, x, axis)
     values, places = _largest(out, x, k, axis, True)
-    return Written(values, site.dims[0]), Written(places, site.dims[1])
+    return Written(values, site.dims[0], x.axes), Written(places, site.dims[1], x.axes)
 
 
 def _cumsum(out: Writer, site: Site) -> Written:
-    axis = np.array(site.options["axis"], np.int64)
-    return Written(out.op("CumSum", out.plain(site.inputs[0]), axis), site.dims[0])
+    x = site.inputs[0]
+    value = cast(out, x.value, site.type_of(0), site.dtype)
+    axis = np.array(x.place(site.options["axis"]), np.int64)
+    return Written(out.op("CumSum", value, axis), site.dims[0], x.axes)
 
 
 def _one(operator: str) -> Emit:

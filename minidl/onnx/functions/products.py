@@ -1,4 +1,4 @@
-"""Matrix products, reductions and softmax."""
+"""Writes matrix products, reductions and softmax."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Emit = Callable[[Writer, Site], Any]
 
 
 def _weights(out: Writer, x: Written, weight: Any) -> ir.Value:
-    """Weights (in, out), their rows as the values stand in x."""
+    """Weights (in, out), with the rows in the order that the values of x have in the file."""
     if x.images is None:
         return out.plain(weight)
     c, *places = x.images
@@ -42,8 +42,8 @@ def _matmul(out: Writer, site: Site) -> Written:
     return Written(out.op("MatMul", out.plain(a), out.plain(b)), site.dims[0])
 
 
-def _after(x: Written, site: Site, axes: tuple[int, ...]) -> Any:
-    """The order of what is left of x's axes."""
+def _remaining(x: Written, site: Site, axes: tuple[int, ...]) -> Any:
+    """The order of the axes that x has left after a reduction."""
     if site.options["keepdims"]:
         return x.axes
     return tuple([a - sum(g < a for g in axes) for a in x.order if a not in axes])
@@ -57,7 +57,7 @@ def _reduce(operator: str) -> Emit:
             return Written(value, site.dims[0], x.axes)
         places = np.array(sorted(x.place(a) for a in axes), np.int64)
         y = out.op(operator, value, places, keepdims=int(site.options["keepdims"]))
-        return Written(y, site.dims[0], _after(x, site, axes))
+        return Written(y, site.dims[0], _remaining(x, site, axes))
 
     return emit
 
@@ -65,13 +65,13 @@ def _reduce(operator: str) -> Emit:
 def _any_or_all(operator: str) -> Emit:
     def emit(out: Writer, site: Site) -> Written:
         x, axes = site.inputs[0], site.options["axes"]
-        whole = cast(out, cast(out, x.value, site.type_of(0), np.dtype(bool)), np.dtype(bool),
-                     np.dtype(np.int32))
+        bits = cast(out, cast(out, x.value, site.type_of(0), np.dtype(bool)), np.dtype(bool),
+                    np.dtype(np.int32))
         if axes:
             places = np.array(sorted(x.place(a) for a in axes), np.int64)
-            whole = out.op(operator, whole, places, keepdims=int(site.options["keepdims"]))
-        return Written(cast(out, whole, np.dtype(np.int32), np.dtype(bool)), site.dims[0],
-                       _after(x, site, axes))
+            bits = out.op(operator, bits, places, keepdims=int(site.options["keepdims"]))
+        return Written(cast(out, bits, np.dtype(np.int32), np.dtype(bool)), site.dims[0],
+                       _remaining(x, site, axes))
 
     return emit
 
@@ -91,7 +91,7 @@ def _variance(root: bool) -> Emit:
             with np.errstate(divide="ignore"):
                 share = np.float64(count) / max(count - ddof, 0)
             y = out.op("Mul", y, scalar(share, site.dtype))
-        return Written(out.op("Sqrt", y) if root else y, site.dims[0], _after(x, site, axes))
+        return Written(out.op("Sqrt", y) if root else y, site.dims[0], _remaining(x, site, axes))
 
     return emit
 
@@ -101,7 +101,7 @@ def _place(operator: str) -> Emit:
         x, axis, keep = site.inputs[0], site.options["axis"], site.options["keepdims"]
         if axis is not None:
             y = out.op(operator, x.value, axis=x.place(axis), keepdims=int(keep))
-            return Written(y, site.dims[0], _after(x, site, (axis,)))
+            return Written(y, site.dims[0], _remaining(x, site, (axis,)))
         flat = out.op("Reshape", out.plain(x), np.array([-1], np.int64))
         y = out.op(operator, flat, axis=0, keepdims=0)
         if keep:

@@ -1,5 +1,5 @@
-"""Recurrent layers: whole sequences as the file's RNN, GRU and LSTM, normalized cells as what they
-are made of."""
+"""Writes recurrent layers: a sequence as one RNN, GRU or LSTM of the file, a cell with
+normalizations as the operations that it is made of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ..writer import Dims, Known, Site, Writer, Written
 
 Emit = Callable[[Writer, Site], Any]
 
-# For each of the file's gates, which of ours it is: i, o, f, c of i, f, g, o; z, r, h of r, z, n.
+# For each gate in the file's order, the number of the same gate in minidl's order. An LSTM has
+# (i, o, f, c) in a file and (i, f, g, o) in minidl, a GRU (z, r, h) and (r, z, n).
 GATES = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 FIRST = np.array([0], np.int64)
 
@@ -26,8 +27,8 @@ def _turned(weight: np.ndarray, gates: tuple[int, ...]) -> np.ndarray:
 
 
 def _projection(node: Node) -> tuple[Value, Value, Value | None] | None:
-    """(x, weights, bias) if the input of a sequence is x times weights, plus a bias, as the layers
-    make it; else None."""
+    """(x, weights, bias or None) if the input of a sequence is x times weights, plus a bias, as
+    minidl's layers compute it; else None."""
     bias = None
     value = node.inputs[0]
     made = value.producer
@@ -47,6 +48,7 @@ def _projection(node: Node) -> tuple[Value, Value, Value | None] | None:
 
 
 def _held(x: Any, ndim: int) -> bool:
+    """Whether an input is an array of so many axes that the model holds."""
     return isinstance(x, Value) and x.array is not None and x.array.ndim == ndim
 
 
@@ -64,7 +66,7 @@ def _emit(out: Writer, site: Site, operator: str, activation: str | None) -> tup
         raise out.refusal("weights that are computed from the input are not supported")
     hidden, width = weight.array.shape
     found = _projection(site.node)
-    if found is None:       # what has been computed of the input goes in as it is
+    if found is None:       # the node's own projection must not change what it is given
         value, by = out.plain(x), np.eye(width, dtype=site.dtype)
         name, bias = "identity", None
     else:
@@ -94,17 +96,17 @@ def _emit(out: Writer, site: Site, operator: str, activation: str | None) -> tup
 
 def _biases(bias: Value | None, of_h: Known | None, gates: tuple[int, ...], hidden: int,
             dtype: np.dtype) -> np.ndarray:
-    """The biases of x and of h, one after the other, gates in the file's order."""
+    """The biases of x, then those of h, with the gates in the file's order."""
     first = np.zeros(len(gates) * hidden, dtype) if bias is None else np.asarray(bias.array)
     parts = np.split(first, len(gates))
     second = np.zeros_like(first)
-    if of_h is not None:        # a GRU's, in n, which both orders have last
+    if of_h is not None:        # only a GRU has one: for its gate n, the last in both orders
         second[-hidden:] = of_h.array
     return np.concatenate([*(parts[g] for g in gates), second])[None]
 
 
 def _initial(out: Writer, state: Any) -> ir.Value | None:
-    """The state at the first step; none if it is 0."""
+    """The state at the first step; None for zeros, which are the file's default."""
     if isinstance(state, Known) and not any(a.any() for a in state.arrays):
         return None
     return out.op("Unsqueeze", out.plain(state), FIRST)

@@ -1,4 +1,4 @@
-"""What moves, joins, cuts and chooses values."""
+"""Writes operations that move, join, cut and choose values."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ TO_THE_END = np.iinfo(np.int64).max
 
 
 def _unchanged(out: Writer, site: Site, *names: str) -> None:
+    """Refuse a node with an option that depends on the size of the batch."""
     for name in names:
-        if site.options[name] != site.others[name]:
+        if not np.array_equal(site.options[name], site.others[name]):
             raise out.refusal(f"{name} depends on the size of the batch: {site.options[name]}, "
                               f"{site.others[name]}")
 
 
 def _reshape(out: Writer, site: Site) -> Written:
-    """Images that only dense layers take are flattened as the file has them, and the weights of
-    these are turned."""
+    """A new shape. Images that only dense layers take are flattened in the order that the file has
+    them in, and the rows of the weights are reordered instead (`products`)."""
     x, dims = site.inputs[0], site.dims[0]
     if len(dims) == 2 and _is_flattened(x, dims) and _feeds_products(site):
         sizes = tuple([d[0] for d in x.dims[1:]])
@@ -42,7 +43,7 @@ def _is_flattened(x: Written, dims: Dims) -> bool:
 
 
 def _feeds_products(site: Site) -> bool:
-    """Whether nothing takes the rows but products with weights that are known."""
+    """Whether all consumers of the rows are products with weights that are known."""
     value = site.node.outputs[0]
     return not site.returned and bool(value.consumers) and all(
         node.operation in ("Linear", "MatMul") and node.inputs[0] is value
@@ -51,7 +52,7 @@ def _feeds_products(site: Site) -> bool:
 
 
 def _transpose(out: Writer, site: Site) -> Written:
-    """Only what the axes are called changes."""
+    """No node is written: only the names of the axes change."""
     x, axes = site.inputs[0], site.options["axes"]
     return Written(x.value, site.dims[0], tuple([axes.index(axis) for axis in x.order]))
 
@@ -89,7 +90,7 @@ def _flip(out: Writer, site: Site) -> Written:
 
 def _sliced(out: Writer, x: Written, dims: Dims, parts: list[tuple[int, int, int, int]]
             ) -> Written:
-    """Of each (axis, start, end, step) a slice."""
+    """x cut along axes, by an (axis, start, end, step) for each."""
     if not parts:
         return x
     axes, starts, ends, steps = (np.array(column, np.int64) for column in
@@ -109,7 +110,7 @@ def _pad(out: Writer, site: Site) -> Written:
 
 
 def _getitem(out: Writer, site: Site) -> Written:
-    """Slices and numbers, new axes, and one array of numbers along an axis."""
+    """An index of slices, numbers and new axes, and of at most one array of numbers."""
     x, *arrays = site.inputs
     index = site.options["index"]
     index = index if isinstance(index, tuple) else (index,)
@@ -168,11 +169,17 @@ def _differ(first: Any, second: Any) -> bool:
     return repr(first) != repr(second)
 
 
-def _take_in_order(out: Writer, site: Site) -> Written:
-    _unchanged(out, site, "axis")
-    x, places = site.inputs[0], np.asarray(site.options["places"], np.int64)
-    return Written(out.op("Gather", x.value, places, axis=x.place(site.options["axis"])),
-                   site.dims[0], x.axes)
+def _resample(out: Writer, site: Site) -> Written:
+    """Entries at whole numbers, or blends of the two on either side of a place."""
+    _unchanged(out, site, "places", "axis")
+    x, places = site.inputs[0], site.options["places"]
+    axis, low = x.place(site.options["axis"]), np.floor(places)
+    share = (places - low).astype(site.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
+    y = out.op("Gather", x.value, low.astype(np.int64), axis=axis)
+    if share.any():
+        above = out.op("Gather", x.value, np.ceil(places).astype(np.int64), axis=axis)
+        y = out.op("Add", out.op("Mul", y, 1 - share), out.op("Mul", above, share))
+    return Written(y, site.dims[0], x.axes)
 
 
 def _embedding(out: Writer, site: Site) -> Written:
@@ -190,5 +197,5 @@ SHAPES: dict[str, Emit] = {
     "Reshape": _reshape, "Transpose": _transpose, "BroadcastTo": _broadcast_to,
     "Concatenate": _concatenate, "Split": _split, "Flip": _flip, "Pad": _pad,
     "GetItem": _getitem, "Embedding": _embedding, "OneHot": _one_hot,
-    "TakeInOrder": _take_in_order,
+    "Resample": _resample,
 }

@@ -1,5 +1,5 @@
-"""The operators that can be imported, a file a family. Each is an `Operator` (see `..steps`): a
-function of the node and of the values that it takes, and what is known to be supported."""
+"""The operators that can be imported, one file a family. Each is an `Operator` (see `..steps`),
+a function of the node and of the values that it takes, with what is supported of it."""
 
 from .arithmetic import ARITHMETIC
 from .convolution import CONVOLUTION

@@ -1,4 +1,4 @@
-"""Operators of several tensors that broadcast: arithmetic, comparisons, logic, choices."""
+"""Operators of several tensors that broadcast: arithmetic, comparisons, logic and choices."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Two = Callable[[Any, Any], Tensor]
 
 
 def _operands(step: Step, values: tuple[Held, ...]) -> tuple[list[Any], Any]:
-    """Operands in one order of axes. Numbers that are known are weak, so that they have the dtype
-    of what they meet."""
+    """The operands, with their axes in one order, and that order. A float that is known becomes a
+    number of Python, which takes the dtype of the other operand."""
     if step.opset < 7 and len(values) == 2 and step.get("broadcast", 0):
         values = (values[0], _old_broadcast(values[0], values[1], step.get("axis")))
     tensors, axes = aligned(values)
@@ -33,7 +33,8 @@ def _operands(step: Step, values: tuple[Held, ...]) -> tuple[list[Any], Any]:
 
 
 def _old_broadcast(a: Held, b: Held, axis: int | None) -> Held:
-    """The second operand of opset 6, whose first axis stands at an axis of the first one."""
+    """The second operand as opset 6 has it: its axes are those of the first operand from `axis`
+    on."""
     start = a.ndim - b.ndim if axis is None else axis
     if not 0 <= start <= a.ndim - b.ndim:
         raise ValueError(f"an operand of shape {b.shape} does not fit into {a.shape} from axis "
@@ -61,7 +62,7 @@ def _many(f: Two, mean: bool = False, types: tuple[str, ...] = NUMBERS) -> Opera
 
 
 def _divided(a: Any, b: Any) -> Tensor:
-    """a / b, of integers towards 0."""
+    """a / b. The quotients of integers are rounded towards 0."""
     if not any(isinstance(v, Tensor) and v.dtype.kind in "iu" for v in (a, b)):
         return ops.divide(a, b)
     return computed(_truncated, a, b)
@@ -85,7 +86,7 @@ def _modulo(step: Step, *values: Held) -> Held:
 def _power(step: Step, *values: Held) -> Held:
     (a, b), axes = _operands(step, values)
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype != b.dtype:
-        if a.dtype.kind in "iu":        # the result has the dtype of the first
+        if a.dtype.kind in "iu":        # the result has the dtype of the first operand
             return Held(ops.astype(ops.power(ops.astype(a, np.float64), b), a.dtype), axes)
         b = ops.astype(b, a.dtype)
     return Held(ops.power(a, b), axes)
@@ -117,7 +118,7 @@ def _where(step: Step, condition: Held, a: Held, b: Held) -> Held:
 
 
 def _clip(step: Step, x: Held, low: Held | None = None, high: Held | None = None) -> Held:
-    """Limits are attributes before opset 11, and inputs after."""
+    """x between two limits, which are attributes before opset 11 and inputs from then on."""
     limits: list[Any] = [step.get("min"), step.get("max")]
     for k, limit in enumerate((low, high)):
         if limit is not None:

@@ -12,28 +12,21 @@ from ...tensor import Tensor
 from ..steps import FLOATS, Operator, Step, refuse
 from ..values import Held, held_last
 from .geometry import (
+    Pads,
     as_before,
     as_images,
-    check_padding,
     check_window,
-    even,
     explicit,
     kernel_of,
-    padded,
     paddings,
     pair,
-    uneven,
 )
 
 ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
 
 def _check(step: Step) -> None:
-    kernel = kernel_of(step)
-    refuse(step, kernel is None, "a kernel whose size the file does not tell is not supported")
-    check_window(step, kernel)
-    check_padding(step)
-    step.attributes["uneven"] = uneven(step, len(kernel))
+    check_window(step, kernel_of(step))
 
 
 def _check_transpose(step: Step) -> None:
@@ -49,15 +42,11 @@ def _check_transpose(step: Step) -> None:
 
 
 def conv_layer(step: Step, weight: np.ndarray, bias: np.ndarray | None) -> Any:
-    """The layer for a Conv of these weights (as minidl has them); uneven padding is made before."""
-    count = 2 if kernel_of(step) is None else len(kernel_of(step))
+    """The layer for a Conv of these weights (as minidl has them). The padding of SAME_LOWER, which
+    no layer has, is left to `run_conv_layer`."""
+    count = len(kernel_of(step))
     groups, word = step.get("group", 1), step.get("auto_pad", "NOTSET")
-    padding: Any = 0
-    if word == "SAME_UPPER":
-        padding = "same"
-    elif word == "NOTSET" and even(explicit(step, count)):
-        before = tuple([p[0] for p in explicit(step, count)])
-        padding = before if count == 2 else (0, *before)
+    padding = {"NOTSET": explicit(step), "SAME_UPPER": "same"}.get(word, "valid")
     kh, kw, ci, co = weight.shape
     layer = nn.Conv(ci * groups, co, (kh, kw), pair(step.get("strides"), count), padding,
                     pair(step.get("dilations"), count), groups, bias is not None)
@@ -73,9 +62,10 @@ def _filled(layer: Any, weight: np.ndarray, bias: np.ndarray | None) -> Any:
 
 def run_conv_layer(step: Step, layer: Any, x: Held) -> Held:
     images = as_images(x.last)
-    if step.attributes["uneven"]:
+    if step.get("auto_pad") == "SAME_LOWER":
         window = (layer.kernel_size, layer.stride, layer.dilation)
-        images = padded(images, paddings(step, images.shape[1:3], *window))
+        pads = paddings(step, images.shape[1:3], *window)
+        images = ops.pad(images, ((0, 0), *pads, (0, 0)))
     return held_last(as_before(layer(images), x.ndim))
 
 
@@ -88,8 +78,8 @@ def conv(step: Step, x: Held, weight: Held, bias: Held | None = None) -> Held:
     strides, dilations = pair(step.get("strides"), count), pair(step.get("dilations"), count)
     images = as_images(x.last)
     pads = paddings(step, images.shape[1:3], w.shape[:2], strides, dilations)
-    y = ops.conv(padded(images, pads), w, None if bias is None else bias.plain, strides, 0,
-                 dilations, step.get("group", 1))
+    y = ops.conv(images, w, None if bias is None else bias.plain, strides, pads, dilations,
+                 step.get("group", 1))
     return held_last(as_before(y, x.ndim))
 
 
@@ -105,85 +95,73 @@ def transposed_weights(weight: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _sizes(step: Step, count: int) -> tuple[tuple[int, int], ...]:
-    """Strides, dilations and output_padding."""
+    """Strides, dilations and output_padding, each as a pair."""
+    extra = step.get("output_padding") or (0,) * count
     return (pair(step.get("strides"), count), pair(step.get("dilations"), count),
-            _padding(step.get("output_padding") or (0,) * count))
+            (0, extra[0]) if count == 1 else (extra[0], extra[1]))
 
 
-def _padding(values: Any) -> tuple[int, int]:
-    """Paddings of one or two axes as a pair: none along the axis that there is not."""
-    return (0, values[0]) if len(values) == 1 else (values[0], values[1])
+def _depends_on_images(step: Step) -> bool:
+    """Whether the padding follows from the size of the images, so that no layer has it."""
+    return step.get("output_shape") is not None or step.get("auto_pad") in (
+        "SAME_UPPER", "SAME_LOWER")
 
 
 def _transposed_pads(step: Step, images: tuple[int, ...], kernel: tuple[int, ...], count: int
-                     ) -> tuple[list[tuple[int, int]], list[int]]:
-    """What is cut off before and after each axis, and the padding that is added at its end."""
+                     ) -> tuple[Pads, tuple[int, ...]]:
+    """What is cut off before and after each axis, and what is added at its end."""
     strides, dilations, extra = _sizes(step, count)
-    word, wanted = step.get("auto_pad", "NOTSET"), step.get("output_shape")
-    full = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in
-            zip(images, strides, dilations, kernel, strict=True)]
-    if wanted is None and word not in ("SAME_UPPER", "SAME_LOWER"):
-        pads = paddings(step, images, kernel, strides, dilations)
-        return list(pads), list(extra)
+    if not _depends_on_images(step):
+        return paddings(step, images, kernel, strides, dilations), extra
+    wanted = step.get("output_shape")
     sizes = ([n * s for n, s in zip(images, strides, strict=True)] if wanted is None else
-             list(pair(wanted[-count:], count)))
+             pair(wanted[-count:], count))
     cut, added = [], []
-    for size, n, e in zip(sizes, full, extra, strict=True):
-        total = n + e - size
-        if total < 0:           # the output is larger than what the kernel reaches: zeros
-            cut.append((0, 0))
-            added.append(e - total)
-            continue
-        less = total // 2
-        cut.append((less, total - less) if word == "SAME_UPPER" else (total - less, less))
-        added.append(e)
-    return cut, added
+    for size, n, s, d, k, e in zip(sizes, images, strides, dilations, kernel, extra, strict=True):
+        total = (n - 1) * s + d * (k - 1) + 1 + e - size
+        less, more = max(total, 0) // 2, -(-max(total, 0) // 2)
+        cut.append((less, more) if step.get("auto_pad") == "SAME_UPPER" else (more, less))
+        added.append(e + max(-total, 0))    # an output larger than the kernel reaches has zeros
+    return tuple(cut), tuple(added)
 
 
-def _transposed(step: Step, x: Tensor, ndim: int, kernel: tuple[int, int], bias: Any,
+def _transposed(step: Step, x: Held, kernel: tuple[int, int], bias: Tensor | None,
                 convolve: Any) -> Held:
-    """`convolve(x, padding, output_padding)` with what is uneven cut off, or added, afterwards."""
-    cut, added = _transposed_pads(step, x.shape[1:3], kernel, ndim - 2)
-    strides, dilations, _ = _sizes(step, ndim - 2)
-    if even(tuple(cut)) and all(a < max(s, d) for a, s, d in
-                                zip(added, strides, dilations, strict=True)):
-        y = convolve(x, tuple([before for before, _ in cut]), tuple(added))
-        return held_last(as_before(y if bias is None else y + bias, ndim))
-    y = convolve(x, (0, 0), (0, 0))
-    for axis, ((before, after), more) in enumerate(zip(cut, added, strict=True), 1):
-        if more:
-            y = ops.pad(y, [(0, more if a == axis else 0) for a in range(4)])
-        end = y.shape[axis] - after
-        y = y[(slice(None),) * axis + (slice(before, end),)]
-    return held_last(as_before(y if bias is None else y + bias, ndim))
+    """`convolve(images, padding, output_padding)`, and the bias. An output_padding that is not less
+    than stride or dilation, which no convolution takes, is added as zeros."""
+    images, count = as_images(x.last), x.ndim - 2
+    cut, added = _transposed_pads(step, images.shape[1:3], kernel, count)
+    zeros = tuple([0 if a < max(s, d) else a for a, s, d in
+                   zip(added, *_sizes(step, count)[:2], strict=True)])
+    y = convolve(images, cut, tuple([a - z for a, z in zip(added, zeros, strict=True)]))
+    if any(zeros):
+        y = ops.pad(y, ((0, 0), *((0, z) for z in zeros), (0, 0)))
+    return held_last(as_before(y if bias is None else y + bias, x.ndim))
 
 
 def transpose_layer(step: Step, weight: np.ndarray, bias: np.ndarray | None) -> Any:
-    """The layer for a ConvTranspose. Its padding is that of `run_transpose_layer`."""
-    count = len(kernel_of(step))
+    """The layer for a ConvTranspose. A padding that depends on the size of the images is left to
+    `run_transpose_layer`."""
     kh, kw, ci, co = weight.shape
     groups = step.get("group", 1)
-    strides, dilations, extra = _sizes(step, count)
-    cut = explicit(step, count) if step.get("auto_pad", "NOTSET") == "NOTSET" else ((0, 0),)
-    plain = step.get("output_shape") is None and even(cut)
-    padding = _padding([before for before, _ in cut]) if plain else 0
-    layer = nn.ConvTranspose(ci * groups, co, (kh, kw), strides, padding, extra if plain else 0,
-                             groups, bias is not None, dilations)
+    strides, dilations, extra = _sizes(step, len(kernel_of(step)))
+    padding = explicit(step) if step.get("auto_pad", "NOTSET") == "NOTSET" else 0
+    if _depends_on_images(step):
+        padding, extra = 0, (0, 0)
+    layer = nn.ConvTranspose(ci * groups, co, (kh, kw), strides, padding, extra, groups,
+                             bias is not None, dilations)
     return _filled(layer, weight, bias)
 
 
 def run_transpose_layer(step: Step, layer: Any, x: Held) -> Held:
-    images = as_images(x.last)
-    apart = (step.get("output_shape") is not None or step.attributes["uneven"]
-             or step.get("auto_pad") == "SAME_UPPER")
-    if not apart or not isinstance(layer, nn.ConvTranspose):
-        return held_last(as_before(layer(images), x.ndim))
+    if not _depends_on_images(step) or not isinstance(layer, nn.ConvTranspose):
+        return held_last(as_before(layer(as_images(x.last)), x.ndim))
 
     def convolve(images: Tensor, padding: Any, extra: Any) -> Tensor:
         return ops.conv_transpose(images, layer.effective_weight(), None, layer.stride, padding,
                                   extra, layer.groups, layer.dilation)
 
-    return _transposed(step, images, x.ndim, layer.kernel_size, layer.bias, convolve)
+    return _transposed(step, x, layer.kernel_size, layer.bias, convolve)
 
 
 def conv_transpose(step: Step, x: Held, weight: Held, bias: Held | None = None) -> Held:
@@ -199,8 +177,7 @@ def conv_transpose(step: Step, x: Held, weight: Held, bias: Held | None = None) 
     def convolve(images: Tensor, padding: Any, extra: Any) -> Tensor:
         return ops.conv_transpose(images, w, None, strides, padding, extra, groups, dilations)
 
-    return _transposed(step, as_images(x.last), x.ndim, (kh, kw),
-                       None if bias is None else bias.plain, convolve)
+    return _transposed(step, x, (kh, kw), None if bias is None else bias.plain, convolve)
 
 
 CONVOLUTION = {

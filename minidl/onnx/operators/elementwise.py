@@ -1,5 +1,5 @@
-"""Operators of one tensor, value by value: activations, functions, casts. They take the axes of a
-value as they come."""
+"""Operators of one tensor that work value by value: activations, functions, casts. The order of the
+axes does not matter to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .functions import FORMULAS, STEPS, computed, formula, stepwise
 
 def _one(f: Callable[[Step, Tensor], Tensor], *attributes: str, types: tuple[str, ...] = FLOATS,
          gives: Any = 0) -> Operator:
-    """An operator that a function of the node and a tensor computes."""
+    """An operator that is computed by a function of the node and a tensor."""
     return Operator(lambda step, x: x.like(f(step, x.tensor)), attributes, types, places="any",
                     gives=gives)
 
@@ -128,8 +128,7 @@ def _identity(step: Step, x: Held) -> Held:
 
 def _dropout(step: Step, x: Held, ratio: Held | None = None, training: Held | None = None
              ) -> Any:
-    """In evaluation x itself, unless the file says that the node is training: then, as in a model
-    in training mode, a share of the values is 0."""
+    """x itself, unless the file has the node in training mode: a share of the values is then 0."""
     share = step.get("ratio", 0.5) if ratio is None else ratio.scalar()
     on = step.attributes["training"] or (training is not None and bool(training.scalar()))
     if not step.makes(1):
@@ -163,6 +162,8 @@ ELEMENTWISE = {
     "Exp": _one(lambda step, x: ops.exp(x)),
     "Log": _one(lambda step, x: ops.log(x)),
     "Sqrt": _one(lambda step, x: ops.sqrt(x)),
+    "Sin": _one(lambda step, x: ops.sin(x)),
+    "Cos": _one(lambda step, x: ops.cos(x)),
     "Reciprocal": _one(lambda step, x: 1 / x),
     "Abs": _one(lambda step, x: ops.abs(x), types=NUMBERS),
     "Neg": _one(lambda step, x: ops.negative(x), types=NUMBERS),

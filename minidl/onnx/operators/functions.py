@@ -1,4 +1,4 @@
-"""Functions of NumPy that minidl has no operation of its own for, with their derivatives."""
+"""Functions that `md` has no operation for, computed by NumPy, with their derivatives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Formula = Callable[[np.ndarray], np.ndarray]
 
 
 class Formulaic(Operation):
-    """y = f(x);  dx = f'(x) dy, f and f' of FORMULAS by their name, computed in double."""
+    """y = f(x);  dx = f'(x) dy. FORMULAS has f and f' by name; both are computed in double."""
 
     def forward(self, x: np.ndarray, name: str) -> np.ndarray:
         self.x, self.name = x, name
@@ -29,7 +29,7 @@ class Formulaic(Operation):
 
 
 class Stepwise(NoGradient):
-    """y = f(x), constant between its steps; f of STEPS by its name."""
+    """y = f(x), which is constant between steps. STEPS has f by name."""
 
     def forward(self, x: np.ndarray, name: str) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -52,14 +52,12 @@ def _erf(x: np.ndarray) -> np.ndarray:
     """2 P(sqrt(2) x) - 1, the share P of a normal distribution from GELU's slope P(z) + z p(z)."""
     z = np.ascontiguousarray(x * math.sqrt(2)).reshape(-1)
     share = kernels.gelu_backward(np.ones_like(z), z, False) - z * _normal_density(z)
-    y = np.where(np.abs(z) > 12, np.sign(z), 2 * share - 1)     # where p(z) z may be 0 inf
+    y = np.where(np.abs(z) > 12, np.sign(z), 2 * share - 1)     # z p(z) may be inf times 0 there
     return np.where(np.isnan(z), np.nan, y).reshape(x.shape)
 
 
 FORMULAS: dict[str, tuple[Formula, Formula]] = {
     "Erf": (_erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x)),
-    "Sin": (np.sin, np.cos),
-    "Cos": (np.cos, lambda x: -np.sin(x)),
     "Tan": (np.tan, lambda x: 1 / np.cos(x) ** 2),
     "Asin": (np.arcsin, lambda x: 1 / np.sqrt(1 - x * x)),
     "Acos": (np.arccos, lambda x: -1 / np.sqrt(1 - x * x)),
@@ -78,12 +76,12 @@ STEPS: dict[str, Formula] = {
 
 
 def formula(name: str, x: Tensor) -> Tensor:
-    """A smooth function of the table above."""
+    """The smooth function that FORMULAS has by this name."""
     return Formulaic.apply(x, name=name)
 
 
 def stepwise(name: str, x: Tensor) -> Tensor:
-    """A function of the table above that has steps."""
+    """The function with steps that STEPS has by this name."""
     return Stepwise.apply(x, name=name)
 
 

@@ -1,5 +1,5 @@
-"""Kernels, strides and paddings of convolutions and pools as attributes give them, and how images
-are padded. One place along an axis is one row of two: sequences (N, C, T) are images of height 1.
+"""Kernels, strides and paddings of convolutions and pools, as the attributes of a node give them.
+Sequences (N, C, T) are treated as images of height 1.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ Pads = tuple[tuple[int, int], ...]
 
 
 def check_window(step: Step, kernel: Any) -> None:
-    """Refuse windows of more than two axes, and of none."""
-    refuse(step, kernel is not None and len(kernel) not in (1, 2),
-           f"a kernel of {len(kernel or ())} axes is not supported, only of 1 or 2")
-
-
-def check_padding(step: Step) -> None:
-    """Refuse words and paddings that nobody knows what to do with."""
+    """Refuse windows of no known size or of more than two axes, and paddings that minidl has no
+    counterpart of. ValueError for attributes that are not as long as the window has axes."""
+    refuse(step, kernel is None, "a kernel whose size the file does not tell is not supported")
+    refuse(step, len(kernel) not in (1, 2),
+           f"a kernel of {len(kernel)} axes is not supported, only of 1 or 2")
     word = step.get("auto_pad", "NOTSET")
     refuse(step, word not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"),
            f"auto_pad={word!r} is not supported")
     refuse(step, any(p < 0 for p in step.get("pads", ())), "negative pads are not supported")
+    for name, count in (("kernel_shape", 1), ("strides", 1), ("dilations", 1), ("pads", 2),
+                        ("output_padding", 1)):
+        given = step.get(name)
+        if given and len(given) != count * len(kernel):
+            raise ValueError(f"{step.operator} of node {step.name!r}: {name} must have "
+                             f"{count * len(kernel)} numbers, got {given}")
 
 
 def pair(values: Any, count: int) -> tuple[int, int]:
@@ -36,10 +40,12 @@ def pair(values: Any, count: int) -> tuple[int, int]:
     return (1, given[0]) if len(given) == 1 else (given[0], given[1])
 
 
-def explicit(step: Step, count: int) -> Pads:
-    """((before, after), ...) of `count` axes, as the attribute gives it; zeros without one."""
-    pads = tuple(step.get("pads") or (0,) * (2 * count))
-    return tuple(zip(pads[:count], pads[count:], strict=True))
+def explicit(step: Step) -> Pads:
+    """((top, bottom), (left, right)) as the attribute pads gives it; zeros without one."""
+    pads = tuple(step.get("pads") or (0,) * 4)
+    count = len(pads) // 2
+    given = tuple(zip(pads[:count], pads[count:], strict=True))
+    return ((0, 0),) * (2 - count) + given
 
 
 def paddings(step: Step, sizes: tuple[int, ...], kernel: tuple[int, ...],
@@ -49,8 +55,7 @@ def paddings(step: Step, sizes: tuple[int, ...], kernel: tuple[int, ...],
     if word == "VALID":
         return ((0, 0),) * len(sizes)
     if word == "NOTSET":
-        given = explicit(step, len(step.get("pads") or ()) // 2 or len(sizes))
-        return ((0, 0),) * (len(sizes) - len(given)) + given
+        return explicit(step)
     pads = []
     for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
         total = max(0, (math.ceil(n / s) - 1) * s + d * (k - 1) + 1 - n)
@@ -65,30 +70,13 @@ def as_images(x: Tensor) -> Tensor:
 
 
 def as_before(y: Tensor, ndim: int) -> Tensor:
-    """What `as_images` has made images of, as it was."""
+    """The inverse of `as_images` for a value that had `ndim` axes."""
     return ops.squeeze(y, 1) if ndim == 3 else y
 
 
-def padded(x: Tensor, pads: Pads, value: float = 0.0) -> Tensor:
-    """Images (N, H, W, C) with a border."""
-    if not any(map(any, pads)):
-        return x
-    return ops.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value)
-
-
-def even(pads: Pads) -> bool:
-    """Whether as much is padded after an axis as before it."""
-    return all(before == after for before, after in pads)
-
-
-def uneven(step: Step, count: int) -> bool:
-    """Whether the attributes ask for a padding that a layer's pair of numbers cannot say."""
-    word = step.get("auto_pad", "NOTSET")
-    return word == "SAME_LOWER" or (word == "NOTSET" and not even(explicit(step, count)))
-
-
 def kernel_of(step: Step, weight: int = 1) -> Any:
-    """The sizes of a kernel: those of the attribute, or those of the weights (input `weight`)."""
+    """The sizes of a kernel, from the attribute or else from the weights, input number `weight`.
+    None if the file does not tell them."""
     given = step.get("kernel_shape")
     shape = step.shapes[weight] if len(step.shapes) > weight else None
     return shape[2:] if given is None and shape is not None else given

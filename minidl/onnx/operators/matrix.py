@@ -1,4 +1,4 @@
-"""Matrix products, as dense layers where their weights are parameters."""
+"""Matrix products. Where their weights are parameters they are dense layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..values import Held
 
 
 def _matmul(step: Step, a: Held, b: Held, bias: Held | None = None) -> Held:
-    """A product, and a bias where an Add has been joined with it."""
+    """A product, and the bias of an Add that has been fused with it."""
     y = ops.matmul(a.plain, b.plain)
     return Held(y if bias is None else y + bias.plain)
 
@@ -49,7 +49,8 @@ def dense_layer(step: Step, weight: np.ndarray, bias: np.ndarray | None = None) 
 
 
 def is_product(step: Step, shapes: list[tuple[int, ...]]) -> bool:
-    """Whether a MatMul, and the Add of a bias that is joined with it, is a dense layer's."""
+    """Whether a MatMul, with the bias of an Add that has been fused with it, is what a dense layer
+    computes."""
     return len(shapes[0]) == 2 and 0 not in shapes[0] and shapes[1:] in ([], [shapes[0][1:]])
 
 

@@ -1,5 +1,5 @@
-"""Normalizations: by statistics of the batch (a layer, where its statistics are of the file), of
-each example, of windows of channels."""
+"""Normalizations by statistics of the batch, of each example, and of windows of channels. Those of
+the batch are layers where the file has their running statistics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ...tensor import Tensor
 from ..steps import FLOATS, Operator, Step, refuse
 from ..values import Held, held_last
 
-MOST_CHANNELS = 4096        # that a local response is of
+MOST_CHANNELS = 4096        # of the window of a local response normalization
 
 
 def _trains(step: Step) -> bool:
-    """Whether the file says that a BatchNormalization takes the statistics of its batch."""
+    """Whether the file has a BatchNormalization in training mode: it then normalizes with the
+    statistics of its batch."""
     if step.opset >= 14:
         return bool(step.get("training_mode", 0))
     if step.opset < 7:
@@ -32,15 +33,15 @@ def _check_batch_norm(step: Step) -> None:
 
 
 def check_statistics(step: Step) -> None:
-    """Refuse outputs for statistics, if something takes them, that mean different things in
-    different versions."""
+    """Refuse outputs for statistics that something takes in a file of an opset before 14, since
+    versions differ in what these outputs are."""
     refuse(step, step.opset < 14 and any(step.makes(k) for k in range(1, len(step.outputs))),
            "outputs for statistics, before opset 14, are not supported")
 
 
 def batch_norm_layer(step: Step, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray,
                      var: np.ndarray) -> nn.BatchNorm:
-    """The layer for a BatchNormalization whose parameters and statistics are of the file."""
+    """The layer for a BatchNormalization whose parameters and statistics are in the file."""
     momentum = round(1 - step.get("momentum", 0.9), 9)      # the new batch's share
     layer = nn.BatchNorm(len(gamma), step.get("epsilon", 1e-5), momentum)
     layer.gamma, layer.beta = nn.Parameter(gamma), nn.Parameter(beta)
@@ -74,7 +75,7 @@ def _instance_norm(step: Step, x: Held, gamma: Held, beta: Held) -> Held:
 def _group_norm(step: Step, x: Held, gamma: Held, beta: Held) -> Held:
     images, groups = x.last, step.get("num_groups")
     scale, shift = gamma.plain, beta.plain
-    if step.opset < 21:         # one for each group
+    if step.opset < 21:         # before, the file has one factor for each group
         size = images.shape[-1] // groups
         scale, shift = (ops.reshape(ops.broadcast_to(ops.expand_dims(g, 1), (groups, size)),
                                     (groups * size,)) for g in (scale, shift))
@@ -82,7 +83,7 @@ def _group_norm(step: Step, x: Held, gamma: Held, beta: Held) -> Held:
 
 
 def _rows(step: Step, x: Tensor, centre: bool, scale: Held, bias: Held | None) -> Any:
-    """x normalized over its axes from `axis` on, in float32 or in its own dtype."""
+    """x normalized over its axes from `axis` on."""
     axis = step.axis(x.ndim, -1)
     shape, eps = x.shape[axis:], step.get("epsilon", 1e-5)
     rows = ops.reshape(x, (*x.shape[:axis], math.prod(shape)))

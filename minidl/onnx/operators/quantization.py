@@ -1,4 +1,4 @@
-"""Bytes for numbers, and numbers for bytes."""
+"""Quantization: floats to integers of a scale and a zero point, and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BYTES = ("int8", "uint8", "int16", "uint16", "int32")
 
 
 def _along(step: Step, value: Held, x: Held) -> Tensor:
-    """A scale, or zero point, for the axis that it is of."""
+    """A scale or zero point in a shape that broadcasts along its axis of x."""
     t = value.plain
     if t.size == 1:
         return ops.reshape(t, ())

@@ -1,7 +1,8 @@
 """RNN, GRU and LSTM over sequences (T, N, features), or (N, T, features) with layout=1.
 
-Weights keep the form that they have in the file, (directions, gates * hidden, ...), with the gates
-in the file's order; what `ops.sequence` wants is made of them at each call, a few small operations.
+Weights keep the shape that they have in the file, (directions, gates * hidden, ...), with the gates
+in the file's order. Each call brings them into the order of `ops.sequence`, by a few small
+operations.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from ...tensor import Tensor
 from ..steps import FLOATS, Operator, Step, refuse
 from ..values import Held
 
-# For each of our gates, which of the file's it is: i, f, g, o of i, o, f, c; r, z, n of z, r, h.
+# For each gate in minidl's order, the number of the same gate in the file's order. An LSTM has
+# (i, f, g, o) in minidl and (i, o, f, c) in a file, a GRU (r, z, n) and (z, r, h).
 GATES = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}
 ACTIVATIONS = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 ATTRIBUTES = ("activations", "direction", "hidden_size", "layout", "linear_before_reset",
@@ -39,7 +41,7 @@ def _check(step: Step) -> None:
 
 
 def _turned(weight: Tensor, gates: tuple[int, ...]) -> Tensor:
-    """(gates * hidden, in) as (in, gates * hidden), the gates in our order."""
+    """Weights (gates * hidden, in) as (in, gates * hidden), with the gates in minidl's order."""
     parts = ops.split(ops.transpose(weight), len(gates), axis=1)
     return parts[0] if len(parts) == 1 else ops.concatenate([parts[g] for g in gates], axis=1)
 
@@ -51,7 +53,7 @@ def _in_order(bias: Tensor, gates: tuple[int, ...]) -> list[Tensor]:
 
 def _recurrent(step: Step, x: Held, weight: Held, recurrent: Held, bias: Held | None = None,
                lengths: Held | None = None, *initial: Held | None) -> Any:
-    """All directions of one layer."""
+    """One layer, in one direction or in both."""
     gates, hidden = GATES[step.operator], recurrent.shape[-1]
     batch_first = bool(step.get("layout", 0))
     t = ops.transpose(x.plain, (1, 0, 2)) if batch_first else x.plain
@@ -60,7 +62,7 @@ def _recurrent(step: Step, x: Held, weight: Held, recurrent: Held, bias: Held | 
     count = 2 if step.operator == "LSTM" else 1
     given += [None] * (count - len(given))
     directions = weight.shape[0]
-    if not t.shape[1]:      # an empty batch: however many steps it has, there is nothing to do
+    if not t.shape[1]:      # an empty batch: no step needs to be computed
         shapes = [(t.shape[0], directions, 0, hidden)] + [(directions, 0, hidden)] * count
         if batch_first:
             shapes = [(0, t.shape[0], directions, hidden)] + [(0, directions, hidden)] * count
@@ -85,7 +87,7 @@ def _recurrent(step: Step, x: Held, weight: Held, recurrent: Held, bias: Held | 
 def _one(step: Step, x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor | None,
          state: tuple[Tensor, ...], gates: tuple[int, ...], reverse: bool
          ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One direction: h at every step, and the last state."""
+    """One direction of a layer: h at every step, and the last state."""
     shares, inner = ops.matmul(x, _turned(weight, gates)), _turned(recurrent, gates)
     of_h = None
     if bias is not None:

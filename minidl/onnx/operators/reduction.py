@@ -1,4 +1,4 @@
-"""Reductions over axes, places of the largest values, and softmax."""
+"""Reductions over axes, the places of largest and smallest values, and softmax."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Reduction = Callable[..., Tensor]
 
 
 def _reduction(f: Reduction, types: tuple[str, ...] = NUMBERS) -> Operator:
-    """A reduction `f(x, axes, keepdims)`. Without axes it is of all, or of none."""
+    """A reduction `f(x, axes, keepdims)`. If no axes are given, it is over all axes, or with
+    noop_with_empty_axes over none."""
     def run(step: Step, x: Held, given: Held | None = None) -> Held:
         axes = axes_of(step, x.ndim, given)
         if not axes:
@@ -28,7 +29,7 @@ def _reduction(f: Reduction, types: tuple[str, ...] = NUMBERS) -> Operator:
             axes = tuple(range(x.ndim))
         keep = bool(step.get("keepdims", 1))
         y = f(x.tensor, tuple([x.place(a) for a in axes]), keep)
-        if y.dtype != x.dtype:      # integers keep theirs
+        if y.dtype != x.dtype:      # md adds integers in int64, ONNX keeps their dtype
             y = ops.astype(y, x.dtype)
         return Held(y, x.axes if keep else places_after(x.order, axes))
 
@@ -43,7 +44,8 @@ def _mean(x: Tensor, axes: Any, keep: bool) -> Tensor:
 
 
 def _extreme(f: Reduction, empty: Callable[[np.dtype], Any]) -> Reduction:
-    """The largest or smallest value; of none what every other one is larger or smaller than."""
+    """The largest or smallest value. Over an axis without values it is `empty(dtype)`, the least or
+    the greatest value of the dtype."""
     def run(x: Tensor, axes: Any, keep: bool) -> Tensor:
         if math.prod(x.shape[a] for a in axes):
             return f(x, axes, keep)
@@ -75,7 +77,8 @@ def _log_of_sum(x: Tensor, axes: Any, keep: bool) -> Tensor:
 
 
 def _product(x: Tensor, axes: Any, keep: bool) -> Tensor:
-    """A product of halves, again and again, so that it has a gradient where an entry is 0."""
+    """The product of all values: halves are multiplied with each other until one value is left, so
+    that there is a gradient where a value is 0."""
     for axis in axes:
         before = (slice(None),) * axis
         while (n := x.shape[axis]) > 1:
@@ -112,7 +115,7 @@ def _hardmax(x: Tensor, axis: int) -> Tensor:
 
 
 def _soft(f: Callable[[Tensor, int], Tensor]) -> Operator:
-    """Before opset 13 over all axes from `axis` on, as one."""
+    """A softmax along `axis`; before opset 13 over all axes from `axis` on, as if they were one."""
     def run(step: Step, x: Held) -> Held:
         if step.opset >= 13:
             return x.like(f(x.tensor, x.place(step.get("axis", -1))))

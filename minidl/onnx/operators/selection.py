@@ -1,4 +1,4 @@
-"""Operators that choose values by places: slices, indices, borders, the largest ones."""
+"""Operators that choose values by their places: slices, indices, borders, the largest values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _slice(step: Step, x: Held, starts: Held | None = None, ends: Held | None = 
 
 
 def _gather(step: Step, x: Held, indices: Held) -> Held:
-    """Entries along an axis, by their numbers: of a table of vectors as `embedding` takes them."""
+    """Entries along an axis, by their numbers. Those of a table of vectors are an `embedding`."""
     axis = step.axis(x.ndim, 0)
     chosen = indices.plain
     if indices.constant or chosen.dtype != np.int64:
@@ -48,7 +48,7 @@ def _gather(step: Step, x: Held, indices: Held) -> Held:
 
 
 def _grid(shape: tuple[int, ...], axis: int, along: Any) -> tuple[Any, ...]:
-    """The index of all places of a shape, with `along` for one axis."""
+    """An index of all places of a shape, in which `along` stands for the places on one axis."""
     grid = list(np.indices(shape, sparse=True))
     grid[axis] = along
     return tuple(grid)
@@ -94,13 +94,12 @@ def _check_pad(step: Step) -> None:
 
 def _one_hot(step: Step, indices: Held, depth: Held, values: Held) -> Held:
     count, off_on = int(depth.scalar()), values.plain
-    numbers = indices.array().astype(np.int64)
+    numbers = ops.astype(indices.plain, np.int64)
     axis = step.axis(numbers.ndim + 1, -1)
-    numbers = np.expand_dims(np.where(numbers < 0, numbers + count, numbers), axis)
     kernels.check_shape("OneHot", (*numbers.shape, count), off_on.dtype)
-    shape = [1] * numbers.ndim
-    shape[axis] = count
-    return Held(ops.where(numbers == np.arange(count).reshape(shape), off_on[1], off_on[0]))
+    numbers = ops.expand_dims(ops.where(numbers < 0, numbers + count, numbers), axis)
+    classes = np.arange(count).reshape(-1, *(1,) * (numbers.ndim - axis - 1))
+    return Held(ops.where(numbers == classes, off_on[1], off_on[0]))
 
 
 def _eye_like(step: Step, x: Held) -> Held:
@@ -126,30 +125,30 @@ def _trilu(step: Step, x: Held, k: Held | None = None) -> Held:
 
 
 def _cumsum(step: Step, x: Held, axis: Held) -> Held:
-    """Sums up to each place: of floats a product with a triangle of ones, which has a gradient."""
+    """Sums up to each place, from the end if `reverse`; if `exclusive`, without the place itself:
+    a zero goes in front and the last value out."""
     t, place = x.tensor, x.place(int(axis.scalar()))
-    n = t.shape[place]
-    kernels.check_shape("CumSum", (n, n), t.dtype)
-    before = np.tri(n, n, -1 if step.get("exclusive", 0) else 0, dtype=t.dtype)
-    weights = before if step.get("reverse", 0) else before.T
-    order = [k for k in range(t.ndim) if k != place] + [place]
-    rows = ops.transpose(t, order)
-    y = ops.matmul(rows, np.ascontiguousarray(weights)) if t.dtype.kind == "f" else \
-        Tensor(rows.data @ weights)
-    return x.like(ops.transpose(y, [order.index(k) for k in range(t.ndim)]))
+    t = ops.flip(t, place) if step.get("reverse", 0) else t
+    if step.get("exclusive", 0):
+        t = ops.pad(t, [(int(k == place), 0) for k in range(t.ndim)])
+        t = t[(slice(None),) * place + (slice(x.tensor.shape[place]),)]
+    y = ops.cumsum(t, place)
+    y = y if y.dtype == x.dtype else ops.astype(y, x.dtype)     # integers are added in int64
+    return x.like(ops.flip(y, place) if step.get("reverse", 0) else y)
 
 
 def _top_k(step: Step, x: Held, k: Held | None = None) -> Any:
-    t, axis = x.plain, step.axis(x.ndim, -1)
+    """The k largest values and their places, or the k smallest. Of equal values the first comes
+    first; NaN is larger than any number, as in PyTorch and ONNX Runtime. `sorted=0`, for any order,
+    is served by a sorted one."""
+    t, place = x.tensor, x.place(step.get("axis", -1))
     count = step.get("k") if k is None else int(k.scalar())
-    if not 0 <= count <= t.shape[axis]:
-        raise ValueError(f"an axis of length {t.shape[axis]} has no {count} largest values")
-    values = t.data
-    keys = values if not step.get("largest", 1) else (
-        -values if values.dtype.kind == "f" else np.iinfo(values.dtype).max - values)
-    places = np.argsort(keys, axis=axis, kind="stable").take(np.arange(count), axis=axis)
-    return (Held(t[_grid(places.shape, axis, places)]),
-            Held(Tensor(np.ascontiguousarray(places.astype(np.int64)))))
+    if step.get("largest", 1):
+        return tuple([x.like(y) for y in ops.topk(t, count, place)])
+    if not 0 <= count <= t.shape[place]:
+        raise ValueError(f"an axis of length {t.shape[place]} has no {count} smallest values")
+    first = (slice(None),) * place + (slice(count),)
+    return x.like(ops.sort(t, place)[first]), x.like(ops.argsort(t, place)[first])
 
 
 SELECTION = {

@@ -1,5 +1,4 @@
-"""Operators that change shapes, and those that tell them, whose results are known without values.
-"""
+"""Operators that change shapes, and those that tell shapes, whose results depend on no values."""
 
 from __future__ import annotations
 
@@ -15,12 +14,14 @@ from ..values import Axes, Held, constant
 
 
 def places_after(order: Axes, gone: tuple[int, ...]) -> Axes:
-    """What the axes of a tensor are called after some axes of the file's value are gone."""
+    """The numbers that the axes of a tensor have in the file's value after some of the axes are
+    gone."""
     return tuple([a - sum(g < a for g in gone) for a in order if a not in gone])
 
 
 def axes_of(step: Step, ndim: int, given: Held | None, default: Any = None) -> tuple[int, ...]:
-    """Axes, counted from 0: an input of newer opsets, an attribute of older ones."""
+    """The axes that a node asks for, counted from 0. In newer opsets they are an input, in older
+    ones an attribute."""
     axes = step.get("axes", default) if given is None else given.ints()
     wrong = [a for a in axes or () if not -ndim <= a < ndim]
     if wrong:
@@ -41,15 +42,16 @@ def _reshape(step: Step, x: Held, shape: Held | None = None) -> Held:
 
 
 def _rows(step: Step, x: Held, sizes: tuple[int, ...]) -> Tensor:
-    """x in another shape. If the weights behind have the order in which minidl has the values of
-    images of `keeps_places` channels, so has the result."""
+    """x in another shape. Where the rows of the weights that follow have been reordered (by
+    `Builder`), images of `keeps_places` channels are flattened in the order that minidl has."""
     channels = step.get("keeps_places")
     if channels is None:
         return ops.reshape(x.plain, sizes)
     shape = x.shape
     if len(sizes) == 2 and shape[1:2] == (channels,) and sizes == (shape[0], math.prod(shape[1:])):
         return ops.reshape(x.last, sizes)
-    parts = ops.reshape(x.plain, (-1, channels, sizes[-1] // channels))     # not of whole images
+    # The images are held in another way: bring the values into that order, channels last.
+    parts = ops.reshape(x.plain, (-1, channels, sizes[-1] // channels))
     return ops.reshape(ops.transpose(parts, (0, 2, 1)), sizes)
 
 
@@ -59,7 +61,7 @@ def _flatten(step: Step, x: Held) -> Held:
 
 
 def _transpose(step: Step, x: Held) -> Held:
-    """Only what the axes are called changes."""
+    """No value moves: only the names of the axes change."""
     perm = tuple(step.get("perm", tuple(range(x.ndim))[::-1]))
     return Held(x.tensor, tuple([perm.index(axis) for axis in x.order]))
 
@@ -181,8 +183,8 @@ def _blocks(step: Step, x: Held, shape: Any, order: tuple[int, ...], after: Any)
 
 
 def _depth_to_space(step: Step, x: Held) -> Held:
-    """Blocks of channels become blocks of places; DCR: the places of a block are the slower index
-    among channels, CRD: the faster one."""
+    """Blocks of channels become blocks of places. Among channels, the place within a block is the
+    slower index in mode DCR, and the faster one in mode CRD."""
     dcr = step.get("mode", "DCR") == "DCR"
     return _blocks(
         step, x,
