@@ -117,7 +117,7 @@ class Compiled:
     def memory(self, batch: int = 1) -> int:
         """The most bytes that the arenas of plans take at a time in a call for so many images.
         Weights, inputs, outputs and the results of operations that are called come on top."""
-        batch = checks.whole(batch, "memory", "batch", 1)
+        batch = checks.integer(batch, "memory", "batch", 1)
         threads = settings.get_num_threads()
         most = 0
         for part in self._parts:

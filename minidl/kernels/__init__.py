@@ -1,9 +1,9 @@
 """The table of kernels that operations call: native (`minidl_ext`) or NumPy (`reference`).
 
-Kernels know nothing of tensors: contiguous arrays in, arrays out. Each name below stands here as
-a function, `kernels.conv(...)`, and in the module of its family twice: in Cython in
-`minidl_ext/<family>.pyx`, which runs, and in NumPy in `reference/<family>.py`, which explains and
-checks it. Nothing else in minidl imports `minidl_ext`.
+Kernels know nothing of tensors: they take contiguous arrays and return arrays. Each name in
+`FAMILIES` is a function of this module, `kernels.conv(...)`. It is written twice, in the module of
+its family: in Cython in `minidl_ext/<family>.pyx`, which runs by default, and in NumPy in
+`reference/<family>.py`, which explains and checks it. Nothing else in minidl imports `minidl_ext`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 try:
     import minidl_ext
 except ImportError as error:
-    # Of kernels that this CPU does not run, or of a level that is asked for and not there. The
-    # command line, which begins with this import, says so in a line, as it says other errors.
+    # This CPU does not run the kernels, or MINIDL_ISA asks for a level that is not built. The
+    # command line imports this first; it prints the error in one line, as it prints other errors.
     _called = os.path.basename(sys.argv[0]).removesuffix(".exe") if sys.argv else ""
     if (_called == "minidl" or sys.orig_argv[1:3] == ["-m", "minidl"]) and not os.environ.get(
             "MINIDL_TRACEBACK"):
@@ -49,7 +49,7 @@ from minidl_ext.runtime.threads import (
 
 from .. import checks
 
-if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
+if TYPE_CHECKING:   # kernels are bound at run time; their NumPy twins have the same signatures
     from .reference.conv.depthwise_backward import *  # noqa: F403
     from .reference.conv.depthwise_forward import *  # noqa: F403
     from .reference.conv.depthwise_input_grad import *  # noqa: F403
@@ -140,7 +140,8 @@ _around: Callable[[str, Any], Any] | None = None
 
 
 def _bind(backend: str) -> None:
-    """Make the kernels of a backend those of the table, each inside what `surround` was given."""
+    """Put the kernels of a backend into the table, each wrapped by the function that `surround` was
+    given."""
     for family, names in FAMILIES.items():
         module = importlib.import_module(f"{_PACKAGES[backend]}.{family}")
         for name in names:
@@ -149,8 +150,8 @@ def _bind(backend: str) -> None:
 
 
 def surround(around: Callable[[str, Any], Any] | None) -> None:
-    """From now on each kernel of the table is `around(name, kernel)`; None: the kernels themselves.
-    """
+    """Replace each kernel of the table by `around(name, kernel)`, or put the kernels themselves
+    back for None."""
     global _around
     _around = around
     _bind(_backend)
@@ -164,8 +165,8 @@ def backend() -> str:
 def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
     """Run with the native kernels ("native") or with their NumPy twins ("numpy").
 
-    For tests, teaching and the benchmark against NumPy. It holds for the whole process, until
-    the end of the `with` block. ValueError for another name.
+    This serves tests, teaching and the benchmark against NumPy. It holds for the whole process,
+    until the end of the `with` block. ValueError for another name.
 
     >>> with md.use_backend("numpy"):
     ...     md.relu(md.tensor([-1., 2.]))

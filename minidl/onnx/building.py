@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..nn import Layer, Parameter
-from ..random import apart
+from ..random import own_generator
 from . import layers
 from .layouts import (
     consumers_of,
@@ -55,7 +55,7 @@ class Builder:
                 check_statistics(step)
             self._keep_places(step)
         source.steps = [step for step in source.steps if not self._fuse_bias(step)]
-        with apart():       # layers draw random weights, which those of the file replace
+        with own_generator():       # layers draw random weights, which those of the file replace
             for step in source.steps:
                 self._make_layer(step)
         parameters = self._make_parameters()

@@ -43,15 +43,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("with_bias, with_shortcut, relu_out", ENDINGS)
+@pytest.mark.parametrize("with_bias, with_residual, relu_out", ENDINGS)
 @pytest.mark.parametrize("name", CASES)
-def test_the_same_bits_as_one_after_the_other(name, with_bias, with_shortcut, relu_out):
+def test_the_same_bits_as_one_after_the_other(name, with_bias, with_residual, relu_out):
     run, x_shape, w_shape, dtypes = CASES[name]
     for dtype, threads in itertools.product(dtypes, THREADS):
         x, w = values(*x_shape, dtype=dtype), values(*w_shape, dtype=dtype, seed=1)
         plain = run(x, w, threads=threads)
         bias = values(w_shape[3], dtype=dtype, seed=2) if with_bias else None
-        residual = values(*plain.shape, dtype=dtype, seed=3) if with_shortcut else None
+        residual = values(*plain.shape, dtype=dtype, seed=3) if with_residual else None
         expected = plain + (0 if bias is None else bias)
         if residual is not None:
             expected = expected + residual

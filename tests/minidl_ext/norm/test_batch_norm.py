@@ -51,11 +51,11 @@ def test_factors(gamma, beta, dtype):
 
 @many
 @given(rows=st.integers(0, 40), channels=st.integers(1, 70), relu=st.booleans(),
-       with_shortcut=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
-def test_any_shape_is_the_twin(rows, channels, relu, with_shortcut, dtype):
+       with_residual=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_any_shape_is_the_twin(rows, channels, relu, with_residual, dtype):
     x = values(rows, channels, dtype=dtype)
     factors = factors_for(x) if rows else np.ones((5, channels), dtype)
-    residual = values(rows, channels, dtype=dtype, seed=3) if with_shortcut else None
+    residual = values(rows, channels, dtype=dtype, seed=3) if with_residual else None
     y = native.batch_norm_apply(x, factors, residual, relu)
     identical(y, twin.batch_norm_apply(x, factors, residual, relu))
     dy = values(rows, channels, dtype=dtype, seed=4)

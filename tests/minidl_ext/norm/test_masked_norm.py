@@ -129,13 +129,13 @@ def agrees(dy, x, mask, factors, relu, residual, training, dy2):
 
 @many
 @given(rows=st.integers(0, 40), channels=st.integers(1, 70), relu=st.booleans(),
-       with_shortcut=st.booleans(), training=st.booleans(), two=st.booleans(), data=st.data(),
+       with_residual=st.booleans(), training=st.booleans(), two=st.booleans(), data=st.data(),
        dtype=st.sampled_from([np.float32, np.float64]))
-def test_any_mask_is_the_twin(rows, channels, relu, with_shortcut, training, two, data, dtype):
+def test_any_mask_is_the_twin(rows, channels, relu, with_residual, training, two, data, dtype):
     mask = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool)
     x, dy, residual, dy2 = (values(rows, channels, dtype=dtype, seed=k) for k in range(4))
     agrees(dy, spoiled(x, mask), mask, factors_for(channels, dtype), relu,
-           residual if with_shortcut else None, training, dy2 if two else None)
+           residual if with_residual else None, training, dy2 if two else None)
 
 
 @FLOATS
@@ -167,7 +167,7 @@ def test_what_the_rows_that_do_not_count_hold(relu, dtype):
 
 
 @FLOATS
-def test_a_shortcut_passes_where_nothing_counts(dtype):
+def test_a_residual_passes_where_nothing_counts(dtype):
     """relu(residual) and its gradient; NaN stays NaN, and its gradient is 0, as anywhere."""
     x, mask, factors = np.full((4, 1), np.nan, dtype), np.zeros(4, bool), factors_for(1, dtype)
     residual, dy = np.array([[-1], [0], [2], [np.nan]], dtype), np.full((4, 1), 3, dtype)

@@ -1,6 +1,7 @@
-"""A graph for batches of any size: traces for two sizes, which differ in what depends on the batch.
+"""Traces of one function for batches of several sizes. Sizes and options that differ between the
+graphs depend on the batch.
 
-A single trace of 8 images would take their number and 8 channels for the same thing.
+A single trace would not tell: with 8 images, their number and 8 channels look the same.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from .tensor import Tensor
 from .traced import Graph
 from .tracing import trace
 
-BATCHES = (2, 3)        # sizes of the batch in the two traces
+BATCHES = (2, 3)        # the sizes of the batch in the first two traces
 
 
-def two_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
+def batch_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
                more: tuple[int, ...] = ()) -> tuple[Graph, ...]:
-    """The graphs of f for batches of two sizes, and of `more` sizes, of the same operations. A
-    function that takes no other batch than the example's, or computes something else then, is
-    traced as often for that; a warning of `where` says so. An error of f for the examples
-    themselves is raised as it is."""
+    """Trace f for batches of the two sizes in `BATCHES` and of the sizes in `more`; all graphs have
+    the same operations.
+
+    A function that takes only the example's batch, or applies other operations for another one, is
+    traced as many times for the example's batch instead, and a warning of `where` says so. An error
+    that f raises for the examples themselves is raised as it is.
+    """
     sizes = (*BATCHES, *more)
     batches = [tuple([_of_size(x, examples, size, where) for x in examples]) for size in sizes]
     try:
@@ -32,19 +36,19 @@ def two_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
     except MemoryError:
         raise
     except Exception as error:
-        graphs = _traces(f, examples, len(sizes))       # an error here is the user's
+        graphs = _traces(f, examples, len(sizes))       # an error here is the model's own
         warn(f"{where}: the model does not run with another batch than the example's, so that the "
              f"batch axis is fixed ({type(error).__name__}: {error})")
         return graphs
     operations = [[node.operation for node in graph] for graph in graphs]
     if any(others != operations[0] for others in operations[1:]):
-        return one_batch(f, examples, where, len(sizes))
+        return fixed_batch_traces(f, examples, where, len(sizes))
     return graphs
 
 
-def one_batch(f: Callable[..., Any], examples: tuple[Any, ...], where: str, count: int
+def fixed_batch_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str, count: int
               ) -> tuple[Graph, ...]:
-    """Graphs of f for the examples alone, with a warning of `where`."""
+    """Trace f `count` times for the example's batch, with a warning of `where`."""
     graphs = _traces(f, examples, count)
     warn(f"{where}: what the model computes depends on the size of the batch, so that the batch "
          f"axis is fixed to that of the example")
@@ -52,12 +56,12 @@ def one_batch(f: Callable[..., Any], examples: tuple[Any, ...], where: str, coun
 
 
 def _traces(f: Callable[..., Any], examples: tuple[Any, ...], count: int) -> tuple[Graph, ...]:
-    """So many graphs for one batch: what differs between them is chance."""
+    """Trace f `count` times for one batch; what differs between the graphs is random."""
     return tuple([trace(f, *examples) for _ in range(count)])
 
 
 def refuse_reads(graph: Graph, where: str) -> None:
-    """NotImplementedError if Python has taken values out of tensors while the model ran."""
+    """Raise NotImplementedError if Python has taken values out of tensors while the model ran."""
     taken = [v.name for v in graph.reads if v.kind in ("input", "result")]
     if taken:
         raise NotImplementedError(
