@@ -23,7 +23,7 @@ NO_BORDER = (0, 0, 0, 0)
 ALIGNED = 16                            # floats: a line of the cache
 FREQUENCIES, GAP = 36, 16               # of Winograd's tiles, see plan_winograd.h
 FEW_CHANNELS = 64                       # of both sides together: units of tiles may be larger
-UNITS = (24, 12)                        # tiles
+UNITS = (24, 12)                        # tiles of a unit, with few channels and with more
 LEAST_SHARED = 8                        # tiles for each thread that has units of its own
 OWN_WEIGHTS = 512 * 1024                # bytes of transformed weights that each thread may read
 
@@ -271,10 +271,10 @@ class Planner:
         tiles = group * -(-oh // 4) * -(-ow // 4)
         wide = -(-co // kernels.PLAN_VECTOR) * kernels.PLAN_VECTOR
         unit = min(UNITS[0] if ci + co <= FEW_CHANNELS else UNITS[1], tiles)
-        if shared:          # as many for each thread
+        if shared:          # each thread gets the same number of units
             unit = -(-tiles // (threads * -(-tiles // (threads * unit))))
         if shared and (tiles < LEAST_SHARED * threads or FREQUENCIES * ci * co * 4 > OWN_WEIGHTS):
-            unit = 0        # one unit for all threads
+            unit = 0        # all threads share one unit
         size = FREQUENCIES * ((unit or tiles) * (ci + wide) + 2 * GAP)
         size = -(-size // ALIGNED) * ALIGNED
         step["unit"] = unit, 0, size

@@ -1,7 +1,7 @@
 """Resize and Upsample: to the nearest value, or linearly between two.
 
-`md.resize` computes them where it takes values from the same places. The standard has more ways to
-lay a result over a value than `md.resize` has; those are computed axis by axis, by `Resample`.
+`md.resize` computes them where it takes values from the same places. `Resample` computes the other
+ways of the standard to lay the result over the input, one axis after the other.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class Resample(Operation):
-    """y = x at places along an axis, which never decrease, between two entries a blend of both;
-    dx = dy with the transposed table."""
+    """y = the values of x at places along an axis, blended where a place is between two entries;
+    dx = dy with the transposed table. The places must not decrease."""
 
     def forward(self, x: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
         self.length, self.axis = x.shape[axis], axis
