@@ -105,8 +105,12 @@ def _check(error: Exception, name: str) -> None:
     if isinstance(error, INTERNAL) or type(error).__name__ == "UFuncNoLoopError":
         raise Fault("internal error", f"{type(error).__name__}: {text}",
                     f"{type(error).__name__} {where}")
-    if isinstance(error, MemoryError | OSError) or not where:
-        return      # the latter: Python's own, of a call that does not fit the signature
+    if isinstance(error, MemoryError | OSError):
+        return
+    if not where:
+        if isinstance(error, TypeError):
+            return      # Python's own, of a call that does not fit the signature
+        raise Fault("unexpected", f"{type(error).__name__}: {text}", type(error).__name__)
     if not text or not any(word in text for word in (name, *OTHER_NAMES.get(name, ()))):
         raise Fault("unnamed error", f"{type(error).__name__}: {text}",
                     f"{type(error).__name__} {where}")
@@ -162,7 +166,7 @@ def _used(result: Any, inputs: Any) -> Any:
             result.step(metric) if isinstance(result, optim.ReduceOnPlateau) else result.step()
         result.load_state_dict(result.state_dict())
     elif isinstance(result, data.DataLoader):
-        return [batch for batch, _ in itertools.islice(result, 3)]
+        return list(itertools.islice(result, 3))
     elif isinstance(result, data.transforms.Transform):
         return result(*inputs, np.random.default_rng(0))
     elif isinstance(result, data.ArrayDataset):

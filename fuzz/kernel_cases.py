@@ -4,6 +4,7 @@ from typing import Any
 
 from .draw import FLOATS, Draw, Value
 from .kernel_norm_cases import NORMS, factors
+from .kernel_picture_cases import PICTURES
 from .kernel_rules import WILD
 
 Args = dict[str, Value]
@@ -346,39 +347,6 @@ def _dropout(k: Kernel) -> Args:
             "key": k.draw.pick(0, 1, 12345, 2**63, 2**64 - 1)}
 
 
-def _to_float(k: Kernel) -> Args:
-    return {"x": k.draw.array(k.shape(k.draw.whole(0, 4)), "uint8", low=0, high=255)}
-
-
-def _crop(k: Kernel) -> Args:
-    shape, size, mode = _pictures(k)
-    starts = [k.draw.array([shape[0]], "int64", low=-20, high=20) for _ in range(2)]
-    flips = k.draw.array([shape[0]], "uint8", low=0, high=1)
-    return {"x": k.array(shape), "size": size, "tops": starts[0], "lefts": starts[1],
-            "flips": flips, **mode}
-
-
-def _warp(k: Kernel) -> Args:
-    shape, size, mode = _pictures(k)
-    maps = k.draw.array([shape[0], 6], "float64", values="normal")
-    return {"x": k.array(shape), "size": size, "maps": maps, **mode}
-
-
-def _blend(k: Kernel) -> Args:
-    n, r, h, line = k.shape(4, least=1)
-    size, taps = k.draw.pick(1, 3, 8, 31), k.draw.whole(1, h)
-    tables = [k.draw.pick(1, n), size]
-    return {"x": k.array([n, r, h, line]), "weights": k.array([*tables, taps]),
-            "starts": k.draw.array(tables, "int64", low=0, high=h - taps)}
-
-
-def _pictures(k: Kernel) -> tuple[list[int], Value, Args]:
-    """Shapes of pictures, the size of a part, and what is said of what lies outside."""
-    shape = k.shape(4, least=1)
-    size = {"tuple": [k.draw.pick(1, 2, 5, 16, 33), k.draw.pick(1, 3, 8, 31)]}
-    return shape, size, k.maybe(0.7, mode=k.draw.pick("constant", "reflect", "edge"), value=0.25)
-
-
 MAKERS: dict[str, Any] = {
     **dict.fromkeys(("exp", "log", "sqrt", "tanh", "sigmoid", "relu"), _unary),
     **dict.fromkeys(("absolute", "negative"), _numeric),
@@ -409,6 +377,7 @@ MAKERS: dict[str, Any] = {
     **dict.fromkeys(("cross_entropy", "cross_entropy_backward"), _cross_entropy),
     **dict.fromkeys(("sgd_update", "adam_update", "rmsprop_update", "adagrad_update",
                      "lars_update", "square_sum"), _update),
-    "dropout": _dropout, "to_float": _to_float, "crop": _crop, "warp": _warp, "blend": _blend,
+    "dropout": _dropout,
     **NORMS,
+    **PICTURES,
 }

@@ -165,7 +165,8 @@ def _spread(x: np.ndarray, rng: np.random.Generator, kind: str, dtype: np.dtype)
         return shares / shares.sum(axis=-1, keepdims=True) if x.ndim else shares
     if kind == "factors":       # of a normalization; the last row is mean_lo
         factors = np.abs(x) + 0.1
-        factors[4:] *= np.finfo(dtype).eps
+        if x.ndim:
+            factors[4:] *= np.finfo(dtype).eps
         return factors
     if kind == "whole":
         return np.round(2 * x)

@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from .process import ROOT
+
 GIB = 1 << 30
 MOST = 1 * GIB      # of memory that a case may use, besides its results
 
@@ -64,10 +66,14 @@ def memory(name: str) -> int:
 
 
 def place_of(error: BaseException) -> str:
-    """The innermost place in the library that an exception went through."""
+    """The innermost place in the library that an exception went through; "" if it was in none.
+
+    Files of kernels are named from the folder of the project on, others in full. What folders the
+    project itself lies in says nothing, not even if one of them is called minidl.
+    """
     found = ""
     for frame in traceback.extract_tb(error.__traceback__):
-        path = frame.filename.replace(os.sep, "/")
-        if "/minidl/" in path or "minidl_ext" in path:
-            found = f"{path.rpartition('/minidl')[2].lstrip('/')} in {frame.name}"
+        path = frame.filename.replace(os.sep, "/").removeprefix(f"{ROOT.as_posix()}/")
+        if path.startswith(("minidl/", "minidl_ext/")):
+            found = f"{path.removeprefix('minidl/')} in {frame.name}"
     return found

@@ -345,7 +345,7 @@ def named(function: F) -> F:
     def call(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
-        except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+        except (TypeError, ValueError, IndexError, ArithmeticError, MemoryError) as error:
             if str(error).startswith((f"{name}:", f"{name}()")):
                 raise
             raise renamed(error, name) from error
@@ -356,5 +356,6 @@ def named(function: F) -> F:
 def renamed(error: Exception, where: str) -> Exception:
     """The same error of a plain kind, with the function's name before its text. Overflow and
     division by zero come from a wrong value."""
-    kind = next((k for k in (TypeError, IndexError) if isinstance(error, k)), ValueError)
+    kinds = (TypeError, IndexError, MemoryError)
+    kind = next((k for k in kinds if isinstance(error, k)), ValueError)
     return kind(f"{where}: {error}")

@@ -10,10 +10,7 @@ import minidl as md
 from tests.support.arrays import uniform
 from tests.support.cases import errors_of
 from tests.support.errors import refuses
-
-
-def leaf(*values):
-    return md.tensor(values, requires_grad=True)
+from tests.support.tensors import leaf
 
 
 def test_gradients_accumulate():

@@ -329,6 +329,15 @@ def test_what_others_raise_is_named(raised):
         draw()
 
 
+def test_a_want_of_memory_is_named_and_stays_one():
+    @named
+    def draw():
+        raise type("OfNumPys", (MemoryError,), {})("no memory")
+
+    with refuses(MemoryError, "draw: no memory"):
+        draw()
+
+
 def test_what_names_the_function_stays_as_it_is():
     error = ValueError("draw: too much")
 

@@ -6,6 +6,7 @@ import pytest
 import minidl as md
 from tests.support.arrays import uniform
 from tests.support.cases import errors_of
+from tests.support.tensors import leaf
 
 
 class Square(md.Function):
@@ -50,10 +51,6 @@ class Returns(md.Function):
 
     def backward(self, dy):
         return self.result() if callable(self.result) else self.result
-
-
-def leaf(*values):
-    return md.tensor(values, requires_grad=True)
 
 
 X = leaf(1.0, 2.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from fuzz import calls, compare, corpus, files, kernels, networks, onnx, state
+from fuzz import calls, compare, corpus, files, kernels, networks, onnx, state, watch
 from fuzz.call_cases import CALLS
 from fuzz.draw import Draw
 from fuzz.kernel_cases import MAKERS
@@ -130,6 +130,28 @@ def test_every_kernel_and_every_operation_has_cases():
 
 def test_every_operator_of_onnx_has_models():
     assert {form.op for form in FORMS} == set(OPERATORS)
+
+
+@pytest.mark.parametrize("file, place", [
+    ("minidl/nn/norm.py", "nn/norm.py in careless"), ("fuzz/calls.py", ""),
+    ("minidl_ext/norm.pyx", "minidl_ext/norm.pyx in careless")])
+def test_the_place_of_an_error_is_in_the_library(file, place, monkeypatch, tmp_path):
+    """And nowhere else in the project, which may lie in a folder of the library's name."""
+    monkeypatch.setattr(watch, "ROOT", tmp_path / "minidl")
+    space = {}
+    exec(compile("def careless(): 1 / 0", str(tmp_path / "minidl" / file), "exec"), space)
+    with pytest.raises(ZeroDivisionError) as info:
+        space["careless"]()
+    assert watch.place_of(info.value) == place
+
+
+def test_a_fault_of_the_fuzzer_of_calls_is_no_error_of_the_call(monkeypatch):
+    def used(result, inputs):
+        raise ValueError("not of the library")
+
+    monkeypatch.setattr(calls, "_used", used)
+    with pytest.raises(Fault, match=r"unexpected.*not of the library"):
+        calls.run({"call": "md.exp", "args": {"0": X}, "valid": False}, watch.Watch(print))
 
 
 def test_a_wrong_number_without_axes_is_reported():

@@ -9,10 +9,7 @@ import pytest
 import minidl as md
 from tests.support.arrays import uniform
 from tests.support.errors import refuses
-
-
-def leaf(*values):
-    return md.tensor(values, requires_grad=True)
+from tests.support.tensors import leaf
 
 
 def test_no_grad_records_nothing():

@@ -12,10 +12,7 @@ from tests.support.arrays import uniform
 from tests.support.errors import refuses
 from tests.support.marks import both_backends
 from tests.support.processes import python
-
-
-def leaf(*values):
-    return md.tensor(values, requires_grad=True)
+from tests.support.tensors import leaf
 
 
 def chain(length, x):

@@ -15,16 +15,11 @@ from tests.support.arrays import uniform
 from tests.support.cases import case, checks_of
 from tests.support.errors import read_only
 from tests.support.marks import small_batches
-
-VALUES = uniform(4, 3)
+from tests.support.tensors import VALUES, normalized
 
 
 def leaf(requires_grad=False):
     return md.tensor(VALUES, requires_grad=requires_grad)
-
-
-def normalized(x):
-    return md.batch_norm(x, None, None, training=True)
 
 
 # --------------------------------------------------------------------------- results and leaves

@@ -41,9 +41,10 @@ ELSEWHERE = (
     ("dropout", "values gradient twin threads", "tests/ops/test_random.py"),
     ("accuracy", "values", "tests/ops/test_loss.py"),
     ("one_hot", "values", "tests/ops/test_embedding.py"),
-    ("Embedding", "values gradient bad_input", "tests/nn/test_layers.py"),
-    ("RNN GRU LSTM", "values gradient twin threads bad_input", "tests/nn/test_recurrent.py"),
-    ("StepNorm", "values gradient twin bad_input", "tests/nn/test_recurrent.py"),
+    ("Embedding", "values gradient bad_input", "tests/nn/test_layer_starts.py"),
+    ("RNN GRU LSTM", "values gradient twin threads", "tests/nn/test_recurrent.py"),
+    ("StepNorm", "values gradient twin", "tests/nn/test_recurrent_norms.py"),
+    ("RNN GRU LSTM StepNorm", "bad_input", "tests/nn/test_recurrent_errors.py"),
 )
 
 
@@ -127,10 +128,11 @@ def tests_of_layers() -> dict[str, set[str]]:
     for name in parity_words(r"\bnn\.(\w+)"):
         if name in have:
             have[name].add("PyTorch")
-    for call, _ in table.ERRORS:
+    errors = importlib.import_module("tests.nn.test_layer_errors")
+    for call, _ in errors.ERRORS:
         for name in names_in(call.__code__) & set(have):
             have[name].add("bad input")
-    for make in table.INTEGERS:
+    for make in errors.INTEGERS:
         have[make.__name__].add("bad input")
     add_elsewhere(have)
     return have

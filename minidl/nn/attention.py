@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, ops
+from .. import checks, kernels, ops
 from ..ops.attention import attend, split_mask
 from ..ops.common import as_tensor, float_tensor, origin_of_float64
 from ..tensor import Tensor
@@ -54,9 +54,13 @@ class MultiHeadAttention(Layer):
         self.features, self.heads = features, heads
         self.dropout = checks.fraction(dropout, where, "dropout")
         bias = checks.flag(bias, where, "bias")
+        of_keys = _given(key_features, features, "key_features")
+        of_values = _given(value_features, features, "value_features")
+        for size in (features, of_keys, of_values):
+            kernels.check_shape(where, (size, features))
         self.query = _projection(features, features, bias)
-        self.key = _projection(_given(key_features, features, "key_features"), features, bias)
-        self.value = _projection(_given(value_features, features, "value_features"), features, bias)
+        self.key = _projection(of_keys, features, bias)
+        self.value = _projection(of_values, features, bias)
         self.output = _projection(features, features, bias)
 
     def forward(self, query: Any, key: Any = None, value: Any = None, mask: Any = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import checks, ops
+from .. import checks, kernels, ops
 from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
@@ -34,7 +34,9 @@ class Convolution(Weighted):
         self.dilation = self._size(dilation, "dilation")
         self.padding = self._padding(padding)
         kernel = self.kernel_size if isinstance(self.kernel_size, tuple) else (self.kernel_size,)
-        self.weight = Parameter(init.he_normal((*kernel, in_channels // groups, out_channels)))
+        shape = (*kernel, in_channels // groups, out_channels)
+        kernels.check_shape(where, shape)
+        self.weight = Parameter(init.he_normal(shape))
         self.bias = Parameter(init.constant((out_channels,))) if bias else None
 
     def _size(self, value: Any, name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import checks, ops
+from .. import checks, kernels, ops
 from ..tensor import Tensor
 from . import init
 from .layer import Layer
@@ -25,6 +25,7 @@ class Embedding(Layer):
         super().__init__()
         self.rows = checks.size(rows, "Embedding", "rows")
         self.features = checks.size(features, "Embedding", "features")
+        kernels.check_shape("Embedding", (self.rows, self.features))
         self.weight = Parameter(init.normal((self.rows, self.features)))
 
     def forward(self, ids: Any) -> Tensor:

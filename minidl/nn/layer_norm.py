@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import checks, ops
+from .. import checks, kernels, ops
 from ..ops.common import float_tensor
 from ..tensor import Tensor
 from . import init
@@ -28,6 +28,8 @@ class _ExampleNorm(Normalization):
         self.eps: Any = checks.not_negative(eps, where, "eps")
         affine, bias = checks.flag(affine, where, "affine"), checks.flag(bias, where, "bias")
         shape = self.shape()
+        if affine:
+            kernels.check_shape(where, shape)
         self.gamma = Parameter(init.constant(shape, 1.0)) if affine else None
         self.beta = Parameter(init.constant(shape, 0.0)) if affine and bias else None
 
@@ -183,6 +185,7 @@ class FilterResponseNorm(_ExampleNorm):
         super().__init__(features, start, affine, bias)
         self.learn_eps = learn_eps
         if learn_eps:
+            kernels.check_shape("FilterResponseNorm", (self.features,))
             self.eps = Parameter(init.constant((self.features,), start))
 
     def forward(self, x: Any) -> Tensor:
@@ -211,6 +214,7 @@ class TLU(Layer):
     def __init__(self, features: int) -> None:
         super().__init__()
         self.features = checks.size(features, "TLU", "features")
+        kernels.check_shape("TLU", (self.features,))
         self.tau = Parameter(init.constant((self.features,), 0.0))
 
     def forward(self, x: Any) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import checks
+from .. import checks, kernels
 from ..ops.common import float_tensor
 from ..ops.linalg import linear
 from ..tensor import Tensor
@@ -42,6 +42,7 @@ class Dense(Weighted):
         self.in_features = checks.size(in_features, "Dense", "in_features")
         self.out_features = checks.size(out_features, "Dense", "out_features")
         bias = checks.flag(bias, "Dense", "bias")
+        kernels.check_shape("Dense", (self.in_features, self.out_features))
         self.weight = Parameter(init.he_normal((self.in_features, self.out_features)))
         self.bias = Parameter(init.constant((self.out_features,))) if bias else None
 

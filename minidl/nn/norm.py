@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, ops
+from .. import checks, kernels, ops
 from ..mode import mode
 from ..ops.common import float_tensor, warn
 from ..ops.norm_parts import checked_mask, values_of_parts
@@ -133,6 +133,7 @@ class BatchNorm(Tracking):
             raise ValueError("BatchNorm: renorm corrects by running statistics, which "
                              "track_stats=False switches off")
         gamma_init = checks.real(gamma_init, "BatchNorm", "gamma_init", finite=True)
+        kernels.check_shape("BatchNorm", (features,))
         self.features, self.eps, self.momentum = features, eps, momentum
         self.affine, self.track_stats = affine, track_stats
         self.ghost_batch, self.unbiased, self.gamma_init = ghost_batch, unbiased, gamma_init

@@ -38,7 +38,8 @@ class _Recurrent(Layer):
         bidirectional = checks.flag(bidirectional, where, "bidirectional")
         checks.choice(norm, where, "norm", (None, "layer", "batch"))
         directions = 2 if bidirectional else 1
-        kernels.check_shape(where, (num_layers * directions, hidden, hidden))   # at least
+        kernels.check_shape(where, (in_features, hidden))       # at least
+        kernels.check_shape(where, (num_layers * directions, hidden, hidden))
         self.in_features, self.hidden, self.num_layers = in_features, hidden, num_layers
         self.dropout, self.bidirectional = dropout, bidirectional
         self.norm, self.max_steps = norm, max_steps

@@ -70,8 +70,8 @@ class Multiply(Binary):
 
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes(a, b)
-        self.a = a if self.needs_grad[1] else None
-        self.b = b if self.needs_grad[0] else None
+        self.a: Any = a if self.needs_grad[1] else None
+        self.b: Any = b if self.needs_grad[0] else None
         return kernels.multiply(a, b)
 
     def to_a(self, dy: Any) -> Any:
@@ -99,7 +99,7 @@ class Divide(Binary):
         self.shapes(a, b)
         self.b = b
         y = kernels.divide(a, b)
-        self.y = y if self.needs_grad[1] else None
+        self.y: Any = y if self.needs_grad[1] else None
         return y
 
     def to_a(self, dy: Any) -> Any:

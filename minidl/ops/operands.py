@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..arrays import plain_array
 from ..tensor import Tensor
 from .common import as_tensor
@@ -51,10 +52,20 @@ def _weak(x: Any, other: Any) -> Any:
 def check_broadcast(where: str, a: Any, b: Any) -> None:
     """ValueError unless the shapes of two operands broadcast."""
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape != b.shape:
-        try:
-            np.broadcast_shapes(a.shape, b.shape)
-        except ValueError:
-            raise ValueError(f"{where}: shapes {a.shape} and {b.shape} do not broadcast") from None
+        check_shapes(where, a.shape, b.shape)
+
+
+def check_shapes(where: str, *shapes: tuple[int, ...]) -> None:
+    """ValueError unless several shapes broadcast; MemoryError if they do so to one without values
+    whose other axes are longer than NumPy counts, which it calls a wrong value."""
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        *others, last = map(str, shapes)
+        raise ValueError(f"{where}: shapes {', '.join(others)} and {last} do not broadcast"
+                         ) from None
+    if 0 in shape:
+        kernels.check_shape(where, shape, np.float64)
 
 
 def overflow(where: str, error: OverflowError) -> OverflowError:

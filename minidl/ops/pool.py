@@ -22,8 +22,8 @@ from .geometry import KINDS, Ints, extents, shown, sides
 from .operation import Operation, PostOperation
 
 # What an epilogue pools.
-SIDE_BY_SIDE = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)),
-                "dilation": (1, 1)}
+SIDE_BY_SIDE: dict[str, Any] = {
+    "window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
 
 
 class Unpooled(NamedTuple):

@@ -111,6 +111,25 @@ class _Resampled(Operation):
         return dy
 
 
+class Resample(Operation):
+    """y = the values of x at places along an axis, blended where a place is between two entries;
+    dx = dy with the transposed table. The places must not decrease."""
+
+    def forward(self, x: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+        self.length, self.axis = x.shape[axis], axis
+        low = np.floor(places).astype(np.int64)
+        if (places == low).all():
+            self.table = Table(low, np.ones((len(low), 1)))
+        else:
+            low = np.minimum(low, self.length - 2)
+            share = places - low
+            self.table = Table(low, np.stack([1 - share, share], axis=1))
+        return self.table.of(x, axis)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return self.table.transposed(self.length).of(dy, self.axis)
+
+
 class Resize(_Resampled):
     """y = images x in another size: of each axis the nearest pixels, or blends of two."""
 

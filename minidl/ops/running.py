@@ -84,6 +84,7 @@ class RunningStats:
             weight = 1.0 / (int(batches) + 1)
         factor = count / (count - 1) if self.unbiased else 1.0
         if plain:
+            assert self.mean is not None and self.var is not None
             kernels.running_update(self.mean, self.var, batches, mean, var, weight, factor)
             return
         if batches is not None:

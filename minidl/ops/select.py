@@ -9,7 +9,7 @@ import numpy as np
 from .. import checks
 from ..tensor import Tensor
 from .common import as_tensor
-from .operands import Binary, check_broadcast, operand, operands, overflow
+from .operands import Binary, check_shapes, operand, operands, overflow
 from .operation import Operation
 from .reduce import sum_to
 
@@ -80,12 +80,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 def _where(mask: Tensor, a: Any, b: Any) -> Tensor:
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = as_tensor(a, "where")
-    shape_a, shape_b = (v.shape if isinstance(v, Tensor) else () for v in (a, b))
-    try:
-        np.broadcast_shapes(mask.shape, shape_a, shape_b)
-    except ValueError:
-        raise ValueError(f"where: shapes {mask.shape}, {shape_a} and {shape_b} "
-                         f"do not broadcast") from None
+    check_shapes("where", mask.shape, *[v.shape if isinstance(v, Tensor) else () for v in (a, b)])
     return Where.apply(a, b, mask)
 
 
@@ -109,8 +104,7 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
                      for v in (min if a_min is None else a_min, max if a_max is None else a_max))
         if low is None and high is None:
             raise ValueError("clip: give at least one of a_min and a_max")
-        check_broadcast("clip", x, low)
-        check_broadcast("clip", x, high)
+        check_shapes("clip", *[v.shape for v in (x, low, high) if isinstance(v, Tensor)])
         return Clip.apply(x, low, high)
     except OverflowError as error:
         raise overflow("clip", error) from None

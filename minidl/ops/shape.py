@@ -233,6 +233,9 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     try:
         return BroadcastTo.apply(t, shape=shape)
     except (ValueError, OverflowError):
+        ends = zip(reversed(t.shape), reversed(shape), strict=False)
+        if t.ndim <= len(shape) and min(shape) >= 0 and all(n in (1, m) for n, m in ends):
+            raise MemoryError(f"broadcast_to: NumPy has no array of shape {shape}") from None
         raise ValueError(f"broadcast_to: shape {t.shape} does not broadcast to "
                          f"{shape}") from None
 

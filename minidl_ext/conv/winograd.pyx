@@ -377,7 +377,8 @@ cdef int set_geometry(Geometry* s, str where, shape, Py_ssize_t ci, Py_ssize_t c
 cdef int set_pooled(Geometry* s, cnp.ndarray g, object argmax, str where) except -1:
     """That g is the gradient of the outputs, or of a max-pool of them with these winners."""
     cdef cnp.ndarray winners
-    cdef Py_ssize_t h = s.oh // 2, w = s.ow // 2
+    cdef Py_ssize_t h = s.oh // 2, w = s.ow // 2, i
+    cdef uint8_t bits = 0       # of all places: below 4 if each of them is
     if argmax is None:
         has_shape(g, s.n, s.oh, s.ow, s.co, where, "dy")
         return 0
@@ -385,6 +386,11 @@ cdef int set_pooled(Geometry* s, cnp.ndarray g, object argmax, str where) except
     has_shape(g, s.n, h, w, s.co, where, "dy")
     has_shape(winners, s.n, h, w, s.co, where, "argmax")
     s.dy_argmax = <const uint8_t*>winners.data
+    with nogil:
+        for i in range(s.n * h * w * s.co):
+            bits = bits | s.dy_argmax[i]
+    if bits > 3:
+        raise ValueError(f"{where}: argmax has places outside the windows of 2 x 2")
     return 0
 
 

@@ -27,19 +27,6 @@
 #define MR 6                /* 6 x 2 sums + 2 + 1 in 16 registers */
 #endif
 
-/* The first n values at p, and zeros. */
-template <typename Real> ALWAYS_INLINE Vector<Real> load_part(const Real *p, ptrdiff_t n) {
-    Vector<Real> v = {0};
-    for (ptrdiff_t i = 0; i < n && i < lanes<Real>; i++) v[i] = p[i];
-    return v;
-}
-
-/* The first n values of v to p. */
-template <typename Real>
-ALWAYS_INLINE void store_part(Real *p, Vector<Real> v, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n && i < lanes<Real>; i++) p[i] = v[i];
-}
-
 /* R rows x C vectors, of which `columns` columns exist. */
 template <typename Real, int R, int C>
 static __attribute__((noinline))
@@ -51,7 +38,6 @@ void micro_block(const Real *const *a, const Real *b, int segments, const ptrdif
     constexpr ptrdiff_t VL = lanes<Real>;
     V sum[R][C];
     const Real *row[R];
-    const bool complete = columns >= C * VL;
     bool adjacent = true;
     if (!prefetch_step) prefetch = (const char *)a[0];  /* a line that is in the cache anyway */
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
@@ -89,14 +75,13 @@ void micro_block(const Real *const *a, const Real *b, int segments, const ptrdif
             for (; k < n; k++, i += a_step) add_term([&](int r) { return row[r][i]; });
         }
     }
-    _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
-        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) {
+    _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) {
+        const FirstLanes<Real> there(columns - c * VL);
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
             Real *o = out[r] + out_off + c * VL;
             /* Added last, not started from: rounding errors are those of a short sum. */
-            if (accumulate)
-                sum[r][c] += complete ? *(const V *)o : load_part(o, columns - c * VL);
-            if (complete) *(V *)o = sum[r][c];
-            else store_part(o, sum[r][c], columns - c * VL);
+            if (accumulate) sum[r][c] += there.load(o);
+            there.store(o, sum[r][c]);
         }
     }
 }

@@ -2,71 +2,61 @@
  * images of one pixel. What follows, plus bias, plus another array, then an activation, happens
  * while the sums are in registers. */
 
-/* A vector of sums, of which `columns` exist, to its place. */
+/* A vector of sums to its place, as far as it is `there`. */
 ALWAYS_INLINE void plan_finish(pv v, float *out, const float *add, const float *bias, int relu_out,
-                              ptrdiff_t columns) {
+                              FirstLanes<float> there) {
     if (bias) v += PLOAD(bias);
-    if (add) v += columns >= PV ? PLOAD(add) : load_part(add, columns);
+    if (add) v += there.load(add);
     if (relu_out) v = plan_relu(v);
-    if (columns >= PV) PSTORE(out, v);
-    else store_part(out, v, columns);
+    there.store(out, v);
 }
 
-/* Up to MR pixels in registers: R of them and C vectors of columns, constants after inlining.
- * Segments of n terms lie at a_off in front of each pixel; weights are [segment][n][PANEL]. */
-ALWAYS_INLINE void plan_block(const int R, const int C, const float *const *a, const float *w,
-                             int segments, const ptrdiff_t *a_off, ptrdiff_t n, float *const *out,
-                             const float *const *add, const float *bias, int relu_out,
-                             ptrdiff_t columns) {
-    pv sum[MR][2];
-    const int whole = columns >= C * PV;
+/* R pixels (at most MR) and C vectors of columns, whose sums stay in registers. Segments of n terms
+ * lie at a_off in front of each pixel; weights are [segment][n][PANEL]. */
+template <int R, int C>
+static __attribute__((noinline)) void plan_block(
+    const float *const *a, const float *w, int segments, const ptrdiff_t *a_off, ptrdiff_t n,
+    float *const *out, const float *const *add, const float *bias, int relu_out,
+    ptrdiff_t columns) {
+    pv sum[R][C];
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)
-        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] = (pv){0};
+        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] = pv{0};
     for (int s = 0; s < segments; s++) {
-        const float *row[MR];
+        const float *row[R];
         ptrdiff_t k = 0;
         _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) row[r] = a[r] + a_off[s];
-#define TERM(i) do { \
-            pv v[2]; \
-            _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) v[c] = PLOAD(w + c * PV); \
-            w += PANEL; \
-            _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) { \
-                const float x = row[r][i]; \
-                _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] += x * v[c]; \
-            } \
-        } while (0)
+        const auto add_term = [&](ptrdiff_t i) __attribute__((always_inline)) {
+            pv v[C];
+            _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) v[c] = PLOAD(w + c * PV);
+            w += PANEL;
+            _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {
+                const float x = row[r][i];
+                _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] += x * v[c];
+            }
+        };
         for (; k + 4 <= n; k += 4)
-            _Pragma("GCC unroll 4") for (int u = 0; u < 4; u++) TERM(k + u);
-        for (; k < n; k++) TERM(k);
-#undef TERM
+            _Pragma("GCC unroll 4") for (int u = 0; u < 4; u++) add_term(k + u);
+        for (; k < n; k++) add_term(k);
     }
-    _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)
-        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++)
-            plan_finish(sum[r][c], out[r] + c * PV, add ? add[r] + c * PV : NULL,
-                        bias ? bias + c * PV : NULL, relu_out, whole ? PV : columns - c * PV);
+    _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) {
+        const FirstLanes<float> there(columns - c * PV);
+/* What is done to each sum, while it is in its register. */
+#define EACH_ROW _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)
+        if (bias) EACH_ROW sum[r][c] += PLOAD(bias + c * PV);
+        if (add) EACH_ROW sum[r][c] += there.load(add[r] + c * PV);
+        if (relu_out) EACH_ROW sum[r][c] = plan_relu(sum[r][c]);
+        EACH_ROW there.store(out[r] + c * PV, sum[r][c]);
+#undef EACH_ROW
+    }
 }
 
-#define PARAMETERS const float *const *a, const float *w, int segments, const ptrdiff_t *a_off, \
-    ptrdiff_t n, float *const *out, const float *const *add, const float *bias, int relu_out, \
-    ptrdiff_t columns
-#define DEFINE(R, C) static __attribute__((noinline)) void plan_block_##R##_##C(PARAMETERS) { \
-    plan_block(R, C, a, w, segments, a_off, n, out, add, bias, relu_out, columns); }
-#define DEFINE_ROWS(R) DEFINE(R, 1) DEFINE(R, 2)
-DEFINE_ROWS(1) DEFINE_ROWS(2) DEFINE_ROWS(3) DEFINE_ROWS(4) DEFINE_ROWS(5) DEFINE_ROWS(6)
-#if MR == 12
-DEFINE_ROWS(7) DEFINE_ROWS(8) DEFINE_ROWS(9) DEFINE_ROWS(10) DEFINE_ROWS(11) DEFINE_ROWS(12)
-#endif
-#define ENTRY(R) {plan_block_##R##_1, plan_block_##R##_2}
-static void (*const plan_blocks[MR][2])(PARAMETERS) = {
-    ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6),
-#if MR == 12
-    ENTRY(7), ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12),
-#endif
+/* The blocks of each size, [rows - 1][vectors - 1]. */
+template <typename Rows> struct PlanBlocks;
+template <int... R> struct PlanBlocks<std::integer_sequence<int, R...>> {
+    static constexpr decltype(&plan_block<1, 1>) of[MR][2] = {
+        {plan_block<R + 1, 1>, plan_block<R + 1, 2>}...};
 };
-#undef ENTRY
-#undef DEFINE_ROWS
-#undef DEFINE
-#undef PARAMETERS
+static constexpr const auto &plan_blocks = PlanBlocks<std::make_integer_sequence<int, MR>>::of;
 
 /* A dense layer's panels, ROW_PANELS at most, for one row. A single sum would wait for each
  * addition; several panels side by side do not, and each sum keeps its order. */
@@ -83,7 +73,7 @@ ALWAYS_INLINE void plan_row(const int P, const float *a, const float *w, ptrdiff
         }
     for (int c = 0; c < 2 * P && columns > c * PV; c++)
         plan_finish(sum[c / 2][c % 2], out + c * PV, add ? add + c * PV : NULL,
-                    bias ? bias + c * PV : NULL, relu_out, columns - c * PV);
+                    bias ? bias + c * PV : NULL, relu_out, FirstLanes<float>(columns - c * PV));
 }
 
 enum { PLAN_SEGMENTS = 256 };

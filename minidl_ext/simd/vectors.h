@@ -15,6 +15,7 @@
 #endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define ALWAYS_INLINE_MEMBER inline __attribute__((always_inline))
 
 /* The signed integer of a float type's size, in which comparisons of vectors answer. */
 template <typename Real> struct IntegerOf;
@@ -36,6 +37,38 @@ template <typename Real> using Mask = typename VectorOf<Real, lanes<Real>>::mask
 typedef Vector<float> vec_f32;
 typedef Vector<double> vec_f64;
 typedef Mask<float> vec_i32;
+
+/* The first n lanes of a vector, or all if n is larger; the others are neither read nor written. */
+#if defined(__AVX512F__)
+#include <immintrin.h>
+template <typename Real> struct FirstLanes {
+    const __mmask16 mask;
+    explicit FirstLanes(ptrdiff_t n) : mask(n >= lanes<Real> ? 0xffff : (1 << n) - 1) {}
+    ALWAYS_INLINE_MEMBER Vector<Real> load(const Real *p) const {
+        if constexpr (sizeof(Real) == 4) return (Vector<Real>)_mm512_maskz_loadu_ps(mask, p);
+        else return (Vector<Real>)_mm512_maskz_loadu_pd((__mmask8)mask, p);
+    }
+    ALWAYS_INLINE_MEMBER void store(Real *p, Vector<Real> v) const {
+        if constexpr (sizeof(Real) == 4) _mm512_mask_storeu_ps(p, mask, (__m512)v);
+        else _mm512_mask_storeu_pd(p, (__mmask8)mask, (__m512d)v);
+    }
+};
+#else
+template <typename Real> struct FirstLanes {
+    const ptrdiff_t n;
+    explicit FirstLanes(ptrdiff_t n) : n(n) {}
+    ALWAYS_INLINE_MEMBER Vector<Real> load(const Real *p) const {
+        if (n >= lanes<Real>) return *(const Vector<Real> *)p;
+        Vector<Real> v = {0};
+        for (ptrdiff_t i = 0; i < n && i < lanes<Real>; i++) v[i] = p[i];
+        return v;
+    }
+    ALWAYS_INLINE_MEMBER void store(Real *p, Vector<Real> v) const {
+        if (n >= lanes<Real>) *(Vector<Real> *)p = v;
+        else for (ptrdiff_t i = 0; i < n && i < lanes<Real>; i++) p[i] = v[i];
+    }
+};
+#endif
 
 /* STREAM(p, v) writes a vector to an aligned place that will not be read soon, without reading
  * what was there; STREAMED() before others may read it. */

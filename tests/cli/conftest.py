@@ -44,6 +44,18 @@ def shared(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def run(shared):
+    """A finished run, which no test changes."""
+    return shared / "runs" / "photos"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of blue and of red pictures."""
+    return coloured(tmp_path / "photos", {"blue": 12, "red": 12})
+
+
 @pytest.fixture(autouse=True)
 def place(tmp_path, shared, monkeypatch):
     """The current folder: an empty one. The cache is that of the tests, and the data sets are those

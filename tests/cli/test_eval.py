@@ -9,11 +9,6 @@ from minidl import models
 from tests.support.picture_files import coloured
 
 
-@pytest.fixture
-def run(shared):
-    return shared / "runs" / "photos"
-
-
 def accuracy(said):
     assert said.code == 0, said.err
     part, word, value = said.last.split()

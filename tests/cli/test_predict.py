@@ -12,11 +12,6 @@ from tests.support.picture_files import coloured, write
 
 
 @pytest.fixture
-def run(shared):
-    return shared / "runs" / "photos"
-
-
-@pytest.fixture
 def new(tmp_path):
     """Pictures that the run has not seen, one of another size and format."""
     coloured(tmp_path / "new", {"blue": 1, "green": 1, "red": 1}, seed=11)

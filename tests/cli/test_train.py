@@ -2,7 +2,6 @@
 Data, resuming and fine-tuning have files of their own."""
 
 import csv
-import json
 import os
 import re
 import sys
@@ -12,23 +11,14 @@ import pytest
 
 from minidl import models
 from tests.support.picture_files import coloured
+from tests.support.runs import config
 
-COLOURS = {"blue": 12, "red": 12}
 QUICK = ("--epochs", "1", "--model", "mlp")
 
 
 def rows(run):
     with open(run / "log.csv") as file:
         return list(csv.DictReader(file))
-
-
-def config(folder):
-    return json.loads((folder / "config.json").read_text())
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return coloured(tmp_path / "photos", COLOURS)
 
 
 # --------------------------------------------------------------------------------- a whole run

@@ -1,24 +1,15 @@
 """`minidl train`: data of all kinds, those that cannot be learned, parts and recipes."""
 
-import json
 
 import numpy as np
 import pytest
 
 from minidl import models
 from tests.support.picture_files import coloured, write
+from tests.support.runs import config
 
 COLOURS = {"blue": 12, "red": 12}
 QUICK = ("--epochs", "1", "--model", "mlp")
-
-
-def config(folder):
-    return json.loads((folder / "config.json").read_text())
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return coloured(tmp_path / "photos", COLOURS)
 
 
 def test_data_that_does_not_exist(refused, tmp_path):

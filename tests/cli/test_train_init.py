@@ -11,11 +11,6 @@ from tests.support.picture_files import coloured
 
 
 @pytest.fixture
-def run(shared):
-    return shared / "runs" / "photos"
-
-
-@pytest.fixture
 def mine(tmp_path):
     """Other classes than the run's: two of its colours, by other names."""
     coloured(tmp_path / "mine", {"blue": 10, "red": 10}, seed=21)

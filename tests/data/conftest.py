@@ -5,6 +5,8 @@ import os
 import pooch
 import pytest
 
+from tests.support.loaders import prefetch_threads
+
 # Where real data are, from before each test loses sight of it.
 MINIDL_DATA = os.environ.get("MINIDL_DATA")
 
@@ -22,6 +24,19 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     return tmp_path / "cache" / "minidl"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Where a test makes a folder of pictures."""
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def no_thread_left():
+    """Loaders have ended their threads when a test is over."""
+    yield
+    assert prefetch_threads() == []
 
 
 @pytest.fixture(scope="session")

@@ -1,40 +1,20 @@
-"""DataLoader: batches, order, transforms, resumption; `test_prefetch` has the thread."""
+"""DataLoader: batches, their order, loops over them, arguments. Transforms, and resumption, are in
+files of their own; `test_prefetch` has the thread."""
 
 import itertools
 import os
-import threading
-import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import minidl.random
 from minidl.data import MNIST, ArrayDataset, DataLoader
 from minidl.tensor import Tensor
+from tests.support.loaders import labels_of, numbered, prefetch_threads
 from tests.support.processes import python
 
-
-def numbered(count, dtype=np.uint8):
-    """Images (count, 2, 3, 1) that show their own number, which is their label too."""
-    images = np.broadcast_to(np.arange(count).reshape(-1, 1, 1, 1), (count, 2, 3, 1))
-    return ArrayDataset(images.astype(dtype), np.arange(count))
-
-
-def labels_of(batches):
-    return [labels.tolist() for _, labels in batches]
-
-
-def prefetch_threads():
-    return [thread for thread in threading.enumerate() if thread.name == "minidl prefetch"]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_left():
-    yield
-    assert prefetch_threads() == []
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
@@ -188,125 +168,6 @@ def test_order_does_not_depend_on_the_batch_size():
     assert orders[0] == orders[1] == orders[2]
 
 
-# Transforms
-
-
-def test_transform():
-    def add(images):
-        assert images.dtype == np.float32 and images.flags.c_contiguous
-        images += 1  # its own to change
-        return images
-
-    data = numbered(5)
-    ((images, _),) = DataLoader(data, 5, transform=add)
-    assert np.array_equal(images.numpy(), data.images / np.float32(255) + 1)
-    assert np.array_equal(data.images, numbered(5).images)
-
-
-def test_transform_keeps_the_dtype():
-    def compute(images):
-        return ((images - np.float64(0.5)) / np.array([2.0]))[:, ::-1]
-
-    for dtype, expected in ((np.uint8, "f4"), (np.float32, "f4"), (np.float64, "f8")):
-        ((images, _),) = DataLoader(numbered(3, dtype), 3, transform=compute)
-        assert images.dtype == expected and images.numpy().flags.c_contiguous
-
-
-def test_transform_may_change_size():
-    ((images, _),) = DataLoader(numbered(3), 3, transform=lambda images: images[:, :1, :2])
-    assert images.shape == (3, 1, 2, 1)
-
-
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_random_transform_depends_on_seed_epoch_and_batch(shuffle):
-    def noise(images, rng):
-        return rng.standard_normal(images.shape, np.float32)
-
-    def epochs(seed, prefetch):
-        loader = DataLoader(
-            numbered(10), 4, shuffle=shuffle, transform=noise, seed=seed, prefetch=prefetch
-        )
-        return [images.numpy()[0, 0, 0, 0].item() for _ in range(2) for images, _ in loader]
-
-    values = epochs(1, 0)
-    assert len(set(values)) == 6
-    assert values == epochs(1, 1) == epochs(1, 5)
-    assert not set(values) & set(epochs(2, 2))
-
-
-class Method:
-    def __call__(self, images, rng):
-        return images + rng.random()
-
-
-def pick(images, rng=None):
-    return images if rng is None else images + rng.random()
-
-
-def scale(images, factor=1.0):
-    return images * factor
-
-
-def star(*images):
-    return images[0]
-
-
-@pytest.mark.parametrize(
-    ("transform", "random"),
-    [
-        (Method(), True),
-        (pick, True),
-        (lambda a, b: a + b.random(), True),
-        (scale, False),
-        (star, False),
-        (np.sqrt, False),
-        (np.negative, False),
-        (lambda images, *, rng=None: images if rng is None else None, False),
-    ],
-)
-def test_who_gets_rng(transform, random):
-    loader = DataLoader(numbered(2), 2, transform=transform, seed=0)
-    one, two = (next(iter(loader))[0].numpy() for _ in range(2))
-    assert np.array_equal(one, two) != random
-
-
-@pytest.mark.parametrize(
-    ("transform", "error", "message"),
-    [
-        (lambda images: None, TypeError, "transform must return an array, not a NoneType"),
-        (lambda images: list(images), TypeError, "not a list"),
-        (lambda images: images[1:], ValueError, r"as many images as it got, 3; .*\(2, 2, 3, 1\)"),
-        (lambda images: images.sum(), TypeError, "not a float32"),
-        (lambda images: np.array(1.0), ValueError, r"shape \(\)"),
-    ],
-)
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_transforms_that_return_something_else(transform, error, message, prefetch):
-    with pytest.raises(error, match=message):
-        list(DataLoader(numbered(3), 3, transform=transform, prefetch=prefetch))
-
-
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_error_in_a_transform(prefetch):
-    def broken_transform(images):
-        if images.max() > 5 / 255:
-            raise LookupError("broken")
-        return images
-
-    loader = DataLoader(numbered(10), 2, transform=broken_transform, prefetch=prefetch)
-    got = []
-    with pytest.raises(LookupError, match="broken") as info:
-        for _, labels in loader:
-            got.append(labels.tolist())
-    assert got == [[0, 1], [2, 3], [4, 5]]
-    frames = traceback.extract_tb(info.value.__traceback__)
-    assert (
-        frames[-1].name == "broken_transform" and frames[-1].line == 'raise LookupError("broken")'
-    )
-    assert loader.state_dict()["position"] == 3
-    assert prefetch_threads() == []
-
-
 # The loop
 
 
@@ -365,104 +226,6 @@ def test_two_iterations_at_once():
     alone = loader()
     assert labels_of(a for a, _ in both) == labels_of(alone)
     assert labels_of(b for _, b in both) == labels_of(alone)
-
-
-# Resumption
-
-
-def test_state():
-    loader = DataLoader(numbered(6), 2, seed=7, prefetch=3)
-    assert loader.state_dict() == {"seed": 7, "epoch": 0, "position": 0}
-    for number, _ in enumerate(loader):  # counts what was given, not what was prepared
-        assert loader.state_dict() == {"seed": 7, "epoch": 0, "position": number + 1}
-    assert loader.state_dict() == {"seed": 7, "epoch": 1, "position": 0}
-    for _ in loader:
-        break
-    assert loader.state_dict() == {"seed": 7, "epoch": 1, "position": 1}
-    iter(loader)
-    assert loader.state_dict() == {"seed": 7, "epoch": 2, "position": 0}
-    assert all(type(value) is int for value in loader.state_dict().values())
-
-
-def test_state_follows_the_newest_iteration():
-    loader = DataLoader(numbered(6), 2, seed=0)
-    old, new = iter(loader), iter(loader)
-    next(old)
-    assert loader.state_dict() == {"seed": 0, "epoch": 1, "position": 0}
-    next(new)
-    list(old)
-    assert loader.state_dict() == {"seed": 0, "epoch": 1, "position": 1}
-    loader.load_state_dict({"seed": 0, "epoch": 5, "position": 2})
-    list(new)
-    assert loader.state_dict() == {"seed": 0, "epoch": 5, "position": 2}
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    count=st.integers(1, 30),
-    size=st.integers(1, 8),
-    drop_last=st.booleans(),
-    prefetch=st.integers(0, 4),
-    stop=st.integers(0, 60),
-    seed=st.integers(0, 2**64 - 1),
-)
-def test_resumed_run_is_the_run_that_never_stopped(count, size, drop_last, prefetch, stop, seed):
-    def loader(seed):
-        return DataLoader(
-            numbered(count), size, True, lambda x, rng: x + rng.random(), drop_last, seed, prefetch
-        )
-
-    def steps(loader, epochs):
-        for epoch in epochs:
-            for images, labels in loader:
-                yield epoch, images.numpy().tobytes(), labels.tolist()
-
-    whole = list(steps(loader(seed), range(3)))
-    stop = min(stop, len(whole))
-    first = loader(seed)
-    start = list(itertools.islice(steps(first, range(3)), stop))
-    state = first.state_dict()
-    second = loader(0)
-    second.load_state_dict(state)
-    assert second.state_dict() == state
-    rest = list(steps(second, range(state["epoch"], 3)))
-    assert start + rest == whole
-
-
-def test_state_of_arrays():
-    """As a file of arrays gives it back."""
-    loader = DataLoader(numbered(6), 2)
-    loader.load_state_dict({k: np.array(v) for k, v in zip(KEYS, (9, 2, 1), strict=True)})
-    assert loader.state_dict() == {"seed": 9, "epoch": 2, "position": 1}
-    assert labels_of(loader) == [[2, 3], [4, 5]]
-    assert labels_of(loader) == [[0, 1], [2, 3], [4, 5]]
-
-
-KEYS = ("seed", "epoch", "position")
-
-
-@pytest.mark.parametrize(
-    ("state", "error", "message"),
-    [
-        ({}, ValueError, r"has the keys seed, epoch, position; not \[\]"),
-        ({"seed": 1, "epoch": 1}, ValueError, r"not \['seed', 'epoch'\]"),
-        (dict.fromkeys((*KEYS, "x"), 0), ValueError, "'x'"),
-        (
-            dict(zip(KEYS, (0, 0, 4), strict=True)),
-            ValueError,
-            "DataLoader: position must be an int from 0 to 3, got 4",
-        ),
-        (dict(zip(KEYS, (0, -1, 0), strict=True)), ValueError, "epoch must be"),
-        (dict(zip(KEYS, (0.5, 0, 0), strict=True)), TypeError, "seed must be an int >= 0, got"),
-    ],
-)
-def test_bad_state_changes_nothing(state, error, message):
-    loader = DataLoader(numbered(6), 2, seed=3)
-    next(iter(loader))
-    before = loader.state_dict()
-    with pytest.raises(error, match=message):
-        loader.load_state_dict(state)
-    assert loader.state_dict() == before
 
 
 # Arguments

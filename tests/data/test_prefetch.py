@@ -11,16 +11,9 @@ import traceback
 import pytest
 
 from minidl.data.prefetch import prefetched, prepared
+from tests.support.loaders import prefetch_threads
 
-
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name == "minidl prefetch"]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_left():
-    yield
-    assert threads() == []
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 def wait_until(condition):
@@ -45,7 +38,7 @@ def test_none_and_false_are_items():
 def test_so_far_ahead_and_no_further(ahead):
     made = []
     results = prefetched(made.append, range(20), ahead)
-    assert made == [] and threads() == []
+    assert made == [] and prefetch_threads() == []
     for taken in range(1, 11):
         next(results)
         wait_until(lambda taken=taken: len(made) == taken + ahead)
@@ -82,7 +75,7 @@ def test_error_comes_in_its_place_with_its_traceback(ahead):
     names = [frame.name for frame in traceback.extract_tb(info.value.__traceback__)]
     assert names[-1] == "refuse_three"
     assert names[0] == "test_error_comes_in_its_place_with_its_traceback"
-    assert threads() == []
+    assert prefetch_threads() == []
     with pytest.raises(StopIteration):
         next(results)
 
@@ -100,7 +93,7 @@ def test_left_by_break():
     for x in prefetched(lambda x: x, range(100), 3):
         if x == 5:
             break
-    assert threads() == []
+    assert prefetch_threads() == []
 
 
 def test_left_by_exception():
@@ -110,19 +103,19 @@ def test_left_by_exception():
 
     with pytest.raises(Odd):
         loop()
-    assert threads() == []
+    assert prefetch_threads() == []
 
 
 def test_closed_and_deleted():
     results = prefetched(lambda x: x, range(100), 3)
     next(results)
-    assert len(threads()) == 1
+    assert len(prefetch_threads()) == 1
     results.close()
-    assert threads() == []
+    assert prefetch_threads() == []
     results = prefetched(lambda x: x, range(100), 3)
     next(results)
     del results
-    assert threads() == []
+    assert prefetch_threads() == []
 
 
 def test_does_not_make_what_nobody_waits_for():
@@ -146,10 +139,10 @@ def test_collected_with_a_cycle():
     cycle = {}
     cycle["self"], cycle["results"] = cycle, prefetched(lambda x: x, range(100), 3)
     next(cycle["results"])
-    assert len(threads()) == 1
+    assert len(prefetch_threads()) == 1
     del cycle
     gc.collect()
-    assert threads() == []
+    assert prefetch_threads() == []
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
@@ -174,7 +167,7 @@ def test_collected_in_its_own_thread():
         assert done.wait(30)
     finally:
         gc.enable()
-    wait_until(lambda: threads() == [])
+    wait_until(lambda: prefetch_threads() == [])
 
 
 def test_two_at_once():
@@ -218,13 +211,13 @@ def test_a_large_work_is_done_by_a_thread_after_two(ahead):
 
 def test_a_large_work_without_a_thread():
     assert list(prepared(lambda x: time.sleep(0.001) or x, range(5), 0)) == list(range(5))
-    assert threads() == []
+    assert prefetch_threads() == []
 
 
 def test_leaving_ends_the_thread():
     for x in prepared(lambda x: time.sleep(0.001) or x, range(100), 3):
         if x == 10:
-            assert len(threads()) == 1
+            assert len(prefetch_threads()) == 1
             break
     gc.collect()
-    assert threads() == []
+    assert prefetch_threads() == []

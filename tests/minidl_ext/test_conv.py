@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels.reference.conv import direct as twin
 from minidl_ext.conv import direct as native
+from tests.support.kernel_convs import output_size
 from tests.support.kernels import (
     FLOATS,
     KINDS,
@@ -29,10 +30,6 @@ from tests.support.kernels import (
 
 NAMES = ("conv", "conv_input_grad", "conv_weight_grad")
 SAME = ((1, 1), (1, 1))
-
-
-def output_size(size, kernel, stride, padding, dilation):
-    return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def cases(x_shape, kernel, outputs, groups=1, stride=(1, 1), padding=((0, 0), (0, 0)),

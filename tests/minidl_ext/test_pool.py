@@ -287,38 +287,41 @@ def test_gradients_must_fit(name):
             getattr(native, name)(**{**case, **change})
 
 
+@pytest.mark.parametrize("kernels", (native, twin), ids=("native", "twin"))
 @pytest.mark.parametrize("place", (*range(10), 255))
 @pytest.mark.parametrize("position", (0, -1))
-def test_places_outside_are_refused(place, position):
+def test_places_outside_are_refused(place, position, kernels):
     """A place of an overlapping window becomes an address: it must be in window and image."""
     case = cases((1, 5, 5, 1), (3, 3), (2, 2), ONE)["max_pool_backward"]
     argmax = np.full((1, 3, 3, 1), 4, np.uint8)             # centres: inside everywhere
-    native.max_pool_backward(**{**case, "argmax": argmax})
+    kernels.max_pool_backward(**{**case, "argmax": argmax})
     argmax.ravel()[position] = place
     # the first window reaches over the top left corner, the last over the bottom right one
     outside = {0, 1, 2, 3, 6} if position == 0 else {2, 5, 6, 7, 8}
     if place < 9 and place not in outside:
-        native.max_pool_backward(**{**case, "argmax": argmax})
+        kernels.max_pool_backward(**{**case, "argmax": argmax})
     else:
         with pytest.raises(ValueError, match="max_pool_backward: argmax has places outside"):
-            native.max_pool_backward(**{**case, "argmax": argmax})
+            kernels.max_pool_backward(**{**case, "argmax": argmax})
 
 
-def test_places_outside_are_refused_where_taps_are_apart():
+@pytest.mark.parametrize("kernels", (native, twin), ids=("native", "twin"))
+def test_places_outside_are_refused_where_taps_are_apart(kernels):
     """The same numbers as above would be inside if taps lay together."""
     options = {"window": (2, 2), "stride": (1, 1), "padding": ((2, 0), (0, 2)), "dilation": (2, 2)}
     case = cases((1, 3, 3, 1), **options)["max_pool_backward"]
-    inside = native.max_pool_backward(**case)
+    inside = kernels.max_pool_backward(**case)
     assert inside.shape == (1, 3, 3, 1)
     for place in (0, 1):        # of the first window, in the rows before the image
         case["argmax"][0, 0, 0, 0] = place
         with pytest.raises(ValueError, match="max_pool_backward: argmax has places outside"):
-            native.max_pool_backward(**case)
+            kernels.max_pool_backward(**case)
 
 
+@pytest.mark.parametrize("kernels", (native, twin), ids=("native", "twin"))
 @pytest.mark.parametrize("place", (-1, -(2**31), 2**31 - 1, 289))
-def test_wide_places_outside_are_refused(place):
+def test_wide_places_outside_are_refused(place, kernels):
     case = cases((1, 20, 20, 1), (17, 17), (1, 1))["max_pool_backward"]
     case["argmax"][0, 1, 1, 0] = place
     with pytest.raises(ValueError, match="max_pool_backward: argmax has places outside"):
-        native.max_pool_backward(**case)
+        kernels.max_pool_backward(**case)

@@ -231,6 +231,24 @@ def test_a_gradient_behind_a_max_pool(n, h, w, channels, outputs, padding):
             native.winograd_weight_grad(x, dy, padding, bad)
 
 
+@pytest.mark.parametrize("place", (4, 128, 255))
+def test_places_outside_of_their_windows_are_refused(place):
+    """No forward gives them: nothing would be their gradient, or that of a window beside them."""
+    x, w = values(1, 8, 8, 16), values(3, 3, 16, 16)
+    dy, argmax = values(1, 4, 4, 16), np.full((1, 4, 4, 16), 3, np.uint8)
+    calls = [lambda k: k.winograd_input_grad(dy, w, x.shape, SAME, argmax),
+             lambda k: k.winograd_weight_grad(x, dy, SAME, argmax)]
+    for call in calls:
+        close(call(native), call(twin), 5e-5)
+    for at in (0, 100, -1):
+        argmax[...] = 3
+        argmax.ravel()[at] = place
+        for call in calls:
+            for kernels in (native, twin):
+                with pytest.raises(ValueError, match="argmax has places outside"):
+                    call(kernels)
+
+
 # ------------------------------------------------------------------------------ bad arguments
 
 CHANNELS = {"channels": lambda a: np.ascontiguousarray(a[..., 1:]),

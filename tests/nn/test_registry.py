@@ -10,7 +10,8 @@ import pytest
 import minidl as md
 from minidl import nn
 from tests.support.arrays import uniform
-from tests.support.layers import Everything, parameter
+from tests.support.layers import Everything
+from tests.support.tensors import parameter
 
 PARAMETERS = ["weight", "dense.weight", "dense.bias", "listed.0.weight", "listed.1",
               "pair.0.gamma", "pair.0.beta", "heads.a.weight", "heads.a.bias", "heads.b.0",

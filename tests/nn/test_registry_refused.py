@@ -9,7 +9,8 @@ import pytest
 import minidl as md
 from minidl import nn
 from tests.support.errors import refuses
-from tests.support.layers import Everything, parameter
+from tests.support.layers import Everything
+from tests.support.tensors import parameter
 
 # Names that collide
 

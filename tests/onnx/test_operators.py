@@ -8,7 +8,7 @@ import minidl as md
 from minidl.onnx.operators import OPERATORS
 from minidl.onnx.operators.elementwise import PReLU
 from minidl.onnx.operators.functions import FORMULAS, formula
-from minidl.onnx.operators.resize import Resample
+from minidl.ops.resample import Resample
 from tests.support import pages
 from tests.support.onnx_files import assert_close, draw, file_of, node, run
 

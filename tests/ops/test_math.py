@@ -14,15 +14,12 @@ from tests.support.arrays import close, uniform
 from tests.support.cases import case, checks_of, errors_of
 from tests.support.errors import refuses
 from tests.support.marks import both_backends, both_floats
+from tests.support.reference.activation import sigmoid
 
 MASK = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 INT = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
 BOOL = INT % 2 == 0
 LARGE = (3, 5, 70_001)      # several pieces of 16,384 elements, none of them whole
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def relu(x):
@@ -158,6 +155,8 @@ test_errors = errors_of([
     (lambda: md.where(MASK, "text", 0), TypeError, "where: operand must be a tensor", "str"),
     (lambda: md.clip(md.zeros(2)), ValueError, "clip: give at least one of a_min and a_max"),
     (lambda: md.clip(md.zeros(2), md.zeros(3)), ValueError, "clip", "(2,)", "(3,)"),
+    (lambda: md.clip(md.zeros(1), md.zeros(2), md.zeros(3)), ValueError,
+     "clip: shapes (1,), (2,) and (3,) do not broadcast"),
     (lambda: md.clip(None, 0, 1), TypeError, "clip: x must be a tensor or an array", "NoneType"),
     (lambda: md.astype("text", np.float32), TypeError, "astype: x must be a tensor"),
 ])

@@ -8,10 +8,7 @@ from minidl.ops.recurrent import gru_cell, lstm_cell
 from minidl.ops.sequence import sequence
 from tests.support.arrays import uniform
 from tests.support.cases import case, checks_of, errors_of
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+from tests.support.reference.activation import sigmoid
 
 
 def lstm(x, hidden, c, squash=True):

@@ -26,6 +26,17 @@ BOTH = {
     "md.einsum('i,j,k->ijk', md.ones(2**14), md.ones(2**14), md.ones(2**14))": MEMORY,
     "md.ones((2**22, 1)) + md.ones((1, 2**22))": MEMORY,
     "md.where(md.ones((2**22, 1)) > 0, md.ones((1, 2**22)), 0.0)": MEMORY,
+    # shapes without values that NumPy does not count
+    **{f"md.{name}(t(2**20, 0, 1), t(0, 2**46))": MEMORY for name in (
+        "add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "floor_divide",
+        "remainder")},
+    "t(2**20, 0, 1) < t(0, 2**46)": MEMORY,
+    "md.where(t(2**20, 0, 1) > 0, t(0, 2**46), 1.0)": MEMORY,
+    "md.clip(t(2**20, 0, 1), 0.0, t(0, 2**46))": MEMORY,
+    "t(2**20, 1, 0, 1) @ t(1, 0, 1, 2**46)": MEMORY,
+    "md.broadcast_to(t(2**20, 0, 1), (2**20, 0, 2**46))": MEMORY,
+    "md.broadcast_to(md.ones(3), (2**62, 3))": MEMORY,
+    "md.broadcast_to(md.ones(3), (2**62, 4))": VALUE,
     # convolutions
     f"md.conv({ONE}, md.ones((2, 2, 1, 1)), None, 2**30, 2**30, 2**30)": EITHER,
     f"md.conv({ONE}, {ONE}, padding=2**30)": EITHER,
@@ -97,7 +108,7 @@ NATIVE = {
     "md.reshape(md.ones(4), HUGE)": VALUE,
     "md.reshape(md.zeros(0), HUGE, 0)": VALUE,
     "md.broadcast_to(md.ones(1), 2**40)": MEMORY,
-    "md.broadcast_to(md.ones(1), HUGE)": VALUE,
+    "md.broadcast_to(md.ones(1), HUGE)": MEMORY,
     "md.pad(md.ones(3), HUGE)": MEMORY,
     "md.pad(md.ones(3), 2**63 - 1)": MEMORY,
     "md.pad(md.ones(3), 2**40, mode='reflect')": MEMORY,

@@ -1,6 +1,5 @@
-"""What optimizers share: parameter groups, options, state and errors."""
+"""What optimizers share: parameter groups, options and errors."""
 
-import copy
 import itertools
 
 import numpy as np
@@ -10,26 +9,9 @@ import minidl as md
 from minidl import nn, optim
 from tests.support.arrays import close
 from tests.support.errors import refuses
-from tests.support.marks import both_backends
+from tests.support.optimizers import KINDS, every_kind, steps
+from tests.support.tensors import parameter
 
-KINDS = [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.LARS]
-every_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-def parameter(*shape, fill=1.0):
-    return nn.Parameter(np.full(shape, fill, np.float32))
-
-
-def steps(optimizer, count=2):
-    """Steps in which every gradient is 1."""
-    for _ in range(count):
-        for group in optimizer.groups:
-            for p in group["params"]:
-                p.grad = np.ones(p.shape, p.dtype)
-        optimizer.step()
-
-
-# --------------------------------------------------------------------------------- parameters
 
 def test_groups_have_options_of_their_own():
     a, b, c = parameter(2), parameter(3), parameter(4)
@@ -178,195 +160,6 @@ def test_errors_of_single_options(call, words):
         call()
 
 
-def test_a_state_needs_what_its_options_need():
-    source = optim.RMSprop([parameter(3)])
-    steps(source)
-    state = source.state_dict()
-    optimizer = optim.RMSprop([parameter(3)], centered=True, momentum=0.9)
-    optimizer.load_state_dict(state)
-    assert not optimizer.groups[0]["centered"]
-    state["groups"][0]["centered"] = True
-    with refuses(nn.StateError, "RMSprop", "another optimizer's"):
-        optimizer.load_state_dict(state)
-
-
-# ------------------------------------------------------------------------------- odd memory
-
-@every_kind
-@both_backends
-def test_a_parameter_in_read_only_memory_is_an_error(kind, backend):
-    array = np.ones(3, np.float32)
-    array.flags.writeable = False
-    with md.use_backend(backend), pytest.raises(ValueError, match="read-only"):
-        steps(kind([nn.Parameter(array)], lr=0.1), 1)
-    assert (array == 1).all()
-
-
-@every_kind
-def test_read_only_memory_in_a_later_group_changes_nothing(kind):
-    array = np.ones(3, np.float32)
-    first, second = nn.Parameter(np.ones(3)), nn.Parameter(array)
-    optimizer = kind([{"params": [first]}, {"params": [second]}], lr=0.1)
-    array.flags.writeable = False
-    for p in (first, second):
-        p.grad = np.ones(3, np.float32).astype(p.dtype)
-    with pytest.raises(ValueError, match=r"\(3,\) is read-only"):
-        optimizer.step()
-    assert (first.data == 1).all() and not optimizer.state
-
-
-@every_kind
-@pytest.mark.parametrize("cut", [lambda m: (m[:6], m[5:]), lambda m: (m, m), lambda m: (m[4:5], m),
-                                 lambda m: (m[:3], m[6:], m[2:5])])
-def test_parameters_that_share_memory_are_refused(kind, cut):
-    memory = np.zeros(9, np.float32)
-    params = [nn.Parameter(part) for part in cut(memory)]
-    for given in (params, [{"params": p} for p in params]):
-        with refuses(ValueError, kind.__name__, "share memory"):
-            kind(given, lr=1)
-
-
-def test_neighbours_in_memory_are_apart():
-    memory = np.zeros(9, np.float32)
-    params = [nn.Parameter(part) for part in (memory[6:], memory[:3], memory[3:6], memory[3:3])]
-    steps(optim.SGD(params, lr=1), 2)
-    np.testing.assert_array_equal(memory, np.full(9, -2))
-
-
-@both_backends
-@pytest.mark.parametrize("start", [0, 2])
-def test_a_gradient_in_the_parameters_memory_is_refused_or_right(backend, start):
-    memory = np.arange(8, dtype=np.float32)
-    p = nn.Parameter(memory[:6])
-    p.grad = memory[start:start + 6]
-    with md.use_backend(backend):
-        try:
-            optim.SGD([p], lr=1).step()
-        except ValueError as error:
-            assert "overlap" in str(error)
-            np.testing.assert_array_equal(memory, np.arange(8))
-        else:
-            np.testing.assert_array_equal(p.data, -start * np.ones(6))
-
-
-@every_kind
-def test_a_model_converted_between_steps_is_refused_or_right(kind):
-    layer = nn.Dense(2, 2)
-    optimizer = kind(layer.parameters(), lr=0.1)
-    steps(optimizer, 1)
-    layer.astype(np.float64)
-    try:
-        steps(optimizer, 1)
-    except TypeError as error:
-        assert "float32" in str(error)
-    else:
-        assert layer.weight.dtype == np.float64
-
-
-# -------------------------------------------------------------------------------------- state
-
-def trained(options=None, count=3):
-    optimizer = optim.SGD([{"params": [parameter(2), parameter(3)]},
-                           {"params": [parameter(4)], "lr": 0.5}], lr=0.1, momentum=0.9,
-                          **(options or {}))
-    steps(optimizer, count)
-    return optimizer
-
-
-def assert_equal(a, b):
-    """Two states, dicts of dicts, with arrays in them."""
-    assert a["groups"] == b["groups"] and a["state"].keys() == b["state"].keys()
-    for number, values in a["state"].items():
-        assert values.keys() == b["state"][number].keys()
-        for name, value in values.items():
-            np.testing.assert_array_equal(value, b["state"][number][name])
-
-
-def test_a_state_is_plain_and_a_copy():
-    optimizer = trained()
-    state = optimizer.state_dict()
-    assert [group["params"] for group in state["groups"]] == [[0, 1], [2]]
-    assert [group["lr"] for group in state["groups"]] == [0.1, 0.5]
-    assert sorted(state["state"]) == ["0", "1", "2"]
-    np.testing.assert_allclose(state["state"]["2"]["velocity"], np.full(4, 2.71), rtol=1e-6)
-    kept = copy.deepcopy(state)
-    steps(optimizer)
-    assert_equal(state, kept)
-    other = trained(count=0)
-    other.load_state_dict(state)
-    steps(other)
-    assert_equal(state, kept)
-
-
-def test_loading_takes_the_options_over():
-    source = trained({"weight_decay": 0.25})
-    source.groups[1]["lr"] = 0.75
-    optimizer = trained()
-    optimizer.load_state_dict(source.state_dict())
-    assert_equal(optimizer.state_dict(), source.state_dict())
-    assert optimizer.lr == 0.1 and optimizer.groups[1]["lr"] == 0.75
-
-
-@pytest.mark.parametrize("taken", [0, 3])
-def test_a_state_with_momentum_in_an_optimizer_without_is_refused_or_right(taken):
-    source = optim.SGD([parameter(3)], lr=0.1, momentum=0.9)
-    steps(source, taken)
-    plain = nn.Parameter(source.groups[0]["params"][0].data.copy())
-    optimizer = optim.SGD([plain], lr=0.1)
-    try:
-        optimizer.load_state_dict(source.state_dict())
-    except nn.StateError:
-        assert optimizer.groups[0]["momentum"] == 0
-        return
-    for each in (source, optimizer):
-        steps(each, 3)
-    np.testing.assert_array_equal(plain.data, source.groups[0]["params"][0].data)
-
-
-def changed(**entries):
-    """The state of the same optimizer, with entries of parameter 0 replaced or removed."""
-    state = trained().state_dict()
-    for name, value in entries.items():
-        state["state"]["0"][name] = value
-        if value is None:
-            del state["state"]["0"][name]
-    return state
-
-
-def with_number(number):
-    state = trained().state_dict()
-    state["state"][number] = state["state"].pop("2")
-    return state
-
-
-BAD_STATES = {
-    "none": lambda: None,
-    "a number": lambda: 3,
-    "a model's": lambda: nn.Dense(2, 2).state_dict(),
-    "fewer groups": lambda: optim.SGD([p, q], lr=0.1, momentum=0.9).state_dict(),
-    "other groups": lambda: optim.SGD([{"params": [p]}, {"params": [q, parameter(4)]}], lr=0.1,
-                                      momentum=0.9).state_dict(),
-    "Adam's": lambda: optim.Adam([{"params": [p, q]}, {"params": [parameter(4)]}]).state_dict(),
-    "no velocity": lambda: changed(velocity=None),
-    "no step": lambda: changed(step=None),
-    "another entry": lambda: changed(mean=np.ones(2)),
-    "another shape": lambda: changed(velocity=np.ones(3)),
-    "a number for an array": lambda: changed(velocity=1.0),
-    "a parameter too many": lambda: with_number("3"),
-    "a parameter below 0": lambda: with_number("-1"),
-    "a name for a number": lambda: with_number("fc1.weight"),
-}
-
-
-@pytest.mark.parametrize("make", BAD_STATES.values(), ids=BAD_STATES)
-def test_a_state_that_does_not_fit_changes_nothing(make):
-    optimizer = trained()
-    before = optimizer.state_dict()
-    with pytest.raises((nn.StateError, TypeError), match="load_state_dict of SGD"):
-        optimizer.load_state_dict(make())
-    assert_equal(optimizer.state_dict(), before)
-
-
 def test_betas_that_are_no_numbers():
     with refuses(TypeError, "Adam", "betas[0]", "'a'"):
         optim.Adam([parameter(2)], betas=("a", 0.9))
@@ -378,14 +171,6 @@ def test_betas_that_are_no_numbers():
         optim.AdamW([parameter(2)], betas=0.9)
     with refuses(TypeError, "SGD", "lr", "'a'"):
         optim.SGD([parameter(2)], lr="a")
-
-
-def test_what_cannot_be_written_to_is_refused_at_once():
-    frozen = nn.Parameter(np.ones(2, np.float32))
-    frozen.data.flags.writeable = False
-    with refuses(ValueError, "SGD", "(2,)", "read-only", "nn.Parameter(p) is a copy"):
-        optim.SGD([frozen], lr=0.1)
-    optim.SGD([nn.Parameter(frozen)], lr=0.1)
 
 
 def test_what_was_made_without_a_graph_and_then_learns():
@@ -423,12 +208,3 @@ def test_one_group_of_both_float_dtypes_steps_as_two_optimizers(kind):
     for p, q in zip(together, alone, strict=True):
         assert p.dtype == q.dtype
         np.testing.assert_array_equal(p.data, q.data)
-
-
-def test_a_gradient_of_what_is_no_float_is_refused_before_anything_is_changed():
-    first, odd = parameter(2), md.tensor([1, 2])
-    optimizer = optim.SGD([first, odd], lr=0.1)
-    first.grad, odd.grad = np.ones(2, np.float32), np.array([1, 1])
-    with refuses(TypeError, "SGD: ", "float32 or float64", "int64"):
-        optimizer.step()
-    np.testing.assert_array_equal(first.data, [1, 1])

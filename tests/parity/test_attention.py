@@ -7,7 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.support.parity import assert_close, both_floats, draw
+from tests.support.parity import assert_close, both_floats, draw, torch_type
 
 N, L, S, FEATURES, HEADS = 3, 5, 6, 12, 4
 PAIRS = (draw("pairs", (L, S)) > -0.8) | (np.arange(S) == 0)        # a key for each query at least
@@ -23,7 +23,7 @@ def pair(dtype, **options):
     sizes = {"key_features": "kdim", "value_features": "vdim"}
     module = tn.MultiheadAttention(FEATURES, HEADS, batch_first=True, **{
         sizes.get(name, name): value for name, value in options.items()}).to(
-        torch.float32 if dtype == np.float32 else torch.float64)
+        torch_type(dtype))
     parts = (layer.query, layer.key, layer.value)
     state = {"out_proj.weight": layer.output.weight.data.T}
     if "key_features" in options:

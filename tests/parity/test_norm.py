@@ -18,6 +18,7 @@ from tests.support.parity import (
     compare,
     copy_state,
     draw,
+    torch_type,
 )
 
 pytestmark = small_batches
@@ -42,10 +43,6 @@ OPTIONS = {
     "no statistics": {"track_stats": False, "eps": 0.1},
     "neither": {"affine": False, "track_stats": False},
 }
-
-
-def torch_type(dtype):
-    return torch.float32 if dtype == np.float32 else torch.float64
 
 
 def pair_of_layers(rank, options, dtype):

@@ -19,16 +19,13 @@ from tests.support.parity import (
     channels_last,
     copy_state,
     draw,
+    torch_type,
 )
 from tests.support.reference import norm as formulas
 
 pytestmark = [small_batches,
               pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")]
 SHAPE = (11, 3, 5, 6)
-
-
-def torch_type(dtype):
-    return torch.float32 if dtype == np.float32 else torch.float64
 
 
 def pair(dtype, options=None, **ours):

@@ -7,7 +7,7 @@ from torch import nn as tn
 
 import minidl as md
 from minidl import nn
-from tests.support.parity import assert_close, both_floats, draw
+from tests.support.parity import assert_close, both_floats, draw, torch_type
 
 KINDS = {"RNN": (nn.RNN, tn.RNN), "GRU": (nn.GRU, tn.GRU), "LSTM": (nn.LSTM, tn.LSTM)}
 OPTIONS = ({}, {"num_layers": 2}, {"bidirectional": True}, {"bias": False},
@@ -65,7 +65,7 @@ def one(parts):
 def compare(layer, module, dtype, given):
     """One forward and backward of both from the same weights and, if given, states."""
     layer.astype(dtype)
-    module.to(torch.float32 if dtype == np.float32 else torch.float64)
+    module.to(torch_type(dtype))
     copy_weights(layer, module)
     x = draw("x", (N, T, C), dtype)
     count = 2 if isinstance(layer, nn.LSTM) else 1
@@ -131,7 +131,7 @@ def test_first_values_have_pytorchs_spread(name):
 @both_floats
 def test_nn_step_norm_is_a_batch_norm_for_each_step(dtype):
     norm = nn.StepNorm(C, max_steps=3, gamma_init=1.0, shift=True).astype(dtype)
-    theirs = [tn.BatchNorm1d(C).to(torch.float32 if dtype == np.float32 else torch.float64)
+    theirs = [tn.BatchNorm1d(C).to(torch_type(dtype))
               for _ in range(3)]
     for k in range(4):
         for step in range(3 - k % 2):

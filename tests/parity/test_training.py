@@ -16,6 +16,7 @@ from tests.support.parity import (
     both_floats,
     channels_first,
     copy_state,
+    torch_type,
 )
 
 STEPS = 20
@@ -80,7 +81,7 @@ def test_twenty_steps(name, dtype):
     make, make_theirs, (ours, theirs, options) = TRAININGS[name]
     md.manual_seed(2)
     model = make().astype(dtype)
-    module = make_theirs().to(torch.float32 if dtype == np.float32 else torch.float64)
+    module = make_theirs().to(torch_type(dtype))
     copy_state(model, module)
     optimizer, other = ours(model.parameters(), **options), theirs(module.parameters(), **options)
     losses, expected = [], []

@@ -16,6 +16,7 @@ from tests.support.parity import (
     channels_first,
     channels_last,
     draw,
+    torch_type,
     weight_from_torch,
     weight_to_torch,
 )
@@ -48,7 +49,7 @@ def pair_of(name, kind, dtype):
     """The same layer of both, in training."""
     make, make_theirs, _ = LAYERS[name]
     layer = OURS[kind](make()).astype(dtype)
-    module = make_theirs().to(torch.float32 if dtype == np.float32 else torch.float64)
+    module = make_theirs().to(torch_type(dtype))
     layer.bias.data = draw("bias", layer.bias.shape, dtype)
     module.weight.data = torch.from_numpy(np.array(weight_to_torch(layer.weight.data)))
     module.bias.data = torch.from_numpy(np.array(layer.bias.data))

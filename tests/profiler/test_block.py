@@ -12,6 +12,7 @@ import minidl as md
 from minidl import nn
 from minidl.profiler.recorder import SMALL
 from minidl.tracers import profilers
+from tests.support.profiles import images, rows
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_on")
 
@@ -19,14 +20,6 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left_on")
 def small_net():
     return nn.Sequential(nn.Conv(8, 8, 3, padding=1, bias=False), nn.BatchNorm(8), nn.ReLU(),
                          nn.Conv(8, 8, 3), nn.Flatten(), nn.Dense(128, 3))
-
-
-def images(n=4):
-    return md.randn(n, 6, 6, 8)
-
-
-def rows(p, by="operations"):
-    return {(row.name, row.phase): row for row in getattr(p.summary, by)}
 
 
 # -------------------------------------------------------------------------------------- memory

@@ -7,6 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import data, models, nn, optim, train
+from tests.support.profiles import images, rows
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_on")
 
@@ -31,10 +32,6 @@ class Net(nn.Layer):
         return self.fc(md.global_avg_pool(self.blocks(x)))
 
 
-def images(n=4):
-    return md.randn(n, 6, 6, 8)
-
-
 def stepped(net, optimizer, x):
     loss = md.cross_entropy(net(x), np.zeros(len(x), int))
     net.zero_grad()
@@ -50,10 +47,6 @@ def profiled_step(steps=1):
         for _ in range(steps):
             stepped(net, optimizer, x)
     return p
-
-
-def rows(p, by="operations"):
-    return {(row.name, row.phase): row for row in getattr(p.summary, by)}
 
 
 @pytest.mark.parametrize("by", ["operations", "layers", "kernels"])

@@ -4,10 +4,7 @@ import numpy as np
 
 import minidl as md
 from minidl import nn
-
-
-def parameter(*shape):
-    return nn.Parameter(np.ones(shape, np.float32))
+from tests.support.tensors import parameter
 
 
 class Everything(nn.Layer):

@@ -1,8 +1,12 @@
-"""Parameters and gradients for the tests of optimizers."""
+"""Optimizers of all kinds, parameters and gradients."""
 
 import numpy as np
+import pytest
 
-from minidl import nn
+from minidl import nn, optim
+
+KINDS = [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.LARS]
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def parameters(shapes, dtype=np.float32):
@@ -27,3 +31,12 @@ def trained(make, shapes, dtype, steps):
         give_gradients(params, step)
         optimizer.step()
     return params
+
+
+def steps(optimizer, count=2):
+    """Steps in which every gradient is 1."""
+    for _ in range(count):
+        for group in optimizer.groups:
+            for p in group["params"]:
+                p.grad = np.ones(p.shape, p.dtype)
+        optimizer.step()

@@ -26,6 +26,10 @@ both_floats = pytest.mark.parametrize("dtype", [np.float32, np.float64],
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
 
 
+def torch_type(dtype):
+    return torch.float32 if dtype == np.float32 else torch.float64
+
+
 def assert_close(ours, theirs, what="", tolerance=1.0):
     """Both are arrays in our layout; `tolerance` is in units of TOLERANCE."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
@@ -129,3 +133,14 @@ def compare(layer, module, x, images=True, tolerance=1.0):
     assert_close(ours.grad, last(theirs.grad.numpy()), "gradient of x", tolerance)
     assert_same_gradients(layer, module, tolerance)
     assert_same_state(layer, module, tolerance)
+
+
+class Padded(torch.nn.Module):
+    """A module behind padding of each side, PyTorch's (left, right, top, bottom)."""
+
+    def __init__(self, module, padding, value=0.0):
+        super().__init__()
+        self.module, self.padding, self.value = module, padding, value
+
+    def forward(self, x):
+        return self.module(torch.nn.functional.pad(x, self.padding, value=self.value))

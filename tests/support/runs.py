@@ -1,5 +1,6 @@
-"""Runs of the command line and of `train.run`, without what takes longer than they do here."""
+"""Runs of the command line and of `train.run`: their settings, and no drawings."""
 
+import json
 from pathlib import Path
 
 from minidl.train import run
@@ -14,3 +15,8 @@ def draw_nothing(monkeypatch):
 
     monkeypatch.setattr(run, "curves", empty)
     monkeypatch.setattr(Report, "save", empty)
+
+
+def config(folder):
+    """What a run was begun with, as its folder says."""
+    return json.loads((folder / "config.json").read_text())

@@ -6,7 +6,7 @@ import numpy as np
 
 from ... import checks, kernels
 from ..draws import Draws
-from .base import Labels, LabelTransform
+from .base import Labels, LabelTransform, numbers
 
 TRIES = 64      # rounds of drawing, of which each ends for at least 95% of what is left
 
@@ -99,8 +99,7 @@ class CutMix(_Mix):
         corners = draws.below(sides, first=2) - lengths // 2
         first, last = np.clip(corners, 0, sides), np.clip(corners + lengths, 0, sides)
         mixed = images.copy()
-        for i, ((top, left), (bottom, right), partner) in enumerate(zip(
-                first.tolist(), last.tolist(), partners.tolist(), strict=True)):
+        for i, (top, left, bottom, right, partner) in enumerate(numbers(first, last, partners)):
             mixed[i, top:bottom, left:right] = images[partner, top:bottom, left:right]
         return mixed, 1 - (last - first).prod(axis=1) / max(1, sides.prod())
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import checks, kernels
 from ..draws import Draws
-from .base import MOST_SIDE, Labels, Transform, least_and_most, pair_size, sides_of
+from .base import MOST_SIDE, Labels, Transform, least_and_most, numbers, pair_size, sides_of
 
 MODES = ("reflect", "constant", "edge")
 
@@ -123,12 +123,12 @@ class Cutout(Transform):
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:
         height, width = images.shape[1:3]
+        if not images.size:
+            return images, labels
         corners = draws.below((height, width)) - np.array(self.size) // 2
-        ends = (corners + self.size).tolist()
-        corners = np.maximum(corners, 0).tolist()
-        chosen = np.flatnonzero(draws.uniform(1, first=2)[:, 0] < self.p).tolist()
-        for i in chosen:
-            (top, left), (bottom, right) = corners[i], ends[i]
+        chosen = np.flatnonzero(draws.uniform(1, first=2)[:, 0] < self.p)
+        for i, top, left, bottom, right in numbers(
+                chosen, np.maximum(corners, 0)[chosen], (corners + self.size)[chosen]):
             images[i, top:bottom, left:right] = self.value
         return images, labels
 

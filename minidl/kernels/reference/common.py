@@ -1,7 +1,19 @@
-"""What twins share."""
+"""What twins share: the types of their arguments, outputs, options."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+Operand = np.ndarray | float            # of a function of two arrays, of which one may be a number
+Shape = Sequence[int]
+Pair = Sequence[int]                    # (rows, columns)
+Padding = Sequence[Sequence[int]]       # ((top, bottom), (left, right))
+Activation = Sequence[Any]              # (name of a kernel, its options)
 
 
-def into(out, value):
+def into(out: Array | None, value: Array) -> Array:
     """`value`, or `out` filled with it."""
     if out is None:
         return value
@@ -9,7 +21,7 @@ def into(out, value):
     return out
 
 
-def floats(*options):
+def floats(*options: Any) -> tuple[float, ...]:
     """Options as Python's floats, as the native kernels take them: NumPy's scalars would have a say
     in dtypes, and 1 - 2 of its small integers is 255."""
     return tuple([float(option) for option in options])

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import kernels, ops
-from ...ops.operation import Operation
-from ...ops.resample import MODES, Table
+from ...ops.resample import MODES, Resample
 from ..steps import FLOATS, Operator, Step, refuse
 from ..values import Held, held_last
 from .shapes import axes_of
@@ -25,25 +24,6 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     "floor": np.floor, "ceil": np.ceil}
-
-
-class Resample(Operation):
-    """y = the values of x at places along an axis, blended where a place is between two entries;
-    dx = dy with the transposed table. The places must not decrease."""
-
-    def forward(self, x: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
-        self.length, self.axis = x.shape[axis], axis
-        low = np.floor(places).astype(np.int64)
-        if (places == low).all():
-            self.table = Table(low, np.ones((len(low), 1)))
-        else:
-            low = np.minimum(low, self.length - 2)
-            share = places - low
-            self.table = Table(low, np.stack([1 - share, share], axis=1))
-        return self.table.of(x, axis)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return self.table.transposed(self.length).of(dy, self.axis)
 
 
 def _check(step: Step) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from minidl.data import transforms as T
 from tests.support.errors import refuses
+from tests.support.processes import in_bounded_memory
 from tests.support.transforms import applied, draws_of, images_of
 
 PAD = {"reflect": {}, "constant": {"constant_values": 0.25}, "edge": {}}
@@ -201,3 +202,12 @@ def test_the_longest_sides_are_not_beyond_what_kernels_take(transform):
     assert transform(images, np.random.default_rng(0)).shape == images.shape
     with refuses(ValueError, "RandomCrop: images of the shape", "have no pixels"):
         T.RandomCrop(1, 2**30, mode="constant")(images)
+
+
+def test_places_of_a_million_small_images_take_no_more_memory_than_arrays_of_them():
+    in_bounded_memory("""
+from minidl.data import transforms as T
+images = np.zeros((2**20, 1, 1, 1), np.float32)
+assert T.Cutout(1, value=1)(images).all()
+assert T.Cutout(1)(images[:, :0]).shape == (2**20, 0, 1, 1)
+""", megabytes=180)

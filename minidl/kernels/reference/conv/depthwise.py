@@ -1,13 +1,17 @@
 """Depthwise convolution and its gradients: convolution in as many groups as channels."""
 
+from typing import Any
+
+from ..common import Array, Padding, Pair, Shape
 from ..norm.batch_norm import batch_stats
 from . import direct as general
-from .pointwise import gradient_through_consumer, normalized, sums_before
+from .pointwise import Consumer, gradient_through_consumer, normalized, sums_before
 
 
-def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), factors=None,
-                   relu=False, stats=False, bias=None, residual=None, relu_out=False, out=None,
-                   threads=0):
+def depthwise_conv(x: Array, w: Array, stride: Pair = (1, 1), padding: Padding = ((0, 0), (0, 0)),
+                   dilation: Pair = (1, 1), factors: Array | None = None, relu: bool = False,
+                   stats: bool = False, bias: Array | None = None, residual: Array | None = None,
+                   relu_out: bool = False, out: Array | None = None, threads: int = 0) -> Any:
     """y (N, OH, OW, C) of x (N, H, W, C), normalized by `factors`, and w (KH, KW, 1, C).
 
     With `stats`: (y, mean, var), the last two as batch_stats gives them. Without `factors` and
@@ -18,21 +22,26 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
     return (y, *batch_stats(y)) if stats else y
 
 
-def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
-                         dilation=(1, 1), out=None, threads=0):
+def depthwise_input_grad(dy: Array, w: Array, input_shape: Shape, stride: Pair = (1, 1),
+                         padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1),
+                         out: Array | None = None, threads: int = 0) -> Array:
     """dx (N, H, W, C) from dy (N, OH, OW, C)."""
     return general.conv_input_grad(dy, w, input_shape, stride, padding, dilation, w.shape[3], out)
 
 
-def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
-                          dilation=(1, 1), out=None, threads=0):
+def depthwise_weight_grad(x: Array, dy: Array, kernel_shape: Pair, stride: Pair = (1, 1),
+                          padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1),
+                          out: Array | None = None, threads: int = 0) -> Array:
     """dw (KH, KW, 1, C) from x (N, H, W, C) and dy (N, OH, OW, C)."""
     return general.conv_weight_grad(x, dy, kernel_shape, stride, padding, dilation, x.shape[3],
                                     out)
 
 
-def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
-                       factors=None, relu=False, consumer=None, threads=0):
+def depthwise_backward(dy: Array, x: Array, w: Array, stride: Pair = (1, 1),
+                       padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1),
+                       factors: Array | None = None, relu: bool = False,
+                       consumer: Consumer | None = None,
+                       threads: int = 0) -> tuple[Array, Array, Array]:
     """(dx, dw, sums), as pointwise_backward: between two normalizations."""
     geometry = stride, padding, dilation
     dy = gradient_through_consumer(dy, consumer)

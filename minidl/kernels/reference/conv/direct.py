@@ -8,11 +8,13 @@ import math
 
 import numpy as np
 
-from ..common import into
+from ..common import Array, Padding, Pair, Shape, into
 
 
-def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1,
-         residual=None, relu_out=False, out=None, threads=0):
+def conv(x: Array, w: Array, bias: Array | None = None, stride: Pair = (1, 1),
+         padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
+         residual: Array | None = None, relu_out: bool = False, out: Array | None = None,
+         threads: int = 0) -> Array:
     """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it; plus
     `bias` and `residual`, then ReLU if `relu_out`."""
     kh, kw, ci, co = w.shape
@@ -23,7 +25,7 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
     return into(out, ended(y, bias, residual, relu_out))
 
 
-def ended(y, bias, residual, relu_out):
+def ended(y: Array, bias: Array | None, residual: Array | None, relu_out: bool) -> Array:
     """y plus bias and residual, then ReLU if asked; in place."""
     if bias is not None:
         y += bias
@@ -32,8 +34,9 @@ def ended(y, bias, residual, relu_out):
     return np.maximum(y, 0, out=y) if relu_out else y
 
 
-def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
-                    dilation=(1, 1), groups=1, out=None, threads=0):
+def conv_input_grad(dy: Array, w: Array, input_shape: Shape, stride: Pair = (1, 1),
+                    padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
+                    out: Array | None = None, threads: int = 0) -> Array:
     """dx (N, H, W, C_in) from dy (N, OH, OW, C_out)."""
     kh, kw, ci, co = w.shape
     n, h, width, _ = input_shape
@@ -49,8 +52,9 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
     return into(out, np.ascontiguousarray(padded[:, top:top + h, left:left + width]))
 
 
-def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
-                     dilation=(1, 1), groups=1, out=None, threads=0):
+def conv_weight_grad(x: Array, dy: Array, kernel_shape: Pair, stride: Pair = (1, 1),
+                     padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
+                     out: Array | None = None, threads: int = 0) -> Array:
     """dw (KH, KW, C_in / groups, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
     ci, co = x.shape[3] // groups, dy.shape[3]
     dw = np.empty((*kernel_shape, ci, co), x.dtype)
@@ -60,7 +64,7 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     return into(out, dw)
 
 
-def _product(a, b, inner):
+def _product(a: Array, b: Array, inner: int) -> Array:
     """Summed over the last `inner` axes of a and the first of b. By `matmul`: where a factor is a
     single number, `tensordot` takes NaN times 0 for 0."""
     terms = math.prod(b.shape[:inner])
@@ -69,26 +73,27 @@ def _product(a, b, inner):
     return y.reshape(*rows, *columns)
 
 
-def _groups(groups, ci, co):
+def _groups(groups: int, ci: int, co: int) -> list[tuple[slice, slice]]:
     """(input channels, output channels) of each group, as slices; ci is per group."""
     per_group = co // groups
     return [(slice(g * ci, (g + 1) * ci), slice(g * per_group, (g + 1) * per_group))
             for g in range(groups)]
 
 
-def _output_shape(shape, kernel, stride, padding, dilation):
+def _output_shape(shape: Shape, kernel: Pair, stride: Pair, padding: Padding,
+                  dilation: Pair) -> tuple[int, ...]:
     sizes = [(shape[1 + a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
              for a in range(2)]
     return (shape[0], *sizes)
 
 
-def _taps(k, dilation, stride, count):
+def _taps(k: int, dilation: int, stride: int, count: int) -> slice:
     """The input positions that kernel tap k meets, over all output positions."""
     start = k * dilation
     return slice(start, start + stride * (count - 1) + 1, stride)
 
 
-def _im2col(x, kernel, stride, padding, dilation):
+def _im2col(x: Array, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Array:
     """The patches of x as an array (N, OH, OW, KH, KW, C)."""
     n, oh, ow = _output_shape(x.shape, kernel, stride, padding, dilation)
     padded = np.pad(x, ((0, 0), *padding, (0, 0)))

@@ -8,7 +8,7 @@ gradients are the transposed operations.
 
 import numpy as np
 
-from ..common import into
+from ..common import Array, Padding, Shape, into
 from ..pool.pool import max_pool, max_pool_backward
 from .direct import ended
 
@@ -32,13 +32,13 @@ OUTPUT = np.array([[1, 1, 1, 1, 1, 0],              # A'
                    [0, P / 2, -P / 2, 2 * Q, -2 * Q, 1]])
 
 
-def both(matrix, tiles):
+def both(matrix: Array, tiles: Array) -> Array:
     """matrix @ tile @ matrix' for tiles (rows, columns, ...)."""
     matrix = matrix.astype(tiles.dtype)
     return np.einsum("ik,jl,kl...->ij...", matrix, matrix, tiles, optimize=True)
 
 
-def tiles_of(x, top, left, rows, cols, size):
+def tiles_of(x: Array, top: int, left: int, rows: int, cols: int, size: int) -> Array:
     """The tiles (size, size, N, rows, cols, C) whose corners are 4 apart, zeros outside of x."""
     n, _, _, c = x.shape
     padded = np.zeros((n, 4 * rows + 2, 4 * cols + 2, c), x.dtype)
@@ -49,7 +49,7 @@ def tiles_of(x, top, left, rows, cols, size):
                      for i in range(size)])
 
 
-def convolve(x, u, top, left, shape):
+def convolve(x: Array, u: Array, top: int, left: int, shape: Shape) -> Array:
     """The convolution of x with transformed weights that has an output of this shape."""
     n, oh, ow, co = shape
     rows, cols = -(-oh // 4), -(-ow // 4)
@@ -59,18 +59,20 @@ def convolve(x, u, top, left, shape):
     return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(n, 4 * rows, 4 * cols, co)[:, :oh, :ow]
 
 
-def output_shape(x_shape, padding, channels):
+def output_shape(x_shape: Shape, padding: Padding, channels: int) -> tuple[int, int, int, int]:
     (top, bottom), (left, right) = padding
     return (x_shape[0], x_shape[1] + top + bottom - 2, x_shape[2] + left + right - 2, channels)
 
 
-def winograd_weights(w, threads=0):
+def winograd_weights(w: Array, threads: int = 0) -> Array:
     """Transformed weights of w (3, 3, C_in, C_out), in an order of their own, for winograd_conv."""
     return both(WEIGHT, w)
 
 
-def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, residual=None, relu_out=False,
-                  transformed=None, out=None, threads=0):
+def winograd_conv(x: Array, w: Array, padding: Padding = ((0, 0), (0, 0)),
+                  bias: Array | None = None, residual: Array | None = None, relu_out: bool = False,
+                  transformed: Array | None = None, out: Array | None = None,
+                  threads: int = 0) -> Array:
     """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out), plus `bias` and
     `residual`, then ReLU if `relu_out`; `transformed`: winograd_weights(w), if they are known."""
     (top, _), (left, _) = padding
@@ -79,8 +81,10 @@ def winograd_conv(x, w, padding=((0, 0), (0, 0)), bias=None, residual=None, relu
     return into(out, ended(y, bias, residual, relu_out))
 
 
-def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, relu_out=False,
-                       transformed=None, out=None, threads=0):
+def winograd_conv_pool(x: Array, w: Array, padding: Padding = ((0, 0), (0, 0)),
+                       bias: Array | None = None, relu_out: bool = False,
+                       transformed: Array | None = None, out: Array | None = None,
+                       threads: int = 0) -> tuple[Array, Array]:
     """(y, argmax) (N, OH // 2, OW // 2, C_out): max_pool of winograd_conv by 2x2 windows side by
     side."""
     y, argmax = max_pool(winograd_conv(x, w, padding, bias, None, relu_out, transformed), (2, 2),
@@ -88,14 +92,15 @@ def winograd_conv_pool(x, w, padding=((0, 0), (0, 0)), bias=None, relu_out=False
     return into(out, y), argmax
 
 
-def unpooled(dy, argmax, shape):
+def unpooled(dy: Array, argmax: Array | None, shape: Shape) -> Array:
     """The gradient in front of a max-pool of 2x2 windows side by side from that behind it; dy
     itself if argmax is None."""
     return dy if argmax is None else max_pool_backward(dy, argmax, shape, (2, 2), (2, 2))
 
 
-def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), argmax=None, out=None,
-                        threads=0):
+def winograd_input_grad(dy: Array, w: Array, input_shape: Shape,
+                        padding: Padding = ((0, 0), (0, 0)), argmax: Array | None = None,
+                        out: Array | None = None, threads: int = 0) -> Array:
     """dx (N, H, W, C_in): dy convolved with w turned around, channels exchanged."""
     (top, _), (left, _) = padding
     dy = unpooled(dy, argmax, output_shape(input_shape, padding, w.shape[3]))
@@ -103,7 +108,9 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), argmax=Non
     return into(out, convolve(dy, turned, 2 - top, 2 - left, input_shape))
 
 
-def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), argmax=None, out=None, threads=0):
+def winograd_weight_grad(x: Array, dy: Array, padding: Padding = ((0, 0), (0, 0)),
+                         argmax: Array | None = None, out: Array | None = None,
+                         threads: int = 0) -> Array:
     """dw = G' [sum over tiles of (B' d B) (A dY A')] G."""
     (top, _), (left, _) = padding
     dy = unpooled(dy, argmax, output_shape(x.shape, padding, dy.shape[3]))

@@ -6,10 +6,11 @@ edge itself once) or "edge" (the nearest pixel).
 
 import numpy as np
 
-from ..common import into
+from ..common import Array, Pair, into
 
 
-def crop(x, size, tops, lefts, flips, mode="constant", value=0.0, out=None, threads=0):
+def crop(x: Array, size: Pair, tops: Array, lefts: Array, flips: Array, mode: str = "constant",
+         value: float = 0.0, out: Array | None = None, threads: int = 0) -> Array:
     """y[n, i, j] = x[n, tops[n] + i, lefts[n] + j]: of each picture a part of `size` (height,
     width), its columns in reverse order where flips[n] is not 0.
 
@@ -21,7 +22,8 @@ def crop(x, size, tops, lefts, flips, mode="constant", value=0.0, out=None, thre
     return into(out, _at(x, rows[:, :, None], columns[:, None, :], mode, value))
 
 
-def warp(x, size, maps, mode="constant", value=0.0, out=None, threads=0):
+def warp(x: Array, size: Pair, maps: Array, mode: str = "constant", value: float = 0.0,
+         out: Array | None = None, threads: int = 0) -> Array:
     """y[n, i, j] = x[n] at the row a i + b j + c and the column d i + e j + f, between pixels
     bilinear; (a, b, c, d, e, f) = maps[n].
 
@@ -40,7 +42,8 @@ def warp(x, size, maps, mode="constant", value=0.0, out=None, threads=0):
     return into(out, above * (1 - down) + below * down)
 
 
-def blend(x, starts, weights, out=None, threads=0):
+def blend(x: Array, starts: Array, weights: Array, out: Array | None = None,
+          threads: int = 0) -> Array:
     """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: the third axis of x,
     each of its lines a mixture of neighbours.
 
@@ -52,7 +55,7 @@ def blend(x, starts, weights, out=None, threads=0):
     item, plane = np.arange(n)[:, None, None], np.arange(r)[:, None]
     some = weights != 0
     read = np.maximum.accumulate(some, 2) & np.maximum.accumulate(some[..., ::-1], 2)[..., ::-1]
-    y = 0
+    y = np.zeros((n, r, starts.shape[1], x.shape[3]), x.dtype)
     for k in range(weights.shape[2]):
         lines = x[item, plane, starts[:, None, :] + k]
         part = np.zeros_like(lines)
@@ -61,7 +64,7 @@ def blend(x, starts, weights, out=None, threads=0):
     return into(out, y)
 
 
-def _at(x, rows, columns, mode, value):
+def _at(x: Array, rows: Array, columns: Array, mode: str, value: float) -> Array:
     """The pixels at (rows, columns) of each picture."""
     n, h, w, _ = x.shape
     inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
@@ -71,7 +74,7 @@ def _at(x, rows, columns, mode, value):
     return y
 
 
-def _places(i, size, mode):
+def _places(i: Array, size: int, mode: str) -> Array:
     if mode == "reflect" and size > 1:
         i = np.abs(i) % (2 * size - 2)
         return np.where(i < size, i, 2 * size - 2 - i)

@@ -9,74 +9,79 @@ import math
 
 import numpy as np
 
-from ..common import into
+from ..common import Array, into
 
 
-def sigmoid_backward(dy, x, out=None, threads=0):
+def sigmoid_backward(dy: Array, x: Array, out: Array | None = None, threads: int = 0) -> Array:
     """dx = s (1 - s) dy, s = 1 / (1 + exp(-x))."""
     e = np.exp(-np.abs(x))
     return np.multiply(dy, e / ((1 + e) * (1 + e)), out=out)
 
 
-def tanh_backward(dy, x, out=None, threads=0):
+def tanh_backward(dy: Array, x: Array, out: Array | None = None, threads: int = 0) -> Array:
     """dx = (1 - tanh(x)^2) dy."""
     e = np.exp(-2 * np.abs(x))
     return np.multiply(dy, 4 * e / ((1 + e) * (1 + e)), out=out)
 
 
-def leaky_relu(x, slope, out=None, threads=0):
+def leaky_relu(x: Array, slope: float, out: Array | None = None, threads: int = 0) -> Array:
     """x where positive, else slope x."""
     return into(out, np.where(x > 0, x, x.dtype.type(slope) * x))
 
 
-def leaky_relu_backward(dy, x, slope, out=None, threads=0):
+def leaky_relu_backward(dy: Array, x: Array, slope: float, out: Array | None = None,
+                        threads: int = 0) -> Array:
     """dx = dy where x > 0, else slope dy."""
     return into(out, np.where(x > 0, dy, dy.dtype.type(slope) * dy))
 
 
-def elu(x, alpha, out=None, threads=0):
+def elu(x: Array, alpha: float, out: Array | None = None, threads: int = 0) -> Array:
     """x where positive, else alpha (exp(x) - 1)."""
     return into(out, np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0))))
 
 
-def elu_backward(dy, x, alpha, out=None, threads=0):
+def elu_backward(dy: Array, x: Array, alpha: float, out: Array | None = None,
+                 threads: int = 0) -> Array:
     """dx = dy where x > 0, else alpha exp(x) dy."""
     return into(out, dy * np.where(x > 0, x.dtype.type(1),
                                    x.dtype.type(alpha) * np.exp(np.minimum(x, 0))))
 
 
-def softplus(x, beta, threshold, out=None, threads=0):
+def softplus(x: Array, beta: float, threshold: float, out: Array | None = None,
+             threads: int = 0) -> Array:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
     v = x.dtype.type(beta) * x
     y = (np.maximum(v, 0) + np.log1p(np.exp(-np.abs(v)))) / x.dtype.type(beta)
     return into(out, np.where(v > threshold, x, y))
 
 
-def softplus_backward(dy, x, beta, threshold, out=None, threads=0):
+def softplus_backward(dy: Array, x: Array, beta: float, threshold: float, out: Array | None = None,
+                      threads: int = 0) -> Array:
     """dx = dy / (1 + exp(-beta x)); dy above the threshold."""
     v = x.dtype.type(beta) * x
     return into(out, dy * np.where(v > threshold, x.dtype.type(1), _logistic(v)))
 
 
-def silu(x, out=None, threads=0):
+def silu(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     """x / (1 + exp(-x))."""
     return into(out, _from(x) * _logistic(x))
 
 
-def silu_backward(dy, x, out=None, threads=0):
+def silu_backward(dy: Array, x: Array, out: Array | None = None, threads: int = 0) -> Array:
     """dx = s (1 + x (1 - s)) dy, s = 1 / (1 + exp(-x))."""
     x = _within(x)
     return into(out, dy * (_logistic(x) * (1 + x * _logistic(-x))))
 
 
-def gelu(x, tanh=False, out=None, threads=0):
+def gelu(x: Array, tanh: bool = False, out: Array | None = None, threads: int = 0) -> Array:
     """x P(x), P the normal distribution function, or (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)) with
     u = sqrt(2 / pi) (x + 0.044715 x^3)."""
     share = _logistic(2 * _cubic(_within(x))) if tanh else _normal_cdf(x)
     return into(out, (_from(x) * share).astype(x.dtype))
 
 
-def gelu_backward(dy, x, tanh=False, out=None, threads=0):
+def gelu_backward(dy: Array, x: Array, tanh: bool = False, out: Array | None = None,
+                  threads: int = 0) -> Array:
     """dx = (P(x) + x P'(x)) dy."""
     x = _within(x).astype(np.float64)
     if tanh:
@@ -88,29 +93,29 @@ def gelu_backward(dy, x, tanh=False, out=None, threads=0):
     return into(out, (dy * slope).astype(dy.dtype))
 
 
-def _logistic(x):
+def _logistic(x: Array) -> Array:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1) / (1 + e)
 
 
-def _from(x):
+def _from(x: Array) -> Array:
     """x, but 0 so far below 0 that what it is multiplied with has vanished."""
     return np.where(x < -_far(x), x.dtype.type(0), x)
 
 
-def _within(x):
+def _within(x: Array) -> Array:
     """x, but no farther from 0 than where exp(-|x|) has vanished."""
     return np.clip(x, -_far(x), _far(x))
 
 
-def _far(x):
+def _far(x: Array) -> int:
     return 110 if x.dtype == np.float32 else 800
 
 
-def _cubic(x):
+def _cubic(x: Array) -> Array:
     return math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)
 
 
-def _normal_cdf(x):
+def _normal_cdf(x: Array) -> Array:
     return np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x.ravel().tolist()],
                     x.dtype).reshape(x.shape)

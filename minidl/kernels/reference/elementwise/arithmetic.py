@@ -2,76 +2,77 @@
 
 import numpy as np
 
-from ..common import into
+from ..common import Array, Operand, into
 
 
-def exp(x, out=None, threads=0):
+def exp(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     return np.exp(x, out=out)
 
 
-def log(x, out=None, threads=0):
+def log(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     return np.log(x, out=out)
 
 
-def sqrt(x, out=None, threads=0):
+def sqrt(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     return np.sqrt(x, out=out)
 
 
-def absolute(x, out=None, threads=0):
+def absolute(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     return np.absolute(x, out=out)
 
 
-def negative(x, out=None, threads=0):
+def negative(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     return np.negative(x, out=out)
 
 
-def tanh(x, out=None, threads=0):
+def tanh(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     return np.tanh(x, out=out)
 
 
-def sigmoid(x, out=None, threads=0):
+def sigmoid(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     """1 / (1 + exp(-x)), from exp(-|x|) so that nothing overflows."""
     e = np.exp(-np.abs(x))
     y = np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(x.dtype)
     return into(out, np.where(np.isnan(x), x, y))
 
 
-def relu(x, out=None, threads=0):
+def relu(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     """max(x, 0); NaN stays NaN."""
     return np.maximum(x, 0, out=out)
 
 
-def relu_backward(dy, y, out=None, threads=0):
+def relu_backward(dy: Array, y: Array, out: Array | None = None, threads: int = 0) -> Array:
     """dx = dy where y > 0, else 0."""
     return into(out, np.where(y > 0, dy, dy.dtype.type(0)))
 
 
-def add(a, b, out=None, threads=0):
+def add(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) -> Array:
     return np.add(a, b, out=out)
 
 
-def subtract(a, b, out=None, threads=0):
+def subtract(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) -> Array:
     return np.subtract(a, b, out=out)
 
 
-def multiply(a, b, out=None, threads=0):
+def multiply(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) -> Array:
     return np.multiply(a, b, out=out)
 
 
-def divide(a, b, out=None, threads=0):
+def divide(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) -> Array:
     return np.true_divide(a, b, out=out)
 
 
-def maximum(a, b, out=None, threads=0):
+def maximum(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) -> Array:
     return np.maximum(a, b, out=out)
 
 
-def minimum(a, b, out=None, threads=0):
+def minimum(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) -> Array:
     return np.minimum(a, b, out=out)
 
 
-def power(a, b, out=None, threads=0):
+def power(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) -> Array:
     if type(b) is float and b == 0.5 and np.ndim(a):
         # Of an exponent that does not vary NumPy makes a square root, which of -inf is NaN.
-        b = np.full(np.shape(a), b, a.dtype if a.dtype.kind == "f" else np.float64)
+        dtype = np.asarray(a).dtype
+        b = np.full(np.shape(a), b, dtype if dtype.kind == "f" else np.float64)
     return np.power(a, b, out=out)

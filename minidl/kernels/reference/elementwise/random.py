@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..common import into
+from ..common import Array, into
 
 
-def dropout(x, p, key, out=None, threads=0):
+def dropout(x: Array, p: float, key: int, out: Array | None = None, threads: int = 0) -> Array:
     """x / (1 - p) where the hash of (key, i) falls below 1 - p, else 0.
 
     The same call on dy is the gradient: nothing is stored. The hash is SplitMix64's
@@ -19,7 +19,7 @@ def dropout(x, p, key, out=None, threads=0):
     return into(out, y)
 
 
-def _splitmix64(n, key):
+def _splitmix64(n: int, key: int) -> Array:
     with np.errstate(over="ignore"):
         z = np.uint64(key) + (np.arange(n, dtype=np.uint64) + np.uint64(1)) * np.uint64(
             0x9E3779B97F4A7C15)

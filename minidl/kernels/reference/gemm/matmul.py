@@ -2,14 +2,17 @@
 
 import numpy as np
 
+from ..common import Array
 
-def matmul_panels(b, transpose_b=False, threads=0):
+
+def matmul_panels(b: Array, transpose_b: bool = False, threads: int = 0) -> Array:
     """b (K, N), or (N, K) if `transpose_b`, packed for several products `matmul(a, b, panels=...)`,
     in an order of its own."""
     return np.ascontiguousarray(b.T if transpose_b else b)
 
 
-def matmul(a, b, transpose_a=False, transpose_b=False, panels=None, out=None, threads=0):
+def matmul(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False,
+           panels: Array | None = None, out: Array | None = None, threads: int = 0) -> Array:
     """op(a) @ op(b) for matrices (M, K) and (K, N), or equally long stacks of them.
 
     `transpose_a`: a is given as (K, M); `transpose_b`: b is given as (N, K); `panels`:

@@ -8,17 +8,19 @@ mean_lo, with the mean split in two so that large means lose no digits:
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from ..common import floats, into
+from ..common import Array, floats, into
 
 
-def batch_stats(x, threads=0):
+def batch_stats(x: Array, threads: int = 0) -> tuple[Array, Array]:
     """(mean, var) of each channel, float64 (C,); var is the biased one, sum((x - mean)^2) / M."""
     rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
     return rows.mean(axis=0), rows.var(axis=0)
 
 
-def batch_norm_factors(mean, var, gamma, beta, eps, dtype):
+def batch_norm_factors(mean: Array, var: Array, gamma: Array | None, beta: Array | None, eps: float,
+                       dtype: DTypeLike) -> Array:
     """The per-channel factors (5, C) of a normalization with these statistics."""
     dtype = np.dtype(dtype)
     rstd = 1 / np.sqrt(var + float(eps))
@@ -29,7 +31,8 @@ def batch_norm_factors(mean, var, gamma, beta, eps, dtype):
     return np.stack([mean_hi, scale, shift, rstd, mean_lo]).astype(dtype)
 
 
-def running_update(running_mean, running_var, num_batches, mean, var, weight, factor):
+def running_update(running_mean: Array, running_var: Array, num_batches: Array | None, mean: Array,
+                   var: Array, weight: float, factor: float) -> None:
     """running becomes (1 - weight) running + weight batch, in place, the batch's variance times
     `factor`; mean and var (C,) are float64. num_batches () of int64, or None, counts one more."""
     weight, factor = floats(weight, factor)
@@ -39,7 +42,8 @@ def running_update(running_mean, running_var, num_batches, mean, var, weight, fa
     running_var[...] = (1 - weight) * running_var + weight * factor * var
 
 
-def batch_norm_apply(x, factors, residual=None, relu=False, out=None, threads=0):
+def batch_norm_apply(x: Array, factors: Array, residual: Array | None = None, relu: bool = False,
+                     out: Array | None = None, threads: int = 0) -> Array:
     """y = (x - mean_hi) * scale + shift, plus `residual`, then ReLU if asked."""
     y = _normalized(x, factors, residual)
     if relu:
@@ -47,8 +51,9 @@ def batch_norm_apply(x, factors, residual=None, relu=False, out=None, threads=0)
     return into(out, y)
 
 
-def batch_norm_sums(dy, x, factors, relu=False, residual=None, masked_out=False, dy2=None,
-                    threads=0):
+def batch_norm_sums(dy: Array, x: Array, factors: Array, relu: bool = False,
+                    residual: Array | None = None, masked_out: bool | Array = False,
+                    dy2: Array | None = None, threads: int = 0) -> tuple[Array, Array | None]:
     """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
 
     `relu`: g is dy masked where the output is not positive; the output is recomputed from x and
@@ -64,7 +69,7 @@ def batch_norm_sums(dy, x, factors, relu=False, residual=None, masked_out=False,
             None if masked_out is False else into(None if masked_out is True else masked_out, g))
 
 
-def batch_norm_finish(sums, factors, count):
+def batch_norm_finish(sums: Array, factors: Array, count: int) -> tuple[Array, Array, Array]:
     """(dgamma, dbeta, centre) from the sums over `count` = M values a channel:
 
         dbeta = sum(g),  dgamma = sum(g xhat) = rstd (sum(g (x - mean_hi)) - mean_lo sum(g)).
@@ -83,8 +88,9 @@ def batch_norm_finish(sums, factors, count):
     return dgamma.astype(dtype), dbeta.astype(dtype), np.stack([slope, offset]).astype(dtype)
 
 
-def batch_norm_input_grad(dy, x, factors, relu=False, residual=None, centre=None, out=None,
-                          threads=0):
+def batch_norm_input_grad(dy: Array, x: Array, factors: Array, relu: bool = False,
+                          residual: Array | None = None, centre: Array | None = None,
+                          out: Array | None = None, threads: int = 0) -> Array:
     """dx = scale (g + (x - mean_hi) slope + offset); without `centre` (2, C), scale g."""
     g = dy
     if relu:
@@ -94,8 +100,11 @@ def batch_norm_input_grad(dy, x, factors, relu=False, residual=None, centre=None
     return into(out, factors[1] * g)
 
 
-def batch_norm_backward(dy, x, factors, training=True, relu=False, residual=None,
-                        masked_out=False, dy2=None, out=None, threads=0):
+def batch_norm_backward(dy: Array, x: Array, factors: Array, training: bool = True,
+                        relu: bool = False, residual: Array | None = None,
+                        masked_out: bool | Array = False, dy2: Array | None = None,
+                        out: Array | None = None,
+                        threads: int = 0) -> tuple[Array, Array, Array, Array | None]:
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply.
 
     `training`: the statistics depend on x, and
@@ -106,13 +115,14 @@ def batch_norm_backward(dy, x, factors, training=True, relu=False, residual=None
     """
     sums, masked = batch_norm_sums(dy, x, factors, relu, residual, masked_out, dy2)
     if dy2 is not None:
+        assert masked is not None       # dy + dy2, which `masked_out` has asked for
         dy, relu, residual = masked, False, None
     dgamma, dbeta, centre = batch_norm_finish(sums, factors, x.size // max(1, x.shape[-1]))
     dx = batch_norm_input_grad(dy, x, factors, relu, residual, centre if training else None, out)
     return dx, dgamma, dbeta, masked
 
 
-def _normalized(x, factors, residual):
+def _normalized(x: Array, factors: Array, residual: Array | None) -> Array:
     mean_hi, scale, shift, _, _ = factors
     y = (x - mean_hi) * scale + shift
     return y if residual is None else y + residual

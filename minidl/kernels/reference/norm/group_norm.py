@@ -12,8 +12,11 @@ Without `centre`, mean and mean(g) are 0 and var is the mean square.
 
 import numpy as np
 
+from ..common import Array
 
-def group_norm(x, gamma, beta, groups, eps, centre=True, threads=0):
+
+def group_norm(x: Array, gamma: Array | None, beta: Array | None, groups: int, eps: float | Array,
+               centre: bool = True, threads: int = 0) -> tuple[Array, Array]:
     """(y, factors) of images x (N, P, C); eps is a number, or one for each group."""
     if not isinstance(eps, np.ndarray):
         eps = float(eps)
@@ -32,7 +35,8 @@ def group_norm(x, gamma, beta, groups, eps, centre=True, threads=0):
     return (x - high) * scale + shift, factors
 
 
-def group_norm_backward(dy, x, gamma, factors, groups, centre=True, threads=0):
+def group_norm_backward(dy: Array, x: Array, gamma: Array | None, factors: Array, groups: int,
+                        centre: bool = True, threads: int = 0) -> tuple[Array, Array, Array, Array]:
     """(dx, dgamma, dbeta, sums) of images x (N, P, C) with the factors that group_norm gave; sums
     (N, 2, C), float64, are what each image adds to dbeta and to dgamma."""
     n, positions, channels = x.shape
@@ -40,7 +44,7 @@ def group_norm_backward(dy, x, gamma, factors, groups, centre=True, threads=0):
     xhat = (x - high - low) * rstd
     g = dy.astype(np.float64) * (1 if gamma is None else gamma)
 
-    def mean(values):
+    def mean(values: Array) -> Array:
         parts = values.reshape(n, positions, groups, channels // groups).mean(axis=(1, 3))
         return np.repeat(parts, channels // groups, axis=1)[:, None]
 

@@ -9,8 +9,11 @@ Without `centre`, mean and mean(g) are 0 and var is the mean square.
 
 import numpy as np
 
+from ..common import Array
 
-def layer_norm(x, gamma, beta, eps, centre=True, threads=0):
+
+def layer_norm(x: Array, gamma: Array | None, beta: Array | None, eps: float, centre: bool = True,
+               threads: int = 0) -> tuple[Array, Array, Array]:
     """(y, mean, rstd) of rows x (M, C); mean and rstd float64 (M,)."""
     wide = x.astype(np.float64)
     mean = wide.mean(axis=1) if centre else np.zeros(len(x))
@@ -23,7 +26,8 @@ def layer_norm(x, gamma, beta, eps, centre=True, threads=0):
     return y.astype(x.dtype), mean, rstd
 
 
-def layer_norm_backward(dy, x, gamma, mean, rstd, centre=True, threads=0):
+def layer_norm_backward(dy: Array, x: Array, gamma: Array | None, mean: Array, rstd: Array,
+                        centre: bool = True, threads: int = 0) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) of rows x (M, C) with the mean and rstd that layer_norm gave."""
     dy, wide = dy.astype(np.float64), x.astype(np.float64)
     xhat = (wide - mean[:, None]) * rstd[:, None]

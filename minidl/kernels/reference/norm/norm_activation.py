@@ -1,19 +1,22 @@
 """Batch normalization and an activation that is a curve, as one operation."""
 
-from ..common import into
+from ..common import Activation, Array, into
 from ..elementwise import activation as curves
 from ..elementwise import arithmetic as elementwise
 from .batch_norm import batch_norm_apply, batch_norm_backward
 
 
-def batch_norm_activation(x, factors, activation, out=None, threads=0):
+def batch_norm_activation(x: Array, factors: Array, activation: Activation,
+                          out: Array | None = None, threads: int = 0) -> Array:
     """y = f(batch_norm_apply(x, factors)); `activation`: (name of a kernel, its options)."""
     name, *options = activation
     kernel = getattr(elementwise if name in ("tanh", "sigmoid") else curves, name)
     return into(out, kernel(batch_norm_apply(x, factors), *options))
 
 
-def batch_norm_activation_backward(dy, x, factors, activation, training=True, out=None, threads=0):
+def batch_norm_activation_backward(dy: Array, x: Array, factors: Array, activation: Activation,
+                                   training: bool = True, out: Array | None = None,
+                                   threads: int = 0) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) of batch_norm_activation."""
     name, *options = activation
     g = getattr(curves, f"{name}_backward")(dy, batch_norm_apply(x, factors), *options)

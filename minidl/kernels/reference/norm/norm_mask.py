@@ -7,11 +7,11 @@ them, NaN too, does not matter. Everything else as in `norm`.
 
 import numpy as np
 
-from ..common import into
+from ..common import Array, into
 from . import batch_norm as norm
 
 
-def masked_stats(x, mask, threads=0):
+def masked_stats(x: Array, mask: Array, threads: int = 0) -> tuple[Array, Array, int]:
     """(mean, var, count) of each channel over the rows that count; mean 0, var 1 without any."""
     rows = _rows(x)[mask]
     if len(rows) == 0:
@@ -19,7 +19,8 @@ def masked_stats(x, mask, threads=0):
     return *norm.batch_stats(rows), len(rows)
 
 
-def masked_norm_apply(x, mask, factors, residual=None, relu=False, out=None, threads=0):
+def masked_norm_apply(x: Array, mask: Array, factors: Array, residual: Array | None = None,
+                      relu: bool = False, out: Array | None = None, threads: int = 0) -> Array:
     """batch_norm_apply where the mask counts; elsewhere 0, or the residual, then ReLU if asked."""
     y = np.zeros_like(x)
     _rows(y)[mask] = norm.batch_norm_apply(_rows(x)[mask], factors)
@@ -30,8 +31,11 @@ def masked_norm_apply(x, mask, factors, residual=None, relu=False, out=None, thr
     return into(out, y)
 
 
-def masked_norm_backward(dy, x, mask, factors, training=True, relu=False, residual=None,
-                         masked_out=False, dy2=None, out=None, threads=0):
+def masked_norm_backward(dy: Array, x: Array, mask: Array, factors: Array, training: bool = True,
+                         relu: bool = False, residual: Array | None = None,
+                         masked_out: bool | Array = False, dy2: Array | None = None,
+                         out: Array | None = None,
+                         threads: int = 0) -> tuple[Array, Array, Array, Array | None]:
     """(dx, dgamma, dbeta, masked dy or None) of masked_norm_apply; dx is 0 where x does not count.
 
     `masked_out`, True or an array to fill, asks for the gradient of the residual; then dy may come
@@ -48,5 +52,5 @@ def masked_norm_backward(dy, x, mask, factors, training=True, relu=False, residu
     return into(out, dx), dgamma, dbeta, masked
 
 
-def _rows(x):
+def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])

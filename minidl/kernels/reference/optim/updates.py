@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from ..common import floats
+from ..common import Array, floats
 
 
-def sgd_update(params, grads, velocities, lr, momentum=0.0, nesterov=False, weight_decay=0.0,
-               threads=0):
+def sgd_update(params: list[Array], grads: list[Array], velocities: list[Array] | None, lr: float,
+               momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
+               threads: int = 0) -> None:
     """g += weight_decay p;  v = momentum v + g;  p -= lr (v, or g + momentum v for Nesterov).
 
     `velocities` is None without momentum. Sutskever et al. 2013, in PyTorch's form.
@@ -23,8 +24,9 @@ def sgd_update(params, grads, velocities, lr, momentum=0.0, nesterov=False, weig
         p -= lr * g
 
 
-def adam_update(params, grads, means, squares, lr, beta1, beta2, eps, weight_decay, decoupled,
-                step, threads=0):
+def adam_update(params: list[Array], grads: list[Array], means: list[Array], squares: list[Array],
+                lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
+                decoupled: bool, step: int, threads: int = 0) -> None:
     """m = b1 m + (1 - b1) g;  s = b2 s + (1 - b2) g^2;  p -= lr m' / (sqrt(s') + eps).
 
     m' and s' are divided by 1 - b^step (Kingma & Ba 2015). weight_decay is added to g, or,
@@ -44,8 +46,10 @@ def adam_update(params, grads, means, squares, lr, beta1, beta2, eps, weight_dec
         p -= (lr / correction1) * m / (np.sqrt(s) / correction2 + eps)
 
 
-def rmsprop_update(params, grads, squares, means, velocities, lr, alpha, eps, momentum=0.0,
-                   weight_decay=0.0, threads=0):
+def rmsprop_update(params: list[Array], grads: list[Array], squares: list[Array],
+                   means: list[Array] | None, velocities: list[Array] | None, lr: float,
+                   alpha: float, eps: float, momentum: float = 0.0, weight_decay: float = 0.0,
+                   threads: int = 0) -> None:
     """g += weight_decay p;  s = alpha s + (1 - alpha) g^2;  d = g / (sqrt(s') + eps);
     v = momentum v + d;  p -= lr v.
 
@@ -73,7 +77,8 @@ def rmsprop_update(params, grads, squares, means, velocities, lr, alpha, eps, mo
         p -= lr * d
 
 
-def adagrad_update(params, grads, sums, lr, eps, weight_decay=0.0, threads=0):
+def adagrad_update(params: list[Array], grads: list[Array], sums: list[Array], lr: float,
+                   eps: float, weight_decay: float = 0.0, threads: int = 0) -> None:
     """g += weight_decay p;  s += g^2;  p -= lr g / (sqrt(s) + eps) (Duchi et al. 2011)."""
     lr, eps, weight_decay = floats(lr, eps, weight_decay)
     for p, g, s in zip(params, grads, sums, strict=True):
@@ -83,7 +88,9 @@ def adagrad_update(params, grads, sums, lr, eps, weight_decay=0.0, threads=0):
         p -= lr * g / (np.sqrt(s) + eps)
 
 
-def lars_update(params, grads, velocities, lr, momentum, trust, eps, weight_decay=0.0, threads=0):
+def lars_update(params: list[Array], grads: list[Array], velocities: list[Array] | None, lr: float,
+                momentum: float, trust: float, eps: float, weight_decay: float = 0.0,
+                threads: int = 0) -> None:
     """v = momentum v + r (g + weight_decay p);  p -= lr v;
     r = trust |p| / (|g| + weight_decay |p| + eps), one number a parameter.
 
@@ -108,6 +115,6 @@ def lars_update(params, grads, velocities, lr, momentum, trust, eps, weight_deca
         p -= lr * d
 
 
-def square_sum(grads, threads=0):
+def square_sum(grads: list[Array], threads: int = 0) -> float:
     """The sum of the squares of all values of all arrays, in double."""
     return float(sum(np.square(g, dtype=np.float64).sum() for g in grads))

@@ -5,17 +5,18 @@ is 1 - p, which is the sum of the others.
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from ..common import into
+from ..common import Array, into
 
 
-def softmax(x, out=None, threads=0):
+def softmax(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     """Rows of exp(x - max) / sum."""
     e = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
     return np.divide(e, e.sum(axis=1, keepdims=True), out=out)
 
 
-def softmax_backward(dy, y, out=None, threads=0):
+def softmax_backward(dy: Array, y: Array, out: Array | None = None, threads: int = 0) -> Array:
     """dx = y (dy - sum(dy y))."""
     dx = y * (dy - (dy * y).sum(axis=1, keepdims=True))
     if y.size:          # sum(y (dy_k - dy)) for dy_k - sum(y dy), where k has most of the sum
@@ -27,7 +28,7 @@ def softmax_backward(dy, y, out=None, threads=0):
     return into(out, dx)
 
 
-def log_softmax(x, out=None, threads=0):
+def log_softmax(x: Array, out: Array | None = None, threads: int = 0) -> Array:
     """Rows of x - max - log(sum(exp(x - max)))."""
     z = x - x.max(axis=1, keepdims=True, initial=-np.inf)
     others = np.where(z == 0, 0, np.exp(z)).sum(axis=1, keepdims=True)
@@ -35,14 +36,15 @@ def log_softmax(x, out=None, threads=0):
     return np.subtract(z, np.log1p(others + (ties - 1)), out=out)
 
 
-def log_softmax_backward(dy, y, out=None, threads=0):
+def log_softmax_backward(dy: Array, y: Array, out: Array | None = None, threads: int = 0) -> Array:
     """dx = dy - exp(y) sum(dy)."""
     total = dy.sum(axis=1, keepdims=True)
     return into(out, np.where(y > -0.7, (dy - total) - np.expm1(y) * total,
                               dy - np.exp(y) * total))
 
 
-def cross_entropy(logits, labels, weight=None, smoothing=0.0, threads=0):
+def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, smoothing: float = 0.0,
+                  threads: int = 0) -> tuple[Array, Array]:
     """(losses (M,), probabilities (M, C)) of logits (M, C) and labels (M,) int64.
 
     loss = (1 - smoothing) w[label] nll[label] + smoothing / C sum_c w[c] nll[c], with
@@ -56,7 +58,9 @@ def cross_entropy(logits, labels, weight=None, smoothing=0.0, threads=0):
     return terms.sum(axis=1), np.exp(log_probs)
 
 
-def cross_entropy_backward(dlosses, probabilities, labels, weight=None, smoothing=0.0, threads=0):
+def cross_entropy_backward(dlosses: Array, probabilities: Array, labels: Array,
+                           weight: Array | None = None, smoothing: float = 0.0,
+                           threads: int = 0) -> Array:
     """dlogits (M, C) from dlosses (M,)."""
     m, classes = probabilities.shape
     targets = _targets(labels, m, classes, weight, smoothing, probabilities.dtype)
@@ -70,7 +74,8 @@ def cross_entropy_backward(dlosses, probabilities, labels, weight=None, smoothin
     return np.where(labels[:, None] < 0, 0, dlogits).astype(probabilities.dtype)
 
 
-def _targets(labels, m, classes, weight, smoothing, dtype):
+def _targets(labels: Array, m: int, classes: int, weight: Array | None, smoothing: float,
+             dtype: DTypeLike) -> Array:
     """The weight that each class's -log p has in each row's loss (zero rows for ignored)."""
     smoothing = float(smoothing)
     targets = np.full((m, classes), smoothing / classes, dtype)

@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from ..common import Array
 
-def embedding(weight, ids, threads=0):
+
+def embedding(weight: Array, ids: Array, threads: int = 0) -> Array:
     """weight[ids]: (M, C) from weight (R, C) and ids (M,) int64."""
     return weight[ids]
 
 
-def embedding_backward(dy, ids, rows, threads=0):
+def embedding_backward(dy: Array, ids: Array, rows: int, threads: int = 0) -> Array:
     """dw (rows, C): the sums of those rows of dy (M, C) that have the same id."""
     dw = np.zeros((rows, dy.shape[1]))
     np.add.at(dw, ids, dy)

@@ -7,8 +7,11 @@ what the input and the last h contribute to the gates, which stand one after ano
 
 import numpy as np
 
+from ..common import Array
 
-def lstm_cell(x, hidden, c, squash=True, threads=0):
+
+def lstm_cell(x: Array, hidden: Array, c: Array, squash: bool = True,
+              threads: int = 0) -> tuple[Array, Array, Array]:
     """(gates, c_new, h) from x and hidden (N, 4 H) and c (N, H); gates (N, 4 H) are
 
         i, f, o = sigmoid(x + hidden),  g = tanh(x + hidden),  in the order i, f, g, o;
@@ -20,7 +23,8 @@ def lstm_cell(x, hidden, c, squash=True, threads=0):
     return np.concatenate([i, f, g, o], axis=1), c_new, o * np.tanh(c_new) if squash else o
 
 
-def lstm_cell_backward(dh, dc, gates, c, c_new, squash=True, threads=0):
+def lstm_cell_backward(dh: Array, dc: Array, gates: Array, c: Array, c_new: Array,
+                       squash: bool = True, threads: int = 0) -> tuple[Array, Array]:
     """(dx, dc_old): the gradients of x (which is that of hidden, too) and of c. With
     t = tanh(c_new) and s = dc + dh o (1 - t^2), or without `squash` t = 1 and s = dc:
 
@@ -34,7 +38,8 @@ def lstm_cell_backward(dh, dc, gates, c, c_new, squash=True, threads=0):
     return np.concatenate(dx, axis=1), s * f
 
 
-def gru_cell(x, hidden, bias, h, threads=0):
+def gru_cell(x: Array, hidden: Array, bias: Array | None, h: Array,
+             threads: int = 0) -> tuple[Array, Array]:
     """(gates, h_new) from x and hidden (N, 3 H), bias (H,) or None and h (N, H); gates (N, 3 H) are
 
         r, z = sigmoid(x + hidden),  n = tanh(x + r (hidden + bias)),  in the order r, z, n;
@@ -46,7 +51,8 @@ def gru_cell(x, hidden, bias, h, threads=0):
     return np.concatenate([r, z, n], axis=1), (1 - z) * n + z * h
 
 
-def gru_cell_backward(dy, gates, hidden, bias, h, threads=0):
+def gru_cell_backward(dy: Array, gates: Array, hidden: Array, bias: Array | None, h: Array,
+                      threads: int = 0) -> tuple[Array, Array, Array | None, Array]:
     """(dx, dhidden, dbias, dh) from the gradient of h_new; dbias is None without a bias. With
     q = hidden + bias in the place of n:
 
@@ -62,6 +68,6 @@ def gru_cell_backward(dy, gates, hidden, bias, h, threads=0):
             None if bias is None else (dn * r).sum(axis=0), dy * z)
 
 
-def _logistic(x):
+def _logistic(x: Array) -> Array:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1) / (1 + e)
