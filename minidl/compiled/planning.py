@@ -22,7 +22,7 @@ Border = tuple[int, int, int, int]      # top, bottom, left, right
 NO_BORDER = (0, 0, 0, 0)
 ALIGNED = 16                            # floats: a line of the cache
 FEW_CHANNELS = 64                       # of both sides together: units of tiles may be larger
-UNITS = (24, 12)                        # tiles
+UNITS = (24, 12)                        # tiles of a unit, with few channels and with more
 LEAST_SHARED = 8                        # tiles for each thread that has units of its own
 OWN_WEIGHTS = 512 * 1024                # bytes of transformed weights that each thread may read
 
@@ -271,10 +271,10 @@ class Planner:
         wide = -(-co // kernels.PLAN_VECTOR) * kernels.PLAN_VECTOR
         unit = min(UNITS[0] if ci + co <= FEW_CHANNELS else UNITS[1], tiles)
         bytes_of_weights = 4 * kernels.PLAN_FREQUENCIES * ci * co
-        if shared:          # as many for each thread
+        if shared:          # each thread gets the same number of units
             unit = -(-tiles // (threads * -(-tiles // (threads * unit))))
         if shared and (tiles < LEAST_SHARED * threads or bytes_of_weights > OWN_WEIGHTS):
-            unit = 0        # one unit for all threads
+            unit = 0        # all threads share one unit
         of_frequency = (unit or tiles) * (ci + wide) + 2 * kernels.PLAN_GAP
         size = kernels.PLAN_FREQUENCIES * of_frequency
         size = -(-size // ALIGNED) * ALIGNED

@@ -185,7 +185,8 @@ class Builder:
 
 
 def _free(part: Layer, segment: str, kind: type | None) -> str:
-    """A name that an attribute may have, and that is free, or one of this kind."""
+    """The segment as a name that an attribute of `part` may have: changed if layers need the name
+    for themselves, and numbered if it is taken by anything but an attribute of this kind."""
     if hasattr(Model, segment) or segment in ("unregistered", "training", "frozen") \
             or segment.startswith("_"):
         segment = f"{segment.strip('_')}_"
