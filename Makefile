@@ -17,10 +17,11 @@ REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb
 	lists = {"build": p["build-system"]["requires"], "run": p["project"]["dependencies"], \
 	**p["project"]["optional-dependencies"]}; \
 	print(*(line for name in sys.argv[1:] for line in lists[name]), sep="\n")'
+HEADERS = $(shell find minidl_ext -name "*.h" -o -name "*.hpp")
 NO_PACKAGES = echo "minidl: pip could not install what $@ needs (its message is above); \
 	with a working package index, the same command goes on from here" >&2; exit 1
 
-.PHONY: build help mnist cifar10 test bench versus-torch inference parity levels fuzz sanitize nightly arm64 wheel sdist docs site check clean distclean
+.PHONY: build help mnist cifar10 test quick lint format bench versus-torch inference parity levels fuzz sanitize nightly arm64 wheel sdist docs site check clean distclean
 .DEFAULT_GOAL := build
 
 build: $(VENV)/.tools  ## compile the kernels for this machine (the default)
@@ -43,6 +44,23 @@ test: $(VENV)/.test build  ## check style and types, run the tests
 	@$(PY) -m mypy
 	@echo "minidl: pytest"
 	@$(PY) -m pytest --ignore=tests/parity $(ARGS)
+
+# Which tests these are: docs/testing.md.
+quick: $(VENV)/.test build  ## style and a sample of the tests, in less than a minute, for every save
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m pytest --quick --quiet --failed-first --ignore=tests/parity $(ARGS)
+
+lint: $(VENV)/.test $(VENV)/.lint  ## all that a commit is held against, without changing anything
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet .
+	@$(VENV)/bin/clang-format --dry-run -Werror $(HEADERS)
+	@$(VENV)/bin/cython-lint minidl_ext
+	@$(PY) -m mypy
+
+format: $(VENV)/.lint  ## lay out Python and the headers of the kernels as `make lint` wants them
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format --quiet .
+	@$(VENV)/bin/clang-format -i $(HEADERS)
 
 bench: $(VENV)/.plot build  ## measure against NumPy; options in ARGS
 	@$(PY) -m benchmarks $(ARGS)
@@ -129,11 +147,13 @@ $(PARITY)/.runtimes: $(PARITY)/.tools
 # PyTorch gets an environment of its own, where the package is used straight from this folder.
 $(VENV)/.tools: PACKAGES := build
 $(VENV)/.tools: WHAT := NumPy and the tools of the build, some 30 MB
+$(VENV)/.lint: PACKAGES := build lint
+$(VENV)/.lint: WHAT := programs that look at style
 $(VENV)/.wheel: PACKAGES := build wheel
 $(VENV)/.wheel: WHAT := auditwheel
 $(PARITY)/.tools: PACKAGES := run parity
 $(PARITY)/.tools: WHAT := PyTorch, 200 MB or more
-$(VENV)/.tools $(VENV)/.wheel $(PARITY)/.tools: pyproject.toml
+$(VENV)/.tools $(VENV)/.lint $(VENV)/.wheel $(PARITY)/.tools: pyproject.toml
 	@$(MAKE) --no-print-directory check
 	@echo "minidl: setting up $(@D), once: $(WHAT)"
 	@{ $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip --version >/dev/null; } || { echo "minidl: \

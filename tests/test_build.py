@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 import venv
 from email.parser import Parser
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import minidl_ext
+from minidl.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOBS = ("MINIDL_ISA", "MINIDL_BUILD_ISA", "MINIDL_DEBUG", "CC")
@@ -263,8 +263,9 @@ def sdist(tmp_path_factory):
 
 
 def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
-    needed = {"setup.py", "build_steps.py", "pyproject.toml", "LICENSE", "README.md", "Makefile"}
-    folders = ("minidl", "minidl_ext", "tests", "examples", "benchmarks", "docs", "tools")
+    needed = {"setup.py", "build_steps.py", "pyproject.toml", "LICENSE", "README.md", "Makefile",
+              "CONTRIBUTING.md", ".ci/run", ".github/workflows/ci.yml"}
+    folders = ("minidl", "minidl_ext", "tests", "fuzz", "examples", "benchmarks", "docs", "tools")
     kinds = {".py", ".pyx", ".pxd", ".pxi", ".h", ".md", ".gz", ".typed", ".pyi"}
     for folder in folders:
         for path in (ROOT / folder).rglob("*"):
@@ -283,13 +284,12 @@ def test_every_folder_of_the_package_is_a_package():
 
 
 def test_the_metadata(sdist):
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     metadata = Parser().parsestr(sdist["PKG-INFO"].decode())
     assert metadata["Name"] == "minidl"
-    assert metadata["Version"] == declared["version"]
+    assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra")) == {
-        "all", "images", "lab", "onnx", "parity", "plot", "report", "runtimes", "site",
+        "all", "images", "lab", "lint", "onnx", "parity", "plot", "report", "runtimes", "site",
         "sklearn", "tensorboard", "test", "wheel"}
     assert "batch normalization" in metadata["Summary"]

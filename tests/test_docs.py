@@ -12,7 +12,7 @@ from tests.support import pages
 from tools import api_reference, build_site, coming_from, marked_tables
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "CHANGELOG.md", *pages.PAGES)
 
 by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 # `minidl` on the command line
@@ -36,7 +36,7 @@ from minidl import nn
 conv, bn = nn.Conv(1, 4, 3), nn.BatchNorm(4)
 x, labels = md.randn(16, 8, 8, 1), [0] * 16
 """,
-    "design.md": """
+    "CONTRIBUTING.md": """
 import minidl as md
 from minidl import kernels
 from minidl.ops.common import float_tensor
@@ -88,8 +88,8 @@ def test_every_page_is_listed():
     listed = [place for _, places in build_site.contents(
         (ROOT / "docs" / "index.md").read_text(encoding="utf-8")) for place in places]
     there = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "index.md"]
-    assert sorted(listed) == sorted([*there, "../CHANGELOG.md", "lab/report.html",
-                                    "play/index.html"])
+    assert sorted(listed) == sorted([*there, "../CHANGELOG.md", "../CONTRIBUTING.md",
+                                     "lab/report.html", "play/index.html"])
 
 
 @pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")

@@ -7,6 +7,7 @@ import minidl as md
 from minidl import models, nn
 from tests.support.arrays import uniform
 from tests.support.graphs import check, operations, settled
+from tests.support.layer_table import LAYERS
 
 pytestmark = pytest.mark.usefixtures("no_tracer_is_left")
 
@@ -20,46 +21,21 @@ def test_models_computed_again(model, shape, norm):
     assert {name for name, _ in model(norm=norm).named_parameters()} == set(graph.parameters)
 
 
-IMAGE, ROWS, WORDS = (3, 6, 6, 4), (3, 4), (3, 5, 4)
-LAYERS = {
-    "GELU": (lambda: nn.GELU(), ROWS), "LeakyReLU": (lambda: nn.LeakyReLU(0.3), ROWS),
-    "ReLU": (lambda: nn.ReLU(), ROWS), "SiLU": (lambda: nn.SiLU(), ROWS),
-    "Sigmoid": (lambda: nn.Sigmoid(), ROWS), "Softmax": (lambda: nn.Softmax(0), ROWS),
-    "Tanh": (lambda: nn.Tanh(), ROWS), "TLU": (lambda: nn.TLU(4), ROWS),
-    "AvgPool": (lambda: nn.AvgPool(2), IMAGE), "MaxPool": (lambda: nn.MaxPool(3, 2, 1), IMAGE),
-    "AdaptiveAvgPool": (lambda: nn.AdaptiveAvgPool((4, 5)), IMAGE),
-    "Upsample": (lambda: nn.Upsample(9, mode="linear"), IMAGE),
-    "MultiHeadAttention": (lambda: nn.MultiHeadAttention(4, 2), WORDS),
-    "LayerNorm of two axes": (lambda: nn.LayerNorm((5, 4)), WORDS),
-    "AvgPool, options": (lambda: nn.AvgPool(3, 2, ((1, 0), (0, 2)), True, (1, 2), False), IMAGE),
-    "MaxPool, options": (lambda: nn.MaxPool(2, 3, "same", True, 2), IMAGE),
-    "AvgPool1d": (lambda: nn.AvgPool1d(3, 2, (1, 2), True), WORDS),
-    "MaxPool1d": (lambda: nn.MaxPool1d(3, 1, "causal"), WORDS),
-    "Conv1d": (lambda: nn.Conv1d(4, 6, 3, 2, "causal", groups=2), WORDS),
-    "GlobalAvgPool": (lambda: nn.GlobalAvgPool(), IMAGE), "Flatten": (lambda: nn.Flatten(), IMAGE),
-    "BatchNorm": (lambda: nn.BatchNorm(4), IMAGE), "LayerNorm": (lambda: nn.LayerNorm(4), WORDS),
-    "GroupNorm": (lambda: nn.GroupNorm(2, 4), IMAGE), "RMSNorm": (lambda: nn.RMSNorm(4), ROWS),
-    "InstanceNorm": (lambda: nn.InstanceNorm(4, affine=True), IMAGE),
-    "FilterResponseNorm": (lambda: nn.FilterResponseNorm(4, learn_eps=True), IMAGE),
-    "Conv": (lambda: nn.Conv(4, 6, 3, 2, "same", groups=2), IMAGE),
-    "ConvTranspose": (lambda: nn.ConvTranspose(4, 6, 3, 2, 1, 1), IMAGE),
-    "Dense": (lambda: nn.Dense(4, 3), WORDS), "Dropout": (lambda: nn.Dropout(), ROWS),
-    "Identity": (lambda: nn.Identity(), ROWS), "Lambda": (lambda: nn.Lambda(md.exp), ROWS),
+WORDS = (3, 5, 4)
+MADE = {**{line[0]: (line[1], line[3]) for line in LAYERS}, **{
+    "Conv, same": (lambda: nn.Conv(4, 6, 3, 2, "same", groups=2), (3, 6, 6, 4)),
     "Embedding": (lambda: nn.Embedding(9, 4), np.array([[1, 2], [8, 0]])),
-    "Sequential": (lambda: nn.Sequential(nn.Sequential(nn.Dense(4, 4), md.relu), nn.Tanh()), ROWS),
-    "weight_norm": (lambda: nn.weight_norm(nn.Dense(4, 3)), ROWS),
-    "weight_standardization": (lambda: nn.weight_standardization(nn.Conv(4, 3, 3)), IMAGE),
-    **{f"{kind.__name__} {options}": (lambda kind=kind, options=options: kind(4, 3, **options),
-                                      WORDS)
+    **{f"{kind.__name__}, {options}": (lambda kind=kind, options=options: kind(4, 3, **options),
+                                       WORDS)
        for kind in (nn.RNN, nn.GRU, nn.LSTM)
        for options in ({}, {"num_layers": 2, "bidirectional": True}, {"norm": "layer"},
                        {"norm": "batch"})},
-}
+}}
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", MADE)
 def test_layers_computed_again(name):
-    make, given = LAYERS[name]
+    make, given = MADE[name]
     check(settled(make()), given if isinstance(given, np.ndarray) else uniform(*given))
 
 
@@ -67,7 +43,7 @@ def test_every_layer_is_in_the_table():
     kinds = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
              and issubclass(getattr(nn, name), nn.Layer)}
     # StepNorm takes a step too; the others compute nothing of their own.
-    there = {name.split()[0].rstrip(",") for name in LAYERS}
+    there = {name.partition(",")[0] for name in MADE}
     assert kinds - there == {"Layer", "LayerList", "Normalization", "StepNorm"}
 
 

@@ -1,11 +1,11 @@
 """Builds the site into build/site, with Sphinx: `make site`.
 
-Its pages are README.md, CHANGELOG.md and those of docs/, which GitHub shows as they stand, and the
-reference (`tools.site_reference`). They are copied into build/site-source, where links lead to
-pages of the site; docs/index.md says which pages there are, and in what order. A warning of Sphinx
-is an error. The page to play with (`tools.play_page`) and the report of the lab are not written by
-Sphinx: they take the places of pages that Sphinx has written, so that they are searched and listed
-as the others are.
+Its pages are README.md, CHANGELOG.md, CONTRIBUTING.md and those of docs/, which GitHub shows as
+they stand, and the reference (`tools.site_reference`). They are copied into build/site-source,
+where links lead to pages of the site; docs/index.md says which pages there are, and in what order.
+A warning of Sphinx is an error. The page to play with (`tools.play_page`) and the report of the lab
+are not written by Sphinx: they take the places of pages that Sphinx has written, so that they are
+searched and listed as the others are.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ LINK = re.compile(r"(\]\()([^)\s#]*)(#[^)\s]*)?(\))")
 def pages() -> dict[str, str]:
     """The place in the site of each page of the project."""
     places = {"README.md": "index.md", "CHANGELOG.md": "changelog.md",
+              "CONTRIBUTING.md": "contributing.md",
               "docs/api.md": "reference/index.md", "docs/index.md": "index.md",
               "docs/play/index.html": "play.md", "docs/lab/report.html": "lab.md",
               "docs/lab/report.md": "lab.md"}

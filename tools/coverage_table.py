@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from minidl import kernels, nn, ops  # noqa: E402
-from tests.support import cases  # noqa: E402
+from tests.support import cases, layer_table  # noqa: E402
 
 PAGE = ROOT / "docs" / "coverage.md"
 CHECKS = ("values", "gradient", "PyTorch", "twin", "threads", "bad input")
@@ -119,11 +119,10 @@ def add_elsewhere(have: dict[str, set[str]]) -> None:
 
 
 def tests_of_layers() -> dict[str, set[str]]:
-    table = importlib.import_module("tests.nn.test_layers")
     have = {name: set() for name in nn.__all__ if isinstance(getattr(nn, name), type)
             and issubclass(getattr(nn, name), nn.Layer) and name not in (
                 "Layer", "LayerList", "Normalization")}
-    for line in table.LAYERS:
+    for line in layer_table.LAYERS:
         have[line[0].split(",")[0]] |= {"values", "gradient", "twin"}
     for name in parity_words(r"\bnn\.(\w+)"):
         if name in have:

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..ops.activation import Curve
 from ..ops.operation import Operation as OwnFunction
 from .program import Known, Operation, Program, Ref, Size, has_sizes, refs_of
 
 BATCH = Size(0, 1)
 MOST_JOINED = 24        # inputs of a concatenation
 MOST_SHIFT = 64         # of a map: a larger shift may cost digits, see `_shifts_far`
-CURVES = {"Tanh": "tanh", "Sigmoid": "sigmoid", "LeakyReLU": "leaky_relu", "ELU": "elu",
-          "Softplus": "softplus", "SiLU": "silu"}
+CURVES = {curve.__name__: curve.kernel for curve in Curve.__subclasses__()}
 SIDE_BY_SIDE = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
                 "padding": ((0, 0), (0, 0))}
 
@@ -349,7 +349,7 @@ def _joined(operation: Operation, values: list[Known]) -> Made:
 
 LOWERED: dict[str, Callable[[Operation, list[Known]], Made]] = {
     "Conv": _conv, "Linear": _dense, "MatMul": _dense, "BatchNorm": _batch_norm,
-    **dict.fromkeys(("ReLU", "GELU", *CURVES), _activation), "Add": _sum,
+    **dict.fromkeys(("ReLU", *CURVES), _activation), "Add": _sum,
     **dict.fromkeys(("Subtract", "Multiply", "Divide"), _with_constant),
     "MaxPool": _pool, "AvgPool": _pool, "GlobalAvgPool": _global_pool, "Mean": _global_pool,
     "Reshape": _view, "Detach": _view, "Concatenate": _joined}

@@ -2,8 +2,9 @@
 
 Kernels know nothing of tensors: they take contiguous arrays and return arrays. Each name in
 `FAMILIES` is a function of this module, `kernels.conv(...)`. It is written twice, in the module of
-its family: in Cython in `minidl_ext/<family>.pyx`, which runs by default, and in NumPy in
-`reference/<family>.py`, which explains and checks it. Nothing else in minidl imports `minidl_ext`.
+its family: in Cython below `minidl_ext`, which runs by default, and in NumPy below `reference`,
+which explains and checks it: "gemm.matmul" is `minidl_ext/gemm/matmul.pyx` and
+`reference/gemm/matmul.py`. Nothing else in minidl imports `minidl_ext`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -81,51 +83,25 @@ if TYPE_CHECKING:   # kernels are bound at run time; their NumPy twins have the 
     from .reference.sequence.embedding import *  # noqa: F403
     from .reference.sequence.recurrent import *  # noqa: F403
 
-FAMILIES = {
-    "elementwise.arithmetic": (
-        "exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu", "relu_backward",
-        "add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
-    "elementwise.activation": (
-        "sigmoid_backward", "tanh_backward", "leaky_relu", "leaky_relu_backward", "elu",
-        "elu_backward", "softplus", "softplus_backward", "silu", "silu_backward", "gelu",
-        "gelu_backward"),
-    "reduce.reduce": ("sum", "mean", "max", "min", "moments", "deviations"),
-    "gemm.matmul": ("matmul", "matmul_panels"),
-    "conv.direct_forward": ("conv",),
-    "conv.direct_input_grad": ("conv_input_grad",),
-    "conv.direct_weight_grad": ("conv_weight_grad",),
-    "conv.depthwise_forward": ("depthwise_conv",),
-    "conv.depthwise_input_grad": ("depthwise_input_grad",),
-    "conv.depthwise_weight_grad": ("depthwise_weight_grad",),
-    "conv.depthwise_backward": ("depthwise_backward",),
-    "conv.pointwise": ("pointwise_conv", "pointwise_backward"),
-    "conv.winograd_forward": ("winograd_weights", "winograd_conv", "winograd_conv_pool"),
-    "conv.winograd_input_grad": ("winograd_input_grad",),
-    "conv.winograd_weight_grad": ("winograd_weight_grad",),
-    "pool.max_pool": ("max_pool", "max_pool_backward"),
-    "pool.avg_pool": (
-        "avg_pool", "avg_pool_backward", "global_avg_pool", "global_avg_pool_backward"),
-    "norm.batch_norm_stats": ("batch_stats", "masked_stats", "running_update"),
-    "norm.batch_norm_forward": ("batch_norm_factors", "batch_norm_apply", "masked_norm_apply"),
-    "norm.batch_norm_backward": (
-        "batch_norm_sums", "batch_norm_finish", "batch_norm_input_grad", "batch_norm_backward",
-        "masked_norm_backward"),
-    "norm.batch_norm_activation": ("batch_norm_activation", "batch_norm_activation_backward"),
-    "norm.batch_norm_pool": ("batch_norm_pool", "batch_norm_pool_backward"),
-    "norm.layer_norm": ("layer_norm", "layer_norm_backward"),
-    "norm.group_norm": ("group_norm", "group_norm_backward"),
-    "sequence.recurrent": ("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"),
-    "sequence.embedding": ("embedding", "embedding_backward"),
-    "reduce.loss": (
-        "softmax", "softmax_backward", "log_softmax", "log_softmax_backward", "cross_entropy",
-        "cross_entropy_backward"),
-    "optim.updates": (
-        "sgd_update", "adam_update", "rmsprop_update", "adagrad_update", "lars_update",
-        "square_sum"),
-    "elementwise.random": ("dropout",),
-    "data.convert": ("to_float",),
-    "data.picture": ("crop", "warp", "blend"),
-}
+
+def _kernels_of(family: str) -> tuple[str, ...]:
+    """The names of the functions of a native module."""
+    module = importlib.import_module(f"minidl_ext.{family}")
+    return tuple(name for name, value in vars(module).items()
+                 if isinstance(value, BuiltinFunctionType))
+
+
+# What is compiled of `minidl_ext` and has twins: every function of these modules is a kernel.
+FAMILIES = {family: _kernels_of(family) for family in (
+    "elementwise.arithmetic", "elementwise.activation", "reduce.reduce", "gemm.matmul",
+    "conv.direct_forward", "conv.direct_input_grad", "conv.direct_weight_grad",
+    "conv.depthwise_forward", "conv.depthwise_input_grad", "conv.depthwise_weight_grad",
+    "conv.depthwise_backward", "conv.pointwise", "conv.winograd_forward",
+    "conv.winograd_input_grad", "conv.winograd_weight_grad", "pool.max_pool", "pool.avg_pool",
+    "norm.batch_norm_stats", "norm.batch_norm_forward", "norm.batch_norm_backward",
+    "norm.batch_norm_activation", "norm.batch_norm_pool", "norm.layer_norm", "norm.group_norm",
+    "sequence.recurrent", "sequence.embedding", "reduce.loss", "optim.updates",
+    "elementwise.random", "data.convert", "data.picture")}
 
 isa = minidl_ext.ISA
 asked_isa = minidl_ext.ASKED

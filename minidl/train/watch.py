@@ -14,9 +14,10 @@ from .. import kernels
 from ..nn.layer import Layer
 from ..nn.normalization import Normalization
 from ..nn.parameter import Parameter
+from ..ops.activation import Curve
 from ..tensor import Tensor
 
-ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Sigmoid", "Tanh")
+ACTIVATIONS = ("ReLU", *(curve.__name__ for curve in Curve.__subclasses__()))
 
 
 class Units(NamedTuple):

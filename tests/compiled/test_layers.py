@@ -162,7 +162,7 @@ CURVES = {
 
 @pytest.mark.parametrize("name", CURVES)
 def test_activations(name):
-    """PendingNormGradient every kernel, and alone."""
+    """After every kernel, and alone."""
     for layers, x in (([nn.Dense(8, 21)], draw(2, 8)), ([conv(8, 5)], X), ([conv(16, 16)], WIDE),
                       ([conv(17, 17, groups=17)], draw(2, 5, 5, 17)), ([], 3 * X)):
         compiled = check(network(*layers, CURVES[name]), x, sizes=(1, 3), teams=(1, 2))

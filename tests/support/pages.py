@@ -25,7 +25,7 @@ from functools import cache
 
 from tests.support.processes import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\S*)[ ]?(\S*)\n(.*?)^```$", re.M | re.S)
 ELSEWHERE = ("torch", "keras")
 PRINTED = re.compile(r"print\(.*\) {2,}# ([(\[A-Z].*?)(?:: .*)?$", re.M)
