@@ -62,12 +62,14 @@ def project(tmp_path_factory):
     """The toy project, built for the level "base" alone."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "minidl_ext" / "runtime").mkdir(parents=True)
+    (folder / "minidl").mkdir()
     for name in (
         "setup.py",
         "build_steps.py",
         "pyproject.toml",
         "MANIFEST.in",
         "LICENSE",
+        "minidl/version.py",
         "minidl_ext/__init__.py",
         *(f"minidl_ext/runtime/{n}" for n in ("__init__.py", "affinity.py", "cpu.pyx")),
     ):
