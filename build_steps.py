@@ -1,4 +1,4 @@
-"""The steps of a build: each makes one file, and is done again only if what it read has changed.
+"""The steps of a build. Each makes one file, and is repeated only if what it read has changed.
 
 `setup.py` says which steps there are.
 """
@@ -15,17 +15,17 @@ PACKAGE = Path("minidl_ext")
 
 
 def say(text):
-    """A line of progress; build tools show it or not, as they were asked to."""
-    print(f"minidl: {text}\n", end="", flush=True)  # one write, so threads do not mix lines
+    """Print a line of progress, which build tools show if they were asked to be verbose."""
+    print(f"minidl: {text}\n", end="", flush=True)  # one write, so that threads do not mix lines
 
 
 @dataclass
 class Step:
-    """What makes one file of the build, `target`, out of `sources` and of what they include.
+    """A step makes one file of the build, `target`, from `sources` and from what they include.
 
-    The tool that `action` runs lists in `target`.dep what it read; of that, only our own files
-    with one of the suffixes `kinds` count as inputs. `made_by` are the versions and options,
-    `seconds` about what it takes one CPU.
+    The tool that `action` runs lists in `target`.dep which files it read. Of these, files of this
+    project with one of the suffixes `kinds` count as inputs. `made_by` names the versions and
+    options, and `seconds` is roughly how long one CPU takes.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Step:
         return self.target.with_name(f"{self.target.name}.stamp")
 
     def is_due(self):
-        """Whether `target` is not yet made in this way from inputs as they are now."""
+        """Whether `target` is missing, or was made in another way or from older inputs."""
         stamp, listed = self.stamp, Path(f"{self.target}.dep")
         if not (self.target.exists() and stamp.exists() and stamp.read_text() == self.made_by):
             return True
@@ -57,13 +57,14 @@ class Step:
         self.target.parent.mkdir(parents=True, exist_ok=True)
         self.action()
         self.stamp.write_text(self.made_by)
-        os.utime(self.stamp, (started, started))  # a source edited meanwhile is newer than this
+        os.utime(self.stamp, (started, started))  # a source that is edited meanwhile is newer
 
 
 def perform(steps):
-    """Runs the steps that are due, a thread a CPU (each waits for a compiler); ends at an error.
+    """Run the steps that are due, one thread for each CPU, and stop at the first error.
 
-    Large sources go first, so that no CPU is left with a long one at the end.
+    Each thread waits for a compiler. Large sources go first, so that no CPU is left with a long one
+    at the end.
     """
     due = [step for step in steps if step.is_due()]
     due.sort(key=lambda step: sum(path.stat().st_size for path in step.sources), reverse=True)
@@ -88,7 +89,7 @@ def perform(steps):
 
 
 def copy_if_changed(library, path):
-    """Copies by renaming into place: a process that has the old library loaded lives on."""
+    """Copy a library, and rename the copy: a process that has loaded the old one keeps it."""
     old, new = path.stat() if path.exists() else None, library.stat()
     if old and (old.st_size, old.st_mtime_ns) == (new.st_size, new.st_mtime_ns):
         return

@@ -1,24 +1,24 @@
-"""Builds the kernels: one Cython source each, compiled once per instruction set.
+"""Builds the kernels: one Cython source for each family, compiled once for each instruction set.
 
-Everything that can be declared stands in pyproject.toml; here is only what must be
-computed. A kernel family (`minidl_ext/norm/batch_norm.pyx`, say) becomes C++ once, that C++ an
-object for each level, and all objects of a level one library, `minidl_ext/v3/kernels.so`, so that
-what families share (Cython's own functions) is in it once. `minidl_ext/__init__.py` takes the best
-library at import, and finds the families in it. The modules in `minidl_ext/runtime/` are compiled
-once, for any CPU, and are libraries of their own.
+Everything that can be declared stands in pyproject.toml; this file has what must be computed. The
+source of a kernel family (`minidl_ext/norm/layer_norm.pyx`, say) is translated to C++ once. That
+C++ is compiled to an object for each level, and all objects of a level are linked into one library,
+`minidl_ext/v3/kernels.so`, so that what families share (Cython's own functions) is in it once.
+`minidl_ext/__init__.py` takes the best library at import, and finds the families in it. The modules
+in `minidl_ext/runtime/` are compiled once, for any CPU, and are libraries of their own.
 
-C++ is there for its templates alone: a loop of a header serves float and double. Nothing of its
-run-time library is used or linked, so one driver, CC, compiles and links it all.
+C++ is used for its templates and overloads, by which one loop in a header serves float and double.
+Nothing of its run-time library is used or linked, so one driver, CC, compiles and links everything.
 
 Environment variables:
-    MINIDL_BUILD_ISA  levels to make: "native" (the best that this CPU runs; the default),
-                      "all" (for wheels that others get; as `make wheel` does), or names as
-                      in "v2,v3".
+    MINIDL_BUILD_ISA  levels to build: "native" (the best that this CPU runs; the default),
+                      "all" (for wheels that others install; `make wheel` sets it), or names
+                      as in "v2,v3".
     MINIDL_DEBUG=1    bounds checks and C assertions on, little optimization.
     CC, CFLAGS        as everywhere.
 
-Generated C, objects and libraries are kept under build/, apart for debug and normal
-builds, each with a stamp of what made it, so a build does again only what changed.
+Generated C++, objects and libraries are kept under build/, in a folder for debug builds and one for
+normal builds. Each file has a stamp of what made it, so a build repeats only what has changed.
 """
 
 import os
@@ -40,65 +40,69 @@ from build_steps import PACKAGE, Step, copy_if_changed, perform, say
 
 BASELINE = PACKAGE / "runtime"
 
-# The features a level may use. `minidl_ext/cpu.pyx` tests at import for exactly these; a
-# test compares the two lists. Flags by name, not -march=x86-64-v3: that would allow more
-# than is tested for.
+# The features a level may use. `minidl_ext/runtime/cpu.pyx` tests at import for exactly these; a
+# test compares the two lists. They are flags by name, since -march=x86-64-v3 would allow more than
+# is tested for.
 FEATURES = {"base": ()}
 FEATURES["v2"] = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt")
 FEATURES["v3"] = (*FEATURES["v2"], "avx", "avx2", "fma", "bmi", "bmi2")
 FEATURES["v4"] = (*FEATURES["v3"], "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 TUNING = {"v4": ["-mprefer-vector-width=512"]}
 
-MACHINE = sysconfig.get_platform().rpartition("-")[2]  # which the kernels are for
+MACHINE = sysconfig.get_platform().rpartition("-")[2]  # the architecture of the kernels
 X86_64 = MACHINE.lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
 ALL_LEVELS = ("v2", "v3", "v4") if X86_64 else ("base",)
 
-# May the compiler fuse a * b + c into one rounding where the source does not say so? In
-# general no: backward passes recompute expressions of the forward pass and must get the
-# same bits. In these folders nothing is recomputed and every multiply feeds an addition.
+# Whether the compiler may compute a * b + c with one rounding where the source does not ask for it.
+# In general it may not: backward passes recompute expressions of the forward pass, and must get the
+# same bits. In these folders nothing is recomputed, and every product is added to something.
 FUSED = dict.fromkeys(("gemm", "conv", "inference"), "fast")
 
 DEBUG = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
-# What GCC's -O3 has beyond the second makes libraries larger by half, and no kernel faster but
+# -O3 makes libraries half again as large, and no kernel faster than -O2 with this cost model but
 # the gates of recurrent layers. (Clang knows no cost model, and vectorizes as much with -O2.)
 OPTIMIZE = ["-O1", "-g", "-UNDEBUG", "-DMINIDL_DEBUG=1"]
 if not DEBUG:
     OPTIMIZE = ["-O2", "-fvect-cost-model=dynamic", "-ffunction-sections", "-g0", "-DNDEBUG"]
-    # Smaller, and measured to be as fast: no tables for unwinding (C needs none), no gaps between
-    # functions and between branches, no blocks of code twice to save a jump.
+    # These make libraries smaller, and kernels were measured to be as fast: no tables for unwinding
+    # (nothing throws), no padding in front of functions and branch targets, and no block of code
+    # duplicated to save a jump.
     OPTIMIZE += ["-fno-asynchronous-unwind-tables", "-falign-functions=1", "-falign-jumps=1"]
     OPTIMIZE += ["-falign-labels=1", "-freorder-blocks-algorithm=simple"]
 OPTIMIZE_MORE = {} if DEBUG else {"sequence": ["-O3"]}
-# Never -ffast-math: it would switch the whole process to flush-to-zero and break NaN.
+# Never -ffast-math: it would set flush-to-zero for the entire process, and break NaN.
 MATH = ["-fno-math-errno", "-fno-trapping-math"]
-# The language: what vectors, designators and `restrict` need, without exceptions and types at run
-# time, which would need the C++ library.
+# GNU C++17 has the vectors, designated initializers and `__restrict` that kernels use. Exceptions
+# and run-time types would need the C++ library.
 LANGUAGE = ["-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"]
-# Generated C++ is full of these: a variable private to threads counts as read before it is set.
+# Generated C++ is full of these: a variable that is private to threads seems to be read before it
+# is set.
 QUIET = ["-Wno-sign-compare", "-Wno-unused-function"]
 QUIET += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]
 OPENMP = [  # (compiler flags, linker flags), the first that works
     (["-fopenmp"], ["-fopenmp"]),
     (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang
 ]
-# For kernels, where it works: `single_thread.h` says why. Baseline modules must not ask for OpenMP,
-# which reads its settings when it is loaded: the package makes them first.
-TEAM_OF_ONE = (["-include", f"{PACKAGE}/runtime/single_thread.h"], ["-Wl,--wrap=GOMP_parallel"])
+# For families of kernels, where the linker knows --wrap; `single_thread.h` says why. The modules in
+# runtime/ are linked without it.
+SINGLE_THREAD = (["-include", f"{PACKAGE}/runtime/single_thread.h"], ["-Wl,--wrap=GOMP_parallel"])
 OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
-# Linkers that keep one of several functions of the same code, which share a header; the first
-# that is there. Sanitizers would be led to the wrong line.
+# Linkers that merge functions of identical code, such as those of a header that several families
+# include; the first that is installed is used. Debug builds do without, since a sanitizer would
+# name the wrong line.
 LINKERS = () if DEBUG else ("-fuse-ld=gold", "-fuse-ld=lld")
 FOLDING = ["-Wl,--icf=all", "-Wl,--gc-sections"]
 
-# What a library of families says of itself: their names, as the text of a module.
+# The module that each library of families contains. Its docstring lists their names.
 CONTENTS = """
 #include <Python.h>
 static PyModuleDef kernels = {PyModuleDef_HEAD_INIT, "kernels", "FAMILIES", 0};
 PyMODINIT_FUNC PyInit_kernels(void) { return PyModuleDef_Init(&kernels); }
 """
 
-# Kernels are built-in functions (no binding), whose text says their signature, as in CPython.
+# Kernels are built-in functions (no binding), whose docstrings begin with the signature, as those
+# of CPython do.
 DIRECTIVES = {"language_level": 3, "cdivision": True, "binding": False}
 DIRECTIVES |= {"embedsignature": True, "embedsignature.format": "clinic"}
 CHECKS = ("boundscheck", "wraparound", "initializedcheck", "nonecheck")
@@ -106,7 +110,7 @@ DIRECTIVES |= dict.fromkeys(CHECKS, DEBUG)
 
 
 def dotted(source):
-    """The name in the package of the module that a source makes: "norm.batch_norm"."""
+    """The name, inside the package, of the module that a source becomes: "norm.layer_norm"."""
     return ".".join(Path(source).relative_to(PACKAGE).with_suffix("").parts)
 
 
@@ -119,7 +123,7 @@ class Library(Extension):
 
 
 def libraries():
-    """All libraries; `build_ext` keeps those of the levels asked for."""
+    """All libraries there can be; `build_ext` builds those of the levels that are asked for."""
     families, found = [], []
     for source in sorted(PACKAGE.rglob("*.pyx")):
         if source.parent == BASELINE:
@@ -130,7 +134,7 @@ def libraries():
 
 
 class Toolchain:
-    """The compiler of C and C++: what it is, and which of our flags it knows (by trying them)."""
+    """The C++ compiler: its version, and which of our flags it knows, which is tried out."""
 
     def __init__(self, compiler):
         if compiler.compiler_type not in ("unix", "mingw32"):
@@ -172,7 +176,7 @@ class Toolchain:
         links = (flags for flags in folding if self.accepts(["-fPIC"], link=["-shared", *flags]))
         self.folding = next(links, [])
         self.kernels = self.openmp
-        with_one = tuple(a + b for a, b in zip(self.openmp, TEAM_OF_ONE, strict=True))
+        with_one = tuple(a + b for a, b in zip(self.openmp, SINGLE_THREAD, strict=True))
         if any(self.openmp) and self.accepts(with_one[0], OPENMP_PROGRAM, with_one[1]):
             self.kernels = with_one
         if not any(self.openmp):
@@ -198,7 +202,7 @@ class Toolchain:
 
 
 class build_ext(_build_ext):
-    """Compiles under build/ what changed, then copies the libraries where they belong."""
+    """Compiles what has changed, under build/, and copies the libraries to where they belong."""
 
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
 
@@ -221,7 +225,7 @@ class build_ext(_build_ext):
         sources = {source: None for ext in self.extensions for source in ext.sources}
         perform([self.translation(Path(source)) for source in sources])
         cpu = next(ext for ext in self.extensions if ext.stem == "cpu")
-        self.make([cpu])  # first, for it knows what "native" is
+        self.make([cpu])  # first, since it knows which level is "native"
         self.levels = self.choose_levels(self.library(cpu))
         self.extensions = [ext for ext in self.extensions if ext.level in (None, *self.levels)]
         self.make(self.extensions)
@@ -254,7 +258,7 @@ class build_ext(_build_ext):
         return self.cache / "c++" / f"{dotted(source)}.cpp"
 
     def translation(self, source):
-        """Cython's part: one module's source to C++, whatever the levels."""
+        """The step that translates one module to C++, which is the same for all levels."""
         target = self.translated(source)
         options = ["--cplus", *[f"-X{name}={value}" for name, value in DIRECTIVES.items()]]
         command = [sys.executable, "-m", "cython", "--depfile", "--module-name"]
@@ -275,7 +279,7 @@ class build_ext(_build_ext):
         )
 
     def make(self, extensions):
-        """Compile and link what is due of these libraries."""
+        """Compile and link what has changed of these libraries."""
         perform([self.compilation(ext, source) for ext in extensions for source in ext.sources])
         perform([self.linking(ext) for ext in extensions])
 
@@ -292,7 +296,7 @@ class build_ext(_build_ext):
         return Path(*ext.name.split(".")[:-1], f"{ext.stem}{self.suffix}")
 
     def compilation(self, ext, source):
-        """The C compiler's part: one module for one level."""
+        """The step that compiles one module for one level."""
         translated, target = self.translated(source), self.object(ext, source)
         folder = Path(source).parent.name
         openmp = (self.tools.kernels if ext.level else self.tools.openmp)[0]
@@ -308,7 +312,7 @@ class build_ext(_build_ext):
         return Step(f"compiling {name}", target, [translated], (".h",), made_by, action, seconds=4)
 
     def compile(self, target, source, flags):
-        """One source to one object."""
+        """Compile one source to one object."""
         macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
         (made,) = self.compiler.compile(
             [str(source)], output_dir=str(target.parent), macros=macros, extra_postargs=flags
@@ -317,7 +321,8 @@ class build_ext(_build_ext):
         return target
 
     def linking(self, ext):
-        """The linker's part: one library. Only what calls OpenMP asks for it."""
+        """The step that links one library. Of the modules in runtime/, only `threads` links OpenMP:
+        it reads its settings when it is loaded, and the package makes them before."""
         library, objects = self.library(ext), [self.object(ext, x) for x in ext.sources]
         flags = [*self.tools.kernels[1], *self.tools.folding]
         if not ext.level:
@@ -341,7 +346,7 @@ class build_ext(_build_ext):
         return Step(f"linking {ext.name}", library, objects, (), made_by, action, seconds=0)
 
     def copy_extensions_to_source(self):
-        """The end of a build in place: the tree then holds this build and nothing older."""
+        """Copy the libraries into the tree, and remove those of older builds."""
         wanted = {self.in_tree(ext): self.library(ext) for ext in self.extensions}
         for old in PACKAGE.rglob(f"*{self.suffix}"):
             if old not in wanted:
@@ -351,7 +356,7 @@ class build_ext(_build_ext):
 
 
 class build(_build):
-    """Starts from an empty folder: else a wheel would ship what an older build left there."""
+    """Starts from an empty folder, since a wheel would contain what an older build left there."""
 
     def run(self):
         if Path(self.build_lib).parts[0] == "build":

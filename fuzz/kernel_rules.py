@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.kernels.reference.norm.batch_norm import batch_stats
+from minidl.kernels.reference.norm.batch_norm_stats import batch_stats
 
 from . import compare
 from .values import arrays_in, values_of

@@ -42,7 +42,7 @@ else:       # to a type checker a module with __getattr__ has every name
     _not_here = hints.attributes_of(__name__, hints.FUNCTIONS)
 
     def __getattr__(name):
-        """What is loaded when it is first asked for, since `import minidl` should not wait."""
+        """Load a module or a name when it is first used, so that `import minidl` stays quick."""
         import importlib
 
         if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):

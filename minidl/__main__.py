@@ -1,4 +1,4 @@
-"""`python -m minidl`: the command line."""
+"""Runs the command line for `python -m minidl`."""
 
 from .cli import main
 

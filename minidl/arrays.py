@@ -1,4 +1,5 @@
-"""What is taken as an array: NumPy's, lists of numbers, and what other libraries give as one."""
+"""Arrays from what users pass: NumPy arrays, lists of numbers, and objects of other libraries that
+convert to an array."""
 
 from __future__ import annotations
 
@@ -8,14 +9,17 @@ import numpy as np
 
 
 def array_like(obj: Any) -> bool:
-    """Whether an object is an array, or gives one: tensors of other libraries, pictures, tables."""
+    """Whether an object is an array or converts to one, as tensors of other libraries, pictures and
+    tables do."""
     return hasattr(obj, "__array__") or hasattr(obj, "__array_interface__")
 
 
 def plain_array(obj: Any) -> np.ndarray:
-    """obj as an array: values with a dtype keep it, Python floats (in lists too) are float32.
+    """Convert obj to an array. Values with a dtype keep it; Python floats, in lists too, become
+    float32.
 
-    TypeError for what gives no array, such as another library's tensor that requires a gradient.
+    Raises TypeError for an object that does not convert, such as another library's tensor that
+    requires a gradient.
     """
     try:
         array = np.asarray(obj)
@@ -28,7 +32,7 @@ def plain_array(obj: Any) -> np.ndarray:
 
 
 def array_of(values: Any, where: str, name: str) -> np.ndarray:
-    """`plain_array` of an argument: its errors name the function and the argument."""
+    """Convert an argument as `plain_array` does; the errors name the function and the argument."""
     try:
         return plain_array(values)
     except TypeError as error:
@@ -39,7 +43,7 @@ def array_of(values: Any, where: str, name: str) -> np.ndarray:
 
 
 def _has_typed(obj: Any) -> bool:
-    """Whether there is anything with a dtype of its own in lists and tuples."""
+    """Whether obj, or anything in its nested lists and tuples, has a dtype of its own."""
     if isinstance(obj, (list, tuple)):
         return any(_has_typed(inner) for inner in obj)
     return array_like(obj)

@@ -1,8 +1,9 @@
-"""Files written whole or not at all: whoever is killed while writing leaves the old file as it was.
+"""Files that are written whole or not at all: a process that is killed while it writes leaves the
+old file as it was.
 
-A file is written beside its place, flushed to disk and renamed. While it is written it is locked,
-and a lock ends with its process: so the next writer can tell what a killed one has left behind
-from what another is still writing.
+The content goes to a temporary file in the same folder, which is flushed to disk and renamed. The
+temporary is locked while it is written, and a lock ends with its process. So the next writer can
+tell a temporary that a killed process has left from one that another process is still writing.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from typing import IO
 if sys.platform != "win32":     # nobody can remove a file there that somebody has open
     import fcntl
 
-BEGINNING = ".minidl-"      # of the names of temporaries
+BEGINNING = ".minidl-"      # how the names of temporaries begin
 
-# What cannot be replaced by a file, in words.
+# Words for the kinds of files that cannot be replaced.
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
           stat.S_IFBLK: "a device"}
 
 
 def status(path: str | os.PathLike[str]) -> os.stat_result | None:
-    """The status of a regular file, links followed; None where there is none.
+    """The status of a regular file, after following links; None if there is no such file.
 
     IsADirectoryError for a folder, OSError for a FIFO, socket or device and for links in a circle,
-    PermissionError where a folder on the way cannot be searched; all of them name `path`.
+    PermissionError if a folder on the path cannot be searched; all of them name `path`.
     """
     try:
         found = os.stat(path)
@@ -48,13 +49,13 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Write a file, or replace it, whole or not at all. Text is written as UTF-8.
 
     A symbolic link stays, and the file that it leads to is written. A new file has the mode that
-    `open` would give it; one that is replaced keeps its mode, and its owner and group where the
-    system lets it. Other hard links of it keep the old content: what is whole or not at all has
-    to be another file. What a killed writer of this path left behind is removed.
+    `open` would give it; a file that is replaced keeps its mode, and its owner and group where the
+    system allows it. Its other hard links keep the old content, because the rename puts a new file
+    in its place. Temporaries that a killed writer of this path has left are removed.
 
-    The errors of the system name `path`: as those of `status`, FileNotFoundError names the folder
-    that does not exist, PermissionError for a write-protected file or folder, OSError for a full
-    disk. After an error the old file is there, untouched.
+    Errors are those of `status`; FileNotFoundError, which names the folder that does not exist;
+    PermissionError for a write-protected file or folder; and OSError for a full disk. All but
+    FileNotFoundError name `path`. After an error the old file is there, untouched.
     """
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -62,13 +63,14 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """`replace_file` for what is too large to be held in memory: a file that takes the place of
-    `path` when the block ends, and is removed when it ends with an error.
+    """Do as `replace_file` does for content that is too large for memory: the block writes to a
+    file, which takes the place of `path` when the block ends, and is removed if it ends with an
+    error.
 
-    Errors of other files, whose names they bear, pass through the block as they are.
+    Errors that name other files pass through as they are.
     """
     old = status(path)
-    if os.fsdecode(path).endswith(os.sep):      # as `open` does; realpath would drop it
+    if os.fsdecode(path).endswith(os.sep):      # realpath would drop the separator
         raise IsADirectoryError(errno.EISDIR, "expected a file, not a folder", os.fspath(path))
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
@@ -76,7 +78,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
     foreign: OSError | None = None
     try:
-        if old is not None:     # a folder that may be changed can hold a file that may not
+        if old is not None:     # the file may be write-protected although the folder is not
             os.close(os.open(path, os.O_WRONLY))
         with _written(target, _prefix(name), old) as file:
             try:
@@ -91,9 +93,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def _prefix(name: str) -> str:
-    """How the names of a file's temporaries begin.
+    """The beginning of the names of a file's temporaries.
 
-    The file's own name would make them longer than a name may be.
+    It holds a checksum of the file's name, because the name itself could make it too long.
     """
     return f"{BEGINNING}{zlib.crc32(os.fsencode(name)):08x}-"
 
@@ -101,9 +103,9 @@ def _prefix(name: str) -> str:
 @contextlib.contextmanager
 def _written(target: str, prefix: str, old: os.stat_result | None) -> Iterator[IO[bytes]]:
     folder = os.path.dirname(target)
-    remove_leftovers(folder, prefix)       # first: they may be what fills the disk
-    # The system applies the umask: a process cannot ask for its own without changing it. What
-    # replaces a private file is private from its first byte on.
+    remove_leftovers(folder, prefix)       # leftovers go first, because they may fill the disk
+    # `open` applies the umask to 0o666: a process cannot read its umask without changing it. The
+    # temporary for a private file is private from its first byte on.
     handle, temporary = _create(folder, prefix, 0o666 if old is None else 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -112,9 +114,10 @@ def _written(target: str, prefix: str, old: os.stat_result | None) -> Iterator[I
             yield file
             file.flush()
             os.fsync(handle)
-            if sys.platform == "win32":     # does not rename an open file
+            if sys.platform == "win32":     # Windows does not rename an open file
                 file.close()
-            os.replace(temporary, target)       # still locked, or another would remove it
+            # The file is still locked here, else another writer could remove it as a leftover.
+            os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -123,7 +126,7 @@ def _written(target: str, prefix: str, old: os.stat_result | None) -> Iterator[I
 
 
 def _create(folder: str, prefix: str, mode: int) -> tuple[int, str]:
-    """A new file, open and locked, and its path."""
+    """Create a temporary file; return its handle, open and locked, and its path."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
         temporary = os.path.join(folder, prefix + os.urandom(8).hex())
@@ -134,7 +137,7 @@ def _create(folder: str, prefix: str, mode: int) -> tuple[int, str]:
             _lock(handle)
         except BlockingIOError:
             taken = True
-        except OSError:     # the file system knows no locks: nothing is taken for a leftover
+        except OSError:     # a file system without locks; nobody takes the file for a leftover
             pass
         if not taken and os.path.exists(temporary):
             return handle, temporary
@@ -144,23 +147,23 @@ def _create(folder: str, prefix: str, mode: int) -> tuple[int, str]:
 def _lock(handle: int) -> None:
     """Lock an open file until it is closed; BlockingIOError if another has locked it.
 
-    `flock`, not `lockf`: that would not keep the threads of one process apart.
+    It uses `flock`, because a lock of `lockf` does not hold between the threads of one process.
     """
     if sys.platform != "win32":
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def remove_leftovers(folder: str, prefix: str = BEGINNING) -> None:
-    """Remove the temporaries of a folder that nobody writes any more. (Windows unlinks no file that
-    is open: there they stay.)"""
+    """Remove the temporaries of a folder that nobody writes any more. On Windows they stay, because
+    it does not remove a file that is open."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         names = [name for name in os.listdir(folder) if name.startswith(prefix)]
-    except (PermissionError, FileNotFoundError):    # it may be writable, but not readable
+    except (PermissionError, FileNotFoundError):    # a folder may be writable, but not readable
         return
     for name in names:
         path = os.path.join(folder, name)
-        with contextlib.suppress(OSError):      # in use, another user's, or gone
+        with contextlib.suppress(OSError):      # the file is in use, another user's, or gone
             handle = os.open(path, flags)
             try:
                 _lock(handle)
@@ -181,9 +184,9 @@ def _take_owner_and_mode(handle: int, old: os.stat_result) -> None:
         try:
             os.fchown(handle, -1, old.st_gid)
         except OSError:
-            # The rights of the old group are not for the new one: it gets what everybody has.
+            # The new group must not get the rights of the old one: it gets those of everybody.
             mode = mode & 0o707 | (mode & 0o007) << 3
-    with contextlib.suppress(PermissionError):      # file systems without modes
+    with contextlib.suppress(PermissionError):      # a file system without modes
         os.fchmod(handle, mode)
 
 

@@ -1,12 +1,14 @@
-"""The way back: backward and grad.
+"""The backward walk over the graph: `backward` and `grad`.
 
 The walk calls the `backward` of each node once, in the reverse of the order in which nodes were
-made, which is a topological order because inputs are older than what is computed from them. What
-it sums belongs to the walk, not to the nodes, so that threads can walk over one graph at once.
+made. That is a topological order, because inputs are older than what is computed from them. The
+sums of gradients belong to the walk and not to the nodes, so that several threads can walk over one
+graph at once.
 
-Where one pass over memory has done the work of several operations (see `lazy`), their gradients
-are one call too, `chain_backward`; but only if each tensor between them has one consumer, so that
-what reaches it is known, and nobody has asked for its gradient. Otherwise each is on its own.
+Where one pass over memory has done the work of several operations (see `lazy`), one call computes
+their gradients too, `chain_backward`. This needs that each tensor between the operations has one
+consumer, and that nobody has asked for its gradient: only then are the gradients of these tensors
+never needed themselves. Otherwise each operation's own `backward` is called.
 """
 
 from __future__ import annotations
@@ -30,15 +32,15 @@ Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
 Uses = dict[Function, int]                  # how many operations read the outputs of a node
 
 _age = attrgetter("_order")
-_storing = lock()     # held for the moment in which `.grad` is exchanged
+_storing = lock()     # held while a `.grad` is replaced
 
 USED = ("backward: the graph behind this tensor has been used by an earlier backward, which frees "
         "it, also if it fails; pass retain_graph=True there to use it twice")
 
 
 def reachable(outputs: Sequence[Tensor]) -> Uses:
-    """The nodes behind the outputs, and how often each is read: by another node, or as an output.
-    """
+    """The nodes that the outputs depend on, and how often the outputs of each node are read, by
+    another node or as one of `outputs`."""
     uses: Uses = {}
     stack: list[Function] = []
     found: Sequence[Tensor | None] = outputs
@@ -63,11 +65,12 @@ def reachable(outputs: Sequence[Tensor]) -> Uses:
 def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph: bool,
           wanted: Iterable[Tensor] | None = None
           ) -> tuple[dict[Tensor, np.ndarray], list[tuple[Tensor, np.ndarray]]]:
-    """Propagate gradients from outputs through the nodes behind them; return those of leaves, and
-    of the other tensors in `wanted`; without `wanted`, of those that `retain_grad` was called on.
+    """Propagate gradients from the outputs through the nodes that they depend on.
 
-    A node's gradients are complete when it is its turn, since all that use it are younger. What it
-    has kept is freed as soon as its backward has run.
+    Returns the gradients of leaves, and of the other tensors in `wanted`; without `wanted`, of the
+    tensors that `retain_grad` was called on. A node's gradients are complete when its turn comes,
+    because all nodes that use its outputs are younger. What it has kept is freed as soon as its
+    backward has run.
     """
     uses = reachable(outputs)
     nodes = sorted(uses, key=_age)
@@ -106,7 +109,7 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                     if node.trusted:
                         results = node.backward(*given)
                     else:
-                        # A user's backward cannot write to what others have been given too.
+                        # Read-only: other nodes may have been given the same arrays.
                         results = _checked(node, inputs, node.backward(*map(read_only, given)))
                 if type(results) is not tuple:
                     results = (results,)
@@ -131,7 +134,7 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
 
 
 def _alone(chain: tuple[Function, ...], uses: Uses, captured: Captured) -> bool:
-    """Whether nothing but the chain itself reads, or asks for the gradients of, what is in it."""
+    """Whether the chain alone reads the results inside it, and nobody wants their gradients."""
     for node in chain:
         if uses.get(node) != 1 or (captured and (id(node), 0) in captured):
             return False
@@ -139,7 +142,7 @@ def _alone(chain: tuple[Function, ...], uses: Uses, captured: Captured) -> bool:
 
 
 def _outside(chain: tuple[Function, ...], last: Function) -> list[Tensor | None]:
-    """The inputs of the operations of a chain that come from outside of it."""
+    """The inputs of a chain's operations that come from outside of the chain."""
     inside = chain[0]
     found = list(_inputs(inside))
     for node in (*chain[1:], last):
@@ -157,7 +160,7 @@ def _inputs(node: Function) -> tuple[Tensor | None, ...]:
 
 
 def _capture(node: Function, grads: list[Any], captured: Captured) -> None:
-    """Keep copies of the gradients of a node's outputs that were asked for."""
+    """Keep copies of those gradients of a node's outputs that were asked for."""
     for slot, g in enumerate(grads):
         if g is not None and (id(node), slot) in captured:
             grads[slot] = _total(g)
@@ -165,7 +168,8 @@ def _capture(node: Function, grads: list[Any], captured: Captured) -> None:
 
 
 def _complete(node: Function, grads: list[Any]) -> list[Any]:
-    """The gradients of a node's outputs, ready for its backward."""
+    """The gradients of a node's outputs as its backward takes them: zeros for an output that nobody
+    used, and arrays in place of sums and Lazys that it does not take."""
     for slot, g in enumerate(grads):
         if type(g) is not np.ndarray:
             if g is None:
@@ -177,15 +181,15 @@ def _complete(node: Function, grads: list[Any]) -> list[Any]:
 
 
 def _total(g: Any) -> np.ndarray:
-    """A gradient, or the sum of the two that have come, as an array."""
+    """A gradient, or the sum of a pair of gradients, as an array."""
     if type(g) is tuple:
         return kernels.add(*g)
     return computed(g)
 
 
 def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> tuple[Any, ...]:
-    """What a user's backward has returned, as arrays that fit its inputs: copies, since it may keep
-    what it returns, and write to it the next time."""
+    """What a user's backward has returned, as arrays that fit its inputs. They are copies, because
+    the user's class may keep what it returns and write to it later."""
     if not isinstance(results, tuple):
         several = isinstance(results, list) and len(inputs) > 1
         results = tuple(results) if several else (results,)
@@ -210,8 +214,11 @@ def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> t
 
 def _hand_on(inputs: Sequence[Tensor | None], results: Sequence[Any], given: Sequence[Any],
              slots: dict[Function, list[Any]], leaves: dict[Tensor, Any]) -> None:
-    """Add gradients to what has come for inputs: of a leaf, or of an output of a node. Two are kept
-    apart, for a backward that can add while it reads; a third is added to their sum."""
+    """Add gradients to those that inputs have so far, whether a leaf or an output of a node.
+
+    Two gradients are kept as a pair, because some backwards can add them while they read; a third
+    is paired with their sum.
+    """
     for t, g in zip(inputs, results, strict=True):
         if t is None or g is None:
             continue
@@ -236,8 +243,7 @@ def _hand_on(inputs: Sequence[Tensor | None], results: Sequence[Any], given: Seq
 
 
 def _held(g: np.ndarray, given: Sequence[Any], results: Sequence[Any]) -> bool:
-    """Whether a gradient, which a leaf will keep, is or may share memory with an array that someone
-    else holds."""
+    """Whether somebody else may hold the memory of a gradient that a leaf is going to keep."""
     if isinstance(g.base, np.ndarray):
         return True
     for other in given:
@@ -255,7 +261,8 @@ def _pair(before: Any, g: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _store(found: Iterable[tuple[Tensor, np.ndarray]]) -> None:
-    """Add gradients to `.grad`. The sum is a new array: one taken from `.grad` never changes."""
+    """Add gradients to `.grad`. The sum is a new array, so that an array that was taken from
+    `.grad` never changes."""
     more = []
     with _storing:
         for t, g in found:
@@ -267,14 +274,14 @@ def _store(found: Iterable[tuple[Tensor, np.ndarray]]) -> None:
         while True:
             before = t._grad
             total = g if before is None else np.asarray(np.add(before, g))
-            with _storing:      # where another thread has added one meanwhile, add to the new sum
+            with _storing:      # if another thread has added a gradient meanwhile, add again
                 if t._grad is before:
                     t._grad = total
                     break
 
 
 def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> None:
-    """Gradients of output with respect to every leaf that requires one, added to its `.grad`."""
+    """Add to the `.grad` of every leaf that requires a gradient the gradient of output."""
     checks.flag(retain_graph, "backward", "retain_graph")
     leaves, others = _walk([output], [_start_grad(output, grad, "backward")], retain_graph)
     _store([*others, *leaves.items()])
@@ -282,15 +289,16 @@ def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> No
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
          grad_outputs: Any = None, retain_graph: bool = False) -> Any:
-    """Gradients of outputs with respect to inputs, as arrays; `.grad` is left alone.
+    """Compute gradients of outputs with respect to inputs, as arrays; `.grad` is left alone.
 
-    `outputs` and `inputs` are a tensor or a sequence of them; `inputs` may be tensors inside
+    `outputs` and `inputs` are a tensor or a sequence of tensors; `inputs` may be tensors inside
     the graph. `grad_outputs` are the gradients to start from (1 for a scalar). An input that
     the outputs do not depend on gets zeros. Returns one array, or a tuple for a sequence. The graph
     is freed unless `retain_graph`.
 
-    TypeError for what are no tensors, ValueError if an input requires no gradient or a start does
-    not fit, RuntimeError if an output requires none or the graph has been used.
+    TypeError if an argument is not a tensor, ValueError if an input requires no gradient or a
+    gradient to start from does not fit, RuntimeError if an output requires no gradient or the graph
+    has been used.
 
     >>> x = md.tensor([1., 2.], requires_grad=True)
     >>> md.grad((x * x).sum(), x)
@@ -345,7 +353,7 @@ def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
                              f"pass the gradient to start from")
         return np.ones(output.shape, output.dtype)
     values = grad.data if isinstance(grad, Tensor) else grad
-    # Backwards only read it; but a leaf keeps it, and keeps nothing that others hold.
+    # A backward only reads this array, but a leaf keeps it, and must not keep what others hold.
     try:
         kind = np.asarray(values).dtype
         if kind.kind not in "fiub":

@@ -1,4 +1,4 @@
-"""Gradients against central differences."""
+"""`gradcheck`, which compares the gradients of a function with central differences."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .tensor import Tensor
 
 def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, eps: float = 1e-6,
               rtol: float = 1e-5, atol: float = 1e-7) -> bool:
-    """Compare the gradients of f with central differences; True, or AssertionError.
+    """Compare the gradients of f with central differences; return True, or raise AssertionError.
 
     `f` takes the tensors in `inputs` and returns a tensor or a tuple of them. Inputs that require a
     gradient are checked: |difference| <= atol + rtol max(1, largest gradient). Outputs are weighted
-    by fixed random numbers, so that one backward checks every output. Kinks within eps of an input
-    show as errors that are none.
+    by fixed random numbers, so that one backward checks every output. A kink of f within eps of an
+    input is reported as an error although the gradient may be right.
 
-    TypeError unless the checked inputs are float64, ValueError if there is none.
+    TypeError unless the checked inputs are float64, ValueError if no input requires a gradient.
 
     >>> x = md.tensor([0.5, 2.], dtype=np.float64, requires_grad=True)
     >>> md.gradcheck(md.exp, x)

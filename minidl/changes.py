@@ -1,12 +1,12 @@
-"""What minidl itself has written to since a graph was made: so that a backward which needs the
-values of before says so, instead of computing with others.
+"""A record of minidl's own writes to arrays. A backward that needs values which were overwritten
+after its graph was made raises an error, instead of computing with the new values.
 
 Whoever writes into the array of a leaf or a buffer (an optimizer's step, `load_state_dict`) calls
-`writes` first. Graph and writes share one clock, so that an operation costs nothing: when a
-backward walk begins, one comparison tells whether anything was written after its oldest node was
-made. Only then is it found out whether memory that a node has kept was written to. A new array in
-place of the old one (`.data = `, `astype`) is no such write: the old one is still what it was. Nor
-is a training batch that moves running statistics, which happens at every step.
+`writes` first. Nodes and writes are numbered by one clock, so that recording costs operations
+nothing: when a backward walk begins, one comparison tells whether anything was written after its
+oldest node was made. Only then does `check` look for nodes that have kept memory which was written
+to. Two changes need no record: a new array in place of the old one (`.data = `, `astype`), because
+the old one keeps its values, and running statistics, which move at every training step.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from .graph import Function
     from .tensor import Tensor
 
-# What holds no array, or is looked into.
+# Types that hold no array, or whose contents `_arrays` searches.
 SEEN_INTO = (dict, list, tuple, functools.partial, Storage, Lazy, int, float, complex, str, bytes,
              type, type(None), slice, np.generic, np.dtype)
 
-tick = itertools.count(1).__next__      # the clock: nodes and writes are ordered by it
-_last = 0                               # when the last write was
-# Held by who records a write: two threads would else find no record of one memory and make two, and
-# the earlier write could be noted as the last. (A thread may come again, through a finalizer.)
+tick = itertools.count(1).__next__      # the clock, which orders nodes and writes
+_last = 0                               # the time of the last write
+# A thread holds this lock while it records a write. Without it two threads could make two records
+# of one memory, or note the earlier of two writes as the last. A finalizer may take it again.
 _writing = lock()
 
 
 class Written:
-    """Memory that has been written to: when last, and by what."""
+    """A record of memory that has been written to: when it was last written, and by what."""
 
     __slots__ = ("bounds", "last", "owner", "shape")
 
@@ -49,12 +49,12 @@ class Written:
         self.last = 0, ""
 
 
-# By the first and the last address of the memory; as long as that lives.
+# The records by the bounds of the memory; each is kept as long as the memory lives.
 _written: dict[tuple[int, int], Written] = {}
 
 
 def writes(by: str, leaves: Iterable[Tensor], buffers: Iterable[np.ndarray] = ()) -> None:
-    """Say that the arrays of leaves, and buffers, are going to be written to, and by what."""
+    """Record that `by` is about to write to the arrays of leaves, and to buffers."""
     global _last
     with _writing:
         change = tick(), by
@@ -66,7 +66,7 @@ def writes(by: str, leaves: Iterable[Tensor], buffers: Iterable[np.ndarray] = ()
 
 
 def _record_of(x: Tensor) -> Written:
-    x._open()           # a Lazy that will read it keeps the array of before
+    x._open()           # a Lazy that will read the tensor keeps the array from before the write
     record = x._written = _record(x._values())
     return record
 
@@ -78,7 +78,7 @@ def _record(array: np.ndarray) -> Written:
     if found is None or found.owner() is None:
         owner = array
         while isinstance(owner.base, np.ndarray):
-            owner = owner.base      # views of the memory keep this one alive
+            owner = owner.base      # every view of the memory keeps its owner alive
         found = Written(array, weakref.ref(owner, lambda ref: _forget(bounds, ref)))
         _written[bounds] = found
     return found
@@ -91,11 +91,12 @@ def _forget(bounds: tuple[int, int], owner: weakref.ref[np.ndarray]) -> None:
 
 
 def check(nodes: list[Function]) -> None:
-    """RuntimeError if one of the nodes, oldest first, has kept memory that was written to since."""
+    """Raise RuntimeError if memory that one of the nodes has kept was written to after the node was
+    made. The nodes are given oldest first."""
     if not nodes or nodes[0]._order > _last:
         return
     oldest = nodes[0]._order
-    # A list at once: the garbage collector may take records away at any time.
+    # This copies the values at once, because the garbage collector may remove records at any time.
     recent = [record for record in list(_written.values()) if record.last[0] > oldest]
     for node in nodes:
         if node._order > _last:
@@ -114,8 +115,11 @@ def check(nodes: list[Function]) -> None:
 
 
 def _kept(node: Function) -> dict[str, Any]:
-    """What an operation has kept for its backward. A user's may have slots for it, and may keep its
-    inputs in objects and functions, into which nobody can look: then they count as kept."""
+    """What an operation has kept for its backward, by name.
+
+    A user's operation may keep arrays in slots, which are searched too. It may also keep them in
+    objects and functions that cannot be searched: then all of its inputs count as kept.
+    """
     kept = dict(node.__dict__)
     if node.trusted:
         return kept
@@ -133,7 +137,7 @@ def _kept(node: Function) -> dict[str, Any]:
 
 
 def _arrays(value: Any, seen: dict[int, Any]) -> Iterator[np.ndarray]:
-    """The arrays in what a node has kept; `seen` gathers, by id, what else there is."""
+    """The arrays in what a node has kept; `seen` collects all other objects, by id."""
     if isinstance(value, np.ndarray):
         if value.size:
             yield value

@@ -1,18 +1,17 @@
 """Checks of arguments: one vocabulary for operations, layers, optimizers, data and settings.
 
-Every check takes (value, where, name, and what else it asks), `where` being the function or class
-that the user has called and `name` the argument, and returns the value as plain Python has it.
+Every check takes (value, where, name) and perhaps more; `where` is the function or class that the
+user has called, and `name` the argument. It returns the value as a plain Python object.
 
-The policy, here and wherever minidl checks something itself: a wrong type is a TypeError, a wrong
-value a ValueError. A bool is no number, NaN is not accepted as one, and a flag is True or
-False (0 and 1 stand for them), so that anything else is a wrong type. NumPy's scalars are welcome
-wherever a number or a size is. The message reads
+All of minidl keeps one policy: a wrong type is a TypeError, a wrong value a ValueError. A bool is
+no number, and neither is NaN. A flag is True or False (or 0 or 1); anything else is a wrong type.
+NumPy's scalars are accepted wherever a number or a size is. The message reads
 
     function: argument must be <what is expected>, got <what was given>
 
 with a fix after it where there is one.
 
-This module knows NumPy and nothing of tensors; `ops.common` makes tensors of arguments.
+This module knows nothing of tensors; `ops.common` turns arguments into tensors.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-Check = Callable[[Any, str, str], Any]      # with whatever else it asks bound to it
+Check = Callable[[Any, str, str], Any]      # a check whose further arguments are bound
 
-MOST = sys.maxsize          # of a size
-MOST_COUNT = 2**53          # of what is counted: up to here every whole number is a float, too
-MOST_OF_PAIR = 2**31 - 1    # of windows, strides, dilations and paddings, as kernels take them
-SHOWN = 100                 # characters of what was given that a message shows
+MOST = sys.maxsize          # the largest size
+MOST_COUNT = 2**53          # the largest count: up to here every integer is exactly a float
+MOST_OF_PAIR = 2**31 - 1    # the largest window, stride, dilation and padding that kernels take
+SHOWN = 100                 # how many characters of the given value a message shows
 
 
 # ------------------------------------------------------------------------------------ numbers
 
-def whole(value: Any, where: str, name: str, least: int = -MOST, most: float = MOST) -> int:
-    """A whole number from `least` to `most` as an int; `most` may be infinite."""
+def integer(value: Any, where: str, name: str, least: int = -MOST, most: float = MOST) -> int:
+    """An integer from `least` to `most`, as an int; `most` may be infinite."""
     if type(value) is int and least <= value <= most:
         return value
     try:
@@ -54,15 +53,15 @@ def whole(value: Any, where: str, name: str, least: int = -MOST, most: float = M
 
 
 def _range(least: int, most: float, given: int) -> str:
-    """What `whole` expects, in words; of the largest size or count only if that is the point."""
+    """What `integer` expects, in words. A very large `most` is named only if `given` exceeds it."""
     if most < MOST_COUNT or given > most:
         return f"an int from {least} to {most}"
     return "an int" if least == -MOST else f"an int >= {least}"
 
 
 def size(value: Any, where: str, name: str) -> int:
-    """A size: a whole number >= 1. NumPy's small ones would overflow in products."""
-    return whole(value, where, name, 1)
+    """A size, an integer >= 1, as an int: NumPy's small integers would overflow in products."""
+    return integer(value, where, name, 1)
 
 
 def shape(value: Any, where: str, name: str) -> int | tuple[int, ...]:
@@ -76,14 +75,14 @@ def shape(value: Any, where: str, name: str) -> int | tuple[int, ...]:
 
 
 def count(value: Any, where: str, name: str, least: int = 0) -> int:
-    """A number of steps or epochs, from 0 or 1 on, small enough to be a float, too."""
-    return whole(value, where, name, least, MOST_COUNT)
+    """A number of steps or epochs >= `least`, small enough to be exact as a float too."""
+    return integer(value, where, name, least, MOST_COUNT)
 
 
 def real(value: Any, where: str, name: str, least: float = -math.inf, most: float = math.inf, *,
          above: float | None = None, below: float | None = None, finite: bool = False) -> float:
-    """A real number as a float: from `least` to `most`, or beyond `above` and under `below`, which
-    are themselves not allowed; infinite ones unless it must be `finite`."""
+    """A real number as a float, with least <= number <= most and above < number < below. Infinity
+    is allowed unless `finite`."""
     if type(value) is float:
         number = value
     elif isinstance(value, bool) or not isinstance(value, Real):
@@ -91,7 +90,7 @@ def real(value: Any, where: str, name: str, least: float = -math.inf, most: floa
     else:
         try:
             number = float(value)
-        except OverflowError:       # an int beyond all floats
+        except OverflowError:       # the int is larger than any float
             number = math.nan
     if (least <= number <= most and (above is None or number > above)
             and (below is None or number < below) and not (finite and math.isinf(number))):
@@ -132,10 +131,11 @@ def _interval(least: float, most: float, above: float | None, below: float | Non
 
 def pair(value: Any, where: str, name: str, least: int, what: str = "an int or a pair of ints"
          ) -> tuple[int, int]:
-    """An int or a pair of ints as a pair, each from `least` to `MOST_OF_PAIR`; `what` says so."""
+    """An int or a pair of ints as a pair, each from `least` to `MOST_OF_PAIR`. `what` describes the
+    argument in messages."""
     if type(value) is int and least <= value <= MOST_OF_PAIR:
         return value, value
-    if type(value) is tuple and len(value) == 2:        # what a layer has checked before
+    if type(value) is tuple and len(value) == 2:        # the fast path: a layer has checked it
         a, b = value
         if (type(a) is int and type(b) is int and least <= a <= MOST_OF_PAIR
                 and least <= b <= MOST_OF_PAIR):
@@ -154,12 +154,12 @@ def pair(value: Any, where: str, name: str, least: int, what: str = "an int or a
 
 
 def padding(value: Any, where: str, name: str, words: tuple[str, ...] = ("same", "valid")) -> Any:
-    """The padding around images: an int or a pair of ints as a pair, ((top, bottom), (left, right))
-    as a tuple of pairs, one of some words as it is."""
+    """The padding around images: an int or a pair of ints becomes a pair, ((top, bottom), (left,
+    right)) a tuple of pairs, and one of `words` stays as it is."""
     if type(value) is int and 0 <= value <= MOST_OF_PAIR:
         return value, value
     what = "an int, a pair or ((top, bottom), (left, right)) of ints"
-    if type(value) is tuple and value and type(value[0]) is int:    # as of layers
+    if type(value) is tuple and value and type(value[0]) is int:    # a layer's, checked before
         return pair(value, where, name, 0, what)
     if words and isinstance(value, str):
         return _word(value, where, name, "an int, a pair, ((top, bottom), (left, right))", words)
@@ -171,7 +171,7 @@ def padding(value: Any, where: str, name: str, words: tuple[str, ...] = ("same",
 
 
 def padding_1d(value: Any, where: str, name: str) -> Any:
-    """The padding around sequences: an int, a pair (before, after), or one of some words."""
+    """The padding around sequences: an int, a pair (before, after), "same", "valid" or "causal"."""
     if isinstance(value, str):
         return _word(value, where, name, "an int, (before, after)", ("same", "valid", "causal"))
     sides = pair(value, where, name, 0, "an int or (before, after) of ints")
@@ -179,7 +179,7 @@ def padding_1d(value: Any, where: str, name: str) -> Any:
 
 
 def _word(value: str, where: str, name: str, numbers: str, words: tuple[str, ...]) -> str:
-    """One of the words that stand for a padding, or for `numbers`."""
+    """Check that a word is one of `words`; the error says that `numbers` are accepted too."""
     if value in words:
         return str(value)
     *others, last = [f'"{word}"' for word in words]
@@ -188,7 +188,7 @@ def _word(value: str, where: str, name: str, numbers: str, words: tuple[str, ...
 
 
 def ints(values: Any, where: str, name: str) -> tuple[int, ...]:
-    """A list of ints as a tuple; whether they may be negative is left to the caller."""
+    """A list of ints as a tuple; the caller decides whether they may be negative."""
     try:
         return tuple([n if type(n) is int else _index(n) for n in values])
     except TypeError:
@@ -196,7 +196,7 @@ def ints(values: Any, where: str, name: str) -> tuple[int, ...]:
 
 
 def axis(value: Any, where: str, name: str, ndim: int) -> int:
-    """An axis of `ndim` (negative: from the end) as one from 0 on."""
+    """An axis out of `ndim`, counted from 0; a negative one is given from the end."""
     if type(value) is int and -ndim <= value < ndim:
         return value % ndim
     try:
@@ -207,7 +207,8 @@ def axis(value: Any, where: str, name: str, ndim: int) -> int:
 
 
 def axes(value: Any, where: str, name: str, ndim: int) -> tuple[int, ...]:
-    """None (all axes), an axis or a tuple of different ones, as a sorted tuple from 0 on."""
+    """The axes that None (all of them), an int or a tuple of different ints stands for, as a sorted
+    tuple of numbers from 0."""
     if value is None:
         return tuple(range(ndim))
     if type(value) is int and -ndim <= value < ndim:
@@ -231,12 +232,12 @@ def _in_range(number: int, where: str, name: str, ndim: int) -> int:
 
 
 def _index(value: Any) -> int:
-    """A whole number as an int; a TypeError for anything else, also for a bool."""
+    """An integer as an int; a TypeError without a message for anything else, even a bool."""
     if isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
         raise TypeError
     try:
         return operator.index(value)
-    except ValueError:      # of a tensor of several numbers
+    except ValueError:      # a tensor of several numbers raises it
         raise TypeError from None
 
 
@@ -247,7 +248,7 @@ def _is_list(value: Any) -> bool:
 # ------------------------------------------------------------------------------------ other kinds
 
 def flag(value: Any, where: str, name: str) -> bool:
-    """True or False; 0 and 1 stand for them."""
+    """True or False; 0 and 1 are accepted for them."""
     if value is True or value is False:
         return value
     if not isinstance(value, np.bool_ | Real) or value not in (0, 1):
@@ -256,7 +257,7 @@ def flag(value: Any, where: str, name: str) -> bool:
 
 
 def choice(value: Any, where: str, name: str, options: tuple[str | None, ...]) -> Any:
-    """One of some words; None if it is one of the options."""
+    """One of the words in `options`; None is accepted if it is one of them."""
     word = isinstance(value, str)
     if (word or value is None) and value in options:
         return value if value is None else str(value)
@@ -267,22 +268,22 @@ def choice(value: Any, where: str, name: str, options: tuple[str | None, ...]) -
 
 def instance(value: Any, where: str, name: str, kind: type[T] | tuple[type[T], ...],
              expected: str) -> T:
-    """An object of a kind, which is described by `expected`."""
+    """An instance of `kind`; `expected` describes it in the message."""
     if not isinstance(value, kind):
         raise TypeError(message(where, name, expected, value))
     return value
 
 
 def function(value: Any, where: str, name: str, expected: str) -> Any:
-    """What can be called, and is described by `expected`."""
+    """Something that can be called; `expected` describes it in the message."""
     if not callable(value):
         raise TypeError(message(where, name, expected, value))
     return value
 
 
 def members(values: Iterable[Any], where: str, name: str, expected: str) -> Iterator[Any]:
-    """What an iterable gives; `expected` describes it. One after another, so that who finds the
-    first row of an array where a tensor should be does not make the other millions."""
+    """An iterator over the values; `expected` describes them in the message. It does not make a
+    list, so that a caller who stops at a wrong first row does not make millions of others."""
     try:
         return iter(values)
     except TypeError:
@@ -290,7 +291,7 @@ def members(values: Iterable[Any], where: str, name: str, expected: str) -> Iter
 
 
 def each(check: Check) -> Check:
-    """The check of a list (or tuple) whose members pass `check`."""
+    """A check that takes a list or tuple and applies `check` to each member."""
     def checked(values: Any, where: str, name: str) -> list[Any]:
         if not isinstance(values, (list, tuple)):
             raise TypeError(message(where, name, "a list", values))
@@ -299,7 +300,7 @@ def each(check: Check) -> Check:
 
 
 def dtype(value: Any, where: str, name: str = "dtype") -> np.dtype:
-    """What NumPy makes a dtype of, as one. What it cannot is a TypeError, as it is there."""
+    """Anything that NumPy accepts as a dtype, as a dtype; TypeError for anything else."""
     try:
         return np.dtype(value)
     except (TypeError, ValueError):
@@ -307,7 +308,7 @@ def dtype(value: Any, where: str, name: str = "dtype") -> np.dtype:
 
 
 def path(value: Any, where: str, name: str = "path") -> str:
-    """A path as text. One that no file can have is a ValueError."""
+    """A path as text; ValueError for a path that no file can have."""
     try:
         given = os.fsdecode(value)
     except TypeError:
@@ -320,24 +321,25 @@ def path(value: Any, where: str, name: str = "path") -> str:
 # ------------------------------------------------------------------------------------ the messages
 
 def message(where: str, name: str, expected: str, value: Any) -> str:
-    """What is wrong with an argument. `where` may be empty in what runs in a `named` function."""
+    """The message about a wrong argument. `where` may be empty inside a `named` function, which
+    adds its name."""
     return f"{f'{where}: ' if where else ''}{name} must be {expected}, got {shown(value)}"
 
 
 def shown(value: Any) -> str:
-    """What was given, as a message shows it: its repr, if that is short."""
+    """The given value as a message shows it: its repr, shortened if it is long."""
     try:
         text = " ".join(repr(value).split("\n"))
-    except Exception:       # of an int of 5,000 digits, or of a class of the user's
+    except Exception:       # the repr of a very large int fails, and that of a user's class may
         return f"a {type(value).__name__}"
     return text if len(text) <= SHOWN else f"a {type(value).__name__}, {text[:SHOWN]}..."
 
 
 def named(function: F) -> F:
-    """The function, but all errors about its arguments name it: those too that NumPy or Python
-    raise, who do not know for whom they work.
+    """A decorator that puts the function's name into all errors about its arguments, including
+    those of NumPy and Python, which do not know the name.
 
-    It costs a call, so it is not for operations that a training step is made of.
+    It costs an extra call, so operations that a training step consists of do without it.
     """
     name = function.__name__
 
@@ -354,8 +356,9 @@ def named(function: F) -> F:
 
 
 def renamed(error: Exception, where: str) -> Exception:
-    """The same error of a plain kind, with the function's name before its text. Overflow and
-    division by zero come from a wrong value."""
+    """The error as a TypeError, IndexError, MemoryError or ValueError, with the function's name
+    before its text. Overflow and division by zero become ValueErrors, because a wrong value causes
+    them."""
     kinds = (TypeError, IndexError, MemoryError)
     kind = next((k for k in kinds if isinstance(error, k)), ValueError)
     return kind(f"{where}: {error}")

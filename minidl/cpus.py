@@ -1,7 +1,8 @@
 """How many threads kernels use by default: `OMP_NUM_THREADS`, or the CPUs of this process.
 
-Its CPUs are those of its affinity (as `taskset` and cpusets set it), at most as many as the quota
-of its control group and of the groups around that one (`docker run --cpus`, systemd's CPUQuota).
+A process has the CPUs of its affinity (which `taskset` and cpusets set), but at most as many as the
+quotas of its control group and of the groups around that one allow (`docker run --cpus`, systemd's
+CPUQuota).
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from . import kernels
 
 MAX_THREADS = 1024
 
-threads_were_set = False        # by `set_num_threads`: the default holds no more
+threads_were_set = False        # whether `set_num_threads` has replaced the default
 
 
 def default_threads() -> int:
-    """`OMP_NUM_THREADS` (the first, of a list) if it is 1 to 1024, else the CPUs of this process.
+    """`OMP_NUM_THREADS` (the first number of a list) if it is 1 to 1024, else the number of CPUs of
+    this process.
 
-    A RuntimeWarning where it is set to something else.
+    Warns (RuntimeWarning) if the variable is set to something else.
     """
     if wanted := threads_from_environment():
         return wanted
@@ -34,10 +36,11 @@ def default_threads() -> int:
 
 
 def threads_from_environment() -> int:
-    """What `OMP_NUM_THREADS` says (the first, of a list), or 0 if it is no number of threads."""
+    """The number in `OMP_NUM_THREADS` (the first one of a list), or 0 if it is no number of
+    threads."""
     try:
         wanted = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])
-    except ValueError:                  # also where it has thousands of digits
+    except ValueError:                  # int() also refuses thousands of digits
         return 0
     return wanted if 1 <= wanted <= MAX_THREADS else 0
 
@@ -50,12 +53,13 @@ def available_cpus() -> int:
 
 
 def _quotas() -> Iterator[int]:
-    """The quotas of CPU time of this process's control group and of all above, in CPUs."""
+    """The quotas of CPU time of this process's control group and of all groups above it, in CPUs.
+    """
     for mount_point, below in _control_groups():
         while True:
             group = mount_point + below
-            # Version 2 keeps both numbers in one file ("max 100000" is no quota), version 1
-            # in two (-1 is none).
+            # Version 2 of control groups keeps quota and period in one file ("max" means no
+            # quota), version 1 in two files (-1 means no quota).
             numbers = (_read(f"{group}/cpu.max")
                        or _read(f"{group}/cpu.cfs_quota_us") + _read(f"{group}/cpu.cfs_period_us"))
             match numbers.split():
@@ -69,10 +73,10 @@ def _quotas() -> Iterator[int]:
 def _control_groups() -> Iterator[tuple[str, str]]:
     """(mount point, path below it) of each group that may limit this process's time on CPUs.
 
-    There are two where version 2 is mounted beside version 1. A container may see the hierarchy
-    from a group downwards: paths are then relative to that group, the root of the mount.
+    There are two such groups where version 2 is mounted beside version 1. A container may see the
+    hierarchy from a group downwards: paths are then relative to that group, the root of the mount.
     """
-    paths = {}                          # by controller; version 2 has no name for its own
+    paths = {}                          # by controller; version 2 uses the empty name
     for controllers, path in re.findall(r"^\d+:([^:]*):(/.*)$", _read("/proc/self/cgroup"), re.M):
         paths.update(dict.fromkeys(controllers.split(","), path.rstrip("/") + "/"))
     mounts = re.findall(r"^\S+ \S+ \S+ (/\S*) (/\S*) .* - (cgroup2?) \S+ (\S+)$",
@@ -86,7 +90,7 @@ def _control_groups() -> Iterator[tuple[str, str]]:
 
 
 def _read(path: str) -> str:
-    """A small file's text; empty if there is no such file."""
+    """The text of a small file; empty if it cannot be read."""
     try:
         with open(path) as file:
             return file.read()

@@ -1,7 +1,7 @@
 """Which kernels run here, on how many threads, why, and what would make them faster.
 
-`md.show_versions` and `minidl info` print it. `machine.facts` says what there is; this says what
-follows from it.
+`md.show_versions` and `minidl info` print it. `machine.facts` lists what the machine has; this
+module says what follows from that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .cpus import available_cpus, threads_from_environment
 
 
 def reasons() -> dict[str, str]:
-    """What runs and why, by the names of `machine.facts`, and "level"."""
+    """What runs and why, by "level" and the names "openmp" and "threads" of `machine.facts`."""
     return {"level": level(), "openmp": openmp(), "threads": thread_count()}
 
 
@@ -46,7 +46,7 @@ def thread_count() -> str:
 
 
 def advice() -> list[str]:
-    """What would make kernels faster here, a sentence each; empty if nothing known would."""
+    """Sentences that say what would make kernels faster here; empty if nothing known would."""
     found = [*_of_the_build(), *_of_the_threads()]
     if kernels.backend() != "native":
         found.append("the NumPy twins run: leave use_backend(\"numpy\")")

@@ -1,7 +1,7 @@
 """DLPack, the protocol by which libraries hand arrays to each other without a copy, both ways.
 
-NumPy's own `__dlpack__` and `from_dlpack` make and read the capsules; here is what is asked of
-them: who may write to what, and errors that say what to do. The functions for users are
+NumPy's own `__dlpack__` and `from_dlpack` make and read the capsules. This module decides who may
+write to the shared memory, and turns errors into ones that say what to do. Users call
 `Tensor.__dlpack__` and `md.from_dlpack`.
 """
 
@@ -14,8 +14,9 @@ import numpy as np
 from . import checks
 
 CPU = (1, 0)
-# The numbers that DLPack gives to kinds of devices.
-HOST = (1, 3, 11, 13)       # memory that the CPU reads: its own, that of CUDA and ROCm for it
+# DLPack numbers the kinds of devices. HOST are those whose memory the CPU can read: its own memory,
+# and host memory that CUDA or ROCm has allocated.
+HOST = (1, 3, 11, 13)
 DEVICES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 9: "VPI", 10: "ROCm", 12: "a device",
            14: "oneAPI", 15: "WebGPU", 16: "Hexagon", 17: "MAIA"}
 
@@ -24,10 +25,10 @@ _OPTIONS = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 
 
 def exported(array: np.ndarray, stream: Any, max_version: Any, dl_device: Any, copy: Any) -> Any:
-    """The capsule of an array for another library.
+    """Make the capsule of an array for another library.
 
-    Who takes it may write to it, and few libraries respect that an array is read-only: so one that
-    is, the result of an operation, is copied, unless `copy` is False.
+    That library may write to the memory, and few libraries respect that an array is read-only. So
+    a read-only array, the result of an operation, is copied unless `copy` is False.
     """
     if stream is not None:
         raise ValueError(checks.message("__dlpack__", "stream", "None on a CPU", stream))
@@ -45,8 +46,8 @@ def exported(array: np.ndarray, stream: Any, max_version: Any, dl_device: Any, c
 
 
 def imported(x: Any, device: Any, copy: Any) -> np.ndarray:
-    """The array that another library gives, C-contiguous; its memory if `copy` is not True and it
-    can be used as it is."""
+    """The array that another library gives, C-contiguous. It shares the memory if `copy` is not
+    True and the memory can be used as it is."""
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise TypeError(checks.message("from_dlpack", "x", "an array with __dlpack__ and "
                                        "__dlpack_device__", x))
@@ -72,7 +73,7 @@ def imported(x: Any, device: Any, copy: Any) -> np.ndarray:
 
 
 def _explained(error: Exception, x: Any, given: str) -> Exception:
-    """The error of another library, or NumPy's, with what was given before its text."""
+    """An error of another library, or of NumPy, with what was given put before its text."""
     text = str(error)
     if text.startswith(given):
         return error

@@ -1,4 +1,5 @@
-"""Saving and loading state: safetensors files, written whole or not at all, never pickle.
+"""Saving and loading state as safetensors files, which are written whole or not at all; pickle is
+never used.
 
 A flat dict of arrays becomes a plain safetensors file that any reader understands. Anything else
 in a state (nested dicts and lists, numbers, strings, None) goes into the file's metadata as JSON,
@@ -20,25 +21,25 @@ from .tensor import Tensor
 
 _KEY = "minidl"
 
-# The format's names of the dtypes that are read as they are, and of those read as float32.
+# The format's names for the dtypes that are read as they are, and for those read as float32.
 _SAME = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F32", "F64"}
 _NARROW = {"F16": "float16", "BF16": "bfloat16"}
 
-# Deep enough for any state; json and the functions below call themselves for every level.
+# How deep a state may be nested: json and the functions below call themselves at every level.
 _MAX_DEPTH = 100
 
-# The bytes of names, shapes and metadata that the safetensors package accepts when it reads.
+# The most bytes of names, shapes and metadata that the safetensors package accepts when it reads.
 _MAX_HEADER = 100_000_000
 
 
 def save(path: str | os.PathLike[str], state: Any) -> None:
-    """Write a state: a dict (or list), of any nesting, of arrays, tensors, numbers, strings, None.
+    """Write a state: arrays, tensors, numbers, strings and None in dicts and lists of any nesting.
 
     The file appears whole or not at all: it is written beside `path`, flushed to disk, and
-    renamed. A symbolic link stays, and the file that it leads to is written; a file that is
-    replaced keeps its mode, and its owner and group where the system lets it; its other hard
-    links keep the old content. What a save that was killed left behind is removed by the next
-    one to that path.
+    renamed. A symbolic link stays, and the file that it leads to is written. A file that is
+    replaced keeps its mode, and its owner and group where the system allows it; its other hard
+    links keep the old content. If a save is killed, the next save to the same path removes its
+    temporary file.
 
     TypeError names what cannot be saved; ValueError for a state that holds itself, is nested more
     than 100 deep, or has text that is not Unicode. FileNotFoundError names a folder that does not
@@ -59,12 +60,12 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read what `save` wrote; of another safetensors file, its dict of arrays.
+    """Read the state that `save` wrote; any other safetensors file gives its dict of arrays.
 
     Arrays of float16 and bfloat16 are read as float32, with a warning. FileNotFoundError if there
     is no such file, IsADirectoryError for a folder, PermissionError for a file that must not be
-    read, ValueError if it is not safetensors, is damaged or holds an array of a dtype that
-    is not read (float8, complex numbers); all of them name `path`.
+    read, ValueError for a file that is not safetensors, is damaged, or holds an array of a dtype
+    that is not supported (float8, complex numbers); all of them name `path`.
 
     >>> import tempfile
     >>> layer = nn.Dense(4, 2)
@@ -87,8 +88,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def write_arrays(path: str, arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
-    """Write a safetensors file of contiguous arrays, whole or not at all; each entry of `metadata`
-    is written as JSON. Errors as of `save`."""
+    """Write a safetensors file of contiguous arrays, whole or not at all. Each entry of `metadata`
+    is written as JSON. The errors are those of `save`."""
     import json
 
     from safetensors import SafetensorError
@@ -98,14 +99,14 @@ def write_arrays(path: str, arrays: dict[str, np.ndarray], metadata: dict[str, A
         texts = {name: json.dumps(value) for name, value in metadata.items()}
         content = to_bytes(arrays, texts or None)
         if int.from_bytes(content[:8], "little") > _MAX_HEADER:
-            raise ValueError("header too large")    # as newer versions of the package say
+            raise ValueError("header too large")    # newer versions of the package raise this
     except (SafetensorError, ValueError) as error:     # ValueError: an int of 5,000 digits
         raise ValueError(f"save: this state does not fit a safetensors file: {error}") from None
     replace_file(path, content)
 
 
 def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays of a safetensors file, by name, and its metadata. Errors and warnings as of
+    """The arrays of a safetensors file, by name, and its metadata. Errors and warnings are those of
     `load`."""
     from safetensors import SafetensorError, safe_open
 
@@ -138,15 +139,15 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def damaged(path: str, error: object) -> ValueError:
-    """The error of a file that is not what it should be."""
+    """The error for a file that cannot be read as a state."""
     return ValueError(f"load: {path} is not a safetensors file of minidl's, or it is damaged: "
                       f"{error}")
 
 
 def _describe(value: Any, name: str, arrays: dict[str, np.ndarray], within: tuple[int, ...]) -> Any:
-    """A value as JSON, its arrays put into `arrays`, each under a name of its own.
+    """Describe a value in JSON. Its arrays are put into `arrays`, each under a name of its own.
 
-    within: the ids of the dicts, lists and tuples that hold the value
+    `within` are the ids of the dicts, lists and tuples that hold the value.
     """
     if isinstance(value, Tensor):
         value = value.data
@@ -185,9 +186,9 @@ def _describe(value: Any, name: str, arrays: dict[str, np.ndarray], within: tupl
 
 
 def _unused(name: str, arrays: dict[str, np.ndarray]) -> str:
-    """The name itself, or with a number behind it: two paths in a state may read the same."""
+    """The name itself, or the name and a number, because two paths in a state may read the same."""
     free, number = name, len(arrays)
-    while free in arrays or free in ("", "__metadata__"):      # the last is safetensors' own
+    while free in arrays or free in ("", "__metadata__"):      # safetensors uses the latter
         free, number = f"{name}#{number}", number + 1
     return free
 
@@ -223,7 +224,7 @@ def _rebuild(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _bfloat16_arrays(path: str) -> dict[str, np.ndarray]:
-    """The arrays of bfloat16 in a file, as float32, of which bfloat16 is the upper half."""
+    """The bfloat16 arrays of a file as float32: a bfloat16 is the upper half of a float32."""
     from safetensors import deserialize
 
     with open(path, "rb") as file:
@@ -234,5 +235,5 @@ def _bfloat16_arrays(path: str) -> dict[str, np.ndarray]:
 
 
 def _dtype_name(code: str) -> str:
-    """The format's name of a dtype, and the usual one of a float: F8_E4M3 (float8_e4m3)."""
+    """The format's name for a dtype and, for floats, the usual one: F8_E4M3 (float8_e4m3)."""
     return f"{code} (float{code[1:].lower()})" if code.startswith("F") else code

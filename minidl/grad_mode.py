@@ -1,4 +1,4 @@
-"""no_grad: whether operations record a graph.
+"""`no_grad`, the mode in which operations record no graph.
 
 The mode is a context variable: each thread and each asyncio task has its own.
 """
@@ -13,21 +13,21 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
-Before = tuple[bool, Any]       # the mode outside a block, and what was outside of that
+Before = tuple[bool, Any]       # the mode outside a block, and the Before of that outer block
 
 _recording: ContextVar[bool] = ContextVar("minidl_recording", default=True)
 _before: ContextVar[Before | None] = ContextVar("minidl_before", default=None)
 
-is_recording = _recording.get   # whether operations record a graph in this thread or task now
+is_recording = _recording.get   # tells whether operations in this thread or task record a graph
 
 
 class no_grad:
     """Operations inside record no graph: `with md.no_grad(): ...`, or as a decorator.
 
-    It holds for the current thread or asyncio task, and nests. As a decorator of a generator or a
-    coroutine function it holds while their body runs, and not between a `yield` and what comes
-    after it; a block inside a generator goes on holding while that is suspended: do not yield
-    in it.
+    The mode holds for the current thread or asyncio task, and blocks may be nested. As a decorator
+    of a generator or coroutine function it holds while the function's body runs, and not while it
+    is suspended at a `yield` or `await`. A `with` block inside a generator goes on holding while
+    the generator is suspended: do not yield in such a block.
 
     >>> x = md.tensor([1.], requires_grad=True)
     >>> with md.no_grad():
@@ -88,8 +88,8 @@ class no_grad:
         return wrapper  # type: ignore[return-value]
 
     def _run(self, body: Any) -> Generator[Any, Any, Any]:
-        """A generator, or what a coroutine is made of, that runs in this mode and is suspended in
-        the caller's."""
+        """Run a generator or coroutine so that its body is in this mode, and the caller is in its
+        own mode whenever the body is suspended."""
         resume, argument = body.send, None
         try:
             while True:

@@ -1,8 +1,8 @@
-"""The graph: Function, and what its `apply` records.
+"""The graph: `Function`, and how its `apply` records it.
 
 A `Function` instance is a node of the graph. `apply` runs its `forward` on arrays and links it
-to those inputs that need a gradient. The way back is in `backward`, `no_grad` in `grad_mode`, and
-results that wait for the next operation in `lazy`. The operations themselves are in `ops`.
+to those inputs that need a gradient. The backward walk is in `backward`, `no_grad` in `grad_mode`,
+and results that wait for the next operation in `lazy`. The operations themselves are in `ops`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Function:
     """A differentiable operation; subclass it to write a new one.
 
     `forward(self, *arrays, **options)` returns an array, or a tuple of arrays, and keeps what
-    `backward` needs as attributes. `backward(self, *grads)` gets the gradient of each output and
-    returns a tuple of one gradient (or None) per input of `apply`, numbers and None among them,
-    each of that input's shape; for a single input the gradient alone. `self.needs_grad` says which
-    inputs want one; names that begin with an underscore are the engine's. Neither may write to an
-    array it was given; a class that says so, `trusted = True`, and returns arrays of its own that
-    fit, is not checked.
+    `backward` needs as attributes. `backward(self, *grads)` gets the gradient of each output. It
+    returns a tuple with one gradient (or None) for each input of `apply`, counting numbers and
+    None too, each of that input's shape; for a single input it may return the gradient alone.
+    `self.needs_grad` says which inputs need a gradient. Attributes whose names begin with an
+    underscore belong to the engine. Neither method may write to an array that it was given. A class
+    with `trusted = True` promises this, and that it returns new arrays that fit; it is not checked.
 
     >>> class Square(md.Function):
     ...     def forward(self, x):
@@ -43,27 +43,31 @@ class Function:
     tensor([9.])
     """
 
-    # What the engine knows of a node. What its operation keeps is in __dict__, and freed apart.
+    # The engine's own attributes are slots. What the operation keeps is in __dict__, which a
+    # backward can clear without touching them.
     __slots__ = ("__dict__", "__weakref__", "_chain", "_inputs", "_order", "_outputs", "needs_grad")
 
     needs_grad: tuple[bool, ...]
-    _order: int                                 # by the clock of `changes`
-    _inputs: tuple[Tensor | None, ...] | None   # that need a gradient; None: freed by a backward
-    _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]
+    _order: int                                 # when the node was made, by the clock of `changes`
+    # The inputs that need a gradient, None in place of the others; None once a backward freed them.
+    _inputs: tuple[Tensor | None, ...] | None
+    _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]      # shape and dtype of each output
     # The nodes whose values this node's pass computes too, oldest first; the oldest made the Lazy.
     _chain: tuple[Function, ...]
 
-    trusted = False                 # keeps the promise not to write, and to return what it says
-    returns_view = False            # the output shares memory with an input
+    trusted = False                 # whether the class keeps the promise in the docstring
+    returns_view = False            # whether the output shares memory with an input
     _read_later: tuple[int, ...] = ()   # the inputs that a Lazy result will be computed from
-    _takes_lazy_grads = False       # backward reads a gradient that is still to be computed
-    _begins_chain = False           # a chain may begin with it: it has `epilogue_backward`
-    _statistics: tuple[np.ndarray, np.ndarray] | None = None     # of its output, if it has them
+    _takes_lazy_grads = False       # whether backward can take a Lazy as a gradient
+    _begins_chain = False           # whether a chain may begin with it: it has `epilogue_backward`
+    # The mean and variance of the output, if the operation has computed them too.
+    _statistics: tuple[np.ndarray, np.ndarray] | None = None
 
-    _shares = True                  # users may hold, and write to, what its outputs are in
+    _shares = True                  # whether users may hold, and write to, the outputs' memory
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-    # Called in place of forward where one input is a Lazy; returns None if it must be computed.
+    # Called in place of forward where one input is a Lazy; returns None if the Lazy must be
+    # computed first.
     _extend: Callable[..., Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -71,8 +75,9 @@ class Function:
         cls._shares = cls.returns_view or not cls.trusted
 
     def chain_backward(self, dy: Any, dy2: np.ndarray | None) -> tuple[Any, ...]:
-        """The gradients of what all operations of a chain, which ends here, have read from
-        outside of it, in their order, for the gradient dy + dy2 of its output."""
+        """The gradients for a chain of operations that ends with this node, given the gradient
+        dy + dy2 of its output: one for each input that comes from outside of the chain, in the
+        order of the operations."""
         raise NotImplementedError
 
     @classmethod
@@ -180,8 +185,9 @@ def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:
 
 
 def _shared(result: np.ndarray, node: Function, inputs: tuple[Any, ...]) -> tuple[np.ndarray, int]:
-    """What stands for an array that users can write to in another way: a view of a leaf, or what a
-    function of theirs has returned and may keep. Nobody writes to it through the tensor."""
+    """The array of an output whose memory users can write to in another way, and its access: a view
+    of a leaf, or an array that a user's function has returned and may keep. The array is read-only,
+    so that nobody writes to it through the tensor."""
     if node.trusted and all(isinstance(x, Tensor) and x._access == RESULT for x in inputs):
         return result, RESULT
     if not node.trusted:

@@ -1,8 +1,8 @@
-"""What names of PyTorch and Keras are called here: for the errors of those who come from there.
+"""Hints for users of PyTorch and Keras: the error for one of their names says what to write here.
 
-Nothing in this file runs unless a name is wrong: `__getattr__` of a module is asked for what is not
-there, tensors, layers and optimizers hold an `Elsewhere` under each name that they do not have, and
-a call with arguments of other names has failed.
+Nothing in this file runs unless a name is wrong. Python calls a module's `__getattr__` only for a
+name that the module does not have; tensors, layers and optimizers hold an `Elsewhere` under each
+foreign name; and the arguments of a call are examined only after the call has failed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ C = TypeVar("C", bound=type)
 LAST = "channels are the last axis here"
 ONE_DEVICE = "everything is computed on the CPU"
 
-# What to write instead, by the name that was written.
+# Each table gives what to write instead, by the name that was written.
 TENSOR = {
     "view": "reshape", "view_as": "x.reshape(other.shape)", "reshape_as": "x.reshape(other.shape)",
     "permute": "transpose", "swapaxes": "transpose", "t": "x.T", "mT": "transpose",
@@ -185,13 +185,14 @@ def attributes_of(module: str, names: dict[str, str]) -> Callable[[str], Any]:
 
 
 class Elsewhere:
-    """What a class does not have, under the name it has elsewhere: an AttributeError that says what
-    to write here. A subclass or an instance may have an attribute of that name.
+    """A name that another library has and that a class does not: reading it raises an
+    AttributeError that says what to write here. A subclass or an instance may still have an
+    attribute of that name.
 
-    One for each name, because a `__getattr__` would slow down the attributes that there are: with
-    it Python takes five times as long for each, and the engine reads a dozen per operation. `dir`
-    of an object leaves them out; that of a class cannot without a metaclass, with which
-    `isinstance` takes twice as long for parameters and arrays.
+    Each name has an object of this class, because a `__getattr__` would slow down all other
+    attributes: Python then takes five times as long for each, and the engine reads a dozen per
+    operation. `dir` of an object leaves these names out. `dir` of a class cannot without a
+    metaclass, which would make `isinstance` twice as slow for parameters and arrays.
     """
 
     def __init__(self, name: str, instead: str) -> None:
@@ -203,7 +204,8 @@ class Elsewhere:
 
 
 def with_names(names: dict[str, str]) -> Callable[[C], C]:
-    """A class decorator: instances say what these names are called here, and do not list them."""
+    """A class decorator that puts an `Elsewhere` under each name, and leaves the names out of `dir`
+    of an instance."""
     def decorate(cls: C) -> C:
         def __dir__(self: Any) -> list[str]:
             return [name for name in object.__dir__(self)
@@ -217,15 +219,16 @@ def with_names(names: dict[str, str]) -> Callable[[C], C]:
 
 
 def for_newcomers(function: F) -> F:
-    """The function, but where an argument has a name that it does not know, the error says what
-    the argument is called here. Nothing is looked at unless the call fails."""
+    """A decorator: if a call fails because an argument has a name that the function does not know,
+    the error says what the argument is called here. Arguments are not examined before."""
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
         except TypeError as error:
             inside = error.__traceback__
-            of_call = inside is not None and inside.tb_next is None     # not of what it did
+            # A TypeError of the call itself has no frame of the function in its traceback.
+            of_call = inside is not None and inside.tb_next is None
             wrong = _wrong(function.__name__, function, args, options) if of_call else None
             if wrong is None:
                 raise
@@ -235,12 +238,12 @@ def for_newcomers(function: F) -> F:
 
 
 class Explained:
-    """A base of classes: where a call has arguments that `__init__` does not take, the error names
-    the class that was called, and what it takes."""
+    """A base of classes whose `__init__` explains itself: if a call has arguments that it does not
+    take, the error names the class that was called and the arguments that it takes."""
 
     if not TYPE_CHECKING:
         def __new__(cls, *args, **options):
-            if args or options:     # copies and pickles have none
+            if args or options:     # copying and unpickling pass none
                 wrong = _wrong(cls.__name__, cls.__init__, (cls, *args), options)
                 if wrong is not None:
                     raise wrong

@@ -1,13 +1,14 @@
-"""Lazy and Epilogue: results that the next operation may finish.
+"""Lazy and Epilogue: results whose computation waits for the operations that follow.
 
-`relu(bn(x) + residual)` is three operations and one pass over memory. `batch_norm` does not return
-an array but a `Lazy`: how to compute it, given an `Epilogue`. `+`, `relu` and `gelu` are
-post-operations: each returns another Lazy, with a larger epilogue. Whoever needs the values calls
-`compute`.
+`relu(bn(x) + residual)` is three operations but one pass over memory. `batch_norm` returns not an
+array but a `Lazy`, which knows how to compute the array given an `Epilogue`. `+`, `relu` and `gelu`
+are post-operations: each returns another Lazy, with a larger epilogue. Whoever needs the values
+calls `compute`.
 
-What a Lazy reads nobody can write to: results are read-only, and where an input is a user's own
-array, `Function.apply` computes at once. Backward, the walk calls one `chain_backward` for all
-operations that one pass has computed, unless someone wants a value in between: see `backward`.
+Nobody can write to the arrays that a Lazy will read: results are read-only, and where an input is
+a user's own array, `Function.apply` computes at once. In the backward pass one `chain_backward`
+serves all operations that one pass has computed, unless a value between them is used elsewhere; see
+`backward`.
 """
 
 from __future__ import annotations
@@ -18,25 +19,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Activation = tuple[Any, ...]        # the name of a kernel, and its options
+Activation = tuple[Any, ...]        # the name of an activation's kernel, and its options
 RELU: Activation = ("relu",)
 
 
 class Epilogue(NamedTuple):
-    """What happens to each value of a result before it is written to memory, in this order."""
+    """The post-operations on each value of a result before it is written to memory, in this order.
+    """
 
     residual: np.ndarray | None = None      # an array of the same shape, which is added
     activation: Activation | None = None
-    pool: bool = False                      # the largest value of 2x2 windows side by side
+    pool: bool = False                      # 2x2 max-pooling with stride 2
 
     @property
     def relu(self) -> bool:
-        """Whether the activation is a ReLU, which the loops of most kernels have in them."""
+        """Whether the activation is a ReLU, which most kernels compute in their own loops."""
         return self.activation == RELU
 
     @property
     def curve(self) -> Activation | None:
-        """The activation if it is another one than a ReLU."""
+        """The activation if it is not a ReLU, else None."""
         return None if self.activation == RELU else self.activation
 
 
@@ -46,14 +48,15 @@ NOTHING = Epilogue()
 class Lazy:
     """An array that is computed on first use by `run(epilogue)`.
 
-    `source` is what kernels take that compute the values themselves while they read: (x, factors)
-    of a normalization, None if no kernel can. `takes` says which post-operations `run` can do:
-    "residual", "relu", "curve" (another activation), "pool".
+    Some kernels can compute the values themselves while they read their input. `source` is what
+    such a kernel takes instead of the array, (x, factors) for a normalization, or None if no kernel
+    can. `takes` lists the post-operations that `run` can do: "residual", "relu", "curve" (another
+    activation) and "pool".
     """
 
     __slots__ = ("_made", "_spans", "dtype", "epilogue", "run", "shape", "source", "takes")
 
-    _spans: tuple[Any, ...]     # of the profiler, which alone sets and reads it
+    _spans: tuple[Any, ...]     # set and read by the profiler alone
 
     def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
                  dtype: np.dtype, source: Any = None,
@@ -64,7 +67,8 @@ class Lazy:
         self._made: weakref.ref[np.ndarray] | None = None
 
     def compute(self) -> np.ndarray:
-        """The array; the same one as long as anyone holds it."""
+        """Compute the array, or return the one that was computed before if anyone still holds it.
+        """
         array = self._made() if self._made is not None else None
         if array is None:
             array = self.run(self.epilogue)
@@ -73,8 +77,8 @@ class Lazy:
 
     def then(self, residual: np.ndarray | None = None, activation: Activation | None = None,
              pool: bool = False) -> Lazy | None:
-        """This result with one more post-operation; None if one pass cannot do it, or if the array
-        exists already: the caller then takes the array."""
+        """This result with one more post-operation. Returns None if one pass cannot do it, or if
+        the array exists already; the caller then takes the array."""
         done, shape = self.epilogue, self.shape
         if done.pool or done.curve or (self._made is not None and self._made() is not None):
             return None
@@ -95,5 +99,5 @@ class Lazy:
 
 
 def computed(x: Any) -> Any:
-    """x, or the array that it stands for."""
+    """x itself, or the array of x if x is a Lazy."""
     return x.compute() if type(x) is Lazy else x

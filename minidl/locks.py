@@ -1,4 +1,5 @@
-"""Locks that a forked child finds free: what thread held one at the fork is not in the child."""
+"""Locks that a forked child finds free. A thread that held one at the fork does not exist in the
+child, and so could never release it there."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import threading
 
 
 def lock() -> threading.RLock:
-    """A lock that the thread which holds it may take again, as a finalizer of it may."""
+    """Return a new lock. The thread that holds it may take it again, because a finalizer may run on
+    that thread at any time and want the lock too."""
     new = threading.RLock()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=new._at_fork_reinit)     # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""What this process runs on: the CPU, its cores and memory, the kernels chosen for it, versions."""
+"""Facts about the machine that this process runs on: the CPU, its cores and memory, the kernels
+chosen for it, and versions."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ CPUINFO = "/proc/cpuinfo"
 
 
 def cpu() -> str:
-    """The name of the processor, as far as the system tells; else its architecture."""
+    """The name of the processor, or its architecture where the system does not tell the name."""
     try:
         with open(CPUINFO, encoding="utf-8", errors="replace") as file:
             found = re.search(r"^(?:model name|Model)\s*:[ \t]*(\S.*)$", file.read(), re.M)
@@ -26,7 +27,7 @@ def cpu() -> str:
 
 
 def memory() -> str:
-    """What is installed; "" where the system does not tell."""
+    """The size of the installed memory; "" where the system does not tell."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -35,12 +36,13 @@ def memory() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Those of minidl, Python and NumPy."""
+    """The versions of minidl, Python and NumPy."""
     return {"minidl": __version__, "python": platform.python_version(), "numpy": np.__version__}
 
 
 def facts() -> dict[str, str]:
-    """The versions, and what decides how fast a training is, by names of at most 7 letters."""
+    """The versions and everything that decides how fast training is, by names of at most 7 letters
+    so that they print as a column."""
     found = {
         **versions(),
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",

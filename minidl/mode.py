@@ -1,9 +1,9 @@
-"""What a call sets for the thread that makes it, and for no other thread.
+"""Modes that a call sets for its own thread and for no other.
 
-A model may serve many threads at once, so what `predict`, `summary`, `recalibrate` and
-`batch_statistics` switch on for a while stands here and never in the layers: evaluation, and
-statistics that take the place of running ones. A thread that is started inside such a block does
-not inherit it, as with `no_grad`.
+A model may serve many threads at once. So `predict`, `summary`, `recalibrate` and
+`batch_statistics` never change the layers: what they switch on for a while, evaluation and
+statistics in place of the running ones, is kept here for each thread. A thread that is started
+inside such a block does not inherit the mode, as with `no_grad`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class _Mode(threading.local):
-    # None outside of evaluation. Inside, the modes that code in the block has set itself, by id;
-    # the layers stand beside them so that they live as long.
+    # None outside of evaluation. Inside, the modes that code in the block has set itself, by the
+    # id of the layer; the entry also holds the layer, so that the id is not reused meanwhile.
     modes: dict[int, tuple[Layer, bool]] | None = None
 
     def __init__(self) -> None:
-        # What takes the place of running statistics, by id of the layer; the last entry counts.
+        # The statistics used in place of running ones, by id of the layer; the last entry counts.
         self.statistics: dict[int, list[Any]] = {}
 
 
@@ -34,10 +34,11 @@ mode = _Mode()
 
 @contextlib.contextmanager
 def evaluation(gradients: bool = False) -> Iterator[None]:
-    """Within the block every layer is in evaluation mode for this thread, and no graph is recorded,
-    unless somebody wants gradients of a model as it evaluates.
+    """Put every layer into evaluation mode for this thread within the block. No graph is recorded,
+    unless the caller wants `gradients` of a model in evaluation mode.
 
-    Code in the block may set modes (`dropout.train()` in a `forward`): they hold until its end.
+    Code in the block may set modes (`dropout.train()` in a `forward`); they hold until the block
+    ends.
     """
     before, mode.modes = mode.modes, {}
     try:
@@ -49,12 +50,13 @@ def evaluation(gradients: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def statistics(entries: Iterable[tuple[Layer, Any]], first: bool = False) -> Iterator[None]:
-    """Within the block each layer finds its entry in place of its running statistics.
+    """Give each layer its entry in place of its running statistics, within the block.
 
-    Of several entries the one of the innermost block counts; with `first` all others come before
-    it. Blocks may end in any order, and in another thread, as those inside generators do.
+    If a layer has several entries, that of the innermost block counts; an entry made with `first`
+    counts only if there is no other. Blocks may end in any order and in another thread, as blocks
+    inside generators do.
     """
-    table, entries = mode.statistics, list(entries)     # which also keep the layers alive
+    table, entries = mode.statistics, list(entries)     # the list also keeps the layers alive
     for layer, entry in entries:
         found = table.setdefault(id(layer), [])
         found.insert(0 if first else len(found), entry)

@@ -1,4 +1,4 @@
-"""minidl's generator of random numbers, behind initializers, dropout and shuffling."""
+"""minidl's generator of random numbers, which initializers, dropout and shuffling draw from."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy as np
 
 from . import checks
 
-SEED = 0x6D696E69646C       # until manual_seed is called
-_generator: np.random.Generator | None = None     # made on first use: numpy.random loads slowly
+SEED = 0x6D696E69646C       # the seed until manual_seed is called
+# The generator is made on first use, because numpy.random takes long to import.
+_generator: np.random.Generator | None = None
 
 
-class _Apart(threading.local):
+class _PerThread(threading.local):
     generator: np.random.Generator | None = None
 
 
-_apart = _Apart()
+_per_thread = _PerThread()
 
 
 def manual_seed(seed: int) -> None:
@@ -36,14 +37,14 @@ def manual_seed(seed: int) -> None:
     True
     """
     global _generator
-    seed = checks.whole(seed, "manual_seed", "seed", 0, math.inf)
+    seed = checks.integer(seed, "manual_seed", "seed", 0, math.inf)
     _generator = np.random.Generator(np.random.Philox(seed))
 
 
 def generator() -> np.random.Generator:
     """The generator in use; what it draws does not depend on threads."""
-    if _apart.generator is not None:
-        return _apart.generator
+    if _per_thread.generator is not None:
+        return _per_thread.generator
     if _generator is None:
         manual_seed(SEED)
     assert _generator is not None
@@ -51,18 +52,20 @@ def generator() -> np.random.Generator:
 
 
 @contextlib.contextmanager
-def apart(seed: int = SEED) -> Iterator[None]:
-    """Within the block this thread draws from a generator of the block's own: what is drawn after
-    it is what would have been without it."""
-    before, _apart.generator = _apart.generator, np.random.Generator(np.random.Philox(seed))
+def own_generator(seed: int = SEED) -> Iterator[None]:
+    """Let this thread draw from a generator of the block's own. The other generator does not move,
+    so that what is drawn after the block does not depend on it."""
+    before = _per_thread.generator
+    _per_thread.generator = np.random.Generator(np.random.Philox(seed))
     try:
         yield
     finally:
-        _apart.generator = before
+        _per_thread.generator = before
 
 
 def _after_fork_in_child() -> None:
-    """Another thread may have been drawing at the fork: it is not here to release the lock."""
+    """Free the generator's lock in a forked child. A thread that was drawing at the fork holds it,
+    and does not exist in the child to release it."""
     if _generator is not None:
         _generator.bit_generator.lock._at_fork_reinit()     # type: ignore[attr-defined]
 

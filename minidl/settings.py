@@ -11,9 +11,9 @@ from .cpus import MAX_THREADS, default_threads
 def set_num_threads(n: int) -> None:
     """Use up to `n` threads (1 to 1024) in kernels, however many CPUs there are.
 
-    Where other processes use the CPUs, fewer run: threads that wait for one that has no CPU are
-    slower than one alone. Results do not depend on the number. TypeError unless n is an integer,
-    ValueError unless it is in the range.
+    Fewer threads run where other processes use the CPUs, because threads that wait for a thread
+    without a CPU are slower than a single thread. Results do not depend on the number. TypeError
+    unless n is an integer, ValueError unless it is in the range.
 
     >>> before = md.get_num_threads()
     >>> md.set_num_threads(2)
@@ -21,16 +21,17 @@ def set_num_threads(n: int) -> None:
     2
     >>> md.set_num_threads(before)
     """
-    kernels.set_num_threads(checks.whole(n, "set_num_threads", "n", 1, MAX_THREADS))
+    kernels.set_num_threads(checks.integer(n, "set_num_threads", "n", 1, MAX_THREADS))
     cpus.threads_were_set = True
 
 
 def get_num_threads() -> int:
     """The number of threads that kernels use at most.
 
-    At import: `OMP_NUM_THREADS` if it is 1 to 1024 (a RuntimeWarning for another value), else the
-    CPUs that this process may use: its affinity, also where OpenMP binds threads, and the quotas of
-    its control groups. After a fork, 1 in the child: GNU OpenMP's threads do not survive.
+    Until `set_num_threads` is called, it is `OMP_NUM_THREADS` if that is 1 to 1024 (another value
+    gets a RuntimeWarning), else the number of CPUs that this process may use: its affinity, also
+    where OpenMP binds threads, limited by the quotas of its control groups. In a forked child it is
+    1, because GNU OpenMP's threads do not survive a fork.
 
     >>> md.get_num_threads() >= 1
     True
@@ -42,14 +43,14 @@ _precision = "default"
 
 
 def set_precision(precision: str) -> None:
-    """"default": the fastest kernels; "high": direct convolution everywhere.
+    """Choose the fastest kernels ("default") or direct convolution everywhere ("high").
 
-    By default 3x3 convolutions of many channels go by Winograd's algorithm (Lavin & Gray 2016),
+    By default Winograd's algorithm (Lavin & Gray 2016) computes 3x3 convolutions of many channels,
     with errors of at most 1e-5 of the largest value of a result; a value that is not finite may
-    spread over its tile of 4x4 outputs. "high" costs two to three times the time on such layers;
-    its sums are rounded like any other sum, and a NaN stays with the outputs that it belongs to. It
-    holds for convolutions called from then on (their gradients too) in the whole process.
-    ValueError for another name.
+    spread over its tile of 4x4 outputs. "high" takes two to three times as long on such layers; its
+    sums are rounded like any other sum, and a NaN reaches only the outputs whose windows hold it.
+    The choice holds for all convolutions that are called afterwards in this process, and for their
+    gradients. ValueError for another name.
 
     >>> md.set_precision("high")
     >>> md.set_precision("default")
@@ -64,7 +65,7 @@ def get_precision() -> str:
 
 
 def empty_cache() -> None:
-    """Return the memory that is kept for the next step to the system. Arrays in use stay.
+    """Return to the system the memory that is kept for the next step. Arrays in use stay.
 
     >>> md.empty_cache()
     """
@@ -74,10 +75,10 @@ def empty_cache() -> None:
 def show_versions() -> None:
     """Print what a bug report needs: versions, the CPU and memory, and what runs here and why.
 
-    `level` is the instruction-set level of the kernels, why it is this one, and which are built
-    and supported; `openmp` the file of the OpenMP runtime in use, and others in the process;
-    `threads` their number and where it comes from. What would make kernels faster follows, in
-    lines that begin with `faster`.
+    `level` is the instruction-set level of the kernels, why it is used, and which levels are built
+    and supported; `openmp` is the file of the OpenMP runtime in use, with any others in the
+    process; `threads` is the number of threads and where it comes from. Lines that begin with
+    `faster` say what would make kernels faster.
 
     >>> md.show_versions()  # doctest: +ELLIPSIS
     minidl    ...

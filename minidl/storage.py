@@ -1,4 +1,4 @@
-"""Storage: the array of a tensor, which may still be to be computed, and who may write to it."""
+"""Storage: the array of a tensor, which may not be computed yet, and who may write to it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from .lazy import Lazy
 
 
-# Who can write to a tensor's memory.
-RESULT = 0      # nobody: one of minidl's operations made it, in memory of its own
-FRESH = 1       # nobody yet: a leaf whose array no user has asked for
-LENT = 2        # as FRESH, and a Lazy will read it
-OPEN = 3        # a user, through this tensor or in another way
+# These constants say who can write to a tensor's memory.
+RESULT = 0      # nobody can: one of minidl's operations made it, in memory of its own
+FRESH = 1       # nobody can yet: it is a leaf whose array no user has asked for
+LENT = 2        # nobody can yet, as with FRESH, and a Lazy will read it
+OPEN = 3        # a user can, through this tensor or in another way
 
 
 def writable(array: np.ndarray) -> np.ndarray:
-    """The array, or a copy if it is read-only, as those of results are."""
+    """The array, or a copy of it if it is read-only, as arrays of results are."""
     return array if array.flags.writeable else array.copy()
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view for those who may not write to what others read."""
+    """A read-only view of the array, for code that may not write to it."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -37,16 +37,16 @@ def read_only(array: np.ndarray) -> np.ndarray:
 class Storage:
     """The part of a tensor that holds its values; see `Tensor`.
 
-    A leaf's array is its user's to write to, a result's array is read-only. So a Lazy may read a
-    result at any time; a leaf that it is still going to read is copied when a user asks for it.
+    Users may write to a leaf's array; a result's array is read-only. So a Lazy may read a result at
+    any time. A leaf that a Lazy is still going to read is copied when a user asks for its array.
     """
 
     __slots__ = ("__weakref__", "_access", "_array", "_dtype", "_lazy", "_shape", "_written")
 
     _array: np.ndarray | None
-    _lazy: Lazy | None              # in place of _array until that is computed
+    _lazy: Lazy | None              # stands in for _array until the array is computed
     _access: int                    # RESULT, FRESH, LENT or OPEN
-    _written: Written | None        # that minidl has written to _array; see `changes`
+    _written: Written | None        # records minidl's own writes to _array; see `changes`
     _shape: tuple[int, ...]
     _dtype: np.dtype
 
@@ -56,19 +56,20 @@ class Storage:
 
         @property
         def dtype(self) -> np.dtype: ...
-    else:       # attrgetter is the quickest property there is
+    else:       # attrgetter makes the quickest properties
         shape = property(attrgetter("_shape"), doc="The lengths of the axes.")
         dtype = property(attrgetter("_dtype"), doc="The NumPy dtype of the values.")
 
     @property
     def data(self) -> np.ndarray:
-        """The values as a NumPy array (not a copy), read-only unless the tensor is a leaf: what an
-        operation made is not written to, `md.tensor(y)` copies it. May be assigned: same shape and
-        dtype."""
+        """The values as a NumPy array (not a copy). It is read-only unless the tensor is a leaf;
+        `md.tensor(y)` makes a copy that can be written to. An array of the same shape and dtype may
+        be assigned."""
         if self._access != OPEN:
             self._open()
         array = self._taken()
-        return array.view() if self._access == RESULT else array    # nobody can make it writable
+        # A view of a read-only array cannot be made writable again.
+        return array.view() if self._access == RESULT else array
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -79,12 +80,12 @@ class Storage:
         self._replace(writable(np.require(value, requirements=("C", "A"))))
 
     def _replace(self, array: np.ndarray) -> None:
-        """Another array in place of this one."""
+        """Put another array in place of this one."""
         self._array, self._lazy, self._written, self._access = array, None, None, OPEN
         self._shape, self._dtype = array.shape, array.dtype
 
     def _open(self) -> None:
-        """From now on a user may hold the array."""
+        """Prepare for a user who may hold the array from now on."""
         array = self._values()
         if self._access == RESULT:
             array.flags.writeable = False
@@ -94,8 +95,8 @@ class Storage:
         self._access = OPEN
 
     def _values(self) -> np.ndarray:
-        """The array, computed now if it has not been. (Another thread may do so meanwhile: `_array`
-        is set before `_lazy` is cleared, and each is read once.)"""
+        """The array, computed now if it was not before. Another thread may compute it at the same
+        time: so `_array` is set before `_lazy` is cleared, and each is read once."""
         array = self._array
         if array is None:
             lazy = self._lazy
@@ -108,7 +109,7 @@ class Storage:
         return array
 
     def _taken(self) -> np.ndarray:
-        """The values for Python, outside of what operations see: a tracer is told."""
+        """The values for Python code, which a trace cannot follow: a tracer is told of the read."""
         if tracers:
             reads(self)
         return self._values()

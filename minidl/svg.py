@@ -1,7 +1,7 @@
-"""Matplotlib figures as SVG that stands within a page, in colours that the page's style decides.
+"""Matplotlib figures as SVG elements of a page, in colours that the page's style decides.
 
-Matplotlib draws with the colours of the light page; in the SVG they are replaced by the style's
-variables, so that the same plot is readable in the dark. Text stays text.
+Matplotlib draws with marker colours; in the SVG these are replaced by the variables of the page's
+style, so that one plot is readable on a light and on a dark page. Text stays text.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# What is drawn with, and the variable of a page's style that takes its place.
+# The colours to draw with, and the variable of the page's style that replaces each.
 INK, MUTED, RULE, GREY, A, B = "#111213", "#616263", "#d1d2d3", "#a1a2a3", "#2151a1", "#c15121"
 C, D, E = "#21812f", "#8131a1", "#917111"
 VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", GREY: "--grey", A: "--a", B: "--b",
              C: "--c", D: "--d", E: "--e"}
-# Of a page in the light, and in the dark.
+# The values of the variables on a light and on a dark page.
 LIGHT = {"--ink": "#1d2126", "--muted": "#646b74", "--rule": "#dddeda", "--grey": "#a3a8ae",
          "--a": "#2a62b0", "--b": "#c2541c", "--c": "#2f7d3b", "--d": "#7d3fa3", "--e": "#8d6f14"}
 DARK = {"--ink": "#e6e8ea", "--muted": "#9aa2ab", "--rule": "#31363d", "--grey": "#646b74",
         "--a": "#7fb0f5", "--b": "#f29a66", "--c": "#79c786", "--d": "#c79be6", "--e": "#d9bb5c"}
 SIZE = (4.7, 2.9)       # inches
-PHONE = 4.0             # as wide as a phone, so that text is hardly scaled down there
+PHONE = 4.0             # inches, about the width of a phone, where text is then hardly scaled down
 
 
 def new(columns: int = 1, size: tuple[float, float] = SIZE) -> tuple[Any, list[Any]]:
-    """A figure with so many axes beside each other, of a transparent background."""
+    """A figure of some columns of axes, side by side, with a transparent background."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -40,7 +40,7 @@ def new(columns: int = 1, size: tuple[float, float] = SIZE) -> tuple[Any, list[A
 
 
 def style(ax: Any) -> None:
-    """Quiet axes: two spines, a grid of levels."""
+    """Style axes quietly, with two spines and horizontal grid lines."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(RULE)
     ax.tick_params(which="both", color=RULE, labelcolor=MUTED, labelsize=10, length=3)
@@ -61,18 +61,20 @@ def stack(figure: Any) -> None:
 
 
 def text(label: str) -> str:
-    """A user's text: no formula in it, and no name that a legend leaves out."""
+    """A user's text, changed so that matplotlib reads no formula in it, and so that a legend does
+    not leave it out because it begins with an underscore."""
     return label.replace("$", r"\$").lstrip("_") or "_ "
 
 
 def drawable(values: Iterable[float], log: bool = False) -> list[float]:
-    """The values, NaN where there is no number, and where a logarithm has none."""
+    """The values, with NaN where they are not finite or, if `log`, have no logarithm."""
     numbers = [float(value) for value in values]
     return [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in numbers]
 
 
 def guide(ax: Any, value: float, label: str, below: bool = False) -> None:
-    """A dotted level with its name above it, or below it where a curve is in the way."""
+    """Draw a dotted horizontal line with its label above it, or `below` where a curve is in the
+    way."""
     ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
     ax.annotate(text(label), (1, value), (0, -3 if below else 3),
                 xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
@@ -80,19 +82,19 @@ def guide(ax: Any, value: float, label: str, below: bool = False) -> None:
 
 
 def legend(ax: Any, columns: int = 2) -> None:
-    """A legend above the axes."""
+    """Put a legend above the axes."""
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=10,
               labelcolor=INK, borderaxespad=0.2, handlelength=1.8, columnspacing=1.4)
 
 
 def logarithmic(axis: Any) -> None:
-    """A logarithmic axis (`ax.xaxis` or `ax.yaxis`) with plain numbers: 0.01, 0.02, 0.05 where few
-    powers of ten are seen."""
+    """Make an axis (`ax.xaxis` or `ax.yaxis`) logarithmic, with plain numbers as labels: 0.01,
+    0.02, 0.05 where few powers of ten are visible."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     low, high = axis.get_view_interval()
-    decades = math.log10(high / low) if low > 0 else 0.0    # it is not where nothing is positive
+    decades = math.log10(high / low) if low > 0 else 0.0    # low <= 0: no value is positive
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
@@ -100,12 +102,13 @@ def logarithmic(axis: Any) -> None:
 
 
 def element(name: str, figure: Any) -> str:
-    """The figure as an SVG element: no prolog, no metadata, no addresses, and ids of its own."""
+    """The figure as an SVG element without prolog, metadata and addresses. Its ids begin with
+    `name`, so that several elements fit on one page."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     content = io.StringIO()
-    # These two have no other place than matplotlib's settings, which are put back.
+    # These two can only be set in matplotlib's global settings, which are restored afterwards.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         FigureCanvasSVG(figure).print_svg(content)
     found = content.getvalue()
@@ -125,8 +128,8 @@ def element(name: str, figure: Any) -> str:
 
 
 def document(name: str, figure: Any) -> str:
-    """The figure as a file of its own, whose colours follow the reader's choice of light or dark.
-    """
+    """The figure as an SVG file of its own, whose colours follow the reader's choice of light or
+    dark."""
     found = element(name, figure)
     style = (f":root {{ {_declared(LIGHT)} }} "
              f"@media (prefers-color-scheme: dark) {{ :root {{ {_declared(DARK)} }} }} "

@@ -1,8 +1,8 @@
-"""Tensor: an array, and how it came to be.
+"""Tensor: an array, and a link to the operation that computed it.
 
-A tensor holds a C-contiguous NumPy array (or one that is still to be computed, see
-`lazy.Lazy`) and a link to the `Function` that made it. Nothing is computed here: operators
-and methods that compute come from `ops.methods`, which puts them on the class.
+A tensor holds a C-contiguous NumPy array (or a `lazy.Lazy`, which has not been computed yet) and a
+link to the `Function` that made it. Nothing is computed here: operators and methods that compute
+come from `ops.methods`, which puts them on the class.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .storage import OPEN, RESULT, Storage, writable
 
 if TYPE_CHECKING:
     from .graph import Function
-    from .ops.methods import Methods  # which that module puts on the class
+    from .ops.methods import Methods  # at run time that module puts them on the class
 else:
     Methods = object
 
 
-# By their node and slot: the results whose gradient `retain_grad` has asked for.
+# The results whose gradient `retain_grad` has asked for, by their node and slot.
 retained: weakref.WeakKeyDictionary[Function, dict[int, weakref.ref[Tensor]]] = (
     weakref.WeakKeyDictionary())
 
@@ -37,8 +37,9 @@ class Tensor(Storage, Methods):
     `Tensor(array)` wraps a NumPy array without copying it; `md.tensor(obj)` copies. Arrays that
     are not C-contiguous, aligned and in native byte order are copied into that form. Operators
     broadcast as in NumPy; indexing copies. Operations of one tensor are methods too: `x.exp()` is
-    `md.exp(x)`; NumPy's functions of the same name and arguments are minidl's (np.exp(x)), others
-    compute with the values. TypeError for what is not numbers, or a gradient of what is not float.
+    `md.exp(x)`. NumPy's functions work on tensors: where minidl has one of the same name and
+    arguments, as np.exp(x), minidl computes it; others compute with the values. TypeError if the
+    data are not numbers, or if `requires_grad` is asked for numbers that are not floats.
 
     >>> x = md.tensor([1., 2.], requires_grad=True)
     >>> y = (x * x).sum()
@@ -50,7 +51,7 @@ class Tensor(Storage, Methods):
     __slots__ = ("_grad", "_node", "_requires_grad", "_slot")
 
     _grad: np.ndarray | None
-    _node: Function | None          # what computed it; None for a leaf
+    _node: Function | None          # the operation that computed it; None for a leaf
     _slot: int                      # which of the node's outputs it is
     _requires_grad: bool
 
@@ -77,8 +78,8 @@ class Tensor(Storage, Methods):
     # ------------------------------------------------------------------------------- the array
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array, shared with the tensor, as `x.data`: read-only unless the
-        tensor is a leaf."""
+        """The values as a NumPy array that shares the tensor's memory, as `x.data` does. It is
+        read-only unless the tensor is a leaf."""
         return self.data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -86,19 +87,19 @@ class Tensor(Storage, Methods):
 
     def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
-        """The values for another library that takes them by DLPack (`torch.from_dlpack(x)`): a leaf
-        shares its memory, what an operation made is copied, as its array is read-only here. With
-        copy=False that is shared too, and marked as read-only (max_version (1, 0) and later).
+        """Pass the values to another library by DLPack (`torch.from_dlpack(x)`). A leaf shares its
+        memory. The result of an operation is copied, because its array is read-only here; with
+        copy=False it is shared too, and marked as read-only (max_version (1, 0) and later).
         """
         return dlpack.exported(self.data, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """(1, 0): DLPack's name of the CPU."""
+        """(1, 0), which stands for the CPU in DLPack."""
         return dlpack.CPU
 
     def item(self) -> float | int | bool:
-        """The value of a tensor with one element, as a Python number. ValueError for more elements,
-        or none.
+        """The value of a tensor with one element, as a Python number. ValueError for a tensor with
+        more elements or none.
         """
         if self.size != 1:
             raise ValueError(f"item: needs a tensor with one element, got shape {self.shape}")
@@ -133,7 +134,7 @@ class Tensor(Storage, Methods):
     def __index__(self) -> int:
         if self.size != 1:
             raise TypeError(f"only a tensor with one element is an index, got shape {self.shape}")
-        if self.dtype.kind == "b":      # of which item() makes a bool, Python's 0 or 1
+        if self.dtype.kind == "b":      # item() gives a bool, which Python takes as 0 or 1
             raise TypeError("a bool tensor is no index")
         return operator.index(self.item())  # type: ignore[arg-type]
 
@@ -165,7 +166,7 @@ class Tensor(Storage, Methods):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients are computed for it. May be set on a leaf."""
+        """Whether gradients are computed for this tensor. It may be set on a leaf."""
         return self._requires_grad
 
     @requires_grad.setter
@@ -195,8 +196,8 @@ class Tensor(Storage, Methods):
         self._grad = value
 
     def retain_grad(self) -> None:
-        """Keep this tensor's gradient in `.grad` too, though it is not a leaf. RuntimeError if it
-        does not require one, or backward has used its graph.
+        """Keep this tensor's gradient in `.grad` although it is not a leaf. RuntimeError if it does
+        not require a gradient, or if a backward has already used its graph.
         """
         if not self._requires_grad:
             raise RuntimeError("retain_grad: the tensor does not require a gradient")
@@ -217,6 +218,6 @@ def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
     if attributes:
         for name, value in attributes.items():
             setattr(t, name, value)
-        if attributes.get("constant"):      # see Parameter.fix: copies of arrays forget it
+        if attributes.get("constant"):      # a copied array is writable again; see Parameter.fix
             t._values().flags.writeable = False
     return t

@@ -1,5 +1,5 @@
-"""What `md.trace` gives: values, nodes, calls of layers, and the graph that they are; and what it
-looks like as text and in Graphviz's language. How it comes to be is in `tracing`.
+"""The graph that `md.trace` gives: its values, nodes and calls of layers, and how it is written as
+text and in Graphviz's language. `tracing` builds it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class Value:
     """A tensor in a `Graph`: what it is, and where it comes from and goes to.
 
-    `name` is unique in the graph: that of a parameter or buffer is its dotted name. `kind` is
-    "input", "parameter", "constant" (a buffer too) or "result". `shape` and `dtype` are those of
-    the example's run. `producer` is the node that made it, None unless it is a result; `consumers`
-    are the nodes that take it, each once. `array` holds the values of parameters and buffers, as
-    they are now, and of other constants, and is None otherwise.
+    `name` is unique in the graph; parameters and buffers have their dotted names. `kind` is
+    "input", "parameter", "constant" (buffers are constants) or "result". `shape` and `dtype` are
+    those of the run with the examples. `producer` is the node that made the tensor, None unless it
+    is a result; `consumers` are the nodes that take it, each once. `array` holds the values of
+    constants, and the current values of parameters and buffers; it is None for the other kinds.
 
     >>> graph = md.trace(lambda x: md.exp(x) * 2, np.ones(3, np.float32))
     >>> value = graph.nodes[0].outputs[0]
@@ -41,7 +41,7 @@ class Value:
 
     @property
     def array(self) -> np.ndarray | None:
-        """The values of a parameter or constant; None of inputs and results."""
+        """The values of a parameter or constant; None for inputs and results."""
         return self._held.data if isinstance(self._held, Tensor) else self._held
 
     def __repr__(self) -> str:
@@ -51,11 +51,11 @@ class Value:
 class Node:
     """An operation in a `Graph`.
 
-    `function` is the `Function` that computes it, `operation` the name of that, `options` its
-    keyword arguments: node.function.apply(*inputs, **node.options) computes the outputs again.
-    `inputs` are Values, or numbers and None as they were given; `outputs` are Values. `layers` is
-    the path of layers in whose call it was applied, the outermost first, and `layer` the dotted
-    name of the innermost: "" if it is the traced model itself, or there is none.
+    `function` is the `Function` that computes it, `operation` the name of that class and `options`
+    its keyword arguments: node.function.apply(*inputs, **node.options) computes the outputs again.
+    `inputs` are Values, or numbers and None as they were given; `outputs` are Values. `layers` are
+    the layers whose calls the operation was applied in, the outermost first. `layer` is the dotted
+    name of the innermost: "" if that is the traced model itself, or if there is none.
 
     >>> graph = md.trace(nn.Sequential(nn.Dense(2, 3), md.relu), np.ones((1, 2), np.float32))
     >>> node = graph.nodes[0]
@@ -78,9 +78,9 @@ class Node:
 class Call:
     """A call of a layer in a `Graph`.
 
-    `name` is the layer's dotted name; `inputs` and `options` are what it was called with and
-    `output` what its forward, and its hooks, have given, with Values in place of tensors; `nodes`
-    are the operations in between, those of layers inside too.
+    `name` is the layer's dotted name. `inputs` and `options` are what the layer was called with,
+    and `output` is what its forward and its hooks returned, with Values in place of tensors.
+    `nodes` are the operations of the call, those of inner layers included.
     """
 
     name: str
@@ -95,14 +95,15 @@ class Graph:
     """What `trace` gives: the operations that a function has applied, as data.
 
     `nodes` are in the order in which they were applied, and so is `for node in graph`; `inputs` are
-    the Values of the examples' tensors, in order; `outputs` is what the function has returned with
-    Values in place of tensors (of an object a dict of its attributes). `parameters` and `constants`
-    are those that nodes take, by name. `calls` are the calls of layers, in the order in which they
-    began, each with `name`, `layer`, `inputs`, `options`, `output` and `nodes`. `reads` are the
-    inputs, parameters and results whose values Python has taken (by `.data`, `.item()`, `bool()`):
-    what was made of them is in the graph as constants, branches as the example took them.
+    the Values of the examples' tensors, in order; `outputs` is what the function has returned, with
+    Values in place of tensors (an object becomes a dict of its attributes). `parameters` and
+    `constants` are the Values of these kinds that nodes take, by name. `calls` are the calls of
+    layers, in the order in which they began, each with `name`, `layer`, `inputs`, `options`,
+    `output` and `nodes`. `reads` are the inputs, parameters and results whose values Python has
+    taken (by `.data`, `.item()`, `bool()`): what Python computed from them is in the graph as
+    constants, and the graph has only the branches that were taken for the examples.
 
-    As text a graph is a list of its nodes, a line each.
+    Printed, a graph is a list of its nodes, one on each line.
 
     >>> model = nn.Sequential(nn.Dense(2, 3), nn.ReLU())
     >>> graph = md.trace(model, np.ones((4, 2), np.float32))
@@ -134,8 +135,8 @@ class Graph:
         return value.consumers
 
     def used_only_by(self, value: Value, nodes: Collection[Node]) -> bool:
-        """Whether nothing uses a value but some of these nodes: no other one, and it is neither
-        returned nor read by Python."""
+        """Whether only these nodes use a value: no other node takes it, the function does not
+        return it, and Python has not read it."""
         return (value not in self.reads and value not in values_of(self.outputs)
                 and all(node in nodes for node in value.consumers))
 
@@ -170,7 +171,7 @@ class Graph:
 
 
 def unused_name(name: str, names: set[str]) -> str:
-    """The name, or one with a number where that is taken; it is one of the names from now on."""
+    """The name, or the name and a number if it is taken already; adds it to `names`."""
     made, count = name, 0
     while made in names:
         count += 1
@@ -184,7 +185,7 @@ def type_of(value: Value) -> str:
 
 
 def row_of(node: Node) -> tuple[str, str, str, str]:
-    """What a node's line is made of: names and types of what it makes, the layer, the call."""
+    """The cells of a node's line: the names and types of its outputs, the layer, the call."""
     given = [_text(x) for x in node.inputs]
     given += [f"{name}={_text(x)}" for name, x in node.options.items()]
     return (", ".join(value.name for value in node.outputs),
@@ -193,7 +194,7 @@ def row_of(node: Node) -> tuple[str, str, str, str]:
 
 
 def text_of(graph: Graph) -> str:
-    """A line for each input, each node and the outputs, in columns."""
+    """The graph as text: a line for each input, for each node and for the outputs, in columns."""
     rows = [(value.name, type_of(value), "", "") for value in graph.inputs]
     rows += [row_of(node) for node in graph.nodes]
     widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
@@ -203,7 +204,7 @@ def text_of(graph: Graph) -> str:
 
 
 def dot_of(graph: Graph) -> str:
-    """The graph in Graphviz's language. Parameters and constants stand in the nodes' labels."""
+    """The graph in Graphviz's language. The nodes' labels list their parameters and constants."""
     lines = ['node [shape=box, fontname="sans-serif"];']
     for value in graph.inputs:
         label = _quoted(f"{value.name}\n{type_of(value)}")
@@ -226,7 +227,7 @@ def _edges(values: Any, to: str) -> Iterator[str]:
 
 
 def values_of(x: Any) -> Iterator[Value]:
-    """The Values in a structure."""
+    """The Values in nested lists, tuples, sets and dicts."""
     if isinstance(x, Value):
         yield x
     elif isinstance(x, (list, tuple, frozenset, dict)):
@@ -235,7 +236,7 @@ def values_of(x: Any) -> Iterator[Value]:
 
 
 def _text(x: Any) -> str:
-    """An argument, short: Values by their names, arrays by their shapes."""
+    """A short text for an argument, which shows Values by name and arrays by shape."""
     if isinstance(x, Value):
         return x.name
     if isinstance(x, dict):
@@ -256,6 +257,6 @@ def _text(x: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Text as a string of Graphviz: quotes, backslashes and ends of lines escaped."""
+    """Text as a Graphviz string, with quotes, backslashes and ends of lines escaped."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -1,11 +1,12 @@
-"""Who follows what a thread computes: nobody, unless `md.trace` (see `tracing`) or `md.profile`
-(see `profiler`) does.
+"""The tracer and the profiler of each thread: `md.trace` (see `tracing`) and `md.profile` (see
+`profiler`) register here to be told what the thread computes.
 
-Both dicts are nearly always empty, so that one truth test of them is all that operations, layers,
-reads, walks and batches cost. A thread's tracer is told of each operation by `Function.apply`, of
-each layer that is called by `Layer.__call__`, and of each value that goes from a tensor into Python
-by `reads`. A thread's profiler is told of each gradient by the walk back, of what loaders take by
-`timed`, and of a compiled model's plans by `part`; to all else it goes by itself.
+Both dicts are nearly always empty, so that following a thread costs operations, layers, reads,
+backward walks and batches one truth test while nobody does. `Function.apply` tells a thread's
+tracer of each operation, `Layer.__call__` of each call of a layer, and `reads` of each value that
+goes from a tensor into Python. The backward walk tells a thread's profiler of each gradient,
+`timed` of the time that loaders take, and `part` of a compiled model's plans; the profiler finds
+out about everything else itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Item = TypeVar("Item")
 
 
 class Tracer(Protocol):
-    """What is told of all that a thread does."""
+    """An object that is told of everything that a thread computes."""
 
     def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
                   outputs: tuple[Any, ...]) -> None:
@@ -36,23 +37,23 @@ class Tracer(Protocol):
         """Python has taken the values of a tensor."""
 
     def copied(self, tensor: Any, array: Any) -> None:
-        """A tensor has been made of a copy of an array, and stands for that."""
+        """A tensor has been made from a copy of an array, and stands for that array."""
 
 
 class Profiler(Protocol):
-    """What measures all that a thread does."""
+    """An object that measures everything that a thread computes."""
 
     def gradient(self, node: Any, chain: tuple[Any, ...], grads: Any) -> None:
-        """The walk is about to compute what a node hands on, and the chain of nodes before it."""
+        """The backward walk is about to compute the gradients of a node and of its chain."""
 
     def handed_on(self, results: Any) -> None:
-        """The walk has computed it."""
+        """The backward walk has computed these gradients and passed them on."""
 
     def part(self, name: str, phase: str) -> contextlib.AbstractContextManager[Any]:
-        """A block that is neither an operation nor a layer."""
+        """Measure a block that is neither an operation nor a layer."""
 
 
-tracers: dict[int, Tracer] = {}     # by thread
+tracers: dict[int, Tracer] = {}     # by the id of the thread
 profilers: dict[int, Profiler] = {}
 
 
@@ -72,7 +73,7 @@ def reads(tensor: Storage) -> None:
 
 
 def copied(tensor: Storage, array: Any) -> None:
-    """Tell the thread's tracer, if there is one, of which array a tensor holds a copy."""
+    """Tell the thread's tracer, if there is one, that a tensor holds a copy of an array."""
     tracer = tracers.get(get_ident())
     if tracer is not None:
         tracer.copied(tensor, array)
@@ -80,7 +81,7 @@ def copied(tensor: Storage, array: Any) -> None:
 
 @contextlib.contextmanager
 def following(tracer: Tracer) -> Iterator[None]:
-    """Within the block the tracer is told of all that this thread does, and no other one is."""
+    """Tell this tracer, and no other one, of everything that the thread does within the block."""
     thread = get_ident()
     before = tracers.get(thread)
     tracers[thread] = tracer
@@ -97,13 +98,13 @@ _NOBODY: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
 
 
 def part(name: str, phase: str) -> contextlib.AbstractContextManager[Any]:
-    """A block that the thread's profiler, if there is one, is told of."""
+    """A block that the thread's profiler measures, if there is a profiler."""
     profiler = profilers.get(get_ident()) if profilers else None
     return _NOBODY if profiler is None else profiler.part(name, phase)
 
 
 def timed(name: str, items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; the thread's profiler, if there is one, is told how long each takes."""
+    """The same items; the thread's profiler, if there is one, measures how long each takes."""
     end: Any = object()
     while True:
         with part(name, "data"):

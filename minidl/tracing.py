@@ -1,7 +1,8 @@
-"""The graph as data: `trace(f, *examples)` runs f once and writes down what it computes.
+"""`trace(f, *examples)` runs f once and records what it computes as data.
 
-`Function.apply`, `Layer.__call__` and reads of values tell the tracer of a thread (see `tracers`)
-what happens; here it becomes the nodes and values of a `Graph` (see `traced`).
+`Function.apply`, `Layer.__call__` and reads of values tell the tracer of a thread what happens (see
+`tracers`). The tracer in this module turns that into the nodes and values of a `Graph` (see
+`traced`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def model_input(x: Any, dtype: np.dtype) -> Tensor:
-    """A batch of arrays or tensors as a model takes it: uint8 images divided by 255, in a dtype."""
+    """A batch as a model takes it: uint8 images are divided by 255 and converted to `dtype`."""
     batch = x.data if isinstance(x, Tensor) else np.asarray(plain_array(x), order="C")
     if batch.dtype == np.uint8:
         batch = kernels.to_float(batch).astype(dtype, copy=False)
@@ -39,19 +40,20 @@ def model_input(x: Any, dtype: np.dtype) -> Tensor:
 def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Graph:
     """The graph of what f, a layer or any function of tensors, computes for the examples.
 
-    `examples` are what f takes: arrays become tensors, also in tuples, lists and dicts; images of
-    uint8 are divided by 255, as `predict` does; all else is passed on as it is. f runs once, on
-    this thread, without a graph for gradients, and computes no more than it does without the trace:
-    what could wait for its first use goes on waiting. What other threads compute is not seen.
+    `examples` are what f takes. Arrays become tensors, also in tuples, lists and dicts; uint8
+    images are divided by 255, as `predict` does; everything else is passed on as it is. f runs
+    once, on this thread, without a graph for gradients, and computes no more than it does without
+    the trace: results that wait for their first use go on waiting. The trace does not see what
+    other threads compute.
 
-    All layers are in evaluation mode meanwhile, for this thread alone, so that nothing in them
-    changes. With `training=True` they stay in the modes that they are in: running statistics move
-    and random numbers are drawn as in any other call; batch statistics, and the keys of dropout
-    masks, are options of their nodes, as numbers of this batch.
+    Meanwhile all layers are in evaluation mode, for this thread alone, so that nothing in them
+    changes. With `training=True` they stay in their modes: running statistics move and random
+    numbers are drawn as in any other call. Batch statistics and the keys of dropout masks are then
+    options of their nodes, with the numbers of this batch.
 
-    The graph is that of this run: shapes, numbers that Python has computed, and the branches that
-    were taken are the example's. `Graph.reads` lists the values that Python could have decided by.
-    An error of f is raised as it is. TypeError if f is no function.
+    The graph is that of this run: its shapes, the numbers that Python has computed and the branches
+    that were taken are those for the examples. `Graph.reads` lists the values that such a branch
+    may depend on. An error of f is raised as it is. TypeError if f cannot be called.
 
     >>> graph = md.trace(lambda x, y: (x + y).sum(), np.ones((2, 3)), np.ones(3))
     >>> print(graph)
@@ -65,7 +67,7 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
         raise TypeError(f"trace: f must be a layer or a function, got {type(f).__name__}")
     checks.flag(training, "trace", "training")
     tracer = _Tracer()
-    model: Any = getattr(f, "__self__", f)      # of a method of one
+    model: Any = getattr(f, "__self__", f)      # f may be a method of a model
     dtype = np.dtype(np.float32)
     if _is_layer(model):
         tracer.name_parts(model, "")
@@ -81,23 +83,24 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
 
 
 class _Tracer:
-    """Writes down what its thread does. Tensors are told by identity, as long as they live: it
-    keeps none alive, since one that is gone need never be computed."""
+    """The tracer that records what its thread does. It recognizes tensors by identity while they
+    live. It keeps none alive, because a tensor that is gone never has to be computed."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.calls: list[Call] = []
         self.inputs: list[Value] = []
-        self.taken: dict[Value, None] = {}      # by Python, in order
-        self.path: list[Layer] = []             # of layers that are being called
+        self.taken: dict[Value, None] = {}      # the values that Python has read, in order
+        self.path: list[Layer] = []             # the layers that are being called, outermost first
         self.known: dict[int, tuple[weakref.ref[Any], Value]] = {}
         self.layers: dict[int, tuple[str, Layer]] = {}
         self.parts: dict[int, tuple[str, Any]] = {}     # parameters and buffers
         self.parameters: set[str] = set()
-        self.named: dict[str, Value] = {}       # of parts: every view of a row is another array
+        # Values of parts by name, because every view of a row of a part is another array object.
+        self.named: dict[str, Value] = {}
         self.names = {"return"}
 
-    # ------------------------------------------------------------------------- what it is told
+    # --------------------------------------------------------------------- the tracer's protocol
 
     def operation(self, function: type[Function], inputs: tuple[Any, ...],
                   options: dict[str, Any], outputs: tuple[Any, ...]) -> None:
@@ -140,7 +143,7 @@ class _Tracer:
                 self.taken[value] = None
 
     def copied(self, tensor: Tensor, array: np.ndarray) -> None:
-        if self.part_name(array):       # other arrays may be written to before they are used again
+        if self.part_name(array):       # any other array may be written to before its next use
             self.know(tensor, self.value(array))
 
     # -------------------------------------------------------------------------------- the values
@@ -149,8 +152,8 @@ class _Tracer:
         self.known[id(x)] = weakref.ref(x), value
 
     def value(self, x: Tensor | np.ndarray) -> Value:
-        """The Value of a tensor, or of an array that is given to an operation; a new one for what
-        no operation in the trace has made."""
+        """The Value of a tensor, or of an array that is given to an operation. It is a new one if
+        no operation in the trace has made the tensor and none has used it before."""
         found = self.known.get(id(x))
         if found is not None and found[0]() is x:
             return found[1]
@@ -162,13 +165,13 @@ class _Tracer:
             value = Value(name or self.unused(kind), kind, held)
             if name:
                 self.named[name] = value
-        if name or isinstance(x, Tensor):       # another array may be filled anew for its next use
+        if name or isinstance(x, Tensor):       # any other array may be refilled for its next use
             self.know(x, value)
         return value
 
     def argument(self, x: Any, dtype: np.dtype) -> Any:
-        """An example as f takes it, images of bytes in a dtype; its tensors are inputs of the
-        graph."""
+        """An example as f takes it, with uint8 images converted to `dtype`; its tensors become
+        inputs of the graph."""
         if isinstance(x, dict):
             return {key: self.argument(item, dtype) for key, item in x.items()}
         if isinstance(x, tuple) or (isinstance(x, list) and any(
@@ -189,14 +192,14 @@ class _Tracer:
         return tuple(self.inputs)
 
     def values_in(self, x: Any, inside: bool = False, seen: dict[int, Any] | None = None) -> Any:
-        """x with Values in place of its tensors, in lists, tuples, dicts and sets; with `inside` in
-        other objects too, which become dicts of their attributes."""
+        """x with Values in place of its tensors, in lists, tuples, dicts and sets. With `inside`
+        other objects are searched too, and become dicts of their attributes."""
         if isinstance(x, Tensor):
             return self.value(x)
         seen = {} if seen is None else seen
         if id(x) in seen:
             return seen[id(x)]
-        seen[id(x)] = None      # for one that holds itself
+        seen[id(x)] = None      # ends the recursion for an object that holds itself
         within: Any = x
         if inside and not isinstance(x, (dict, list, tuple, set, frozenset)):
             within = _attributes(x)
@@ -214,7 +217,7 @@ class _Tracer:
     # --------------------------------------------------------------------------------- the names
 
     def name_parts(self, layer: Layer, name: str) -> None:
-        """Give names to a layer that is in none known so far, and to all that it holds."""
+        """Give names to a layer that is not yet known, and to everything that it holds."""
         for inner, part in layer.named_layers(name):
             self.layers.setdefault(id(part), (inner, part))
         prefix = f"{name}." if name else ""
@@ -230,7 +233,7 @@ class _Tracer:
         if found is not None and found[1] is x:
             return found[0]
         if isinstance(x, Tensor):
-            return self.part_name(x._array)         # that of a buffer, say
+            return self.part_name(x._array)         # the tensor may wrap a buffer's array
         base = getattr(x, "base", None)
         found = self.parts.get(id(base))
         if (found is None or found[1] is not base or base.ndim == 0 or x.dtype != base.dtype
@@ -241,7 +244,7 @@ class _Tracer:
         return None if row is None else f"{found[0]}[{row}]"
 
     def unused(self, name: str) -> str:
-        """The name, or one with a number where that is taken."""
+        """The name, or the name and a number if it is taken already."""
         return unused_name(name, self.names)
 
 
@@ -263,8 +266,8 @@ def _attributes(x: Any) -> Any:
 
 
 def _as_it_is(x: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """A constant that nobody writes to: a copy of an array, or of a tensor that is neither large
-    nor still to be computed."""
+    """A constant that nobody can change: an array is copied, and so is a tensor unless it is large
+    or not computed yet."""
     if isinstance(x, np.ndarray):
         return x.copy()
     array = x._array

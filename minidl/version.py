@@ -1,3 +1,3 @@
-"""The version, for all who say it."""
+"""The version of the package: the only place where it is written."""
 
 __version__ = "0.2.0"

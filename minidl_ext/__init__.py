@@ -1,10 +1,11 @@
 """The compiled kernels, in the best version that this CPU can run.
 
-The families of kernels were compiled once per instruction-set level, all of a level into one
-library, `v2/kernels`, `v3/kernels` and `v4/kernels` beside this file (`base/kernels` where there
-are no levels). At import one is chosen, and `minidl_ext.gemm.matmul` *is* that library's `matmul`,
-under this one name: imports, pickles and `cimport`s between kernels know nothing of levels. The
-environment variable MINIDL_ISA forces a level. README.md says what is in which folder.
+The families of kernels were compiled once for each instruction-set level. All families of a level
+are one library: `v2/kernels`, `v3/kernels` and `v4/kernels` beside this file, or `base/kernels` on
+architectures without levels. One library is chosen at import, and `minidl_ext.gemm.matmul` is the
+`matmul` of that library under this one name, so that imports, pickles and `cimport`s between
+kernels know nothing of levels. The environment variable MINIDL_ISA forces a level. README.md says
+what is in which folder.
 
     ISA        the level in use
     ASKED      the level that MINIDL_ISA asked for, "" if it did not
@@ -38,11 +39,13 @@ if "cpu" not in _BASELINE:
         f"compiled for it in {_HERE}): run `pip install -e .` or `make` in the project's folder"
     )
 
-from .runtime import affinity, cpu  # noqa: E402  (the check above says more than cpu's failure would)
+# Imported here, since the check above says more than the failure of this import would.
+from .runtime import affinity, cpu  # noqa: E402
 
-# GNU OpenMP's threads wait for each other in a loop before they sleep: by default so long that,
-# where other processes have the cores, a step can take twenty times as long. It reads this when it
-# is loaded, with the first module that uses it; programs that are started later do not get it.
+# GNU OpenMP's threads wait for one another in a loop before they sleep. By default they loop so
+# long that a step can take twenty times as long where other processes have the CPUs. GNU OpenMP
+# reads this setting when it is loaded, which is when the first module is imported that uses it. The
+# setting is deleted afterwards, so that programs which this process starts do not inherit it.
 _UNSET = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if _UNSET:
     os.environ["GOMP_SPINCOUNT"] = "10000"
@@ -62,7 +65,7 @@ def _names(levels):
 
 
 def _choose_level(forced):
-    """The level to use: `forced` if it can run, else the best; or why there is none."""
+    """The level to use: `forced` if that is set, else the best. ImportError if it cannot run."""
     usable = [level for level in AVAILABLE if level in SUPPORTED]
     if forced in usable or (usable and not forced):
         return forced or usable[-1]
@@ -90,7 +93,7 @@ def _choose_level(forced):
 ASKED = os.environ.get("MINIDL_ISA", "")
 ISA = _choose_level(ASKED)
 
-# A library has an entry for each family; its own module's text is their names.
+# A library has an entry point for each family. The docstring of its own module lists their names.
 _LIBRARY = import_module(f"{__name__}.{ISA}.kernels")
 _FAMILIES = {f"{__name__}.{family}" for family in _LIBRARY.__doc__.split()}
 

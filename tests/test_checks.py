@@ -34,9 +34,9 @@ class Broken:
 # Each check with what it takes, and the value it makes of it, and with what it refuses; `expected`
 # is what the message says of the argument.
 CHECKS = {
-    "whole": (checks.whole, "an int", [(0, 0), (-3, -3), (np.int8(3), 3), (np.array(2), 2)],
+    "integer": (checks.integer, "an int", [(0, 0), (-3, -3), (np.int8(3), 3), (np.array(2), 2)],
               [True, np.True_, 1.0, np.float64(1), "1", None, [1]], []),
-    "whole, bounds": (partial(checks.whole, least=1, most=9), "an int from 1 to 9",
+    "integer, bounds": (partial(checks.integer, least=1, most=9), "an int from 1 to 9",
                       [(1, 1), (np.uint8(9), 9)], ["1", 1.5], [0, 10, -1, 2**70]),
     "size": (checks.size, "an int >= 1", [(1, 1), (2**40, 2**40)], [1.0, True, None], [0, -1]),
     "count": (checks.count, "an int >= 0", [(0, 0), (2**53, 2**53)], [math.nan, "0"], [-1]),

@@ -21,7 +21,7 @@ HOUSE = (
     ("minidl.storage", "minidl.changes", "minidl.lazy", "minidl.tensor"),
     ("minidl.graph", "minidl.backward", "minidl.central_differences"),
     ("minidl.ops",),
-    ("minidl.traced", "minidl.tracing", "minidl.two_traces"),
+    ("minidl.traced", "minidl.tracing", "minidl.batch_traces"),
     ("minidl.files", "minidl.data"),
     ("minidl.nn",),
     ("minidl.optim",),

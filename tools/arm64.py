@@ -1,7 +1,7 @@
 """The kernel tests on ARM64, from an x86-64 machine with Debian or Ubuntu.
 
     python -m tools.arm64                               all tests of kernels
-    python -m tools.arm64 tests/minidl_ext/test_norm.py -x      these, with options of pytest
+    python -m tools.arm64 tests/minidl_ext/norm -x      these, with options of pytest
 
 Kernels are compiled by aarch64-linux-gnu-gcc, and an emulator (qemu-aarch64-static) runs the
 tests with an ARM64 Python, which comes from the same package archive as this system; nothing is
@@ -9,7 +9,7 @@ installed. Everything is kept in build/arm64, the kernels beside those of this m
 two packages, and no right to install more: apt-get install gcc-aarch64-linux-gnu qemu-user-static
 
 An emulated CPU takes 20 to 50 times as long, and the process has a thread more, the emulator's. So
-the file of tests that count threads, test_team.py, is left out of "all".
+the file of tests that count threads, runtime/test_thread_budget.py, is left out of "all".
 """
 
 import os
@@ -27,7 +27,7 @@ COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
 ARCHIVED = ("python3", "libpython3-dev", "libgomp1", "libstdc++6")
 PACKAGES = ("numpy>=2.0", "pytest>=8", "hypothesis>=6", "setuptools>=77")
 TESTED = ("tests/minidl_ext", "tests/kernels")
-LEFT_OUT = ("test_team.py",)
+LEFT_OUT = ("runtime/test_thread_budget.py",)
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--fuzz", type=float, metavar="MINUTES",
                         help="run the fuzzer of kernels for so long on each level, no tests")
-    parser.add_argument("words", nargs="*", help="only test files with one of these in the name")
+    parser.add_argument("words", nargs="*", help="only test files with one of these in the path")
     args = parser.parse_args()
     copy_tree()
     build(args.isa or ["all"])
@@ -52,8 +52,8 @@ def main() -> int:
     if args.fuzz is not None:
         command = [sys.executable, "-m", "fuzz", "kernels", "--minutes", str(args.fuzz)]
         return max(sandboxed(command, {"MINIDL_ISA": isa}, shown=True).returncode for isa in levels)
-    files = [path for folder in TESTED for path in sorted((TREE / folder).glob("test_*.py"))
-             if not args.words or any(word in path.name for word in args.words)]
+    files = [path for folder in TESTED for path in sorted((TREE / folder).rglob("test_*.py"))
+             if not args.words or any(word in str(path.relative_to(TREE)) for word in args.words)]
     passed, sources, noting = noted(), digest(), threading.Lock()
     todo = [(isa, path) for path in files for isa in levels
             if passed.get(key(isa, path)) != mark(sources, path)]
@@ -64,7 +64,7 @@ def main() -> int:
         isa, path = item
         done = tested(isa, path)
         good = done.returncode == 0
-        print(f"minidl: {isa} {path.name}: {'ok' if good else 'FAILED'}", flush=True)
+        print(f"minidl: {isa} {path.relative_to(TREE)}: {'ok' if good else 'FAILED'}", flush=True)
         if good:
             with noting:
                 passed[key(isa, path)] = mark(sources, path)
@@ -135,9 +135,10 @@ def digest() -> str:
 
 
 def mark(sources: str, path: Path) -> str:
-    """What a passed test file is remembered by."""
-    helpers = b"".join(p.read_bytes() for folder in (TREE / "tests", path.parent)
-                       for p in sorted(folder.glob("*.py")) if not p.name.startswith("test_"))
+    """What a passed test file is remembered by: itself, what it imports, and `sources`."""
+    folders = [TREE / "tests" / "support", *(TREE / x for x in path.relative_to(TREE).parents)]
+    helpers = b"".join(p.read_bytes() for folder in folders for p in sorted(folder.glob("*.py"))
+                       if not p.name.startswith("test_"))
     return hashlib.sha256(sources.encode() + helpers + path.read_bytes()).hexdigest()
 
 

@@ -26,7 +26,6 @@ from .program import Operation, Program, Ref, at, computed, program_of, with_arr
 ARENA_FLOATS = 2 * 1024 * 1024  # of one thread: a larger arena would not fit into its caches
 MOST_GROUP = 8                  # images that a thread computes together
 MOST_PLANS = 16                 # plans that a part keeps; the oldest is dropped
-MOST_ARRAYS = 63                # that a plan takes and gives
 
 
 class Part:
@@ -118,7 +117,7 @@ class Compiled:
     def memory(self, batch: int = 1) -> int:
         """The most bytes that the arenas of plans take at a time in a call for so many images.
         Weights, inputs, outputs and the results of operations that are called come on top."""
-        batch = checks.whole(batch, "memory", "batch", 1)
+        batch = checks.integer(batch, "memory", "batch", 1)
         threads = settings.get_num_threads()
         most = 0
         for part in self._parts:
@@ -298,7 +297,7 @@ def _parts_of(program: Program, exact: bool) -> list[Part | Operation]:
                 if n in returned or any(r >= end for r in readers.get(n, ()))]
         # The layers of a concatenation, which write one array, stay together.
         cuts = [start + k for k in range(1, len(layers)) if layers[k].y != layers[k - 1].y]
-        if len(given) + len(made) > MOST_ARRAYS and cuts:
+        if len(given) + len(made) > kernels.PLAN_ARRAYS and cuts:
             middle = cuts[len(cuts) // 2]
             add(start, middle)
             add(middle, end)

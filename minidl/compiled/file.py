@@ -108,7 +108,7 @@ def _program(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Progra
     _check_numbers(returned, made)
     batch = described["batch"]
     if batch is not None:
-        batch = checks.whole(batch, "", "batch", 0)
+        batch = checks.integer(batch, "", "batch", 0)
     return Program(values, operations, inputs, returned, batch)
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..ops.activation import Curve
 from ..ops.operation import Operation as OwnFunction
 from .program import Known, Operation, Program, Ref, Size, has_sizes, refs_of
 
 BATCH = Size(0, 1)
-MOST_TAPS = 256         # of a convolution's window
 MOST_JOINED = 24        # inputs of a concatenation
 MOST_SHIFT = 64         # of a map: a larger shift may cost digits, see `_shifts_far`
 CURVES = {curve.__name__: curve.kernel for curve in Curve.__subclasses__()}
@@ -227,7 +227,8 @@ def _conv(operation: Operation, values: list[Known]) -> Made:
     x, w, b = operation.inputs
     weight, options = _array(w, values), operation.options
     if (weight is None or (b is not None and _array(b, values) is None)
-            or weight.shape[0] * weight.shape[1] > MOST_TAPS or values[x.number].array is not None):
+            or weight.shape[0] * weight.shape[1] > kernels.PLAN_TAPS
+            or values[x.number].array is not None):
         return None
     geometry = {name: options[name] for name in ("stride", "padding", "dilation", "groups")}
     return [Layer("conv", x.number, operation.outputs[0], weight=weight, bias=_array(b, values),

@@ -18,12 +18,11 @@ from .. import kernels
 from .layers import Layer, image_of, winograd_fits
 from .program import Known
 
-Border = tuple[int, int, int, int]      # above, below, before, after
+Border = tuple[int, int, int, int]      # top, bottom, left, right
 NO_BORDER = (0, 0, 0, 0)
 ALIGNED = 16                            # floats: a line of the cache
-FREQUENCIES, GAP = 36, 16               # of Winograd's tiles, see plan_winograd.h
 FEW_CHANNELS = 64                       # of both sides together: units of tiles may be larger
-UNITS = (24, 12)                        # tiles
+UNITS = (24, 12)                        # tiles of a unit, with few channels and with more
 LEAST_SHARED = 8                        # tiles for each thread that has units of its own
 OWN_WEIGHTS = 512 * 1024                # bytes of transformed weights that each thread may read
 
@@ -263,7 +262,7 @@ class Planner:
         step["groups"] = geometry["groups"]
 
     def _workspace(self, layer: Layer, step: dict[str, Any], k: int, group: int, threads: int,
-                 shared: bool) -> tuple[Array, dict[str, Any]]:
+                   shared: bool) -> tuple[Array, dict[str, Any]]:
         """The workspace of a layer that Winograd's kernels compute: memory for its tiles."""
         assert layer.weight is not None
         ci, co = layer.weight.shape[2:]
@@ -271,11 +270,13 @@ class Planner:
         tiles = group * -(-oh // 4) * -(-ow // 4)
         wide = -(-co // kernels.PLAN_VECTOR) * kernels.PLAN_VECTOR
         unit = min(UNITS[0] if ci + co <= FEW_CHANNELS else UNITS[1], tiles)
-        if shared:          # as many for each thread
+        bytes_of_weights = 4 * kernels.PLAN_FREQUENCIES * ci * co
+        if shared:          # each thread gets the same number of units
             unit = -(-tiles // (threads * -(-tiles // (threads * unit))))
-        if shared and (tiles < LEAST_SHARED * threads or FREQUENCIES * ci * co * 4 > OWN_WEIGHTS):
-            unit = 0        # one unit for all threads
-        size = FREQUENCIES * ((unit or tiles) * (ci + wide) + 2 * GAP)
+        if shared and (tiles < LEAST_SHARED * threads or bytes_of_weights > OWN_WEIGHTS):
+            unit = 0        # all threads share one unit
+        of_frequency = (unit or tiles) * (ci + wide) + 2 * kernels.PLAN_GAP
+        size = kernels.PLAN_FREQUENCIES * of_frequency
         size = -(-size // ALIGNED) * ALIGNED
         step["unit"] = unit, 0, size
         floats = size * (threads if shared and unit else 1)

@@ -1,9 +1,9 @@
 """A program is what a model computes, as data that can be saved: operations on numbered values, for
 a batch of any size.
 
-`program_of` makes it of three traces (`two_traces`). A number in a shape or an option that differs
-between the first two traces depends on the batch, and becomes a `Size`. The third trace shows
-whether it is linear in the size of the batch. What depends on no input is computed at once.
+`program_of` makes it of three traces (`batch_traces`). A number in a shape or an option that
+differs between the first two traces depends on the batch, and becomes a `Size`. The third trace
+shows whether it is linear in the size of the batch. What depends on no input is computed at once.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..batch_traces import BATCHES, batch_traces, fixed_batch_traces, refuse_reads
 from ..grad_mode import no_grad
 from ..graph import Function
 from ..mode import evaluation
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value
-from ..two_traces import BATCHES, one_batch, refuse_reads, two_traces
 
 WHERE = "compile"
 CHECKED = 9         # a third size of the batch, for which the `Size`s of the first two must hold
@@ -91,7 +91,7 @@ class Program:
 
 def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     """The program of a model or function of tensors, in evaluation mode."""
-    graphs = two_traces(model, examples, WHERE, (CHECKED,))
+    graphs = batch_traces(model, examples, WHERE, (CHECKED,))
     refuse_reads(graphs[0], WHERE)
     for node in graphs[0]:
         if node.options.get("training") is True:
@@ -105,7 +105,7 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     try:
         return _Capture(graphs).program
     except _OneBatch:
-        return _Capture(one_batch(model, examples, WHERE, len(graphs))).program
+        return _Capture(fixed_batch_traces(model, examples, WHERE, len(graphs))).program
 
 
 class _OneBatch(Exception):

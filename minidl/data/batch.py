@@ -1,4 +1,4 @@
-"""From items of a data set to the arrays of a batch, and back to the structure of items."""
+"""Batches: the items of a data set are stacked into arrays, which keep the structure of items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .dataset import ArrayDataset, arrays_of, holds_items, numbers
 from .pictures import is_pillow, of_pillow
 from .split import Subset
 
-# What the entries of an item that is a dict are called, where their order does not tell.
+# The names by which the image and the label of an item that is a dict are found.
 IMAGES, LABELS = ("image", "images"), ("label", "labels")
 
 
@@ -24,9 +24,9 @@ class Batch:
     """The arrays of some items.
 
     columns: an array for each part of an item, all of the batch's length
-    names:   of the parts, where items are dicts; () where they are tuples, None for images alone
-    image:   which of the columns holds the images
-    label:   which holds the labels; None if there is but one
+    names:   the names of the parts if items are dicts; () for tuples, None for images alone
+    image:   the index of the column with the images
+    label:   the index of the column with the labels; None if there is only one column
     """
 
     columns: list[np.ndarray]
@@ -52,9 +52,10 @@ class Batch:
 
 
 def as_dataset(dataset: Any, where: str) -> Any:
-    """What a loader can read items from; an array alone is one of images.
+    """A data set from which a loader can read items; an array becomes a data set of images.
 
-    TypeError for what is no data set, ValueError for one whose arrays disagree with it.
+    TypeError for an object that is no data set, ValueError for one whose arrays have another length
+    than it.
     """
     if array_like(dataset) and not is_pillow(dataset) and getattr(dataset, "ndim", 1) != 0:
         dataset = ArrayDataset(numbers(dataset, where, "dataset"))
@@ -74,8 +75,8 @@ def as_dataset(dataset: Any, where: str) -> Any:
 
 
 def gather(dataset: Any, rows: range | np.ndarray) -> Batch:
-    """The arrays of some items, copied since a transform may change them. MemoryError for more
-    than there is."""
+    """The arrays of some items. They are copied, because a transform may change them. MemoryError
+    for a batch that is larger than the memory."""
     if type(dataset) is Subset and arrays_of(dataset.dataset):
         places = dataset.indices
         rows = places[rows] if isinstance(rows, np.ndarray) else places[rows.start:rows.stop]
@@ -100,14 +101,14 @@ def gather(dataset: Any, rows: range | np.ndarray) -> Batch:
 
 
 def _check_memory(count: int, like: np.ndarray) -> None:
-    """MemoryError at once for a batch that cannot be, rather than after a long while."""
+    """Raise MemoryError for a batch that cannot fit into memory, before any time is spent on it."""
     kernels.check_shape("DataLoader: a batch", (count, *like.shape[1:]), like.dtype)
 
 
 def _stacked(dataset: Any, rows: Sequence[int]) -> Batch:
-    """The arrays of items that have to be asked for.
+    """The arrays of items that a data set computes one by one.
 
-    Each is copied as it comes: a data set may fill one array of its own for every item.
+    Each item is copied at once, because a data set may use one array for all of its items.
     """
     batch = Batch([], None)
     images: np.dtype | None = None
@@ -141,7 +142,7 @@ def _stacked(dataset: Any, rows: Sequence[int]) -> Batch:
 
 
 def _form(item: Any) -> Batch:
-    """The structure of batches whose items are like this one, without columns."""
+    """A batch without columns, in the structure of an item."""
     if isinstance(item, Mapping):
         names = tuple(item)
         image = image_place(names)
@@ -151,13 +152,14 @@ def _form(item: Any) -> Batch:
 
 
 def image_place(names: Sequence[Hashable]) -> int:
-    """Which of the entries of a dict is the image: the one that is called so, else the first."""
+    """The index of the image among the entries of a dict: the one that is called so, or the first.
+    """
     return next((i for i, name in enumerate(names) if name in IMAGES), 0)
 
 
 def _values(item: Any, batch: Batch, row: int, other: int, first: bool) -> Sequence[Any]:
-    """The parts of an item, in the order of the batch's; TypeError where its structure is another
-    than the first item's."""
+    """The parts of an item, in the order of the batch's columns; TypeError if its structure differs
+    from that of the first item."""
     if batch.names is None and not isinstance(item, (tuple, list, Mapping)):
         return (item,)
     if batch.names and isinstance(item, Mapping):
@@ -180,7 +182,7 @@ def _what(batch: Batch, part: int) -> str:
 
 
 def _part(value: Any, row: int, what: str, is_image: bool) -> np.ndarray:
-    """What stands in one place of an item, as an array."""
+    """A part of an item as an array."""
     try:
         array = of_pillow(value) if is_pillow(value) else plain_array(value)
     except ValueError as error:

@@ -15,15 +15,15 @@ class ArrayDataset:
     """Images and labels, item by item; or images alone, or any number of arrays.
 
     images:  (N, ...) array of numbers, for image networks (N, H, W, C); not copied
-    labels:  (N, ...) array of numbers, usually (N,) integers; not copied; None: images alone
-    more:    further arrays (N, ...): of each item, what follows its label
-    classes: the names of the classes, if they have any; a list of names in the third place too
+    labels:  (N, ...) array of numbers, usually (N,) integers; not copied; None for images alone
+    more:    further arrays (N, ...), whose entries follow the label of an item
+    classes: the names of the classes, if they have any; a list of names may also come last
 
-    `dataset[3]` is an image and its label (and what else there is), or an image alone;
-    `dataset[a:b]` and `dataset[array]` (integers or a mask) are arrays of them. Lists, pandas
-    columns and tensors of any library are taken as arrays, lists of Python floats as float32.
-    ValueError where the lengths differ or an array has no first axis, TypeError where it holds
-    something else than numbers.
+    `dataset[3]` is an image and its label (and the entries of further arrays), or an image alone;
+    `dataset[a:b]` and `dataset[array]` (integers or a mask) are arrays of several items. Lists,
+    pandas columns and tensors of any library are taken as arrays, lists of Python floats as
+    float32. ValueError if the lengths differ or an array has no first axis, TypeError if it does
+    not hold numbers.
 
     >>> pairs = data.ArrayDataset(np.zeros((4, 8, 8, 3), np.uint8), np.arange(4))
     >>> pairs
@@ -60,7 +60,7 @@ class ArrayDataset:
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """The arrays of the data set, those that it has."""
+        """The arrays that the data set has, in the order of an item's parts."""
         return (self.images, *(() if self.labels is None else (self.labels,)), *self.more)
 
     def __len__(self) -> int:
@@ -78,9 +78,10 @@ class ArrayDataset:
 
 def places(index: Any, count: int, where: str, name: str = "index",
            expected: str = "an int, a slice, a list of ints, or a mask") -> Any:
-    """Which of `count` items: a slice as it is given, an int, or (n,) int64 of ints or of a mask,
-    which may be lists, arrays or tensors. IndexError for one that is not there, ValueError for a
-    mask of another length, TypeError for anything else."""
+    """The items, out of `count`, that an index stands for: a slice stays as it is, an int becomes
+    one from 0 on, and ints or a mask (lists, arrays or tensors) become (n,) int64. IndexError for
+    an item that does not exist, ValueError for a mask of another length, TypeError for anything
+    else."""
     if type(index) is int and -count <= index < count:
         return index
     try:
@@ -107,16 +108,16 @@ def places(index: Any, count: int, where: str, name: str = "index",
 
 
 def holds_items(dataset: Any) -> bool:
-    """Whether it has a length and items, by number."""
+    """Whether an object has a length and items that are reached by number."""
     return (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
             and getattr(dataset, "ndim", 1) != 0
             and not isinstance(dataset, (str, bytes, Mapping)))
 
 
 def arrays_of(dataset: Any) -> tuple[np.ndarray, ...]:
-    """The arrays that hold a whole data set; () where its items have to be asked for.
+    """The arrays that hold a whole data set; () if its items have to be computed one by one.
 
-    They are where a class computes items of its own, whatever arrays it has beside.
+    That is so for a subclass with a `__getitem__` of its own, even if it has arrays.
     """
     if isinstance(dataset, ArrayDataset) and type(dataset).__getitem__ is ArrayDataset.__getitem__:
         return dataset.arrays
@@ -131,13 +132,13 @@ def describe(*arrays: np.ndarray) -> str:
 
 
 def _are_names(value: Any) -> bool:
-    """Whether it stands for names of classes: None, or a list of strings."""
+    """Whether a value can be the names of classes: None, or a list of strings."""
     return value is None or (isinstance(value, (list, tuple))
                              and all(isinstance(name, str) for name in value))
 
 
 def numbers(values: Any, where: str, name: str) -> np.ndarray:
-    """An array of numbers with an entry for each item; `where` and `name` are for the errors."""
+    """An array of numbers with an entry for each item; errors show `where` and `name`."""
     array = array_of(values, where, name)
     name = f"{where}: {name}"
     if array.dtype.kind not in "biuf":

@@ -18,10 +18,10 @@ from .folder_scan import Scan, scan
 from .pictures import BrokenPicture, Size, look, pillow, read
 from .store import DataFileError
 
-SHOWN = 10          # broken pictures and sizes that a message lists
-MOST_IN_GROUP = 16          # files that a thread decodes in one go,
-MOST_BYTES_IN_GROUP = 4 << 20       # and what they take in memory
-SECONDS = 1.0       # that decoding may take without saying how far it is
+SHOWN = 10          # how many broken pictures and sizes a message lists
+MOST_IN_GROUP = 16          # the most files in a group, which one task of a thread decodes
+MOST_BYTES_IN_GROUP = 4 << 20       # the most memory that the pictures of a group take
+SECONDS = 1.0       # the time after which decoding shows its progress
 
 
 class ImageFolder(ArrayDataset, hints.Explained):
@@ -30,26 +30,28 @@ class ImageFolder(ArrayDataset, hints.Explained):
 
     root:        the folder; the classes are its subfolders, sorted by name, and all pictures in and
                  below a subfolder are of its class. Hidden files and other files are ignored.
-    size:        an int: the shorter side is scaled to it, then the middle is cut out, size x size;
-                 a pair (height, width): scaled to it; None: as they are, if all have one size
+    size:        with an int the shorter side is scaled to it, and the middle, size x size, is cut
+                 out; with a pair (height, width) pictures are scaled to it; with None they stay as
+                 they are, and must all have one size
     channels:    3 (colour), 1 (grey), or None: 1 if all pictures are stored in grey, else 3
-    cache:       keep the decoded pictures on disk (`data.cache`), to be mapped into memory from
-                 then on; False: in memory, decoded each time
+    cache:       True keeps the decoded pictures on disk (`data.cache`) and maps them into memory
+                 from then on; False keeps them in memory, and decodes them each time
     skip_broken: leave out pictures that cannot be decoded, with a warning that names them
 
-    `.images` (N, H, W, C) uint8, read-only with a cache; `.labels` (N,) int64; `.classes` the
-    names; `.paths` the files, as strings; `.broken` those that were left out. Pictures are turned
-    upright as their EXIF data say; what shows through transparent pixels is white; 16 bits become
-    8. Scaling is bilinear, over all pixels that a smaller one stands for.
+    `.images` are (N, H, W, C) uint8, read-only with a cache; `.labels` are (N,) int64; `.classes`
+    are the names; `.paths` are the files, as strings, and `.broken` those that were left out.
+    Pictures are turned upright as their EXIF data say; white shows through transparent pixels; 16
+    bits become 8. Scaling is bilinear, and averages over all pixels that a pixel of a smaller
+    picture covers.
 
-    The cache is made anew when a file's name, size or time of change differs. Decoding takes as
-    many threads as minidl may, and memory for a few pictures. Copies that pickle makes open the
+    The cache is made anew if the name, the size or the time of change of a file differs. Decoding
+    uses as many threads as minidl may, and memory for a few pictures. Pickled copies open the
     cache.
 
-    ValueError where there are no classes or pictures, where a class has none, where pictures lie in
-    `root` itself, and where sizes differ with size=None; DataFileError (a ValueError) that names
-    the broken pictures; ImportError without Pillow; the system's errors for files that cannot be
-    read and a cache that cannot be written.
+    ValueError if there are no classes or pictures, if a class has none, if pictures lie in `root`
+    itself, and if sizes differ with size=None; DataFileError (a ValueError) that names the broken
+    pictures; ImportError without Pillow; the system's errors for files that cannot be read and a
+    cache that cannot be written.
 
     >>> from PIL import Image
     >>> import tempfile, os
@@ -99,7 +101,7 @@ class ImageFolder(ArrayDataset, hints.Explained):
         return super().__reduce__()
 
     def _images(self, found: Scan) -> tuple[np.ndarray, list[list[str]]]:
-        """The decoded pictures, and a pair of name and reason for each that is broken."""
+        """The decoded pictures, and a pair of name and reason for each broken one."""
         root, size, channels, cached, _ = self._arguments
         name = os.path.basename(root)
         if cached and (loaded := cache_module.load(name, self._key)):
@@ -125,7 +127,7 @@ class ImageFolder(ArrayDataset, hints.Explained):
 
 
 def _reopened(cls: type[ImageFolder], arguments: Any, key: str) -> ImageFolder:
-    with warnings.catch_warnings():     # of what was left out, which whoever made it has seen
+    with warnings.catch_warnings():     # the warning of broken pictures was given the first time
         warnings.simplefilter("ignore")
         made = cls(*arguments)
     if made._key != key:
@@ -139,18 +141,19 @@ def _size(size: Any) -> Size:
         return None
     if isinstance(size, (tuple, list)):
         return checks.pair(size, "ImageFolder", "size", 1)
-    return checks.whole(size, "ImageFolder", "size", 1, checks.MOST_OF_PAIR)
+    return checks.integer(size, "ImageFolder", "size", 1, checks.MOST_OF_PAIR)
 
 
 def _channels(channels: Any) -> int | None:
-    if channels is None or checks.whole(channels, "ImageFolder", "channels") in (1, 3):
+    if channels is None or checks.integer(channels, "ImageFolder", "channels") in (1, 3):
         return channels
     raise ValueError(checks.message("ImageFolder", "channels", "3, 1 or None", channels))
 
 
 def _rows(found: Scan, root: str, size: Size, channels: int | None, broken: list[list[str]]
           ) -> Generator[np.ndarray]:
-    """The decoded pictures in order, each as (1, H, W, C); `broken` gets the others, and why."""
+    """The decoded pictures in order, each as (1, H, W, C). The names of broken ones are added to
+    `broken`, with the reason."""
     paths = [os.path.join(root, name) for name, _, _ in found.files]
     if channels is None:
         looked = _in_threads(lambda path: look(path)[1], paths, "Looking at pictures")
@@ -177,7 +180,7 @@ def _rows(found: Scan, root: str, size: Size, channels: int | None, broken: list
 
 
 def _sizes_text(found: Scan, paths: list[str]) -> str:
-    """How many pictures there are of each size, and the first file of each."""
+    """Words for an error: the number of pictures of each size, and the first file of each."""
     counts: dict[tuple[int, int], list[Any]] = {}
     looked = _in_threads(lambda path: look(path)[0], paths, "Looking at pictures")
     for i, size in looked:
@@ -201,10 +204,10 @@ def _broken_text(root: str, broken: list[list[str]]) -> str:
 def _in_threads(make: Any, paths: list[str], title: str) -> Generator[Any]:
     """(i, make(paths[i])) in order, or (i, the BrokenPicture that it raised).
 
-    Pillow decodes without the GIL. Threads run ahead by a few groups of files, not more: what is
-    decoded and not yet asked for is in memory. Of small pictures a group has several, since to hand
-    over each would cost as much as to decode it; the first groups have one, which shows how large
-    they are.
+    Pillow decodes without the GIL. Threads decode only a few groups of files in advance, because
+    these pictures wait in memory. A group has several small pictures, because passing on each alone
+    would cost as much as decoding it. The first groups have one picture, which shows how large
+    pictures are.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -239,6 +242,6 @@ def _in_threads(make: Any, paths: list[str], title: str) -> Generator[Any]:
 
 
 def _length(results: list[Any]) -> int:
-    """How many files the next group has, after what some have become."""
+    """The number of files in the next group, by the size of the pictures of the last one."""
     largest = max(getattr(result, "nbytes", 1) for result in results)
     return min(MOST_IN_GROUP, max(1, MOST_BYTES_IN_GROUP // largest))

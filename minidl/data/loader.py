@@ -19,12 +19,12 @@ from .draws import Draws
 from .prefetch import prepared
 from .transforms.base import as_transform, run
 
-MOST_SEED = 2**64 - 1        # and of epochs: together they are Philox's key
-_beginning = lock()     # of any loader's iteration: two threads must not begin one epoch
+MOST_SEED = 2**64 - 1        # the largest seed and epoch, which together are Philox's key
+_beginning = lock()     # held while an iteration begins, so that two threads begin two epochs
 
 
 class Dataset(Protocol):
-    """What the loader needs: a length, and an item for each index below it."""
+    """What a data set must have: a length, and an item for each index below it."""
 
     def __len__(self) -> int: ...
 
@@ -33,7 +33,7 @@ class Dataset(Protocol):
 
 @dataclass
 class _Position:
-    """How far an iteration has come: batches handed out in an epoch; or where the next begins."""
+    """The epoch of an iteration, and how many of its batches were given to the caller."""
 
     epoch: int
     batches: int
@@ -46,8 +46,8 @@ class DataLoader(hints.Explained):
     dataset:    an `ArrayDataset` or another data set of minidl, or anything with a length and items
                 `dataset[i]`: (image, label), a longer tuple (image, label, ...), a dict or an image
                 alone; they are stacked. An array is a data set of images alone.
-    batch_size: items a batch; the last batch of an epoch may have fewer
-    shuffle:    a new order every epoch, else the order of the data set
+    batch_size: the number of items in a batch; the last batch of an epoch may have fewer
+    shuffle:    whether every epoch has a new order, or the order of the data set
     transform:  one of `data.transforms`, or a function of the images of a whole batch, a float
                 array (B, H, W, C) that it may change; it returns as many images.
                 `transform(images, rng)` gets a numpy Generator of its own for each batch, if its
@@ -56,26 +56,26 @@ class DataLoader(hints.Explained):
                 as a third.
     drop_last:  leave out a last batch that is not full
     seed:       0 to 2**64 - 1; None draws one from the generator of `md.manual_seed`
-    prefetch:   batches that a thread prepares while the caller works, where preparing one takes
-                more than 5% of that work; 0 for none, without thread
-    sampler:    `sampler(rng)` gives the items of an epoch in its order, as many as the data set
-                has, some perhaps several times: `data.balanced`. It takes the place of `shuffle`
+    prefetch:   the number of batches that a thread prepares while the caller works, if preparing
+                one takes more than 5% of that work; 0 for none, without a thread
+    sampler:    `sampler(rng)` returns the indices of an epoch's items in their order, as many as
+                the data set has items, perhaps with repetitions, as `data.balanced` does. It takes
+                the place of `shuffle`
 
     uint8 images become float32 in [0, 1] (divided by 255); others keep their dtype, whatever the
-    transform computes in. Integer labels become int64; float ones pass unchanged. Batches have the
-    structure of items: of images alone a batch is a tensor alone, of longer tuples a longer tuple,
-    of dicts a dict, whose entries are treated as labels are. Of a dict the entry "image" or
-    "images" is the image, else the first; "label" or "labels" is the label, else the first other
-    one. Arrays of other libraries are taken as they are; pictures of Pillow's are (H, W, 1) if they
-    are grey, else (H, W, 3).
+    transform computes in. Integer labels become int64; float labels do not change. Batches have the
+    structure of items: a batch of images alone is a tensor, one of longer tuples is a longer tuple,
+    and one of dicts is a dict, whose other entries are treated like labels. In a dict the image is
+    the entry "image" or "images", or else the first; the label is "label" or "labels", or else the
+    first other entry. Arrays of other libraries are taken as they are; Pillow's pictures become
+    (H, W, 1) if they are grey, else (H, W, 3).
 
-    Each `iter()` begins the next epoch, from 0; iterations do not disturb each other, in whatever
-    threads they are; one iterator belongs to one thread at a time. After a fork the child goes on
-    with the same batches, without a thread. The order depends on (seed, epoch), the
-    `rng` of a function on (seed, epoch, batch), what `data.transforms` draw on (seed, epoch, item):
-    none of them on threads or on prefetching. An exception in
-    the data set or the transform is raised by the loop. When the loop ends, in whatever way, its
-    thread has ended too.
+    Each `iter()` begins the next epoch, from 0. Iterations are independent of each other, also in
+    several threads, but one iterator belongs to one thread at a time. After a fork the child goes
+    on with the same batches, without a thread. The order depends on (seed, epoch), the `rng` of a
+    function on (seed, epoch, batch), and the draws of `data.transforms` on (seed, epoch, item);
+    nothing depends on threads or on prefetching. An exception in the data set or the transform is
+    raised by the loop. When the loop ends, for whatever reason, its thread has ended too.
 
     TypeError and ValueError for arguments that do not fit, and for items of a batch that differ in
     shape.
@@ -110,8 +110,8 @@ class DataLoader(hints.Explained):
         self.shuffle = checks.flag(shuffle, "DataLoader", "shuffle")
         self.transform = transform
         self.drop_last = checks.flag(drop_last, "DataLoader", "drop_last")
-        self.seed = checks.whole(seed, "DataLoader", "seed", 0, MOST_SEED)
-        self.prefetch = checks.whole(prefetch, "DataLoader", "prefetch", 0)
+        self.seed = checks.integer(seed, "DataLoader", "seed", 0, MOST_SEED)
+        self.prefetch = checks.integer(prefetch, "DataLoader", "prefetch", 0)
         self.sampler = sampler
         if sampler is not None:
             checks.function(sampler, "DataLoader", "sampler", "a function of a generator, or None")
@@ -123,7 +123,7 @@ class DataLoader(hints.Explained):
         self._position = _Position(0, 0)
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """The number of batches in an epoch."""
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
@@ -136,15 +136,16 @@ class DataLoader(hints.Explained):
         return self._iterate(self.seed, position)
 
     def once(self) -> Iterator[Any]:
-        """All batches of epoch 0, whatever has been iterated; no part of the loader's epochs."""
+        """All batches of epoch 0, whatever has been iterated before. This does not advance the
+        loader's epochs."""
         return self._iterate(self.seed, _Position(0, 0))
 
     def state_dict(self) -> dict[str, int]:
-        """Where the newest iteration stands: {"seed", "epoch", "position"}.
+        """The place of the newest iteration: {"seed", "epoch", "position"}.
 
-        `position` counts the batches that the loop has been given, not those prepared. Within the
-        loop, and after it was left early, this is the place to continue from; after a complete
-        epoch it is the start of the next.
+        `position` counts the batches that the loop has been given, not those that are prepared.
+        Within the loop, and after it was left early, this is the place to continue from; after a
+        complete epoch it is the start of the next one.
         """
         position = self._position
         return {"seed": self.seed, "epoch": position.epoch, "position": position.batches}
@@ -152,17 +153,17 @@ class DataLoader(hints.Explained):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration continue where `state_dict` was taken.
 
-        It gives the rest of that epoch: nothing, if all its batches had been given. The data set
-        and the arguments must be the same; only `seed` is restored. ValueError for a state of
-        something else or a position beyond the epoch.
+        It gives the rest of that epoch, which is nothing if all of its batches had been given. The
+        data set and the arguments must be the same; only `seed` is restored. ValueError for a state
+        that is not a loader's, or a position beyond the epoch.
         """
         if set(state) != {"seed", "epoch", "position"}:
             raise ValueError(
                 f"the state of a loader has the keys seed, epoch, position; not {list(state)}"
             )
-        seed = checks.whole(state["seed"], "DataLoader", "seed", 0, MOST_SEED)
-        epoch = checks.whole(state["epoch"], "DataLoader", "epoch", 0, MOST_SEED)
-        position = checks.whole(state["position"], "DataLoader", "position", 0, len(self))
+        seed = checks.integer(state["seed"], "DataLoader", "seed", 0, MOST_SEED)
+        epoch = checks.integer(state["epoch"], "DataLoader", "epoch", 0, MOST_SEED)
+        position = checks.integer(state["position"], "DataLoader", "position", 0, len(self))
         self.seed = seed
         self._position = _Position(epoch, position)
 
@@ -190,13 +191,14 @@ class DataLoader(hints.Explained):
         position.epoch, position.batches, position.begun = position.epoch + 1, 0, False
 
     def _batch(self, seed: int, epoch: int, order: range | np.ndarray, number: int) -> Any:
-        """Batch `number` of an epoch; runs in the thread, so it changes nothing of the loader."""
+        """Make batch `number` of an epoch. This runs in the prefetching thread, so it must not
+        change the loader."""
         start = number * self.batch_size
         rows = order[start : start + self.batch_size]
         batch = gather(self.dataset, rows)
         images = batch.images
         if images.dtype == np.uint8:
-            # One thread: the others work for the model meanwhile, and waking them costs more.
+            # One thread is quicker, because the others work for the model, and waking them costs.
             images = kernels.to_float(images, threads=1)
         if self._transform is not None:
             names = getattr(self.dataset, "classes", None)
@@ -210,7 +212,7 @@ class DataLoader(hints.Explained):
 
 
 def _sampled(given: Any, count: int) -> np.ndarray:
-    """What a sampler has given, checked."""
+    """Check the indices that a sampler has returned."""
     order = np.asarray(given)
     if order.dtype.kind not in "iu":
         raise TypeError(f"DataLoader: sampler must return items by number, got {order.dtype}")
@@ -221,7 +223,7 @@ def _sampled(given: Any, count: int) -> np.ndarray:
 
 
 def _rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
-    """Random numbers of an epoch: its order (stream 0), or those of batch `stream` - 1.
+    """The generator of an epoch's order (stream 0), or of batch `stream` - 1.
 
     Philox is a function of a key and a counter; a stream has 2**192 values of the counter.
     Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.

@@ -1,4 +1,4 @@
-"""Parts of a data set: some of its items, and a split of all of them."""
+"""Parts of a data set: `Subset` has some of its items, and `split` divides all of them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ MOST_SEED = 2**64 - 1
 
 
 class Subset:
-    """Some items of a data set, by their places in it. Nothing is copied.
+    """Some items of a data set, by their indices. Nothing is copied.
 
-    dataset: anything with a length and items; a subset of a subset is one of the whole
-    indices: integers (n,), also negative ones and the same several times; or a mask (N,) of bools
+    dataset: anything with a length and items; a subset of a subset refers to the first data set
+    indices: integers (n,), which may be negative or repeated; or a mask (N,) of bools
 
-    `subset[i]` is `dataset[indices[i]]`. Of a data set that has them there are `.images`,
-    `.labels`, `.classes` and `.paths`, those of the items; arrays are taken out each time they are
-    asked for.
-    TypeError for indices that are no integers, IndexError for one that is not in the data set.
+    `subset[i]` is `dataset[indices[i]]`. If the data set has `.images`, `.labels`, `.classes` or
+    `.paths`, the subset has those of its items; arrays are indexed anew at each access. TypeError
+    for indices that are no integers, IndexError for one that is not in the data set.
 
     >>> digits = data.ArrayDataset(np.zeros((9, 8, 8, 1), np.uint8), np.arange(9))
     >>> some = data.Subset(digits, [2, 3, 5])
@@ -47,7 +46,8 @@ class Subset:
         return len(self.indices)
 
     def __getitem__(self, index: Any) -> Any:
-        """An item; of a slice or an array what an `ArrayDataset` gives, else a subset."""
+        """An item for an int. For a slice or an array it gives arrays if the data set is an
+        `ArrayDataset`, else a subset."""
         rows = self.indices[places(index, len(self), "Subset")]
         if rows.ndim == 0:
             return self.dataset[int(rows)]
@@ -81,16 +81,17 @@ class Subset:
 
 def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: bool = False
           ) -> tuple[Subset, ...]:
-    """Parts of a data set that have no item in common, and all of them together; as `Subset`s.
+    """Divide a data set into parts, as `Subset`s: each item is in exactly one of them.
 
-    fractions: of each part, which add up to 1; or numbers of items (ints), which add up to len
-    seed:      who is in which part depends on it (and on the length), not on what came before
-    stratify:  each part has of each class its share, to within one item; a class of few items is
-               in the largest part first, and a warning names those of which it has none. The data
-               set has `.labels` (or `.targets`) of one class an item, or else its items are asked
-               for.
+    fractions: the fraction of each part, which add up to 1; or numbers of items (ints), which add
+               up to the length
+    seed:      the parts depend on the seed (and on the length), not on what was drawn before
+    stratify:  give each part its share of each class, to within one item. Items of a class with few
+               of them go to the largest part first, and a warning names the classes of which it has
+               none. The classes are the data set's `.labels` (or `.targets`), one for each item, or
+               else the labels of its items.
 
-    Items are in the order of the data set. TypeError and ValueError for arguments that do not fit,
+    Items keep the order of the data set. TypeError and ValueError for arguments that do not fit,
     ValueError for a part without items.
 
     >>> pictures = data.ArrayDataset(np.zeros((10, 8, 8, 1), np.uint8), np.arange(10) % 2)
@@ -100,7 +101,7 @@ def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: boo
     """
     count = _length(dataset, "split")
     sizes = _sizes(fractions, count)
-    seed = checks.whole(seed, "split", "seed", 0, MOST_SEED)
+    seed = checks.integer(seed, "split", "seed", 0, MOST_SEED)
     rng = np.random.Generator(np.random.Philox(seed))
     names, groups = np.zeros(1, np.int64), np.zeros(count, np.int64)
     if checks.flag(stratify, "split", "stratify"):
@@ -111,7 +112,7 @@ def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: boo
 
 
 def _warn_of_missing(names: np.ndarray, groups: np.ndarray, dataset: Any) -> None:
-    """Warn of classes that have no item in the largest part, since there are too few of them."""
+    """Warn of classes that are so small that the largest part has no item of them."""
     missing = names[~np.isin(np.arange(len(names)), groups)].tolist()
     if missing:
         classes = getattr(dataset, "classes", None)
@@ -128,7 +129,7 @@ def _sizes(fractions: Any, count: int) -> list[int]:
                                 "a list of fractions or of counts"))
     expected = f"fractions that add up to 1, or counts that add up to {count}"
     if given and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in given):
-        sizes = [checks.whole(f, "split", "fractions", 0) for f in given]
+        sizes = [checks.integer(f, "split", "fractions", 0) for f in given]
         if sum(sizes) != count:
             raise ValueError(checks.message("split", "fractions", expected, fractions))
     else:
@@ -145,11 +146,13 @@ def _sizes(fractions: Any, count: int) -> list[int]:
 
 
 def _parts(groups: np.ndarray, sizes: list[int], rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows of each part: `sizes` exactly, and of each group its share to within one row.
+    """The rows of each part: exactly as many as `sizes` says, and a share of each group to within
+    one row.
 
-    One part after the other is taken out of what is left, the largest last: of each group the whole
-    rows of its share, then one more of those with the largest rest, which are drawn where they are
-    equal. A group's last row stays for the largest part, as long as others have more.
+    One part after another takes its rows from those that are left, the largest part last. It takes
+    its share of each group, rounded down, and then one more row of the groups with the largest
+    remainders; ties are drawn. The last row of a group is left for the largest part, as long as
+    other groups have more rows.
     """
     order = rng.permutation(len(groups))
     order = order[np.argsort(groups[order], kind="stable")]
@@ -172,18 +175,18 @@ def _parts(groups: np.ndarray, sizes: list[int], rng: np.random.Generator) -> li
 
 
 def _by_size(sizes: list[int]) -> list[int]:
-    """The parts, the largest last."""
+    """The indices of the parts, in ascending order of their sizes."""
     return sorted(range(len(sizes)), key=lambda part: sizes[part])
 
 
 def _runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The places start, start + 1 ... of all runs, one after the other."""
+    """The numbers start, start + 1, ... of each run, one run after another."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def _classes(dataset: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The labels that there are, sorted, and the place of each item's among them."""
+    """The different labels, sorted, and for each item the index of its label among them."""
     labels = getattr(dataset, "labels", None)
     if labels is None:
         labels = getattr(dataset, "targets", None)

@@ -1,10 +1,10 @@
 """The table of kernels that operations call: native (`minidl_ext`) or NumPy (`reference`).
 
-Kernels know nothing of tensors: contiguous arrays in, arrays out. Each stands here as a function,
-`kernels.conv(...)`, and twice in a module of its family: in Cython below `minidl_ext`, which runs,
-and in NumPy below `reference`, which explains and checks it: "conv.direct" is
-`minidl_ext/conv/direct.pyx` and `reference/conv/direct.py`. Nothing else in minidl imports
-`minidl_ext`.
+Kernels know nothing of tensors: they take contiguous arrays and return arrays. Each name in
+`FAMILIES` is a function of this module, `kernels.conv(...)`. It is written twice, in the module of
+its family: in Cython below `minidl_ext`, which runs by default, and in NumPy below `reference`,
+which explains and checks it: "gemm.matmul" is `minidl_ext/gemm/matmul.pyx` and
+`reference/gemm/matmul.py`. Nothing else in minidl imports `minidl_ext`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,22 @@ from typing import TYPE_CHECKING, Any
 try:
     import minidl_ext
 except ImportError as error:
-    # Of kernels that this CPU does not run, or of a level that is asked for and not there. The
-    # command line, which begins with this import, says so in a line, as it says other errors.
+    # This CPU does not run the kernels, or MINIDL_ISA asks for a level that is not built. The
+    # command line imports this first; it prints the error in one line, as it prints other errors.
     _called = os.path.basename(sys.argv[0]).removesuffix(".exe") if sys.argv else ""
     if (_called == "minidl" or sys.orig_argv[1:3] == ["-m", "minidl"]) and not os.environ.get(
             "MINIDL_TRACEBACK"):
         raise SystemExit(f"minidl: {error}") from None
     raise
 
-from minidl_ext.inference.plan import PLAN_VECTOR, Plan
+from minidl_ext.inference.plan import (
+    PLAN_ARRAYS,
+    PLAN_FREQUENCIES,
+    PLAN_GAP,
+    PLAN_TAPS,
+    PLAN_VECTOR,
+    Plan,
+)
 from minidl_ext.runtime.affinity import cpus as affinity
 from minidl_ext.runtime.affinity import library_at
 from minidl_ext.runtime.affinity import loaded_libraries as openmp_libraries
@@ -44,24 +51,33 @@ from minidl_ext.runtime.threads import (
 
 from .. import checks
 
-if TYPE_CHECKING:   # kernels are bound at run time; their twins have the same signatures
-    from .reference.conv.depthwise import *  # noqa: F403
-    from .reference.conv.direct import *  # noqa: F403
+if TYPE_CHECKING:   # kernels are bound at run time; their NumPy twins have the same signatures
+    from .reference.conv.depthwise_backward import *  # noqa: F403
+    from .reference.conv.depthwise_forward import *  # noqa: F403
+    from .reference.conv.depthwise_input_grad import *  # noqa: F403
+    from .reference.conv.depthwise_weight_grad import *  # noqa: F403
+    from .reference.conv.direct_forward import *  # noqa: F403
+    from .reference.conv.direct_input_grad import *  # noqa: F403
+    from .reference.conv.direct_weight_grad import *  # noqa: F403
     from .reference.conv.pointwise import *  # noqa: F403
-    from .reference.conv.winograd import *  # noqa: F403
+    from .reference.conv.winograd_forward import *  # noqa: F403
+    from .reference.conv.winograd_input_grad import *  # noqa: F403
+    from .reference.conv.winograd_weight_grad import *  # noqa: F403
     from .reference.data.convert import *  # noqa: F403
     from .reference.data.picture import *  # noqa: F403
     from .reference.elementwise.activation import *  # noqa: F403
     from .reference.elementwise.arithmetic import *  # noqa: F403
     from .reference.elementwise.random import *  # noqa: F403
     from .reference.gemm.matmul import *  # noqa: F403
-    from .reference.norm.batch_norm import *  # noqa: F403
+    from .reference.norm.batch_norm_activation import *  # noqa: F403
+    from .reference.norm.batch_norm_backward import *  # noqa: F403
+    from .reference.norm.batch_norm_forward import *  # noqa: F403
+    from .reference.norm.batch_norm_pool import *  # noqa: F403
+    from .reference.norm.batch_norm_stats import *  # noqa: F403
     from .reference.norm.group_norm import *  # noqa: F403
     from .reference.norm.layer_norm import *  # noqa: F403
-    from .reference.norm.norm_activation import *  # noqa: F403
-    from .reference.norm.norm_mask import *  # noqa: F403
-    from .reference.norm.norm_pool import *  # noqa: F403
-    from .reference.pool.pool import *  # noqa: F403
+    from .reference.pool.avg_pool import *  # noqa: F403
+    from .reference.pool.max_pool import *  # noqa: F403
     from .reference.reduce.loss import *  # noqa: F403
     from .reference.reduce.reduce import *  # noqa: F403
     from .reference.sequence.embedding import *  # noqa: F403
@@ -77,11 +93,15 @@ def _kernels_of(family: str) -> tuple[str, ...]:
 
 # What is compiled of `minidl_ext` and has twins: every function of these modules is a kernel.
 FAMILIES = {family: _kernels_of(family) for family in (
-    "elementwise.arithmetic", "elementwise.activation", "elementwise.random", "reduce.reduce",
-    "reduce.loss", "gemm.matmul", "conv.direct", "conv.depthwise", "conv.pointwise",
-    "conv.winograd", "pool.pool", "norm.batch_norm", "norm.layer_norm", "norm.group_norm",
-    "norm.norm_activation", "norm.norm_mask", "norm.norm_pool", "sequence.recurrent",
-    "sequence.embedding", "optim.updates", "data.convert", "data.picture")}
+    "elementwise.arithmetic", "elementwise.activation", "reduce.reduce", "gemm.matmul",
+    "conv.direct_forward", "conv.direct_input_grad", "conv.direct_weight_grad",
+    "conv.depthwise_forward", "conv.depthwise_input_grad", "conv.depthwise_weight_grad",
+    "conv.depthwise_backward", "conv.pointwise", "conv.winograd_forward",
+    "conv.winograd_input_grad", "conv.winograd_weight_grad", "pool.max_pool", "pool.avg_pool",
+    "norm.batch_norm_stats", "norm.batch_norm_forward", "norm.batch_norm_backward",
+    "norm.batch_norm_activation", "norm.batch_norm_pool", "norm.layer_norm", "norm.group_norm",
+    "sequence.recurrent", "sequence.embedding", "reduce.loss", "optim.updates",
+    "elementwise.random", "data.convert", "data.picture")}
 
 isa = minidl_ext.ISA
 asked_isa = minidl_ext.ASKED
@@ -96,7 +116,8 @@ _around: Callable[[str, Any], Any] | None = None
 
 
 def _bind(backend: str) -> None:
-    """Make the kernels of a backend those of the table, each inside what `surround` was given."""
+    """Put the kernels of a backend into the table, each wrapped by the function that `surround` was
+    given."""
     for family, names in FAMILIES.items():
         module = importlib.import_module(f"{_PACKAGES[backend]}.{family}")
         for name in names:
@@ -105,8 +126,8 @@ def _bind(backend: str) -> None:
 
 
 def surround(around: Callable[[str, Any], Any] | None) -> None:
-    """From now on each kernel of the table is `around(name, kernel)`; None: the kernels themselves.
-    """
+    """Replace each kernel of the table by `around(name, kernel)`, or put the kernels themselves
+    back for None."""
     global _around
     _around = around
     _bind(_backend)
@@ -120,8 +141,8 @@ def backend() -> str:
 def use_backend(name: str) -> contextlib.AbstractContextManager[None]:
     """Run with the native kernels ("native") or with their NumPy twins ("numpy").
 
-    For tests, teaching and the benchmark against NumPy. It holds for the whole process, until
-    the end of the `with` block. ValueError for another name.
+    This serves tests, teaching and the benchmark against NumPy. It holds for the whole process,
+    until the end of the `with` block. ValueError for another name.
 
     >>> with md.use_backend("numpy"):
     ...     md.relu(md.tensor([-1., 2.]))
@@ -150,7 +171,8 @@ def __getattr__(name: str) -> Any:
 
 _bind("native")
 
-__all__ = ["FAMILIES", "PLAN_VECTOR", "Plan", "affinity", "after_fork_in_child", "asked_isa",
-           "backend", "built", "check_shape", "debug", "empty", "empty_cache", "forked",
-           "get_num_threads", "isa", "library_at", "openmp", "openmp_address", "openmp_libraries",
-           "pool_bytes", "set_num_threads", "supported", "surround", "thread_count", "use_backend"]
+__all__ = ["FAMILIES", "PLAN_ARRAYS", "PLAN_FREQUENCIES", "PLAN_GAP", "PLAN_TAPS", "PLAN_VECTOR",
+           "Plan", "affinity", "after_fork_in_child", "asked_isa", "backend", "built",
+           "check_shape", "debug", "empty", "empty_cache", "forked", "get_num_threads", "isa",
+           "library_at", "openmp", "openmp_address", "openmp_libraries", "pool_bytes",
+           "set_num_threads", "supported", "surround", "thread_count", "use_backend"]

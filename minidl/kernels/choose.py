@@ -1,7 +1,8 @@
-"""Which algorithm computes a convolution, by its shapes; measurements: docs/performance.md.
+"""The choice of the algorithm that computes a convolution, by its shapes. docs/performance.md has
+the measurements.
 
-Shapes are those of images (N, H, W, C_in) and weights (KH, KW, C_in / groups, C_out); padding is
-((top, bottom), (left, right)).
+`shape` is that of images (N, H, W, C_in), `weight` that of weights (KH, KW, C_in / groups, C_out);
+padding is ((top, bottom), (left, right)).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import numpy as np
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
-IMAGE_VALUES = 128 * 1024       # of an image that a depthwise kernel normalizes in cache: 512 KB
+# The most values of an image that a depthwise kernel normalizes as it reads: 512 KB fit in cache.
+IMAGE_VALUES = 128 * 1024
 
 
 @functools.lru_cache(1024)
 def conv_algorithm(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ...], stride: Pair,
                    dilation: Pair, groups: int, precision: str) -> str:
-    """"winograd", "depthwise" or "direct", for the convolution and both of its gradients."""
+    """The algorithm of a convolution and of both its gradients: "winograd", "depthwise" or
+    "direct"."""
     if winograd_pays(shape, dtype, weight, stride, dilation, groups, precision):
         return "winograd"
     return "depthwise" if depthwise_fits(shape, dtype, weight, groups) else "direct"
@@ -28,12 +31,12 @@ def conv_algorithm(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, .
 
 def winograd_pays(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ...], stride: Pair,
                   dilation: Pair, groups: int, precision: str) -> bool:
-    """Whether a convolution goes by Winograd's F(4x4, 3x3) (Lavin & Gray 2016).
+    """Whether Winograd's F(4x4, 3x3) (Lavin & Gray 2016) computes a convolution.
 
-    For float32, 3x3 kernels with stride and dilation 1, one group, and channels in multiples of
-    8, at least 16: there it takes a third to three quarters of the direct kernel's time, with
-    errors of a few 1e-6 of the largest value. Not for images of one row or column, where most of a
-    tile of 4x4 would be padding, and not with set_precision("high").
+    It does for float32, 3x3 kernels with stride and dilation 1, one group, and channels in
+    multiples of 8, at least 16. There it takes a third to three quarters of the direct kernel's
+    time, with errors of a few 1e-6 of the largest value. It does not for images of one row or
+    column, where most of a tile of 4x4 would be padding, nor with set_precision("high").
     """
     return (dtype == np.float32 and weight[:2] == (3, 3) and groups == 1
             and stride == (1, 1) and dilation == (1, 1)
@@ -43,7 +46,7 @@ def winograd_pays(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ..
 
 def depthwise_fits(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ...], groups: int
                    ) -> bool:
-    """Whether a convolution has a kernel for every channel that `kernels.depthwise_conv` takes."""
+    """Whether `kernels.depthwise_conv` takes a convolution, which has one filter per channel."""
     kh, kw, _, channels = weight
     return (dtype == np.float32 and groups == channels == shape[3] and channels % 16 == 0
             and kh * kw <= 64)
@@ -51,11 +54,11 @@ def depthwise_fits(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, .
 
 def reading_family(shape: tuple[int, ...], dtype: np.dtype, weight: tuple[int, ...], stride: Pair,
                    padding: Padding, groups: int) -> str | None:
-    """The family of kernels, "pointwise" or "depthwise", in which a convolution normalizes what it
-    reads; None where it is better to normalize before.
+    """The family of kernels, "pointwise" or "depthwise", with which a convolution normalizes its
+    input while it reads it; None where it is better to normalize the input first.
 
-    1x1 kernels are products of pixels and weights: of a normalized array the direct kernel is as
-    fast. A depthwise kernel needs one image in cache.
+    The pointwise kernels serve this alone: for an input that is already normalized, the direct
+    kernel is as fast for 1x1 weights. A depthwise kernel needs one image in cache.
     """
     if shape[0] == 0:
         return None

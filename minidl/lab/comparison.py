@@ -15,7 +15,7 @@ from .. import checks, ops, optim
 from ..data.dataset import ArrayDataset
 from ..data.loader import DataLoader
 from ..nn.layer import Layer
-from ..random import apart
+from ..random import own_generator
 from ..train.batches import check_loader, evaluated, is_dataset
 from ..train.progress import say
 from ..train.trainer import Trainer
@@ -201,7 +201,7 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
             for name, norm in chosen.items():
                 loader = _loader(train_on, batch_size, seed)
                 looks = every or max(1, _length(loader) * epochs // LOOKS)
-                with apart(seed):
+                with own_generator(seed):
                     model = build(norm)
                     probe = Probe(model, looks, wanted) if wanted else None
                     trainer = Trainer(model, optimizer(model.parameters(), rate),

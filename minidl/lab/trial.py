@@ -17,7 +17,7 @@ import numpy as np
 from .. import checks
 from ..nn.layer import Layer
 from ..optim.optimizer import Optimizer
-from ..random import apart
+from ..random import own_generator
 from ..train.batches import first_batch
 from ..train.trainer import Trainer
 
@@ -45,7 +45,7 @@ def tried_models(build: Callable[[Any], Layer], norms: Mapping[str, Any]) -> dic
     owners: dict[int, str] = {}
     for name, norm in norms.items():
         for _ in range(2):
-            with apart():
+            with own_generator():
                 model = _built(build, name, norm)
             parts = dict(_parts(model))
             for part, what in parts.items():
@@ -120,7 +120,7 @@ def tried(model: Layer, name: str, optimizer: Callable[..., Any], rate: float,
     """Make a step with a batch of the training part, and evaluate one of the test part. ValueError
     or TypeError where a model does not fit its batch, or the metric not its outputs."""
     train_on, test_on = batches
-    with apart(), warnings.catch_warnings():    # which the trainings give
+    with own_generator(), warnings.catch_warnings():    # which the trainings give
         warnings.simplefilter("ignore")
         trainer = Trainer(model, tried_optimizer(optimizer, model, rate), loss,
                           metrics=() if metric == "loss" else (metric,), progress=False)

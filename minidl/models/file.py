@@ -28,7 +28,7 @@ from .. import checks
 from ..files import damaged, read_arrays, write_arrays
 from ..nn.layer import Layer
 from ..nn.state import StateError
-from ..random import apart
+from ..random import own_generator
 from ..version import __version__
 from .network import Network
 from .registry import class_of, name_of
@@ -283,7 +283,7 @@ def _built(description: dict[str, Any], path: str, trust: bool) -> Layer:
 
 
 def _made(cls: type[Layer], description: dict[str, Any]) -> Layer:
-    with apart():       # random weights that are drawn for nothing
+    with own_generator():       # random weights that are drawn for nothing
         model = cls(**description["options"])
     return model if description["dtype"] == "float32" else model.astype(description["dtype"])
 

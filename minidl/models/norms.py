@@ -77,13 +77,13 @@ class Norms:
         return nn.Identity()
 
 
-def norm_relu(norm: nn.Layer, x: Tensor, position: str, shortcut: Tensor | None = None) -> Tensor:
-    """relu(norm(x)), or norm(relu(x)) with the position "after"; with a shortcut
-    relu(norm(x) + shortcut), or norm(relu(x + shortcut))."""
+def norm_relu(norm: nn.Layer, x: Tensor, position: str, residual: Tensor | None = None) -> Tensor:
+    """relu(norm(x)), or norm(relu(x)) with the position "after"; with a residual
+    relu(norm(x) + residual), or norm(relu(x + residual))."""
     if position == "after":
-        return norm(ops.relu(x if shortcut is None else x + shortcut))
+        return norm(ops.relu(x if residual is None else x + residual))
     # One expression on the normalization's output: BatchNorm then runs with both in one pass.
-    return ops.relu(norm(x) if shortcut is None else norm(x) + shortcut)
+    return ops.relu(norm(x) if residual is None else norm(x) + residual)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
-"""Layers: what a model is made of.
+"""Layers, the parts that models consist of.
 
 A layer holds parameters and buffers as attributes and computes in `forward`; the operations are
-in `minidl.ops`. Images are (N, H, W, C), features are the last axis.
+in `minidl.ops`. Images are (N, H, W, C), and features are always the last axis.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Activations as layers. Formulas, dtypes and sources: the operations of the same names."""
+"""Activations as layers. The operations of the same names give formulas, dtypes and sources."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class LeakyReLU(Layer):
 
 
 class GELU(Layer):
-    """x times the share of a normal distribution below x; `approximate` "none" or "tanh",
-    another word is a ValueError.
+    """x times the share of a normal distribution below x; `approximate` is "none" or "tanh".
+    ValueError for another word.
 
     >>> nn.GELU()(md.tensor([0., 1000.]))
     tensor([   0., 1000.])
@@ -91,7 +91,7 @@ class Tanh(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along an axis. Losses take logits: not before cross_entropy.
+    """exp(x) / sum(exp(x)) along an axis. Do not use it before cross_entropy, which takes logits.
 
     >>> nn.Softmax()(md.tensor([0., 0.]))
     tensor([0.5, 0.5])
@@ -99,7 +99,7 @@ class Softmax(Layer):
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
-        self.axis = checks.whole(axis, "Softmax", "axis")
+        self.axis = checks.integer(axis, "Softmax", "axis")
 
     def forward(self, x: Any) -> Tensor:
         return ops.softmax(x, self.axis)

@@ -1,4 +1,4 @@
-"""Attention as a layer: projections around `ops.attention`."""
+"""Attention as a layer: `ops.attention` between learned projections."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ class MultiHeadAttention(Layer):
     """Attention by several heads (Vaswani et al. 2017, arXiv 1706.03762), of queries (N, L,
     features) to keys (N, S, key_features) and values (N, S, value_features), to (N, L, features).
 
-    Each of `heads` heads has its part of the projected features, to which
-    `md.scaled_dot_product_attention` applies; their results side by side are projected once more.
-    Called as `attention(query, key=None, value=None, mask=None, key_mask=None, causal=False)`:
-    without key and value the queries attend to themselves, without a value to the keys.
+    Each of `heads` heads applies `md.scaled_dot_product_attention` to its own part of the projected
+    features; the results of all heads are joined and projected once more. The layer is called as
+    `attention(query, key=None, value=None, mask=None, key_mask=None, causal=False)`. Without a
+    value the keys are the values too, and without a key the queries are the keys.
 
-    True in a mask always means: takes part. `mask` says which keys each query may attend to, of
-    shape (L, S), (N, L, S) or (N, heads, L, S): booleans, or floats that are added to the scores.
-    `key_mask`, booleans (N, S), says which keys there are, of sequences that are padded. `causal`:
-    query i attends to the keys 0 to i alone. (PyTorch's masks of booleans are True where something
-    does not take part.) A query that may attend to nothing gets the bias of `output`.
+    True in a mask always means that something takes part; PyTorch's boolean masks are True where it
+    does not. `mask`, of shape (L, S), (N, L, S) or (N, heads, L, S), says which keys each query may
+    attend to: booleans, or floats that are added to the scores. `key_mask`, booleans (N, S), says
+    which keys exist, for sequences that are padded. With `causal` query i attends to the keys 0 to
+    i alone. A query that may attend to nothing gets the bias of `output`.
 
-    `dropout` acts on the weights of the keys, in training. Layers `query`, `key`, `value` and
+    In training, `dropout` acts on the weights of the keys. The layers `query`, `key`, `value` and
     `output` are `Dense`; weights start as xavier_uniform, biases at zero. PyTorch's in_proj_weight
-    is the transposed weights of the first three, one below the other. No normalization is in it.
+    consists of the transposed weights of the first three, one below the other. The layer does not
+    normalize.
 
     ValueError for arguments out of range and shapes that do not fit; TypeError for mixed dtypes.
 
@@ -85,7 +86,7 @@ class MultiHeadAttention(Layer):
         return self.output(ops.reshape(y, (n, length, self.features)))
 
     def _sequences(self, x: Any, name: str, projection: Dense) -> Tensor:
-        """x, if it is what the projection takes."""
+        """x as a tensor, checked that it is sequences of the projection's features and dtype."""
         where = type(self).__name__
         x = float_tensor(x, where, name)
         if x.ndim != 3 or x.shape[2] != projection.in_features:
@@ -99,13 +100,13 @@ class MultiHeadAttention(Layer):
         return x
 
     def _parts(self, x: Tensor) -> Tensor:
-        """(N, positions, features) by heads: (N, heads, positions, features / heads)."""
+        """Split x (N, positions, features) by heads: (N, heads, positions, features / heads)."""
         parts = ops.reshape(x, (*x.shape[:2], self.heads, self.features // self.heads))
         return ops.transpose(parts, (0, 2, 1, 3))
 
     def _masks(self, mask: Any, key_mask: Any, query: Tensor, scores: tuple[int, ...]
                ) -> tuple[Tensor | None, Tensor | None]:
-        """(what is added to the scores, where they count) of both masks."""
+        """`bias` and `allowed` of `ops.attention.attend`, from both masks."""
         where = type(self).__name__
         n, _, length, keys = scores
         bias, allowed = None, None

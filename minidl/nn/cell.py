@@ -1,7 +1,7 @@
-"""One layer of a recurrent network in one direction: its weights, and its way through a sequence.
+"""One layer of a recurrent network in one direction: its weights, and its pass over a sequence.
 
-A network (`nn.recurrent`) is a list of these. The input's share in the gates is one product for all
-time steps; only the state's share has to wait for the step before.
+A network (`nn.recurrent`) is a list of these. One product computes the input's contribution to the
+gates for all time steps; only the state's contribution has to wait for the step before.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ State = tuple[Tensor, ...]          # (h,), or (h, c): each (N, hidden)
 class Cell(Layer):
     """Weights of the gates of one layer in one direction, for inputs (T, N, in_features).
 
-    The gates of `weight_x` (in, gates * hidden), `weight_h` (hidden, gates * hidden) and `bias`
-    stand one after another. A subclass says how many there are, names its cell in `ops.sequence`,
-    and computes a step for the case that it is normalized.
+    `weight_x` (in, gates * hidden), `weight_h` (hidden, gates * hidden) and `bias` have the columns
+    of one gate after those of another. A subclass says how many gates there are, names its cell in
+    `ops.sequence`, and computes a single step for the normalized case.
     """
 
     gates, kind = 1, "tanh"
-    bias_h: Parameter | None = None     # of the class: one cell has such a bias
+    bias_h: Parameter | None = None     # only the GRU has one
 
     def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
                  max_steps: int) -> None:
@@ -44,11 +44,11 @@ class Cell(Layer):
         self.norm_h: Any = step_norm(norm, width, max_steps)
 
     def drawn(self, *shape: int) -> Parameter:
-        """A parameter with its first values."""
+        """A parameter that is drawn uniformly from +-1 / sqrt(hidden)."""
         return Parameter(init.uniform(shape, 1 / math.sqrt(self.hidden)))
 
     def forward(self, x: Tensor, state: State, reverse: bool = False) -> tuple[Tensor, State]:
-        """(h of every step (T, N, hidden), the last state); `reverse` begins at the last step."""
+        """h of every step (T, N, hidden), and the last state; `reverse` begins at the last step."""
         shares = ops.matmul(x, self.weight_x)
         if self.norm_h is None:
             return sequence(self.kind, self.shifted(shares), self.weight_h, self.bias_h, state,
@@ -59,15 +59,16 @@ class Cell(Layer):
         return shares if self.bias is None else ops.add(shares, self.bias)
 
     def normalized(self, shares: Tensor, state: State, reverse: bool) -> tuple[Tensor, State]:
-        """The way through a sequence step by step, as normalizations stand inside a step."""
+        """Pass over a sequence step by step, because the normalizations are inside a step. `shares`
+        is the input's contribution to the gates."""
         steps, examples, width = shares.shape
-        of_steps = isinstance(self.norm_x, StepNorm)    # whose statistics depend on the step
+        of_steps = isinstance(self.norm_x, StepNorm)    # then the statistics depend on the step
         shares = ops.reshape(shares, (steps * examples, width))
         if not of_steps:
             shares = self.shifted(self.norm_x(shares))
         parts = ops.split(shares, steps)        # its gradient is one array, not one for each step
         outputs = []
-        for step in range(steps):               # of the recurrence, whatever its direction
+        for step in range(steps):               # counted in the direction of the recurrence
             share = parts[steps - 1 - step if reverse else step]
             if of_steps:
                 share = self.shifted(self.norm_x(share, step))
@@ -79,7 +80,8 @@ class Cell(Layer):
         return ops.reshape(ops.concatenate(outputs), (steps, examples, self.hidden)), state
 
     def step(self, share: Tensor, hidden: Tensor, state: State, step: int) -> State:
-        """The next state from the shares of the input and of h in the gates."""
+        """The next state, from the contributions of the input, `share`, and of h, `hidden`, to the
+        gates."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -87,7 +89,7 @@ class Cell(Layer):
 
 
 class RNNCell(Cell):
-    """h' = f(x W_x + h W_h + b), f tanh or relu."""
+    """h' = f(x W_x + h W_h + b), with f tanh or relu."""
 
     def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
                  max_steps: int, nonlinearity: str) -> None:
@@ -100,7 +102,8 @@ class RNNCell(Cell):
 
 
 class GRUCell(Cell):
-    """Gates r, z, n; `bias_h` (hidden,) is that of h in n, inside r * (...)."""
+    """A GRU with the gates r, z, n; `bias_h` (hidden,) is added to h's contribution to n, before r
+    multiplies it."""
 
     gates, kind = 3, "gru"
 
@@ -114,7 +117,8 @@ class GRUCell(Cell):
 
 
 class LSTMCell(Cell):
-    """Gates i, f, g, o; with a norm, that of c before tanh has a shift of its own."""
+    """An LSTM with the gates i, f, g, o. With a norm, c is normalized before the tanh; that
+    normalization has a beta, because no bias follows it."""
 
     gates, kind = 4, "lstm"
 

@@ -1,4 +1,4 @@
-"""Layers that hold layers."""
+"""Layers that hold other layers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .layer import Layer
 
 
 class LayerList(Layer):
-    """A list of layers, named by their places: "0", "1", ... It has no forward of its own.
+    """A list of layers, which are named by their places: "0", "1", ... It has no forward.
 
-    TypeError for what is not a layer.
+    TypeError for an item that is not a layer.
 
     >>> layers = nn.LayerList(nn.Dense(4, 4) for _ in range(3))
     >>> layers.append(nn.Dense(4, 2))
@@ -55,11 +55,11 @@ class LayerList(Layer):
 
 
 class Sequential(LayerList):
-    """Layers applied one after another: given one by one, or as one list.
+    """Apply layers one after another; they are given one by one, or as one list.
 
-    A function of one tensor may stand among them: it becomes a `Lambda`. An array of numbers
-    becomes a tensor first. An error of a layer says which: "layer 2, Dense: ...". TypeError for
-    what is neither.
+    A function of one tensor may be among them, and becomes a `Lambda`. An array of numbers becomes
+    a tensor first. An error in a layer names its place: "layer 2, Dense: ...". TypeError for an
+    item that is neither a layer nor a function.
 
     >>> model = nn.Sequential(nn.Dense(4, 3), md.relu, nn.Dense(3, 2))
     >>> model(md.zeros(8, 4)).shape
@@ -93,7 +93,8 @@ class Sequential(LayerList):
 
 
 def _wrapped(x: Any) -> Any:
-    """Arrays of numbers as tensors; all else as it is, since a first layer may take anything."""
+    """An array of numbers as a tensor; anything else as it is, because a layer may take any object.
+    """
     if isinstance(x, Tensor) or not array_like(x):
         return x
     array = plain_array(x)
@@ -107,7 +108,8 @@ def _name_layer(error: Exception, name: str) -> None:
 
 
 def _named(value: Any) -> str:
-    """What stands where a layer should, and what to write if that is known."""
+    """Words for an error: what was given in place of a layer, and what to write if that is known.
+    """
     if isinstance(value, type):
         return f"the class {value.__name__}" + (
             f": write {value.__name__}(...)" if issubclass(value, Layer) else "")
@@ -117,11 +119,11 @@ def _named(value: Any) -> str:
 
 
 class Lambda(Layer):
-    """y = function(x), a function of tensors as a layer; it is pickled if the function can be.
+    """y = function(x), a function of tensors as a layer. It can be pickled if the function can.
 
-    A function learns nothing: what it calls is no part of the layer. Arrays of numbers that it is
-    called with become tensors first. TypeError for what is no function, and for a method of a
-    layer or a functools.partial of one, whose parameters would get lost.
+    A function learns nothing: layers that it calls are not part of this layer. Arrays of numbers
+    that it is called with become tensors first. TypeError for an argument that is no function, and
+    for a method of a layer or a functools.partial of one, whose parameters would get lost.
 
     >>> nn.Lambda(md.exp)(md.tensor([0.]))
     tensor([1.])
@@ -147,12 +149,13 @@ class Lambda(Layer):
         return self.function(*[x if isinstance(x, Tensor) else _wrapped(x) for x in inputs])
 
     def extra_repr(self) -> str:
-        function = getattr(self.function, "func", self.function)     # of a functools.partial
+        function = getattr(self.function, "func", self.function)     # unwraps a functools.partial
         return getattr(function, "__name__", type(function).__name__)
 
 
 class Identity(Layer):
-    """y = x, for a place where a layer is expected; a normalization's mask is ignored.
+    """y = x, for a place where a layer is expected. It takes a mask as normalizations do, and
+    ignores it.
 
     >>> nn.Identity()(md.tensor([1., 2.]))
     tensor([1., 2.])

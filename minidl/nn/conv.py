@@ -13,9 +13,9 @@ from .parameter import Parameter
 
 
 class Convolution(Weighted):
-    """What all of these layers have: sizes, checked, and parameters."""
+    """Base of the convolution layers: it checks the sizes and makes the parameters."""
 
-    axes, takes = 4, "images (N, H, W, {})"     # with so many channels
+    axes, expected = 4, "images (N, H, W, {})"     # what x must be, for messages
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any,
                  padding: Any, dilation: Any, groups: int, bias: bool) -> None:
@@ -45,13 +45,13 @@ class Convolution(Weighted):
     def _padding(self, value: Any) -> Any:
         return checks.padding(value, type(self).__name__, "padding")
 
-    def taken(self, x: Any) -> Tensor:
-        """x, if it is what the layer takes."""
+    def checked(self, x: Any) -> Tensor:
+        """x as a tensor, checked that its axes and channels fit."""
         x = float_tensor(x, type(self).__name__)
         if len(x._shape) != self.axes or x._shape[-1] != self.in_channels:
             hint = _hint(x, self.in_channels, self.axes)
             raise ValueError(f"{type(self).__name__} expected "
-                             f"{self.takes.format(self.in_channels)}, got {x.shape}{hint}")
+                             f"{self.expected.format(self.in_channels)}, got {x.shape}{hint}")
         return x
 
     def extra_repr(self) -> str:
@@ -81,7 +81,7 @@ class Conv(Convolution):
                          bias)
 
     def forward(self, x: Any) -> Tensor:
-        return ops.conv(self.taken(x), self.effective_weight(), self.bias, self.stride,
+        return ops.conv(self.checked(x), self.effective_weight(), self.bias, self.stride,
                         self.padding, self.dilation, self.groups)
 
 
@@ -89,9 +89,9 @@ class ConvTranspose(Convolution):
     """Transposed convolution of images (N, H, W, in_channels) to (N, OH, OW, out_channels), to
     make images larger: OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
 
-    All sizes are ints or pairs, `padding` also ((top, bottom), (left, right)). `weight` (KH, KW,
-    in / groups, out) starts as he_normal, `bias` (out,) at zero. Arguments in PyTorch's order.
-    ValueError for other images.
+    All sizes are ints or pairs; `padding` may also be ((top, bottom), (left, right)). `weight` (KH,
+    KW, in / groups, out) starts as he_normal, `bias` (out,) at zero. The arguments are in PyTorch's
+    order. ValueError for other images.
 
     >>> nn.ConvTranspose(16, 3, 2, stride=2)(md.zeros((8, 16, 16, 16))).shape
     (8, 32, 32, 3)
@@ -112,12 +112,12 @@ class ConvTranspose(Convolution):
         return checks.padding(value, "ConvTranspose", "padding", ())
 
     def forward(self, x: Any) -> Tensor:
-        return ops.conv_transpose(self.taken(x), self.effective_weight(), self.bias, self.stride,
+        return ops.conv_transpose(self.checked(x), self.effective_weight(), self.bias, self.stride,
                                   self.padding, self.output_padding, self.groups, self.dilation)
 
 
 def _hint(x: Tensor, channels: int, axes: int) -> str:
-    """What may have gone wrong with images, or sequences, of another layout."""
+    """Words for an error that say what is probably wrong with the layout of images or sequences."""
     if x.ndim == axes and x.shape[1] == channels:
         order, names = ("0, 2, 3, 1", "N, C, H, W") if axes == 4 else ("0, 2, 1", "N, C, T")
         return f": the channels come last; transpose({order}) turns ({names}) around"

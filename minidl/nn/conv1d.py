@@ -10,17 +10,17 @@ from .conv import Convolution
 from .pool import Pool
 
 
-class _OfSequences:
-    """Sizes along one axis, in the place of those along two."""
+class _SequenceSizes:
+    """Checks of sizes along one axis, in place of those along two; a base of the layers here."""
 
     def _size(self, value: Any, name: str) -> Any:
-        return checks.whole(value, type(self).__name__, name, 1, checks.MOST_OF_PAIR)
+        return checks.integer(value, type(self).__name__, name, 1, checks.MOST_OF_PAIR)
 
     def _padding(self, value: Any) -> Any:
         return checks.padding_1d(value, type(self).__name__, "padding")
 
 
-class Conv1d(_OfSequences, Convolution):
+class Conv1d(_SequenceSizes, Convolution):
     """Convolution of sequences (N, T, in_channels) to (N, OT, out_channels).
 
     `kernel_size`, `stride`, `dilation` are ints; `padding` is an int, (before, after), "same",
@@ -31,7 +31,7 @@ class Conv1d(_OfSequences, Convolution):
     (8, 100, 16)
     """
 
-    axes, takes = 3, "sequences (N, T, {})"
+    axes, expected = 3, "sequences (N, T, {})"
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1,
                  padding: Any = 0, dilation: int = 1, groups: int = 1, bias: bool = True) -> None:
@@ -39,14 +39,14 @@ class Conv1d(_OfSequences, Convolution):
                          bias)
 
     def forward(self, x: Any) -> Tensor:
-        return ops.conv1d(self.taken(x), self.effective_weight(), self.bias, self.stride,
+        return ops.conv1d(self.checked(x), self.effective_weight(), self.bias, self.stride,
                           self.padding, self.dilation, self.groups)
 
 
-class MaxPool1d(_OfSequences, Pool):
+class MaxPool1d(_SequenceSizes, Pool):
     """The largest value of each window of sequences (N, T, C); `stride` defaults to `window`.
 
-    All sizes are ints, `padding` also (before, after), "same", "valid" or "causal"; see
+    All sizes are ints; `padding` may also be (before, after), "same", "valid" or "causal". See
     `md.max_pool1d`. ValueError for sizes that do not fit.
 
     >>> nn.MaxPool1d(2)(md.zeros((8, 100, 3))).shape
@@ -62,11 +62,11 @@ class MaxPool1d(_OfSequences, Pool):
                               self.dilation)
 
 
-class AvgPool1d(_OfSequences, Pool):
+class AvgPool1d(_SequenceSizes, Pool):
     """The mean of each window of sequences (N, T, C); padding counts as zeros, unless
     `count_padding` is False. See `md.avg_pool1d`.
 
-    Other arguments and errors as of `MaxPool1d`.
+    The other arguments and errors are those of `MaxPool1d`.
 
     >>> nn.AvgPool1d(3, stride=2, padding=1)(md.zeros((8, 100, 3))).shape
     (8, 50, 3)

@@ -11,7 +11,7 @@ from .layer import Layer
 
 class Dropout(Layer):
     """In training, zero each value with probability p and scale the rest by 1 / (1 - p)
-    (Srivastava et al. 2014); in eval mode y = x. ValueError unless p is in [0, 1].
+    (Srivastava et al. 2014); in evaluation mode y = x. ValueError unless p is in [0, 1].
 
     >>> nn.Dropout(0.5).eval()(md.ones(3))
     tensor([1., 1., 1.])

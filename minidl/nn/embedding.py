@@ -1,4 +1,4 @@
-"""A table of vectors."""
+"""Embedding: a table of vectors as a layer."""
 
 from __future__ import annotations
 

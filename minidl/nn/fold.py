@@ -1,4 +1,4 @@
-"""Folding: batch normalization as part of the layer before it, for inference."""
+"""Folding: batch normalization becomes part of the layer before it, for inference."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ INTO = (Dense, Conv, Conv1d, ConvTranspose)
 
 @dataclasses.dataclass
 class FoldReport:
-    """What `fold` did: `folded`, pairs of names (layer, normalization), and `left`, the names of
-    the BatchNorms that are still there, with the reason. (Other normalizations stay in any case.)
+    """What `fold` did: `folded` are pairs of names (layer, normalization), and `left` has the
+    BatchNorms that stayed, with the reason by name. Other normalizations always stay.
 
     >>> nn.fold(nn.Sequential(nn.Dense(2, 3), nn.BatchNorm(3)).eval()).fold_report
     FoldReport(folded=[('0', '1')], left={})
@@ -45,23 +45,25 @@ def fold(model: Layer, example: Any = None) -> Layer:
         W' = W gamma / sqrt(running_var + eps)       along the output channels,
         b' = (b - running_mean) gamma / sqrt(running_var + eps) + beta.
 
-    Without `example` neighbours in `Sequential` are paired, also with an Identity between them, or
-    in Sequentials inside one another; a `forward` method that calls layers of a Sequential one by
-    one would then see folded ones: give an example. An example input, a batch as `md.trace` takes
-    it or a tuple of several inputs, shows what feeds what, in the branches that it takes: layers of
-    a `forward` method fold too, and nothing does that is used elsewhere, also by NumPy.
+    Without `example` neighbours in a `Sequential` are paired, even if an Identity is between them
+    or they are in Sequentials inside one another. This is wrong for a `forward` method that calls
+    the layers of a Sequential one by one: give an example then. An example, a batch as `md.trace`
+    takes it or a tuple of several inputs, shows which layer is the producer of each BatchNorm's
+    input, in the branches that the example takes. Layers that a `forward` method calls are folded
+    too then, and a layer whose output is used elsewhere, even by NumPy, is not.
 
-    A BatchNorm whose place is taken becomes an Identity, which still has its statistics and
-    options as attributes, for a `forward` that reads them by NumPy (they are read-only, and no
-    longer part of the state). Weight normalization and standardization are folded along. The others
-    are left alone, and so are layers with a forward hook or of a class with a `forward` of its own;
-    a warning names them. The copy's `fold_report` has it all.
+    A folded BatchNorm is replaced by an Identity. It still has the statistics and options as
+    attributes, for a `forward` that reads them by NumPy, but they are read-only and no longer part
+    of the state. A transform of the layer before, weight normalization or standardization, is
+    folded with it. All other BatchNorms are left alone, and so are layers with a forward hook or of
+    a class with a `forward` of its own; a warning names them. The copy's `fold_report` lists
+    everything.
 
-    The copy's parameters require no gradients and are read-only, so that convolutions can be
-    computed together with the sum and the ReLU that follow, and keep what their kernels make of the
-    weights (four times the memory of 3x3 weights). To keep a folded model, save the model itself
-    and fold it again, or save the copy's state and load it into another folded copy. ValueError for
-    a model in training mode: call eval() first.
+    The copy's parameters require no gradients and are read-only. So a convolution can be computed
+    together with the residual and the ReLU that follow, and keeps its transformed weights (four
+    times the memory of 3x3 weights). To store a folded model, save the model itself and fold it
+    again, or save the copy's state and load it into another folded copy. ValueError for a model in
+    training mode: call eval() first.
 
     >>> nn.fold(nn.Sequential(nn.Dense(4, 3), nn.BatchNorm(3), nn.ReLU()).eval())[:2]
     Sequential(
@@ -79,15 +81,15 @@ def fold(model: Layer, example: Any = None) -> Layer:
     layers = dict(folded.named_layers())
     feeding = _by_order(layers) if example is None else _by_trace(copy.deepcopy(folded), example)
     for name, norm in [item for item in layers.items() if isinstance(item[1], BatchNorm)]:
-        unlike = _unlike(norm, BatchNorm)
-        found = f"it is {unlike}" if unlike else feeding(name)
+        mismatch = _mismatch(norm, BatchNorm)
+        found = f"it is {mismatch}" if mismatch else feeding(name)
         if isinstance(found, str):
             report.left[name] = found
         else:
             _fold_into([layers[into] for into in found], norm, folded)
             report.folded += [(into, name) for into in found]
     for p in folded.parameters():
-        p.fix()             # see ops.inference
+        p.fix()             # lets `ops.inference` keep the transformed weights
     folded.fold_report = report
     if report.left:
         warn("fold: some normalizations were left alone: " + "; ".join(
@@ -96,8 +98,9 @@ def fold(model: Layer, example: Any = None) -> Layer:
 
 
 class Folded(Identity):
-    """The Identity in the place of a BatchNorm. It has those attributes of the normalization that
-    are read without the trace seeing it: its statistics, which are read-only now, and its options.
+    """The Identity in the place of a BatchNorm. A trace does not see when a model reads statistics
+    or options of the BatchNorm by NumPy, so this layer still has these attributes; the arrays are
+    read-only.
 
     >>> folded = nn.fold(nn.Sequential(nn.Dense(2, 3), nn.BatchNorm(3)).eval())
     >>> folded[1], folded[1].running_var
@@ -124,8 +127,8 @@ class Folded(Identity):
 
 
 def _fold_into(layers: list[Any], norm: Any, model: Layer) -> None:
-    """Give layers the weights and biases that include a normalization, and have an Identity in
-    every place of that."""
+    """Give layers the weights and biases that include a normalization, and put an Identity in every
+    place where the normalization was."""
     gamma = 1.0 if norm.gamma is None else norm.gamma.data
     scale = gamma / np.sqrt(norm.running_var.astype(np.float64) + norm.eps)
     mean = norm.running_mean.astype(np.float64)
@@ -144,9 +147,9 @@ def _fold_into(layers: list[Any], norm: Any, model: Layer) -> None:
 
 
 def _by_trace(model: Layer, example: Any) -> Callable[[str], list[str] | str]:
-    """Of a BatchNorm the layers that it folds into, or why it stays, by a trace of the model: all
-    that it ever normalizes must be their outputs, and nothing else may use these, nor a parameter.
-    """
+    """A function that gives the layers that a BatchNorm folds into, or the reason why it stays,
+    from a trace of the model. Everything that the BatchNorm normalizes must be the outputs of these
+    layers, and nothing else may use the outputs or a parameter of any of them."""
     graph = trace(model, *(example if isinstance(example, tuple) else (example,)))
     calls: dict[str, list[Call]] = {}
     for call in graph.calls:
@@ -163,7 +166,7 @@ def _by_trace(model: Layer, example: Any) -> Callable[[str], list[str] | str]:
         if not maker.keys() >= inputs.keys():
             return ("what it normalizes is not the output of a Dense, Conv, Conv1d or "
                     "ConvTranspose as it is")
-        into = {maker[x].name: _unlike(maker[x].layer, *INTO) for x in inputs}
+        into = {maker[x].name: _mismatch(maker[x].layer, *INTO) for x in inputs}
         if any(into.values()):
             return f"it follows {' and '.join(filter(None, into.values()))}"
         if any(node.operation != "BatchNorm" or node.options["training"] for node in nodes):
@@ -184,16 +187,16 @@ def _by_trace(model: Layer, example: Any) -> Callable[[str], list[str] | str]:
 
 
 def _by_order(layers: dict[str, Layer]) -> Callable[[str], list[str] | str]:
-    """As `_by_trace`, by the order of layers in Sequentials."""
+    """A function like that of `_by_trace`, from the order of the layers in Sequentials."""
     names = {layer: name for name, layer in layers.items()}
     places = Counter(child for layer in names for child in layer.children())
     shared = {inner for layer in names if places[layer] > 1 for _, inner in layer.named_layers()}
     before: dict[Layer, Layer | None] = {}
-    for sequence in names:      # the outer ones first
+    for sequence in names:      # outer Sequentials come before inner ones
         previous = None
         for layer in _chain(sequence):
             before.setdefault(layer, previous)
-            if _unlike(layer, Identity):
+            if _mismatch(layer, Identity):
                 previous = layer
 
     def found(name: str) -> list[str] | str:
@@ -202,20 +205,21 @@ def _by_order(layers: dict[str, Layer]) -> Callable[[str], list[str] | str]:
         layer = before[layers[name]]
         if not shared.isdisjoint((layers[name], layer)):
             return "it, or the layer before it, stands in several places"
-        unlike = _unlike(layer, *INTO)
-        return f"it follows {unlike}" if unlike or layer is None else [names[layer]]
+        mismatch = _mismatch(layer, *INTO)
+        return f"it follows {mismatch}" if mismatch or layer is None else [names[layer]]
 
     return found
 
 
 def _chain(layer: Layer) -> Iterator[Layer]:
-    """The layers of a Sequential, and of those inside it, in order; none of another layer."""
-    for child in () if _unlike(layer, Sequential) else layer.children():
-        yield from [child] if _unlike(child, Sequential) else _chain(child)
+    """The layers of a Sequential and of the Sequentials inside it, in order; nothing for any other
+    layer."""
+    for child in () if _mismatch(layer, Sequential) else layer.children():
+        yield from [child] if _mismatch(child, Sequential) else _chain(child)
 
 
-def _unlike(layer: Layer | None, *kinds: type[Layer]) -> str | None:
-    """What a layer is that does not just compute as one of these kinds."""
+def _mismatch(layer: Layer | None, *kinds: type[Layer]) -> str | None:
+    """Words for a layer that does not compute exactly as one of these kinds; None if it does."""
     own: Any = type(layer)
     weight = getattr(own, "effective_weight", Weighted.effective_weight)
     if layer is None or not isinstance(layer, kinds):

@@ -12,7 +12,7 @@ Hook = Callable[["Layer", tuple[Any, ...], Any], Any]
 
 
 def after_hooks(layer: Layer, inputs: tuple[Any, ...], output: Any) -> Any:
-    """What a layer's hooks make of its output."""
+    """A layer's output, after each of its hooks has seen it and perhaps replaced it."""
     for hook in list(layer.__dict__.get("_hooks", {}).values()):
         replaced = hook(layer, inputs, output)
         if replaced is not None:
@@ -21,7 +21,7 @@ def after_hooks(layer: Layer, inputs: tuple[Any, ...], output: Any) -> Any:
 
 
 class HookHandle:
-    """What `register_forward_hook` returns."""
+    """A registered hook, as `register_forward_hook` returns it."""
 
     def __init__(self, hooks: dict[HookHandle, Hook]) -> None:
         self._hooks = hooks

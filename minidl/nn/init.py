@@ -1,10 +1,10 @@
 """Initial values of weights, drawn from minidl's generator.
 
-Each function takes a shape and returns an array: weights are (..., in, out), so the fan-in is the
-product of all axes but the last and the fan-out that of all but the one before it. `groups`: of a
-grouped convolution, whose outputs are divided among the groups. TypeError from `normal`, `uniform`,
-`he_*`, `xavier_*` and `lecun_*` unless the dtype is float32 or float64; MemoryError from all for a
-shape that does not fit memory.
+Each function takes a shape and returns an array. Weights are (..., in, out), so the fan-in is the
+product of all axes but the last, and the fan-out is the product of all but the one before the last.
+`groups` is the number of groups of a convolution, among which the outputs are divided. `normal`,
+`uniform`, `he_*`, `xavier_*` and `lecun_*` raise TypeError unless the dtype is float32 or float64;
+all functions raise MemoryError for a shape that does not fit into memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..random import generator
 
 
 def _sizes(shape: Sequence[int], dtype: Any = np.uint8) -> tuple[int, ...]:
-    """The shape as ints, if there can be an array of it."""
+    """The shape as ints, checked that an array of it can exist."""
     sizes = checks.ints(shape, "", "shape")
     kernels.check_shape("shape", sizes, dtype)
     return sizes
@@ -28,7 +28,7 @@ def _sizes(shape: Sequence[int], dtype: Any = np.uint8) -> tuple[int, ...]:
 
 @checks.named
 def fans(shape: Sequence[int], groups: int = 1) -> tuple[int, int]:
-    """(fan-in, fan-out) of weights (..., in, out); of a vector, its length for both.
+    """(fan-in, fan-out) of weights (..., in, out); for a vector both are its length.
 
     >>> nn.init.fans((3, 3, 16, 32))
     (144, 288)
@@ -58,7 +58,7 @@ def _std(variance_times_fan: float, fan: float) -> float:
 
 @checks.named
 def normal(shape: Sequence[int], std: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
-    """Normal with mean 0 and standard deviation `std`.
+    """Draw from a normal distribution with mean 0 and standard deviation `std`.
 
     >>> nn.init.normal((1000,), std=0.01).std().round(2)
     np.float32(0.01)
@@ -68,7 +68,7 @@ def normal(shape: Sequence[int], std: float = 1.0, dtype: Any = np.float32) -> n
 
 @checks.named
 def uniform(shape: Sequence[int], bound: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
-    """Uniform between -bound and bound.
+    """Draw uniformly between -bound and bound.
 
     >>> bool(abs(nn.init.uniform((1000,), bound=0.01)).max() <= 0.01)
     True
@@ -78,7 +78,7 @@ def uniform(shape: Sequence[int], bound: float = 1.0, dtype: Any = np.float32) -
 
 @checks.named
 def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
-    """Normal with variance 2 / fan-in (He et al. 2015): for layers before a ReLU.
+    """Draw normally with variance 2 / fan-in (He et al. 2015), for layers before a ReLU.
 
     >>> nn.init.he_normal((200, 100)).std().round(2)     # sqrt(2 / 200)
     np.float32(0.1)
@@ -88,7 +88,7 @@ def he_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
 
 @checks.named
 def he_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
-    """Uniform with variance 2 / fan-in (He et al. 2015).
+    """Draw uniformly with variance 2 / fan-in (He et al. 2015).
 
     >>> bool(abs(nn.init.he_uniform((600, 10))).max() <= 0.1)    # sqrt(3 · 2 / 600)
     True
@@ -98,7 +98,7 @@ def he_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
 
 @checks.named
 def xavier_normal(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1) -> np.ndarray:
-    """Normal with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010).
+    """Draw normally with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010).
 
     >>> nn.init.xavier_normal((100, 100)).std().round(2)     # sqrt(2 / 200)
     np.float32(0.1)
@@ -108,7 +108,7 @@ def xavier_normal(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1
 
 @checks.named
 def xavier_uniform(shape: Sequence[int], dtype: Any = np.float32, groups: int = 1) -> np.ndarray:
-    """Uniform with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010).
+    """Draw uniformly with variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010).
 
     >>> bool(abs(nn.init.xavier_uniform((300, 300))).max() <= 0.1)   # sqrt(3 · 2 / 600)
     True
@@ -118,7 +118,7 @@ def xavier_uniform(shape: Sequence[int], dtype: Any = np.float32, groups: int = 
 
 @checks.named
 def lecun_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
-    """Normal with variance 1 / fan-in (LeCun et al. 1998).
+    """Draw normally with variance 1 / fan-in (LeCun et al. 1998).
 
     >>> nn.init.lecun_normal((100, 100)).std().round(2)      # sqrt(1 / 100)
     np.float32(0.1)
@@ -128,7 +128,7 @@ def lecun_normal(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
 
 @checks.named
 def lecun_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
-    """Uniform with variance 1 / fan-in (LeCun et al. 1998).
+    """Draw uniformly with variance 1 / fan-in (LeCun et al. 1998).
 
     >>> bool(abs(nn.init.lecun_uniform((300, 10))).max() <= 0.1)     # sqrt(3 · 1 / 300)
     True
@@ -138,10 +138,11 @@ def lecun_uniform(shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
 
 @checks.named
 def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0) -> np.ndarray:
-    """Orthonormal columns (or rows, if there are more columns), times gain (Saxe et al. 2014).
+    """Draw a matrix with orthonormal columns (or rows, if there are more columns), times gain (Saxe
+    et al. 2014).
 
-    Axes before the last are taken together. ValueError for fewer than two axes, TypeError for a
-    dtype that is no float.
+    The axes before the last are joined into one. ValueError for fewer than two axes, TypeError for
+    a dtype that is no float.
 
     >>> w = nn.init.orthogonal((3, 3, 4, 8))
     >>> q = w.reshape(36, 8)
@@ -156,14 +157,14 @@ def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0)
     rows, cols = math.prod(shape[:-1]), shape[-1]
     tall = generator().standard_normal((max(rows, cols), min(rows, cols)))
     q, r = np.linalg.qr(tall)
-    q = q * np.sign(np.diag(r))         # so that the distribution is uniform (Mezzadri 2007)
+    q = q * np.sign(np.diag(r))         # makes the distribution uniform (Mezzadri 2007)
     q = q if rows >= cols else q.T
     return np.ascontiguousarray(gain * q.reshape(shape), dtype=dtype)
 
 
 @checks.named
 def constant(shape: Sequence[int], value: float = 0.0, dtype: Any = np.float32) -> np.ndarray:
-    """The same value everywhere.
+    """Fill with one value.
 
     >>> nn.init.constant((3,), 1.0)
     array([1., 1., 1.], dtype=float32)

@@ -1,5 +1,5 @@
-"""Layer: what every layer can do. The layers themselves are in the other files, and so is what is
-done with whole models: `methods` puts `predict` and `summary` on the class."""
+"""Layer, the base class of all layers. `methods` puts `predict` and `summary`, which work on whole
+models, on the class."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ..storage import writable
 from ..tracers import tracers
 from .hooks import Hook, HookHandle, after_hooks
 from .parameter import Parameter
-from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, told_apart
-from .state import apart_from, fitting
+from .registry import PLAIN, flatten, refuse_of_class, refuse_over, replaced, uniquely_named
+from .state import copied_if_own, fitting
 
 if TYPE_CHECKING:
-    from .methods import Methods  # which that module puts on the class
+    from .methods import Methods  # at run time that module puts them on the class
 else:
     Methods = object
 
 Self = TypeVar("Self", bound="Layer")
-_OWN = frozenset(("_hooks", "_layers", "unregistered"))     # attributes that are no registry
+_OWN = frozenset(("_hooks", "_layers", "unregistered"))     # attributes that hold no parts
 _set = object.__setattr__
 
 
@@ -37,20 +37,21 @@ _set = object.__setattr__
 class Layer(hints.Explained, Methods):
     """The base of all layers and models.
 
-    A subclass makes its parts in `__init__` and computes in `forward`. Its attributes are the
-    registry, whatever they are called: a `Parameter` is a parameter and a `Layer` a child; a NumPy
-    array is a buffer (state that is saved but not learned) unless its name begins with an
-    underscore: such arrays are the layer's own affair. All this holds inside lists, tuples and
-    dicts too. A plain `Tensor` is none of these: it is neither saved nor converted.
+    A subclass makes its parts in `__init__` and computes in `forward`. The parts are found by their
+    types among the layer's attributes: a `Parameter` is a parameter, a `Layer` is a child, and a
+    NumPy array is a buffer (state that is saved but not learned) unless its name begins with an
+    underscore. Parts may be inside lists, tuples and dicts too. A plain `Tensor` is no part: it is
+    neither saved nor converted.
 
-    What is not a part, a reference to a parent for one, goes into the namespace `unregistered`.
-    A layer that can be reached in several ways, also through a circle, is visited once, by its
-    first name.
+    A layer that should not become a part, for example a reference to a parent, goes into the
+    namespace `unregistered`. A layer that can be reached in several ways, even through a circle, is
+    visited once, under its first name.
 
-    An array, number or plain tensor assigned over a parameter is a TypeError: it would no longer
-    learn. So is an array or plain tensor over a child, a plain tensor over a buffer, and a layer
-    or parameter as an attribute of the class, which would be part of none of its layers.
-    `training` is True or False; `predict` and others set it for their own thread only.
+    Assigning an array, number or plain tensor over a parameter is a TypeError, because it would no
+    longer learn. The same holds for an array or plain tensor over a child, for a plain tensor over
+    a buffer, and for a layer or parameter as an attribute of the class, which would belong to none
+    of its layers. `training` is True or False; `predict` and others set it for their own thread
+    only.
 
     >>> class Net(nn.Layer):
     ...     def __init__(self, parent=None):
@@ -84,7 +85,7 @@ class Layer(hints.Explained, Methods):
         if (type(held) not in PLAIN and type(held) is not type(value)
                 and not isinstance(value, (Parameter, Layer))):
             refuse_over(f"{type(self).__name__}.{name}", held, value, Layer)
-        if type(value) is np.ndarray:       # a buffer, which training or a loaded state may change
+        if type(value) is np.ndarray:       # training or a loaded state may write to a buffer
             value = writable(value)
         _set(self, name, value)
 
@@ -122,14 +123,14 @@ class Layer(hints.Explained, Methods):
         return after_hooks(self, inputs, output) if self.__dict__.get("_hooks") else output
 
     def _run(self, *inputs: Any, **options: Any) -> Any:
-        """What a call is but for the trace of it."""
+        """Call the layer without telling a tracer."""
         return after_hooks(self, inputs, self.forward(*inputs, **options))
 
     # --------------------------------------------------------------------------- what is inside
 
     def _items(self) -> Iterator[tuple[str, Any]]:
         """(name, value) of each parameter, buffer and child that this layer holds itself."""
-        # A list at once: another thread, or who walks, may set an attribute meanwhile.
+        # The attributes are copied at once, because some may be set during the walk.
         for name, value in list(self.__dict__.items()):
             if type(value) in PLAIN or name in _OWN:
                 continue
@@ -155,10 +156,10 @@ class Layer(hints.Explained, Methods):
                 yield from value._walk(f"{prefix}{name}.", seen)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(name, parameter) of all parameters inside, each parameter once. ValueError, as from
-        `state_dict`, where two would have one name: in {1: a, "1": b}."""
+        """(name, parameter) of all parameters inside, each parameter once. ValueError, as in
+        `state_dict`, if two would have the same name, as in {1: a, "1": b}."""
         seen = set()
-        for name, value in told_apart(self, self._walk()):
+        for name, value in uniquely_named(self, self._walk()):
             if isinstance(value, Parameter) and id(value) not in seen:
                 seen.add(id(value))
                 yield name, value
@@ -169,7 +170,7 @@ class Layer(hints.Explained, Methods):
 
     def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
         """(name, array) of all buffers inside, such as running statistics."""
-        for name, value in told_apart(self, self._walk()):
+        for name, value in uniquely_named(self, self._walk()):
             if not isinstance(value, Parameter):
                 yield name, value
 
@@ -179,7 +180,7 @@ class Layer(hints.Explained, Methods):
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """(name, layer) of this layer (named "") and all inside it, each once."""
-        yield from told_apart(self, self._named_layers(prefix, set()))
+        yield from uniquely_named(self, self._named_layers(prefix, set()))
 
     def _named_layers(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
         seen.add(id(self))
@@ -204,21 +205,21 @@ class Layer(hints.Explained, Methods):
     # ------------------------------------------------------------------------------------ modes
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Training mode, for this layer and all inside: batch statistics, dropout."""
+        """Put this layer and all inside into training mode: batch statistics, dropout."""
         for _, layer in self.named_layers():
             layer.training = mode
         return self
 
     def eval(self: Self) -> Self:
-        """Evaluation mode: running statistics, no dropout."""
+        """Put this layer and all inside into evaluation mode: running statistics, no dropout."""
         return self.train(False)
 
     def freeze(self: Self) -> Self:
-        """Stop learning here: parameters get no gradients, and normalization layers inside keep
-        their statistics (they then normalize as in eval mode). `unfreeze()` undoes it.
+        """Stop learning in this layer: parameters get no gradients, and normalization layers inside
+        keep their statistics (they then normalize as in evaluation mode). `unfreeze()` undoes it.
 
-        As train and eval it is a mode and no part of the state: copies and pickles keep it, and
-        whoever loads a `state_dict` into another model freezes that too.
+        Like train and eval this is a mode and not part of the state: copies and pickles keep it,
+        but a model that loads the `state_dict` must be frozen again.
 
         >>> layer = nn.Dense(2, 2).freeze()
         >>> layer.weight.requires_grad, layer.unfreeze().weight.requires_grad
@@ -234,7 +235,7 @@ class Layer(hints.Explained, Methods):
         return self
 
     def unfreeze(self: Self) -> Self:
-        """Learn again, here and in all layers inside: undo `freeze()`.
+        """Undo `freeze()`: this layer and all layers inside learn again.
 
         Parameters that required no gradient before they were frozen require none again, and those
         of a model that `nn.fold` made stay constants. `freeze_stats` is left as it is.
@@ -249,7 +250,7 @@ class Layer(hints.Explained, Methods):
 
     def zero_grad(self) -> None:
         """Forget all gradients (`.grad` becomes None)."""
-        # Not by way of `_items`, which checks and names: this is every step's.
+        # This runs at every step, so it does not use `_items`, which checks and names all parts.
         seen = {id(self)}
         stack: list[Any] = [self]
         while stack:
@@ -268,8 +269,8 @@ class Layer(hints.Explained, Methods):
                     stack.append(value)
 
     def astype(self: Self, dtype: Any) -> Self:
-        """Convert all floating parameters and buffers, in place; returns the layer. TypeError for
-        another dtype than float32 and float64.
+        """Convert all floating parameters and buffers in place; returns the layer. TypeError for a
+        dtype other than float32 and float64.
         """
         dtype = checks.dtype(dtype, "astype")
         if dtype not in (np.float32, np.float64):
@@ -291,20 +292,21 @@ class Layer(hints.Explained, Methods):
     # ------------------------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All parameters and buffers as a flat dict of copies, by dotted name. Modes (training,
-        frozen, `freeze_stats`) are no part of it.
+        """Copies of all parameters and buffers as a flat dict, by dotted name. Modes (training,
+        frozen, `freeze_stats`) are not part of it.
         """
         return {name: np.array(array) for name, _, array in self._memory()}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Take all values from `state`, as `state_dict` gives them.
 
-        Nothing is changed unless everything fits: StateError (a KeyError and a ValueError) lists
-        the entries that are missing or unexpected (unless `strict` is False: then only names
-        that match are loaded) and those of another shape or kind of dtype. Values are converted
-        to the layer's dtype. A layer that stands in several places may be named by any of them.
+        Nothing is changed unless everything fits. StateError (a KeyError and a ValueError) lists
+        the entries that are missing or unexpected, and those of another shape or kind of dtype.
+        With `strict=False` missing and unexpected names are allowed, and only matching ones are
+        loaded. Values are converted to the layer's dtype. A layer that can be reached in several
+        ways may have any of its names.
         """
-        given = apart_from(self, fitting(self, state, strict))
+        given = copied_if_own(self, fitting(self, state, strict))
         for name, value in self._walk():
             if name not in given:
                 continue
@@ -319,7 +321,7 @@ class Layer(hints.Explained, Methods):
 
     def _memory(self) -> Iterator[tuple[str, str, np.ndarray]]:
         """(name, kind, array) of each parameter and buffer."""
-        for name, value in told_apart(self, self._walk()):
+        for name, value in uniquely_named(self, self._walk()):
             if isinstance(value, Parameter):
                 yield name, "parameter", value.data
             else:
@@ -328,19 +330,19 @@ class Layer(hints.Explained, Methods):
     # -------------------------------------------------------------------------------------- use
 
     def register_forward_hook(self, hook: Hook) -> HookHandle:
-        """Call `hook(layer, inputs, output)` after every forward; what it returns, unless None,
-        replaces the output. The handle's `remove()` takes the hook away again."""
+        """Call `hook(layer, inputs, output)` after every forward. If the hook returns something
+        other than None, that replaces the output. The handle's `remove()` takes the hook away."""
         hooks = self.__dict__.setdefault("_hooks", {})
         handle = HookHandle(hooks)
         hooks[handle] = hook
         return handle
 
     def _dtype(self) -> np.dtype:
-        """The dtype that the layer computes in: that of its first parameter."""
+        """The dtype that the layer computes in, which is that of its first parameter."""
         return next((p.dtype for _, p in self.named_parameters()), np.dtype(np.float32))
 
     def extra_repr(self) -> str:
-        """What stands in the parentheses of a layer's repr; subclasses define it."""
+        """The text in the parentheses of the layer's repr; subclasses override it."""
         return ""
 
     @recursive_repr()

@@ -1,5 +1,5 @@
-"""Normalization layers whose statistics are those of each example, and the activation that one of
-them wants. Formulas: `ops.layer_norm`.
+"""Normalization layers whose statistics are those of each example, and TLU, the activation that
+belongs to one of them. The formulas are in `ops.layer_norm`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .parameter import Parameter
 
 
 class _ExampleNorm(Normalization):
-    """What these layers have: features, eps, and gamma and beta where they want them. By default
-    they have both unless the class says otherwise, which is what their repr leaves out."""
+    """Base of these layers: features, eps, and gamma and beta unless they are left out. `_affine`
+    and `_bias` are the defaults of the class, which the repr does not show."""
 
     _affine, _bias = True, True
 
@@ -34,22 +34,22 @@ class _ExampleNorm(Normalization):
         self.beta = Parameter(init.constant(shape, 0.0)) if affine and bias else None
 
     def checked_features(self, features: Any) -> Any:
-        """What `features` may be."""
+        """Check `features`."""
         return checks.size(features, type(self).__name__, "features")
 
     def shape(self) -> tuple[int, ...]:
-        """That of gamma and beta: the last axis, or the last ones."""
+        """The shape of gamma and beta, which is that of the normalized axes."""
         return self.features if isinstance(self.features, tuple) else (self.features,)
 
     def checked(self, x: Any) -> Tensor:
-        """x, if it has the layer's features."""
+        """x as a tensor, checked that it has the layer's features."""
         return with_features(self, x, self.shape())
 
     def extra_repr(self) -> str:
         return f"{self.features}, eps={self.eps:g}{self.affine_repr()}"
 
     def affine_repr(self) -> str:
-        """What is there and by default is not, or the other way round."""
+        """The part of the repr about gamma and beta, where they differ from the defaults."""
         if self.gamma is None:
             return ", affine=False" if self._affine else ""
         has_bias = self.beta is not None
@@ -58,7 +58,7 @@ class _ExampleNorm(Normalization):
 
 
 class _LastAxesNorm(_ExampleNorm):
-    """Base of those that may take several last axes as one."""
+    """Base of the layers that may normalize over several last axes together."""
 
     def checked_features(self, features: Any) -> Any:
         return checks.shape(features, type(self).__name__, "features")
@@ -70,10 +70,10 @@ class _LastAxesNorm(_ExampleNorm):
 
 class LayerNorm(_LastAxesNorm):
     """Layer normalization of x (..., features) over its last axis (Ba, Kiros & Hinton 2016), or
-    over several last ones, whose shape `features` then is.
+    over several last axes if `features` is their shape.
 
-    Parameters `gamma` (features,), ones, and `beta`, zeros; without `bias` gamma alone, without
-    `affine` none. ValueError for other features.
+    The parameters are `gamma` (features,), which starts at one, and `beta`, at zero. `bias=False`
+    leaves out beta, `affine=False` both. ValueError for other features.
 
     >>> y = nn.LayerNorm(4)(md.tensor([[1., 2., 3., 4.]]))
     >>> y.data.round(3)
@@ -91,11 +91,12 @@ class LayerNorm(_LastAxesNorm):
 
 
 class RMSNorm(_LastAxesNorm):
-    """x (..., features) over the root mean square of its last axis (Zhang & Sennrich 2019), or of
-    several last ones, whose shape `features` then is.
+    """Divide x (..., features) by the root mean square of its last axis (Zhang & Sennrich 2019), or
+    of several last axes if `features` is their shape.
 
-    Parameter `gamma` (features,), ones, unless `affine` is False; with `bias`, which the paper has
-    not, `beta` too, zeros. ValueError for other features.
+    The parameter is `gamma` (features,), which starts at one, unless `affine` is False. With
+    `bias`, which the paper does not have, there is also `beta`, which starts at zero. ValueError
+    for other features.
 
     >>> nn.RMSNorm(2)(md.tensor([[3., -3.]])).data.round(3)
     array([[ 1., -1.]], dtype=float32)
@@ -115,8 +116,9 @@ class GroupNorm(_ExampleNorm):
     """Normalization of images (N, ..., features) over positions and the channels of each of
     `groups` groups (Wu & He 2018).
 
-    Parameters `gamma` (features,), ones, and `beta`, zeros; without `bias` gamma alone, without
-    `affine` none. ValueError for other features, or if they do not divide into the groups.
+    The parameters are `gamma` (features,), which starts at one, and `beta`, at zero. `bias=False`
+    leaves out beta, `affine=False` both. ValueError for other features, or if the groups do not
+    divide them.
 
     >>> nn.GroupNorm(4, 16)(md.zeros((2, 8, 8, 16))).shape
     (2, 8, 8, 16)
@@ -141,8 +143,8 @@ class InstanceNorm(_ExampleNorm):
     """Normalization of each channel of each image (N, ..., features) over its positions (Ulyanov
     et al. 2016).
 
-    With `affine`, parameters `gamma` (features,), ones, and with `bias` `beta`, zeros. ValueError
-    for other features, or images of one position.
+    With `affine` it has the parameters `gamma` (features,), which starts at one, and, with `bias`,
+    `beta`, which starts at zero. ValueError for other features, or images of one position.
 
     >>> nn.InstanceNorm(1)(md.tensor([[[1.], [3.]]])).data.round(3)
     array([[[-1.],
@@ -161,14 +163,14 @@ class InstanceNorm(_ExampleNorm):
 
 
 class FilterResponseNorm(_ExampleNorm):
-    """Each channel of each image (N, ..., features) over the root mean square of its positions
-    (Singh & Krishnan 2019): gamma x / sqrt(mean(x^2) + |eps|) + beta. A `TLU` should follow, since
-    nothing centres the result.
+    """Divide each channel of each image (N, ..., features) by the root mean square of its positions
+    (Singh & Krishnan 2019): gamma x / sqrt(mean(x^2) + |eps|) + beta. A `TLU` should follow,
+    because nothing centres the result.
 
-    Parameters `gamma` (features,), ones, and `beta`, zeros; without `bias` gamma alone, without
-    `affine` none of them. With `learn_eps`, for images of few positions, a parameter `eps`
-    (features,) too. `eps`, or what it starts from, is 1e-6, or 1e-4 where it is learned, as in the
-    paper. ValueError for other features.
+    The parameters are `gamma` (features,), which starts at one, and `beta`, at zero. `bias=False`
+    leaves out beta, `affine=False` both. With `learn_eps`, for images of few positions, `eps`
+    (features,) is a parameter too. The default of `eps` is 1e-6, or 1e-4 if it is learned, as in
+    the paper. ValueError for other features.
 
     >>> block = nn.Sequential(nn.Conv(3, 16, 3), nn.FilterResponseNorm(16), nn.TLU(16))
     >>> block(md.zeros((2, 8, 8, 3))).shape
@@ -198,11 +200,11 @@ class FilterResponseNorm(_ExampleNorm):
 
 
 class TLU(Layer):
-    """The thresholded linear unit of filter response normalization (Singh & Krishnan 2019), of x
-    (..., features): max(x, tau).
+    """The thresholded linear unit max(x, tau) of x (..., features), for use after filter response
+    normalization (Singh & Krishnan 2019).
 
-    Parameter `tau` (features,), zeros: it starts as a ReLU. ValueError for other features,
-    TypeError unless x has the dtype of tau.
+    The parameter `tau` (features,) starts at zero, so that the layer starts as a ReLU. ValueError
+    for other features, TypeError unless x has the dtype of tau.
 
     >>> layer = nn.TLU(2)
     >>> layer.tau.data[1] = -1
@@ -225,7 +227,7 @@ class TLU(Layer):
 
 
 def with_features(layer: Layer, x: Any, shape: tuple[int, ...]) -> Tensor:
-    """x, if its last axes have the shape that a layer wants."""
+    """x as a tensor, checked that its last axes have the shape that a layer needs."""
     x = float_tensor(x, type(layer).__name__)
     if x.shape[-len(shape):] != shape:
         raise ValueError(f"{type(layer).__name__} expected (..., {', '.join(map(str, shape))}), "

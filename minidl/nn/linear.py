@@ -1,4 +1,4 @@
-"""Dense layers, and what they share with convolutions."""
+"""Dense layers, and the base class that they share with convolutions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .parameter import Parameter
 
 
 class Weighted(Layer):
-    """A layer with a `weight` (..., out) whose `transform`, where it has one, makes of it the
-    weights that the layer computes with: see `nn.weight`."""
+    """A layer with a `weight` (..., out). If it has a `transform`, it computes with the transformed
+    weight; see `nn.weight`."""
 
     weight: Parameter
     bias: Parameter | None
-    transform: Layer | None = None      # of the class: plain layers have no such entry
+    transform: Layer | None = None      # set on a layer only if it has one
 
     def effective_weight(self) -> Tensor:
-        """What the layer computes with: the weight, transformed if that is asked for."""
+        """The weight that the layer computes with, after its transform if there is one."""
         return self.weight if self.transform is None else self.transform(self.weight)
 
 

@@ -17,17 +17,17 @@ from . import init
 from .parameter import Parameter
 from .population import Tracking, checked_momentum
 
-FEW = 8     # values a channel: statistics of fewer are too noisy to go without a word
+FEW = 8     # values per channel; statistics of fewer are so noisy that the layer warns
 
 
 @dataclasses.dataclass(frozen=True)
 class Renorm:
-    """Limits of Batch Renormalization (Ioffe 2017), and how they are reached.
+    """The limits of Batch Renormalization (Ioffe 2017), and how they are reached.
 
-    The first `warmup` training batches are normalized plainly (r_max 1, d_max 0); then r_max grows
-    linearly to its value over `r_ramp` batches, and d_max over `d_ramp`. The paper's large
-    networks had Renorm(3, 5, warmup=5000, r_ramp=35000, d_ramp=20000). ValueError unless r_max is
-    at least 1 and the others at least 0.
+    The first `warmup` training batches are normalized by their own statistics alone (r_max 1, d_max
+    0). Then r_max grows linearly to its value over `r_ramp` batches, and d_max over `d_ramp`. The
+    paper's large networks had Renorm(3, 5, warmup=5000, r_ramp=35000, d_ramp=20000). ValueError
+    unless r_max is at least 1 and the others are at least 0.
 
     >>> nn.Renorm(r_max=3, d_max=5, warmup=100, r_ramp=100).limits(150)
     (2.0, 5.0)
@@ -43,15 +43,15 @@ class Renorm:
         for name, least in (("r_max", 1), ("d_max", 0)):
             checks.real(getattr(self, name), "Renorm", name, least)
         for name in ("warmup", "r_ramp", "d_ramp"):
-            checks.whole(getattr(self, name), "Renorm", name, 0)
+            checks.integer(getattr(self, name), "Renorm", name, 0)
 
     def limits(self, batches: int) -> tuple[float, float]:
-        """(r_max, d_max) of the next batch, after so many."""
+        """(r_max, d_max) for the batch that follows `batches` others."""
         after = batches - self.warmup
         if after < 0:
             return 1.0, 0.0
         r, d = (min(1.0, after / ramp) if ramp else 1.0 for ramp in (self.r_ramp, self.d_ramp))
-        # Infinite limits are none; before the ramp they are those of a plain normalization.
+        # The branches keep infinite limits from making NaN at the start of a ramp.
         return 1 + (self.r_max - 1) * r if r else 1.0, self.d_max * d if d else 0.0
 
 
@@ -60,32 +60,35 @@ class BatchNorm(Tracking):
 
         y = gamma (x - mean) / sqrt(var + eps) + beta
 
-    One class for every rank. In training, mean and (biased) variance are those of the batch, and
-    the running statistics move: running = (1 - momentum) running + momentum batch. In eval mode
-    the running statistics are used: mean 0 and variance 1 before any batch.
+    The class serves every rank. In training, mean and (biased) variance are those of the batch, and
+    the running statistics move: running = (1 - momentum) running + momentum batch. In evaluation
+    mode the running statistics are used, which start with mean 0 and variance 1.
 
-    `momentum` is the weight of the new batch; None is the plain average over all batches so far.
-    `unbiased`: running_var takes in the variance times M / (M - 1), of M values a channel.
-    `affine=False`: no gamma and beta; `bias=False`: no beta. `gamma_init`: what gamma starts at; 0
-    for the last normalization of a residual block makes the block start as its shortcut (Goyal et
-    al. 2017).
-    `track_stats=False`: no running statistics; batch statistics are used in eval mode too.
+    `momentum` is the weight of the new batch; with None the running statistics are the plain
+    average over all batches so far. With `unbiased`, the variance of a batch is multiplied by
+    M / (M - 1), for M values per channel, before running_var moves. `affine=False` leaves out gamma
+    and beta, `bias=False` beta alone. gamma starts at `gamma_init`; 0 for the last normalization of
+    a residual block makes the block start as its shortcut (Goyal et al. 2017). With
+    `track_stats=False` there are no running statistics, and batch statistics are used in evaluation
+    mode too.
 
-    `ghost_batch=n`: in training, every n images (the last ones may be fewer, but not one value a
-    channel) are a batch of their own, and move the running statistics in their order (Hoffer et
-    al. 2017); each counts in `num_batches`. `renorm`: Batch Renormalization (Ioffe 2017), a
-    `Renorm`, a dict of its arguments, or True for its defaults; its warm-up counts `num_batches`.
+    With `ghost_batch=n` in training, every n images are normalized as a batch of their own, and
+    move the running statistics in their order (Hoffer et al. 2017); each such batch counts in
+    `num_batches`. The last one may be smaller, but must have more than one value per channel.
+    `renorm` switches on Batch Renormalization (Ioffe 2017): it is a `Renorm`, a dict of its
+    arguments, or True for its defaults; the warm-up counts by `num_batches`.
 
-    Called as `bn(x, mask=None)`. `mask`, booleans of shape x.shape[:-1], says which positions
-    count: the others have no part in the statistics, are 0 in the output and in the gradient, and
-    may hold anything, NaN too. A batch without any leaves the running statistics alone.
+    The layer is called as `bn(x, mask=None)`. `mask`, booleans of shape x.shape[:-1], says which
+    positions count. The others do not enter the statistics, are 0 in the output and in the
+    gradient, and may hold anything, even NaN. A batch without any position that counts leaves the
+    running statistics alone.
 
-    After `freeze_stats()`, until `freeze_stats(False)`, or after `freeze()` the running statistics
-    stay, and normalize in training too. A training batch with fewer than 8 values a channel gives a
-    warning, once a layer. `relu(bn(x))` and `relu(bn(x) + shortcut)` are one pass over memory, with
-    every option.
+    After `freeze_stats()`, until `freeze_stats(False)`, and after `freeze()` the running statistics
+    stay as they are, and are used in training too. A layer warns once if a training batch has fewer
+    than 8 values per channel. `relu(bn(x))` and `relu(bn(x) + residual)` are one pass over memory,
+    with every option.
 
-    The same layer elsewhere:
+    Other libraries call the same layer:
 
         ============== ============ ===== ============ =========================================
         library        its momentum eps   running_var  here
@@ -96,12 +99,13 @@ class BatchNorm(Tracking):
         Flax           0.99 (old)   1e-5  biased       BatchNorm(C, 1e-5, 0.01, unbiased=False)
         ============== ============ ===== ============ =========================================
 
-    "new": the weight of the new batch, "old": that of the old average. All normalize a training
+    "new" is the weight of the new batch, "old" that of the old average. All normalize a training
     batch with its biased variance.
 
-    Parameters `gamma` (features,) and `beta`, zeros; buffers `running_mean`, `running_var`,
-    `num_batches`. ValueError for arguments out of range, other shapes, and if a training batch has
-    one value a channel; TypeError for a mask that is not boolean.
+    The parameters are `gamma` (features,) and `beta`, which starts at zero; the buffers are
+    `running_mean`, `running_var` and `num_batches`. ValueError for arguments out of range, for
+    other shapes, and for a training batch with one value per channel; TypeError for a mask that is
+    not boolean.
 
     >>> bn = nn.BatchNorm(2, eps=0, gamma_init=2)
     >>> x = np.arange(16.).reshape(8, 2)
@@ -112,7 +116,7 @@ class BatchNorm(Tracking):
     array([0.7, 0.8])
     """
 
-    _warned = False     # of few values a channel
+    _warned = False     # whether the layer has warned of few values per channel
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float | None = 0.1,
                  affine: bool = True, track_stats: bool = True, ghost_batch: int | None = None,
@@ -150,17 +154,17 @@ class BatchNorm(Tracking):
                              f"got {x.shape}")
         if mask is not None:
             mask = checked_mask(mask, x)
-        instead = self._instead() if mode.statistics else None
-        if isinstance(instead, list):
-            return instead[0].normalize(self, x, None if mask is None else mask._values())
+        override = self._override() if mode.statistics else None
+        if isinstance(override, list):
+            return override[0].normalize(self, x, None if mask is None else mask._values())
         training = self.training
         ghosts = self.ghost_batch if training else None
         training = training and not self.frozen and not self.stats_frozen
         if training and not self._warned and (
                 mask is not None or ghosts is not None or x.size < FEW * self.features):
-            self._look_at(values_of_parts(x.shape, None if mask is None else mask._values(),
-                                          ghosts))
-        if self.num_batches is None or instead is not None:
+            self._warn_if_few(values_of_parts(
+                x.shape, None if mask is None else mask._values(), ghosts))
+        if self.num_batches is None or override is not None:
             y = ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask,
                                ghost_batch=ghosts)
         else:
@@ -171,8 +175,9 @@ class BatchNorm(Tracking):
                                num_batches=self.num_batches)
         return y
 
-    def _look_at(self, values: list[int]) -> None:
-        """Warn, once, of a batch, or a virtual one, with few values a channel; one is an error."""
+    def _warn_if_few(self, values: list[int]) -> None:
+        """Warn, once, if a batch, or a virtual one, has few values per channel. A single value is
+        not warned of, because `batch_norm` raises an error for it."""
         fewest = min((n for n in values if n), default=FEW)
         if 1 < fewest < FEW:
             self._warned = True

@@ -1,4 +1,4 @@
-"""Normalization: what tells layers that normalize activations from others."""
+"""Normalization, the base class by which layers that normalize activations are recognized."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from .layer import Layer
 
 
 class Normalization(Layer):
-    """The base of layers that normalize what they are given, here and for layers of one's own.
+    """The base of layers that normalize their input, minidl's own and yours.
 
-    It computes nothing: it says of a layer that its output does not depend on the scale of its
-    input. `lab.Probe` and `train.LayerStatistics` also show what such a layer is given, and
-    `lab.Probe` the effective learning rate of the weights before it.
+    It computes nothing. It declares that a layer's output does not depend on the scale of its
+    input. For such layers `lab.Probe` and `train.LayerStatistics` show the input too, and
+    `lab.Probe` shows the effective learning rate of the weights before.
 
     >>> class MaxNorm(nn.Normalization):
     ...     def forward(self, x):

@@ -1,4 +1,4 @@
-"""Parameter: what layers learn."""
+"""Parameter, a tensor that a layer learns."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..tensor import Tensor
 class Parameter(Tensor):
     """A tensor that a layer learns: a leaf that requires a gradient.
 
-    It wraps the array that it is given, or shares that of a tensor; of a result, whose array is
-    read-only, it has a copy. Like a tensor it has no other attributes than its own, so that a
-    misspelt one is an error; a subclass may have more.
+    It wraps the array that it is given, or shares the array of a tensor. The array of a result is
+    read-only, so it is copied. As with a tensor, setting an attribute that does not exist is an
+    error, so that a misspelt name is noticed; a subclass may have more attributes.
 
     >>> nn.Parameter([1., 2.])
     Parameter([1., 2.])
@@ -23,8 +23,8 @@ class Parameter(Tensor):
 
     __slots__ = ("constant", "learned")
 
-    constant: bool          # read-only, of a model that nn.fold made
-    learned: bool | None    # requires_grad before Layer.freeze, until Layer.unfreeze
+    constant: bool          # whether it belongs to a folded model, and its array is read-only
+    learned: bool | None    # its requires_grad before Layer.freeze; None unless it is frozen
 
     def __new__(cls, *args: Any, **options: Any) -> Parameter:
         p = super().__new__(cls)
@@ -34,19 +34,20 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
         if isinstance(data, Tensor):
-            self._array = writable(self._values())      # a result's is not
+            self._array = writable(self._values())      # the array of a result is read-only
 
     def __reduce__(self) -> tuple[Any, ...]:
         rebuild, (*given, attributes) = super().__reduce__()
         return rebuild, (*given, {**attributes, "constant": self.constant, "learned": self.learned})
 
     def fix(self) -> None:
-        """Learn no more: no gradient, and nobody can write to the array, nor to that of a copy."""
+        """Make it a constant: it requires no gradient, and nobody can write to its array, nor to
+        the array of a copy."""
         self.requires_grad, self.grad, self.constant = False, None, True
         self._set(self._values())
 
     def _set(self, array: np.ndarray) -> None:
-        """Another array of the same shape, an array of the parameter's own."""
+        """Put another array in its place, of the same shape, which nobody else holds."""
         self._replace(array)
         if self.constant:
             array.flags.writeable = False

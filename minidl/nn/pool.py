@@ -1,4 +1,4 @@
-"""Pooling layers, and Flatten which follows them."""
+"""Pooling layers, and Flatten, which usually follows them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .layer import Layer
 
 
 class Pool(Layer):
-    """The sizes of a pool, checked."""
+    """Base of pooling layers: it checks and keeps the sizes of a pool."""
 
     def __init__(self, window: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any
                  ) -> None:
@@ -43,8 +43,8 @@ class Pool(Layer):
 class MaxPool(Pool):
     """The largest value of each window of images (N, H, W, C); `stride` defaults to `window`.
 
-    All sizes are ints or pairs, `padding` also ((top, bottom), (left, right)), "same" or "valid";
-    see `md.max_pool`. ValueError for sizes that do not fit.
+    All sizes are ints or pairs; `padding` may also be ((top, bottom), (left, right)), "same" or
+    "valid". See `md.max_pool`. ValueError for sizes that do not fit.
 
     >>> nn.MaxPool(2)(md.zeros((8, 28, 28, 32))).shape
     (8, 14, 14, 32)
@@ -65,7 +65,7 @@ class AvgPool(Pool):
     """The mean of each window of images (N, H, W, C); padding counts as zeros, unless
     `count_padding` is False. See `md.avg_pool`.
 
-    Other arguments and errors as of `MaxPool`.
+    The other arguments and errors are those of `MaxPool`.
 
     >>> nn.AvgPool(3, stride=2, padding=1)(md.zeros((8, 28, 28, 32))).shape
     (8, 14, 14, 32)
@@ -93,7 +93,7 @@ class GlobalAvgPool(Layer):
 
 
 class Flatten(Layer):
-    """All axes but the batch axis made one: (N, H, W, C) to (N, H W C).
+    """Join all axes but the batch axis into one: (N, H, W, C) to (N, H W C).
 
     >>> nn.Flatten()(md.zeros((8, 7, 7, 64))).shape
     (8, 3136)

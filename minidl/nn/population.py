@@ -1,8 +1,10 @@
-"""Layers with running statistics, and those of a whole population, gathered batch by batch.
+"""Layers with running statistics, and the statistics of a whole population, which are gathered
+batch by batch.
 
-A layer for which `mode.statistics` has a list of populations (one for a BatchNorm, one a time step
-for a StepNorm) normalizes each batch with its own statistics, tells them of it, and leaves its
-running statistics alone. `recalibrate` puts the list there, for its own thread.
+`recalibrate` puts a list of populations for a layer into `mode.statistics`, for its own thread:
+one for a BatchNorm, and one for each time step of a StepNorm. The layer then normalizes each batch
+with the batch's own statistics, adds these to the population, and leaves its running statistics
+alone.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ class Tracking(Normalization):
 
     def freeze_stats(self: Self, frozen: bool = True) -> Self:
         """Keep the running statistics as they are, and normalize with them in training too; with
-        False let them move again. As `freeze()` it is a mode and no part of the state."""
+        False let them move again. Like `freeze()` this is a mode and not part of the state."""
         self.stats_frozen = checks.flag(frozen, "freeze_stats", "frozen")
         return self
 
-    def _instead(self) -> list[Population] | str | None:
-        """What takes the place of the running statistics in this thread now: the populations of
-        `nn.recalibrate`, OF_BATCH in `nn.batch_statistics`, or nothing."""
+    def _override(self) -> list[Population] | str | None:
+        """What this thread uses in place of the running statistics now: the populations of
+        `nn.recalibrate`, OF_BATCH within `nn.batch_statistics`, or None."""
         found = mode.statistics.get(id(self))
         return found[-1] if found else None
 
@@ -50,16 +52,16 @@ class Tracking(Normalization):
 
 
 def checked_momentum(momentum: Any, where: str) -> float | None:
-    """A number from 0 to 1, or None."""
+    """Check that momentum is a number from 0 to 1, or None."""
     return None if momentum is None else checks.fraction(momentum, where, "momentum")
 
 
 class Population:
-    """Mean and variance (features,), float64, of all values that a layer has seen.
+    """The mean and variance (features,), float64, of all values that a layer has seen.
 
-    The mean of the batches' means and the variance of all values together, E[var + mean^2] -
-    E[mean]^2 (Wu & Johnson 2021), each batch by the number of its values; merged after Chan, Golub
-    & LeVeque (1979), so that large means cost no digits.
+    They are the mean of the batches' means, and E[var + mean^2] - E[mean]^2 over the batches, each
+    weighted by the number of its values (Wu & Johnson 2021). Batches are merged as Chan, Golub &
+    LeVeque (1979) do, so that large means cost no digits.
     """
 
     def __init__(self, features: int) -> None:
@@ -67,10 +69,10 @@ class Population:
         self.count = self.batches = 0
 
     def normalize(self, layer: Tracking, x: Tensor, mask: Any = None) -> Tensor:
-        """The layer's output for a batch, whose statistics are taken in.
+        """Return the layer's output for a batch, and add the batch's statistics.
 
-        A batch of one value a channel, such as the rest of a data set may be, has no variance: it
-        is normalized with the statistics so far.
+        A batch with one value per channel, as the last one of a data set may be, has no variance:
+        it is normalized with the statistics gathered so far.
         """
         count = x.size // x.shape[-1] if mask is None else int(np.count_nonzero(mask))
         if count == 1 and self.count > 1:
@@ -88,10 +90,10 @@ class Population:
         return y
 
     def add(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
-        """Take in the statistics of `count` values a channel."""
+        """Add the statistics of `count` values per channel."""
         total = self.count + count
         share = count / total
-        with np.errstate(invalid="ignore"):     # of infinite values: they make NaN
+        with np.errstate(invalid="ignore"):     # infinite values make NaN
             delta = mean - self.mean
             self.var += share * (var - self.var + self.count / total * delta * delta)
             self.mean += share * delta

@@ -1,4 +1,4 @@
-"""What `Layer.predict` does: the batches of whatever it is given, and the model's outputs."""
+"""The work of `Layer.predict`: it makes batches of what it is given, and gathers the outputs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .layer import Layer
 
 
 def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
-    """The outputs for all of x: see `Layer.predict`."""
+    """The outputs for all of x, as `Layer.predict` describes."""
     batch_size = checks.size(batch_size, "predict", "batch_size")
     outputs: list[np.ndarray] = []
-    # Batches are made outside of the block: what makes them may well train another model.
+    # Batches are made outside of the evaluation block: their maker may train another model.
     for batch in _batches(x, batch_size):
         with evaluation():
             output = model(*[model_input(part, model._dtype()) for part in batch])
             if not isinstance(output, Tensor):
                 raise TypeError(f"predict: {type(model).__name__} returns a "
                                 f"{type(output).__name__}, not a tensor")
-            # A copy: a model may return a parameter, or its input, which the next batch may
-            # overwrite.
+            # Outputs are copied: a model may return a parameter, or its input, which the next batch
+            # may overwrite.
             outputs.append(np.array(output.data))
     if not outputs:
         raise ValueError(f"predict: x, a {type(x).__name__}, has no batch")
@@ -38,7 +38,7 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
 
 
 def first_of(batch: Any) -> Any:
-    """The model's input in what a loader yields: the first entry of (images, labels, ...), or the
+    """The model's input in a loader's batch: the first entry of (images, labels, ...), or the
     images of a dict."""
     if isinstance(batch, (tuple, list, dict)):
         if not batch:
@@ -74,7 +74,7 @@ def _are_items(x: list[Any]) -> bool:
 
 
 def _in_order(loader: Any) -> Iterator[Any]:
-    """A pass over a whole loader that leaves its epochs alone."""
+    """A pass over all items of a loader, in order, which does not advance its epochs."""
     rest = len(loader.dataset) % loader.batch_size
     if loader.shuffle:
         raise ValueError("predict: the loader shuffles, and nobody could tell which output belongs "
@@ -94,7 +94,7 @@ def _array(x: Any, name: str) -> np.ndarray:
 
 
 def _slices(arrays: tuple[np.ndarray, ...], size: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Rows of several arrays of one length."""
+    """Batches of rows from several arrays of one length."""
     if not arrays:
         raise ValueError("predict: x is an empty tuple; a tuple holds the inputs of a model")
     count = len(arrays[0])

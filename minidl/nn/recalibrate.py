@@ -1,6 +1,6 @@
-"""Statistics for evaluation: those of the whole training set, or those of the batch at hand.
+"""Statistics for evaluation: those of the whole training set, or those of each batch.
 
-For a model that is worse in eval mode than in training; see docs/eval-mode.md.
+They help a model that is worse in evaluation mode than in training; see docs/eval-mode.md.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .population import OF_BATCH, Population, Tracking
 from .predict import first_of
 from .step_norm import StepNorm
 
-# Gaps that recalibrate warns of: of the means in standard deviations, of the variances as a factor;
-# typical ones, and those of a single channel.
+# Beyond these gaps recalibrate warns. A shift of means is in standard deviations, and the gap of
+# variances is a factor. The first line is for the average over channels, the second for any single
+# channel.
 LARGE_SHIFT, LARGE_FACTOR = 0.25, 1.5
 WORST_SHIFT, WORST_FACTOR = 1.0, 4.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """How far the running statistics of one layer were from those of the population.
+    """How far the running statistics of one layer were from those of the population. For a
+    normalization of a recurrent layer it covers all time steps.
 
-    Of a recurrent layer's, all time steps together.
-
-    `shift`: the root mean square over the channels of (running_mean - mean) / sqrt(var + eps);
-    `factor`: the geometric mean of how many times larger or smaller running_var + eps was than
-    var + eps (1: equal); `worst_shift`, `worst_factor`: the largest of them. `values`: of each
-    channel of the population, in `batches` batches; 0 if no batch came by, which leaves the layer
-    alone.
+    `shift` is the root mean square over the channels of (running_mean - mean) / sqrt(var + eps).
+    `factor` is the geometric mean of how many times larger or smaller running_var + eps was than
+    var + eps, where 1 means equal. `worst_shift` and `worst_factor` are the largest over the
+    channels. The population had `values` values per channel in `batches` batches; both are 0 if the
+    layer was never called, and it is then left alone.
 
     >>> nn.Gap("bn1", shift=0.4, factor=1.1, values=6400, batches=50).large
     True
@@ -55,13 +55,13 @@ class Gap:
 
     @property
     def large(self) -> bool:
-        """Whether it may well be seen in the model's outputs."""
+        """Whether the gap is so large that the model's outputs probably suffer from it."""
         return not (self.shift <= LARGE_SHIFT and self.factor <= LARGE_FACTOR
                     and self.worst_shift <= WORST_SHIFT and self.worst_factor <= WORST_FACTOR)
 
 
 class Recalibration:
-    """What `recalibrate` found: `gaps`, one for each layer; as text, a table of them.
+    """The report of `recalibrate`: `gaps` has a Gap for each layer. Printed, it is a table.
 
     >>> report = nn.recalibrate(nn.BatchNorm(2), [np.float32([[-1, 1], [1, -1]])])
     >>> print(report)
@@ -74,7 +74,7 @@ class Recalibration:
         self._before = [(layer, [array.copy() for array in _state(layer)]) for layer in layers]
 
     def restore(self) -> None:
-        """Give the layers back the running statistics that they had."""
+        """Give the layers back the running statistics that they had before."""
         for layer, before in self._before:
             writes("restore() of a recalibration", (), _state(layer))
             for array, values in zip(_state(layer), before, strict=True):
@@ -101,26 +101,28 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
     """Give every BatchNorm the mean and variance of all values that it sees in `loader`, in place
     of running averages: Precise BN (Wu & Johnson 2021, section 3).
 
-    `loader` yields batches, or (batch, labels), uint8 images divided by 255 as in `predict`;
+    `loader` yields batches, or (batch, labels); uint8 images are divided by 255 as in `predict`.
     `batches` is how many of them to take, None for all. For other models (several inputs, masks)
-    `run` says what to do with what the loader yields: lambda batch: model(batch[0], batch[1]).
-    One pass over the data serves all layers: each normalizes a batch, as a whole, with the batch's
-    own statistics; everything else works as in evaluation (no dropout; `training` is False).
+    `run` is a function that calls the model with what the loader yields: lambda batch:
+    model(batch[0], batch[1]). One pass over the data serves all layers: each normalizes a batch
+    with the statistics of the whole batch; everything else works as in evaluation (no dropout;
+    `training` is False).
 
-    The new running_mean is the mean of all values, running_var their variance, E[var + mean^2] -
-    E[mean]^2 over the batches, each by its size (a smaller last one counts for less, and nothing
-    is left to be corrected by M / (M - 1)); in recurrent layers with norm="batch" those of each
-    time step. Layers that are frozen or track no statistics are left alone; so are the modes
-    of all layers, gamma and beta, and `num_batches` (1 at least for a time step).
+    The new running_mean is the mean of all values, and running_var is their variance, E[var +
+    mean^2] - E[mean]^2 over the batches, each weighted by its size. So a smaller last batch counts
+    for less, and no correction by M / (M - 1) is needed. Recurrent layers with norm="batch" get
+    statistics for each time step. Layers that are frozen or track no statistics are left alone. The
+    modes of all layers, gamma, beta and `num_batches` do not change, except that `num_batches` of a
+    time step becomes at least 1.
 
-    The model is measured in evaluation of this thread alone; the new statistics are written when
-    all are known, layer by layer. A thread that uses the model at that moment may find some layers
-    changed and others not, and one that trains it moves the same statistics.
+    The model is in evaluation mode for this thread alone. The new statistics are written when all
+    are known, one layer after another. A thread that uses the model at that moment may find some
+    layers changed and others not, and a thread that trains the model moves the same statistics.
 
-    Returns a report: how far the running statistics were off, layer by layer; its `restore()` takes
+    Returns a report of how far the running statistics of each layer were off; its `restore()` takes
     the change back. A warning, unless `quiet`, names the layers where the gap was large. ValueError
-    if there is no layer to recalibrate, no batch, a first one of one value a channel, or a
-    statistic that is not finite; then nothing is changed.
+    if there is no layer to recalibrate, if there is no batch, if the first batch has one value per
+    channel, or if a statistic is not finite; nothing is changed then.
 
     >>> bn = nn.BatchNorm(1)
     >>> bn.running_mean[...] = 19.
@@ -164,7 +166,7 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
     report = Recalibration([_gap(name, layer, found[id(layer)]) for name, layer in named.values()],
                            layers)
     large = [gap.layer for gap in report.gaps if gap.values and gap.large]
-    if large and not quiet:     # before anything is changed: a warning may be made an error
+    if large and not quiet:     # given before the change, because a warning may be an error
         warn(f"recalibrate: the running statistics of {', '.join(large)} were far from those of "
              f"the data; print the report for how far")
     for _, layer in named.values():
@@ -173,7 +175,7 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
                 means, variances, trained = _rows(layer)
                 writes("recalibrate", (), (means, variances))
                 means[row], variances[row] = population.mean, population.var
-                if isinstance(layer, StepNorm):     # evaluation goes up to the last trained step
+                if isinstance(layer, StepNorm):     # evaluation uses only steps that were trained
                     trained[row] = max(trained[row], 1)
     return report
 
@@ -183,7 +185,7 @@ def _state(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _rows(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same memory with a row for each population."""
+    """The layer's statistics as views with a row for each population."""
     mean, var, batches = _state(layer)
     return (mean.reshape(-1, layer.features), var.reshape(-1, layer.features),
             batches.reshape(-1))
@@ -194,7 +196,7 @@ def _measure(model: Layer, layers: list[Tracking], loader: Iterable[Any],
     """Run the model over the data; the populations of the layers, by id."""
     found = {id(layer): [Population(layer.features) for _ in _rows(layer)[0]] for layer in layers}
     drawn = 0
-    # The loader is asked outside of the block: it may well train another model.
+    # Batches are drawn outside of the evaluation block: the loader may train another model.
     for batch in loader:
         drawn += 1
         with evaluation(), statistics((layer, found[id(layer)]) for layer in layers):
@@ -214,7 +216,7 @@ def _gap(name: str, layer: Any, populations: list[Population]) -> Gap:
     means, variances, _ = _rows(layer)
     var = np.array([populations[row].var for row in reached]) + layer.eps
     off = means[reached] - np.array([populations[row].mean for row in reached])
-    with np.errstate(divide="ignore", invalid="ignore"):    # eps 0 and a constant channel
+    with np.errstate(divide="ignore", invalid="ignore"):    # var is 0 for a constant channel, eps 0
         shifts = np.where(off == 0, 0, np.abs(off) / np.sqrt(var))
         ratio = (variances[reached] + layer.eps) / var
         factors = np.where(variances[reached] + layer.eps == var, 0, np.abs(np.log(ratio)))
@@ -225,11 +227,11 @@ def _gap(name: str, layer: Any, populations: list[Population]) -> Gap:
 
 @contextlib.contextmanager
 def batch_statistics(model: Layer) -> Iterator[None]:
-    """Within the block, every BatchNorm inside normalizes with the statistics of the batch, in eval
-    mode too, and leaves its running statistics alone.
+    """Within the block, every BatchNorm of the model normalizes with the statistics of the batch,
+    even in evaluation mode, and leaves its running statistics alone.
 
-    To see what a model does without running statistics: if it is better so, `recalibrate` it. It
-    holds for the current thread. TypeError for what is not a Layer.
+    This shows how a model does without running statistics: if it is better so, `recalibrate` it. It
+    holds for the current thread. TypeError if model is not a Layer.
 
     >>> bn = nn.BatchNorm(1, eps=0).eval()
     >>> with nn.batch_statistics(bn):

@@ -1,7 +1,8 @@
 """Recurrent networks: RNN, GRU and LSTM of any number of layers, in one direction or in two.
 
-Here are arguments, states and the order of layers; weights and steps are in `nn.cell`, formulas
-and gradients in `ops.sequence` and `ops.recurrent`, normalizations in `nn.step_norm`.
+This module has the arguments, the states and the order of layers. Weights and steps are in
+`nn.cell`, formulas and gradients in `ops.sequence` and `ops.recurrent`, normalizations in
+`nn.step_norm`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ MOST_LAYERS = 4096
 
 
 class _Recurrent(Layer):
-    """What the three have: sizes, checked, and cells; and the way of x and state through them."""
+    """Base of the three networks: it checks the sizes, makes the cells, and passes x and the state
+    through them."""
 
-    parts: tuple[str, ...] = ("h",)         # of a state
+    parts: tuple[str, ...] = ("h",)         # the names of the parts of a state
 
     def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
                  dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
@@ -31,14 +33,15 @@ class _Recurrent(Layer):
         where = type(self).__name__
         in_features = checks.size(in_features, where, "in_features")
         hidden = checks.size(hidden, where, "hidden")
-        num_layers = checks.whole(num_layers, where, "num_layers", 1, MOST_LAYERS)
+        num_layers = checks.integer(num_layers, where, "num_layers", 1, MOST_LAYERS)
         max_steps = checks.size(max_steps, where, "max_steps")
         dropout = checks.fraction(dropout, where, "dropout")
         bias = checks.flag(bias, where, "bias")
         bidirectional = checks.flag(bidirectional, where, "bidirectional")
         checks.choice(norm, where, "norm", (None, "layer", "batch"))
         directions = 2 if bidirectional else 1
-        kernels.check_shape(where, (in_features, hidden))       # at least
+        # The weights are at least this large; sizes that cannot fit are refused at once.
+        kernels.check_shape(where, (in_features, hidden))
         kernels.check_shape(where, (num_layers * directions, hidden, hidden))
         self.in_features, self.hidden, self.num_layers = in_features, hidden, num_layers
         self.dropout, self.bidirectional = dropout, bidirectional
@@ -55,7 +58,7 @@ class _Recurrent(Layer):
         states = self._states(state, x)
         examples, steps, _ = x.shape
         if examples == 0:
-            x = x[:, :1]        # no step computes anything, whatever their number
+            x = x[:, :1]        # steps without examples compute nothing, so one is enough
         directions = 2 if self.bidirectional else 1
         x = ops.transpose(x, (1, 0, 2))             # time first, as the cells want it
         for layer in range(self.num_layers):
@@ -73,7 +76,7 @@ class _Recurrent(Layer):
         return x, last if len(last) > 1 else last[0]
 
     def _sequences(self, x: Any) -> Tensor:
-        """x, if it is what the layer takes."""
+        """x as a tensor, checked that it is sequences of the layer's features and dtype."""
         where = type(self).__name__
         x = float_tensor(x, where)
         if x.ndim != 3 or x.shape[2] != self.in_features:
@@ -126,28 +129,32 @@ class _Recurrent(Layer):
 class RNN(_Recurrent):
     """The simple recurrent network (Elman 1990): sequences (N, T, in_features) to (output, state).
 
-        h_t = tanh(x_t W_x + h_{t-1} W_h + b), or relu of it
+        h_t = tanh(x_t W_x + h_{t-1} W_h + b), or relu in place of tanh
 
-    `output` (N, T, hidden * directions) is h of the last layer at every step, with `bidirectional`
-    beside that of a second pass from the last step to the first. `state` is h at the end of each
-    pass, (num_layers * directions, N, hidden), the directions of a layer side by side; one may be
-    given to begin with, None is zeros. `dropout` acts between layers in training, not after the
-    last. The layer returns a pair, so a Sequential cannot go on from it.
+    `output` (N, T, hidden * directions) is h of the last layer at every step. With `bidirectional`
+    the h of a second pass, from the last step to the first, is joined to it. `state`
+    (num_layers * directions, N, hidden) is h at the end of each pass, with the directions of a
+    layer next to each other. A state may be given to begin with; None means zeros. In training
+    `dropout` acts between layers, not after the last. The layer returns a pair, so another layer
+    cannot follow it in a Sequential.
 
-    `cells` has one entry for each layer and direction, ordered as the state: `weight_x` (in,
-    hidden), `weight_h` (hidden, hidden) and `bias` (hidden,), all drawn uniformly from
-    +-1 / sqrt(hidden), as PyTorch's. Of its tensors, `weight_x` is weight_ih transposed, `weight_h`
-    weight_hh transposed, `bias` the sum of bias_ih and bias_hh (of which each is drawn there).
+    `cells` has one entry for each layer and direction, in the order of the state. Each has
+    `weight_x` (in, hidden), `weight_h` (hidden, hidden) and `bias` (hidden,), all drawn uniformly
+    from +-1 / sqrt(hidden), as in PyTorch. There the transposed `weight_x` is weight_ih, the
+    transposed `weight_h` is weight_hh, and `bias` is the sum of bias_ih and bias_hh, which are
+    drawn separately.
 
-    norm="layer" (Ba, Kiros & Hinton 2016) normalizes x_t W_x and h W_h by layer normalization, each
-    with a gamma of its own and no beta (b is there): h_t = tanh(LN(x_t W_x) + LN(h W_h) + b).
-    norm="batch" (Cooijmans et al. 2016) does it by `StepNorm`, whose statistics are those of a time
-    step, the first `max_steps` apart, counted from the start of the pass; gamma starts at 0.1. The
-    running statistics lag behind weights that learn fast: a lower rate at the end lets them settle
-    before an evaluation, `nn.recalibrate` gives them those of the data.
+    norm="layer" (Ba, Kiros & Hinton 2016) applies layer normalization to x_t W_x and to h W_h, each
+    with its own gamma and, since b follows, without a beta: h_t = tanh(LN(x_t W_x) + LN(h W_h) +
+    b). norm="batch" (Cooijmans et al. 2016) applies `StepNorm` instead, which has separate
+    statistics for each of the first `max_steps` time steps, counted from the start of the pass;
+    gamma starts at 0.1. Its running statistics lag behind weights that learn fast: a lower rate at
+    the end of training lets them settle before an evaluation, and `nn.recalibrate` computes them
+    from the data.
 
-    ValueError for arguments out of range, for x or a state of another shape, for no time steps,
-    and for a training batch of one example with norm="batch"; TypeError for mixed dtypes.
+    ValueError for arguments out of range, for x or a state of another shape, for sequences without
+    time steps, and for a training batch of one example with norm="batch"; TypeError for mixed
+    dtypes.
 
     >>> output, state = nn.RNN(3, 5, num_layers=2)(md.zeros((8, 10, 3)))
     >>> output.shape, state.shape
@@ -172,14 +179,14 @@ class GRU(_Recurrent):
         r, z = sigmoid(x_t W_x + h W_h + b)
         n = tanh(x_t W_x + b + r * (h W_h + b_h)),  h_t = (1 - z) * n + z * h
 
-    each with its columns of W_x, W_h and b, in the order r, z, n. Arguments, output, state, values
-    at the start and errors are those of `RNN`; `weight_x` is (in, 3 * hidden), `weight_h` (hidden,
-    3 * hidden), `bias` (3 * hidden,), and `bias_h` (hidden,) is b_h. Of PyTorch's tensors, weights
-    are the transposed ones, `bias` is bias_ih + bias_hh for r and z and bias_ih for n, `bias_h` is
-    bias_hh for n.
+    Each gate has its own columns of W_x, W_h and b, in the order r, z, n. Arguments, output, state,
+    initial values and errors are those of `RNN`; `weight_x` is (in, 3 * hidden), `weight_h`
+    (hidden, 3 * hidden), `bias` (3 * hidden,), and `bias_h` (hidden,) is b_h. Compared with
+    PyTorch's tensors, the weights are transposed, `bias` is bias_ih + bias_hh for r and z and
+    bias_ih for n, and `bias_h` is bias_hh for n.
 
     With a norm, x_t W_x and h W_h are normalized as in `RNN`: norm="layer" takes the three gates of
-    an example as one row of 3 * hidden values. r multiplies the normalized share of h (and b_h).
+    an example as one row of 3 * hidden values. r multiplies the normalized h W_h, plus b_h.
 
     >>> output, state = nn.GRU(3, 5, bidirectional=True)(md.zeros((8, 10, 3)))
     >>> output.shape, state.shape
@@ -203,15 +210,16 @@ class LSTM(_Recurrent):
         i, f, o = sigmoid(x_t W_x + h W_h + b),  g = tanh(x_t W_x + h W_h + b)
         c_t = f * c + i * g,  h_t = o * tanh(c_t)
 
-    each gate with its columns of W_x, W_h and b, in the order i, f, g, o. The state, given and
-    returned, is the pair of h and c. Arguments, output, values at the start and errors are
-    otherwise those of `RNN`; `weight_x` is (in, 4 * hidden), `weight_h` (hidden, 4 * hidden),
-    `bias` (4 * hidden,). PyTorch's weights are these transposed, `bias` is bias_ih + bias_hh.
+    Each gate has its own columns of W_x, W_h and b, in the order i, f, g, o. The state, given and
+    returned, is the pair of h and c. Arguments, output, initial values and errors are otherwise
+    those of `RNN`; `weight_x` is (in, 4 * hidden), `weight_h` (hidden, 4 * hidden), `bias`
+    (4 * hidden,). Compared with PyTorch's tensors, the weights are transposed, and `bias` is
+    bias_ih + bias_hh.
 
     With a norm (layer: Ba, Kiros & Hinton 2016, supplement, eq. 20-22; batch: Cooijmans et al.
-    2016), x_t W_x and h W_h are normalized as in `RNN`, a row being 4 * hidden values, and c_t
-    on its way out: h_t = o * tanh(norm(c_t)), with a gamma and a beta; the c that is carried on
-    is not normalized.
+    2016), x_t W_x and h W_h are normalized as in `RNN`, where a row has 4 * hidden values. c_t is
+    normalized too, with a gamma and a beta, where it enters h: h_t = o * tanh(norm(c_t)). The c
+    that the next step gets is not normalized.
 
     >>> output, (h, c) = nn.LSTM(3, 5)(md.zeros((8, 10, 3)))
     >>> output.shape, h.shape, c.shape

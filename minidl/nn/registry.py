@@ -1,4 +1,5 @@
-"""What the attributes of a layer hold: one walk through lists, tuples and dicts for all who ask."""
+"""The parts that a layer's attributes hold: one walk through lists, tuples and dicts, which all
+methods of layers share."""
 
 from __future__ import annotations
 
@@ -14,16 +15,17 @@ from .parameter import Parameter
 if TYPE_CHECKING:
     from .layer import Layer
 
-PLAIN = frozenset((int, float, bool, str, type(None)))      # types of attributes that hold nothing
+PLAIN = frozenset((int, float, bool, str, type(None)))      # types of attributes without parts
 
 
 def flatten(where: str, name: str, value: Any, kinds: tuple[type, ...],
             around: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """(dotted name, object) of the objects of some kinds in a value, and in lists, tuples and
-    dicts of them; one that holds itself is not entered again. TypeError for a set of them, which
-    has no order and so no names, and for layers in a NumPy array.
+    """(dotted name, object) of each object of some `kinds` in a value, which may be the object
+    itself, or lists, tuples and dicts around it. A container that holds itself is not entered
+    again. TypeError for a set of such objects, which has no order and so gives no names, and for
+    layers in a NumPy array.
 
-    `around` holds the ids of the containers that the value is in.
+    `around` are the ids of the containers that the value is in.
     """
     if (isinstance(value, np.ndarray) and value.dtype.hasobject
             and any(isinstance(v, kinds) and not isinstance(v, np.ndarray) for v in value.flat)):
@@ -43,7 +45,8 @@ def flatten(where: str, name: str, value: Any, kinds: tuple[type, ...],
 
 
 def replaced(value: Any, f: Callable[[Any], Any], around: tuple[int, ...] = ()) -> Any:
-    """f(value); of lists, tuples and dicts, as `flatten` looks into them, f of what is inside."""
+    """f(value), or, for the lists, tuples and dicts that `flatten` enters, the container with f
+    applied to everything inside. Lists and dicts are changed in place."""
     if id(value) in around:
         return value
     inner = (*around, id(value))
@@ -63,8 +66,9 @@ def replaced(value: Any, f: Callable[[Any], Any], around: tuple[int, ...] = ()) 
 
 
 def refuse_over(where: str, held: Any, value: Any, layer: type) -> None:
-    """TypeError where an attribute would silently cease to be a part: what is neither a parameter
-    nor a `layer` (the class), over one that is held."""
+    """Raise TypeError if an attribute would silently cease to be a part of the layer: if `held` is
+    a parameter, layer or buffer, and `value` is to take its place but would not be a part. `layer`
+    is the class Layer."""
     array = isinstance(value, (np.ndarray, Tensor))
     name, given = where.rpartition(".")[2], type(value).__name__
     if isinstance(held, Parameter) and value is not None:
@@ -81,16 +85,16 @@ def refuse_over(where: str, held: Any, value: Any, layer: type) -> None:
 
 
 def refuse_of_class(cls: str, name: str, value: Any, kinds: tuple[type, ...]) -> None:
-    """TypeError for a layer or parameter that is an attribute of a class."""
+    """Raise TypeError for a layer or parameter that is an attribute of a class."""
     for _, part in flatten(f"{cls}.{name}", name, value, kinds):
         raise TypeError(f"class {cls}: {name} holds a {type(part).__name__} as an attribute of "
                         f"the class, which is no part of its layers: write self.{name} = ... in "
                         f"__init__")
 
 
-def told_apart(layer: Layer, named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """What a walk through a layer names; ValueError where one name stands for two objects, of
-    which a file would hold one only."""
+def uniquely_named(layer: Layer, named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The (name, object) pairs of a walk through a layer; ValueError if one name stands for two
+    objects, because a state would hold only one of them."""
     known: dict[str, Any] = {}
     for name, value in named:
         if known.setdefault(name, value) is not value:
@@ -102,7 +106,7 @@ def told_apart(layer: Layer, named: Iterable[tuple[str, Any]]) -> Iterator[tuple
 
 
 def _place(held: Any, wanted: Any, place: str, seen: set[int]) -> str | None:
-    """Where an object stands in a layer, as one would write it in Python."""
+    """The place of an object in a layer, as a Python expression."""
     if held is wanted:
         return place
     if type(held) in PLAIN or id(held) in seen:

@@ -1,4 +1,4 @@
-"""Layers that give images another size. Formulas: `ops.resample`."""
+"""Layers that give images another size. The formulas are in `ops.resample`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from .layer import Layer
 
 
 class Upsample(Layer):
-    """Images (N, H, W, C) or sequences (N, T, C) in another size, or so many times as large.
+    """Resize images (N, H, W, C) or sequences (N, T, C) to a size, or by a factor.
 
-    Either `size`, an int or a pair, or `scale_factor`, a whole number or a pair of them. `mode` is
-    "nearest" or "linear", as in `md.resize`. Arguments in PyTorch's order. TypeError unless one of
-    the two is given; ValueError for sizes below 1 and another mode.
+    Give either `size`, an int or a pair, or `scale_factor`, an integer or a pair of integers.
+    `mode` is "nearest" or "linear", as in `md.resize`. The arguments are in PyTorch's order.
+    TypeError unless exactly one of the two is given; ValueError for sizes below 1 and for another
+    mode.
 
     >>> nn.Upsample(scale_factor=2)(md.zeros((8, 14, 14, 32))).shape
     (8, 28, 28, 32)
@@ -32,7 +33,7 @@ class Upsample(Layer):
             raise TypeError("Upsample: give either size or scale_factor")
         self.size = None if size is None else _sizes(size, "Upsample", "size")
         self.scale_factor = (None if scale_factor is None else
-                             _sizes(_whole(scale_factor), "Upsample", "scale_factor"))
+                             _sizes(_integral(scale_factor), "Upsample", "scale_factor"))
         self.mode = checked_mode(mode, "Upsample")
 
     def forward(self, x: Any) -> Tensor:
@@ -74,14 +75,14 @@ class AdaptiveAvgPool(Layer):
 
 
 def _sizes(value: Any, where: str, name: str) -> Any:
-    """An int, for all axes, or a pair; NumPy's pairs as tuples."""
+    """An int for all axes, or a pair as a tuple of ints."""
     if isinstance(value, (tuple, list, np.ndarray)):
         return checks.pair(value, where, name, 1)
-    return checks.whole(value, where, name, 1, checks.MOST_OF_PAIR)
+    return checks.integer(value, where, name, 1, checks.MOST_OF_PAIR)
 
 
-def _whole(value: Any) -> Any:
-    """2.0 as 2, as PyTorch's factors are often written."""
+def _integral(value: Any) -> Any:
+    """2.0 as 2, because PyTorch's factors are often written as floats."""
     if isinstance(value, (tuple, list)):
-        return tuple([_whole(v) for v in value])
+        return tuple([_integral(v) for v in value])
     return int(value) if isinstance(value, float) and value.is_integer() else value

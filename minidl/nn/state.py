@@ -1,4 +1,4 @@
-"""Whether a state belongs to a layer: what `Layer.load_state_dict` checks before it changes it."""
+"""Checks of a state that `Layer.load_state_dict` makes before it changes the layer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..tensor import Tensor
-from .registry import told_apart
+from .registry import uniquely_named
 
 if TYPE_CHECKING:
     from .layer import Layer
 
 
 class StateError(KeyError, ValueError):
-    """A state that does not belong to the model; its text is shown as it is.
+    """The error for a state that does not belong to the model.
 
     >>> nn.Dense(4, 2).load_state_dict({"weight": np.zeros((4, 2))})
     Traceback (most recent call last):
     minidl.nn.state.StateError: load_state_dict of Dense: missing: bias
     """
 
-    def __str__(self) -> str:
+    def __str__(self) -> str:       # a KeyError would show the repr of its text
         return str(self.args[0])
 
 
@@ -32,7 +32,7 @@ def fitting(layer: Layer, state: Any, strict: bool) -> dict[str, np.ndarray]:
     if not isinstance(state, Mapping):
         raise TypeError(f"{where}: state must be a dict of arrays, "
                         f"got {type(state).__name__}")
-    own = dict(told_apart(layer, layer._walk()))
+    own = dict(uniquely_named(layer, layer._walk()))
     given = {}
     for name, value in state.items():
         try:
@@ -67,19 +67,20 @@ def fitting(layer: Layer, state: Any, strict: bool) -> dict[str, np.ndarray]:
 
 
 def _by_first_names(layer: Layer, given: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A state by the first names of layers: files may name a layer for each place it stands in."""
+    """The state with each layer under its first name. A layer that is reached in several ways has a
+    name for each, and a file may use any of them."""
     layers = list(layer.named_layers())
     first = {id(inner): name for name, inner in layers}
     others = {}
     for name, inner in layers:
         for attribute, child in inner._items():
             place = f"{name}.{attribute}" if name else attribute
-            if first.get(id(child), place) != place:     # a layer: those alone have a first name
+            if first.get(id(child), place) != place:     # child is a layer, with another first name
                 others[place] = first[id(child)]
     found = {name: value for name, value in given.items() if name in own}
     for name, value in given.items():
         known: str | None = name
-        for _ in range(name.count(".")):        # each round does away with a part of the name
+        for _ in range(name.count(".")):        # each round replaces the beginning of the name
             if known is None or known in own:
                 break
             begun = [place for place in others if known.startswith(f"{place}.")]
@@ -89,8 +90,8 @@ def _by_first_names(layer: Layer, given: dict[str, Any], own: dict[str, Any]) ->
     return found
 
 
-def apart_from(layer: Layer, given: dict[str, Any]) -> dict[str, Any]:
-    """Given values, copied where they are arrays of the layer itself, which loading writes to."""
+def copied_if_own(layer: Layer, given: dict[str, Any]) -> dict[str, Any]:
+    """The given values, copied where they are the layer's own arrays, which loading writes to."""
     own = {id(_owner(v._values() if isinstance(v, Tensor) else v)) for _, v in layer._walk()}
     return {name: np.array(v) if isinstance(v, np.ndarray) and id(_owner(v)) in own else v
             for name, v in given.items()}

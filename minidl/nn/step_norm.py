@@ -1,7 +1,8 @@
 """Normalizations inside recurrent layers: both are called as norm(x, step).
 
-Batch statistics of the first steps differ from later ones (the state is still near zero), so
-those of each time step are kept apart; statistics of an example need no such care.
+Batch statistics of the first steps differ from later ones, because the state is still near zero. So
+StepNorm keeps running statistics for each time step. RowNorm needs none: its statistics are those
+of an example.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ from .population import Tracking, checked_momentum
 
 
 class StepNorm(Tracking):
-    """Batch normalization of x (N, features) with statistics of its own for each time step
-    (Cooijmans et al. 2016), called as norm(x, step) with steps counted from 0.
+    """Batch normalization of x (N, features) with separate statistics for each time step (Cooijmans
+    et al. 2016), called as norm(x, step) with steps counted from 0.
 
         y = gamma (x - mean[step]) / sqrt(var[step] + eps) (+ beta)
 
-    As BatchNorm, but the running statistics are a row for each step. Steps from `max_steps` on
-    share the last row. Where running statistics are used, steps beyond the last one ever trained
-    use those of that one: sequences may be longer than in training. `gamma` is shared by all steps
-    and starts at `gamma_init`: at 1 the gates and tanh would start saturated and gradients vanish.
+    It differs from BatchNorm in that the running statistics have a row for each step. Steps from
+    `max_steps` on share the last row. In evaluation, steps after the last one that was trained use
+    the row of that one, so that sequences may be longer than in training. `gamma` is shared by all
+    steps and starts at `gamma_init`: with 1 the gates and tanh would start saturated, and gradients
+    would vanish.
 
-    Parameters `gamma` (features,), and `beta`, zeros, with `bias`, or `shift`, which is the same;
-    without `affine` none of them; buffers `running_mean`,
-    `running_var` (max_steps, features), `num_batches` (max_steps,). `momentum`, `freeze()` and
-    `freeze_stats()` as in BatchNorm. ValueError for arguments out of range, other shapes, and a
-    training batch of one example.
+    The parameters are `gamma` (features,) and, with `bias` or `shift`, which mean the same, `beta`,
+    which starts at zero; without `affine` there are none. The buffers are `running_mean` and
+    `running_var` (max_steps, features), and `num_batches` (max_steps,). `momentum`, `freeze()` and
+    `freeze_stats()` are those of BatchNorm. ValueError for arguments out of range, for other
+    shapes, and for a training batch of one example.
 
     >>> norm = nn.StepNorm(2, max_steps=3, gamma_init=1.0, eps=0)
     >>> norm(md.tensor([[1., 10.], [3., 30.]]), 1).data
@@ -46,7 +48,7 @@ class StepNorm(Tracking):
            [0. , 0. ]], dtype=float32)
     """
 
-    running_mean: np.ndarray        # a StepNorm always tracks them
+    running_mean: np.ndarray        # never None: a StepNorm always tracks statistics
     running_var: np.ndarray
     num_batches: np.ndarray
 
@@ -75,17 +77,17 @@ class StepNorm(Tracking):
         if x.ndim != 2 or x.shape[1] != self.features:
             raise ValueError(f"StepNorm expected (N, {self.features}), got {x.shape}")
         training = self.training and not self.frozen and not self.stats_frozen
-        row = min(checks.whole(step, "StepNorm", "step", 0), self.max_steps - 1)
+        row = min(checks.integer(step, "StepNorm", "step", 0), self.max_steps - 1)
         try:
             return self._normalized(x, row, training)
-        except (TypeError, ValueError) as error:    # batch_norm's, of a name that nobody has called
+        except (TypeError, ValueError) as error:    # it names batch_norm
             raise checks.renamed(error, "StepNorm") from None
 
     def _normalized(self, x: Tensor, row: int, training: bool) -> Tensor:
-        instead = self._instead()
-        if isinstance(instead, list):
-            return instead[row].normalize(self, x)
-        if instead is not None:
+        override = self._override()
+        if isinstance(override, list):
+            return override[row].normalize(self, x)
+        if override is not None:
             return ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps)
         if not training:
             trained = np.flatnonzero(self.num_batches)
@@ -102,8 +104,8 @@ class StepNorm(Tracking):
 
 
 class RowNorm(_ExampleNorm):
-    """Layer normalization that is called as norm(x, step), the same for all steps; without
-    `shift` it has no beta."""
+    """Layer normalization that is called as norm(x, step) but is the same for all steps. It has a
+    beta only with `shift`."""
 
     def __init__(self, features: int, shift: bool = False, eps: float = 1e-5) -> None:
         super().__init__(features, eps, affine=True, bias=shift)

@@ -1,4 +1,4 @@
-"""The table that `Layer.summary` returns."""
+"""The table of layers that `Layer.summary` returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .parameter import Parameter
 
 
 def summarize(model: Layer, input_shape: Any = None, example: Any = None) -> str:
-    """Run examples through the model and write down what each layer makes of one."""
+    """Run examples through the model and list the output shape of each layer for one example."""
     if input_shape is not None and example is not None:
         raise TypeError("summary: give input_shape or example, not both")
     layers = list(model.named_layers())
@@ -42,25 +42,25 @@ def summarize(model: Layer, input_shape: Any = None, example: Any = None) -> str
 
 
 def _shapes_of_zeros(model: Layer, input_shape: Any) -> dict[int, str]:
-    """Output shapes for zeros, of two examples since some layers need more than one."""
+    """Output shapes for two examples of zeros, because some layers need more than one."""
     several = isinstance(input_shape, (tuple, list)) and len(input_shape) > 0 and all(
         isinstance(shape, (tuple, list)) for shape in input_shape)
     wanted = [tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
               for shape in (input_shape if several else [input_shape])]
-    sizes = [(2, *[checks.whole(n, "summary", "input_shape", 0) for n in shape])
+    sizes = [(2, *[checks.integer(n, "summary", "input_shape", 0) for n in shape])
              for shape in wanted]
     what = (f"input_shape {tuple(wanted) if several else wanted[0]} (without the batch axis)")
     try:
         return _shapes(model, tuple([np.zeros(size, model._dtype()) for size in sizes]), what)
     except TypeError as error:
-        try:        # numbers of rows of an Embedding
+        try:        # the model may begin with an Embedding, which takes integers
             return _shapes(model, tuple([np.zeros(size, np.int64) for size in sizes]), what)
         except (TypeError, ValueError):
             raise error from None
 
 
 def _shapes(model: Layer, inputs: tuple[Any, ...], what: str) -> dict[int, str]:
-    """The output shape of each layer that is called, as text, by id."""
+    """The output shape, as text, of each layer that is called, by the id of the layer."""
     try:
         graph = trace(model, *inputs)
     except (ValueError, TypeError) as error:

@@ -1,8 +1,8 @@
 """Dense layers and convolutions that compute with a function of their weight.
 
-The function is a layer of its own, the `transform` of the layer whose weight it takes: what it
-learns is saved, converted, frozen and shown as that of any other layer inside. Formulas, forward
-and backward: `ops.weight`.
+The function is a layer itself, the `transform` of the layer whose weight it takes. So its
+parameters are saved, converted, frozen and shown like those of any other layer inside. The
+formulas, forward and backward, are in `ops.weight`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Target = TypeVar("Target", bound=Weighted)
 
 
 class WeightNorm(Layer):
-    """Makes of v weights of the norms `gain` (out,): see `weight_norm`."""
+    """Scales v so that the weights of each output have the norm `gain` (out,); see `weight_norm`.
+    """
 
     def __init__(self, gain: Any) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ class WeightNorm(Layer):
 
 
 class WeightStandardization(Layer):
-    """Makes of v weights of mean 0 and variance 1: see `weight_standardization`."""
+    """Standardizes v to mean 0 and variance 1 for each output; see `weight_standardization`."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -51,12 +52,13 @@ class WeightStandardization(Layer):
 
 def weight_norm(layer: Target) -> Target:
     """Let a Dense, Conv, Conv1d or ConvTranspose learn the norms and the directions of its weights
-    apart (Salimans & Kingma 2016, Weight Normalization); returns the layer.
+    separately (Salimans & Kingma 2016, Weight Normalization); returns the layer.
 
         w = gain v / ||v||
 
-    v is the layer's `weight`, the norms are over all its axes but the last: one for each output.
-    The parameter `transform.gain` (out,) starts at ||v||, so that the layer computes what it did.
+    v is the layer's `weight`. The norms are over all its axes but the last, so that each output has
+    one. The parameter `transform.gain` (out,) starts at ||v||, so that the layer computes what it
+    did before.
 
     TypeError for another layer; ValueError if it has a transform already, or an output whose
     weights are all zeros, which have no direction.
@@ -83,8 +85,8 @@ def weight_standardization(layer: Target, eps: float = 1e-5) -> Target:
 
         w = (v - mean) / sqrt(var + eps)
 
-    v is the layer's `weight`, its mean and biased variance are over all axes but the last; eps
-    stands inside the root, as in the paper. Nothing more is learned.
+    v is the layer's `weight`. The mean and the biased variance are over all axes but the last, and
+    eps is inside the root, as in the paper. The transform has no parameters.
 
     TypeError for another layer; ValueError if it has a transform already, for fewer than 2 weights
     per output, and for eps < 0.
@@ -102,7 +104,7 @@ def weight_standardization(layer: Target, eps: float = 1e-5) -> Target:
 
 
 def _plain(where: str, layer: Any) -> Weighted:
-    """The layer, if its weight can be transformed and is not yet."""
+    """The layer, checked that its weight can be transformed and is not yet."""
     if not isinstance(layer, Weighted):
         raise TypeError(f"{where}: layer must be a Dense, Conv, Conv1d or ConvTranspose, "
                         f"got {type(layer).__name__}")
@@ -113,7 +115,7 @@ def _plain(where: str, layer: Any) -> Weighted:
 
 
 def _with_transform(layer: Target, transform: Layer) -> Target:
-    """The layer with a transform in the same state: frozen if its weight is."""
+    """The layer with a transform in the same mode, which is frozen if the weight is."""
     if not layer.weight.requires_grad:
         transform.freeze()
     layer.transform = transform.train(layer.training)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..nn import Layer, Parameter
-from ..random import apart
+from ..random import own_generator
 from . import layers
 from .layouts import (
     consumers_of,
@@ -55,7 +55,7 @@ class Builder:
                 check_statistics(step)
             self._keep_places(step)
         source.steps = [step for step in source.steps if not self._fuse_bias(step)]
-        with apart():       # layers draw random weights, which those of the file replace
+        with own_generator():       # layers draw random weights, which those of the file replace
             for step in source.steps:
                 self._make_layer(step)
         parameters = self._make_parameters()
@@ -185,7 +185,8 @@ class Builder:
 
 
 def _free(part: Layer, segment: str, kind: type | None) -> str:
-    """A name that an attribute may have, and that is free, or one of this kind."""
+    """The segment as a name that an attribute of `part` may have: changed if layers need the name
+    for themselves, and numbered if it is taken by anything but an attribute of this kind."""
     if hasattr(Model, segment) or segment in ("unregistered", "training", "frozen") \
             or segment.startswith("_"):
         segment = f"{segment.strip('_')}_"

@@ -25,9 +25,9 @@ Axes = tuple[int, ...]
 
 
 class Held:
-    """A value of the graph. Axis i of `tensor` is axis `axes[i]` of the file's value, of the same
-    number for None. `constant` says that it does not depend on what the inputs hold: a constant of
-    the file, a shape, or what was computed from these alone."""
+    """A value of the graph. Axis i of `tensor` is axis `axes[i]` of the file's value; with None all
+    axes have the same numbers in both. `constant` says that the value does not depend on what the
+    inputs hold: it is a constant of the file, a shape, or computed from these alone."""
 
     __slots__ = ("_orders", "axes", "constant", "tensor")
 

@@ -12,10 +12,10 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from .. import checks
+from ..batch_traces import batch_traces, refuse_reads
 from ..grad_mode import no_grad
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value, values_of
-from ..two_traces import refuse_reads, two_traces
 from ..version import __version__
 from .functions import FUNCTIONS
 from .writer import Known, Site, Writer, Written, array_of, channels_first, dims_of
@@ -32,7 +32,7 @@ def exported(model: Callable[..., Any], example: Any, layout: str, metadata: dic
                 all(isinstance(x, int) for x in examples) else "")
         raise TypeError(f"md.onnx.export: example must be a batch that the model takes, an array "
                         f"or a tensor, or a tuple of its inputs, got {checks.shown(example)}{hint}")
-    graph, other = two_traces(model, examples, "md.onnx.export")
+    graph, other = batch_traces(model, examples, "md.onnx.export")
     written = _Export(graph, other, layout).model
     written.metadata_props.update(metadata)
     proto = ir.to_proto(written)

@@ -1,8 +1,7 @@
-"""The differentiable operations, a file a family.
+"""The differentiable operations, one file for each family.
 
-Each is a function that checks its arguments and applies a `Function`, in which forward and
-backward stand together. They call `kernels` for everything that computes, and know nothing of
-layers.
+Each operation is a function that checks its arguments and applies a `Function`, which has forward
+and backward next to each other. Operations call `kernels` to compute, and know nothing of layers.
 """
 
 from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh

@@ -1,7 +1,7 @@
 """Activations: nonlinear functions of one tensor, element by element.
 
-All take float32 or float64 and keep shape and dtype; TypeError for anything else. After a
-batch_norm that nothing else has used yet, they are computed in its pass.
+All take float32 or float64 and keep shape and dtype; TypeError for anything else. Applied to the
+result of a batch_norm that nothing else has used yet, they are computed in the same pass.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class ReLU(PostOperation):
 
 
 class Curve(PostOperation):
-    """y = f(x);  dx = f'(x) dy, from x: a y that is rounded to a limit of f would give 0.
+    """y = f(x);  dx = f'(x) dy.
 
-    `kernel` computes f with the options of the operation, in their order.
+    The backward computes f' from x and not from y: where y is rounded to a limit of f, y would give
+    0. `kernel` is the name of the kernel of f; it takes the operation's options in their order.
     """
 
     kernel: str
@@ -96,7 +97,7 @@ class SiLU(Curve):
 
 
 class GELU(Curve):
-    """y = x P(x), P the normal distribution function;  dx = (P(x) + x P'(x)) dy."""
+    """y = x P(x), with P the normal distribution function;  dx = (P(x) + x P'(x)) dy."""
 
     kernel = "gelu"
 
@@ -122,8 +123,8 @@ def sigmoid(x: Any) -> Tensor:
 def relu(x: Any) -> Tensor:
     """max(x, 0); its gradient at 0 is 0; NaN stays NaN (Nair & Hinton 2010).
 
-    Also after a batch_norm and a sum that nothing else has used yet, it is computed in the same
-    pass.
+    After a batch_norm, or the sum of a batch_norm and a residual, that nothing else has used yet,
+    it is computed in the same pass.
 
     >>> md.relu(md.tensor([-1., 0., 2.]))
     tensor([0., 0., 2.])

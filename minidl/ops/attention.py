@@ -1,4 +1,4 @@
-"""Attention, from the other operations: its gradient is theirs."""
+"""Attention, composed of other operations, which also give its gradient."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def scaled_dot_product_attention(q: Any, k: Any, v: Any, mask: Any = None, causa
     q (..., L, features), k (..., S, features), v (..., S, out) to (..., L, out); leading axes
     broadcast. `mask` (..., L, S), which broadcasts, says what each query may attend to: booleans,
     True where it may, or floats that are added before the softmax, -inf where it may not.
-    `causal`: query i attends to the keys 0 to i alone; with a mask, to those of them that the mask
-    allows. A query that may attend to nothing gets zeros.
+    With `causal` query i attends to the keys 0 to i alone, or, with a mask too, to those of them
+    that the mask allows. A query that may attend to nothing gets zeros.
 
     ValueError for shapes that do not fit; TypeError for mixed dtypes, and a mask of integers.
 
@@ -58,22 +58,22 @@ def scaled_dot_product_attention(q: Any, k: Any, v: Any, mask: Any = None, causa
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, allowed: Tensor | None,
            causal: bool, drop: float = 0.0) -> Tensor:
-    """Attention with what is added to the scores, where they count at all, and the share of the
-    weights that is dropped."""
-    turned = transpose(k, (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2))
-    scores = matmul(multiply(q, 1 / math.sqrt(q.shape[-1])), turned)
+    """Attention for checked arguments: `bias` is added to the scores, `allowed` says where scores
+    count, and `drop` is the probability with which a weight is dropped."""
+    transposed = transpose(k, (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2))
+    scores = matmul(multiply(q, 1 / math.sqrt(q.shape[-1])), transposed)
     if bias is not None:
         scores = add(scores, bias)
     if causal:
         lower = Tensor(np.tri(*scores.shape[-2:], dtype=bool))
-        if allowed is None:         # a query has a key at least
+        if allowed is None:         # every query has a key then, so that the softmax is defined
             scores = where(lower, scores, -math.inf)
         else:
             allowed = bitwise(np.bitwise_and, lower, allowed)
     if allowed is None:
         return matmul(dropout(softmax(scores), drop, drop > 0), v)
-    # The softmax of nothing but -inf would be NaN: a query without keys has zeros there instead,
-    # and its result is put to 0.
+    # A softmax of scores that are all -inf would be NaN. So the scores of a query without keys are
+    # 0 here, and its result is set to 0 below.
     some = any_of(allowed, axis=-1, keepdims=True)
     scores = where(allowed, scores, where(some, -math.inf, 0.0))
     y = matmul(dropout(softmax(scores), drop, drop > 0), v)
@@ -82,7 +82,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, allowed: Tensor
 
 def split_mask(mask: Any, q: Tensor, scores: tuple[int, ...], where_: str
                ) -> tuple[Tensor | None, Tensor]:
-    """(what is added to scores of this shape, where they count) of a mask."""
+    """Split a mask into `bias` and `allowed` for `attend`; `scores` is the shape of the scores."""
     t = as_tensor(mask, where_, "mask")
     if t.dtype.kind not in "bf":
         raise TypeError(f"{where_}: mask must be booleans, True where a query may attend, or "

@@ -1,4 +1,5 @@
-"""batch_norm, the function that users call: checks, statistics, and the Function that computes it.
+"""`batch_norm`, the function that users call: it checks arguments, computes the statistics, and
+applies the Function that normalizes.
 
 Formulas and gradients are in `norm`, virtual batches and masks in `norm_parts`, the running
 statistics in `running`.
@@ -30,24 +31,26 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
 
         y = gamma (x - mean) / sqrt(var + eps) + beta
 
-    In training, with the mean and the biased variance of the batch, which also move the running
-    statistics (NumPy arrays (C,), updated in place, either may be None): running = (1 - momentum)
-    running + momentum batch, the variance times M / (M - 1) for M values a channel (unless
-    `unbiased` is False). Otherwise with the running statistics. gamma and beta (C,) may be None.
-    NaN stays in its channel. `num_batches`, an integer array (), counts the batches; with it
-    `momentum` may be None, the plain average of all batches so far.
+    In training the mean and the biased variance are those of the batch. The batch also moves the
+    running statistics (NumPy arrays (C,), updated in place; either may be None): running =
+    (1 - momentum) running + momentum batch, where the batch's variance is first multiplied by
+    M / (M - 1) for M values per channel, unless `unbiased` is False. Otherwise the running
+    statistics are used. gamma and beta (C,) may be None. A NaN affects its own channel only.
+    `num_batches`, an integer array (), counts the batches; with it `momentum` may be None, which
+    makes the running statistics the plain average of all batches so far.
 
-    `mask`, booleans (...): only positions where it is True count; elsewhere y is 0 and no gradient
-    reaches x, whatever x is there. A batch without any leaves the running statistics alone.
-    `ghost_batch`: in training each run of so many images (entries of the first axis; the last run
-    may be shorter) is a batch of its own (Hoffer et al. 2017). `renorm` = (r_max, d_max): in
-    training y = gamma (xhat r + d) + beta, with r and d (constants in the backward) that turn
-    batch statistics into running ones as far as these limits let them (Ioffe 2017); it may also be
-    a function that gives them for each batch, or virtual one, from `num_batches` before it.
+    `mask`, booleans (...), selects the positions that count; elsewhere y is 0 and no gradient
+    reaches x, whatever x is there. A batch without selected positions leaves the running statistics
+    alone. With `ghost_batch` in training, each run of that many images (entries of the first axis;
+    the last run may be shorter) is normalized as a batch of its own (Hoffer et al. 2017). With
+    `renorm` = (r_max, d_max) in training, y = gamma (xhat r + d) + beta, where r and d (constants
+    in the backward) turn batch statistics into running ones as far as these limits allow (Ioffe
+    2017). `renorm` may also be a function that takes the number of batches before each batch,
+    virtual ones included, and returns its limits.
 
-    ValueError for shapes that do not fit, if a channel has one value only in training, or no value,
-    and if running statistics are missing where they are needed; TypeError for mixed dtypes, and
-    a mask that is not boolean.
+    ValueError for shapes that do not fit, for a channel without values, or with a single one in
+    training, and for running statistics that are missing where they are needed; TypeError for mixed
+    dtypes, and for a mask that is not boolean.
 
     >>> x = md.tensor([[1., 10.], [3., 30.]])
     >>> md.batch_norm(x, None, None, training=True, eps=0)
@@ -75,9 +78,10 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
             _check_running(running)
     if mask is not None or (training and ghost_batch is not None and ghost_batch < len(x)):
         return batch_norm_in_parts(x, gamma, beta, running, training, mask, ghost_batch)
-    # What the convolution has summed; not if another array was assigned to x.data.
+    # The statistics that the convolution before has computed, unless another array was assigned to
+    # x.data since.
     summed = x._node._statistics if x._node is not None and x._access == RESULT else None
-    if not training:        # given statistics are inputs: a trace names them
+    if not training:        # running statistics are inputs here, so that a trace names them
         given = (x, gamma, beta, running_mean, running_var)
         return (BatchNorm.apply(*given, eps=eps, training=False) if summed is None else
                 BatchNorm.apply(*given, eps=eps, training=False, summed=True))
@@ -89,7 +93,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
 
 
 def _check_running(running: RunningStats) -> None:
-    """What renormalization and a plain average need."""
+    """Check what renormalization and a plain average need."""
     count = running.num_batches
     if count is not None and not (isinstance(count, np.ndarray) and count.shape == ()
                                   and count.dtype.kind in "iu"):
@@ -110,8 +114,8 @@ def _check_running(running: RunningStats) -> None:
 
 
 def _fits(x: Tensor, gamma: Any, beta: Any, running: RunningStats, training: Any) -> bool:
-    """Whether all is as it nearly always is; if not, `_check` finds out what is wrong, if anything.
-    """
+    """Whether the arguments are as they nearly always are. This is quick; if they are not, `_check`
+    finds out whether anything is wrong."""
     shape, dtype, mean, var = x._shape, x._dtype, running.mean, running.var
     channels, batches = shape[-1:], running.num_batches
     return (len(shape) > 1 and channels != (0,) and running.renorm is None
@@ -135,7 +139,7 @@ def _fits(x: Tensor, gamma: Any, beta: Any, running: RunningStats, training: Any
 def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
            running_mean: np.ndarray | None, running_var: np.ndarray | None, training: bool,
            eps: float, momentum: float | None, least: int) -> None:
-    """`least`: values that a channel needs in training."""
+    """Check all arguments; in training a channel needs at least `least` values."""
     shape, dtype = x.shape, x.dtype
     if training is not True:
         checks.flag(training, "batch_norm", "training")

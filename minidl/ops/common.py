@@ -1,5 +1,5 @@
-"""What operations share: turning arguments into tensors, and warnings. Checks of numbers, axes and
-other arguments that are no tensors are in `minidl.checks`."""
+"""Functions that operations share: they turn arguments into tensors, and warn. Checks of numbers,
+axes and other arguments that are no tensors are in `minidl.checks`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..arrays import array_like, plain_array
 from ..tensor import Tensor
 from ..tracers import copied, tracers
 
-SMALL = 1 << 16     # bytes of an array operand, up to which it is copied
+SMALL = 1 << 16     # the most bytes of an array operand that is copied
 
 
 def warn(message: str) -> None:
-    """A warning that points to the line outside of minidl that led here."""
+    """Give a warning that points to the line outside of minidl that led here."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("minidl."):
         level, frame = level + 1, frame.f_back
@@ -25,7 +25,7 @@ def warn(message: str) -> None:
 
 
 def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
-    """x as a tensor; arrays and numbers become constants."""
+    """x as a tensor; arrays and numbers become tensors without a gradient."""
     if isinstance(x, Tensor):
         return x
     if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)) or array_like(x):
@@ -45,8 +45,8 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
 
 
 def constant(array: np.ndarray, given: Any) -> Tensor:
-    """An array that a user has given as a tensor: a copy if it is small, since a backward may need
-    it again, and the user, or a layer whose buffer it is, may go on to change it."""
+    """An array that a user has given, as a tensor. A small array is copied, because a backward may
+    need its values again, while the user, or a layer that holds it as a buffer, may change them."""
     if array is not given or array.nbytes > SMALL:
         return Tensor(array)
     t = Tensor(array.copy())
@@ -56,8 +56,8 @@ def constant(array: np.ndarray, given: Any) -> Tensor:
 
 
 def outside(numbers: np.ndarray, count: int) -> np.ndarray:
-    """Where int64 numbers are not in 0 .. count - 1: the negative ones are large as unsigned ones.
-    """
+    """Where int64 numbers are not in 0 .. count - 1. One comparison is enough, because negative
+    numbers are large when they are read as unsigned."""
     return numbers.view(np.uint64) >= count
 
 
@@ -72,7 +72,7 @@ def float_tensor(x: Any, where: str, name: str = "x") -> Tensor:
 
 
 def same_float(where: str, **tensors: Tensor | None) -> None:
-    """All given tensors have one float dtype."""
+    """Raise TypeError unless all given tensors have one dtype."""
     given = {name: t.dtype for name, t in tensors.items() if t is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name} {dtype}" for name, dtype in given.items())
@@ -81,7 +81,8 @@ def same_float(where: str, **tensors: Tensor | None) -> None:
 
 
 def origin_of_float64(tensors: dict[str, Tensor | None]) -> str:
-    """For an error: where a float64 tensor beside others came from, as far as the graph tells."""
+    """Words for an error about mixed dtypes: where a float64 tensor among them came from, as far as
+    the graph tells."""
     found = [(name, t) for name, t in tensors.items() if t is not None and t.dtype == np.float64]
     if not found:
         return ""

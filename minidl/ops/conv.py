@@ -25,29 +25,31 @@ class Conv(Producer):
     """y[n,i,j,o] = b[o] + sum x[n, i s + k d - p, j s + l d - p, c] w[k,l,c,o].
 
     dx is the transposed convolution of dy with w; dw correlates x with dy; db = sum(dy).
-    1x1 and depthwise convolutions read through a normalization that is still to be computed, in
-    both directions (`_extend`, `chain_backward`); Winograd's gradients through a max-pool.
+
+    1x1 and depthwise convolutions can normalize x while they read it, if x is the Lazy of a
+    normalization, and compute the gradients of both in one pass (`_extend`, `chain_backward`).
+    Winograd's gradients can read dy through a max-pool, without its zeros being written.
     """
 
     _takes_lazy_grads = True
     x: np.ndarray | None = None
     algorithm: str                  # "direct", "winograd" or "depthwise"
-    geometry: tuple[Any, ...]       # what its kernels take
-    through: Lazy | None = None     # the normalization that it has read through
-    reader: tuple[str, tuple[Any, ...]]     # the family of kernels that do so, and their geometry
+    geometry: tuple[Any, ...]       # the stride, padding etc. that the algorithm's kernels take
+    through: Lazy | None = None     # the normalization that was computed while it was read
+    reader: tuple[str, tuple[Any, ...]]     # the family of kernels that did so, and their geometry
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
                 stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
                 groups: int) -> Any:
         self._choose(x, weight, stride, padding, dilation, groups)
         self.x = x if self.needs_grad[1] else None
-        self.winners: list[np.ndarray] = []     # where a max-pool is part of its pass
+        self.winners: list[np.ndarray] = []     # argmax of a max-pool that its pass has computed
         constant = True not in self.needs_grad and read_only(weight, bias)
         winograd = self.algorithm == "winograd"
         run = partial(convolved, self.algorithm, self.geometry, self.winners, constant, x)
         if not winograd and not constant:
             return run(weight, bias, NOTHING)
-        if not constant:        # others may write to them
+        if not constant:        # the weights may be written to before the Lazy is computed
             weight, bias = weight.copy(), None if bias is None else bias.copy()
         self.out_shape = (x.shape[0], *(
             (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
@@ -65,12 +67,12 @@ class Conv(Producer):
         family = reading_family(x.shape, x.dtype, weight.shape, stride, padding, groups)
         if family is None or x.epilogue.pool or x.epilogue.curve:
             return None
-        # Also for the kernels that compute one gradient alone.
+        # The kernels that compute only one of the gradients need the algorithm too.
         self._choose(x, weight, stride, padding, dilation, groups)
         self.through = x
         self.reader = family, self.geometry if family == "depthwise" else ()
         values, factors = x.source
-        # A normalization in training is likely to follow, and needs the statistics of y.
+        # In training a normalization is likely to follow, which needs the statistics of y.
         stats = True in self.needs_grad
         y = getattr(kernels, f"{family}_conv")(values, weight, *self.reader[1], factors=factors,
                                                relu=x.epilogue.relu, stats=stats)
@@ -81,7 +83,7 @@ class Conv(Producer):
 
     def _choose(self, x: np.ndarray | Lazy, weight: np.ndarray, stride: tuple[int, int],
                 padding: Padding, dilation: tuple[int, int], groups: int) -> None:
-        """The algorithm, and what its kernels take; and what all backwards need."""
+        """Choose the algorithm and its geometry, and keep what all backwards need."""
         self.weight = weight if self.needs_grad[0] else None
         self.shape, self.window = x.shape, weight.shape[:2]
         self.algorithm = conv_algorithm(x.shape, x.dtype, weight.shape, stride, dilation, groups,
@@ -112,7 +114,8 @@ class Conv(Producer):
 
     def epilogue_backward(self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
                           ) -> tuple[Any, ...]:
-        """Behind a max-pool, whose pass has noted the winners, if anybody wanted its values."""
+        """The gradients after a max-pool. Its pass has noted the winners; it runs now if nobody has
+        asked for its values."""
         assert epilogue.pool
         if dy2 is not None:
             dy = kernels.add(dy, dy2)
@@ -121,7 +124,7 @@ class Conv(Producer):
         return self.backward(unpooled(dy, self.winners[0], self.out_shape))
 
     def chain_backward(self, dy: Any, dy2: np.ndarray | None) -> tuple[Any, ...]:
-        """The gradients of the normalization that it has read through, then its own."""
+        """The gradients of the normalization that was read through, then the convolution's own."""
         norm, through = self._chain[0], self.through
         assert isinstance(norm, BatchNorm) and through is not None
         if dy2 is not None:
@@ -133,8 +136,9 @@ class Conv(Producer):
         return (*norm.from_sums(dx, sums, through.epilogue.relu), dw, None)
 
     def _backward_through(self, x: Lazy, dy: Any) -> tuple[Any, ...]:
-        """dx, dw, and the sums of dx that the normalization needs which x is. dy may itself be a
-        gradient that is still to pass through the normalization behind."""
+        """dx, dw, and the sums of dx that the backward of the normalization before needs. x is the
+        Lazy of that normalization. dy may be a PendingGradient, the gradient of the normalization
+        after, which the kernel then computes while it reads it."""
         consumer = None
         if type(dy) is Lazy and type(dy.source) is PendingGradient:
             dy, *rest = dy.source
@@ -163,8 +167,8 @@ class Conv(Producer):
 def convolved(algorithm: str, geometry: tuple[Any, ...], winners: list[np.ndarray],
               constant: bool, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
               epilogue: Epilogue) -> np.ndarray:
-    """The output behind its epilogue, and the winners if it is pooled; `constant`: what is made of
-    the weights is kept."""
+    """The output of a convolution after its epilogue. If that pools, the argmax of the windows is
+    put into `winners`. With `constant` weights their transform is kept for the next call."""
     residual, relu = epilogue.residual, epilogue.relu
     kernel: Any = kernels.conv
     if algorithm == "direct":
@@ -193,9 +197,9 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
 
     Networks call this cross-correlation convolution. `stride` and `dilation` are ints or pairs;
     `padding`, with zeros, is an int, a pair, ((top, bottom), (left, right)), "valid" (none) or
-    "same": the output then has ceil(size / stride) places per axis, the larger part of an odd
-    padding at the end. Groups of channels are convolved apart. Which algorithm runs, see
-    `set_precision`.
+    "same": the output then has ceil(size / stride) places per axis, and the larger part of an odd
+    padding is at the end. Each group of channels is convolved with its own weights.
+    `set_precision` says which algorithm runs.
 
     ValueError for shapes that do not fit, TypeError for mixed dtypes or what is not float.
 
@@ -214,7 +218,7 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
 
 def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any, axes: int = 4
                      ) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """Images (or, of three axes, sequences), weight and bias as tensors that fit each other, and
+    """Images (or sequences, if `axes` is 3), weight and bias as tensors that fit each other, and
     groups as an int."""
     if _fit(x, weight, bias, groups, axes):
         return x, weight, bias, groups
@@ -244,7 +248,8 @@ def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any, ax
 
 
 def _fit(x: Any, weight: Any, bias: Any, groups: Any, axes: int) -> bool:
-    """Whether operands are as they nearly always are; if not, what is wrong is found out."""
+    """Whether operands are as they nearly always are. This is quick; `checked_operands` finds out
+    the rest."""
     if not (isinstance(x, Tensor) and isinstance(weight, Tensor) and type(groups) is int):
         return False
     filters, dtype = weight._shape, weight._dtype
@@ -258,8 +263,8 @@ def _fit(x: Any, weight: Any, bias: Any, groups: Any, axes: int) -> bool:
 @functools.lru_cache(1024)
 def resolve_padding(where: str, padding: Any, images: tuple[int, ...], kernel: tuple[int, ...],
                     stride: tuple[int, ...], dilation: tuple[int, ...]) -> Any:
-    """Padding as (before, after) of each axis; ValueError where a kernel is larger than what it
-    makes of the images."""
+    """Padding as (before, after) of each axis; ValueError if the kernel is larger than the padded
+    images."""
     extent, sizes = extents(kernel, dilation), images[1:-1]
     padded: Sides = sides(padding, sizes, extent, stride)
     names = ("height", "width") if len(kernel) == 2 else ("length",)

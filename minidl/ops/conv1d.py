@@ -1,4 +1,4 @@
-"""Convolution and pooling of sequences (N, T, C): those of images one row high.
+"""Convolution and pooling of sequences (N, T, C), computed as those of images one row high.
 
 Sizes, strides and dilations are ints; padding is an int, (before, after), or a word. Errors are
 those of the operations on images: ValueError for shapes that do not fit, TypeError for what is not
@@ -17,7 +17,7 @@ from .conv import Conv, checked_operands, resolve_padding
 from .pool import AvgPool, MaxPool, pool_options
 from .shape import Reshape
 
-# What every window has along the one row.
+# The options of every window along the axis of the single row.
 ROW: dict[str, Any] = {"window": 1, "stride": 1, "dilation": 1, "padding": (0, 0),
                        "counted": (0, 0)}
 
@@ -55,8 +55,8 @@ def max_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
                ceil_mode: bool = False, dilation: int = 1) -> Tensor:
     """The largest value of each window of sequences (N, T, C), to (N, OT, C).
 
-    Arguments as of `max_pool`, but ints, and `padding` may be (before, after), or "causal": then a
-    window ends where it would begin without.
+    The arguments are those of `max_pool`, but ints. `padding` may be (before, after), or "causal":
+    a window then ends where it would begin without padding.
 
     >>> md.max_pool1d(md.arange(6.).reshape(1, 6, 1), 3, stride=1, padding="causal")[0, :, 0]
     tensor([0., 1., 2., 3., 4., 5.])
@@ -70,7 +70,7 @@ def avg_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
                ceil_mode: bool = False, dilation: int = 1, count_padding: bool = True) -> Tensor:
     """The mean of each window of sequences (N, T, C), to (N, OT, C).
 
-    Arguments as of `max_pool1d`; padding counts as in `avg_pool`.
+    The arguments are those of `max_pool1d`; padding counts as in `avg_pool`.
 
     >>> md.avg_pool1d(md.arange(6.).reshape(1, 6, 1), 2)[0, :, 0]
     tensor([0.5, 2.5, 4.5])
@@ -83,7 +83,7 @@ def avg_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
 
 def _options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil_mode: Any,
              dilation: Any, count_padding: Any = None) -> dict[str, Any]:
-    """The options of a pool of images one row high."""
+    """The options of pooling images one row high."""
     k = _size(window, where, "window")
     s = k if stride is None else _size(stride, where, "stride")
     if count_padding is not None:
@@ -95,26 +95,27 @@ def _options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil
 
 
 def _size(value: Any, where: str, name: str) -> int:
-    return checks.whole(value, where, name, 1, checks.MOST_OF_PAIR)
+    return checks.integer(value, where, name, 1, checks.MOST_OF_PAIR)
 
 
 def _padding(value: Any, where: str) -> Any:
-    """Padding for the one axis, or a word."""
+    """Padding as a tuple with one entry, or as a word."""
     padding = checks.padding_1d(value, where, "padding")
     return padding if isinstance(padding, str) else (padding,)
 
 
 def _row(x: Tensor, axis: int) -> Tensor:
-    """Sequences as images one row high, and kernels likewise: `axis` is that of the row."""
+    """Sequences as images one row high, or kernels likewise; `axis` is the place of the new axis.
+    """
     row: Tensor = Reshape.apply(x, shape=(*x._shape[:axis], 1, *x._shape[axis:]))
     return row
 
 
 def _applied(where: str, function: type[Function], *inputs: Any, **options: Any) -> Tensor:
-    """What an operation makes of images one row high, as sequences."""
+    """Apply an operation to images one row high; return its result as sequences."""
     try:
         y: Tensor = function.apply(*inputs, **options)
-    except ValueError as error:     # of a kernel, which knows images alone
+    except ValueError as error:     # a kernel's, which names the operation on images
         name = where.removesuffix("1d")
         raise ValueError(str(error).replace(f"{name}:", f"{where}:", 1)) from None
     n, _, steps, channels = y._shape

@@ -1,4 +1,4 @@
-"""Transposed convolution of images: the gradient of a convolution, as a layer of its own."""
+"""Transposed convolution of images: a convolution's input gradient as an operation of its own."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from .operation import Operation
 
 
 class ConvTranspose(Operation):
-    """y = the input gradient that a convolution with the weights turned (in and out exchanged)
-    has for dy = x. Its own gradients are that convolution and its weight gradient:
-    dx = conv(dy, turned),  dturned = conv_weight_grad(dy, x),  db = sum(dy).
+    """y = the input gradient, for the output gradient x, of a convolution with the exchanged
+    weights (the axes of input and output channels exchanged). The gradients are that convolution
+    and its weight gradient:
+
+        dx = conv(dy, exchanged),  dexchanged = conv_weight_grad(dy, x),  db = sum(dy)
     """
 
-    turned: Any         # the weights that dx needs
-    x: Any              # what dturned needs
+    exchanged: Any      # the weights, if dx is wanted
+    x: Any              # the input, if the gradient of the weights is wanted
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
                 size: tuple[int, int], stride: tuple[int, int], padding: Padding,
                 dilation: tuple[int, int], groups: int) -> np.ndarray:
         self.geometry = (stride, padding, dilation, groups)
-        exchanged = turned(weight, groups)
-        self.turned = exchanged if self.needs_grad[0] else None
-        # What the convolution would make of y may be larger than x: outputs that no x meets.
+        exchanged = exchange_channels(weight, groups)
+        self.exchanged = exchanged if self.needs_grad[0] else None
+        # With output_padding the convolution of y may give more positions than x has.
         kernel = weight.shape[:2]
-        self.whole = tuple([(size[a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1)
-                            // stride[a] + 1 for a in range(2)])
+        self.conv_size = tuple([(size[a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1)
+                                // stride[a] + 1 for a in range(2)])
         self.shape, self.window = x.shape, kernel
         x = self._enlarged(x)
         self.x = x if self.needs_grad[1] else None
@@ -41,9 +43,10 @@ class ConvTranspose(Operation):
         return y if bias is None else kernels.add(y, bias, out=y)
 
     def _enlarged(self, x: np.ndarray) -> np.ndarray:
-        if x.shape[1:3] == self.whole:
+        """x with zeros after it, in the size that the convolution of y gives."""
+        if x.shape[1:3] == self.conv_size:
             return x
-        shape = (x.shape[0], *self.whole, x.shape[3])
+        shape = (x.shape[0], *self.conv_size, x.shape[3])
         kernels.check_shape("conv_transpose", shape, x.dtype)
         larger = np.zeros(shape, x.dtype)
         larger[:, :x.shape[1], :x.shape[2]] = x
@@ -52,18 +55,19 @@ class ConvTranspose(Operation):
     def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
         dx = dw = db = None
         if self.needs_grad[0]:
-            dx = kernels.conv(dy, self.turned, None, *self.geometry)
+            dx = kernels.conv(dy, self.exchanged, None, *self.geometry)
             dx = np.ascontiguousarray(dx[:, :self.shape[1], :self.shape[2]])
         if self.needs_grad[1]:
-            dw = turned(kernels.conv_weight_grad(dy, self.x, self.window, *self.geometry),
-                        self.geometry[3])
+            dw = exchange_channels(
+                kernels.conv_weight_grad(dy, self.x, self.window, *self.geometry),
+                self.geometry[3])
         if self.needs_grad[2]:
             db = kernels.sum(dy.reshape(1, -1, dy.shape[3]))[0]
         return dx, dw, db
 
 
-def turned(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Weights (KH, KW, in / groups, out) with in and out exchanged: (KH, KW, out / groups, in)."""
+def exchange_channels(weight: np.ndarray, groups: int) -> np.ndarray:
+    """Weights (KH, KW, in / groups, out) as (KH, KW, out / groups, in)."""
     kh, kw, ci, co = weight.shape
     parts = weight.reshape(kh, kw, ci, groups, co // groups)
     return np.ascontiguousarray(parts.transpose(0, 1, 4, 3, 2)).reshape(
@@ -77,10 +81,11 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
 
         OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1
 
-    Each value of x adds its multiple of the kernel to the output, `stride` apart; `padding` is
-    cut off on all sides, `output_padding` (less than stride or dilation) added at the end. All
-    four are ints or pairs, `padding` also ((top, bottom), (left, right)). PyTorch's, with the axes
-    of weight in our order.
+    Each value of x adds a multiple of the kernel to the output; the kernels of neighbouring values
+    lie `stride` positions from each other. `padding` is cut off on all sides, and `output_padding`
+    (less than stride or dilation) is added at the end. These three and `dilation` are ints or
+    pairs; `padding` may also be ((top, bottom), (left, right)). The result is PyTorch's, with the
+    axes of weight in minidl's order.
 
     ValueError for shapes that do not fit, TypeError for mixed dtypes.
 

@@ -1,7 +1,7 @@
 """New tensors: from values, filled, random.
 
-`requires_grad=True` needs float32 or float64, else TypeError. Sizes that are negative are a
-ValueError, a shape that does not fit memory is a MemoryError.
+`requires_grad=True` needs float32 or float64 and raises TypeError otherwise. A negative size is a
+ValueError, and a shape that does not fit into memory is a MemoryError.
 """
 
 from __future__ import annotations
@@ -47,17 +47,18 @@ def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
 
 def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:
-    """A tensor of the memory of another library's array, taken by the DLPack protocol: of PyTorch,
+    """A tensor that shares the memory of another library's array by the DLPack protocol: PyTorch,
     JAX, CuPy (on the CPU), NumPy and others.
 
-    What one side writes then the other sees. It is copied if `copy` is True, or if it is not
-    C-contiguous, as tensors always are; copy=False makes an error of that. Memory that the other
-    side has marked as read-only stays so. The other direction: `torch.from_dlpack(tensor)` shares
-    a leaf, and copies the result of an operation, which is read-only.
+    Each side sees what the other writes. The array is copied if `copy` is True, or if it is not
+    C-contiguous, because tensors always are; with copy=False the latter is an error. Memory that
+    the other side has marked as read-only stays so. In the other direction,
+    `torch.from_dlpack(tensor)` shares a leaf, and copies the result of an operation, which is
+    read-only.
 
-    TypeError for what is no such array, for a dtype that tensors do not have (bfloat16, complex
-    numbers) and for a tensor of PyTorch that requires a gradient; BufferError for an array on
-    another device, or that cannot be shared; ValueError for another device than "cpu".
+    TypeError for an object without the protocol, for a dtype that tensors do not have (bfloat16,
+    complex numbers) and for a tensor of PyTorch that requires a gradient; BufferError for an array
+    that is on another device or cannot be shared; ValueError for a device other than "cpu".
 
     >>> array = np.zeros(3)
     >>> x = md.from_dlpack(array)
@@ -74,7 +75,7 @@ def _dims(shape: tuple[Any, ...]) -> Any:
 
 def _filled(make: Any, where: str, dims: Any, shape: Any, dtype: Any,
             requires_grad: bool) -> Tensor:
-    """Zeros or ones. After a tuple a dtype may stand, as in NumPy."""
+    """Zeros or ones. A dtype may follow a tuple, as in NumPy."""
     if shape is not None:
         if dims:
             raise TypeError(f"{where}: the shape is given twice, {dims} and {shape!r}")
@@ -85,7 +86,7 @@ def _filled(make: Any, where: str, dims: Any, shape: Any, dtype: Any,
 
 
 def _checked(where: str, shape: Any, dtype: Any) -> Any:
-    """The shape, if there can be an array of it."""
+    """The shape, checked that an array of it can exist."""
     kernels.check_shape(where, shape, dtype)
     return shape
 
@@ -130,8 +131,8 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool =
 @checks.named
 def arange(*bounds: Any, start: Any = None, stop: Any = None, step: Any = None, dtype: Any = None,
            requires_grad: bool = False) -> Tensor:
-    """start (0), stop, step (1), as numpy.arange: stop is left out. Integers give int64, float
-    bounds float32.
+    """The numbers from start (0) up to stop, which is left out, in steps of step (1), as
+    numpy.arange. Integers give int64, float bounds float32.
 
     >>> md.arange(3)
     tensor([0, 1, 2], dtype=int64)
@@ -148,7 +149,7 @@ def arange(*bounds: Any, start: Any = None, stop: Any = None, step: Any = None, 
 @checks.named
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32,
         requires_grad: bool = False) -> Tensor:
-    """Ones on the diagonal of an n x m matrix (m defaults to n), or on the k-th above it.
+    """An n x m matrix (m defaults to n) with ones on the diagonal, or on the k-th one above it.
 
     >>> md.eye(2, 3)
     tensor([[1., 0., 0.],

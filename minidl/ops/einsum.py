@@ -1,4 +1,4 @@
-"""Einstein summation, from the other operations: its gradient is theirs."""
+"""Einstein summation, composed of other operations, which also give its gradient."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .shape import reshape, transpose
 def einsum(subscripts: str, *operands: Any) -> Tensor:
     """Sums of products of the operands' values, as NumPy's: "ij,jk->ik" is a matrix product.
 
-    Each letter names an axis; letters that the output does not name are summed over; one that an
-    operand names twice takes its diagonal; "..." stands for leading axes that broadcast. Without
+    Each letter names an axis. Axes that the output does not name are summed over; a letter that an
+    operand has twice takes its diagonal; "..." stands for leading axes that broadcast. Without
     "->" the output names, in alphabetical order, the letters that occur once. Operands are
     contracted from left to right, each pair by a matrix product.
 
@@ -59,7 +59,7 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
 
 
 def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
-    """A letter for each axis of each operand and of the output; "..." becomes letters too."""
+    """The letters for the axes of each operand, and of the output; "..." becomes letters too."""
     text = subscripts.replace(" ", "")
     inputs, arrow, output = text.partition("->")
     names = inputs.split(",")
@@ -101,7 +101,7 @@ def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
 
 def _check_sizes(subscripts: str, names: Sequence[str], tensors: Sequence[Tensor]
                  ) -> dict[str, int]:
-    """The length of each axis, one wherever it is named; those of length 1 broadcast."""
+    """The length of each axis, which must be the same in all operands or 1, which broadcasts."""
     sizes: dict[str, int] = {}
     for n, t in zip(names, tensors, strict=True):
         for c, length in zip(n, t.shape, strict=True):
@@ -115,7 +115,7 @@ def _check_sizes(subscripts: str, names: Sequence[str], tensors: Sequence[Tensor
 
 
 def _diagonal(t: Tensor, names: str) -> tuple[Tensor, str]:
-    """An operand whose axes all have different names."""
+    """The operand and its letters, with diagonals taken so that each letter occurs once."""
     for c in dict.fromkeys(names):
         places = [i for i, d in enumerate(names) if d == c]
         if len(places) > 1:
@@ -133,14 +133,14 @@ def _diagonal(t: Tensor, names: str) -> tuple[Tensor, str]:
 
 def _contract(a: Tensor, names_a: str, b: Tensor, names_b: str, needed: set[str]
               ) -> tuple[Tensor, str]:
-    """The product of two operands, summed over the axes that nobody needs any more."""
+    """The product of two operands, summed over the axes that are not needed any more."""
     a, names_a = _sum_out(a, names_a, needed.union(names_b))
     b, names_b = _sum_out(b, names_b, needed.union(names_a))
-    # An axis that one of them repeats (length 1) is no axis of a matrix product.
+    # An axis along which one operand broadcasts (length 1) cannot be an axis of a matrix product.
     shared = [c for c in names_a if c in names_b]
-    whole = all(a.shape[names_a.index(c)] == b.shape[names_b.index(c)] for c in shared)
+    same_lengths = all(a.shape[names_a.index(c)] == b.shape[names_b.index(c)] for c in shared)
     inner = [c for c in shared if c not in needed]
-    if not inner or not whole:
+    if not inner or not same_lengths:
         both = [*names_a, *(c for c in names_b if c not in names_a)]
         product = multiply(_aligned(a, names_a, both), _aligned(b, names_b, both))
         return _sum_out(product, "".join(both), needed)
@@ -161,7 +161,7 @@ def _sum_out(t: Tensor, names: str, needed: set[str]) -> tuple[Tensor, str]:
 
 
 def _aligned(t: Tensor, names: str, axes: Sequence[str]) -> Tensor:
-    """t with its axes in the order of `axes`, those that it lacks of length 1."""
+    """t with its axes in the order of `axes`, and an axis of length 1 for each that it lacks."""
     t = transpose(t, [names.index(c) for c in axes if c in names])
     lengths = iter(t.shape)
     return reshape(t, tuple(next(lengths) if c in names else 1 for c in axes))

@@ -1,4 +1,4 @@
-"""From indices to vectors: rows of a table, and one-hot vectors."""
+"""Vectors for indices: rows of a table, and one-hot vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .operation import NoGradient, Operation
 
 
 class Embedding(Operation):
-    """y = weight[ids];  dweight = for each row the sum of the dy of its places."""
+    """y = weight[ids];  dweight = for each row, the sum of dy over the places that took it."""
 
     def forward(self, weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
         self.rows, self.columns = weight.shape
@@ -78,7 +78,8 @@ def one_hot(indices: Any, depth: int) -> Tensor:
 
 
 def _integers(indices: Any, where: str, name: str) -> Tensor:
-    """Indices as a tensor; an empty list is taken, whatever its dtype."""
+    """Indices as a tensor; an empty one may have any dtype, because NumPy makes [] a float array.
+    """
     t = as_tensor(indices, where, name)
     if t.dtype.kind not in "iu" and t.size:
         raise TypeError(f"{where}: {name} must be integers, got {t.dtype}")
@@ -86,5 +87,6 @@ def _integers(indices: Any, where: str, name: str) -> Tensor:
 
 
 def _int64(indices: np.ndarray) -> np.ndarray:
-    """A copy, contiguous: the backward needs it again, and the user may write to theirs."""
+    """A contiguous copy, because the backward needs it again and the user may write to the array.
+    """
     return np.array(indices, dtype=np.int64, order="C")

@@ -1,8 +1,8 @@
-"""Where windows lie: the padding around images, (N, H, W, C), or sequences, (N, T, C), that a
-convolution or a pool reads.
+"""The padding and the extent of the windows that a convolution or a pool reads from images
+(N, H, W, C) or sequences (N, T, C).
 
-Everything is given per axis of a window: sizes of kernels, strides and dilations as tuples of ints,
-padding as a tuple of ints or of pairs (before, after), or as a word.
+All arguments have one entry for each axis of a window: sizes of kernels, strides and dilations are
+tuples of ints; padding is a tuple of ints or of pairs (before, after), or a word.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ KINDS = {4: "images (N, H, W, C)", 3: "sequences (N, T, C)"}     # by the number
 
 
 def extents(kernel: Ints, dilation: Ints) -> Ints:
-    """How far a kernel reaches along each axis."""
+    """The extent of a kernel along each axis, with the gaps that dilation makes."""
     return tuple([d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)])
 
 
 def sides(padding: Any, sizes: Ints, extent: Ints, stride: Ints) -> Sides:
     """Padding as (before, after) of each axis.
 
-    "same" gives ceil(size / stride) places, the larger part of an odd padding after the image;
-    "causal" ends each window where it would begin without padding; "valid" is none.
+    "same" gives ceil(size / stride) positions, and puts the larger part of an odd padding after the
+    image; "causal" ends each window where it would begin without padding; "valid" means none.
     """
     if padding == "valid":
         return tuple([(0, 0) for _ in sizes])
@@ -42,5 +42,5 @@ def both_sides(padding: Any) -> Sides:
 
 
 def shown(sizes: Any) -> Any:
-    """Sizes as a user has given them: of one axis a number."""
+    """Sizes as a message shows them: a number where there is one axis."""
     return sizes[0] if len(sizes) == 1 else sizes

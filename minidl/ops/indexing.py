@@ -1,4 +1,4 @@
-"""Indexing: x[index], and where its gradient goes."""
+"""Indexing, x[index], and its gradient."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from ..tensor import Tensor
 from .common import as_tensor
 from .operation import Operation
 
-ARRAY = "array"     # stands in an index for an array, which is an input of its own
-BASIC = (int, np.integer, slice, type(None), type(Ellipsis))    # of these no place comes twice
+ARRAY = "array"     # stands in an index for an array, which is another input of the operation
+# An index of these types alone never gives a place of x twice.
+BASIC = (int, np.integer, slice, type(None), type(Ellipsis))
 
 
 class GetItem(Operation):
     """y = x[index];  dx = 0 with dy added at index (places indexed twice get both).
 
-    Each ARRAY in the index stands for the next one of the arrays.
+    Each ARRAY in the index stands for the next one of `arrays`.
     """
 
     def forward(self, x: np.ndarray, *arrays: np.ndarray, index: Any) -> np.ndarray:
-        if arrays:      # copies: the backward needs them again, and the user may write to them
+        if arrays:      # copied: the backward needs them again, and the user may write to them
             copies = map(np.array, arrays)
             index = tuple([next(copies) if isinstance(i, str) else i for i in index])
         self.index, self.shape, self.arrays = index, x.shape, len(arrays)
@@ -54,12 +55,12 @@ def getitem(x: Any, index: Any) -> Tensor:
         if arrays:
             index = tuple([i if isinstance(i, BASIC) else ARRAY for i in parts])
         return GetItem.apply(t, *arrays, index=index)
-    except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy's
+    except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy raises these
         raise checks.renamed(error, "getitem") from None
 
 
 def _array(i: Any) -> Any:
-    """A part of an index that is an array, or a tensor."""
+    """A part of an index as an array or a tensor."""
     if isinstance(i, list) and not i:
         return np.zeros(0, np.intp)
     return i if isinstance(i, Tensor) else np.asarray(i)

@@ -1,8 +1,8 @@
-"""Convolutions whose weights nobody can write to: those of a model that `nn.fold` made, as long as
-nobody makes its arrays writable again.
+"""Support for convolutions whose weights nobody can write to. `nn.fold` makes such models; they
+stay so as long as nobody makes their arrays writable again.
 
-They can wait for their first use, to be computed together with what follows, the residual and the
-ReLU of a residual block; and what their kernels make of the weights is kept.
+The result of such a convolution may be a Lazy, which is then computed together with the residual
+and the ReLU that follow, and the transformed weights of Winograd's algorithm are made only once.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import numpy as np
 
 from .. import kernels
 
-BUFFER = type(kernels.empty(4096).base)     # of the pool, which nobody else can write to
+BUFFER = type(kernels.empty(4096).base)     # the pool's memory, which nobody else can write to
 
-# By the id of a weight: the weight, for whose life it is kept; the backend; what that made of it.
+# By the id of a weight: a reference to the weight, the backend, and the weights that it has
+# transformed. An entry is removed when its weight dies.
 _transformed: dict[int, tuple[weakref.ref[np.ndarray], str, np.ndarray]] = {}
 
 
 def read_only(*arrays: Any) -> bool:
-    """Whether nobody can write to any of these, neither through the array nor through another one
-    that it is a view of, nor through memory of another kind."""
+    """Whether nobody can write to any of these arrays: neither through the array itself, nor
+    through an array that it is a view of, nor through another object that owns the memory."""
     for a in arrays:
         while isinstance(a, np.ndarray):
             if a.flags.writeable:
@@ -34,7 +35,7 @@ def read_only(*arrays: Any) -> bool:
 
 
 def winograd_weights(weight: np.ndarray) -> Any:
-    """The transformed weights of a read-only weight; made once."""
+    """Winograd's transform of a read-only weight, which is computed once and kept."""
     found = _transformed.get(id(weight))
     if found is None or found[0]() is not weight or found[1] != kernels.backend():
         key = id(weight)

@@ -1,7 +1,7 @@
-"""Normalization by statistics of each example: layers, groups of channels, root mean squares (of
-layers and of filter responses, whose activation is here too).
+"""Normalization by statistics of each example: layer, group and instance normalization, RMSNorm,
+and filter response normalization with its activation, TLU.
 
-Unlike batch normalization (ops.norm), these do the same in training and in eval mode.
+Unlike batch normalization (ops.norm), these compute the same in training and in evaluation mode.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .shape import reshape
 
 
 class LayerNorm(Operation):
-    """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over the last axis;
-    without `centre` mean is 0 and var the mean square.
+    """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over the last axis.
 
-    With g = gamma dy and means over the last axis:
+    Without `centre` mean is 0, and var is the mean square. With g = gamma dy and means over the
+    last axis:
         dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(var + eps),
         dgamma = sum(dy xhat),  dbeta = sum(dy).
     """
@@ -45,8 +45,11 @@ class LayerNorm(Operation):
 
 class GroupNorm(Operation):
     """y = gamma xhat + beta,  xhat = (x - mean) / sqrt(var + eps), over an image's positions and
-    the channels of a group; without `centre` mean is 0 and var the mean square. Gradients as
-    LayerNorm's, with means over the same values."""
+    the channels of a group.
+
+    Without `centre` mean is 0, and var is the mean square. The gradients are those of LayerNorm,
+    with means over the same values as here.
+    """
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
                 eps: Any, groups: int, centre: bool) -> np.ndarray:
@@ -65,8 +68,8 @@ class GroupNorm(Operation):
 
 
 class FilterResponseNorm(GroupNorm):
-    """GroupNorm of single channels without a mean, the eps of each learned: |eps| is added to the
-    mean square.
+    """GroupNorm of single channels without a mean, where each channel learns its eps: |eps| is
+    added to the mean square.
 
         deps = -sign(eps) gamma / 2 (sum(dy xhat) / (mean(x^2) + |eps|), summed over images)
     """
@@ -97,7 +100,7 @@ class TLU(Operation):
         dx = kernels.relu_backward(dy, kernels.subtract(self.y, self.tau))
         if not self.needs_grad[1]:
             return dx, None
-        rest = np.where(self.y > self.tau, dy.dtype.type(0), dy)    # dy - dx, where dy is NaN too
+        rest = np.where(self.y > self.tau, dy.dtype.type(0), dy)    # dy - dx, exact for NaN too
         return dx, sum_to(rest, self.tau.shape)
 
 
@@ -105,9 +108,9 @@ def layer_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5, axis: Any = -1)
     """Normalize x (..., C) over its last axis (Ba, Kiros & Hinton 2016):
     gamma (x - mean) / sqrt(var + eps) + beta, with the biased variance.
 
-    gamma and beta (C,) may be None. `axis` may be a tuple of several last axes, (-2, -1) for one;
-    gamma and beta then have their shape. ValueError for shapes that do not fit, TypeError for mixed
-    dtypes.
+    gamma and beta (C,) may be None. `axis` may be a tuple of several last axes, for example
+    (-2, -1); gamma and beta then have their shape. ValueError for shapes that do not fit, TypeError
+    for mixed dtypes.
 
     >>> md.layer_norm(md.tensor([[1., 3.], [10., 30.]]), None, None, eps=0)
     tensor([[-1.,  1.],
@@ -131,7 +134,7 @@ def rms_norm(x: Any, gamma: Any, eps: float = 1e-5, beta: Any = None, axis: Any 
 
 def _of_last_axes(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axis: Any, centre: bool
                   ) -> Tensor:
-    """LayerNorm over the last axis, or over several, which become one on the way."""
+    """LayerNorm over the last axis, or over several last ones, which are joined into one first."""
     if type(axis) is int and axis == -1:
         x, gamma, beta, eps = _checked(where, x, gamma, beta, eps, 1)
         return LayerNorm.apply(x, gamma, beta, eps=eps, centre=centre)
@@ -150,8 +153,8 @@ def group_norm(x: Any, groups: int, gamma: Any, beta: Any, eps: float = 1e-5) ->
     """Normalize each image of x (N, ..., C) over its positions and the channels of each of
     `groups` groups (Wu & He 2018): gamma (x - mean) / sqrt(var + eps) + beta.
 
-    gamma and beta (C,) may be None. ValueError for shapes that do not fit, also if C does not
-    divide into the groups; TypeError for mixed dtypes.
+    gamma and beta (C,) may be None. ValueError for shapes that do not fit, or if the groups do not
+    divide C; TypeError for mixed dtypes.
 
     >>> x = md.tensor([[[1., 3., 10., 30.]]])
     >>> md.group_norm(x, 2, None, None, eps=0)
@@ -168,8 +171,8 @@ def instance_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
     """Normalize each channel of each image of x (N, ..., C) over its positions (Ulyanov et al.
     2016): gamma (x - mean) / sqrt(var + eps) + beta.
 
-    gamma and beta (C,) may be None. ValueError for shapes that do not fit, also if an image has
-    one position only; TypeError for mixed dtypes.
+    gamma and beta (C,) may be None. ValueError for shapes that do not fit, or if an image has only
+    one position; TypeError for mixed dtypes.
 
     >>> x = md.tensor([[[1., 10.], [3., 30.]]])
     >>> md.instance_norm(x, None, None, eps=0)
@@ -190,7 +193,8 @@ def filter_response_norm(x: Any, gamma: Any, beta: Any, eps: Any = 1e-6) -> Tens
         y = gamma x / sqrt(mean(x^2) + |eps|) + beta
 
     gamma and beta (C,) may be None. eps is a number >= 0, or a tensor (C,), which then gets a
-    gradient: of an image of few positions x / sqrt(mean(x^2)) keeps little more than the sign.
+    gradient. Learning it helps images of few positions, where x / sqrt(mean(x^2)) would keep little
+    more than the sign.
 
     ValueError for shapes that do not fit and a number eps < 0; TypeError for mixed dtypes.
 
@@ -214,9 +218,9 @@ def filter_response_norm(x: Any, gamma: Any, beta: Any, eps: Any = 1e-6) -> Tens
 
 
 def tlu(x: Any, tau: Any) -> Tensor:
-    """The thresholded linear unit max(x, tau) of x (..., C) with a threshold for each channel, tau
-    (C,), after `filter_response_norm` (Singh & Krishnan 2019). Where x is tau, the gradient is
-    tau's, as ReLU's there is 0.
+    """The thresholded linear unit max(x, tau) of x (..., C), with a threshold tau (C,) for each
+    channel, which follows `filter_response_norm` (Singh & Krishnan 2019). Where x equals tau, tau
+    gets the gradient, so that x gets 0 there as with ReLU.
 
     ValueError for shapes that do not fit, TypeError for mixed dtypes.
 
@@ -234,8 +238,8 @@ def tlu(x: Any, tau: Any) -> Tensor:
 
 def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int, last: int = 1
              ) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
-    """The arguments, if they fit: x has so many axes at least, and gamma and beta the shape of the
-    `last` ones."""
+    """The checked arguments: x must have at least `axes` axes, and gamma and beta must have the
+    shape of its `last` ones."""
     x = float_tensor(x, where)
     gamma = None if gamma is None else float_tensor(gamma, where, "gamma")
     beta = None if beta is None else float_tensor(beta, where, "beta")

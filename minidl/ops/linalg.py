@@ -28,7 +28,7 @@ class MatMul(Operation):
 
 
 class Linear(Operation):
-    """y = x w + b, for rows x (..., in);  dx = dy w^T, dw = x^T dy, db = sum of dy's rows."""
+    """y = x w + b, for rows x (..., in);  dx = dy w^T, dw = x^T dy, db = the sum of dy's rows."""
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         self.shape, self.weight = x.shape, weight
@@ -55,7 +55,7 @@ class Linear(Operation):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x (..., in) times weight (in, out), plus bias (out,), in one operation, as `nn.Dense` has it.
+    """x (..., in) times weight (in, out), plus bias (out,), in one operation for `nn.Dense`.
     ValueError for shapes that do not fit, TypeError for mixed dtypes."""
     if weight._dtype is not x._dtype or (bias is not None and bias._dtype is not x._dtype):
         same_float("Dense", x=x, weight=weight, bias=bias)
@@ -63,8 +63,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """a @ b with NumPy's meaning: vectors, matrices, and stacks of matrices (..., rows, inner) that
-    broadcast. The result has no axis where an operand was a vector.
+    """a @ b as in NumPy, for vectors, matrices, and stacks of matrices (..., rows, inner), which
+    broadcast. The result lacks the axis that a vector does not have.
 
     ValueError for shapes that do not fit, TypeError unless both are float32 or both float64.
 

@@ -1,6 +1,6 @@
-"""Comparisons, and operations of booleans and integers. None of them has a gradient.
+"""Comparisons, and operations on booleans and integers. None of them has a gradient.
 
-Operands of `compare` and `bitwise` as in `ops.math`.
+The operands of `compare` and `bitwise` are those of `ops.math`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .operation import NoGradient, Operation
 
 
 class Compare(NoGradient):
-    """y = relation(a, b), a NumPy function of two operands."""
+    """y = relation(a, b) for a comparison of NumPy's."""
 
     def forward(self, a: Any, b: Any, relation: np.ufunc) -> np.ndarray:
         return np.asarray(relation(a, b))
 
 
 class Bitwise(NoGradient):
-    """y = operation(a), or operation(a, b): a NumPy function of booleans or bits."""
+    """y = operation(a) or operation(a, b) for a NumPy function of booleans or bits."""
 
     def forward(self, *operands: Any, operation: np.ufunc) -> np.ndarray:
         return np.asarray(operation(*operands))
@@ -54,8 +54,8 @@ class AllOf(Operation):
 
 
 def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
-    """A bool tensor: a NumPy comparison, element by element, broadcast. What the operators == != <
-    <= > >= call; no gradient.
+    """Compare element by element with a comparison of NumPy's, broadcast; the result is a bool
+    tensor without a gradient. The operators == != < <= > >= call this.
 
     >>> md.compare(np.less, md.tensor([1., 2.]), 1.5)
     tensor([ True, False], dtype=bool)
@@ -64,9 +64,9 @@ def compare(relation: np.ufunc, a: Any, b: Any) -> Tensor:
 
 
 def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
-    """A NumPy operation on booleans, or on the bits of integers, element by element, broadcast:
-    np.bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift, or np.invert of `a` alone.
-    What the operators & | ^ << >> ~ call; no gradient. TypeError for floats.
+    """Apply a NumPy operation on booleans, or on the bits of integers, element by element,
+    broadcast: np.bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift, or np.invert of `a`
+    alone. The operators & | ^ << >> ~ call this; it has no gradient. TypeError for floats.
 
     >>> x = md.tensor([1., 2., 3.])
     >>> md.bitwise(np.bitwise_and, x > 1, x < 3)
@@ -85,9 +85,9 @@ def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
 
 
 def floor_divide(a: Any, b: Any) -> Tensor:
-    """The largest whole number that is not above a / b, broadcast as in NumPy; the operator //. No
-    gradient: it is constant between its steps. Integers stay integers, 0 where they are divided
-    by 0.
+    """The largest integer that is not above a / b, broadcast as in NumPy; the operator //. It has
+    no gradient, because it is constant between its steps. Integers stay integers, and give 0 where
+    they are divided by 0.
 
     >>> md.floor_divide(md.tensor([7., -7.]), 2)
     tensor([ 3., -4.])
@@ -107,7 +107,8 @@ def _binary(function: type[Operation], where: str, a: Any, b: Any, **options: An
 
 @for_newcomers
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Whether any value over axis (None: all axes; an int or a tuple of ints) is not 0; NaN is not.
+    """Whether any value over axis (None: all axes; an int or a tuple of ints) is not 0; NaN counts
+    as not 0.
 
     >>> md.any(md.tensor([[0., 1.], [0., 0.]]), axis=1)
     tensor([ True, False], dtype=bool)
@@ -117,8 +118,8 @@ def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @for_newcomers
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Whether all values over axis (None: all axes; an int or a tuple of ints) are not 0; NaN is
-    not.
+    """Whether all values over axis (None: all axes; an int or a tuple of ints) are not 0; NaN
+    counts as not 0.
 
     >>> md.all(md.tensor([[0., 1.], [2., 1.]]), axis=1)
     tensor([False,  True], dtype=bool)

@@ -19,7 +19,7 @@ from .shape import reshape, transpose
 
 
 class _RowFunction(Operation):
-    """Base of functions of rows: x as a matrix whose rows are the last axis."""
+    """Base of functions that treat x as a matrix whose rows are along the last axis."""
 
     kernel = ""
 
@@ -45,12 +45,15 @@ class LogSoftmax(_RowFunction):
 
 
 class LogSumExp(Operation):
-    """y = log(sum(exp(x))) over axes;  dx = softmax(x) dy, which is NaN where x is +inf, or y is
-    -inf or NaN: there it has no value."""
+    """y = log(sum(exp(x))) over axes;  dx = softmax(x) dy.
+
+    The gradient is not defined, and NaN, where x is +inf, and where y is -inf or NaN.
+    """
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
         top = x.max(axis=axes, keepdims=True, initial=-np.inf)
-        top = np.where(np.isfinite(top), top, x.dtype.type(0))     # all -inf, or +inf, or NaN
+        # The largest value is subtracted, unless it is infinite or NaN.
+        top = np.where(np.isfinite(top), top, x.dtype.type(0))
         self.x, self.top = x, top
         with np.errstate(all="ignore"):
             z = x - top
@@ -84,7 +87,7 @@ class Gather(Operation):
 
 
 class CrossEntropy(Operation):
-    """Losses -log softmax(x)[label] of rows, forward and backward fused.
+    """y = -log softmax(x)[label] for each row; the forward keeps softmax(x) for the backward.
 
     dx = dloss (softmax(x) - onehot(label)), with class weights and smoothing in the target.
     """
@@ -113,10 +116,10 @@ class LabelWeights(Operation):
 
 
 class LabelMean(Mean):
-    """y = sum(losses) / total, the weights of all labels that are not ignored;
-    dlosses = dy / total, repeated."""
+    """y = sum(losses) / total, with `total` the sum of the weights of all labels that are not
+    ignored;  dlosses = dy / total, repeated."""
 
-    total: float | None = None      # None: all count the same, as in a plain mean
+    total: float | None = None      # None if all labels count the same, as in a plain mean
 
     def forward(self, losses: np.ndarray, labels: np.ndarray,       # type: ignore[override]
                 weight: np.ndarray | None, ignore_index: int | None) -> np.ndarray:
@@ -193,17 +196,17 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
     """The cross-entropy of softmax(logits) against labels: -log softmax(logits)[label], or
     -sum(labels log softmax(logits)) for a distribution.
 
-    `logits` (..., classes); `labels` either class indices (...), integers from 0, or a
+    `logits` are (..., classes); `labels` are either class indices (...), integers from 0, or a
     distribution (..., classes). `weight` (classes,) weighs each class; rows whose label is
-    `ignore_index` count nothing; `label_smoothing` mixes the label with the uniform distribution
-    (Szegedy et al. 2016). `reduction`: "mean" (divided by the weights of the labels, as PyTorch),
-    "sum" or "none".
+    `ignore_index` do not count; `label_smoothing` mixes the label with the uniform distribution
+    (Szegedy et al. 2016). `reduction` is "mean" (divided by the sum of the labels' weights, as in
+    PyTorch), "sum" or "none".
 
-    A logit of -inf is a class that cannot be: it adds nothing where its label's weight is 0, else
-    the loss is inf, with `label_smoothing` for any label. A row with +inf or NaN is NaN. A
-    distribution whose rows do not add up to 1 (nor to 0) gets a warning.
+    A logit of -inf says that a class is impossible. It adds nothing if the class has the weight or
+    probability 0; otherwise the loss is inf, with `label_smoothing` for any label. A row with +inf
+    or NaN gives NaN. A distribution whose rows do not add up to 1 (nor to 0) gets a warning.
 
-    ValueError for shapes, labels or options that do not fit, also for probabilities that are
+    ValueError for shapes, labels or options that do not fit, and for probabilities that are
     negative, infinite or NaN; TypeError for logits that are not float.
 
     >>> logits = md.tensor([[0., 0.], [0., 1.]])
@@ -232,11 +235,11 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
 
 def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
              reduction: str = "mean") -> Tensor:
-    """The negative log-likelihood -log_probs[label]: what cross_entropy does after log_softmax.
+    """The negative log-likelihood -log_probs[label], which cross_entropy is after log_softmax.
 
-    `log_probs` (..., classes), `labels` (...), integers; `weight`, `ignore_index` and `reduction`
-    as in `cross_entropy`. TypeError unless labels are integers, ValueError for shapes or labels
-    that do not fit.
+    `log_probs` are (..., classes), `labels` are integers (...); `weight`, `ignore_index` and
+    `reduction` are those of `cross_entropy`. TypeError unless labels are integers, ValueError for
+    shapes or labels that do not fit.
 
     >>> x = md.log_softmax(md.tensor([[0., 0.], [0., 1.]]))
     >>> md.nll_loss(x, [0, 1], reduction="none").data.round(4)
@@ -277,7 +280,7 @@ def _over_labels(losses: Tensor, labels: Tensor, weight: Tensor | None, reductio
 
 def _check_labels(labels: Tensor, shape: tuple[int, ...], ignore_index: int | None, where: str
                   ) -> None:
-    """TypeError or ValueError unless labels are integers, one for each row of logits."""
+    """Raise TypeError or ValueError unless labels are integers, one for each row of logits."""
     if labels.dtype.kind not in "iu":
         what = "integers or a distribution" if where == "cross_entropy" else "integers"
         raise TypeError(f"{where}: labels must be {what}, got {labels.dtype}")
@@ -285,13 +288,13 @@ def _check_labels(labels: Tensor, shape: tuple[int, ...], ignore_index: int | No
         raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
                          f"got {labels.shape}")
     if ignore_index is not None:
-        checks.whole(ignore_index, where, "ignore_index")
+        checks.integer(ignore_index, where, "ignore_index")
 
 
 def class_indices(labels: np.ndarray, classes: int, ignore_index: int | None, where: str
                   ) -> np.ndarray:
-    """Labels as a flat int64 array of their own, those that are ignored -1; ValueError for one that
-    is no class."""
+    """Labels as a new flat int64 array, with -1 for ignored ones; ValueError for a label that is
+    not a class."""
     flat = labels.reshape(-1).astype(np.int64)
     ignored = flat == ignore_index if ignore_index is not None else None
     wrong = outside(flat, classes)
@@ -323,12 +326,12 @@ def _distribution(x: Tensor, target: Tensor, weight: Tensor | None, smoothing: f
 
 
 def _check_distribution(target: np.ndarray) -> None:
-    """ValueError for what is no probability; a warning for rows that do not add up to 1, unless to
-    0, which count nothing."""
+    """Raise ValueError for values that are no probabilities; warn of rows that do not add up to 1.
+    Rows of zeros are accepted, because they do not count."""
     rows = _rows(target)
     sums = kernels.sum(rows[:, :, None])[:, 0]
     in_order = rows.min(initial=0) >= 0 and np.isfinite(sums).all()
-    # A sum of large values may be infinite, too.
+    # A sum of large finite values may be infinite, so each value is looked at.
     wrong = [] if in_order else np.argwhere(~((rows >= 0) & (rows < np.inf))).tolist()
     if wrong:
         row, column = wrong[0]
@@ -345,10 +348,10 @@ def _check_distribution(target: np.ndarray) -> None:
 
 
 def accuracy(logits: Any, labels: Any) -> float:
-    """The share of rows of logits (..., classes) whose largest value is at the label (...), a
-    Python float; NaN for no rows. Of equal values the first counts; a row with a NaN is never
-    right. ValueError for shapes that do not match and for labels that are no class, TypeError
-    unless labels are integers.
+    """The share of rows of logits (..., classes) whose largest value is at the label (...), as a
+    Python float; NaN if there are no rows. Of equal values the first counts; a row with a NaN is
+    never right. ValueError for shapes that do not match and for labels that are not classes,
+    TypeError unless labels are integers.
 
     >>> md.accuracy(md.tensor([[0.1, 0.9], [0.8, 0.2]]), [1, 1])
     0.5
@@ -363,6 +366,6 @@ def accuracy(logits: Any, labels: Any) -> float:
     _check_labels(target, scores.shape, None, "accuracy")
     indices = class_indices(target._taken(), scores.shape[-1], None, "accuracy")
     rows = _rows(scores._taken())
-    best = rows.argmax(axis=1)          # of a row with NaN: the place of the first
+    best = rows.argmax(axis=1)          # the place of the first NaN if a row has any
     hits = (best == indices) & ~np.isnan(rows[np.arange(len(rows)), best])
     return float(hits.mean())

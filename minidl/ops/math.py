@@ -1,9 +1,9 @@
 """Elementwise operations: arithmetic with broadcasting, and functions of one tensor.
 
 Operands of `add`, `subtract`, `multiply`, `divide`, `remainder`, `power`, `maximum` and
-`minimum` may be tensors, arrays or numbers on either side. Numbers and 0-d NumPy scalars are weak
-beside floats: they never change a tensor's float dtype; otherwise dtypes promote as in NumPy.
-ValueError where shapes do not broadcast, TypeError for what is not real numbers.
+`minimum` may be tensors, arrays or numbers on either side. Numbers and 0-d NumPy scalars never
+change a tensor's float dtype; otherwise dtypes promote as in NumPy. ValueError if shapes do not
+broadcast, TypeError for operands that are not real numbers.
 
 `exp`, `log` and `sqrt` take float32 or float64 and keep the dtype; TypeError for anything else.
 """
@@ -24,7 +24,7 @@ from .operation import Operation, PostOperation
 
 
 def _binary(function: type[Function], a: Any, b: Any) -> Tensor:
-    """Apply a function of two operands, at least one of them a tensor afterwards."""
+    """Apply a function of two operands; if neither is a tensor, the first becomes one."""
     name = function.__name__.lower()
     try:
         if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
@@ -82,8 +82,8 @@ class Multiply(Binary):
 
 
 class MultiplyOrZero(Multiply):
-    """y = a b, but 0 where the weight b is 0, whatever a: what counts nothing may be impossible,
-    with a logarithm of -inf. Gradients as Multiply's."""
+    """y = a b, but 0 where the weight b is 0, even if a is infinite, as the logarithm of an
+    impossible class is. The gradients are those of Multiply."""
 
     def forward(self, a: Any, b: Any) -> Any:
         y = super().forward(a, b)
@@ -137,7 +137,7 @@ class Power(Binary):
         return self.y
 
     def to_a(self, dy: Any) -> Any:
-        # In dy's dtype: a byte less 1 may be 255.
+        # The subtraction is in dy's dtype, because for an unsigned byte 0 - 1 is 255.
         b = self.b
         less = np.subtract(b, 1, dtype=dy.dtype) if isinstance(b, np.ndarray) else b - 1
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -149,15 +149,15 @@ class Power(Binary):
 
     def to_b(self, dy: Any) -> Any:
         with np.errstate(divide="ignore", invalid="ignore"):
-            # In dy's dtype: of bytes NumPy takes the logarithm in half precision.
+            # The logarithm is in dy's dtype, because NumPy would take that of bytes in float16.
             db = np.asarray(kernels.multiply(self.y, np.log(np.asarray(self.a, dy.dtype))))
         np.copyto(db, 0, where=np.equal(self.a, 0) & np.greater_equal(self.b, 0))
         return kernels.multiply(dy, db, out=db)
 
 
 class _Extremum(Binary):
-    """y = the larger (smaller) of a and b, NaN before all; where they are equal, or both NaN, each
-    gets half of dy."""
+    """y = the larger (smaller) of a and b, or NaN if one is NaN. dy goes to the operand that is the
+    result; where they are equal, or both NaN, each gets half of it."""
 
     kernel = ""
 
@@ -168,7 +168,7 @@ class _Extremum(Binary):
         return self.y
 
     def won(self, v: Any) -> Any:
-        """Where an operand is the result."""
+        """Where the operand v is the result."""
         return np.equal(v, self.y) | np.not_equal(v, v)
 
     def share(self, dy: Any, own: Any, other: Any) -> Any:
@@ -306,7 +306,8 @@ def power(a: Any, b: Any) -> Tensor:
 
 
 def maximum(a: Any, b: Any) -> Tensor:
-    """The larger of a and b, broadcast as in NumPy; NaN wins; at ties the gradient is halved.
+    """The larger of a and b, or NaN if one is NaN, broadcast as in NumPy. Where they are equal,
+    each gets half of the gradient.
 
     >>> md.maximum(md.tensor([1., 5.]), 3)
     tensor([3., 5.])
@@ -315,7 +316,8 @@ def maximum(a: Any, b: Any) -> Tensor:
 
 
 def minimum(a: Any, b: Any) -> Tensor:
-    """The smaller of a and b, broadcast as in NumPy; NaN wins; at ties the gradient is halved.
+    """The smaller of a and b, or NaN if one is NaN, broadcast as in NumPy. Where they are equal,
+    each gets half of the gradient.
 
     >>> md.minimum(md.tensor([1., 5.]), 3)
     tensor([1., 3.])

@@ -1,7 +1,8 @@
-"""What a tensor can do: its operators and methods, which are the operations of this package.
+"""The operators and methods of tensors, which are the operations of this package.
 
-`Tensor` itself imports nothing of this: the class below is the table of what it gets, and the end
-of this file puts all of it there. To type checkers and editors, `Tensor` inherits from the table.
+`Tensor` itself imports no operation: the class below is the table of its operators and methods, and
+the end of this file puts them on `Tensor`. To type checkers and editors, `Tensor` inherits from the
+table.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .shape import Detach
 
 
 class Methods:
-    """The operators and methods of `Tensor` that compute; it has each of them as its own."""
+    """The operators and methods of `Tensor` that compute; each is set on `Tensor` itself."""
 
     __slots__ = ()
 
@@ -119,7 +120,7 @@ class Methods:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if not options and method == "__call__":
-            ours = UFUNCS.get(ufunc)        # first of all: array + tensor is one of these
+            ours = UFUNCS.get(ufunc)        # looked up first, because array + tensor comes here
             if ours is not None:
                 return ours(*inputs)
         return numpy_functions.apply_ufunc(ufunc, method, inputs, options)
@@ -188,7 +189,7 @@ class Methods:
         return ops.transpose(self)
 
     def detach(self: Any) -> Tensor:
-        """A tensor of the same values (shared memory), outside the graph."""
+        """A tensor outside the graph that shares the values' memory."""
         self._open()
         same = Tensor(self._values())
         if tracers:
@@ -196,22 +197,25 @@ class Methods:
         return same
 
     def backward(self: Any, grad: Any = None, retain_graph: bool = False) -> None:
-        """Compute gradients of this tensor, and add them to the `.grad` of every leaf behind it.
+        """Compute gradients of this tensor, and add them to the `.grad` of every leaf that it
+        depends on.
 
         `grad` is the gradient to start from, of this tensor's shape; a scalar needs none. The
-        graph behind the tensor is freed unless `retain_graph`. RuntimeError if nothing behind
-        it requires a gradient, the graph has been used, or an optimizer's step or
-        `load_state_dict` has changed values that are needed; ValueError for a non-scalar without
-        `grad`. What NumPy writes meanwhile into an array of the graph (a leaf's `.data`, a large
-        array that was an operand) is not seen: the gradient is then that of the new values.
-        Indices, masks, conditions, labels, class weights and operands of up to 64 KiB are copied
-        at the call.
+        tensor's graph is freed unless `retain_graph`. RuntimeError if the tensor requires no
+        gradient, if the graph has been used, or if an optimizer's step or `load_state_dict` has
+        changed values that are needed; ValueError for a non-scalar without `grad`.
+
+        Arrays that NumPy has written to since the forward (a leaf's `.data`, a large array that was
+        an operand) are not noticed: the gradient is then computed with the new values. Indices,
+        masks, conditions, labels, class weights and operands of up to 64 KiB are copied at the
+        call, and are safe from this.
         """
         backward.backward(self, grad, retain_graph)
 
 
 def _comparable(obj: Any) -> bool:
-    """Whether elements can be compared with it. None, strings and other things equal no tensor."""
+    """Whether elements can be compared with obj. None, strings and other objects equal no tensor.
+    """
     return (isinstance(obj, (Tensor, int, float, complex, list, tuple, numbers.Real))
             or array_like(obj))
 

@@ -1,9 +1,9 @@
 """Batch normalization (Ioffe & Szegedy 2015), over all axes but the last.
 
-The statistics are computed at the call; the output is a `Lazy`, which a following sum, activation
-or max-pool may finish. The backward recomputes the ReLU's mask, or the slope of another activation,
-and the normalized value from x and the per-channel factors; nothing else is kept. Virtual batches
-and masks: `norm_parts`.
+The statistics are computed at the call. The output is a `Lazy`, to which a following sum,
+activation or max-pool is added as a post-operation. The backward recomputes the ReLU's mask, or the
+slope of another activation, and the normalized value from x and the factors of each channel;
+nothing else is kept. Virtual batches and masks are in `norm_parts`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..lazy import NOTHING, Epilogue, Lazy, computed
 from .operation import Producer
 from .running import Correction, corrected, uncorrected
 
-TAKES = ("residual", "relu", "curve")       # what a pass over a normalization's input can do
+TAKES = ("residual", "relu", "curve")       # the post-operations of a normalization's pass
 POOLS = (*TAKES, "pool")
 
 
 def normalized(x: np.ndarray, factors: np.ndarray, epilogue: Epilogue) -> np.ndarray:
-    """y from x and the factors of its channels."""
+    """y after its epilogue, from x and the factors of its channels."""
     if epilogue.pool:
         return kernels.batch_norm_pool(x, factors, epilogue.relu)
     if epilogue.curve:
@@ -33,13 +33,17 @@ def normalized(x: np.ndarray, factors: np.ndarray, epilogue: Epilogue) -> np.nda
 
 def input_grad(dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
                centre: np.ndarray | None, epilogue: Epilogue = NOTHING) -> np.ndarray:
-    """dx from the gradient of y, after its ReLU; `centre` is of the statistics'
-    gradient, `epilogue` always NOTHING: a gradient has no post-operations."""
+    """dx from the gradient dy of y, or of relu(y) if `relu`.
+
+    `centre` are the coefficients for the gradient through the statistics (`batch_norm_finish`).
+    `epilogue` is always NOTHING, because a gradient has no post-operations.
+    """
     return kernels.batch_norm_input_grad(dy, x, factors, relu, centre=centre)
 
 
 class PendingGradient(NamedTuple):
-    """What the gradient in front of a normalization is made of; see `input_grad`."""
+    """The arguments of `input_grad`, for a convolution's backward that computes this gradient while
+    it reads it."""
 
     dy: np.ndarray
     x: np.ndarray
@@ -59,8 +63,8 @@ class BatchNorm(Producer):
     A `correction` (r, d), constant in the backward, makes it gamma (xhat r + d) + beta (Ioffe
     2017): a normalization with gamma r and gamma d + beta, and dgamma = sum(dy (xhat r + d)).
 
-    Where the convolution before it has summed the statistics (`summed`), that convolution can also
-    read the gradient through this normalization: so dx is a Lazy.
+    If the convolution before has computed the statistics (`summed`), its backward can also compute
+    dx while it reads it. So dx is then a Lazy.
     """
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
@@ -88,7 +92,7 @@ class BatchNorm(Producer):
                 epilogue.curve, self.training))
         if residual is None and dy2 is None and not pool and not self.summed:
             return self._wanted(*self._passes(dy, relu)[:3])
-        if residual is not None and relu:   # whose gradient, masked, is written in the same pass
+        if residual is not None and relu:   # one pass also writes the residual's gradient, masked
             dx, dgamma, dbeta, masked = self._passes(dy, True, residual, True, dy2)
             return (*self._wanted(dx, dgamma, dbeta), masked)
         if dy2 is not None:
@@ -104,8 +108,8 @@ class BatchNorm(Producer):
         return gradients if residual is None else (*gradients, dy)
 
     def from_sums(self, dy: np.ndarray, sums: np.ndarray, relu: bool) -> tuple[Any, ...]:
-        """dx, dgamma, dbeta from the gradient of the output, after a ReLU if `relu`, and the sums
-        of it that `kernels.batch_norm_sums` gives."""
+        """dx, dgamma and dbeta from the gradient dy of y, or of relu(y) if `relu`, and from its
+        sums (see `kernels.batch_norm_sums`)."""
         dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
                                                           self.x.size // self.x.shape[-1])
         source = PendingGradient(dy, self.x, self.factors, relu, centre if self.training else None)
@@ -118,7 +122,7 @@ class BatchNorm(Producer):
         needs = self.needs_grad
         wanted = (dx if needs[0] else None, dgamma if needs[1] else None,
                   dbeta if needs[2] else None)
-        # Of given statistics, and a mask, there is none.
+        # Given statistics and a mask are inputs too, and have no gradient.
         return wanted if len(needs) == 3 else (*wanted, *(None,) * (len(needs) - 3))
 
     def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,

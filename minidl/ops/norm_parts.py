@@ -1,8 +1,8 @@
-"""Batch normalization in parts: of virtual batches, and of the positions that a mask counts.
+"""Batch normalization in parts: virtual batches, and batches of which a mask selects positions.
 
-Each part is a run of images with statistics and factors of its own. The passes over memory are
-those of the whole batch, taken part by part, so that a residual and a ReLU behind are fused in as
-always.
+Each part is a run of images with its own statistics and factors. The passes over memory are those
+of ordinary batch normalization, made for one part after another, so that a residual and a ReLU are
+still computed in the same pass.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .running import Correction, RunningStats, corrected, uncorrected
 
 
 class Part:
-    """Images `first` to `after`: their statistics, over `count` values a channel, and what
-    follows from them."""
+    """The images from `first` up to `after`, with their statistics, over `count` values per
+    channel, and the factors that follow from them."""
 
     def __init__(self, first: int, after: int, mask: np.ndarray | None) -> None:
         self.images = slice(first, after)
@@ -55,7 +55,8 @@ class Part:
     def backward(self, dy: np.ndarray, x: np.ndarray, training: bool, relu: bool,
                  residual: np.ndarray | None, masked: np.ndarray | None, dy2: np.ndarray | None,
                  dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """dgamma and dbeta; dx and the masked gradient are written where they are asked for."""
+        """Return dgamma and dbeta; write dx into `dx`, and the residual's gradient into `masked` if
+        that is not None."""
         masked_out: Any = False if masked is None else masked
         options = (training, relu, residual, masked_out, dy2, dx)
         if self.mask is None:
@@ -69,7 +70,7 @@ class Part:
 
 
 def parts_normalized(x: np.ndarray, parts: list[Part], epilogue: Epilogue) -> np.ndarray:
-    """y, part by part."""
+    """y after its epilogue, computed part by part."""
     residual, relu = epilogue.residual, epilogue.relu
     y = kernels.empty(x.shape, x.dtype)
     for part in parts:
@@ -79,8 +80,8 @@ def parts_normalized(x: np.ndarray, parts: list[Part], epilogue: Epilogue) -> np
 
 
 class PartedBatchNorm(BatchNorm):
-    """BatchNorm, part by part; gamma's and beta's gradients are sums over the parts. Without
-    `parts` the batch is one, with the given statistics."""
+    """BatchNorm part by part; the gradients of gamma and beta are sums over the parts. Without
+    `parts` the batch is a single part, with the given statistics."""
 
     def forward(self, x: np.ndarray, gamma: np.ndarray | None,      # type: ignore[override]
                 beta: np.ndarray | None, mean: np.ndarray | None, var: np.ndarray | None,
@@ -113,7 +114,7 @@ class PartedBatchNorm(BatchNorm):
 
 def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: RunningStats,
                         training: bool, mask: Any, ghost_batch: int | None) -> Tensor:
-    """`batch_norm` of virtual batches, or with a mask; see there."""
+    """`batch_norm` for virtual batches, or with a mask."""
     if mask is not None:
         mask = checked_mask(mask, x)
     if not training:
@@ -143,21 +144,20 @@ def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, ru
 
 
 def parts_of(images: int, ghost_batch: int | None, mask: np.ndarray | None) -> list[Part]:
-    """The parts of a batch, each with its share of a copy of the mask, which the caller may go on
-    to write to."""
+    """The parts of a batch. The mask is copied, because the user may write to it."""
     mask = None if mask is None else mask.copy()
     return [Part(first, after, mask) for first, after in
             itertools.pairwise(starts(images, ghost_batch))]
 
 
 def starts(images: int, ghost_batch: int | None) -> list[int]:
-    """Where parts begin, and the end of the last one."""
+    """The first image of each part, and the end of the last part."""
     return [*range(0, images, ghost_batch or max(images, 1)), images]
 
 
 def values_of_parts(shape: tuple[int, ...], mask: np.ndarray | None, ghost_batch: int | None
                     ) -> list[int]:
-    """How many values a channel of x (N, ..., C) has in each part."""
+    """The number of values that a channel of x (N, ..., C) has in each part."""
     bounds = itertools.pairwise(starts(shape[0], ghost_batch))
     if mask is not None:
         return [int(np.count_nonzero(mask[a:b])) for a, b in bounds]
@@ -165,7 +165,7 @@ def values_of_parts(shape: tuple[int, ...], mask: np.ndarray | None, ghost_batch
 
 
 def checked_mask(mask: Any, x: Tensor) -> Tensor:
-    """A boolean tensor for the positions of x (..., C)."""
+    """The mask as a boolean tensor with the shape of the positions of x (..., C)."""
     given = mask if isinstance(mask, Tensor) else np.asarray(mask, order="C")
     if given.dtype != np.bool_:
         raise TypeError(f"batch_norm: mask must be booleans, got {given.dtype}")

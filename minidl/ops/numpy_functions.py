@@ -1,7 +1,7 @@
-"""NumPy's functions of tensors: np.mean(t), np.exp(t), np.stack([t, u]).
+"""NumPy's functions called with tensors: np.mean(t), np.exp(t), np.stack([t, u]).
 
-What minidl has under the same name, with the arguments given, is computed by minidl, and records a
-graph. Everything else is computed by NumPy from the values, where no gradient is lost by that.
+Where minidl has the function, with the arguments that are given, minidl computes it and records a
+graph. NumPy computes everything else from the values, unless a gradient would be lost by that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
 AXIS = {"a": "x", "axis": "axis"}
 REDUCTION = {**AXIS, "keepdims": "keepdims"}
 LIKE = {"a": "x", "dtype": "dtype"}
-# Ours, and what NumPy's arguments are called there; with any other argument NumPy computes.
+# By NumPy's function: minidl's, and the names there of NumPy's arguments. With any other argument
+# NumPy computes.
 FUNCTIONS: dict[Any, tuple[Callable[..., Any], dict[str, str]]] = {
     np.sum: (reduce.sum, REDUCTION), np.mean: (reduce.mean, REDUCTION),
     np.max: (reduce.max, REDUCTION), np.amax: (reduce.max, REDUCTION),
@@ -65,12 +66,12 @@ FUNCTIONS: dict[Any, tuple[Callable[..., Any], dict[str, str]]] = {
     np.einsum: (einsum, {}),
     np.zeros_like: (create.zeros_like, LIKE), np.ones_like: (create.ones_like, LIKE),
     np.full_like: (create.full_like, {**LIKE, "fill_value": "value"}),
-    # Of the tensor itself: a result that is still to be computed may go on waiting.
+    # These only look at the tensor, so that a Lazy result need not be computed.
     np.shape: (lambda x: x.shape, {"a": "x"}), np.ndim: (lambda x: x.ndim, {"a": "x"}),
     np.size: (lambda x: x.size, {"a": "x"}),
 }
 
-# What older versions of NumPy do not tell of functions in C.
+# Signatures of functions in C, which older versions of NumPy do not tell.
 SIGNATURES: dict[Any, Callable[..., Any]] = {
     np.where: lambda condition, x=None, y=None: None,
     np.concatenate: lambda arrays, axis=0, out=None, *, dtype=None, casting="same_kind": None,
@@ -79,7 +80,7 @@ SIGNATURES: dict[Any, Callable[..., Any]] = {
 
 def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
                 ) -> Any:
-    """What `Tensor.__array_ufunc__` does with what is not in UFUNCS."""
+    """Compute what `Tensor.__array_ufunc__` was asked for and UFUNCS does not have."""
     for out in options.get("out", ()):
         if isinstance(out, Tensor):
             raise TypeError(f"np.{ufunc.__name__}: out is a tensor, which is not written to: give "
@@ -89,7 +90,7 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
 
 
 def apply_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """What `Tensor.__array_function__` does."""
+    """Compute what `Tensor.__array_function__` was asked for."""
     found = FUNCTIONS.get(function)
     if found is not None:
         ours, names = found
@@ -106,10 +107,10 @@ def apply_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]
 
 def _renamed(function: Any, names: dict[str, str], args: tuple[Any, ...], options: dict[str, Any]
              ) -> dict[str, Any] | None:
-    """The arguments by our names; None if we do not have all of them."""
+    """The arguments by minidl's names; None if minidl's function does not have all of them."""
     signature = inspect.signature(SIGNATURES.get(function, function))
     given = dict(signature.bind(*args, **options).arguments)
-    given.update(given.pop("kwargs", {}))       # of np.pad
+    given.update(given.pop("kwargs", {}))       # np.pad takes its options so
     if function is np.where and len(given) != 3:
         return None
     result = {}
@@ -137,7 +138,7 @@ def _of_values(name: str, function: Any, args: tuple[Any, ...], options: dict[st
 
     values, rest = plain(args), {key: plain(value) for key, value in options.items()}
     lost = wanted and is_recording()
-    if lost and "out" in rest and _has_floats(rest["out"]):     # before anything is written to it
+    if lost and "out" in rest and _has_floats(rest["out"]):     # checked before NumPy writes to it
         raise _gradient_lost(name)
     result = function(*values, **rest)
     if lost and _has_floats(result):

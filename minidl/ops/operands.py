@@ -1,4 +1,4 @@
-"""Operands: what may stand on either side of an operation of two, as tensors or numbers."""
+"""Operands of the operations that take two: conversion to tensors or numbers, and broadcasting."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from .reduce import sum_to
 
 
 def operand(x: Any, other: Any, where: str) -> Any:
-    """A tensor or a Python number, ready for apply."""
+    """An operand as a tensor or a Python number, ready for `apply`; `other` is the other operand.
+    """
     if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
     if type(x) in (list, tuple):
         x = _weak(x, other)
     if isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "fiub":
         if isinstance(other, Tensor) and other.dtype.kind != "f":
-            return Tensor(np.asarray(x))        # beside integers NumPy's scalars have their dtype
+            return Tensor(np.asarray(x))        # beside integers a NumPy scalar keeps its dtype
         return {"f": float, "b": bool}.get(x.dtype.kind, int)(x)
     if isinstance(x, numbers.Real):
         return float(x)
@@ -34,13 +35,13 @@ def operand(x: Any, other: Any, where: str) -> Any:
 
 
 def operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
-    """Two operands as tensors or Python numbers, ready for apply."""
+    """Two operands as tensors or Python numbers, ready for `apply`."""
     return (a if isinstance(a, Tensor) else operand(a, b, where),
             b if isinstance(b, Tensor) else operand(b, a, where))
 
 
 def _weak(x: Any, other: Any) -> Any:
-    """A list; but one of Python numbers beside a float tensor has that tensor's dtype."""
+    """A list as it is; but a list of Python numbers beside a float tensor gets that dtype."""
     if isinstance(other, Tensor) and other.dtype.kind == "f":
         with contextlib.suppress(ValueError):       # as_tensor says what is wrong with it
             typed = plain_array(x)
@@ -50,7 +51,7 @@ def _weak(x: Any, other: Any) -> Any:
 
 
 def check_broadcast(where: str, a: Any, b: Any) -> None:
-    """ValueError unless the shapes of two operands broadcast."""
+    """Raise ValueError unless the shapes of two operands broadcast."""
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape != b.shape:
         check_shapes(where, a.shape, b.shape)
 
@@ -69,19 +70,19 @@ def check_shapes(where: str, *shapes: tuple[int, ...]) -> None:
 
 
 def overflow(where: str, error: OverflowError) -> OverflowError:
-    """NumPy's error of a number that the dtype of the other operand does not hold, with the name
-    of the function that the user has called."""
+    """NumPy's error about a number that does not fit the other operand's dtype, with the name of
+    the function that the user has called."""
     return OverflowError(f"{where}: {error}")
 
 
 class Binary(Operation):
-    """Base of a function of two operands: remembers their shapes for the way back.
+    """Base of operations with two operands; it remembers their shapes for the backward.
 
-    `to_a` and `to_b` give the gradient of an operand in the shape of the result. Each is asked for
-    only where it is wanted, and summed to the operand's own shape before the other one is computed:
-    where operands are broadcast, the result may be thousands of times as large as they are, and no
-    more than a few arrays of its size should be held at a time. What they compute with, therefore,
-    they compute in place.
+    `to_a` and `to_b` give the gradient of an operand in the shape of the result. Each is called
+    only if that gradient is wanted, and its result is summed to the operand's own shape before the
+    other is computed. For the result of a broadcast may be thousands of times as large as the
+    operands, and only a few arrays of that size should exist at a time. For the same reason both
+    compute in place where they can.
     """
 
     def shapes(self, a: Any, b: Any) -> None:

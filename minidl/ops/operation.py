@@ -1,5 +1,5 @@
-"""The kinds of minidl's own operations: Functions that the engine trusts, producers of a Lazy, the
-post-operations that extend its epilogue, and what has no gradient."""
+"""Base classes of minidl's own operations: Functions that the engine trusts, producers of a Lazy,
+the post-operations that extend its epilogue, and operations without a gradient."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..tensor import Tensor
 
 
 class Operation(Function):
-    """A Function that writes to nothing it was given, and keeps no result for itself; what its
-    backward returns fits the inputs."""
+    """A Function that keeps what `trusted` promises: it writes to no array that it was given,
+    returns arrays that nobody else will write to, and its backward returns gradients that fit."""
 
     trusted = True
 
@@ -27,8 +27,8 @@ class Producer(Operation):
 
     def epilogue_backward(self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
                           ) -> tuple[Any, ...]:
-        """The gradients of the inputs, and of the residual if there is one, for the gradient
-        dy + dy2 of the result behind its epilogue."""
+        """The gradients of the inputs, and of the residual if there is one, given the gradient
+        dy + dy2 of the result after its epilogue."""
         raise NotImplementedError
 
 
@@ -44,7 +44,7 @@ class PostOperation(Operation):
 
 
 class NoGradient(Operation):
-    """An operation of one result through which no gradient goes, also where that is of floats."""
+    """An operation with one result, which passes no gradient on even if the result is floats."""
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Tensor:
@@ -55,8 +55,8 @@ class NoGradient(Operation):
 
 
 class Copy(NoGradient):
-    """y = x in memory of its own and in a dtype: for values that a backward needs again, and that
-    the user who gave them may change before."""
+    """y = a copy of x in a dtype. It protects values that a backward needs again from a user who
+    may write to the array before that."""
 
     def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return np.array(x, dtype, order="C")

@@ -1,6 +1,6 @@
-"""Values in order, and sums of all up to each: sort, argsort, topk, cumsum, along one axis.
+"""Sorted values and cumulative sums along one axis: sort, argsort, topk, cumsum.
 
-They take any dtype and are NumPy's in both backends. ValueError if there is no such axis.
+They take any dtype, and NumPy computes them in both backends. ValueError if there is no such axis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Sort(Operation):
 
     def forward(self, x: np.ndarray, axis: int) -> np.ndarray:
         if not self.needs_grad[0]:
-            return np.sort(x, axis)     # several times as fast as to find the order
+            return np.sort(x, axis)     # several times as fast as finding the order
         self.axis, self.order = axis, stable_order(x, axis)
         return np.take_along_axis(x, self.order, axis)
 
@@ -40,8 +40,8 @@ class ArgSort(Operation):
 
 
 class TopK(Operation):
-    """(y, the places of it) = the k largest values along an axis, the largest first;  dx = dy at
-    these places, 0 elsewhere."""
+    """y, places = the k largest values along an axis, the largest first, and where they are;
+    dx = dy at these places, 0 elsewhere."""
 
     def forward(self, x: np.ndarray, k: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
         self.shape, self.axis = x.shape, axis
@@ -68,16 +68,16 @@ class CumSum(Operation):
 
 
 def stable_order(x: np.ndarray, axis: int) -> np.ndarray:
-    """Where each place in ascending order is filled from; equal values stay as they are, and NaN
-    comes last."""
+    """The places of the values in ascending order; equal values keep their order, and NaN comes
+    last."""
     return np.argsort(x, axis, kind="stable")
 
 
 def largest(x: np.ndarray, k: int) -> np.ndarray:
     """The places (..., k) of the k largest values of each row of x (..., n), the largest first.
 
-    Only these are sorted: the others are told apart by the smallest of the k, of which there may be
-    more than are wanted. The first ones are taken.
+    Only these k are sorted. A partition finds the smallest of them, and a comparison with it finds
+    the others. If more values equal the smallest than are wanted, the first ones are taken.
     """
     n = x.shape[-1]
     if k == 0:
@@ -93,14 +93,15 @@ def largest(x: np.ndarray, k: int) -> np.ndarray:
     else:
         places = np.broadcast_to(np.arange(n), x.shape)
     values = np.take_along_axis(x, places, -1)
-    # Descending, with equal values as they are: the stable order of all in reverse, reversed.
+    # Reversing the stable order of the reversed values gives a descending order in which equal
+    # values keep their order.
     order = k - 1 - np.flip(stable_order(np.flip(values, -1), -1), -1)
     return np.take_along_axis(places, order, -1)
 
 
 def running_sums(x: np.ndarray, axis: int) -> np.ndarray:
-    """NumPy's cumsum, but that of float32 is added in double: a later sum has been rounded as often
-    as there are values before it."""
+    """NumPy's cumsum, except that float32 is added in double, because a sum is rounded once for
+    each value before it."""
     with np.errstate(over="ignore", invalid="ignore"):
         if x.dtype.kind == "f" and x.dtype.itemsize < 8:
             return np.cumsum(x, axis, dtype=np.float64).astype(x.dtype)
@@ -108,7 +109,7 @@ def running_sums(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _along(function: type[Operation], where: str, x: Any, axis: Any) -> Tensor:
-    """The function along an axis; for None along all values in a row, as NumPy's are."""
+    """Apply a function along an axis, or to the flattened tensor for axis None, as NumPy does."""
     t = as_tensor(x, where)
     if axis is None:
         t, axis = flatten(t), 0
@@ -117,8 +118,9 @@ def _along(function: type[Operation], where: str, x: Any, axis: Any) -> Tensor:
 
 @for_newcomers
 def sort(x: Any, axis: int | None = -1) -> Tensor:
-    """The values along an axis in ascending order, NaN last; of the flattened tensor for axis None.
-    A new tensor, as NumPy's `np.sort`, and not sorted in place. `md.flip` makes it descending.
+    """The values along an axis in ascending order, NaN last; for axis None those of the flattened
+    tensor. The result is a new tensor, as that of `np.sort`; x is not sorted in place. `md.flip`
+    makes the order descending.
 
     The gradient of a value goes to the place that it came from; equal values keep their order.
 
@@ -131,8 +133,8 @@ def sort(x: Any, axis: int | None = -1) -> Tensor:
 
 @for_newcomers
 def argsort(x: Any, axis: int | None = -1) -> Tensor:
-    """The places of the values along an axis in ascending order of the values, int64: those of
-    equal values, and of NaN at the end, in ascending order. Of the flattened tensor for axis None.
+    """The places, int64, of the values along an axis in ascending order of the values; for axis
+    None those in the flattened tensor. Equal values, and NaN at the end, keep their order.
 
     >>> md.argsort(md.tensor([3., 1., 2., 1.]))
     tensor([1, 3, 2, 0], dtype=int64)
@@ -155,12 +157,12 @@ def topk(x: Any, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
     """
     t = as_tensor(x, "topk")
     axis = checks.axis(axis, "topk", "axis", t.ndim)
-    return TopK.apply(t, k=checks.whole(k, "topk", "k", 0, t.shape[axis]), axis=axis)
+    return TopK.apply(t, k=checks.integer(k, "topk", "k", 0, t.shape[axis]), axis=axis)
 
 
 @for_newcomers
 def cumsum(x: Any, axis: int | None = -1) -> Tensor:
-    """The sums of all values up to each, along an axis; of the flattened tensor for axis None.
+    """The cumulative sums of the values along an axis, or of the flattened tensor for axis None.
     Floats keep their dtype, and are added in double; integers and bools give int64 (uint64 if
     unsigned).
 

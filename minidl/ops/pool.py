@@ -1,8 +1,9 @@
 """Pooling of NHWC images.
 
-TypeError unless x is float32 or float64; ValueError where x is not (N, H, W, C), a window is
-larger than the padded image, or a padding so large that a window would hold nothing else: an int
-or a pair may be half of the window, of ((top, bottom), (left, right)) each less than the window.
+TypeError unless x is float32 or float64; ValueError if x is not (N, H, W, C), if a window is larger
+than the padded image, or if the padding is so large that a window could hold nothing else. An int
+or a pair may be at most half of the window; of ((top, bottom), (left, right)) each number must be
+less than the window.
 """
 
 from __future__ import annotations
@@ -21,26 +22,27 @@ from .common import float_tensor
 from .geometry import KINDS, Ints, extents, shown, sides
 from .operation import Operation, PostOperation
 
-# What an epilogue pools.
+# The geometry of the pool that an epilogue can do.
 SIDE_BY_SIDE: dict[str, Any] = {
     "window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
 
 
 class Unpooled(NamedTuple):
-    """What the gradient in front of a max-pool of windows side by side is made of."""
+    """The gradient of the input of a max-pool with windows side by side, still in the size of its
+    output: dy, and the place in its window that each value came from."""
 
     dy: np.ndarray
     argmax: np.ndarray
 
 
 class MaxPool(PostOperation):
-    """y = the largest value of each window;  dx = dy at the places that won.
+    """y = the largest value of each window;  dx = dy at the place of that value, 0 elsewhere.
 
-    dx of 2x2 windows side by side, three quarters of which are 0, is a Lazy: a convolution may read
-    dy in its place.
+    For 2x2 windows side by side dx is a Lazy, because three quarters of it are 0: a convolution's
+    backward may read dy instead.
     """
 
-    x: Lazy | None = None       # what a pass has pooled without noting the winners
+    x: Lazy | None = None       # the input, if it is a Lazy whose own pass has pooled it
 
     def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
         self.shape, self.geometry = x.shape, geometry
@@ -65,18 +67,18 @@ class MaxPool(PostOperation):
 
 def spread(dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...], epilogue: Epilogue
            ) -> np.ndarray:
-    """dx; `epilogue` is always NOTHING: a gradient has no post-operations."""
+    """dx as an array. `epilogue` is always NOTHING, because a gradient has no post-operations."""
     return kernels.max_pool_backward(dy, argmax, shape, **SIDE_BY_SIDE)
 
 
 def unpooled(dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...]) -> Lazy:
-    """dx, of this shape, from the gradient behind a max-pool of 2x2 windows side by side."""
+    """dx, of this shape, as a Lazy of the gradient dy of a max-pool of 2x2 windows side by side."""
     return Lazy(partial(spread, dy, argmax, shape), shape, dy.dtype, Unpooled(dy, argmax), ())
 
 
 class AvgPool(Operation):
-    """y = the mean of each window;  dx = dy / how many values that is of, added over the windows.
-    """
+    """y = the mean of each window;  dx = dy / count, added up over the windows, with `count` the
+    number of values in the window."""
 
     def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
         self.shape, self.geometry = x.shape, geometry
@@ -103,15 +105,15 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
 
         OH = (H + 2 padding - dilation (window - 1) - 1) // stride + 1
 
-    Windows, strides and dilations (how far the values of a window are apart) are ints or pairs;
+    Windows, strides and dilations (the distance between the values of a window) are ints or pairs;
     `stride` defaults to `window`. `padding` is an int, a pair, ((top, bottom), (left, right)),
     "valid" (none) or "same", which gives ceil(H / stride) as in `conv`. With `ceil_mode` the
     division rounds up: the last window may reach beyond the padding, if it begins in the image or
-    the padding before it.
+    in the padding before it.
 
-    Padding never wins; NaN does. The first of equal values gets the gradient. With 2x2 windows side
-    by side after a batch_norm (and a relu), or a 3x3 convolution, that nothing else has used yet,
-    it is computed in the same pass.
+    Padding is never the largest value, and NaN always is. The first of equal values gets the
+    gradient. A pool with 2x2 windows side by side is computed in the same pass as the batch_norm
+    (and relu), or the 3x3 convolution, before it, if nothing else has used that result yet.
 
     >>> x = md.arange(16.).reshape(1, 4, 4, 1)
     >>> md.max_pool(x, 2)[0, :, :, 0]
@@ -129,11 +131,11 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
 @for_newcomers
 def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
              dilation: Any = 1, count_padding: bool = True) -> Tensor:
-    """The mean of each window of images (N, H, W, C), to (N, OH, OW, C); arguments as of
+    """The mean of each window of images (N, H, W, C), to (N, OH, OW, C). The arguments are those of
     `max_pool`.
 
-    Padding counts, as zeros, unless `count_padding` is False: the mean is then that of the values
-    of the image. What a window has beyond the padding, with `ceil_mode`, never counts.
+    Padding counts, as zeros, unless `count_padding` is False: the mean is then over the values of
+    the image alone. Positions beyond the padding, which `ceil_mode` may add, never count.
 
     >>> x = md.arange(16.).reshape(1, 4, 4, 1)
     >>> md.avg_pool(x, 2)[0, :, :, 0]
@@ -151,7 +153,7 @@ def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
 
 def _checked_options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil_mode: Any,
                      dilation: Any, count_padding: bool | None = None) -> dict[str, Any]:
-    """The options of a pool of images by its arguments."""
+    """The options of a pool of images, from its arguments."""
     k = checks.pair(window, where, "window", 1)
     s = k if stride is None else checks.pair(stride, where, "stride", 1)
     return pool_options(where, x._shape, k, s, checks.padding(padding, where, "padding"),
@@ -163,11 +165,12 @@ def _checked_options(where: str, x: Tensor, window: Any, stride: Any, padding: A
 def pool_options(where: str, shape: Ints, window: Ints, stride: Ints, padding: Any,
                  ceil_mode: bool, dilation: Ints, count_padding: bool | None = None
                  ) -> dict[str, Any]:
-    """What a pool of checked sizes takes besides x, each for every axis; not to be written to.
+    """The options of a pool, each for every axis, from checked sizes. The dict is cached: callers
+    must not write to it.
 
-    `padding` is what windows read: with `ceil_mode` the last may read more than was asked for.
-    `counted`, unless `count_padding` is None, is the part of it that counts. ValueError unless
-    there are images on which the windows fit.
+    `padding` is the padding that windows read: with `ceil_mode` the last window may read more than
+    was asked for. `counted`, unless `count_padding` is None, is the part of it that counts for a
+    mean. ValueError if there are no images, or if the windows do not fit on them.
     """
     if len(shape) != len(window) + 2:
         raise ValueError(f"{where}: x must be {KINDS[len(window) + 2]}, got shape {shape}")
@@ -189,7 +192,7 @@ def pool_options(where: str, shape: Ints, window: Ints, stride: Ints, padding: A
         rest = n + before + after - e
         places = -(-rest // s) + 1 if ceil_mode else rest // s + 1
         if ceil_mode and (places - 1) * s >= n + before:
-            places -= 1     # this window would begin behind the image
+            places -= 1     # the last window would begin after the image
         if places < 1:
             raise ValueError(f"{where}: {of} is larger than the padded {kind} of {shape}")
         padded.append((before, max(after, (places - 1) * s + e - n - before)))

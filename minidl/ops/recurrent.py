@@ -1,8 +1,8 @@
-"""The pointwise part of a step of a recurrent layer, one Function a step: what normalized layers
-are made of, with normalizations between the product with h and the cell, and on c.
+"""The elementwise part of one step of a recurrent layer, as one Function per step. Normalized
+layers use it, because they put normalizations between the product with h and the cell, and on c.
 
-Whole sequences without normalization are in `ops.sequence`. Only the layers in `nn` call these;
-they are not among `md`'s operations.
+`ops.sequence` computes whole sequences without normalization. Only the layers in `nn` call these
+functions; they are not among `md`'s operations.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from .operation import Operation
 
 
 class LSTMCell(Operation):
-    """i, f, o = sigmoid(x + hidden), g = tanh(x + hidden), c' = f c + i g, h = o tanh(c'), or o
-    itself without `squash`, where c' is normalized first.
+    """i, f, o = sigmoid(x + hidden), g = tanh(x + hidden), c' = f c + i g, h = o tanh(c').
+
+    Without `squash` h is o itself, for layers that normalize c' before the tanh.
 
     With t = tanh(c') and s = dc' + dh o (1 - t^2), or without `squash` t = 1 and s = dc':
         di = s g i (1 - i),  df = s c f (1 - f),  dg = s i (1 - g^2),  do = dh t o (1 - o),
@@ -55,9 +56,9 @@ class GRUCell(Operation):
 
 def lstm_cell(x: Tensor, hidden: Tensor, c: Tensor, squash: bool = True
               ) -> tuple[Tensor, Tensor]:
-    """(h, c') of a step of LSTM; without `squash` (o, c'), for h = o tanh(norm(c')).
+    """(h, c') after a step of an LSTM; without `squash` (o, c'), for h = o tanh(norm(c')).
 
-    x and hidden (N, 4 H) are the shares of the input and of the last h in the gates i, f, g, o; c
+    x and hidden (N, 4 H) are what the input and the last h contribute to the gates i, f, g, o; c
     is (N, H). ValueError for other shapes, TypeError for mixed dtypes.
     """
     h, c = LSTMCell.apply(x, hidden, c, squash=squash)
@@ -65,10 +66,10 @@ def lstm_cell(x: Tensor, hidden: Tensor, c: Tensor, squash: bool = True
 
 
 def gru_cell(x: Tensor, hidden: Tensor, bias: Tensor | None, h: Tensor) -> Tensor:
-    """h' of a step of GRU.
+    """h' after a step of a GRU.
 
-    x and hidden (N, 3 H) are the shares of the input and of h in the gates r, z, n; bias (H,) or
-    None is added to that of h in n, before r multiplies it; h is (N, H). ValueError for other
-    shapes, TypeError for mixed dtypes.
+    x and hidden (N, 3 H) are what the input and h contribute to the gates r, z, n; bias (H,) or
+    None is added to h's contribution to n, before r multiplies it; h is (N, H). ValueError for
+    other shapes, TypeError for mixed dtypes.
     """
     return GRUCell.apply(x, hidden, bias, h)

@@ -1,7 +1,7 @@
-"""Reductions: sum, mean, var, std, max, min, argmax, argmin. `axis` and `keepdims` as in NumPy.
+"""Reductions: sum, mean, var, std, max, min, argmax, argmin.
 
-`axis` is None (all axes), an int or a tuple of ints, counted from the end if negative; ValueError
-if there is no such axis.
+`axis` and `keepdims` are NumPy's: `axis` is None (all axes), an int or a tuple of ints, counted
+from the end if negative. ValueError if there is no such axis.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..tensor import Tensor
 from .common import as_tensor
 from .operation import Operation
 
-max_of = max        # the built-in, whose name the operation takes
+max_of = max        # the built-in function, because `max` is an operation below
 
 
 def middle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -78,7 +78,7 @@ class Mean(Sum):
         x = middle(x, axes)
         self.count = x.shape[1]
         y = kernels.mean(x)
-        if y.dtype == np.float64 and not np.isfinite(y).all():      # perhaps only the sum is not
+        if y.dtype == np.float64 and not np.isfinite(y).all():      # the sum may have overflowed
             scaled, exponent = _scaled(x)
             y = np.ldexp(kernels.mean(scaled), exponent)
         return y.reshape(reduced_shape(self.shape, axes, keepdims))
@@ -90,7 +90,7 @@ class Mean(Sum):
 class Var(Operation):
     """y = sum((x - mean)^2) / (count - ddof);  dx = 2 (x - mean) dy / (count - ddof).
 
-    The derivative of the mean cancels, since the deviations sum to zero. Mean, deviations and
+    The derivative of the mean cancels, because the deviations sum to zero. Mean, deviations and
     their squares are in double: float32 would round the mean, and lose squares below 1e-38.
     """
 
@@ -101,18 +101,18 @@ class Var(Operation):
         if x.dtype.kind != "f":
             return np.asarray(self.of_integers(x, axis=axes, ddof=ddof, keepdims=keepdims))
         self.shape, self.axes, self.x = x.shape, axes, middle(x, axes)
-        self.freedom = np.float64(max_of(self.x.shape[1] - ddof, 0))    # 0: as NumPy, no bound
+        self.freedom = np.float64(max_of(self.x.shape[1] - ddof, 0))    # 0 gives inf or NaN
         self.mean, m2, self.exponent = _moments(self.x)
         with np.errstate(all="ignore"):
             y = self.finish(m2 / self.freedom).astype(x.dtype)
         return y.reshape(reduced_shape(x.shape, axes, keepdims))
 
     def finish(self, variance: np.ndarray) -> np.ndarray:
-        """y from the variance of x 2^-exponent."""
+        """y from the variance of the scaled x, x 2^-exponent."""
         return np.ldexp(variance, 2 * self.exponent)
 
     def factor(self, dy: np.ndarray) -> np.ndarray:
-        """dx / (x - mean)."""
+        """The factor dx / (x - mean)."""
         return 2 * dy / self.freedom
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
@@ -137,8 +137,8 @@ class Std(Var):
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Mean and sum of squared deviations of x (A, R, B) over its middle axis; and the exponent
-    that the latter is without, so that float64's squares stay in range too."""
+    """The mean of x (A, R, B) over its middle axis, the sum of squared deviations of x 2^-exponent,
+    and the exponent. It is 0 unless the squares of float64 values would leave the range."""
     mean, m2 = kernels.moments(x)
     if x.dtype == np.float64 and m2.size and not (m2.min() > 1e-280 and m2.max() < np.inf):
         scaled, exponent = _scaled(x)
@@ -148,14 +148,15 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
 
 
 def _scaled(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(x 2^-exponent, exponent) of x (A, R, B), the largest over the middle axis about 1."""
+    """(x 2^-exponent, exponent) for x (A, R, B), with the exponent chosen so that the largest value
+    over the middle axis is about 1."""
     top = np.abs(x).max(axis=1, initial=0)
     exponent = np.where(np.isfinite(top), np.frexp(top)[1], 0)
     return np.ldexp(x, -exponent[:, None]), exponent
 
 
 def _unfolded(x: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
-    """What `middle` made of an array of this shape, as it was."""
+    """Undo `middle`, which was applied to an array of this shape."""
     if not axes or axes[-1] - axes[0] == len(axes) - 1:
         return x.reshape(shape)
     order = [*(a for a in range(len(shape)) if a not in axes), *axes]
@@ -164,7 +165,8 @@ def _unfolded(x: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> n
 
 
 class _Extreme(Operation):
-    """y = largest (smallest) of x over axes;  dx = dy, shared equally by the places that win."""
+    """y = the largest (smallest) of x over axes;  dx = dy, divided equally among the places that
+    hold this value."""
 
     kernel = ""
 
@@ -247,7 +249,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 @for_newcomers
 def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """The variance over axis: sum((x - mean)^2) / (count - ddof), as NumPy's; ddof 0 gives the
-    biased one. That of integers is float64.
+    biased one. For integers it is float64.
 
     >>> x = md.tensor([1., 3.])
     >>> md.var(x), md.var(x, ddof=1)
@@ -278,8 +280,8 @@ def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Te
 
 @for_newcomers
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The largest value over axis; NaN wins; equal winners share the gradient. ValueError for no
-    values.
+    """The largest value over axis, or NaN if there is one; equal values share the gradient.
+    ValueError if there are no values.
 
     >>> md.max(md.tensor([[1., 3.], [0., 4.]]), axis=0)
     tensor([1., 4.])
@@ -289,8 +291,8 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @for_newcomers
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The smallest value over axis; NaN wins; equal winners share the gradient. ValueError for no
-    values.
+    """The smallest value over axis, or NaN if there is one; equal values share the gradient.
+    ValueError if there are no values.
 
     >>> md.min(md.tensor([[1., 3.], [0., 4.]]), axis=0)
     tensor([0., 3.])
@@ -319,8 +321,8 @@ def _place(function: type[Operation], where: str, x: Any, axis: Any, keepdims: b
 
 @for_newcomers
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The place of the (first) largest value, int64; of the flattened tensor for axis None, an int
-    otherwise. ValueError for no values.
+    """The place of the (first) largest value along axis, int64; for axis None the place in the
+    flattened tensor. ValueError if there are no values.
 
     >>> md.argmax(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([1, 0], dtype=int64)
@@ -330,8 +332,8 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 @for_newcomers
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The place of the (first) smallest value, int64; of the flattened tensor for axis None, an int
-    otherwise. ValueError for no values.
+    """The place of the (first) smallest value along axis, int64; for axis None the place in the
+    flattened tensor. ValueError if there are no values.
 
     >>> md.argmin(md.tensor([[1., 3.], [4., 0.]]), axis=1)
     tensor([0, 1], dtype=int64)
@@ -340,7 +342,7 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 
 def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
-    """The losses themselves ("none"), their sum or their mean."""
+    """The losses themselves ("none"), their "sum" or their "mean"."""
     checks.choice(reduction, where, "reduction", ("mean", "sum", "none"))
     if reduction == "none":
         return losses

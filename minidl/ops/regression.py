@@ -1,4 +1,4 @@
-"""Losses of predicted values and of independent yes-or-no answers."""
+"""Losses for predicted numbers, and for independent yes-or-no answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .math import abs as absolute
 from .operation import Copy, Operation
 from .reduce import reduced, sum_to
 
-ROUNDING = 1e-5     # by which the sum of shares of targets may lie beyond 1
+ROUNDING = 1e-5     # how far a target may lie outside of [0, 1], since averages of labels round
 
 
 class Huber(Operation):
@@ -24,7 +24,7 @@ class Huber(Operation):
 
     def forward(self, d: np.ndarray, delta: float) -> np.ndarray:
         self.limited = np.clip(d, -delta, delta)
-        # limited (d - limited / 2) is both cases
+        # The product limited (d - limited / 2) covers both cases of the formula.
         half = kernels.multiply(self.limited, 0.5)
         return kernels.multiply(self.limited, kernels.subtract(d, half))
 
@@ -33,13 +33,13 @@ class Huber(Operation):
 
 
 class BinaryCrossEntropy(Operation):
-    """y = p t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)), p the weight of t;
+    """y = p t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)), with p the weight of t;
 
         dx = ((1 - t) s(x) - p t s(-x)) dy,  s(x) = 1 / (1 + exp(-x)),
         dt = (p log(1 + exp(-x)) - log(1 + exp(x))) dy,  dp = t log(1 + exp(-x)) dy.
 
-    Neither term is a difference of large numbers: what is left of x - log(1 + exp(x)) or s(x) - 1
-    in float32 is 0 from x = 17 on. A term whose weight is 0 is 0, also where its logarithm is
+    The formulas avoid differences of nearly equal numbers: in float32 both x - log(1 + exp(x)) and
+    s(x) - 1 would be 0 from x = 17 on. A term whose weight is 0 is 0, even if its logarithm is
     infinite.
     """
 
@@ -75,7 +75,7 @@ class BinaryCrossEntropy(Operation):
 
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """The squared error (x - target)^2; x and target of one shape.
+    """The squared error (x - target)^2; x and target have one shape.
 
     `reduction`: "mean" over all values, "sum" or "none".
 
@@ -87,7 +87,7 @@ def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
 
 
 def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """The absolute error |x - target|; x and target of one shape; its gradient at 0 is 0.
+    """The absolute error |x - target|, whose gradient at 0 is 0; x and target have one shape.
 
     `reduction`: "mean" over all values, "sum" or "none".
 
@@ -137,7 +137,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
 
 
 def _check_shares(target: Tensor, weights: Tensor | None, where: str) -> None:
-    """ValueError for a target that is no probability, where it counts."""
+    """Raise ValueError for a target that is not from 0 to 1, unless its weight is 0."""
     t = target._values()
     if t.min(initial=0) >= -ROUNDING and t.max(initial=0) <= 1 + ROUNDING:
         return
@@ -153,8 +153,8 @@ def _check_shares(target: Tensor, weights: Tensor | None, where: str) -> None:
 def _pair(x: Any, target: Any, where: str) -> tuple[Tensor, Tensor]:
     x = float_tensor(x, where)
     if isinstance(target, list | tuple):
-        with contextlib.suppress(ValueError):   # as_tensor says what is wrong with it
-            target = np.asarray(target)         # of which x's dtype is made, without a detour
+        with contextlib.suppress(ValueError):   # as_tensor says what is wrong with the list
+            target = np.asarray(target)         # float64, which becomes x's dtype in one rounding
     target = as_tensor(target, where, "target")
     if x.shape != target.shape:
         raise ValueError(f"{where}: x and target must have one shape, got {x.shape} and "

@@ -1,8 +1,8 @@
-"""Images of another size: resize, and averages over windows that divide an image.
+"""Images of another size: `resize`, and averages over windows that divide an image.
 
-Both work on one axis after the other, and on each axis by a table: every pixel of the result is a
-weighted sum of neighbours. TypeError unless x is float32 or float64; ValueError where x is neither
-images (N, H, W, C) nor sequences (N, T, C), or has no pixels.
+Both treat one axis after the other. For each axis a table says of which neighbouring pixels, with
+which weights, each pixel of the result is the sum. TypeError unless x is float32 or float64;
+ValueError if x is neither images (N, H, W, C) nor sequences (N, T, C), or has no pixels.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .shape import reshape
 
 
 class Table(NamedTuple):
-    """What the pixels of an axis are made of: result i is the sum over k of weights[i, k] times
+    """How the pixels of an axis are computed: result i is the sum over k of weights[i, k] times
     pixel starts[i] + k. From one result to the next, the first and the last pixel with a weight
-    other than 0 never move backwards: `transposed` searches in them."""
+    other than 0 never move backwards, so that `transposed` can find them by binary search."""
 
     starts: np.ndarray      # (S,) int64
     weights: np.ndarray     # (S, K) float64
 
     def of(self, x: np.ndarray, axis: int) -> np.ndarray:
-        """The axis of x made anew."""
+        """Apply the table along an axis of x."""
         before, after = x.shape[:axis], x.shape[axis + 1:]
         shape = (*before, len(self.starts), *after)
         if x.size == 0:
             return np.zeros(shape, x.dtype)
-        if axis < 2:        # an image is one task, else a row of it
+        if axis < 2:        # a task of the kernel is a whole image, and a row for later axes
             before = (*before, 1)
         y = kernels.blend(x.reshape(before[0], math.prod(before[1:]), x.shape[axis],
                                     math.prod(after)),
@@ -44,16 +44,18 @@ class Table(NamedTuple):
         return y.reshape(shape)
 
     def transposed(self, length: int) -> Table:
-        """The table of the way back: to `length` pixels, each the sum over its results."""
+        """The table of the gradient: each of the `length` pixels is the weighted sum over the
+        results that it is part of."""
         count = self.weights.shape[1]
         some = self.weights != 0
         first = self.starts + some.argmax(axis=1)
         after = self.starts + count - some[:, ::-1].argmax(axis=1)
         pixels = np.arange(length)
-        back = np.searchsorted(after, pixels, side="right")     # the first that a pixel is part of
-        ahead = np.searchsorted(first, pixels, side="right")    # and the first that it precedes
-        reach = max(1, int((ahead - back).max()))
-        starts = np.minimum(back, len(self.starts) - reach)
+        # A pixel is part of the results from `first_result` up to `end_result`.
+        first_result = np.searchsorted(after, pixels, side="right")
+        end_result = np.searchsorted(first, pixels, side="right")
+        reach = max(1, int((end_result - first_result).max()))
+        starts = np.minimum(first_result, len(self.starts) - reach)
         results = starts[:, None] + np.arange(reach)
         k = pixels[:, None] - self.starts[results]
         inside = (k >= 0) & (k < count)
@@ -61,13 +63,15 @@ class Table(NamedTuple):
 
 
 def nearest(length: int, size: int) -> Table:
-    """Of each pixel of the result, the one that its centre lies in; on a border the later one."""
+    """The table that takes, for each pixel of the result, the pixel of x that its centre lies in,
+    or the later one if it lies on a border."""
     i = np.arange(size)
     return Table((2 * i + 1) * length // (2 * size), np.ones((size, 1)))
 
 
 def linear(length: int, size: int) -> Table:
-    """Of each pixel of the result, the two whose centres are on either side of its own."""
+    """The table that blends, for each pixel of the result, the two pixels of x whose centres are on
+    either side of its own."""
     if length == 1:
         return nearest(length, size)
     place = ((np.arange(size) + 0.5) * (length / size) - 0.5).clip(0, length - 1)
@@ -77,7 +81,8 @@ def linear(length: int, size: int) -> Table:
 
 
 def windows(length: int, size: int) -> Table:
-    """Averages over the pixels from floor(i length / size) to ceil((i + 1) length / size)."""
+    """The table that averages, for result i, the pixels from floor(i length / size) up to
+    ceil((i + 1) length / size)."""
     i = np.arange(size)
     first, after = i * length // size, -(-(i + 1) * length // size)
     reach = int((after - first).max())
@@ -88,7 +93,7 @@ def windows(length: int, size: int) -> Table:
 
 
 MODES: dict[str, Callable[[int, int], Table]] = {"nearest": nearest, "linear": linear}
-ELSEWHERE = {"bilinear": "linear", "nearest-exact": "nearest"}      # PyTorch's names of these
+ELSEWHERE = {"bilinear": "linear", "nearest-exact": "nearest"}      # PyTorch's names for the modes
 
 
 class _Resampled(Operation):
@@ -112,8 +117,10 @@ class _Resampled(Operation):
 
 
 class Resample(Operation):
-    """y = x at places along an axis, which never decrease, between two entries a blend of both;
-    dx = dy with the transposed table."""
+    """y = x at `places` along an axis;  dx = dy with the transposed table.
+
+    The places never decrease. At a place between two entries y is a blend of both.
+    """
 
     def forward(self, x: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
         self.length, self.axis = x.shape[axis], axis
@@ -131,14 +138,14 @@ class Resample(Operation):
 
 
 class Resize(_Resampled):
-    """y = images x in another size: of each axis the nearest pixels, or blends of two."""
+    """y = images x in another size, by the nearest pixels or by blends of two along each axis."""
 
     def forward(self, x: np.ndarray, size: tuple[int, ...], mode: str) -> np.ndarray:
         return self.apply_tables(x, size, MODES[mode])
 
 
 class AdaptiveAvgPool(_Resampled):
-    """y = averages of x over windows that divide it, as evenly as may be, into `size` parts."""
+    """y = averages of x over windows that divide it, as evenly as possible, into `size` parts."""
 
     def forward(self, x: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         return self.apply_tables(x, size, windows)
@@ -150,14 +157,14 @@ def resize(x: Any, size: Any, mode: str = "nearest") -> Tensor:
     (height, width). Arrays of three axes are sequences: a single image is x[None], (1, H, W, C).
 
     Pixels are squares that fill the image, so the centre of result i lies at (i + 1/2) H / OH - 1/2
-    on the axis of x ("half-pixel centres"). "nearest" takes the pixel that this lies in (of two the
-    later one), as PyTorch's "nearest-exact"; by whole factors larger, that is its "nearest" too.
-    "linear" blends the two pixels on either side, on each axis, and repeats the outermost ones, as
-    PyTorch's "linear" and "bilinear" with align_corners=False, and ONNX's Resize with half_pixel.
-    Neither averages over the pixels that a much smaller image leaves out: `md.adaptive_avg_pool`
-    does, and `T.Resize` for pictures.
+    on the axis of x ("half-pixel centres"). "nearest" takes the pixel that this centre lies in, or
+    the later one on a border, as PyTorch's "nearest-exact"; where the size is multiplied by an
+    integer, PyTorch's "nearest" is the same. "linear" blends the two pixels on either side, on each
+    axis, and repeats the outermost ones, as PyTorch's "linear" and "bilinear" with
+    align_corners=False, and ONNX's Resize with half_pixel. A much smaller image leaves pixels out
+    in both modes; `md.adaptive_avg_pool`, and `T.Resize` for pictures, average over all.
 
-    ValueError for sizes below 1 and another mode.
+    ValueError for sizes below 1 and for another mode.
 
     >>> x = md.tensor([1., 2.]).reshape(1, 2, 1)
     >>> md.resize(x, 4)[0, :, 0], md.resize(x, 4, mode="linear")[0, :, 0]
@@ -168,7 +175,7 @@ def resize(x: Any, size: Any, mode: str = "nearest") -> Tensor:
 
 
 def checked_mode(mode: Any, where: str) -> str:
-    """A mode of `resize`; the error for one of PyTorch's says which is the same here."""
+    """A mode of `resize`; the error for a mode of PyTorch's names the equal one of minidl."""
     if isinstance(mode, str) and mode in ELSEWHERE:
         raise ValueError(f"{where}: mode {mode!r} is {ELSEWHERE[mode]!r} here")
     return str(checks.choice(mode, where, "mode", tuple(MODES)))
@@ -179,9 +186,9 @@ def adaptive_avg_pool(x: Any, size: Any) -> Tensor:
     """The averages of images (N, H, W, C) or sequences (N, T, C) over windows that divide them into
     `size` parts along each axis: an int, or for images a pair (height, width).
 
-    Window i of an axis goes from floor(i H / OH) up to ceil((i + 1) H / OH): where H does not
-    divide, windows overlap by a pixel. Images of any size then give results of one, as a dense
-    layer behind them needs. The windows are PyTorch's. ValueError for sizes below 1.
+    Window i of an axis goes from floor(i H / OH) up to ceil((i + 1) H / OH): where OH does not
+    divide H, windows overlap by a pixel. Images of any size give results of one size, as a dense
+    layer after them needs. The windows are PyTorch's. ValueError for sizes below 1.
 
     >>> x = md.arange(5.).reshape(1, 5, 1)
     >>> md.adaptive_avg_pool(x, 2)[0, :, 0], md.adaptive_avg_pool(x, 1)[0, :, 0]
@@ -201,7 +208,7 @@ def adaptive_avg_pool(x: Any, size: Any) -> Tensor:
 
 
 def _checked(where: str, x: Any, size: Any) -> tuple[Tensor, tuple[int, ...]]:
-    """x, if it is images or sequences, and a size for each of its axes of positions."""
+    """x as a tensor of images or sequences, and a size for each of its axes of positions."""
     x = float_tensor(x, where)
     if x.ndim not in (3, 4) or 0 in x.shape[1:-1]:
         raise ValueError(f"{where}: x must be images (N, H, W, C) or sequences (N, T, C) with at "
@@ -217,6 +224,6 @@ def _checked(where: str, x: Any, size: Any) -> tuple[Tensor, tuple[int, ...]]:
     if len(sizes) != axes or min(sizes) < 1:
         raise ValueError(f"{checks.message(where, 'size', expected, size)} for x {x.shape}")
     kernels.check_shape(where, (x.shape[0], *sizes, x.shape[-1]), x.dtype)
-    for k in range(axes):       # what lies between the axes
+    for k in range(axes):       # the arrays between one axis and the next must fit memory too
         kernels.check_shape(where, (x.shape[0], *sizes[:k], *x.shape[k + 1:]), x.dtype)
     return x, sizes

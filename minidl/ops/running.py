@@ -1,4 +1,5 @@
-"""Running statistics of batch normalization, and Batch Renormalization, which corrects by them."""
+"""Running statistics of batch normalization, and the correction that Batch Renormalization makes
+with them (Ioffe 2017)."""
 
 from __future__ import annotations
 
@@ -15,20 +16,21 @@ Limits = tuple[float, float] | Callable[[int], tuple[float, float]]     # r_max 
 
 def corrected(gamma: np.ndarray | None, beta: np.ndarray | None, correction: Correction,
               dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """gamma r and gamma d + beta."""
+    """The gamma and beta of a renormalized batch: gamma r and gamma d + beta."""
     r, d = correction
     one = 1.0 if gamma is None else gamma
     return (one * r).astype(dtype), (one * d + (0.0 if beta is None else beta)).astype(dtype)
 
 
 def uncorrected(dgamma: np.ndarray, dbeta: np.ndarray, correction: Correction) -> np.ndarray:
-    """sum(dy (xhat r + d)) from dgamma = sum(dy xhat) and dbeta = sum(dy)."""
+    """The gamma gradient of a renormalized batch, sum(dy (xhat r + d)), from dgamma = sum(dy xhat)
+    and dbeta = sum(dy)."""
     r, d = correction
     return (r * dgamma + d * dbeta).astype(dgamma.dtype)
 
 
 def check_limits(limits: Any) -> None:
-    """(r_max, d_max) are numbers of at least 1 and 0."""
+    """Check that `limits` are (r_max, d_max), with r_max >= 1 and d_max >= 0."""
     if not isinstance(limits, (tuple, list)) or len(limits) != 2:
         raise TypeError(f"batch_norm: renorm must be (r_max, d_max) or a function that gives "
                         f"them, got {limits!r}")
@@ -40,8 +42,9 @@ def check_limits(limits: Any) -> None:
 class RunningStats:
     """The running mean and variance of each channel, and how a training batch moves them.
 
-    Of each batch that is seen, `correction` comes before `update`. Attributes as the arguments of
-    `batch_norm`; mean and var may be None.
+    For each batch `correction` is called before `update`, because it compares the batch with the
+    statistics of the batches before. The attributes are the arguments of `batch_norm`; mean and var
+    may be None.
     """
 
     def __init__(self, mean: np.ndarray | None, var: np.ndarray | None,
@@ -51,15 +54,18 @@ class RunningStats:
         self.momentum, self.unbiased, self.renorm, self.eps = momentum, unbiased, renorm, eps
 
     def check_limits(self, batches: Sized) -> None:
-        """Raise what is wrong with the limits of so many batches before the first of them moves the
-        statistics."""
+        """Check the limits for all of these batches, before the first of them moves the statistics.
+        """
         if callable(self.renorm) and self.num_batches is not None:
             for k in range(len(batches)):
                 check_limits(self.renorm(int(self.num_batches) + k))
 
     def correction(self, mean: np.ndarray, var: np.ndarray) -> Correction | None:
-        """r = clip(sigma / sigma_run, 1 / r_max, r_max), d = clip((mean - mean_run) / sigma_run,
-        -d_max, d_max), sigma = sqrt(var + eps); None without renormalization."""
+        """The (r, d) of a batch, or None without renormalization:
+
+        r = clip(sigma / sigma_run, 1 / r_max, r_max),
+        d = clip((mean - mean_run) / sigma_run, -d_max, d_max),  sigma = sqrt(var + eps).
+        """
         if self.renorm is None:
             return None
         assert self.mean is not None and self.var is not None
@@ -70,13 +76,13 @@ class RunningStats:
             check_limits(limits)
         r_max, d_max = limits
         sigma = np.sqrt(self.var.astype(np.float64) + self.eps)
-        with np.errstate(divide="ignore", invalid="ignore"):    # eps 0 and a variance of 0
+        with np.errstate(divide="ignore", invalid="ignore"):    # sigma may be 0 if eps is 0
             r, d = np.sqrt(var + self.eps) / sigma, (mean - self.mean) / sigma
         return np.clip(r, 1 / r_max, r_max), np.clip(d, -d_max, d_max)
 
     def update(self, mean: np.ndarray, var: np.ndarray, count: int, plain: bool = False) -> None:
-        """Take in the statistics of a batch of `count` values a channel; `plain` says that all are
-        arrays which the kernel takes."""
+        """Move the running statistics by those of a batch of `count` values per channel. `plain`
+        says that the kernel takes all arrays as they are."""
         weight = self.momentum
         batches = self.num_batches
         if weight is None:

@@ -1,4 +1,4 @@
-"""Which values, within which limits, in which dtype: where, clip, astype."""
+"""Operations that select, limit and convert values: where, clip, astype."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Where(Binary):
 
     def forward(self, a: Any, b: Any, condition: np.ndarray) -> np.ndarray:
         self.shapes(a, b)
-        self.condition = np.array(condition, bool)      # a copy: the user may go on to write to it
+        self.condition = np.array(condition, bool)      # a copy, because the user may write to it
         return np.where(self.condition, a, b)
 
     def to_a(self, dy: Any) -> Any:
@@ -33,8 +33,8 @@ class Where(Binary):
 
 
 class Clip(Operation):
-    """y = x limited to [low, high];  dx = dy inside (bounds included), dlow = dy where x is
-    below, dhigh = dy where x (or low) is above."""
+    """y = x limited to [low, high];  dx = dy where x is inside (bounds included), dlow = dy where x
+    is below, dhigh = dy where x (or low) is above."""
 
     def forward(self, x: np.ndarray, low: Any, high: Any) -> np.ndarray:
         y = np.clip(x, low, high)
@@ -86,12 +86,12 @@ def _where(mask: Tensor, a: Any, b: Any) -> Tensor:
 
 def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
          ) -> Tensor:
-    """x limited to [a_min, a_max]; either bound may be None, or a tensor or array that broadcasts
-    (bounds that are tensors get gradients too). Where a_min > a_max, the result is a_max. The
-    bounds may be given as `min` and `max`, as in NumPy.
+    """x limited to [a_min, a_max]. Either bound may be None, or a tensor or array that broadcasts;
+    bounds that are tensors get gradients too. Where a_min > a_max, the result is a_max. The bounds
+    may be given as `min` and `max`, as in NumPy.
 
-    The gradient goes to x inside (bounds included), to the bound outside. ValueError if both bounds
-    are None.
+    The gradient goes to x where it is inside (bounds included), and to the bound where it is
+    outside. ValueError if both bounds are None.
 
     >>> md.clip(md.tensor([-2., 0.5, 3.]), 0, 1)
     tensor([0. , 0.5, 1. ])
@@ -111,7 +111,7 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
-    """x in another dtype; the gradient comes back in x's. x itself if the dtype is the same.
+    """x in another dtype, or x itself if it has the dtype already. Its gradient has x's dtype.
 
     TypeError for a dtype that is not of real numbers.
 

@@ -1,8 +1,9 @@
 """All steps of a recurrent layer in one Function: RNN, GRU and LSTM without normalization.
 
-Nothing stands between two steps, so the engine need not see them: a step is a product with the
-weights and a cell, and its backward one product; the gradient of the weights is one product for all
-steps. Only the layers in `nn` call these; they are not among `md`'s operations.
+Without normalization no other operation comes between two steps, so the graph does not need a node
+for each. A step is a product with the weights and a cell, and its backward is one product too; the
+gradient of the weights is a single product for all steps. Only the layers in `nn` call these
+functions; they are not among `md`'s operations.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ Arrays = tuple[np.ndarray, ...]
 
 class Sequence(Operation):
     """h_t, ... = cell(x_t, q_t, ...) with q_t = h_{t-1} W, for x (T, N, gates * H); `reverse` goes
-    from the last t to the first. Gives y (T, N, H), h of every step, and the last state.
+    from the last t to the first. The outputs are y (T, N, H), h of every step, and the last state.
 
-    With dq_t the gradient of q_t and dh_t what has come from y and from the step after:
-        dh_{t-1} = dq_t W^T + what the cell adds,  dW = sum over t of h_{t-1}^T dq_t.
+    With dq_t the gradient of q_t, and dh_t the gradient of h_t from y and from step t + 1:
+        dh_{t-1} = dq_t W^T + the cell's own part,  dW = sum over t of h_{t-1}^T dq_t.
 
-    A subclass is a cell. `step` gives what its gradient needs and the new state; `step_backward`
-    gives dx_t, dq_t, what the cell adds to dh_{t-1} (or None), the gradients of the rest of the
-    state, and that of the bias (or None).
+    A subclass is a cell. Its `step` returns what the gradient needs, and the new state. Its
+    `step_backward` returns dx_t, dq_t, the cell's own part of dh_{t-1} (or None), the gradients of
+    the rest of the state, and that of the bias (or None).
     """
 
-    dq_is_dx = True         # x_t and q_t are only ever added
+    dq_is_dx = True         # the cell only uses x_t + q_t, so that both have one gradient
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
                 *state: np.ndarray, reverse: bool) -> Arrays:
         self.weight, self.bias, self.first, self.reverse = weight, bias, state[0], reverse
         self.y = kernels.empty((*x.shape[:2], weight.shape[0]), x.dtype)
         self.kept = []
-        panels = kernels.matmul_panels(weight)      # once, not at every step
+        panels = kernels.matmul_panels(weight)      # packed once, not at every step
         for t in self.places(reverse):
             kept, state = self.step(x[t], kernels.matmul(state[0], weight, panels=panels), state)
             self.kept.append(kept)
@@ -66,7 +67,8 @@ class Sequence(Operation):
         return range(len(self.y))[::-1] if reverse else range(len(self.y))
 
     def weight_grad(self, dq: np.ndarray) -> np.ndarray:
-        """The h before a step is the y of the step before, at the first step the given one."""
+        """dW. The h that a step reads is the y of the step before it, or the given h at the first
+        step."""
         begin = len(dq) - 1 if self.reverse else 0
         before, after = (self.y[1:], dq[:-1]) if self.reverse else (self.y[:-1], dq[1:])
         rows = before.shape[0] * before.shape[1]
@@ -107,7 +109,7 @@ class ReluRNN(Sequence):
 
 
 class LSTM(Sequence):
-    """Formulas: `ops.recurrent.LSTMCell`."""
+    """The cell of `ops.recurrent.LSTMCell`, which has the formulas."""
 
     def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
         c = state[1]
@@ -120,9 +122,9 @@ class LSTM(Sequence):
 
 
 class GRU(Sequence):
-    """Formulas: `ops.recurrent.GRUCell`."""
+    """The cell of `ops.recurrent.GRUCell`, which has the formulas."""
 
-    dq_is_dx = False        # a gate multiplies a part of q
+    dq_is_dx = False        # the gate r multiplies a part of q
 
     def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
         gates, h = kernels.gru_cell(x, q, self.bias, state[0])
@@ -140,10 +142,12 @@ CELLS: dict[str, type[Sequence]] = {"tanh": TanhRNN, "relu": ReluRNN, "lstm": LS
 def sequence(cell: str, x: Tensor, weight: Tensor, bias: Tensor | None,
              state: tuple[Tensor, ...], reverse: bool = False
              ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """(h of every step (T, N, H), the last state) of a cell: "tanh", "relu", "lstm" or "gru".
+    """Run a cell, "tanh", "relu", "lstm" or "gru", over all steps; return h of every step (T, N, H)
+    and the last state.
 
-    x (T, N, gates * H) is the input's share in the gates, with its bias; weight (H, gates * H) that
-    of h; bias (H,) is the GRU's in n, else None; the state is (h,) or (h, c), each (N, H).
+    x (T, N, gates * H) is what the input and the bias contribute to the gates; weight
+    (H, gates * H) gives the contribution of h; bias (H,) is the GRU's bias of n, else None; the
+    state is (h,) or (h, c), each (N, H).
     """
     y, *last = CELLS[cell].apply(x, weight, bias, *state, reverse=reverse)
     return y, tuple(last)

@@ -1,6 +1,6 @@
 """Operations that move values without computing: reshape, transpose, joining, padding.
 
-All are NumPy's own, in both backends, and take any dtype. Results of `reshape`, `flatten`,
+NumPy does them in both backends, and they take any dtype. Results of `reshape`, `flatten`,
 `expand_dims` and `squeeze` share memory with x; those of the others are copies. ValueError for
 axes and shapes that do not fit.
 """
@@ -20,11 +20,11 @@ from .common import as_tensor
 from .operation import NoGradient, Operation
 from .reduce import sum_to
 
-MOST_EMPTY_PARTS = 65536        # that `split` makes and `concatenate` takes
+MOST_EMPTY_PARTS = 65536        # the most empty parts that `split` makes and `concatenate` takes
 
 
 class Reshape(Operation):
-    """y = x in another shape (the same memory);  dx = dy in x's."""
+    """y = x in another shape (the same memory);  dx = dy in the shape of x."""
 
     returns_view = True
 
@@ -37,7 +37,7 @@ class Reshape(Operation):
 
 
 class Detach(NoGradient):
-    """y = x (the same memory), outside the graph: what `Tensor.detach` is in a trace."""
+    """y = x (the same memory), outside the graph; it stands for `Tensor.detach` in a trace."""
 
     returns_view = True
 
@@ -46,7 +46,7 @@ class Detach(NoGradient):
 
 
 class Transpose(Operation):
-    """y = x with its axes in another order;  dx = dy with them put back."""
+    """y = x with its axes in another order;  dx = dy with the axes put back."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         self.axes = axes
@@ -68,7 +68,7 @@ class BroadcastTo(Operation):
 
 
 class Concatenate(Operation):
-    """y = the tensors one after another along an axis;  each dx = its part of dy."""
+    """y = the tensors, joined along an axis;  dx = each tensor's part of dy."""
 
     def forward(self, *arrays: np.ndarray, axis: int) -> np.ndarray:
         self.axis = axis
@@ -80,7 +80,7 @@ class Concatenate(Operation):
 
 
 class Split(Operation):
-    """y_k = parts of x along an axis;  dx = the dy_k one after another."""
+    """y_k = parts of x along an axis;  dx = the dy_k, joined along it."""
 
     def forward(self, x: np.ndarray, ends: list[int], axis: int) -> tuple[np.ndarray, ...]:
         self.shape, self.ends, self.axis = x.shape, ends, axis
@@ -90,12 +90,12 @@ class Split(Operation):
         dx = np.zeros(self.shape, dys[0].dtype)
         before = (slice(None),) * self.axis
         for start, end, dy in zip([0, *self.ends], [*self.ends, None], dys, strict=True):
-            dx[(*before, slice(start, end))] += dy      # places may overlap, as NumPy allows
+            dx[(*before, slice(start, end))] += dy      # parts may overlap, as NumPy allows
         return dx
 
 
 class Flip(Operation):
-    """y = x in reverse order along axes;  dx = dy likewise."""
+    """y = x in reverse order along axes;  dx = dy in reverse order along the same axes."""
 
     def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         self.axes = axes
@@ -106,7 +106,7 @@ class Flip(Operation):
 
 
 class Pad(Operation):
-    """y = x with a border;  dx = the gradient of every place that a value was copied to."""
+    """y = x with a border;  dx = for each value, the sum of dy over the places it was copied to."""
 
     def forward(self, x: np.ndarray, pad_width: Any, mode: str, value: float) -> np.ndarray:
         self.shape, self.pad_width, self.mode = x.shape, pad_width, mode
@@ -118,7 +118,7 @@ class Pad(Operation):
         if self.mode == "constant":
             return dy[tuple(slice(before, before + n) for (before, _), n
                             in zip(self.pad_width, self.shape, strict=True))]
-        # Each axis is a gather; undo the gathers one axis after another.
+        # Along each axis padding is a gather; its gradient is a scatter, one axis after another.
         for axis, (before, after) in enumerate(self.pad_width):
             if before or after:
                 source = np.pad(np.arange(self.shape[axis]), (before, after), mode=self.mode)  # type: ignore[call-overload]
@@ -155,7 +155,7 @@ def reshape(x: Any, *dims: Any, shape: Any = None) -> Tensor:
 
 @for_newcomers
 def flatten(x: Any, first_axis: int = 0) -> Tensor:
-    """x with all axes from `first_axis` on made one: flatten(x, 1) keeps the batch axis.
+    """x with all axes from `first_axis` on joined into one: flatten(x, 1) keeps the batch axis.
 
     >>> md.flatten(md.zeros((8, 4, 4, 2)), 1).shape
     (8, 32)
@@ -169,7 +169,7 @@ def flatten(x: Any, first_axis: int = 0) -> Tensor:
 
 
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
-    """x with new axes of size 1 at the given places of the result.
+    """x with new axes of size 1, which are at the given places in the result.
 
     >>> md.expand_dims(md.zeros(3), (0, 2)).shape
     (1, 3, 1)
@@ -185,8 +185,8 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
 
 @for_newcomers
 def squeeze(x: Any, axis: Any = None) -> Tensor:
-    """x without its axes of size 1 (all, or the given ones). ValueError if a given one has another
-    size.
+    """x without its axes of size 1, all of them or the given ones. ValueError if a given axis has
+    another size.
 
     >>> md.squeeze(md.zeros((1, 3, 1))).shape
     (3,)
@@ -241,7 +241,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
 
 
 def _listed(tensors: Any, where: str) -> list[Tensor]:
-    """The tensors of a list, or of a tensor's first axis."""
+    """A list of tensors, from a list or from the rows of a tensor's first axis."""
     if (isinstance(tensors, Tensor | np.ndarray) and tensors.size == 0
             and tensors.shape[0] > MOST_EMPTY_PARTS):
         raise ValueError(f"{where}: an array of shape {tensors.shape} is no list of tensors: its "
@@ -299,7 +299,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     t = as_tensor(x, "split")
     a = checks.axis(axis, "split", "axis", t.ndim)
     if isinstance(sections, int | np.integer):
-        # Nothing divides into any number of parts: not into more than a list should have.
+        # An axis of size 0 divides into any number of parts: a limit keeps the list small.
         if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], MOST_EMPTY_PARTS):
             raise ValueError(f"split: axis {a} of size {t.shape[a]} does not divide into "
                              f"{sections} equal parts")

@@ -39,7 +39,8 @@ class Cos(Operation):
 
 
 def _quietly(function: np.ufunc, x: np.ndarray) -> np.ndarray:
-    """NumPy's function, which gives an array () for one, and no warning of infinite angles."""
+    """Call NumPy's function. It gives an array even for an array (), where NumPy gives a scalar,
+    and does not warn of infinite angles."""
     with np.errstate(invalid="ignore"):
         return np.asarray(function(x))
 

@@ -1,7 +1,8 @@
-"""Weights as functions of other weights: norms and statistics of each output set by a formula.
+"""Weights that are computed from other weights, so that each output's weights have a given norm or
+given statistics.
 
-v (..., out) is a dense layer's (in, out) or a convolution's (KH, KW, in / groups, out): what one
-output has is one channel to the kernels of batch normalization, which do the work here too.
+v (..., out) is a dense layer's (in, out) or a convolution's (KH, KW, in / groups, out). The weights
+of one output are one channel to the kernels of batch normalization, which compute this too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class WeightNorm(Operation):
 
     def forward(self, v: np.ndarray, gain: np.ndarray) -> np.ndarray:
         self.v, self.norms = v, norms(v)
-        with np.errstate(divide="ignore", invalid="ignore"):    # of zeros: NaN
+        with np.errstate(divide="ignore", invalid="ignore"):    # weights of zeros give NaN
             rstd = 1 / self.norms
             zeros = np.zeros_like(rstd)
             self.factors = np.stack([zeros, gain * rstd, zeros, rstd, zeros]).astype(v.dtype)
@@ -63,12 +64,13 @@ def norms(v: np.ndarray) -> np.ndarray:
 
 
 def weight_norm(v: Any, gain: Any) -> Tensor:
-    """Weights v (..., out) with the norms `gain` (out,), one for each output (Salimans & Kingma
-    2016, Weight Normalization):
+    """Weights v (..., out), scaled so that those of each output have the norm `gain` (out,)
+    (Salimans & Kingma 2016, Weight Normalization):
 
         w = gain v / ||v||
 
-    the norms over all axes but the last. Where v is all zeros, which have no direction, w is NaN.
+    The norms are over all axes but the last. Where all weights of an output are 0, which gives no
+    direction, w is NaN.
 
     ValueError for shapes that do not fit, TypeError for mixed dtypes or what is not float.
 
@@ -85,12 +87,12 @@ def weight_norm(v: Any, gain: Any) -> Tensor:
 
 
 def weight_standardization(v: Any, eps: float = 1e-5) -> Tensor:
-    """Weights v (..., out) with mean 0 and variance 1 for each output (Qiao et al. 2019, Weight
-    Standardization):
+    """Weights v (..., out), standardized to mean 0 and variance 1 for each output (Qiao et al.
+    2019, Weight Standardization):
 
         w = (v - mean) / sqrt(var + eps)
 
-    with the mean and the biased variance over all axes but the last, and eps inside the root, as
+    The mean and the biased variance are over all axes but the last, and eps is inside the root, as
     in the paper.
 
     ValueError for shapes that do not fit, fewer than 2 weights per output, or eps < 0; TypeError

@@ -1,5 +1,5 @@
-"""Optimizers: how gradients change parameters; averages of parameters; clipping of gradients;
-schedules of rates."""
+"""Optimizers, which change parameters by their gradients; averages of parameters; clipping of
+gradients; schedules of learning rates."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Adagrad."""
+"""The Adagrad optimizer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Adagrad(Optimizer):
     """p -= lr' g / (sqrt(s) + eps), with s the sum of all g^2 so far and g the gradient plus
     weight_decay p (Duchi, Hazan & Singer 2011, in PyTorch's form).
 
-    s starts from `initial`; lr' = lr / (1 + (k - 1) lr_decay) in step k = 1, 2, ... of a parameter.
+    s starts at `initial`; lr' = lr / (1 + (k - 1) lr_decay) in step k = 1, 2, ... of a parameter.
 
     >>> p = nn.Parameter(np.ones(2))
     >>> optimizer = optim.Adagrad([p], lr=0.1)

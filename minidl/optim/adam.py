@@ -1,4 +1,4 @@
-"""Adam and AdamW."""
+"""The optimizers Adam and AdamW."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Adam(Optimizer):
     """p -= lr m' / (sqrt(s') + eps), with m and s running averages of the gradient and of its
     square, corrected for their start at zero (Kingma & Ba 2015).
 
-    `betas` are the weights that m and s keep; weight_decay p is added to the gradient.
+    `betas` are the weights that m and s keep, and weight_decay p is added to the gradient.
 
     >>> p = nn.Parameter(np.ones(2))
     >>> optimizer = optim.Adam([p], lr=0.1)

@@ -16,14 +16,14 @@ from .optimizer import _gradient, members_of
 def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, eps: float = 1e-6,
                    error_if_nonfinite: bool = False) -> float:
     """Scale all gradients together so that their joint 2-norm is at most max_norm: g *= max_norm
-    / (norm + eps) if that is below 1 (Pascanu, Mikolov & Bengio 2013, in PyTorch's form).
-    `params` are tensors, or a layer whose parameters are meant.
+    / (norm + eps) if that factor is below 1 (Pascanu, Mikolov & Bengio 2013, in PyTorch's form).
+    `params` are tensors, or a layer, which stands for its parameters.
 
-    Returns the norm before, summed in float64 (0.0 if no parameter has a gradient). Scaled
-    gradients are new arrays: those taken from `.grad` before stay as they are. A norm of NaN makes
-    all gradients NaN, one of infinity makes them 0 or NaN, unless `error_if_nonfinite`: then it is
-    a ValueError, and nothing is changed. TypeError if params are no tensors or max_norm or eps no
-    numbers; ValueError if these are negative or NaN.
+    Returns the norm before scaling, summed in float64 (0.0 if no parameter has a gradient). Scaled
+    gradients are new arrays: arrays that were taken from `.grad` before do not change. If the norm
+    is NaN all gradients become NaN, and if it is infinite they become 0 or NaN, unless
+    `error_if_nonfinite`: then it is a ValueError, and nothing is changed. TypeError if params are
+    no tensors or max_norm or eps no numbers; ValueError if these are negative or NaN.
 
     >>> p = nn.Parameter(np.zeros(2))
     >>> p.grad = np.array([3.0, 4.0])
@@ -37,7 +37,7 @@ def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, e
     checks.flag(error_if_nonfinite, "clip_grad_norm", "error_if_nonfinite")
     if isinstance(params, Layer):
         params = params.parameters()
-    unique = {}         # a parameter given twice is one
+    unique = {}         # a parameter that is given twice counts once
     for p in members_of(params, "clip_grad_norm"):
         if p._grad is not None:
             unique[id(p)] = p

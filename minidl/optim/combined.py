@@ -1,4 +1,4 @@
-"""Combined: several optimizers, of different parameters, as one."""
+"""Combined: several optimizers, each with its own parameters, as one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .optimizer import Optimizer
 
 
 class Combined(Optimizer):
-    """Several optimizers, each with its own parameters, as one, for what takes one: a schedule, a
-    `Trainer`, a checkpoint. Filters may so learn by `Muon` and all else by `SGD`.
+    """Several optimizers, each with its own parameters, as one optimizer that a schedule, a
+    `Trainer` or a checkpoint can take. So filters may learn by `Muon` and all else by `SGD`.
 
-    `groups` are theirs, in order; setting `lr` sets the rate of all. A step is a step of each;
-    where one of them refuses it, none is taken. TypeError for no optimizers, or what is none;
-    ValueError for a parameter that two of them have.
+    `groups` are the groups of all, in order; setting `lr` sets the rate of all. A step is a step of
+    each; if one of them refuses it, none is taken. TypeError unless the arguments are optimizers,
+    at least one; ValueError for a parameter that two of them have.
 
     >>> weights, others = optim.groups(nn.Sequential(nn.Dense(4, 8), nn.Dense(8, 2)))
     >>> optimizer = optim.Combined(optim.Muon(weights, lr=0.02), optim.SGD(others, lr=0.1))
@@ -36,7 +36,7 @@ class Combined(Optimizer):
         ids = [id(p) for group in self.groups for p in group["params"]]
         if len(set(ids)) < len(ids):
             raise ValueError("Combined: two optimizers have the same parameter")
-        self._check_apart()
+        self._check_disjoint()
 
     @property
     def state(self) -> dict[Tensor, dict[str, Any]]:    # type: ignore[override]
@@ -55,7 +55,8 @@ class Combined(Optimizer):
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take everything from `state_dict()` of such optimizers in the same order.
+        """Take everything from the `state_dict()` of a Combined of such optimizers, in the same
+        order.
 
         StateError (a ValueError) if anything does not fit; nothing is changed then.
         """

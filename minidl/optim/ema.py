@@ -17,7 +17,7 @@ from ..nn.state import StateError
 
 def average(decay: float, count: int,
             pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-    """For each (average, value), of one shape and dtype, the count-th value is taken in:
+    """Add the count-th value to each average; `pairs` are (average, value) of one shape and dtype:
 
         average += (1 - decay) / (1 - decay^count) (value - average), in place.
     """
@@ -28,25 +28,26 @@ def average(decay: float, count: int,
         averages.append(own)
         values.append(value)
     for averages, values in by_dtype.values():
-        # As an update whose gradient is the value and whose decay is -1.
+        # This is an update with the value as gradient and the decay -1.
         kernels.sgd_update(averages, values, None, -share, weight_decay=-1.0)
 
 
 class EMA:
-    """The exponential moving average of a model's parameters: after n calls of `update()`, which
-    come after the optimizer's steps, the mean of the n values that each parameter had, of which
-    the i-th weighs decay^(n - i) (Polyak & Juditsky 1992; Kingma & Ba 2015 for the start).
+    """The exponential moving average of a model's parameters (Polyak & Juditsky 1992; Kingma & Ba
+    2015 for the start). `update()` is called after each step of the optimizer. After n calls the
+    average is a weighted mean of the n values that a parameter had, in which the i-th has the
+    weight decay^(n - i).
 
-    The weights sum to 1 from the first update on, which is the same as a decay that rises from 0:
-    average += (1 - decay) / (1 - decay^n) (p - average). What the parameters were before does not
-    count, and a training that is shorter than 1 / (1 - decay) steps gets the mean of all of it.
-    (PyTorch's AveragedModel gives the first value the weight decay^(n - 1).)
+    The weights are divided by their sum from the first update on, which is the same as a decay that
+    rises from 0: average += (1 - decay) / (1 - decay^n) (p - average). So values from before the
+    first update do not count, and a training shorter than 1 / (1 - decay) steps gets nearly the
+    mean of all its values. (PyTorch's AveragedModel gives the first value the weight
+    decay^(n - 1).)
 
-    Averages, in the dtypes of the parameters, go into the model for the time of a `with` block. The
-    running statistics of BatchNorm are not averaged, and belong to other weights: call
-    `nn.recalibrate(model, loader)` in the block. Parameters that are read-only, as those of a
-    folded model are, have no average. TypeError unless model is a layer, ValueError for a decay
-    that is not from 0 to below 1.
+    A `with` block puts the averages, in the dtypes of the parameters, into the model. The running
+    statistics of BatchNorm are not averaged and do not fit the averaged weights: call
+    `nn.recalibrate(model, loader)` in the block. Read-only parameters, as those of a folded model,
+    have no average. TypeError unless model is a layer, ValueError for a decay outside of [0, 1).
 
     >>> model = nn.Dense(1, 1)
     >>> ema = optim.EMA(model, decay=0.5)
@@ -64,7 +65,7 @@ class EMA:
         self.model = checks.instance(model, "EMA", "model", Layer, "a layer")
         self.decay = checks.real(decay, "EMA", "decay", 0, below=1)
         self.count = 0
-        self._params = self._learned()      # once: to walk through a model takes its time
+        self._params = self._learned()      # kept, because a walk through a model takes long
         self.averages = {name: p._values().copy() for name, p in self._params.items()}
         self._inside = False
 
@@ -73,8 +74,8 @@ class EMA:
                 if p._values().flags.writeable}
 
     def update(self) -> None:
-        """Take in the parameters as they are now. RuntimeError inside of `averaged()`; nothing is
-        changed then.
+        """Add the parameters' current values to the averages. RuntimeError inside of `averaged()`;
+        nothing is changed then.
         """
         if self._inside:
             raise RuntimeError("EMA.update: inside of averaged() the parameters are the averages "
@@ -88,12 +89,12 @@ class EMA:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Layer]:
-        """A block in which the model has the averages as its parameters; gives the model.
+        """A block in which the model has the averages as its parameters; it yields the model.
 
-        At its end, also after an error, parameters and buffers are again what they were: steps and
-        recalibrated statistics inside the block are undone, so save or evaluate inside. Other
-        threads see the averages, too. RuntimeError for a block inside of one, and for a model that
-        has got other parameters since the EMA was made.
+        When it ends, even by an error, parameters and buffers get back the values that they had
+        before: steps and recalibrated statistics inside the block are undone, so save or evaluate
+        inside. Other threads see the averages too. RuntimeError for a block inside another one, and
+        for a model that has got other parameters since the EMA was made.
         """
         if self._inside:
             raise RuntimeError("EMA.averaged: the parameters are the averages already")
@@ -128,7 +129,7 @@ class EMA:
                 "averages": {name: array.copy() for name, array in self.averages.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take everything from `state_dict()` of the EMA of such a model.
+        """Take everything from the `state_dict()` of an EMA of such a model.
 
         StateError (a ValueError) if anything does not fit; nothing is changed then.
         """

@@ -1,4 +1,4 @@
-"""Parameter groups: which parameters decay."""
+"""Parameter groups: a model's parameters, divided into those that decay and those that do not."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from .. import checks
 from ..nn.layer import Layer
 from ..nn.parameter import Parameter
 
-UNDECAYED = ("gamma", "beta", "bias")       # how the names of such parameters begin
+UNDECAYED = ("gamma", "beta", "bias")       # the names of parameters without decay begin so
 
 
 def groups(model: Layer, weight_decay: float = 0) -> list[dict[str, Any]]:
     """The parameters of a model as two groups for an optimizer: weights, with `weight_decay`, and
     biases and the parameters of normalizations, without.
 
-    Of the second kind is what has one axis or none, and what is called bias, gamma or beta: decay
-    would pull the scale of a normalization to 0, where the layer is dead, and biases are too few to
-    overfit (He et al. 2019). The groups may go to two optimizers, such as `Muon`, which takes
-    matrices alone, and another one. TypeError unless model is a layer, ValueError for a decay
-    below 0.
+    The second group has all parameters with fewer than two axes, and those that are called bias,
+    gamma or beta. Decay would pull the scale of a normalization to 0, where the layer is dead, and
+    biases are too few to overfit (He et al. 2019). The groups may go to two optimizers, for example
+    the first to `Muon`, which takes matrices alone. TypeError unless model is a layer, ValueError
+    for a decay below 0.
 
     >>> model = nn.Sequential(nn.Dense(4, 8, bias=False), nn.BatchNorm(8), nn.Dense(8, 2))
     >>> weights, others = optim.groups(model, weight_decay=0.01)

@@ -14,10 +14,10 @@ from .optimizer import Optimizer
 
 class LARS(Optimizer):
     """p -= lr v with v = momentum v + r (g + weight_decay p) and a rate for each parameter,
-    r = trust |p| / (|g| + weight_decay |p| + eps), of 2-norms (You, Gitman & Ginsburg 2017).
+    r = trust |p| / (|g| + weight_decay |p| + eps), with 2-norms (You, Gitman & Ginsburg 2017).
 
-    r is 1 where |p| or |g| is 0. Parameters of one axis or none (biases, gamma, beta) have r = 1
-    and no weight decay. As in `SGD`, lr stands outside v: it acts at once when it changes.
+    r is 1 where |p| or |g| is 0. Parameters with fewer than two axes (biases, gamma, beta) have
+    r = 1 and no weight decay. As in `SGD`, lr is not part of v: a change of lr acts at once.
 
     >>> p = nn.Parameter(np.full((2, 2), 2.0))
     >>> optimizer = optim.LARS([p], lr=1, trust=0.5)

@@ -1,4 +1,4 @@
-"""Lookahead: slow weights behind those of another optimizer."""
+"""Lookahead: slow weights that follow those of another optimizer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .optimizer import Optimizer
 
 
 class Lookahead(Optimizer):
-    """k steps of another optimizer, then slow += alpha (p - slow), and p = slow (Zhang, Lucas,
-    Hinton & Ba 2019).
+    """After every k steps of another optimizer, slow += alpha (p - slow) and p = slow (Zhang,
+    Lucas, Hinton & Ba 2019).
 
     It takes the place of that optimizer: `groups`, `lr`, `zero_grad`, schedules and clipping work
-    as before, and its `state_dict` holds both. The slow weights start as the parameters are before
-    the first step: weights of another model are loaded before that. Parameters that have no
-    gradient stay as they are. TypeError for what is no optimizer, ValueError for `k` below 1 or
-    `alpha` outside of 0 to 1.
+    as before, and its `state_dict` holds both. The slow weights start at the parameters' values
+    before the first step, so load weights before that. Parameters that have no gradient stay as
+    they are. TypeError unless the argument is an optimizer, ValueError for `k` below 1 or `alpha`
+    outside of 0 to 1.
 
     >>> p = nn.Parameter(np.zeros(1))
     >>> optimizer = optim.Lookahead(optim.SGD([p], lr=1), k=2, alpha=0.5)
@@ -43,7 +43,7 @@ class Lookahead(Optimizer):
         self.alpha = checks.fraction(alpha, "Lookahead", "alpha")
         self.count = 0
         self.slow: list[np.ndarray] | None = None
-        self.groups = optimizer.groups      # the very list: a rate that is set is set in both
+        self.groups = optimizer.groups      # the same list, so that a rate is set in both
 
     @property
     def state(self) -> dict[Tensor, dict[str, Any]]:    # type: ignore[override]
@@ -67,14 +67,14 @@ class Lookahead(Optimizer):
     def _pull(self) -> None:
         slow = self.slow
         assert slow is not None
-        # What is read-only has no gradient, and has not moved.
+        # Read-only parameters have no gradient, and have not moved.
         moved = [(i, p) for i, p in enumerate(self._params()) if p._values().flags.writeable]
         writes("Lookahead.step()", [p for _, p in moved])
         for i, p in moved:
             fast = p._values()
             if slow[i].dtype != fast.dtype:     # astype has converted the model since
                 slow[i] = slow[i].astype(fast.dtype)
-            # slow + alpha (fast - slow), as an update whose gradient is fast and whose decay is -1.
+            # slow += alpha (fast - slow) is an update with the gradient fast and the decay -1.
             kernels.sgd_update([slow[i]], [fast], None, -self.alpha, weight_decay=-1.0)
             fast[...] = slow[i]
 
@@ -86,7 +86,7 @@ class Lookahead(Optimizer):
                 "slow": None if self.slow is None else [array.copy() for array in self.slow]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take everything from `state_dict()` of a Lookahead around an optimizer of the same
+        """Take everything from the `state_dict()` of a Lookahead around an optimizer of the same
         structure.
 
         StateError (a ValueError) if anything does not fit; nothing is changed then.

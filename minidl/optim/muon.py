@@ -1,4 +1,4 @@
-"""Muon: momentum, orthogonalized."""
+"""The Muon optimizer, which orthogonalizes momentum."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .optimizer import Optimizer
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 SMALLEST_NORM = 1e-7
-MOST_STEPS = 100        # beyond which nothing moves any more
+MOST_STEPS = 100        # further iterations would change nothing
 
 
 class Muon(Optimizer):
     """p -= lr r O(u) for matrices, with v = momentum v + g, u = g + momentum v (Nesterov) or v, and
-    O(u) the nearest orthogonal matrix, nearly (Jordan 2024, in PyTorch's form).
+    O(u) approximately the nearest orthogonal matrix (Jordan 2024, in PyTorch's form).
 
     O takes all singular values to about 1 by `steps` Newton-Schulz iterations from u / |u|:
-    X = a X + b (X Xᵀ) X + c (X Xᵀ)² X with (a, b, c) = (3.4445, -4.7750, 2.0315), whose limits lie
-    between 0.7 and 1.2. A weight (..., C_out) is the matrix (C_out, rest), and r = sqrt(max(1,
-    C_out / rest)). `weight_decay` does not go through O: p -= lr weight_decay p first.
-    `normalize`: before each step p is scaled to the 2-norm sqrt(C_out), for weights that a
-    normalization follows, whose scale has no effect but on the rate.
+    X = a X + b (X Xᵀ) X + c (X Xᵀ)² X with (a, b, c) = (3.4445, -4.7750, 2.0315). They end between
+    0.7 and 1.2. A weight (..., C_out) is the matrix (C_out, rest), and r = sqrt(max(1, C_out /
+    rest)). `weight_decay` does not go through O: p -= lr weight_decay p comes first. With
+    `normalize` p is scaled to the 2-norm sqrt(C_out) before each step. This is for weights that a
+    normalization follows, whose scale affects nothing but the effective rate.
 
-    It is for weights of hidden layers: filters and dense weights. ValueError for parameters of
+    Muon is for weights of hidden layers: filters and dense weights. ValueError for parameters with
     fewer than two axes; give those another optimizer: `weights, others = optim.groups(model)`.
-    Everything is computed in the dtype of the parameter (PyTorch's rounds O to bfloat16), by the
+    Everything is computed in the dtype of the parameter (PyTorch rounds O to bfloat16), by the
     native matrix product, to the same bits on any number of threads.
 
     >>> p = nn.Parameter(np.zeros((2, 2)))
@@ -60,7 +60,7 @@ class Muon(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        checks.whole(group["steps"], "Muon", "steps", 1, MOST_STEPS)
+        checks.integer(group["steps"], "Muon", "steps", 1, MOST_STEPS)
         checks.flag(group["normalize"], "Muon", "normalize")
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
@@ -68,14 +68,14 @@ class Muon(Optimizer):
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
                 ) -> None:
-        # NumPy's scalars would compute in their own dtypes.
+        # Python floats, because NumPy's scalars would compute in their own dtypes.
         lr, momentum, decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
         some = [(p, g) for p, g in zip(params, grads, strict=True) if p.size]
         updates = [g for _, g in some]
         if momentum:
             velocities = [self.state[p]["velocity"] for p, _ in some]
             updates = [np.zeros(p.shape, p.dtype) for p, _ in some]
-            # 0 - (-1) (v, or g + momentum v): what SGD subtracts, in an array of its own.
+            # With zeros and the rate -1 the kernel writes v, or g + momentum v, into `updates`.
             kernels.sgd_update(updates, [g for _, g in some], velocities, -1.0, momentum,
                                group["nesterov"])
         for (p, _), update in zip(some, updates, strict=True):
@@ -93,8 +93,11 @@ class Muon(Optimizer):
 
 
 def orthogonalized(matrix: np.ndarray, steps: int) -> np.ndarray:
-    """Newton-Schulz iterations on a matrix (rest, out) over its 2-norm. O(Mᵀ) = O(M)ᵀ, so it need
-    not be turned around; the smaller of the products MᵀM and MMᵀ serves."""
+    """Newton-Schulz iterations on a matrix (rest, out), divided by its 2-norm first.
+
+    Because O(Mᵀ) = O(M)ᵀ, the matrix need not be transposed, and the smaller of the products MᵀM
+    and MMᵀ is enough.
+    """
     a, b, c = COEFFICIENTS
     norm = math.sqrt(kernels.square_sum([matrix]))
     x = np.asarray(kernels.multiply(matrix, 1 / max(norm, SMALLEST_NORM)))
@@ -103,7 +106,7 @@ def orthogonalized(matrix: np.ndarray, steps: int) -> np.ndarray:
         partial(kernels.matmul, transpose_b=True)
     for _ in range(steps):
         square = np.asarray(gram(x, x))
-        # X (a I + b S + c S²): the first term costs no pass over X.
+        # The step is X (a I + b S + c S²): so its first term needs no pass over X.
         factor = c * np.asarray(kernels.matmul(square, square)) + b * square
         factor.flat[::len(factor) + 1] += a
         factor = factor.astype(x.dtype, copy=False)

@@ -1,4 +1,5 @@
-"""Optimizer: parameter groups, their options and their state. The rules are in the other files."""
+"""Optimizer, the base class: parameter groups, their options and their state. Each optimizer's
+update rule is in its own file."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ class Optimizer(hints.Explained):
     """The base of optimizers.
 
     `params` is an iterable of parameters, or of dicts {"params": [...], option: value, ...} whose
-    options override the defaults for their group. A subclass defines `_update(group)`, which
-    changes the parameters of a group that have a gradient.
+    options override the defaults for their group. A subclass defines `_update(group, params,
+    grads)`, which changes those parameters of a group that have a gradient.
 
     >>> layer = nn.Dense(2, 3)
     >>> optimizer = optim.SGD([{"params": [layer.weight], "weight_decay": 0.01},
@@ -31,10 +32,10 @@ class Optimizer(hints.Explained):
     [0.01, 0]
     """
 
-    state_names: tuple[str, ...] = ()       # arrays kept per parameter, of its shape
-    not_negative_names: tuple[str, ...] = ("square", "sum")     # those that hold squares
-    _first_rates: tuple[list[float], list[float]] | None = None     # see schedule.py
-    _checked: list[list[Any]] = []      # the options of the groups that were found right
+    state_names: tuple[str, ...] = ()       # the arrays kept for each parameter, of its shape
+    not_negative_names: tuple[str, ...] = ("square", "sum")     # the arrays that hold squares
+    _first_rates: tuple[list[float], list[float]] | None = None     # see schedule._base_rates
+    _checked: list[list[Any]] = []      # the options of the groups when they were last checked
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         where = type(self).__name__
@@ -71,9 +72,9 @@ class Optimizer(hints.Explained):
             group = {**defaults, **given, "params": members}
             self._check(group)
             self.groups.append(group)
-        self._check_apart()
+        self._check_disjoint()
 
-    def _check_apart(self) -> None:
+    def _check_disjoint(self) -> None:
         """Raise ValueError if two parameters share memory: threads would race on it."""
         bounds = sorted(byte_bounds(p._values()) for g in self.groups for p in g["params"])
         if any(end > start for (_, end), (start, _) in itertools.pairwise(bounds)):
@@ -90,8 +91,8 @@ class Optimizer(hints.Explained):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the first group; setting it sets that of all groups. ValueError for
-        a rate that is negative or not finite.
+        """The learning rate of the first group; setting it sets the rate of all groups. ValueError
+        for a rate that is negative or not finite.
         """
         return self.groups[0]["lr"]
 
@@ -109,16 +110,16 @@ class Optimizer(hints.Explained):
 
     def step(self) -> None:
         """Change every parameter that has a gradient. ValueError or TypeError if an option in
-        `groups` is no longer what it may be, a parameter's array is read-only, or it is not of
+        `groups` is not valid any more, or if a parameter's array is read-only or does not hold
         floats; nothing is changed then.
         """
         self._apply(self._ready())
 
     def _ready(self) -> list[list[Tensor]]:
-        """The parameters of each group that a step would change; the errors of a step."""
+        """Check a step, and return the parameters of each group that it would change."""
         options = [[value for name, value in group.items() if name != "params"]
                    for group in self.groups]
-        if options != self._checked:        # they are checked again only where one was changed
+        if options != self._checked:        # options are checked again only after a change
             for group in self.groups:
                 self._check(group)
             self._checked = options
@@ -133,7 +134,7 @@ class Optimizer(hints.Explained):
         return learning
 
     def _apply(self, learning: list[list[Tensor]]) -> None:
-        """The step itself, of what `_ready` gave."""
+        """Take the step for the parameters that `_ready` returned."""
         for group, ready in zip(self.groups, learning, strict=True):
             needed = self._needed(group)
             if needed:
@@ -150,11 +151,11 @@ class Optimizer(hints.Explained):
                 self._update(group, part, [_gradient(p) for p in part])
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
-        """The arrays that the options of a group need for each parameter."""
+        """The names of the state arrays that a group's options need for each parameter."""
         return self.state_names
 
     def _initial(self, group: dict[str, Any]) -> float:
-        """What the arrays of the state start from."""
+        """The value that the state arrays start with."""
         return 0.0
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
@@ -162,8 +163,8 @@ class Optimizer(hints.Explained):
         raise NotImplementedError
 
     def _count_step(self, params: list[Tensor]) -> dict[int, list[int]]:
-        """Count a step of each parameter: {step: positions in params}, several after parameters
-        joined later."""
+        """Count a step of each parameter; return {step: positions in params}. There are several
+        steps if some parameters got their first gradient later than others."""
         by_step: dict[int, list[int]] = {}
         for i, p in enumerate(params):
             state = self.state[p]
@@ -186,7 +187,7 @@ class Optimizer(hints.Explained):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take options and state from `state_dict()` of an optimizer of the same structure.
+        """Take options and state from the `state_dict()` of an optimizer of the same structure.
 
         StateError (a ValueError) if anything does not fit; nothing is changed then.
         """
@@ -229,7 +230,7 @@ class Optimizer(hints.Explained):
                                  f"optimizer's")
             entry: dict[str, Any] = {
                 "step": checks.count(values["step"], "state", f"step of parameter {number}")}
-            # In the order of a step, so that a training that was resumed writes equal files.
+            # The order is that of a step, so that a resumed training writes identical files.
             for name in filter(names.__contains__, self.state_names):
                 entry[name] = self._array(f"{name} of parameter {number}", name, values[name], p)
             new[p] = entry
@@ -246,7 +247,7 @@ class Optimizer(hints.Explained):
             array = np.array(given, dtype=p.dtype)
         if np.isnan(array).any():
             raise StateError(f"{what} holds NaN")
-        if name in self.not_negative_names:     # infinite ones stop a parameter, and harm nothing
+        if name in self.not_negative_names:     # infinite squares only stop a parameter
             if (array < 0).any():
                 raise StateError(f"{what} holds negative numbers, and is a sum of squares")
         elif np.isinf(array).any():
@@ -262,7 +263,7 @@ class Optimizer(hints.Explained):
 
 def members_of(params: Any, where: str, kinds: tuple[type, ...] = (Tensor,),
                expected: str = "a list of tensors") -> list[Any]:
-    """Parameters (or other kinds, groups of them), given as a list or as a single one."""
+    """A list of tensors, or of other `kinds`, from an iterable or from a single one."""
     members = []
     for p in [params] if isinstance(params, kinds) else checks.members(
             params, where, "params", expected):
@@ -273,7 +274,7 @@ def members_of(params: Any, where: str, kinds: tuple[type, ...] = (Tensor,),
 
 
 def _by_dtype(params: list[Tensor]) -> list[list[Tensor]]:
-    """The parameters in parts of one dtype, as kernels take them: nearly always one part."""
+    """The parameters in lists of one dtype, as kernels take them; nearly always one list."""
     parts: dict[np.dtype, list[Tensor]] = {}
     for p in params:
         parts.setdefault(p._dtype, []).append(p)

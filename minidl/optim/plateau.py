@@ -15,13 +15,14 @@ from .schedule import optimizer_of, readable
 
 
 class ReduceOnPlateau(hints.Explained):
-    """lr = max(factor lr, min_lr) once more than `patience` steps in a row bring no better metric
-    (PyTorch's ReduceLROnPlateau).
+    """Set lr = max(factor lr, min_lr) when more than `patience` steps in a row have brought no
+    better metric (PyTorch's ReduceLROnPlateau).
 
-    Better is below best - threshold |best| for mode "min", above best + threshold |best| for
-    "max"; NaN is never better. (For metrics below 0 PyTorch's (1 - threshold) best lies above best:
-    it takes a metric that stays, or gets worse, for a better one.) For `cooldown` steps after a
-    reduction none are counted. TypeError or ValueError name an argument that is wrong.
+    A metric is better if it is below best - threshold |best| for mode "min", or above best +
+    threshold |best| for "max"; NaN is never better. (For metrics below 0, (1 - threshold) best,
+    which PyTorch uses, is above best, so that an equal or slightly worse metric counts as better
+    there.) The `cooldown` steps after a reduction do not count. TypeError or ValueError name an
+    argument that is wrong.
 
     >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
     >>> schedule = optim.ReduceOnPlateau(optimizer, factor=0.5, patience=1)
@@ -59,10 +60,10 @@ class ReduceOnPlateau(hints.Explained):
         return [group["lr"] for group in self.optimizer.groups]
 
     def step(self, metric: Any) -> None:
-        """Take note of a metric (a number, or a tensor or array of one), and reduce the rates if
-        it is time to. TypeError if it is not a number."""
+        """Count a step with its metric (a number, or a tensor or array of one), and reduce the
+        rates if it is time to. TypeError if the metric is not a number."""
         try:
-            if isinstance(metric, (str, bytes)):    # which float would read
+            if isinstance(metric, (str, bytes)):    # float() would accept text
                 raise TypeError
             value = float(metric)
         except (TypeError, ValueError):
@@ -82,7 +83,7 @@ class ReduceOnPlateau(hints.Explained):
 
     def _better(self, value: float) -> bool:
         sign = 1 if self.options["mode"] == "min" else -1
-        best, value = sign * self.best, sign * value        # the smaller, the better
+        best, value = sign * self.best, sign * value        # now smaller is better
         if math.isfinite(best):     # the first metric is better than infinity by any threshold
             best *= 1 - math.copysign(self.options["threshold"], best)
         return value < best
@@ -93,7 +94,7 @@ class ReduceOnPlateau(hints.Explained):
                 "lr": self.lr}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take all that `state_dict()` gives, and set the rates.
+        """Take everything from `state_dict()`, and set the rates.
 
         StateError (a ValueError) if anything does not fit; nothing is changed then.
         """
@@ -103,7 +104,7 @@ class ReduceOnPlateau(hints.Explained):
         self.__dict__.update(new)
 
     def _read(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The attributes that the state stands for, checked."""
+        """The attributes in a state, checked."""
         expected = {*self.checks, "best", "bad", "cooling", "lr"}
         if set(state) != expected:
             raise StateError(f"needs {sorted(expected)}, got {sorted(state)}")

@@ -1,4 +1,4 @@
-"""RMSprop."""
+"""The RMSprop optimizer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RMSprop(Optimizer):
     """p -= lr v with v = momentum v + g / (sqrt(s) + eps), s a running average of g^2 and g the
     gradient plus weight_decay p (Tieleman & Hinton 2012, in PyTorch's form).
 
-    `alpha` is the weight that s keeps. `centered`: s - m^2, the variance, stands in place of s,
+    `alpha` is the weight that s keeps. With `centered` the variance s - m^2 takes the place of s,
     with m the running average of g (Graves 2013); where rounding makes it negative, it is 0.
 
     >>> p = nn.Parameter(np.ones(2))

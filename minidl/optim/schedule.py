@@ -1,6 +1,7 @@
 """Schedules: learning rates as functions of the number of steps.
 
-Composition is in sequence.py; `ReduceOnPlateau`, which looks at a metric, in plateau.py.
+`SequenceLR`, which joins schedules, is in sequence.py; `ReduceOnPlateau`, which looks at a metric,
+is in plateau.py.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ at_least_one = partial(checks.count, least=1)
 class Schedule(hints.Explained):
     """The base of schedules: `step()`, once an epoch or once a batch, sets the rate of each group.
 
-    `base` holds the rates of the groups when the schedule is made, `count` the steps since; the
-    rates are a function of both, whatever else sets them meanwhile. A subclass defines `_rate`
-    and names its options with their checks: TypeError or ValueError name what is wrong.
+    `base` holds the rates of the groups when the schedule is made, and `count` the steps since. The
+    new rates are a function of these two alone, even if something else has set rates meanwhile. A
+    subclass defines `_rate`, and names its options with their checks, whose TypeErrors and
+    ValueErrors say what is wrong.
 
     >>> class Halving(optim.Schedule):
     ...     def _rate(self, base, count):
@@ -54,8 +56,8 @@ class Schedule(hints.Explained):
         return [group["lr"] for group in self.optimizer.groups]
 
     def step(self) -> None:
-        """Count a step, and set the rates that belong to the count. ValueError for one that is
-        negative or not finite; nothing is changed then.
+        """Count a step, and set the rates for the new count. ValueError for a rate that is negative
+        or not finite; nothing is changed then.
         """
         self._set(self.count + 1)
 
@@ -101,7 +103,7 @@ class Schedule(hints.Explained):
             raise StateError(f"load_state_dict of {type(self).__name__}: {error}") from None
 
     def _read(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The attributes that the state stands for, checked."""
+        """The attributes in a state, checked."""
         expected = {"count", "base", *self.checks}
         if set(state) != expected:
             raise StateError(f"needs {sorted(expected)}, got {sorted(state)}")
@@ -120,15 +122,16 @@ class Schedule(hints.Explained):
 
 
 def optimizer_of(where: str, value: Any) -> Optimizer:
-    """value, if it is an optimizer; else a TypeError."""
+    """Check that value is an optimizer."""
     return checks.instance(value, where, "optimizer", Optimizer, "an optimizer")
 
 
 def _base_rates(optimizer: Optimizer) -> list[float]:
-    """The rates of the groups.
+    """The base rates for a new schedule: the current rates of the groups.
 
-    If these are what another schedule set when it was made, and it has taken no step, those it
-    started from: schedules that are made one after another for a sequence have the same base.
+    If another schedule has set these when it was made, and has taken no step since, its own base
+    rates are returned. So schedules that are made one after another for a sequence have the same
+    base.
     """
     rates = [group["lr"] for group in optimizer.groups]
     if optimizer._first_rates is not None:
@@ -139,7 +142,7 @@ def _base_rates(optimizer: Optimizer) -> list[float]:
 
 
 def readable(schedule: Any, state: Any) -> dict[str, Any]:
-    """What the `_read` of a schedule makes of a state; whatever is wrong becomes a StateError."""
+    """Read a state by the schedule's `_read`; every error becomes a StateError."""
     where = f"load_state_dict of {type(schedule).__name__}"
     if not isinstance(state, Mapping):
         raise StateError(f"{where}: state must be a dict, got {type(state).__name__}")
@@ -170,7 +173,7 @@ class StepLR(Schedule):
 
 
 class MultiStepLR(Schedule):
-    """lr = base * gamma^k, k being the number of milestones that count has reached.
+    """lr = base * gamma^k, with k the number of milestones that count has reached.
 
     >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
     >>> schedule = optim.MultiStepLR(optimizer, milestones=[1, 3], gamma=0.5)
@@ -265,11 +268,12 @@ class WarmupLR(Schedule):
 
 
 class OneCycleLR(Schedule):
-    """Along half a cosine from max_lr / start_div up to max_lr, which it reaches when a part
-    `warmup` of the steps is done, then down to max_lr / start_div / final_div in step steps - 1,
-    where it stays (Smith & Topin 2019, in PyTorch's form, without cycling momentum).
+    """lr rises along half a cosine from max_lr / start_div to max_lr, which it reaches after the
+    fraction `warmup` of the steps. Then it falls along another one to max_lr / start_div /
+    final_div, which it reaches at step steps - 1 and keeps (Smith & Topin 2019, in PyTorch's form,
+    without cycling momentum).
 
-    `max_lr` is a number, or a list with one for each group; the rates before do not matter.
+    `max_lr` is a number, or a list with one for each group; it replaces the optimizer's own rates.
 
     >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
     >>> schedule = optim.OneCycleLR(optimizer, max_lr=1.0, steps=10)
@@ -299,7 +303,7 @@ class OneCycleLR(Schedule):
     def _rate(self, base: float, count: int) -> float:
         start = base / self.options["start_div"]
         last = self.options["steps"] - 1
-        top = self.options["warmup"] * self.options["steps"] - 1    # the step of the largest rate
+        top = self.options["warmup"] * self.options["steps"] - 1    # the step with the largest rate
         if count <= top:
             return _cosine(start, base, count / top if top > 0 else 1.0)
         return _cosine(base, start / self.options["final_div"],
@@ -307,7 +311,7 @@ class OneCycleLR(Schedule):
 
 
 def one_each(given: Any, where: str, name: str, groups: int) -> Any:
-    """A list with a number for each group, of such a list or of one number for all."""
+    """A list with a number for each group, from such a list or from one number for all."""
     found = given if isinstance(given, list | tuple) else [given] * groups
     if len(found) != groups:
         raise ValueError(f"{where}: {name} must be a number or a list of {groups}, one for each "
@@ -316,5 +320,5 @@ def one_each(given: Any, where: str, name: str, groups: int) -> Any:
 
 
 def _cosine(start: float, end: float, part: float) -> float:
-    """Half a cosine from start (part 0) to end (part 1 and more)."""
+    """The value on half a cosine from start, at part 0, to end, at part 1 and after it."""
     return end if part >= 1 else end + (start - end) * (1 + math.cos(math.pi * part)) / 2

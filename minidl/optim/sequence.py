@@ -1,4 +1,4 @@
-"""Composition of schedules: one after another."""
+"""SequenceLR, which lets one schedule follow another."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .schedule import Schedule, at_least_one, readable
 
 
 class SequenceLR(Schedule):
-    """One schedule after another: schedules[i] from step milestones[i - 1] on, from its own
-    beginning.
+    """Follow one schedule after another: from step milestones[i - 1] on, schedules[i] sets the
+    rates, counting its own steps from 0.
 
-    All are made for one optimizer, before any of them takes a step; only the sequence is stepped
-    then. There is one milestone fewer than schedules. ValueError if there are too many or too
-    few, or they do not increase from 1 on; TypeError for what is no schedule by steps.
+    All schedules are made for one optimizer, before any of them takes a step; after that, only the
+    sequence takes steps. There is one milestone fewer than schedules. ValueError if there are more
+    or fewer milestones, or if they do not increase from 1 on; TypeError for an object that is no
+    schedule by steps.
 
     >>> optimizer = optim.SGD(nn.Dense(2, 2).parameters(), lr=1.0)
     >>> schedule = optim.SequenceLR([optim.WarmupLR(optimizer, steps=2),

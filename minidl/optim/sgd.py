@@ -15,7 +15,8 @@ from .optimizer import Optimizer
 class SGD(Optimizer):
     """p -= lr v with v = momentum v + g and g the gradient plus weight_decay p.
 
-    `nesterov`: p -= lr (g + momentum v). As PyTorch's, without dampening (Sutskever et al. 2013).
+    With `nesterov` p -= lr (g + momentum v) (Sutskever et al. 2013). Both are PyTorch's, without
+    dampening.
 
     >>> p = nn.Parameter(np.ones(2))
     >>> optimizer = optim.SGD([p], lr=0.1, momentum=0.9)

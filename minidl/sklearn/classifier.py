@@ -77,7 +77,7 @@ class Classifier(ClassifierMixin, Estimator):
         if not again:
             self.classes_ = classes
             self._begin(X, len(classes))
-        self._train(self._inputs(X), self._numbers(y), y, self._epochs(), whole=True)
+        self._train(self._inputs(X), self._numbers(y), y, self._epochs(), fit=True)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Classifier:
@@ -102,7 +102,7 @@ class Classifier(ClassifierMixin, Estimator):
         numbers = self._numbers(y)
         if first:
             self._begin(X, len(self.classes_))
-        self._train(self._inputs(X), numbers, y, 1, whole=False)
+        self._train(self._inputs(X), numbers, y, 1, fit=False)
         return self
 
     def _numbers(self, y: np.ndarray) -> np.ndarray:

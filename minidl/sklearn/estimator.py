@@ -17,7 +17,7 @@ from ..data.dataset import ArrayDataset
 from ..data.loader import DataLoader
 from ..nn.population import Tracking
 from ..ops.common import float_tensor
-from ..random import apart
+from ..random import own_generator
 from ..tensor import Tensor
 from ..train.trainer import Trainer
 
@@ -154,7 +154,7 @@ class Estimator(BaseEstimator):
         if self.model is None:
             self._center, width = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
             self._width = np.where(width > 0, width, 1.0)
-        with apart(self._seed):
+        with own_generator(self._seed):
             self.model_ = self._inside = self._network(X.shape[1:], outputs, where)
             if isinstance(self.model_, StandardizedMLP):
                 self.model_[0].center[...] = self._center
@@ -202,24 +202,24 @@ class Estimator(BaseEstimator):
 
     # --------------------------------------------------------------------------------- the training
 
-    def _train(self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, whole: bool
+    def _train(self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, fit: bool
                ) -> None:
-        """Some passes over the data; a `whole` training has a schedule and may stop early."""
+        """Train for some epochs. `fit`, unlike `partial_fit`, has a schedule and may stop early."""
         where = type(self).__name__
         valid = None
         callbacks: list[Any] = []
-        if whole and checks.flag(self.early_stopping, where, "early_stopping"):
+        if fit and checks.flag(self.early_stopping, where, "early_stopping"):
             X, held_X, targets, held = train_test_split(
                 X, targets, test_size=self.validation_fraction, stratify=strata,
                 random_state=self._seed)
             valid = held_X, held
             callbacks = [Best(checks.count(self.n_iter_no_change, where, "n_iter_no_change", 1))]
-        with apart(self._seed + self._passes):
+        with own_generator(self._seed + self._passes):
             size = _even(len(X), checks.size(self.batch_size, where, "batch_size"))
             loader = DataLoader(ArrayDataset(X, targets), size, shuffle=True, prefetch=0,
                                 seed=self._seed + self._passes)
             optimizer = self._optimizer(where)
-            schedule = optim.CosineLR(optimizer, len(loader) * epochs) if whole else None
+            schedule = optim.CosineLR(optimizer, len(loader) * epochs) if fit else None
             trainer = Trainer(self._inside, optimizer, loss=self._loss, schedule=schedule,
                               metrics=(), callbacks=callbacks,
                               progress=bool(checks.flag(self.verbose, where, "verbose")))

@@ -48,7 +48,7 @@ class Regressor(RegressorMixin, Estimator):
         X, y = self._rows(X, not again, y, multi_output=True, y_numeric=True)
         if not again:
             self._begin_targets(X, y)
-        self._train(self._inputs(X), self._scaled(y), None, self._epochs(), whole=True)
+        self._train(self._inputs(X), self._scaled(y), None, self._epochs(), fit=True)
         return self
 
     def partial_fit(self, X: Any, y: Any) -> Regressor:
@@ -58,7 +58,7 @@ class Regressor(RegressorMixin, Estimator):
         X, y = self._rows(X, first, y, multi_output=True, y_numeric=True)
         if first:
             self._begin_targets(X, y)
-        self._train(self._inputs(X), self._scaled(y), None, 1, whole=False)
+        self._train(self._inputs(X), self._scaled(y), None, 1, fit=False)
         return self
 
     def _begin_targets(self, X: np.ndarray, y: np.ndarray) -> None:

@@ -99,7 +99,7 @@ def _mapped(ours: dict[str, Shape], theirs: dict[str, Shape], mapping: Mapping[s
     check_mapping(mapping, ours, theirs, where)
     pairs = {}
     known = {name: name for name in theirs}
-    for place, fields in layers_of(theirs).items():     # by their newer names too
+    for place, fields in layers_of(theirs).items():     # a mapping may have the newer names
         known.update({f"{place}.{field}".lstrip("."): name for field, name in fields.items()})
     for name in ours:
         other = renamed(name, mapping)

@@ -19,7 +19,7 @@ from ..changes import writes
 from ..data.loader import DataLoader
 from ..nn.layer import Layer
 from ..nn.parameter import Parameter
-from ..random import SEED, apart
+from ..random import SEED, own_generator
 from ..tensor import Tensor
 from .batches import first_batch, is_dataset
 from .watch import weights_of
@@ -157,7 +157,7 @@ def undisturbed(model: Layer, where: str, seed: int = SEED) -> Iterator[None]:
     random numbers, are after it what they were before. What is drawn in it depends on `seed`."""
     copies = {name: array.copy() for name, array in model.named_buffers()}
     try:
-        with apart(seed):
+        with own_generator(seed):
             yield
     finally:
         buffers = {name: array for name, array in model.named_buffers() if name in copies}

@@ -8,7 +8,7 @@ from .. import nn
 from ..models.network import Network
 from ..models.saved import Saved
 from ..nn.layer import Layer
-from ..random import apart
+from ..random import own_generator
 
 
 def transferred(saved: Saved, classes: tuple[str, ...], shape: tuple[int, ...], freeze: bool
@@ -60,7 +60,7 @@ def options_of(saved: Saved) -> dict[str, Any]:
 
 def head_of(model: Network) -> set[str]:
     """The names of the parameters whose shapes depend on the number of classes."""
-    with apart():       # weights that are drawn for nothing
+    with own_generator():       # weights that are drawn for nothing
         other = type(model)(**{**model.config(), "classes": model.classes + 1})
     shapes = {name: p.shape for name, p in other.named_parameters()}
     return {name for name, p in model.named_parameters() if p.shape != shapes[name]}

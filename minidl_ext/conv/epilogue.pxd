@@ -1,5 +1,5 @@
-# What the outputs of a convolution go through before they leave the cache: plus a bias, plus a
-# residual, then ReLU.
+# The epilogue of a convolution: its outputs get a bias and a residual added, then a ReLU, before
+# they leave the cache.
 cimport numpy as cnp
 from cython cimport floating
 
@@ -8,36 +8,49 @@ from minidl_ext.runtime.arguments cimport disjoint, has_length, real_array, same
 
 cdef struct Epilogue:
     const char* bias            # (channels,), or NULL
-    const char* residual        # like the outputs, or NULL
+    const char* residual        # an array of the outputs' shape, or NULL
     bint relu_out
 
 
-cdef inline Epilogue epilogue_of(object bias, object residual, bint relu_out, cnp.ndarray y, str where):
-    """The ending for outputs y, from arrays that are checked."""
-    cdef Epilogue end
+cdef inline Epilogue no_epilogue() noexcept nogil:
+    """An epilogue that changes nothing."""
+    cdef Epilogue epilogue
+    epilogue.bias = epilogue.residual = NULL
+    epilogue.relu_out = False
+    return epilogue
+
+
+cdef inline bint is_empty(const Epilogue* epilogue) noexcept nogil:
+    """Whether an epilogue changes nothing."""
+    return epilogue.bias == NULL and epilogue.residual == NULL and not epilogue.relu_out
+
+
+cdef inline Epilogue epilogue_of(object bias, object residual, bint relu_out, cnp.ndarray y,
+                                 str where):
+    """The epilogue of outputs y; `bias` and `residual` are checked here."""
+    cdef Epilogue epilogue = no_epilogue()
     cdef cnp.ndarray a
-    end.bias = end.residual = NULL
-    end.relu_out = relu_out
+    epilogue.relu_out = relu_out
     if bias is not None:
         a = real_array(bias, where, "bias", 1)
         same_dtype(y, a, where, "y", "bias")
         has_length(a, y.shape[3], where, "bias")
         disjoint(y, a, where, "bias")
-        end.bias = a.data
+        epilogue.bias = a.data
     if residual is not None:
         a = real_array(residual, where, "residual", 4)
         same_dtype(y, a, where, "y", "residual")
         same_shape(y, a, where, "y", "residual")
         disjoint(y, a, where, "residual")
-        end.residual = a.data
-    return end
+        epilogue.residual = a.data
+    return epilogue
 
 
 cdef inline void apply_epilogue(floating* y, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t channels,
-                               const Epilogue* end) noexcept nogil:
-    """Outputs at .. of all y, of so many pixels side by side."""
-    cdef const floating* bias = <const floating*>end.bias
-    cdef const floating* residual = <const floating*>end.residual
+                                const Epilogue* epilogue) noexcept nogil:
+    """Apply an epilogue to so many pixels side by side, the first at `at` of all outputs y."""
+    cdef const floating* bias = <const floating*>epilogue.bias
+    cdef const floating* residual = <const floating*>epilogue.residual
     cdef Py_ssize_t i, j
     y += at
     if bias != NULL:
@@ -48,6 +61,6 @@ cdef inline void apply_epilogue(floating* y, Py_ssize_t at, Py_ssize_t pixels, P
         residual += at
         for i in range(pixels * channels):
             y[i] += residual[i]
-    if end.relu_out:
+    if epilogue.relu_out:
         for i in range(pixels * channels):
             y[i] = 0 if y[i] <= 0 else y[i]     # NaN stays

@@ -1,1 +1,1 @@
-"""What is done with pictures before a network sees them."""
+"""Pictures as bytes or floats: conversion, crops, warps, scaling."""

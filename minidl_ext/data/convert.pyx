@@ -1,4 +1,4 @@
-"""Bytes to floats."""
+"""Pixels as bytes, converted to floats."""
 cimport numpy as cnp
 from cython.parallel cimport prange
 from libc.stdint cimport uint8_t
@@ -11,7 +11,7 @@ import numpy as np
 cnp.import_array()
 
 cdef enum:
-    PIECE = 65536
+    PIECE = 65536       # pixels a thread takes at a time
 
 
 cdef void scale_piece(const uint8_t* x, float* y, Py_ssize_t n) noexcept nogil:

@@ -1,8 +1,8 @@
 """Pictures (N, H, W, C) moved, mirrored, turned and scaled, each by its own numbers.
 
-Each row of the result is one task. What lies outside of a picture is said by `mode`: "constant" (a
-value), "reflect" (mirrored, the edge itself once) or "edge" (the nearest pixel). `blend` scales
-one axis.
+`mode` says what pixels outside of a picture are: a value ("constant"), the picture mirrored at its
+edge, which is not repeated ("reflect"), or the nearest pixel ("edge"). `blend` scales one axis.
+Each row of a result of `crop` and `warp` is one task, and each plane of a result of `blend`.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -24,7 +24,7 @@ cdef enum:
     REFLECT
     EDGE
 
-cdef double MOST = 2147483647       # of coordinates: sums of two do not overflow
+cdef double MOST = 2147483647       # limit of coordinates, so that sums of two do not overflow
 
 
 cdef int mode_number(object mode, str where) except -1:
@@ -38,7 +38,7 @@ cdef int mode_number(object mode, str where) except -1:
 
 
 cdef inline Py_ssize_t place(Py_ssize_t i, Py_ssize_t size, int mode) noexcept nogil:
-    """Where in a picture that has `size` pixels the one at i comes from; -1 for the value."""
+    """The index inside an axis of `size` pixels whose pixel stands at i; -1 for the value."""
     cdef Py_ssize_t period
     if 0 <= i < size:
         return i
@@ -54,10 +54,10 @@ cdef inline Py_ssize_t place(Py_ssize_t i, Py_ssize_t size, int mode) noexcept n
 
 
 cdef void mirrored(const floating* x, floating* y, Py_ssize_t columns, Py_ssize_t c) noexcept nogil:
-    """Pixels in reverse order."""
+    """A row of pixels of c channels, in reverse order."""
     cdef Py_ssize_t j, k
     x = x + (columns - 1) * c
-    if c == 3:          # without a loop inside
+    if c == 3:          # the usual case, without an inner loop
         for j in range(columns):
             y[3 * j], y[3 * j + 1], y[3 * j + 2] = x[-3 * j], x[1 - 3 * j], x[2 - 3 * j]
     else:
@@ -69,34 +69,37 @@ cdef void mirrored(const floating* x, floating* y, Py_ssize_t columns, Py_ssize_
 cdef void crop_row(const floating* image, floating* y, Py_ssize_t h, Py_ssize_t w, Py_ssize_t c,
                    Py_ssize_t row, Py_ssize_t left, Py_ssize_t columns, bint flip, int mode,
                    floating value) noexcept nogil:
+    """One row of a part: `columns` pixels from column `left` of row `row` of an image (h, w, c)."""
     cdef Py_ssize_t j, k, source, first, last
-    cdef const floating* line
+    cdef const floating* pixels
     row = place(row, h, mode)
     if row < 0:
         for k in range(columns * c):
             y[k] = value
         return
-    line = image + row * w * c
-    # Columns that come from inside of the picture.
+    pixels = image + row * w * c
+    # Columns first .. last - 1 come from inside of the picture.
     if flip:
         first = min(max(0, left + columns - w), columns)
         last = max(first, min(columns, left + columns))
-        mirrored(line + (left + columns - last) * c, y + first * c, last - first, c)
+        mirrored(pixels + (left + columns - last) * c, y + first * c, last - first, c)
     else:
         first = min(max(0, -left), columns)
         last = max(first, min(columns, w - left))
         if last > first:
-            memcpy(y + first * c, line + (left + first) * c, (last - first) * c * sizeof(floating))
+            memcpy(y + first * c, pixels + (left + first) * c,
+                   (last - first) * c * sizeof(floating))
     for j in range(columns):
         if first <= j < last:
             continue
         source = place(left + (columns - 1 - j if flip else j), w, mode)
         for k in range(c):
-            y[j * c + k] = value if source < 0 else line[source * c + k]
+            y[j * c + k] = value if source < 0 else pixels[source * c + k]
 
 
 cdef int set_shape(Py_ssize_t n, object size, Py_ssize_t c, str where, cnp.npy_intp* dims
                    ) except -1:
+    """Set the shape (n, height, width, c) of a result, from a checked `size`."""
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"{where}: size must be a pair (height, width), got {size!r}")
     set_dims((n, *size, c), where, dims)
@@ -104,12 +107,14 @@ cdef int set_shape(Py_ssize_t n, object size, Py_ssize_t c, str where, cnp.npy_i
 
 
 cdef int check_pixels(cnp.ndarray x, cnp.ndarray y, str where) except -1:
+    """A result with pixels needs a picture with pixels."""
     if cnp.PyArray_SIZE(y) and (x.shape[1] == 0 or x.shape[2] == 0):
         raise ValueError(f"{where}: x of shape {np.shape(x)} has no pixels")
     return 0
 
 
 cdef cnp.ndarray coordinates(object a, Py_ssize_t n, str where, str name):
+    """Coordinates (n,) int64, checked to be small enough to be added."""
     cdef cnp.ndarray values = typed_array(a, where, name, 1, cnp.NPY_INT64)
     cdef Py_ssize_t i
     has_length(values, n, where, name)
@@ -120,8 +125,8 @@ cdef cnp.ndarray coordinates(object a, Py_ssize_t n, str where, str name):
 
 
 def crop(x, size, tops, lefts, flips, mode="constant", double value=0.0, out=None, int threads=0):
-    """y[n, i, j] = x[n, tops[n] + i, lefts[n] + j]: of each picture a part of `size` (height,
-    width), its columns in reverse order where flips[n] is not 0.
+    """y[n, i, j] = x[n, tops[n] + i, lefts[n] + j]: a part of each picture, of `size` (height,
+    width). Its columns are in reverse order where flips[n] is not 0.
 
     x (N, H, W, C); tops, lefts (N,) int64; flips (N,) uint8.
     """
@@ -136,7 +141,7 @@ def crop(x, size, tops, lefts, flips, mode="constant", double value=0.0, out=Non
     cdef const int64_t* first_row = <const int64_t*>top.data
     cdef const int64_t* first_column = <const int64_t*>left.data
     cdef const uint8_t* flipped = <const uint8_t*>flip.data
-    cdef Py_ssize_t rows = dims[1], columns = dims[2], image = h * w * c, line = columns * c
+    cdef Py_ssize_t rows = dims[1], columns = dims[2], image = h * w * c, row_size = columns * c
     has_length(flip, n, "crop", "flips")
     y = output(out, "crop", 4, dims, cnp.PyArray_TYPE(a))
     disjoint(y, a, "crop", "x")
@@ -149,12 +154,12 @@ def crop(x, size, tops, lefts, flips, mode="constant", double value=0.0, out=Non
     t = threads_for(threads, 2.0 * cnp.PyArray_SIZE(y))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n * rows, nogil=True, num_threads=t, schedule='static'):
-            crop_row(<float*>a.data + i // rows * image, <float*>y.data + i * line, h, w, c,
+            crop_row(<float*>a.data + i // rows * image, <float*>y.data + i * row_size, h, w, c,
                      first_row[i // rows] + i % rows, first_column[i // rows], columns,
                      flipped[i // rows] != 0, kind, <float>value)
     else:
         for i in prange(n * rows, nogil=True, num_threads=t, schedule='static'):
-            crop_row(<double*>a.data + i // rows * image, <double*>y.data + i * line, h, w, c,
+            crop_row(<double*>a.data + i // rows * image, <double*>y.data + i * row_size, h, w, c,
                      first_row[i // rows] + i % rows, first_column[i // rows], columns,
                      flipped[i // rows] != 0, kind, value)
     return y
@@ -163,6 +168,7 @@ def crop(x, size, tops, lefts, flips, mode="constant", double value=0.0, out=Non
 cdef void warp_row(const floating* image, floating* y, Py_ssize_t h, Py_ssize_t w, Py_ssize_t c,
                    const double* m, Py_ssize_t i, Py_ssize_t columns, int mode, floating value
                    ) noexcept nogil:
+    """Row i of a warped image (h, w, c); m are the six numbers of its map."""
     cdef Py_ssize_t j, k, top, left, r0, r1, c0, c1
     cdef double row, column
     cdef floating down, up, right, left_part, p, q, s, u
@@ -197,7 +203,7 @@ def warp(x, size, maps, mode="constant", double value=0.0, out=None, int threads
     set_shape(n, size, c, "warp", dims)
     cdef cnp.ndarray map = typed_array(maps, "warp", "maps", 2, cnp.NPY_FLOAT64)
     cdef const double* m = <const double*>map.data
-    cdef Py_ssize_t rows = dims[1], columns = dims[2], image = h * w * c, line = columns * c
+    cdef Py_ssize_t rows = dims[1], columns = dims[2], image = h * w * c, row_size = columns * c
     if map.shape[0] != n or map.shape[1] != 6:
         raise ValueError(f"warp: maps must have the shape ({n}, 6), got {np.shape(maps)}")
     for i in range(n):
@@ -214,79 +220,82 @@ def warp(x, size, maps, mode="constant", double value=0.0, out=None, int threads
     t = threads_for(threads, 20.0 * cnp.PyArray_SIZE(y))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n * rows, nogil=True, num_threads=t, schedule='static'):
-            warp_row(<float*>a.data + i // rows * image, <float*>y.data + i * line, h, w, c,
+            warp_row(<float*>a.data + i // rows * image, <float*>y.data + i * row_size, h, w, c,
                      m + i // rows * 6, i % rows, columns, kind, <float>value)
     else:
         for i in prange(n * rows, nogil=True, num_threads=t, schedule='static'):
-            warp_row(<double*>a.data + i // rows * image, <double*>y.data + i * line, h, w, c,
+            warp_row(<double*>a.data + i // rows * image, <double*>y.data + i * row_size, h, w, c,
                      m + i // rows * 6, i % rows, columns, kind, value)
     return y
 
 
 cdef enum:
-    SHORT = 16      # of a line: below, its values take turns inside the sum
+    SHORT = 16      # values of a row below which the loop over them is the outer one
 
 
 cdef void blend_plane(const floating* x, const int64_t* starts, const floating* weights,
-                      floating* y, Py_ssize_t size, Py_ssize_t most, Py_ssize_t line) noexcept nogil:
+                      floating* y, Py_ssize_t size, Py_ssize_t most, Py_ssize_t width
+                      ) noexcept nogil:
+    """`size` rows of `width` values, each a sum of up to `most` consecutive rows of x."""
     cdef Py_ssize_t i, k, m, taps
     cdef const floating* source
     cdef const floating* w
     cdef floating* target
     cdef floating total, red, green, blue
     for i in range(size):
-        source, w, target, taps = x + starts[i] * line, weights + i * most, y + i * line, most
-        while taps > 1 and w[taps - 1] == 0:    # what has no weight may be NaN
+        source, w, target, taps = x + starts[i] * width, weights + i * most, y + i * width, most
+        while taps > 1 and w[taps - 1] == 0:    # a row without weight may hold NaN
             taps = taps - 1
         while taps > 1 and w[0] == 0:
-            source, w, taps = source + line, w + 1, taps - 1
+            source, w, taps = source + width, w + 1, taps - 1
         if w[0] == 0:
-            memset(target, 0, line * sizeof(floating))
+            memset(target, 0, width * sizeof(floating))
             continue
-        if line == 3:       # a colour picture's width: three sums at a time
+        if width == 3:      # rows of one colour pixel: three sums at a time
             red, green, blue = w[0] * source[0], w[0] * source[1], w[0] * source[2]
             for k in range(1, taps):
                 red = red + w[k] * source[3 * k]
                 green = green + w[k] * source[3 * k + 1]
                 blue = blue + w[k] * source[3 * k + 2]
             target[0], target[1], target[2] = red, green, blue
-        elif line < SHORT:
-            for m in range(line):
+        elif width < SHORT:
+            for m in range(width):
                 total = w[0] * source[m]
                 for k in range(1, taps):
-                    total = total + w[k] * source[k * line + m]
+                    total = total + w[k] * source[k * width + m]
                 target[m] = total
         else:
-            for m in range(line):
+            for m in range(width):
                 target[m] = w[0] * source[m]
             for k in range(1, taps):
-                for m in range(line):
-                    target[m] = target[m] + w[k] * source[k * line + m]
+                for m in range(width):
+                    target[m] = target[m] + w[k] * source[k * width + m]
 
 
 def blend(x, starts, weights, out=None, int threads=0):
-    """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: the third axis of x,
-    each of its lines a mixture of neighbours.
+    """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: along the third axis,
+    each row of y is a weighted sum of neighbouring rows of x.
 
-    x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or N = 1 there for all;
-    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K. Those at either end of the K
-    whose weights are 0 are not read: tables whose lines are of unequal length pad with them.
+    x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or one of each for all
+    N; y (N, R, S, L). All rows must exist: 0 <= starts <= H - K. Rows at either end of the K whose
+    weights are 0 are not read, so that shorter lists of weights can be padded with 0.
     """
     cdef cnp.ndarray a = real_array(x, "blend", "x", 4), y
     cdef cnp.ndarray first = typed_array(starts, "blend", "starts", 2, cnp.NPY_INT64)
     cdef cnp.ndarray w = typed_array(weights, "blend", "weights", 3, cnp.PyArray_TYPE(a))
-    cdef Py_ssize_t n = a.shape[0], r = a.shape[1], h = a.shape[2], line = a.shape[3], i, t
+    cdef Py_ssize_t n = a.shape[0], r = a.shape[1], h = a.shape[2], width = a.shape[3], i, t
     cdef Py_ssize_t size = first.shape[1], taps = w.shape[2], tables = first.shape[0], own
     cdef const int64_t* at = <const int64_t*>first.data
     cdef cnp.npy_intp dims[4]
     if tables not in (1, n) or w.shape[0] != tables or w.shape[1] != size or taps < 1:
-        raise ValueError(f"blend: starts and weights must have the shapes (N, S) and (N, S, K) with "
-                         f"N = {n} or 1 and K >= 1, got {np.shape(starts)} and {np.shape(weights)}")
+        raise ValueError(f"blend: starts and weights must have the shapes (N, S) and (N, S, K) "
+                         f"with N = {n} or 1 and K >= 1, got {np.shape(starts)} and "
+                         f"{np.shape(weights)}")
     for i in range(tables * size):
         if not 0 <= at[i] <= h - taps:
             raise ValueError(f"blend: starts must be from 0 to {h - taps} for {taps} weights and "
-                             f"{h} lines, got {at[i]}")
-    set_dims((n, r, size, line), "blend", dims)
+                             f"{h} rows, got {at[i]}")
+    set_dims((n, r, size, width), "blend", dims)
     y = output(out, "blend", 4, dims, cnp.PyArray_TYPE(a))
     disjoint(y, a, "blend", "x")
     disjoint(y, first, "blend", "starts")
@@ -297,12 +306,12 @@ def blend(x, starts, weights, out=None, int threads=0):
     t = threads_for(threads, 2.0 * taps * cnp.PyArray_SIZE(y))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
         for i in prange(n * r, nogil=True, num_threads=t, schedule='static'):
-            blend_plane(<float*>a.data + i * h * line, at + i // r * own * size,
+            blend_plane(<float*>a.data + i * h * width, at + i // r * own * size,
                         <float*>w.data + i // r * own * size * taps,
-                        <float*>y.data + i * size * line, size, taps, line)
+                        <float*>y.data + i * size * width, size, taps, width)
     else:
         for i in prange(n * r, nogil=True, num_threads=t, schedule='static'):
-            blend_plane(<double*>a.data + i * h * line, at + i // r * own * size,
+            blend_plane(<double*>a.data + i * h * width, at + i // r * own * size,
                         <double*>w.data + i // r * own * size * taps,
-                        <double*>y.data + i * size * line, size, taps, line)
+                        <double*>y.data + i * size * width, size, taps, width)
     return y

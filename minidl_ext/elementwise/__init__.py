@@ -1,1 +1,1 @@
-"""Functions of single values: arithmetic, activations, random numbers."""
+"""Functions of single values: arithmetic, activations, dropout."""

@@ -1,15 +1,17 @@
-"""Activations with parameters, and gradients of these and of sigmoid and tanh, from x: where y has
-come close to 1, it no longer tells how close.
+"""Activations with parameters, their gradients, and the gradients of sigmoid and tanh.
 
-One loop per function over a piece of contiguous memory (curves.h); pieces are shared out to
-threads. Formulas are in the twin.
+Gradients are computed from x, not from y: a y that has come close to 1 no longer tells how close.
+curves.h has one loop for each function. Here, an array is cut into pieces of fixed length, which
+are shared out to threads. The twin has the formulas.
 """
 cimport numpy as cnp
+from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, same_shape
-from minidl_ext.elementwise.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, SOFTPLUS, TANH, \
-    curve_f32, curve_f64, curve_gradient_f32, curve_gradient_f64
+from minidl_ext.elementwise.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, \
+    SOFTPLUS, TANH, curve, curve_gradient
+from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, \
+    same_shape
 from minidl_ext.runtime.threads cimport threads_for
 
 cnp.import_array()
@@ -18,41 +20,56 @@ cdef enum:
     PIECE = 16384       # elements a thread takes at a time
 
 
+cdef void curve_all(int f, const floating* dy, const floating* x, floating* y, Py_ssize_t n,
+                    floating p, floating q, int threads) noexcept nogil:
+    """y = f(x), or, where dy is not NULL, y = f'(x) dy."""
+    cdef Py_ssize_t i, first, count
+    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+        first = i * PIECE
+        count = min(n - first, <Py_ssize_t>PIECE)
+        if dy == NULL:
+            curve(f, x + first, y + first, count, p, q)
+        else:
+            curve_gradient(f, dy + first, x + first, y + first, count, p, q)
+
+
+cdef void compute(int f, char* dy, cnp.ndarray x, cnp.ndarray y, double p, double q, int threads
+                  ) noexcept:
+    """curve_all for arrays of either dtype."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    cdef int t = threads_for(threads, <double>n * (1 if f == LEAKY_RELU else 8))
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        with nogil:
+            curve_all(f, <float*>dy, <float*>x.data, <float*>y.data, n, <float>p, <float>q, t)
+    else:
+        with nogil:
+            curve_all(f, <double*>dy, <double*>x.data, <double*>y.data, n, p, q, t)
+
+
 cdef forward_kernel(int f, str name, object x, double p, double q, object out, int threads):
     cdef cnp.ndarray a = real_array(x, name, "x", -1), y = output_like(out, name, a)
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(a), i
-    cdef int t = threads_for(threads, <double>n * (1 if f == LEAKY_RELU else 8))
     disjoint_or_same(y, a, name, "x")
-    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_f32(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
-                    min(n - i * PIECE, <Py_ssize_t>PIECE), <float>p, <float>q)
-    else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_f64(f, <double*>a.data + i * PIECE, <double*>y.data + i * PIECE,
-                    min(n - i * PIECE, <Py_ssize_t>PIECE), p, q)
+    compute(f, NULL, a, y, p, q, threads)
     return y
+
+
+cdef void all_slopes(int f, const char* dy, const floating* x, char* dx, Py_ssize_t n, double p,
+                     double q, int threads) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+        curve_gradient(f, <const floating*>dy + i * PIECE, x + i * PIECE, <floating*>dx + i * PIECE,
+                       min(n - i * PIECE, <Py_ssize_t>PIECE), <floating>p, <floating>q)
 
 
 cdef backward_kernel(int f, str name, object dy, object x, double p, double q, object out,
                      int threads):
     cdef cnp.ndarray g = real_array(dy, name, "dy", -1), a = real_array(x, name, "x", -1), dx
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
-    cdef int t = threads_for(threads, <double>n * (1 if f == LEAKY_RELU else 8))
     same_dtype(g, a, name, "dy", "x")
     same_shape(g, a, name, "dy", "x")
     dx = output_like(out, name, g)
     disjoint_or_same(dx, g, name, "dy")
     disjoint_or_same(dx, a, name, "x")
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_gradient_f32(f, <float*>g.data + i * PIECE, <float*>a.data + i * PIECE,
-                     <float*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE), <float>p,
-                     <float>q)
-    else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            curve_gradient_f64(f, <double*>g.data + i * PIECE, <double*>a.data + i * PIECE,
-                     <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE), p, q)
+    compute(f, g.data, a, dx, p, q, threads)
     return dx
 
 
@@ -67,7 +84,7 @@ def tanh_backward(dy, x, out=None, int threads=0):
 
 
 def leaky_relu(x, double slope, out=None, int threads=0):
-    """x where positive, else slope x."""
+    """x where it is positive, else slope x."""
     return forward_kernel(LEAKY_RELU, "leaky_relu", x, slope, 0, out, threads)
 
 
@@ -77,7 +94,7 @@ def leaky_relu_backward(dy, x, double slope, out=None, int threads=0):
 
 
 def elu(x, double alpha, out=None, int threads=0):
-    """x where positive, else alpha (exp(x) - 1)."""
+    """x where it is positive, else alpha (exp(x) - 1)."""
     return forward_kernel(ELU, "elu", x, alpha, 0, out, threads)
 
 
@@ -107,7 +124,7 @@ def silu_backward(dy, x, out=None, int threads=0):
 
 
 def gelu(x, bint tanh=False, out=None, int threads=0):
-    """x times the normal distribution function of x, or its approximation by tanh."""
+    """x P(x), where P is the normal distribution function; `tanh` takes an approximation of it."""
     return forward_kernel(GELU_TANH if tanh else GELU, "gelu", x, 0, 0, out, threads)
 
 

@@ -1,17 +1,18 @@
-"""Elementwise functions of one or two arrays, and ReLU's gradient, which needs y only.
+"""Elementwise functions of one or two arrays, and ReLU's gradient, which is a function of dy and y.
 
-One plain loop per function, over a piece of contiguous memory, which the compiler vectorizes;
-pieces are shared out to threads. Two operands may have one shape, or one of them may be a number
-or repeat along the leading axes (a bias); anything else, and every dtype that is not float32 or
-float64, goes to NumPy's own ufunc.
+Each function is one plain loop over a piece of contiguous memory, which the compiler vectorizes;
+pieces are shared out to threads. Two operands may have the same shape, or one of them may be a
+number, or an array that repeats along the leading axes of the other (a bias). Operands of other
+shapes, and every dtype that is not float32 or float64, go to NumPy's own ufunc.
 """
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, same_shape
+from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, \
+    same_shape
 from minidl_ext.runtime.threads cimport threads_for
-from minidl_ext.simd.vecmath cimport vexp, vlog, vpow, vsqrt, vtanh
+from minidl_ext.simd.vecmath cimport vexp, vlog, vlogistic, vpow, vsqrt, vtanh
 
 import numpy as np
 
@@ -21,21 +22,21 @@ cnp.import_array()
 
 cdef enum:
     PIECE = 16384       # elements a thread takes at a time
-    LARGE = 1 << 26     # elements that may be too many
-    ROW = 1024          # a number is repeated into a row of this length
+    LARGE = 1 << 26     # elements of a result that may not fit memory
+    ROW = 1024          # length of the row that a number is repeated into
 
 cdef enum Unary:
     EXP, LOG, SQRT, ABSOLUTE, NEGATIVE, TANH, SIGMOID, RELU
 
 cdef enum Binary:
-    ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER
+    ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER, RELU_BACKWARD
 
 
 # ------------------------------------------------------------------------------ one operand
 
 cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept nogil:
+    """y = f(x), for n values."""
     cdef Py_ssize_t i
-    cdef floating e, one = 1        # a literal 1 would be a double
     if f == EXP:
         for i in range(n):
             y[i] = vexp(x[i])
@@ -54,24 +55,24 @@ cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept 
     elif f == TANH:
         for i in range(n):
             y[i] = vtanh(x[i])
-    elif f == SIGMOID:      # from exp(-|x|), so that nothing overflows
+    elif f == SIGMOID:
         for i in range(n):
-            e = vexp(-x[i] if x[i] > 0 else x[i])
-            y[i] = (e if x[i] < 0 else one) / (one + e)
+            y[i] = vlogistic(x[i])
     elif f == RELU:
         for i in range(n):
             y[i] = 0 if x[i] <= 0 else x[i]     # NaN stays
 
 
-cdef void masked(const floating* dy, const floating* y, floating* dx, Py_ssize_t n) noexcept nogil:
+cdef void unary_all(Unary f, const floating* x, floating* y, Py_ssize_t n, int threads
+                    ) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(n):
-        dx[i] = dy[i] if y[i] > 0 else 0
+    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+        unary(f, x + i * PIECE, y + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
 
 
 cdef unary_kernel(Unary f, str name, object x, object out, int threads, object ufunc):
     cdef cnp.ndarray a, y
-    cdef Py_ssize_t n, i
+    cdef Py_ssize_t n
     cdef int t
     if isinstance(x, np.ndarray) and cnp.PyArray_TYPE(<cnp.ndarray>x) not in (
             cnp.NPY_FLOAT32, cnp.NPY_FLOAT64) and ufunc is not None:
@@ -82,13 +83,11 @@ cdef unary_kernel(Unary f, str name, object x, object out, int threads, object u
     n = cnp.PyArray_SIZE(a)
     t = threads_for(threads, <double>n * (8 if f <= LOG or TANH <= f <= SIGMOID else 1))
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            unary(f, <float*>a.data + i * PIECE, <float*>y.data + i * PIECE,
-                  min(n - i * PIECE, <Py_ssize_t>PIECE))
+        with nogil:
+            unary_all(f, <float*>a.data, <float*>y.data, n, t)
     else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            unary(f, <double*>a.data + i * PIECE, <double*>y.data + i * PIECE,
-                  min(n - i * PIECE, <Py_ssize_t>PIECE))
+        with nogil:
+            unary_all(f, <double*>a.data, <double*>y.data, n, t)
     return y
 
 
@@ -96,6 +95,7 @@ cdef unary_kernel(Unary f, str name, object x, object out, int threads, object u
 
 cdef void binary(Binary f, const floating* a, const floating* b, floating* y, Py_ssize_t n
                  ) noexcept nogil:
+    """y = f(a, b), for n values."""
     cdef Py_ssize_t i
     if f == ADD:
         for i in range(n):
@@ -118,12 +118,15 @@ cdef void binary(Binary f, const floating* a, const floating* b, floating* y, Py
     elif f == POWER:
         for i in range(n):
             y[i] = vpow(a[i], b[i])
+    elif f == RELU_BACKWARD:
+        for i in range(n):
+            y[i] = a[i] if b[i] > 0 else 0
 
 
 cdef void binary_piece(Binary f, const floating* a, Py_ssize_t period_a, const floating* b,
                        Py_ssize_t period_b, floating* y, Py_ssize_t first, Py_ssize_t last
                        ) noexcept nogil:
-    """Elements first .. last; each operand repeats with its period."""
+    """Elements first .. last - 1 of y. Operands repeat after as many elements as their period."""
     cdef Py_ssize_t i = first, n, at_a, at_b
     while i < last:
         at_a, at_b = i % period_a, i % period_b
@@ -145,7 +148,7 @@ cdef bint is_number(object v):
 
 
 cdef object repeated(object number, int typenum):
-    """A number as a row, for loops that know only arrays."""
+    """A row that repeats a number, since the loops take arrays only."""
     cdef cnp.npy_intp n = ROW
     row = cnp.PyArray_EMPTY(1, &n, typenum, 0)
     row[...] = number
@@ -153,7 +156,7 @@ cdef object repeated(object number, int typenum):
 
 
 cdef bint trails(cnp.ndarray small, cnp.ndarray large):
-    """Whether small's shape is the end of large's, after its leading ones."""
+    """Whether small's shape, without leading axes of size 1, is how large's shape ends."""
     cdef int i, n = cnp.PyArray_NDIM(small), shift = cnp.PyArray_NDIM(large) - n
     cdef bint leading = True
     if shift < 0:
@@ -168,17 +171,28 @@ cdef bint trails(cnp.ndarray small, cnp.ndarray large):
 
 
 cdef by_numpy(str name, a, b, out, ufunc):
-    """What NumPy makes of the operands, if memory holds it: they may broadcast."""
+    """The result of NumPy's ufunc; MemoryError if it, broadcast, is more than memory holds."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and \
             <double>cnp.PyArray_SIZE(<cnp.ndarray>a) * cnp.PyArray_SIZE(<cnp.ndarray>b) > LARGE:
         memory.check_shape(name, np.broadcast_shapes(np.shape(a), np.shape(b)), a.dtype)
     return ufunc(a, b, out=out)
 
 
+cdef void compute(Binary f, cnp.ndarray a, cnp.ndarray b, cnp.ndarray y, int threads) noexcept:
+    """binary_all for arrays of either dtype, none of them empty."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(y), m = cnp.PyArray_SIZE(a), k = cnp.PyArray_SIZE(b)
+    cdef int t = threads_for(threads, <double>n * (16 if f == POWER else 1))
+    if cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT32:
+        with nogil:
+            binary_all(f, <float*>a.data, m, <float*>b.data, k, <float*>y.data, n, t)
+    else:
+        with nogil:
+            binary_all(f, <double*>a.data, m, <double*>b.data, k, <double*>y.data, n, t)
+
+
 cdef binary_kernel(Binary f, str name, object a, object b, object out, int threads, object ufunc):
     cdef cnp.ndarray x, w, y, shaped
-    cdef Py_ssize_t n, period_a, period_b
-    cdef int typenum, t
+    cdef int typenum
     shaped_object = b if is_number(a) else a
     if not isinstance(shaped_object, np.ndarray):
         return by_numpy(name, a, b, out, ufunc)
@@ -203,18 +217,8 @@ cdef binary_kernel(Binary f, str name, object a, object b, object out, int threa
     y = output_like(out, name, shaped)
     disjoint_or_same(y, x, name, "a")
     disjoint_or_same(y, w, name, "b")
-    n = cnp.PyArray_SIZE(shaped)
-    if n == 0:
-        return y
-    period_a, period_b = cnp.PyArray_SIZE(x), cnp.PyArray_SIZE(w)
-    t = threads_for(threads, <double>n * (16 if f == POWER else 1))
-    if typenum == cnp.NPY_FLOAT32:
-        with nogil:
-            binary_all(f, <float*>x.data, period_a, <float*>w.data, period_b, <float*>y.data, n, t)
-    else:
-        with nogil:
-            binary_all(f, <double*>x.data, period_a, <double*>w.data, period_b, <double*>y.data, n,
-                       t)
+    if cnp.PyArray_SIZE(y) > 0:
+        compute(f, x, w, y, threads)
     return y
 
 
@@ -256,21 +260,13 @@ def relu_backward(dy, y, out=None, int threads=0):
     """dx = dy where y > 0, else 0."""
     cdef str name = "relu_backward"
     cdef cnp.ndarray g = real_array(dy, name, "dy", -1), v = real_array(y, name, "y", -1), dx
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(g), i
-    cdef int t = threads_for(threads, <double>n)
     same_dtype(g, v, name, "dy", "y")
     same_shape(g, v, name, "dy", "y")
     dx = output_like(out, name, g)
     disjoint_or_same(dx, g, name, "dy")
     disjoint_or_same(dx, v, name, "y")
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            masked(<float*>g.data + i * PIECE, <float*>v.data + i * PIECE,
-                     <float*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
-    else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
-            masked(<double*>g.data + i * PIECE, <double*>v.data + i * PIECE,
-                     <double*>dx.data + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
+    if cnp.PyArray_SIZE(dx) > 0:
+        compute(RELU_BACKWARD, g, v, dx, threads)
     return dx
 
 

@@ -1,13 +1,9 @@
-# Activations that are curves, and their gradients (curves.h).
+# Activation functions other than ReLU, and their gradients (curves.h). Templates are over float and
+# double.
 cdef extern from "elementwise/curves.h" nogil:
     int LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH, SIGMOID, TANH
-    void curve_f32(int f, const float* x, float* y, Py_ssize_t n, float p, float q)
-    void curve_f64(int f, const double* x, double* y, Py_ssize_t n, double p, double q)
-    void curve_gradient_f32(int f, const float* dy, const float* x, float* dx, Py_ssize_t n,
-                            float p, float q)
-    void curve_gradient_f64(int f, const double* dy, const double* x, double* dx, Py_ssize_t n,
-                            double p, double q)
-    void curve_rows_f32(int f, const float* dy, const float* x, float* y, Py_ssize_t rows,
-                        Py_ssize_t channels, const float* factors, float p, float q)
-    void curve_rows_f64(int f, const double* dy, const double* x, double* y, Py_ssize_t rows,
-                        Py_ssize_t channels, const double* factors, double p, double q)
+    void curve[Real](int f, const Real* x, Real* y, Py_ssize_t n, Real p, Real q)
+    void curve_gradient[Real](int f, const Real* dy, const Real* x, Real* dx, Py_ssize_t n, Real p,
+                              Real q)
+    void curve_rows[Real](int f, const Real* dy, const Real* x, Real* y, Py_ssize_t rows,
+                          Py_ssize_t channels, const Real* factors, Real p, Real q)

@@ -1,4 +1,7 @@
-"""Random numbers by counter: value i depends on (key, i) alone, so not on threads or order."""
+"""Dropout, with random numbers that are computed from a counter.
+
+Number i of a stream is a hash of (key, i), so it depends neither on threads nor on any order.
+"""
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
@@ -14,7 +17,7 @@ import numpy as np
 cnp.import_array()
 
 cdef enum:
-    PIECE = 16384
+    PIECE = 16384       # elements a thread takes at a time
 
 
 cdef inline uint64_t splitmix64(uint64_t key, uint64_t i) noexcept nogil:
@@ -27,6 +30,7 @@ cdef inline uint64_t splitmix64(uint64_t key, uint64_t i) noexcept nogil:
 
 cdef void drop(const floating* x, floating* y, Py_ssize_t first, Py_ssize_t last, uint64_t key,
                uint64_t bound, floating scale) noexcept nogil:
+    """Elements first .. last - 1: x scale where the hash of i falls below `bound`, else 0."""
     cdef Py_ssize_t i
     for i in range(first, last):
         y[i] = x[i] * scale if splitmix64(key, i) >> 40 < bound else 0
@@ -35,7 +39,7 @@ cdef void drop(const floating* x, floating* y, Py_ssize_t first, Py_ssize_t last
 def dropout(x, double p, key, out=None, int threads=0):
     """x / (1 - p) where the hash of (key, i) falls below 1 - p, else 0.
 
-    The same call on dy is the gradient: nothing is stored.
+    The same call on dy computes the gradient, so nothing has to be stored.
     """
     cdef cnp.ndarray a = real_array(x, "dropout", "x", -1), y
     cdef Py_ssize_t n = cnp.PyArray_SIZE(a), i

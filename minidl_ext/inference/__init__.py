@@ -1,1 +1,1 @@
-"""Plans of whole networks, run without Python between their steps."""
+"""Networks as plans, which run without Python between their steps."""

@@ -4,6 +4,10 @@ from typing import Any
 import numpy as np
 
 PLAN_VECTOR: int
+PLAN_FREQUENCIES: int
+PLAN_GAP: int
+PLAN_TAPS: int
+PLAN_ARRAYS: int
 
 class Plan:
     count: int

@@ -1,7 +1,7 @@
-"""Plans: whole networks for inference as lists of steps, run without Python between them.
+"""Plans: networks for inference as lists of steps, run without Python between them.
 
-`plan.h` tells what a step is and computes it. A Plan owns its steps, checks once that none of them
-reads or writes outside of its arrays, and runs them on arrays that are given at each call.
+plan_step.h says what a step is, and plan.h computes it. A Plan owns its steps. It checks once that
+none of them reads or writes outside of its arrays, and runs them on arrays that each call gives.
 """
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
@@ -16,7 +16,9 @@ cnp.import_array()
 cdef extern from "inference/plan.h" nogil:
     enum:
         PLAN_CONV, PLAN_WINOGRAD, PLAN_DEPTHWISE, PLAN_MAX_POOL, PLAN_AVG_POOL, PLAN_MAP
-        ACTIVATION_NONE, ACTIVATION_RELU, PANEL, FREQUENCIES, GAP, PV, PLAN_SEGMENTS, PLAN_PLACES
+        ACTIVATION_NONE, ACTIVATION_RELU, PANEL, PV
+        # Read with these names by Python, below.
+        C_FREQUENCIES "PLAN_FREQUENCIES", C_GAP "PLAN_GAP", PLAN_SEGMENTS, PLAN_PLACES
 
     ctypedef struct View:
         int place
@@ -28,12 +30,14 @@ cdef extern from "inference/plan.h" nogil:
         Py_ssize_t h, w, ci, oh, ow, co, kh, kw, sh, sw, dh, dw, top, left, groups
         View x, y, r
         int adds, pools
-        Py_ssize_t above, below, before, after
+        Py_ssize_t border_top, border_bottom, border_left, border_right
         const float* weights
         const float* bias
-        Py_ssize_t unit, workspace, scratch_size
+        Py_ssize_t unit, workspace, workspace_size
         Py_ssize_t counted[4]
 
+    Py_ssize_t tile_rows(const Step* s)
+    Py_ssize_t tile_columns(const Step* s)
     void plan_run(const Step* steps, Py_ssize_t count, float* arena, Py_ssize_t arena_size,
                   float** outside, const Py_ssize_t* image_size, int arrays, Py_ssize_t images,
                   Py_ssize_t group, int threads, int shared)
@@ -42,19 +46,26 @@ KINDS = {"direct": PLAN_CONV, "winograd": PLAN_WINOGRAD, "depthwise": PLAN_DEPTH
          "max_pool": PLAN_MAX_POOL, "avg_pool": PLAN_AVG_POOL, "map": PLAN_MAP}
 # In the order of curves.h.
 CURVES = ("leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh", "sigmoid", "tanh")
-PLAN_VECTOR = PV    # floats
+
+# What planning must know.
+PLAN_VECTOR = PV                # floats of a vector
+PLAN_FREQUENCIES = C_FREQUENCIES
+PLAN_GAP = C_GAP                # floats
+PLAN_TAPS = PLAN_SEGMENTS       # most taps of a convolution's window
+PLAN_ARRAYS = PLAN_PLACES - 1   # most arrays outside of the arena
 
 cdef enum:
-    MOST = 0x7fffffff   # of a size, so that products of two have room
+    MOST = 0x7fffffff   # limit of a size, so that products of two do not overflow
 
 
 cdef class Plan:
     """Steps for groups of at most `group` images.
 
-    `steps` are dicts of the fields of a Step (plan.h); "kind" and "activation" by name, "weights"
-    and "bias" arrays packed as its kernel reads them (minidl/compiled/planning.py). `sizes` are the
-    floats of an image in each array outside, `arena` those of the arena. ValueError for a step that
-    would leave them.
+    `steps` are dicts of the fields of a Step (plan_step.h). In these, "kind" and "activation" are
+    names, and "weights" and "bias" are arrays, packed as the kernel reads them
+    (minidl/compiled/planning.py). `sizes` are the floats of an image in each array outside of the
+    arena, and `arena` the floats of the arena for a group. ValueError for a step that would read or
+    write outside of its arrays.
     """
 
     cdef Step* steps
@@ -73,7 +84,7 @@ cdef class Plan:
         self.kept, self.arena, self.group, self.shared = [], arena, group, shared
         self.most = threads
         self.count, self.arrays = len(steps), len(sizes)
-        if self.arrays >= PLAN_PLACES:
+        if self.arrays > PLAN_PLACES - 1:
             raise ValueError(f"Plan: at most {PLAN_PLACES - 1} arrays, got {self.arrays}")
         if not 1 <= group <= MOST or arena < 0 or threads < 1:
             raise ValueError(f"Plan: no groups of {group} images in {arena} values by {threads} "
@@ -95,6 +106,7 @@ cdef class Plan:
         free(self.steps)
 
     cdef int fill(self, Step* s, dict f) except -1:
+        """Set all fields of a step but its weights; ValueError for sizes out of range."""
         if f["kind"] not in KINDS:
             raise ValueError(f"Plan: kind must be one of {sorted(KINDS)}, got {f['kind']!r}")
         s.kind = KINDS[f["kind"]]
@@ -122,26 +134,26 @@ cdef class Plan:
         if s.adds:
             set_view(&s.r, f["r"])
         s.pools = f.get("pools", False)
-        s.above, s.below, s.before, s.after = f.get("border", (0, 0, 0, 0))
-        s.unit, s.workspace, s.scratch_size = f.get("unit", (0, 0, 0))
+        s.border_top, s.border_bottom, s.border_left, s.border_right = f.get("border", (0, 0, 0, 0))
+        s.unit, s.workspace, s.workspace_size = f.get("unit", (0, 0, 0))
         s.counted[0], s.counted[1], s.counted[2], s.counted[3] = f.get("counted", (0, 0, 0, 0))
         for size in (s.h, s.w, s.ci, s.oh, s.ow, s.co, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw,
                      s.groups):
             if not 1 <= size <= MOST:
                 raise ValueError(f"Plan: sizes must be from 1 to {MOST}, got {size}")
-        for size in (s.above, s.below, s.before, s.after, abs(s.top), abs(s.left), s.counted[0],
-                     s.counted[1], s.counted[2], s.counted[3]):
+        for size in (s.border_top, s.border_bottom, s.border_left, s.border_right, abs(s.top),
+                     abs(s.left), s.counted[0], s.counted[1], s.counted[2], s.counted[3]):
             if not 0 <= size <= MOST:
                 raise ValueError(f"Plan: borders and starts must be to {MOST}, got {size}")
         if s.kind in (PLAN_MAX_POOL, PLAN_AVG_POOL) and (
                 s.adds or s.activation != ACTIVATION_NONE or s.groups != 1):
-            raise ValueError("Plan: nothing is done with what a pool gives")
+            raise ValueError("Plan: a pool has no activation, no groups, and adds nothing")
         if s.pools and (s.kind != PLAN_WINOGRAD or s.adds):
             raise ValueError("Plan: only Winograd convolutions to which nothing is added pool")
         return 0
 
     cdef int give(self, Step* s, dict f, Py_ssize_t weights, Py_ssize_t biases) except -1:
-        """The weights and biases of a step, of which so many are read."""
+        """Set the weights and biases of a step, which reads so many of each."""
         if weights:
             s.weights = self.floats(f.get("weights"), weights)
         if f.get("bias") is not None:
@@ -149,6 +161,7 @@ cdef class Plan:
         return 0
 
     cdef const float* floats(self, object array, Py_ssize_t needed) except NULL:
+        """The memory of an array of at least `needed` values, which the plan then keeps alive."""
         cdef cnp.ndarray a = typed_array(array, "Plan", "weights", -1, cnp.NPY_FLOAT32)
         if cnp.PyArray_SIZE(a) < needed:
             raise ValueError(f"Plan: {needed} weights are needed, got {cnp.PyArray_SIZE(a)}")
@@ -156,10 +169,10 @@ cdef class Plan:
         return <const float*>a.data
 
     cdef int check(self, Step* s, dict f, int threads) except -1:
-        """Give a step its weights, and see that it stays inside of its arrays."""
+        """Set the weights of a step, and check that it stays inside of its arrays."""
         cdef Py_ssize_t own = s.co // s.groups, panels = (own + PANEL - 1) // PANEL
-        cdef Py_ssize_t rows, cols, cp, size
-        cdef double needed      # floats of workspace memory
+        cdef Py_ssize_t rows, cols, cp, size, copies
+        cdef double needed      # floats of the workspace
         if s.kind == PLAN_CONV:
             if s.ci % s.groups or s.co % s.groups or s.kh * s.kw > PLAN_SEGMENTS:
                 raise ValueError(f"Plan: no convolution of {s.kh}x{s.kw} in {s.groups} groups")
@@ -172,17 +185,16 @@ cdef class Plan:
         elif s.kind == PLAN_WINOGRAD:
             if (s.groups != 1 or s.ci < PV or s.co < PV or (s.kh, s.kw, s.sh, s.sw, s.dh, s.dw)
                     != (3, 3, 1, 1, 1, 1) or s.activation > ACTIVATION_RELU):
-                raise ValueError("Plan: no Winograd convolution")
-            self.give(s, f, product(FREQUENCIES * panels, s.ci, PANEL), s.co)
-            rows = (s.oh * (2 if s.pools else 1) + 3) // 4
-            cols = (s.ow * (2 if s.pools else 1) + 3) // 4
+                raise ValueError("Plan: Winograd computes no such convolution")
+            self.give(s, f, product(C_FREQUENCIES * panels, s.ci, PANEL), s.co)
+            rows, cols = tile_rows(s), tile_columns(s)
             cp = (s.co + PV - 1) // PV * PV
             needed = <double>s.unit if s.unit else <double>self.group * rows * cols
-            needed = FREQUENCIES * (needed * (s.ci + cp) + 2 * GAP)
-            if s.workspace < 0 or s.scratch_size < needed or s.unit < 0 or (
-                    s.workspace + <double>s.scratch_size * (threads if self.shared and s.unit else 1)
-                    > self.arena):
-                raise ValueError("Plan: the workspace memory is too small")
+            needed = C_FREQUENCIES * (needed * (s.ci + cp) + 2 * C_GAP)
+            copies = threads if self.shared and s.unit else 1
+            if s.workspace < 0 or s.workspace_size < needed or s.unit < 0 or (
+                    s.workspace + <double>s.workspace_size * copies > self.arena):
+                raise ValueError("Plan: the workspace is too small")
             inside(&s.x, -s.top, 4 * rows + 2 - s.top, -s.left, 4 * cols + 2 - s.left, s.ci, self)
         elif s.kind == PLAN_MAP:
             self.give(s, f, s.co if f.get("weights") is not None else 0, s.co)
@@ -194,8 +206,9 @@ cdef class Plan:
         if s.kind == PLAN_CONV or s.kind == PLAN_DEPTHWISE:
             inside(&s.x, -s.top, (s.oh - 1) * s.sh + (s.kh - 1) * s.dh + 1 - s.top, -s.left,
                    (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1 - s.left, s.ci, self)
-        inside(&s.y, -s.above, s.oh + s.below, -s.before, s.ow + s.after,
-               max(s.co, s.y.pixel) if s.above + s.below + s.before + s.after else s.co, self)
+        bordered = s.border_top + s.border_bottom + s.border_left + s.border_right > 0
+        inside(&s.y, -s.border_top, s.oh + s.border_bottom, -s.border_left, s.ow + s.border_right,
+               max(s.co, s.y.pixel) if bordered else s.co, self)
         if s.adds:
             inside(&s.r, 0, s.oh, 0, s.ow, s.co, self)
         if s.y.place:
@@ -203,8 +216,11 @@ cdef class Plan:
         return 0
 
     def run(self, list arrays, Py_ssize_t images, int threads=0):
-        """Compute: `arrays` are those outside, C-contiguous float32 of `images` images each. Those
-        that a step writes to must be writeable."""
+        """Run all steps for `images` images.
+
+        `arrays` are those outside of the arena: C-contiguous, float32, of `images` images each, and
+        writeable if a step writes to them.
+        """
         cdef float* outside[PLAN_PLACES]
         cdef cnp.ndarray a, arena
         cdef Py_ssize_t first = 0, at_once, count
@@ -224,7 +240,7 @@ cdef class Plan:
         else:
             t = max(1, min(t, <int>((images + self.group - 1) // self.group)))
         arena = workspace(product(1 if self.shared else t, self.arena, sizeof(float)))
-        # So many images at a time that an interrupt ends what takes long; each thread has groups.
+        # So that an interrupt can end a long run, it is cut into parts with groups for each thread.
         at_once = product(self.group, t)
         at_once = pieces_at_once((images + at_once - 1) // at_once, 8 * self.work * images, 1) \
             * at_once
@@ -240,8 +256,8 @@ cdef class Plan:
 
 
 cdef double work_of(Step* s) noexcept:
-    """What a step does for an image, as `team` counts it: operations on elements, of which the
-    multiply-adds of a convolution are an eighth."""
+    """The work of a step for an image, as `threads_for` counts it: element operations, of which a
+    multiply-add of a convolution counts as an eighth."""
     cdef double values = <double>s.oh * s.ow * s.co * (4 if s.pools else 1)
     if s.kind <= PLAN_DEPTHWISE:
         return values * s.kh * s.kw * (s.ci // s.groups) / 8
@@ -257,10 +273,10 @@ cdef int set_view(View* v, tuple given) except -1:
 
 cdef int inside(View* v, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t col0, Py_ssize_t col1,
                 Py_ssize_t channels, Plan plan) except -1:
-    """That rows row0 .. row1 and columns col0 .. col1 of the images of a view are in its array,
-    each at a place of its own."""
+    """Check that rows row0 .. row1 - 1 and columns col0 .. col1 - 1 of the images of a View are
+    inside of its array, and do not overlap."""
     cdef Py_ssize_t size, images = 1
-    cdef double row = v.row, pixel = v.pixel, image = v.image   # in which nothing overflows
+    cdef double row = v.row, pixel = v.pixel, image = v.image   # doubles do not overflow
     if not 0 <= v.place <= plan.arrays or v.row < 0 or v.pixel < 0 or v.image < 0:
         raise ValueError(f"Plan: there is no array {v.place}")
     if v.place:

@@ -1,23 +1,31 @@
-/* Steps of plan.h: direct and depthwise convolutions, and dense layers, which are convolutions of
- * images of one pixel. What follows, plus bias, plus another array, then an activation, happens
- * while the sums are in registers. */
+/* Steps of a plan that are direct or depthwise convolutions, or dense layers, which are
+ * convolutions of images of one pixel. Their epilogue adds a bias and another array, and applies a
+ * ReLU, while the sums are in registers; other activations are applied once sums are stored. */
+#ifndef MINIDL_PLAN_CONV_H
+#define MINIDL_PLAN_CONV_H
+#include <utility>
 
-/* A vector of sums to its place, as far as it is `there`. */
+#include "gemm/micro.h"
+#include "inference/plan_step.h"
+
+#include "elementwise/curves.h"
+
+/* Applies the epilogue to a vector of sums, and stores those lanes of it that exist. */
 ALWAYS_INLINE void plan_finish(pv v, float *out, const float *add, const float *bias, int relu_out,
-                              FirstLanes<float> there) {
+                               FirstLanes<float> existing) {
     if (bias) v += PLOAD(bias);
-    if (add) v += there.load(add);
+    if (add) v += existing.load(add);
     if (relu_out) v = plan_relu(v);
-    there.store(out, v);
+    existing.store(out, v);
 }
 
-/* R pixels (at most MR) and C vectors of columns, whose sums stay in registers. Segments of n terms
- * lie at a_off in front of each pixel; weights are [segment][n][PANEL]. */
+/* R pixels and C vectors of columns, in registers. The taps of a pixel are `segments` runs of n
+ * terms; run s begins a_off[s] floats after the pixel. Weights are [segment][n][PANEL]. */
 template <int R, int C>
-static __attribute__((noinline)) void plan_block(
-    const float *const *a, const float *w, int segments, const ptrdiff_t *a_off, ptrdiff_t n,
-    float *const *out, const float *const *add, const float *bias, int relu_out,
-    ptrdiff_t columns) {
+static __attribute__((noinline))
+void plan_block(const float *const *a, const float *w, int segments, const ptrdiff_t *a_off,
+                ptrdiff_t n, float *const *out, const float *const *add, const float *bias,
+                int relu_out, ptrdiff_t columns) {
     pv sum[R][C];
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)
         _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] = pv{0};
@@ -39,32 +47,33 @@ static __attribute__((noinline)) void plan_block(
         for (; k < n; k++) add_term(k);
     }
     _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) {
-        const FirstLanes<float> there(columns - c * PV);
+        const FirstLanes<float> existing(columns - c * PV);
 /* What is done to each sum, while it is in its register. */
 #define EACH_ROW _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)
         if (bias) EACH_ROW sum[r][c] += PLOAD(bias + c * PV);
-        if (add) EACH_ROW sum[r][c] += there.load(add[r] + c * PV);
+        if (add) EACH_ROW sum[r][c] += existing.load(add[r] + c * PV);
         if (relu_out) EACH_ROW sum[r][c] = plan_relu(sum[r][c]);
-        EACH_ROW there.store(out[r] + c * PV, sum[r][c]);
+        EACH_ROW existing.store(out[r] + c * PV, sum[r][c]);
 #undef EACH_ROW
     }
 }
 
-/* The blocks of each size, [rows - 1][vectors - 1]. */
+/* The blocks of each size, [pixels - 1][vectors - 1]. */
+typedef decltype(&plan_block<1, 1>) PlanBlock;
 template <typename Rows> struct PlanBlocks;
 template <int... R> struct PlanBlocks<std::integer_sequence<int, R...>> {
-    static constexpr decltype(&plan_block<1, 1>) of[MR][2] = {
-        {plan_block<R + 1, 1>, plan_block<R + 1, 2>}...};
+    static constexpr PlanBlock of[MR][2] = {{plan_block<R + 1, 1>, plan_block<R + 1, 2>}...};
 };
-static constexpr const auto &plan_blocks = PlanBlocks<std::make_integer_sequence<int, MR>>::of;
+constexpr auto &plan_blocks = PlanBlocks<std::make_integer_sequence<int, MR>>::of;
 
-/* A dense layer's panels, ROW_PANELS at most, for one row. A single sum would wait for each
- * addition; several panels side by side do not, and each sum keeps its order. */
+/* P panels of a dense layer, for one row. A single sum would have to wait for each addition; sums
+ * of several panels do not wait for one another, and each keeps its order. */
 enum { ROW_PANELS = 4 };
 
-ALWAYS_INLINE void plan_row(const int P, const float *a, const float *w, ptrdiff_t n, float *out,
-                           const float *add, const float *bias, int relu_out, ptrdiff_t columns) {
-    pv sum[ROW_PANELS][2] = {{{0}}};
+template <int P>
+ALWAYS_INLINE void plan_row(const float *a, const float *w, ptrdiff_t n, float *out,
+                            const float *add, const float *bias, int relu_out, ptrdiff_t columns) {
+    pv sum[P][2] = {};
     for (ptrdiff_t k = 0; k < n; k++)
         _Pragma("GCC unroll 4") for (int p = 0; p < P; p++) {
             const float *at = w + p * n * PANEL + k * PANEL;
@@ -78,7 +87,8 @@ ALWAYS_INLINE void plan_row(const int P, const float *a, const float *w, ptrdiff
 
 enum { PLAN_SEGMENTS = 256 };
 
-/* A step's segments: the taps of a kernel row lie together if they take all channels. */
+/* Finds the segments of a step, and returns their number. The taps of a row of the kernel are one
+ * segment if they take all channels, since they are then contiguous. */
 ALWAYS_INLINE int plan_segments(const Step *s, ptrdiff_t *a_off, ptrdiff_t *n) {
     const ptrdiff_t own = s->ci / s->groups;
     int count = 0;
@@ -94,7 +104,8 @@ ALWAYS_INLINE int plan_segments(const Step *s, ptrdiff_t *a_off, ptrdiff_t *n) {
     return count;
 }
 
-/* Pixels times panels; a block is at most MR pixels and one panel. */
+/* A convolution: all pixels times all panels of weights, in blocks of at most MR pixels and one
+ * panel. */
 static void plan_conv(const Step *s, const Work *k) {
     const ptrdiff_t pixels = k->images * s->oh * s->ow, blocks = (pixels + MR - 1) / MR;
     const ptrdiff_t own = s->co / s->groups, panels = (own + PANEL - 1) / PANEL;
@@ -104,13 +115,14 @@ static void plan_conv(const Step *s, const Work *k) {
     plan_share(k, blocks * panels * s->groups, &item, &end);
     for (; item < end; item++) {
         const ptrdiff_t panel = item / blocks, block = item % blocks, group = panel / panels;
-        const ptrdiff_t first = pixels * block / blocks, after = pixels * (block + 1) / blocks;
+        ptrdiff_t first, end_pixel;
+        plan_part(pixels, block, blocks, &first, &end_pixel);
         const ptrdiff_t channel = group * own + panel % panels * PANEL;
         ptrdiff_t columns = own - panel % panels * PANEL;
         const float *a[MR], *add[MR];
         float *out[MR];
         ptrdiff_t image = first / (s->oh * s->ow), row = first / s->ow % s->oh, col = first % s->ow;
-        const int rows = (int)(after - first);
+        const int rows = (int)(end_pixel - first);
         for (int r = 0; r < rows;) {
             const float *x = plan_at(k, &s->x, image, row * s->sh - s->top, col * s->sw - s->left)
                              + group * (s->ci / s->groups);
@@ -129,16 +141,15 @@ static void plan_conv(const Step *s, const Work *k) {
         const float *w = s->weights + panel * taps * PANEL;
         const float *bias = s->bias ? s->bias + panel * PANEL : NULL;
         const int relu_out = s->activation == ACTIVATION_RELU;
-        if (rows == 1 && segments == 1) {       /* of one pixel each item is a panel */
+        if (rows == 1 && segments == 1) {       /* one pixel: each item is a panel */
             const int several = panels - panel % panels >= ROW_PANELS && end - item >= ROW_PANELS;
             const ptrdiff_t most = several ? ROW_PANELS * PANEL : PANEL;
             if (columns > most) columns = most;
+            const float *added = s->adds ? add[0] : NULL;
             if (several)
-                plan_row(ROW_PANELS, a[0] + a_off[0], w, n, out[0], s->adds ? add[0] : NULL, bias,
-                         relu_out, columns);
+                plan_row<ROW_PANELS>(a[0] + a_off[0], w, n, out[0], added, bias, relu_out, columns);
             else
-                plan_row(1, a[0] + a_off[0], w, n, out[0], s->adds ? add[0] : NULL, bias, relu_out,
-                         columns);
+                plan_row<1>(a[0] + a_off[0], w, n, out[0], added, bias, relu_out, columns);
             if (several) item += ROW_PANELS - 1;
         } else {
             if (columns > PANEL) columns = PANEL;
@@ -147,22 +158,23 @@ static void plan_conv(const Step *s, const Work *k) {
         }
         if (s->activation >= 0)
             for (int r = 0; r < rows; r++)
-                curve_f32(s->activation, out[r], out[r], columns, s->p, s->q);
+                curve(s->activation, out[r], out[r], columns, s->p, s->q);
     }
 }
 
-/* P pixels and C vectors of channels of a depthwise convolution; both are constants. */
-ALWAYS_INLINE void plan_depthwise_block(const int P, const int C, const Step *s, const float *x,
-                                       ptrdiff_t c, float *y, const float *r) {
-    pv sum[4][2];
+/* P pixels and C vectors of channels of a depthwise convolution. */
+template <int P, int C>
+ALWAYS_INLINE void plan_depthwise_block(const Step *s, const float *x, ptrdiff_t c, float *y,
+                                        const float *r) {
+    pv sum[P][C];
     const float *w = s->weights + c;
     _Pragma("GCC unroll 4") for (int p = 0; p < P; p++)
         _Pragma("GCC unroll 2") for (int v = 0; v < C; v++)
-            sum[p][v] = s->bias ? PLOAD(s->bias + c + v * PV) : (pv){0};
+            sum[p][v] = s->bias ? PLOAD(s->bias + c + v * PV) : pv{0};
     for (ptrdiff_t i = 0; i < s->kh; i++)
         for (ptrdiff_t j = 0; j < s->kw; j++, w += s->co) {
             const float *at = x + i * s->dh * s->x.row + j * s->dw * s->x.pixel + c;
-            pv weight[2];
+            pv weight[C];
             _Pragma("GCC unroll 2") for (int v = 0; v < C; v++) weight[v] = PLOAD(w + v * PV);
             _Pragma("GCC unroll 4") for (int p = 0; p < P; p++)
                 _Pragma("GCC unroll 2") for (int v = 0; v < C; v++)
@@ -177,14 +189,14 @@ ALWAYS_INLINE void plan_depthwise_block(const int P, const int C, const Step *s,
         }
 }
 
-/* P pixels of all channels, of which there is at least a vector: where they do not fill the last
- * one, it overlaps the one before, and what both cover is computed twice. */
-ALWAYS_INLINE void plan_depthwise_pixels(const int P, const Step *s, const float *x, float *y,
-                                        const float *r) {
+/* P pixels of all channels, which fill at least one vector. Where they do not fill the last vector,
+ * it overlaps the one before, and the channels that both cover are computed twice. */
+template <int P>
+ALWAYS_INLINE void plan_depthwise_pixels(const Step *s, const float *x, float *y, const float *r) {
     ptrdiff_t c = 0;
-    for (; c + 2 * PV <= s->co; c += 2 * PV) plan_depthwise_block(P, 2, s, x, c, y, r);
+    for (; c + 2 * PV <= s->co; c += 2 * PV) plan_depthwise_block<P, 2>(s, x, c, y, r);
     for (; c < s->co; c += PV)
-        plan_depthwise_block(P, 1, s, x, c + PV > s->co ? s->co - PV : c, y, r);
+        plan_depthwise_block<P, 1>(s, x, c + PV > s->co ? s->co - PV : c, y, r);
 }
 
 static void plan_depthwise(const Step *s, const Work *k) {
@@ -197,14 +209,16 @@ static void plan_depthwise(const Step *s, const Work *k) {
         float *y = plan_at(k, &s->y, image, row, 0);
         ptrdiff_t col = 0;
         for (; col + 4 <= s->ow; col += 4)
-            plan_depthwise_pixels(4, s, x + col * s->sw * s->x.pixel, y + col * s->y.pixel,
-                                  r ? r + col * s->r.pixel : NULL);
+            plan_depthwise_pixels<4>(s, x + col * s->sw * s->x.pixel, y + col * s->y.pixel,
+                                     r ? r + col * s->r.pixel : NULL);
         for (; col < s->ow; col++)
-            plan_depthwise_pixels(1, s, x + col * s->sw * s->x.pixel, y + col * s->y.pixel,
-                                  r ? r + col * s->r.pixel : NULL);
+            plan_depthwise_pixels<1>(s, x + col * s->sw * s->x.pixel, y + col * s->y.pixel,
+                                     r ? r + col * s->r.pixel : NULL);
         if (s->activation >= 0)
             for (col = 0; col < s->ow; col++)
-                curve_f32(s->activation, y + col * s->y.pixel, y + col * s->y.pixel, s->co, s->p,
+                curve(s->activation, y + col * s->y.pixel, y + col * s->y.pixel, s->co, s->p,
                           s->q);
     }
 }
+
+#endif

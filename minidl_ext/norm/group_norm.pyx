@@ -1,22 +1,24 @@
 """Normalization of each image by the mean and variance of groups of its channels, or by the root of
 their mean square alone.
 
-One group is layer normalization over whole images, a group for each channel instance
+One group is layer normalization over all of an image, and a group for each channel is instance
 normalization. An image is worked on by one thread, with the loops of batch normalization
-(norm_rows.h): statistics of its channels, merged into those of the groups, which make the factors
-of each channel; backward, sums of its channels, merged likewise into slopes and offsets. What
-images add to the gradients of gamma and beta is summed in their order. Formulas are in the twin.
+(statistics.h, normalize.h). Forward, the statistics of its channels are merged into those of the
+groups, which make the factors of each channel; backward, the sums of its channels are merged
+likewise into slopes and offsets. What images add to the gradients of gamma and beta is summed in
+their order. Formulas are in the twin.
 """
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
+from libc.string cimport memset
 
-from minidl_ext.runtime.arguments cimport has_length, real_array, row_or_null, same_dtype, same_shape, \
-    typed_array
-from minidl_ext.norm.norm_rows cimport add_sums_f32, add_sums_f64, apply_rows_f32, apply_rows_f64, \
-    backward_sums_f32, backward_sums_f64, channel_stats, group_backward_rows_f32, \
-    group_backward_rows_f64, rows_of_block
+from minidl_ext.norm.normalize cimport add_backward_sums, apply_rows, group_backward_rows, \
+    set_factors
+from minidl_ext.norm.statistics cimport channel_stats, rows_of_block
+from minidl_ext.runtime.arguments cimport has_length, real_array, row_or_null, same_dtype, \
+    same_shape, typed_array
 from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
@@ -29,14 +31,27 @@ cdef struct Shape:
     Py_ssize_t block                                    # positions of a block
 
 
+# What a pass reads and writes besides x, in its type. What the pass does not have is NULL.
+cdef struct Operands:
+    const char* gamma
+    const char* beta
+    const char* dy
+    char* factors           # (N, 5, C): the forward writes, the backward reads them
+    char* result            # y or dx
+    char* dgamma
+    char* dbeta
+    char* work              # rows for each thread
+    double* sums            # forward (2, C) for each thread, backward (N, 2, C)
+    const double* eps       # (groups,)
+
+
 cdef void fill_factors(const double* means, const double* m2, const floating* gamma,
                        const floating* beta, const double* eps, bint centre, Shape* s,
                        floating* factors) noexcept nogil:
-    """The factors (5, C) of an image's channels, as those of batch normalization; without `centre`
-    for deviations from 0."""
+    """Fill in the factors (5, C) of an image's channels, as those of batch normalization; without
+    `centre` they are for deviations from 0."""
     cdef Py_ssize_t g, c, n = s.channels, M = s.positions * s.width
-    cdef double mean, squares, rstd, scale, low
-    cdef floating high
+    cdef double mean, squares, rstd
     for g in range(s.groups):
         mean = squares = 0
         if centre:
@@ -46,59 +61,41 @@ cdef void fill_factors(const double* means, const double* m2, const floating* ga
         for c in range(g * s.width, (g + 1) * s.width):
             squares += m2[c] + s.positions * (means[c] - mean) * (means[c] - mean)
         rstd = 1 / sqrt((squares / M if squares > 0 or squares != squares else 0) + eps[g])
-        high = <floating>mean
-        low = mean - high
         for c in range(g * s.width, (g + 1) * s.width):
-            scale = rstd if gamma == NULL else gamma[c] * rstd
-            factors[c] = high
-            factors[n + c] = <floating>scale
-            factors[2 * n + c] = <floating>((0.0 if beta == NULL else beta[c]) - low * scale)
-            factors[3 * n + c] = <floating>rstd
-            factors[4 * n + c] = <floating>low
+            set_factors(factors, n, c, mean, rstd, gamma, beta)
 
 
-cdef void forward_all(const floating* x, const floating* gamma, const floating* beta,
-                      const double* eps, bint centre, floating* y, floating* factors,
-                      floating* room, double* sums, Shape* s, int threads) noexcept nogil:
+cdef void forward_all(const floating* x, const Operands* o, bint centre, Shape* s, int threads
+                      ) noexcept nogil:
     cdef Py_ssize_t i, size = s.positions * s.channels, n = s.channels
+    cdef floating* y = <floating*>o.result
+    cdef floating* factors
     cdef floating* work
     cdef double* mean
     with parallel(num_threads=threads):
-        work = room + threadid() * 3 * n
-        mean = sums + threadid() * 2 * n
+        work = <floating*>o.work + threadid() * 3 * n
+        mean = o.sums + threadid() * 2 * n
         for i in prange(s.n, schedule='static'):
+            factors = <floating*>o.factors + i * 5 * n
             channel_stats(x + i * size, s.positions, s.block, n, work, mean, mean + n)
-            fill_factors(mean, mean + n, gamma, beta, eps, centre, s, factors + i * 5 * n)
-            if floating is float:
-                apply_rows_f32(x + i * size, NULL, False, y + i * size, n, s.positions, n,
-                               factors + i * 5 * n, False)
-            else:
-                apply_rows_f64(x + i * size, NULL, False, y + i * size, n, s.positions, n,
-                               factors + i * 5 * n, False)
+            fill_factors(mean, mean + n, <const floating*>o.gamma, <const floating*>o.beta, o.eps,
+                         centre, s, factors)
+            apply_rows(x + i * size, <const floating*>NULL, False, y + i * size, n, s.positions, n,
+                       <const floating*>factors, False)
 
 
 cdef void image_backward(const floating* dy, const floating* x, const floating* gamma,
                          const floating* factors, bint centre, floating* dx, floating* work,
                          double* sums, Shape* s) noexcept nogil:
-    """dx of an image; `sums` gets what it adds to dbeta and to dgamma."""
-    cdef Py_ssize_t first = 0, count, c, g, n = s.channels, M = s.positions * s.width
+    """Write dx of an image, and to `sums` what it adds to dbeta and to dgamma; `work`: 5 rows."""
+    cdef Py_ssize_t c, g, n = s.channels, M = s.positions * s.width
     cdef double a, b, rstd, low
     cdef floating* slope = work + 2 * n
     cdef floating* offset = work + 3 * n
     cdef floating* scale = work + 4 * n
-    for c in range(2 * n):
-        sums[c] = 0
-    while first < s.positions:
-        count = min(s.block, s.positions - first)
-        if floating is float:
-            backward_sums_f32(dy + first * n, NULL, x + first * n, False, NULL, NULL, count, n,
-                              factors, work, work + n)
-            add_sums_f32(sums, work, 2 * n)
-        else:
-            backward_sums_f64(dy + first * n, NULL, x + first * n, False, NULL, NULL, count, n,
-                              factors, work, work + n)
-            add_sums_f64(sums, work, 2 * n)
-        first += count
+    memset(sums, 0, 2 * n * sizeof(double))
+    add_backward_sums(dy, <const floating*>NULL, x, False, <const floating*>NULL, <floating*>NULL,
+                      s.positions, s.block, n, factors, work, sums)
     for c in range(n):      # from sums of g (x - mean_hi) to those of g xhat
         sums[n + c] = (sums[n + c] - factors[4 * n + c] * sums[c]) * factors[3 * n + c]
     for g in range(s.groups):
@@ -113,32 +110,29 @@ cdef void image_backward(const floating* dy, const floating* x, const floating* 
             scale[c] = 1 if gamma == NULL else gamma[c]
             slope[c] = <floating>(-rstd * b / M)
             offset[c] = <floating>((rstd * b * low - a) / M)
-    if floating is float:
-        group_backward_rows_f32(dy, x, dx, s.positions, n, factors, scale, slope,
-                                offset)
-    else:
-        group_backward_rows_f64(dy, x, dx, s.positions, n, factors, scale, slope,
-                                offset)
+    group_backward_rows(dy, x, dx, s.positions, n, factors, <const floating*>scale,
+                        <const floating*>slope, <const floating*>offset)
 
 
-cdef void backward_all(const floating* dy, const floating* x, const floating* gamma,
-                       const floating* factors, bint centre, floating* dx, floating* dgamma,
-                       floating* dbeta, floating* room, double* sums, Shape* s, int threads
+cdef void backward_all(const floating* x, const Operands* o, bint centre, Shape* s, int threads
                        ) noexcept nogil:
     cdef Py_ssize_t i, c, n = s.channels, size = s.positions * s.channels
+    cdef const floating* dy = <const floating*>o.dy
+    cdef const floating* factors = <const floating*>o.factors
     cdef floating* work
     cdef double a, b
     with parallel(num_threads=threads):
-        work = room + threadid() * 5 * n
+        work = <floating*>o.work + threadid() * 5 * n
         for i in prange(s.n, schedule='static'):
-            image_backward(dy + i * size, x + i * size, gamma, factors + i * 5 * n, centre,
-                           dx + i * size, work, sums + i * 2 * n, s)
+            image_backward(dy + i * size, x + i * size, <const floating*>o.gamma,
+                           factors + i * 5 * n, centre, <floating*>o.result + i * size, work,
+                           o.sums + i * 2 * n, s)
     for c in range(n):
         a = b = 0
         for i in range(s.n):
-            b += sums[i * 2 * n + c]
-            a += sums[i * 2 * n + n + c]
-        dgamma[c], dbeta[c] = <floating>a, <floating>b
+            b += o.sums[i * 2 * n + c]
+            a += o.sums[i * 2 * n + n + c]
+        (<floating*>o.dgamma)[c], (<floating*>o.dbeta)[c] = <floating>a, <floating>b
 
 
 cdef int set_shape(Shape* s, cnp.ndarray x, Py_ssize_t groups, str where) except -1:
@@ -156,12 +150,13 @@ def group_norm(x, gamma, beta, Py_ssize_t groups, eps, bint centre=True, int thr
     """(y, factors) of images x (N, P, C); factors (N, 5, C) as those of batch normalization.
     eps is a number, or float64 (groups,). Without `centre` the mean is 0, and the variance the mean
     square."""
-    cdef cnp.ndarray a = real_array(x, "group_norm", "x", 3), y, factors, room, sums, e
-    cdef char* g = row_or_null(gamma, a, "group_norm", "x", "gamma")
-    cdef char* b = row_or_null(beta, a, "group_norm", "x", "beta")
+    cdef cnp.ndarray a = real_array(x, "group_norm", "x", 3), y, factors, work, sums, e
+    cdef Operands o
     cdef cnp.npy_intp dims[3]
     cdef Shape s
     cdef int t
+    o.gamma = row_or_null(gamma, a, "group_norm", "x", "gamma")
+    o.beta = row_or_null(beta, a, "group_norm", "x", "beta")
     set_shape(&s, a, groups, "group_norm")
     if not isinstance(eps, np.ndarray):
         eps = np.full(groups, <double>eps)
@@ -170,18 +165,15 @@ def group_norm(x, gamma, beta, Py_ssize_t groups, eps, bint centre=True, int thr
     t = threads_for(threads, 3.0 * s.n * s.positions * s.channels)
     dims[0], dims[1], dims[2] = s.n, 5, s.channels
     y, factors = new_like(a), new_array(3, dims, cnp.PyArray_TYPE(a))
-    room = workspace(product(3 * t, s.channels, a.itemsize))
+    work = workspace(product(3 * t, s.channels, a.itemsize))
     sums = workspace(product(2 * t, s.channels, sizeof(double)))
-    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        with nogil:
-            forward_all(<float*>a.data, <float*>g, <float*>b, <double*>e.data, centre,
-                        <float*>y.data, <float*>factors.data, <float*>room.data,
-                        <double*>sums.data, &s, t)
-    else:
-        with nogil:
-            forward_all(<double*>a.data, <double*>g, <double*>b, <double*>e.data, centre,
-                        <double*>y.data, <double*>factors.data, <double*>room.data,
-                        <double*>sums.data, &s, t)
+    o.factors, o.result, o.work = factors.data, y.data, work.data
+    o.sums, o.eps = <double*>sums.data, <double*>e.data
+    with nogil:
+        if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+            forward_all(<float*>a.data, &o, centre, &s, t)
+        else:
+            forward_all(<double*>a.data, &o, centre, &s, t)
     return y, factors
 
 
@@ -190,12 +182,13 @@ def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, bint centre=Tr
     (N, 2, C), float64, are what each image adds to dbeta and to dgamma."""
     cdef str where = "group_norm_backward"
     cdef cnp.ndarray a = real_array(x, where, "x", 3), d = real_array(dy, where, "dy", 3)
-    cdef cnp.ndarray f = real_array(factors, where, "factors", 3), dx, dgamma, dbeta, room, sums
-    cdef char* g = row_or_null(gamma, a, where, "x", "gamma")
+    cdef cnp.ndarray f = real_array(factors, where, "factors", 3), dx, dgamma, dbeta, work, sums
+    cdef Operands o
     cdef cnp.npy_intp channels
     cdef cnp.npy_intp dims[3]
     cdef Shape s
     cdef int t
+    o.gamma = row_or_null(gamma, a, where, "x", "gamma")
     set_shape(&s, a, groups, where)
     same_dtype(a, d, where, "x", "dy")
     same_shape(a, d, where, "x", "dy")
@@ -208,17 +201,15 @@ def group_norm_backward(dy, x, gamma, factors, Py_ssize_t groups, bint centre=Tr
     dx = new_like(a)
     dgamma = new_array(1, &channels, cnp.PyArray_TYPE(a))
     dbeta = new_array(1, &channels, cnp.PyArray_TYPE(a))
-    room = workspace(product(5 * t, s.channels, a.itemsize))
+    work = workspace(product(5 * t, s.channels, a.itemsize))
     dims[0], dims[1], dims[2] = s.n, 2, s.channels
     sums = new_array(3, dims, cnp.NPY_FLOAT64)
-    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        with nogil:
-            backward_all(<float*>d.data, <float*>a.data, <float*>g, <float*>f.data, centre,
-                         <float*>dx.data, <float*>dgamma.data, <float*>dbeta.data,
-                         <float*>room.data, <double*>sums.data, &s, t)
-    else:
-        with nogil:
-            backward_all(<double*>d.data, <double*>a.data, <double*>g, <double*>f.data, centre,
-                         <double*>dx.data, <double*>dgamma.data, <double*>dbeta.data,
-                         <double*>room.data, <double*>sums.data, &s, t)
+    o.dy, o.factors, o.result = d.data, f.data, dx.data
+    o.dgamma, o.dbeta = dgamma.data, dbeta.data
+    o.work, o.sums = work.data, <double*>sums.data
+    with nogil:
+        if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+            backward_all(<float*>a.data, &o, centre, &s, t)
+        else:
+            backward_all(<double*>a.data, &o, centre, &s, t)
     return dx, dgamma, dbeta, sums

@@ -1,1 +1,1 @@
-"""Updates of parameters."""
+"""Updates of parameters by the rules of optimizers, in place."""

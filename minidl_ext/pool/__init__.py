@@ -1,1 +1,1 @@
-"""Pools over windows and over whole images."""
+"""Pools over windows of images, and over all positions of an image."""

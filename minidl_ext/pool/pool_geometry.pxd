@@ -1,59 +1,48 @@
-# Windows of pools: where they lie over an image, and which of their taps meet it. All of an axis:
-# outputs are `stride` apart, the taps of a window `dilation`; a window begins at `at`, which is
-# negative in the padding before the image.
+# Where the windows of a pool lie over an image, and which of their taps meet it. Functions of one
+# axis take: `at`, where a window begins, which is negative in the padding before the image; `size`,
+# that of the image; `taps`, how many the window has, which lie `dilation` apart.
 cimport numpy as cnp
 
-from minidl_ext.conv.geometry cimport places, set_images, set_pair
-
-import numpy as np
-
-
-cdef struct Geometry:
-    Py_ssize_t n, h, w, c, oh, ow, kh, kw, sh, sw, dh, dw, top, left
+from minidl_ext.conv.geometry cimport Geometry, set_geometry as set_windows, set_pair
+from minidl_ext.runtime.arguments cimport has_shape
 
 
-# The padding that counts as values, zeros, in a mean.
+# The padding that counts in a mean, as zeros.
 cdef struct Counted:
     Py_ssize_t top, bottom, left, right
 
 
 cdef inline Py_ssize_t first_tap(Py_ssize_t at, Py_ssize_t dilation) noexcept nogil:
-    """The first tap that is not before the image."""
+    """The first tap of a window that does not lie before the image."""
     return (dilation - 1 - at) // dilation if at < 0 else 0
 
 
-cdef inline Py_ssize_t last_tap(Py_ssize_t at, Py_ssize_t taps, Py_ssize_t dilation,
+cdef inline Py_ssize_t end_tap(Py_ssize_t at, Py_ssize_t taps, Py_ssize_t dilation,
                                 Py_ssize_t size) noexcept nogil:
-    """The tap behind the last one that is not after the image, in which the window begins, or
-    before it."""
+    """One more than the last tap that does not lie past the image; the window begins in the image
+    or before it."""
     return taps if at + (taps - 1) * dilation < size else (size - at + dilation - 1) // dilation
 
 
 cdef inline Py_ssize_t count_taps(Py_ssize_t at, Py_ssize_t taps, Py_ssize_t dilation,
-                                  Py_ssize_t size, Py_ssize_t before, Py_ssize_t after
-                                  ) noexcept nogil:
-    """How many taps lie on the image or on so much padding around it."""
+                                  Py_ssize_t size, Py_ssize_t leading,
+                                  Py_ssize_t trailing) noexcept nogil:
+    """How many taps lie on the image or on the padding that counts: `leading` values before the
+    image and `trailing` values past it."""
     if at >= 0 and at + (taps - 1) * dilation < size:
         return taps
-    at += before
-    return last_tap(at, taps, dilation, before + size + after) - first_tap(at, dilation)
+    at += leading
+    return end_tap(at, taps, dilation, leading + size + trailing) - first_tap(at, dilation)
 
 
 cdef inline int set_geometry(Geometry* s, str where, x_shape, window, stride, padding, dilation
                              ) except -1:
-    """Fill in and check everything. `padding` is ((top, bottom), (left, right))."""
-    cdef Py_ssize_t bottom, right
-    rows, cols = padding
-    set_images(x_shape, where, &s.n, &s.h, &s.w, &s.c)
+    """Check and store everything. `padding` is ((top, bottom), (left, right))."""
     set_pair(window, where, "window", 1, &s.kh, &s.kw)
-    set_pair(stride, where, "stride", 1, &s.sh, &s.sw)
-    set_pair(dilation, where, "dilation", 1, &s.dh, &s.dw)
-    set_pair(rows, where, "padding", 0, &s.top, &bottom)
-    set_pair(cols, where, "padding", 0, &s.left, &right)
+    set_windows(s, where, x_shape, padding, stride, dilation)
+    s.co = s.c
     if s.h < 1 or s.w < 1:
         raise ValueError(f"{where}: images must have rows and columns, got shape {x_shape}")
-    s.oh = places(s.h + s.top + bottom, s.dh * (s.kh - 1) + 1, s.sh, where)
-    s.ow = places(s.w + s.left + right, s.dw * (s.kw - 1) + 1, s.sw, where)
     if not (meet(s.h, s.oh, s.kh, s.sh, s.dh, s.top) and meet(s.w, s.ow, s.kw, s.sw, s.dw, s.left)):
         raise ValueError(f"{where}: with padding {padding} and dilation {dilation} a window "
                          f"{window} holds nothing of the images {tuple(x_shape)}")
@@ -61,19 +50,22 @@ cdef inline int set_geometry(Geometry* s, str where, x_shape, window, stride, pa
 
 
 cdef inline bint meet(Py_ssize_t size, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t stride,
-                      Py_ssize_t dilation, Py_ssize_t before) noexcept:
-    """Whether every window has a tap on the image: one without has no largest value, and no mean.
+                      Py_ssize_t dilation, Py_ssize_t padding) noexcept:
+    """Whether every window has a tap on the image: one without any has no largest value, and no
+    mean.
 
-    The first must reach the image, the last begin before its end, and none that begins before the
-    image step over it, as it can where the dilation is larger than the image.
+    The first window must reach the image, the last one must begin before the end of the image, and
+    no window that begins before the image may step over it, as it can where the dilation is larger
+    than the image. `padding` is that before the image, `count` the number of windows.
     """
     cdef Py_ssize_t i, first
-    cdef Py_ssize_t windows = min(count, (before + stride - 1) // stride)   # that begin before it
-    if (taps - 1) * dilation < before or (count - 1) * stride - before >= size:
+    # How many windows begin before the image.
+    cdef Py_ssize_t windows = min(count, (padding + stride - 1) // stride)
+    if (taps - 1) * dilation < padding or (count - 1) * stride - padding >= size:
         return False
-    if before == 0 or size >= dilation:
+    if padding == 0 or size >= dilation:
         return True
-    first = (dilation - before % dilation) % dilation       # where the first tap inside falls
+    first = (dilation - padding % dilation) % dilation      # where the first tap inside falls
     stride %= dilation
     for i in range(windows):
         if first >= size:
@@ -83,7 +75,7 @@ cdef inline bint meet(Py_ssize_t size, Py_ssize_t count, Py_ssize_t taps, Py_ssi
 
 
 cdef inline int set_counted(Counted* counted, str where, object of, object padding) except -1:
-    """The padding that counts; None: all of it."""
+    """Fill in the padding that counts: `of`, or all of `padding` if that is None."""
     rows, cols = padding if of is None else of
     set_pair(rows, where, "counted", 0, &counted.top, &counted.bottom)
     set_pair(cols, where, "counted", 0, &counted.left, &counted.right)
@@ -91,13 +83,10 @@ cdef inline int set_counted(Counted* counted, str where, object of, object paddi
 
 
 cdef inline int place_type(Geometry* s) noexcept:
-    """The type that numbers the places of a window."""
+    """The type of integers that number the places of a window."""
     return cnp.NPY_UINT8 if s.kh * s.kw <= 256 else cnp.NPY_INT32
 
 
 cdef inline int check_output_grad(cnp.ndarray g, Geometry* s, str where, str name) except -1:
-    """That an array has the shape of the outputs."""
-    if g.shape[0] != s.n or g.shape[1] != s.oh or g.shape[2] != s.ow or g.shape[3] != s.c:
-        raise ValueError(f"{where}: {name} must have shape {(s.n, s.oh, s.ow, s.c)}, "
-                         f"got {np.shape(g)}")
-    return 0
+    """Check that an array has the shape of the outputs."""
+    return has_shape(g, s.n, s.oh, s.ow, s.c, where, name)

@@ -1,1 +1,1 @@
-"""Reductions along an axis, and losses, which are reductions of rows."""
+"""Sums, means, maxima and moments along an axis; softmax and cross-entropy."""

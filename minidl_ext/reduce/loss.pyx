@@ -1,8 +1,9 @@
 """Softmax along the last axis of a matrix, and cross-entropy with class indices.
 
-A row is one piece of work: its maximum, its exponentials, their sum. Sums over a row are in double,
-so that many classes cost no digits. A class whose probability is nearly 1 costs none either: what
-its logarithm and the gradients need is 1 less it, which is the sum of the others.
+A row is one piece of work: its maximum, its exponentials, and their sum. Sums over a row are in
+double, so that many classes cost no digits. A class whose probability p is nearly 1 costs none
+either: its logarithm and the gradients need 1 - p, and that is computed as the sum of the other
+probabilities, without a difference.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -10,11 +11,11 @@ from cython.parallel cimport prange
 from libc.math cimport expm1, log as libm_log, log1p
 from libc.stdint cimport int64_t
 
-from minidl_ext.runtime.arguments cimport disjoint_or_same, has_length, output_like, real_array, row_or_null, \
-    same_dtype, same_shape, typed_array
-from minidl_ext.simd.sums cimport row_max, row_sum
+from minidl_ext.runtime.arguments cimport disjoint_or_same, has_length, output_like, real_array, \
+    row_or_null, same_dtype, same_shape, typed_array
 from minidl_ext.runtime.memory cimport new_array, new_like
 from minidl_ext.runtime.threads cimport threads_for
+from minidl_ext.simd.sums cimport row_max, row_sum
 from minidl_ext.simd.vecmath cimport vexp
 
 import numpy as np
@@ -26,12 +27,12 @@ cdef enum RowFunction:
 
 
 cdef enum:
-    PART = 256          # values of a row that are put down before they are added
+    PART = 256          # values of a row that are stored before they are added
 
 
 cdef double exponentials(const floating* x, floating* e, Py_ssize_t n, floating top
                          ) noexcept nogil:
-    """e = exp(x - top) and its sum."""
+    """Compute e = exp(x - top), and return its sum."""
     cdef Py_ssize_t j
     for j in range(n):
         e[j] = vexp(x[j] - top)
@@ -40,7 +41,7 @@ cdef double exponentials(const floating* x, floating* e, Py_ssize_t n, floating 
 
 cdef double sum_of_exponentials(const floating* x, Py_ssize_t n, floating top, Py_ssize_t skipped
                                 ) noexcept nogil:
-    """The sum of exp(x - top), but for one place (-1: for none)."""
+    """The sum of exp(x - top) without the value at `skipped`, which is -1 for none."""
     cdef floating part[PART]
     cdef double total = 0
     cdef Py_ssize_t first = 0, count, j
@@ -56,18 +57,22 @@ cdef double sum_of_exponentials(const floating* x, Py_ssize_t n, floating top, P
 
 
 cdef double log_total(const floating* x, Py_ssize_t n, floating top) noexcept nogil:
-    """log(sum(exp(x - top))), top being the largest."""
+    """log(sum(exp(x - top))), where top is the largest of the values.
+
+    The largest contributes 1 to the sum. If little is added to it, log1p of the other terms keeps
+    their digits.
+    """
     cdef double total = sum_of_exponentials(x, n, top, -1)
     cdef Py_ssize_t place = 0
-    if not total < 1.5:             # or NaN
+    if not total < 1.5:             # true for NaN
         return libm_log(total)
-    while x[place] != top:          # there is one, or the total were NaN
+    while x[place] != top:          # ends, since without a largest value the total is NaN
         place += 1
     return log1p(sum_of_exponentials(x, n, top, place))
 
 
 cdef Py_ssize_t winner(const floating* p, Py_ssize_t n, floating least) noexcept nogil:
-    """The place of the largest of n values if it is above `least`, else -1."""
+    """The index of the largest of n values, or -1 if that is not above `least`."""
     cdef floating top = row_max(p, n)
     cdef Py_ssize_t j
     if top > least:
@@ -78,7 +83,7 @@ cdef Py_ssize_t winner(const floating* p, Py_ssize_t n, floating least) noexcept
 
 
 cdef double sum_without(const floating* p, Py_ssize_t n, Py_ssize_t place) noexcept nogil:
-    """The sum of n values but one."""
+    """The sum of n values without the one at `place`."""
     cdef double total = 0
     cdef Py_ssize_t j
     if n > 64:
@@ -114,7 +119,8 @@ cdef double centred_product(const floating* dy, const floating* y, Py_ssize_t n,
 
 cdef void softmax_row(RowFunction f, const floating* a, const floating* y, floating* out,
                       Py_ssize_t n) noexcept nogil:
-    """One row: a is x forward, dy backward (with y). `out` may be one of them."""
+    """Compute one row of f. `a` is x forward and dy backward; `y` is used backward only. `out` may
+    be the same memory as either."""
     cdef Py_ssize_t j, place
     cdef floating top, scale
     cdef double total = 0, of_place = 0
@@ -197,14 +203,14 @@ def log_softmax_backward(dy, y, out=None, int threads=0):
 
 cdef inline floating target(const floating* weight, double smoothing, Py_ssize_t c,
                             Py_ssize_t classes, int64_t label) noexcept nogil:
-    """The weight of class c's -log p in the loss of a row with this label."""
+    """The factor of class c's -log p in the loss of a row with this label."""
     cdef double t = smoothing / classes + (1 - smoothing if c == label else 0)
     return <floating>(t if weight == NULL else t * weight[c])
 
 
 cdef floating loss_row(const floating* x, int64_t label, const floating* weight,
                        double smoothing, floating* p, Py_ssize_t n) noexcept nogil:
-    """The loss of one row; p gets its probabilities."""
+    """Return the loss of one row, and store its probabilities in p."""
     cdef floating top = row_max(x, n), scale, t
     cdef double total = exponentials(x, p, n, top), log_sum = libm_log(total), loss = 0
     cdef Py_ssize_t j
@@ -246,7 +252,7 @@ cdef void loss_row_backward(floating dloss, const floating* p, int64_t label,
         dx[j] = dloss * <floating>total * p[j]
     if smoothing == 0 and p[label] < 0.5:
         dx[label] -= dloss * <floating>total
-    elif smoothing == 0:            # the others are what it lacks to 1
+    elif smoothing == 0:            # p[label] - 1, as the sum of the other probabilities
         dx[label] = -dloss * <floating>(total * sum_without(p, n, label))
     else:
         for j in range(n):
@@ -270,7 +276,7 @@ cdef void losses_backward_all(const floating* dlosses, const floating* p, const 
 
 
 cdef cnp.ndarray checked_labels(object labels, cnp.ndarray x, str where):
-    """Labels (M,) int64 below the number of classes: they become addresses."""
+    """Labels (M,) int64. They become addresses, so each is checked to be a class or negative."""
     cdef cnp.ndarray a = typed_array(labels, where, "labels", 1, cnp.NPY_INT64)
     cdef const int64_t* label = <const int64_t*>a.data
     cdef Py_ssize_t i

@@ -1,9 +1,9 @@
-"""Reductions over the middle axis of an array seen as (before, reduced, after).
+"""Reductions over the middle axis of an array (A, R, B), and deviations from the mean.
 
-The reduced axis is cut into chunks fixed by the shape; each chunk is reduced on its own, and the
-chunks are merged in order, so that the result does not depend on the number of threads. Sums, and
-what is made of them, are in double whatever the values are: float32 has neither the digits nor the
-range for squares of them, nor for the sum of three of its largest.
+The reduced axis is cut into chunks whose length depends on the shape alone. Each chunk is reduced
+on its own, and the partial results are merged in order, so that the result does not depend on the
+number of threads. Sums, and what is computed from them, are in double for either dtype: in float32
+squares lose digits, and squares of large values, or the sum of a few of the largest, overflow.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -11,34 +11,34 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 
 from minidl_ext.runtime.arguments cimport disjoint, output, real_array, same_shape, typed_array
-from minidl_ext.simd.sums cimport column_totals, row_squares, row_sum
-from minidl_ext.norm.norm_rows cimport centred, channel_stats, merge_stats, rows_of_block
+from minidl_ext.norm.statistics cimport centred, channel_stats, merge_stats, rows_of_block
 from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
+from minidl_ext.simd.sums cimport column_totals, row_squares, row_sum
 
 import numpy as np
 
 cnp.import_array()
 
 cdef enum:
-    CHUNK = 32768       # values of a chunk
-    LEAST = 64          # rows of a chunk
+    CHUNK = 32768       # values of a chunk, if its rows are short
+    LEAST = 64          # rows of a chunk at least
 
 cdef enum Op:
     SUM, MEAN, MAX, MIN
 
 
 cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a if a < b else b        # min is a kernel here
+    return a if a < b else b        # the name min is a kernel of this file
 
 
 cdef inline Py_ssize_t chunk_rows(Py_ssize_t b) noexcept nogil:
-    """Rows of b values that make a chunk."""
+    """How many rows of b values make a chunk."""
     return CHUNK // b if 0 < b < CHUNK // LEAST else LEAST if b else CHUNK
 
 
 cdef inline double better(Op op, double a, double b) noexcept nogil:
-    """The larger (smaller) of two values; NaN wins."""
+    """The larger of two values for MAX, the smaller for MIN. NaN wins over any number."""
     if op == MAX:
         return a if a >= b or a != a else b
     return a if a <= b or a != a else b
@@ -46,7 +46,7 @@ cdef inline double better(Op op, double a, double b) noexcept nogil:
 
 cdef void chunk_reduce(Op op, const floating* x, Py_ssize_t rows, Py_ssize_t b, double* acc
                        ) noexcept nogil:
-    """Reduce rows of b values into acc[b]."""
+    """Reduce rows of b values into acc, which holds b."""
     cdef Py_ssize_t r, j
     if op <= MEAN:
         if b == 1:
@@ -130,11 +130,11 @@ def min(x, out=None, int threads=0):
 
 cdef void chunk_moments(const floating* x, Py_ssize_t rows, Py_ssize_t b, floating* work,
                         double* mean, double* m2) noexcept nogil:
-    """Mean and sum of squared deviations of rows of b values."""
+    """The mean and the sum of squared deviations of each of b columns; `work` holds 3 b values."""
     cdef double shift, off
     if b > 1:
         channel_stats(x, rows, rows_of_block(b, sizeof(floating)), b, work, mean, m2)
-    else:           # deviations from about the mean: nearly all that the second term takes is 0
+    else:           # Deviations from nearly the mean, so that the correction by `off` is tiny.
         shift = row_sum(x, rows) / rows
         m2[0] = row_squares(x, rows, shift, &off)
         mean[0] = shift + off / rows
@@ -142,13 +142,13 @@ cdef void chunk_moments(const floating* x, Py_ssize_t rows, Py_ssize_t b, floati
 
 
 cdef void moments_all(const floating* x, double* mean, double* m2, double* partial,
-                      floating* room, Py_ssize_t a, Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk,
+                      floating* space, Py_ssize_t a, Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk,
                       int threads) noexcept nogil:
     cdef Py_ssize_t chunks = (r + chunk - 1) // chunk, task, first, rows, i, j, q
     cdef double* part
     cdef floating* work
     with parallel(num_threads=threads):
-        work = room + threadid() * 3 * b
+        work = space + threadid() * 3 * b
         for task in prange(a * chunks, schedule='static'):
             first = task % chunks * chunk
             chunk_moments(x + (task // chunks * r + first) * b, smaller(chunk, r - first), b, work,
@@ -169,7 +169,7 @@ cdef void moments_all(const floating* x, double* mean, double* m2, double* parti
 
 def moments(x, int threads=0):
     """(mean, m2) of x (A, R, B) over its middle axis, float64 (A, B): m2 = sum((x - mean)^2)."""
-    cdef cnp.ndarray v = real_array(x, "moments", "x", 3), mean, m2, partial, room
+    cdef cnp.ndarray v = real_array(x, "moments", "x", 3), mean, m2, partial, space
     cdef Py_ssize_t a = v.shape[0], r = v.shape[1], b = v.shape[2], chunk = chunk_rows(b)
     cdef cnp.npy_intp dims[2]
     cdef int t = threads_for(threads, 2.0 * a * r * b)
@@ -179,15 +179,15 @@ def moments(x, int threads=0):
         mean[...], m2[...] = np.nan, 0
         return mean, m2
     partial = workspace(product(a, (r - 1) // chunk + 1, 2 * b, sizeof(double)))
-    room = workspace(product(3 * t, b, v.itemsize))
+    space = workspace(product(3 * t, b, v.itemsize))
     if cnp.PyArray_TYPE(v) == cnp.NPY_FLOAT32:
         with nogil:
             moments_all(<float*>v.data, <double*>mean.data, <double*>m2.data,
-                        <double*>partial.data, <float*>room.data, a, r, b, chunk, t)
+                        <double*>partial.data, <float*>space.data, a, r, b, chunk, t)
     else:
         with nogil:
             moments_all(<double*>v.data, <double*>mean.data, <double*>m2.data,
-                        <double*>partial.data, <double*>room.data, a, r, b, chunk, t)
+                        <double*>partial.data, <double*>space.data, a, r, b, chunk, t)
     return mean, m2
 
 

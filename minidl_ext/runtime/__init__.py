@@ -1,1 +1,1 @@
-"""What every kernel stands on: checks of arguments, memory, threads, what the CPU can do."""
+"""Checks of arguments, the pool of memory, the thread budget, and what the CPU runs."""

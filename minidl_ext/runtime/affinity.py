@@ -1,9 +1,9 @@
-"""The CPUs that this process may use, also where OpenMP has bound the main thread to one of them.
+"""The CPUs that this process may use, even where OpenMP has bound the main thread to one of them.
 
 With OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY, an OpenMP library binds the thread that loads
-it to the first of its places. From then on the system calls one CPU all that this thread has,
-and a second OpenMP library (packages bring copies of their own) takes that for the whole machine:
-all its threads would share one CPU. The library that came first still knows its places.
+it to the first of its places. From then on the system reports that one CPU as all that the thread
+may use. A second OpenMP library (packages bring copies of their own) would take it for the entire
+machine, and run all its threads on it. The first library still knows all its places.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ LIBRARY = r"(/\S.*/lib(?:gomp|omp|iomp5)\b[^/]*\.so.*)$"
 
 
 def cpus():
-    """The numbers of the CPUs that threads of this process may run on, or None if unknown."""
+    """The numbers of the CPUs that this process may run on; None where the system hides them."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     found = os.sched_getaffinity(0)
@@ -26,16 +26,17 @@ def cpus():
 
 @contextlib.contextmanager
 def unbound():
-    """An OpenMP library that is loaded inside sees all CPUs, not only those another one left."""
-    wide = cpus()
-    before = wide and os.sched_getaffinity(0)
-    if before != wide:
-        _set_affinity(wide)
+    """A context in which an OpenMP library that is loaded sees all CPUs of this process, even if
+    another library has bound this thread."""
+    all_cpus = cpus()
+    bound_to = all_cpus and os.sched_getaffinity(0)
+    if bound_to != all_cpus:
+        _set_affinity(all_cpus)
     try:
         yield
     finally:
-        if before != wide:
-            _set_affinity(before)
+        if bound_to != all_cpus:
+            _set_affinity(bound_to)
 
 
 def _set_affinity(numbers):
@@ -44,12 +45,12 @@ def _set_affinity(numbers):
 
 
 def loaded_libraries():
-    """Paths of the OpenMP libraries in this process; none where the system does not tell."""
+    """The paths of the OpenMP libraries in this process; none where there is no /proc."""
     return set(re.findall(LIBRARY, _maps(), re.MULTILINE))
 
 
 def library_at(address):
-    """The path of the file that is mapped at an address, or "" if the system does not tell."""
+    """The path of the file that is mapped at an address, or "" where there is no /proc."""
     for first, end, path in re.findall(r"^(\w+)-(\w+) (?:\S+ +){4}(/.*)$", _maps(), re.MULTILINE):
         if int(first, 16) <= address < int(end, 16):
             return path
@@ -57,7 +58,7 @@ def library_at(address):
 
 
 def _maps():
-    """What lies where in this process's memory, in the form of Linux."""
+    """The text of /proc/self/maps, which lists what is mapped where; "" where there is none."""
     try:
         with open("/proc/self/maps", errors="surrogateescape") as file:
             return file.read()
@@ -66,7 +67,7 @@ def _maps():
 
 
 def _places(path):
-    """The CPUs in the places of a loaded OpenMP library; none where it does not bind threads."""
+    """The CPUs in the places of a loaded OpenMP library; none if it does not bind threads."""
     try:
         import ctypes
 

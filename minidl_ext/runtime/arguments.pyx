@@ -1,7 +1,7 @@
-"""Checks of the arrays that kernels are given. Each names the kernel and the argument.
+"""Checks of the arrays that kernels are given; every error names the kernel and the argument.
 
-They run under the GIL, before any pointer is used. Compiled once, with the compiler's default
-instruction set.
+Checks run while the kernel holds the GIL, before it uses a pointer. This module is compiled once,
+for any CPU of the architecture.
 """
 cimport numpy as cnp
 
@@ -86,7 +86,7 @@ cdef int has_length(cnp.ndarray a, cnp.npy_intp n, str where, str name) except -
 
 
 cdef cnp.ndarray output(object out, str where, int ndim, const cnp.npy_intp* dims, int typenum):
-    """The array a kernel writes: `out` if it fits exactly, a new one if it is None."""
+    """The array that a kernel writes: `out`, if it fits exactly, or a new one if it is None."""
     cdef int i
     if out is None:
         return new_array(ndim, dims, typenum)
@@ -112,14 +112,14 @@ cdef bint overlap(cnp.ndarray a, cnp.ndarray b):
 
 
 cdef int disjoint(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
-    """`out` shares no memory with input `a`, which is read after `out` is written."""
+    """Refuse an `out` that shares memory with `a`, which is read after `out` is written."""
     if overlap(out, a):
         raise ValueError(f"{where}: out overlaps {name} in memory")
     return 0
 
 
 cdef int disjoint_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
-    """As `apart`, but `out` may be `a` itself: the kernel works element by element."""
+    """As `disjoint`, but `out` may be `a` itself, since the kernel works element by element."""
     if cnp.PyArray_DATA(out) == cnp.PyArray_DATA(a) and \
             cnp.PyArray_NBYTES(out) == cnp.PyArray_NBYTES(a):
         return 0

@@ -1,9 +1,9 @@
-"""What this CPU can run, asked of the CPU itself.
+"""Which instruction sets this CPU runs, and how the kernels were built.
 
-`minidl_ext` must know this before it loads a kernel: an instruction the CPU lacks ends the
-process with no Python error. So this module is compiled for any CPU of the architecture,
-and tests for exactly the features whose flags `setup.py` gives to the compiler: the levels
-here and there are the same (a test compares them). Also says how the kernels were built.
+`minidl_ext` must know this before it loads a kernel, since an instruction that the CPU lacks ends
+the process without a Python error. So this module is compiled for any CPU of the architecture. It
+tests for exactly the features whose flags `setup.py` gives to the compiler; a test compares the
+levels of both.
 """
 
 cdef extern from *:
@@ -11,8 +11,8 @@ cdef extern from *:
     #include <string.h>
 
     #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)  /* Clang too */
-    /* __builtin_cpu_supports wants a literal, and asks the system as well: a CPU may have
-       AVX registers that the kernel does not save. */
+    /* __builtin_cpu_supports takes a literal only. It asks the operating system as well, which may
+       not save the AVX registers that the CPU has. */
     #define MINIDL_FEATURES(X) \\
         X("sse3") X("ssse3") X("sse4.1") X("sse4.2") X("popcnt") \\
         X("avx") X("avx2") X("fma") X("bmi") X("bmi2") \\
@@ -47,7 +47,7 @@ _V2 = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt")
 _V3 = _V2 + ("avx", "avx2", "fma", "bmi", "bmi2")
 _V4 = _V3 + ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
-# From the least to the most able. "base" is whatever the compiler makes by default.
+# The levels, the least capable first. "base" is what the compiler makes by default.
 FEATURES = {"base": (), "v2": _V2, "v3": _V3, "v4": _V4}
 
 

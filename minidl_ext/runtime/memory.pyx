@@ -1,21 +1,21 @@
-"""Memory of every kernel: products of sizes, and the pool of buffers.
+"""The memory of every kernel: products of sizes, and the pool of buffers.
 
-Compiled once with the compiler's default instruction set; the kernel families cimport it.
-No arithmetic lives here.
+This module is compiled once, for any CPU of the architecture; the kernel families cimport it.
 
 *The pool.* Fresh pages cost more than the arithmetic on them, so memory that a training step
-frees serves the next step. A `Buffer` owns one 64-byte aligned piece of memory and is the
-`base` of the array handed out; NumPy keeps a base alive for as long as any view or memoryview
-of the array lives, and only then is the `Buffer` deallocated and its memory put on the free
-list of its size. Nothing is ever released by hand, so an array that a user still holds is
-never written by someone else. All of it happens under the GIL, which is its lock. A gigabyte may
-wait on the lists. Where that proves to be too little, since a step of large batches frees more, it
-becomes as much as a step that comes again needs: what waits and what is in use are together twice
-the most that has been in use, but no more than half of the machine's memory.
+frees serves the next step. A `Buffer` owns one piece of memory, aligned to 64 bytes, and is the
+`base` of the array that is handed out. NumPy keeps a base alive as long as any view or memoryview
+of the array lives. Only then is the `Buffer` deallocated, and its memory put on the free list of
+its size. Nothing is released by hand, so nobody else writes to an array that a user still holds.
+All of this happens under the GIL, which serves as its lock.
 
-*Sizes.* A size that is allocated or looped over, and is a product of sizes, is made by `product`,
-which refuses what no machine has; the pool refuses what this machine has not. So nothing is
-computed with a number that went round, and no memory is promised that fails when it is written.
+Up to a gigabyte may wait on the lists. A step of large batches may free more. Then the limit
+becomes what the next such step needs: memory in use and memory waiting may together be twice the
+most that was in use so far, but no more than half of the machine's memory.
+
+*Sizes.* A product of sizes that is allocated or looped over is computed by `product`, which
+refuses more than any machine has; the pool refuses more than this machine has. So no size has
+overflowed, and no memory is promised that is missing when it is written.
 """
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -44,11 +44,11 @@ cdef extern from *:
     #else
     #include <stdint.h>
     #include <sys/mman.h>
-    /* Large buffers lie in huge pages, where the system has them for the asking: kernels that walk
-     * through many places of a buffer at once otherwise wait for address translation. Each starts
-     * a few cache lines further into its pages than the one before, since arrays of one size
-     * that are read and written together would else compete for the same places in the cache.
-     * What malloc gave is noted before the buffer. */
+    /* Large buffers lie in huge pages, if the system gives them on request: kernels that read many
+     * places of a buffer in turn would otherwise wait for address translation. Each buffer starts
+     * a few cache lines further into its pages than the one before. Otherwise arrays of one size
+     * that are read and written together would compete for the same sets of the cache. The address
+     * that malloc gave is stored in front of the buffer. */
     #define MDL_HUGE ((size_t)2 << 20)
     static void* mdl_aligned(size_t n) {
         static unsigned count = 0;
@@ -66,13 +66,13 @@ cdef extern from *:
     static void mdl_release(void* p) { free(((void**)p)[-1]); }
     #endif
 
-    /* More than any machine has, in bytes; and still so little that sums of some such sizes fit. */
+    /* More bytes than any machine has, and few enough that sums of some such sizes fit. */
     #define MDL_MOST ((size_t)1 << 56)
     static size_t mdl_product(size_t a, size_t b) {
         size_t p;
         return __builtin_mul_overflow(a, b, &p) || p > MDL_MOST ? MDL_MOST + 1 : p;
     }
-    /* Linux promises more memory than there is, where it is told to. */
+    /* The memory that this process may use. Linux may be set to promise more than there is. */
     #if defined(__linux__)
     #include <sys/sysinfo.h>
     static size_t mdl_memory(size_t allowed) {
@@ -97,13 +97,13 @@ cdef extern from *:
 # ------------------------------------------------------------------------------------ sizes
 
 cdef enum:
-    LARGE_BYTES = 1 << 30   # less is never too much
+    LARGE_BYTES = 1 << 30   # every machine has as much
 
-cdef size_t _memory = 0     # of the machine; 0: not asked for yet
+cdef size_t _memory = 0     # bytes that this process may use; 0 until they are asked for
 
 
 cdef size_t product(size_t a, size_t b, size_t c=1, size_t d=1) except? 0:
-    """a b c d, for sizes; MemoryError if it is more than any memory."""
+    """The product a b c d of sizes; MemoryError if it is more than any machine has."""
     cdef size_t result = mdl_product(mdl_product(mdl_product(a, b), c), d)
     if result > MDL_MOST:
         raise MemoryError(f"{' * '.join([str(n) for n in (a, b, c, d) if n != 1])} bytes or "
@@ -112,12 +112,12 @@ cdef size_t product(size_t a, size_t b, size_t c=1, size_t d=1) except? 0:
 
 
 cdef size_t memory() except? 0:
-    """Bytes of memory and swap that this process may have."""
+    """Bytes of memory and swap that this process may use."""
     global _memory
     cdef size_t allowed = MDL_MOST
     if _memory == 0:
-        for path in ("/sys/fs/cgroup/memory.max",                       # version 2, version 1
-                     "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        for path in ("/sys/fs/cgroup/memory.max",                       # control groups version 2
+                     "/sys/fs/cgroup/memory/memory.limit_in_bytes"):    # and version 1
             try:
                 with open(path) as file:
                     text = file.read().strip()
@@ -131,7 +131,7 @@ cdef size_t memory() except? 0:
 
 
 cdef size_t bytes_of(int ndim, const cnp.npy_intp* dims, size_t itemsize) except? 0:
-    """The bytes of an array; MemoryError if they do not fit memory."""
+    """The bytes of an array; MemoryError if this machine has not as many."""
     cdef size_t nbytes = itemsize
     cdef int i
     for i in range(ndim):
@@ -143,7 +143,7 @@ cdef size_t bytes_of(int ndim, const cnp.npy_intp* dims, size_t itemsize) except
 
 
 cdef int set_dims(object shape, str where, cnp.npy_intp* dims) except -1:
-    """The sizes of a shape, an int or a sequence; returns the number of axes."""
+    """Set `dims` to the sizes of a shape, an int or a sequence; return the number of axes."""
     cdef int ndim = 0
     if not isinstance(shape, (tuple, list)):
         shape = tuple(shape) if hasattr(shape, "__len__") and np.ndim(shape) else (shape,)
@@ -164,8 +164,11 @@ cdef int set_dims(object shape, str where, cnp.npy_intp* dims) except -1:
 
 
 def check_shape(str where, shape, dtype=np.float32):
-    """Refuse a shape (int, tuple or list) of which there can be no array: ValueError for a
-    negative size, MemoryError for more than memory. For arrays that come from NumPy."""
+    """Refuse a shape (int, tuple or list) of an array that cannot exist.
+
+    ValueError for a negative size, MemoryError for more than this machine has. Callers ask before
+    they let NumPy make the array.
+    """
     cdef cnp.npy_intp dims[MAX_AXES]
     cdef int ndim = set_dims(shape, where, dims), i
     cdef double nbytes = np.dtype(dtype).itemsize
@@ -173,7 +176,7 @@ def check_shape(str where, shape, dtype=np.float32):
         bytes_of(ndim, dims, <size_t>nbytes)
     except MemoryError as error:
         raise MemoryError(f"{where}: {error}") from None
-    for i in range(ndim):       # NumPy counts so, also where an axis of size 0 leaves no value
+    for i in range(ndim):       # NumPy counts like this even if an axis of size 0 leaves no value
         if dims[i]:
             nbytes *= dims[i]
     if nbytes >= 2.0**63:
@@ -184,10 +187,10 @@ def check_shape(str where, shape, dtype=np.float32):
 
 cdef enum:
     SMALL_BYTES = 4096  # smaller arrays come from NumPy, whose small-block cache is quicker
-    SIZES = 8 * 48      # eight size classes per power of two: at most 12.5 % unused
-    GUARD = 64          # debug builds put a marked zone on both sides of a buffer
+    SIZES = 8 * 48      # eight size classes per power of two, so that at most 12.5 % are unused
+    GUARD = 64          # bytes on both sides of a buffer in debug builds, filled with MARK
     MARK = 0xA5
-    KEPT_BYTES = 1 << 30    # may wait for reuse in any case
+    KEPT_BYTES = 1 << 30    # bytes that may wait for reuse in any case
 
 cdef struct FreeList:
     void** items
@@ -198,14 +201,14 @@ cdef FreeList _free[SIZES]
 cdef size_t _cached = 0
 cdef size_t _in_use = 0
 cdef size_t _peak = 0       # the most that was in use
-cdef size_t _total = 0      # in use and waiting together; 0: KEPT_BYTES may wait, and no more
+cdef size_t _limit = 0      # of in use and waiting together, if KEPT_BYTES proved to be too little
 
 cdef extern from "stdlib.h":
     void* realloc(void* p, size_t n) nogil
 
 
 cdef int size_class(size_t nbytes, size_t* rounded) noexcept nogil:
-    """The class that holds `nbytes`, and the size of its buffers: 2^e * (1 + k/8)."""
+    """The size class that holds `nbytes`; its buffers have 2^e * (1 + k/8) bytes, `rounded`."""
     cdef int e = 0
     cdef size_t step, k
     while (<size_t>2 << e) <= nbytes:
@@ -217,14 +220,17 @@ cdef int size_class(size_t nbytes, size_t* rounded) noexcept nogil:
 
 
 cdef void check_guards(char* memory, size_t size) noexcept nogil:
+    """End the process if a kernel has written to the guards of a buffer."""
     cdef size_t i
     for i in range(GUARD):
         if <unsigned char>memory[i] != MARK or <unsigned char>memory[GUARD + size + i] != MARK:
-            fprintf(stderr, "minidl: a kernel wrote outside its array (buffer of %zu bytes)\n", size)
+            fprintf(stderr, "minidl: a kernel wrote outside its array (buffer of %zu bytes)\n",
+                    size)
             abort()
 
 
 cdef void* acquire(int size_index, size_t size) noexcept:
+    """Memory for a buffer, from the free list or the system; NULL if there is none."""
     global _cached, _in_use, _peak
     cdef FreeList* stack = &_free[size_index]
     cdef void* memory
@@ -234,8 +240,8 @@ cdef void* acquire(int size_index, size_t size) noexcept:
         stack.count -= 1
         _cached -= size
         return stack.items[stack.count]
-    if _cached > room():
-        make_room()
+    if _cached > cache_limit():
+        raise_limit()
     memory = fresh(size)
     if memory == NULL and _cached > 0:
         drop_all()
@@ -246,6 +252,7 @@ cdef void* acquire(int size_index, size_t size) noexcept:
 
 
 cdef void* fresh(size_t size) noexcept:
+    """Memory from the system, between guards in a debug build."""
     cdef char* memory
     if not MINIDL_DEBUG:
         return mdl_aligned(size)
@@ -260,28 +267,28 @@ cdef void release_memory(void* memory) noexcept:
     mdl_release(<char*>memory - GUARD if MINIDL_DEBUG else memory)
 
 
-cdef size_t room() noexcept:
+cdef size_t cache_limit() noexcept:
     """Bytes that may wait for reuse now."""
-    return max(<size_t>KEPT_BYTES, _total - _in_use if _total > _in_use else 0)
+    return max(<size_t>KEPT_BYTES, _limit - _in_use if _limit > _in_use else 0)
 
 
-cdef void make_room() noexcept:
-    """Too much is waiting: drop all of it, and allow for a step like those so far."""
-    global _total
+cdef void raise_limit() noexcept:
+    """More waits than the limit allows: release all of it, and allow what such a step needs."""
+    global _limit
     drop_all()
-    _total = max(_total, min(2 * _peak, _memory // 2))
+    _limit = max(_limit, min(2 * _peak, _memory // 2))
 
 
 cdef void give_back(int size_index, size_t size, void* memory) noexcept:
-    """Keep the memory for the next array of its size."""
+    """Put memory on the free list of its size, for the next array."""
     global _cached, _in_use
     cdef FreeList* stack = &_free[size_index]
     cdef void** items
     if MINIDL_DEBUG:
         check_guards(<char*>memory - GUARD, size)
     _in_use -= size
-    if _cached + size > room():
-        make_room()
+    if _cached + size > cache_limit():
+        raise_limit()
         if size > KEPT_BYTES:
             release_memory(memory)
             return
@@ -298,6 +305,7 @@ cdef void give_back(int size_index, size_t size, void* memory) noexcept:
 
 
 cdef void drop_all() noexcept:
+    """Return all memory that waits for reuse to the system."""
     global _cached
     cdef int i
     cdef Py_ssize_t k
@@ -323,13 +331,13 @@ cdef class Buffer:
 
 def empty_cache():
     """Return the pool's unused memory to the system, and forget how much was needed at a time."""
-    global _peak, _total
+    global _peak, _limit
     drop_all()
-    _peak, _total = _in_use, 0
+    _peak, _limit = _in_use, 0
 
 
 def pool_bytes():
-    """(bytes in arrays now, bytes kept for reuse): what the pool of buffers holds."""
+    """(bytes in arrays now, bytes kept for reuse) of the pool of buffers."""
     return _in_use, _cached
 
 
@@ -361,7 +369,8 @@ cdef cnp.ndarray new_like(cnp.ndarray a):
 
 
 cdef cnp.ndarray workspace(size_t nbytes):
-    """Working memory for the threads of one call; back in the pool when the call returns."""
+    """Working memory for the threads of one call. It goes back to the pool when the call returns
+    and the array is deallocated."""
     cdef cnp.npy_intp n = <cnp.npy_intp>(nbytes if nbytes > SMALL_BYTES else SMALL_BYTES)
     return new_array(1, &n, cnp.NPY_UINT8)
 

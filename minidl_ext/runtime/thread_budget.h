@@ -1,20 +1,22 @@
-/* How many threads the next kernel gets: the setting, or fewer where other processes have the CPUs.
+/* The thread budget: how many threads the next kernel gets. That is the setting (set_num_threads),
+ * or fewer where other processes have the CPUs.
  *
- * The members of an OpenMP team wait for each other at the end of every region. Where one of them
- * is ready to run but has no CPU, the others wait for as long as the scheduler keeps it waiting,
- * which is a hundred times as long as a region takes. Linux adds up for each thread how long it
- * was ready and did not run (the run delay, second number of /proc/self/task/<id>/schedstat). The
- * delays of all members together, divided by the time that has passed, are how many members lacked
- * a CPU on average. A team that loses too much time so is made smaller by that number, and after a
- * pause the full team is tried again; the pauses grow while the trials fail.
+ * OpenMP's threads wait for one another at the end of every parallel region. If one of them is
+ * ready to run but has no CPU, the others wait until the scheduler gives it one, which takes a
+ * hundred times as long as a region does. Linux adds up, for each thread, how long it was ready and
+ * did not run (its run delay, the second number of /proc/self/task/<id>/schedstat). The delays of
+ * all members of the budget, divided by the time that has passed, are how many members lacked a CPU
+ * on average. Where too much time is lost, the budget shrinks by that number. After a pause the
+ * full budget is tried again; the pause grows as long as the trials fail.
  *
- * No result depends on the number of threads, so it may change from one kernel to the next. Each
- * thread that calls kernels has OpenMP threads of its own, hence a record of its own here. Where
- * the delays cannot be read (no Linux, no schedstat) every team is full.
+ * No result depends on the number of threads, so the number may change between any two kernels.
+ * OpenMP gives each thread that calls kernels threads of its own, so each has a budget of its own.
+ * Where the delays cannot be read (no Linux, or no schedstat), every budget is the setting.
  *
- * When one thread is left, the others are ended (`omp_pause_resource_all`): if they wait in a loop,
- * as OMP_WAIT_POLICY=active or another library's setting may want it, they would take a CPU that
- * is needed. A library that shares the runtime (PyTorch) gets new ones at its next region. */
+ * When one thread is left, the others are ended (`omp_pause_resource_all`). They might wait in a
+ * loop, as OMP_WAIT_POLICY=active or the setting of another library wants it, and would take a CPU
+ * that others need. A library that shares the runtime (PyTorch) gets new threads at its next
+ * region. */
 #ifndef MINIDL_THREAD_BUDGET_H
 #define MINIDL_THREAD_BUDGET_H
 
@@ -32,34 +34,35 @@ enum { MDL_MAX_THREADS = 1024 };
 #include <time.h>
 #include <unistd.h>
 
-/* The share of the time that a team may lose: a thread less would cost more, since two threads take
+/* The share of the time that may be lost. One thread fewer would cost more, since two threads take
  * 0.5 to 0.7 of the time of one. */
 #define MDL_LOSS 0.3
 
 /* Times in nanoseconds. */
-#define MDL_BURST 6000000           /* may be lost beyond that at once: a time slice or two, rarely */
-#define MDL_INTERVAL 2000000        /* between two looks at the delays, for each member */
-#define MDL_FIRST_PAUSE 50000000    /* of a team that is not full */
-#define MDL_LAST_PAUSE 1000000000
+#define MDL_BURST 6000000           /* may be lost beyond that: now and then, a time slice or two */
+#define MDL_INTERVAL 2000000        /* between two readings of the delays, for each member */
+#define MDL_FIRST_PAUSE 50000000    /* the shortest pause before the full budget is tried again */
+#define MDL_LAST_PAUSE 1000000000   /* the longest */
 
+/* The budget of a thread that calls kernels. Its members are that thread and its OpenMP threads. */
 typedef struct {
-    int most;           /* the setting that this record is for; 0 before the first kernel */
-    int size;           /* threads of the next kernel */
-    int watched;        /* members whose delays are read, the first ones of ids */
+    int setting;            /* the setting that it is for; 0 before the first kernel */
+    int size;               /* members: threads of the next kernel */
+    int watched;            /* members whose delays are read, the first ones of ids */
     pid_t ids[MDL_MAX_THREADS];
-    int64_t next;       /* when to look again */
-    int64_t begun;      /* when the team got this size */
-    int64_t pause;      /* how long it keeps it, if it is not full */
-    int64_t looked;     /* when the delays were last read */
-    int64_t delays;     /* their sum then */
-    int64_t since;      /* when nothing was lost */
-    double waited;      /* delays from then on */
-    double lost;        /* the part of them beyond MDL_LOSS */
-} MdlTeam;
+    int64_t next_reading;   /* when to read the delays again */
+    int64_t begun;          /* when the budget got this size */
+    int64_t pause;          /* how long it keeps a size that is not the setting */
+    int64_t last_reading;   /* when the delays were read last */
+    int64_t delays;         /* their sum then */
+    int64_t free_since;     /* the last time at which no loss was on the account */
+    double waited;          /* the delays since then */
+    double lost;            /* the part of them beyond MDL_LOSS */
+} MdlBudget;
 
-static thread_local MdlTeam mdl_team;
+static thread_local MdlBudget mdl_budget;
 
-#pragma weak omp_pause_resource_all     /* OpenMP 5.0; an older runtime does without */
+#pragma weak omp_pause_resource_all     /* of OpenMP 5.0: older runtimes lack it */
 
 static int64_t mdl_clock(clockid_t which) {
     struct timespec t;
@@ -82,87 +85,88 @@ static int64_t mdl_run_delay(pid_t id) {
 }
 
 /* The sum of the members' delays, or -1 if one of them has ended. */
-static int64_t mdl_delays(const MdlTeam *thread_count) {
+static int64_t mdl_delays(const MdlBudget *b) {
     int64_t sum = 0;
     int i;
-    for (i = 0; i < thread_count->watched; i++) {
-        const int64_t delay = mdl_run_delay(thread_count->ids[i]);
+    for (i = 0; i < b->watched; i++) {
+        const int64_t delay = mdl_run_delay(b->ids[i]);
         if (delay < 0) return -1;
         sum += delay;
     }
     return sum;
 }
 
-/* Begin with a team of `size`: find its members, and what their delays are now. */
-static void mdl_begin(MdlTeam *thread_count, int size, int64_t now) {
-    thread_count->size = size;
-    thread_count->begun = thread_count->looked = thread_count->since = now;
-    thread_count->lost = thread_count->waited = 0;
-    thread_count->watched = 0;
+/* Begin with a budget of `size`: find its members, and read their delays for the first time. */
+static void mdl_begin(MdlBudget *b, int size, int64_t now) {
+    b->size = size;
+    b->begun = b->last_reading = b->free_since = now;
+    b->lost = b->waited = 0;
+    b->watched = 0;
     if (size == 1) return;
-    memset(thread_count->ids, 0, (size_t)size * sizeof(pid_t));
+    memset(b->ids, 0, (size_t)size * sizeof(pid_t));
     #pragma omp parallel num_threads(size)
-    thread_count->ids[omp_get_thread_num()] = (pid_t)syscall(SYS_gettid);
-    while (thread_count->watched < size && thread_count->ids[thread_count->watched]) thread_count->watched++;
-    thread_count->delays = mdl_delays(thread_count);
-    if (thread_count->delays < 0) thread_count->watched = 0;
+    b->ids[omp_get_thread_num()] = (pid_t)syscall(SYS_gettid);
+    while (b->watched < size && b->ids[b->watched]) b->watched++;
+    b->delays = mdl_delays(b);
+    if (b->delays < 0) b->watched = 0;
 }
 
-/* The team has lost too much: go on with as many members fewer as lacked a CPU on average. */
-static void mdl_shrink(MdlTeam *thread_count, int64_t now) {
-    const int excess = 1 + (int)(thread_count->waited / (double)(now - thread_count->since));
-    if (thread_count->size == thread_count->most) {
-        const int64_t longer = 2 * thread_count->pause;
-        thread_count->pause = now - thread_count->begun > MDL_LAST_PAUSE || !longer ? MDL_FIRST_PAUSE
-                      : longer > MDL_LAST_PAUSE ? MDL_LAST_PAUSE : longer;
+/* Too much was lost: go on with as many members fewer as lacked a CPU on average. */
+static void mdl_shrink(MdlBudget *b, int64_t now) {
+    const int excess = 1 + (int)(b->waited / (double)(now - b->free_since));
+    if (b->size == b->setting) {
+        const int64_t longer = 2 * b->pause;
+        b->pause = now - b->begun > MDL_LAST_PAUSE || !longer ? MDL_FIRST_PAUSE
+                   : longer > MDL_LAST_PAUSE ? MDL_LAST_PAUSE : longer;
     }
-    mdl_begin(thread_count, thread_count->size > excess ? thread_count->size - excess : 1, now);
-    if (thread_count->size == 1 && omp_pause_resource_all) omp_pause_resource_all(omp_pause_soft);
+    mdl_begin(b, b->size > excess ? b->size - excess : 1, now);
+    if (b->size == 1 && omp_pause_resource_all) omp_pause_resource_all(omp_pause_soft);
 }
 
-/* Add up what the team has lost since the last look. */
-static void mdl_look(MdlTeam *thread_count, int64_t now) {
-    const int64_t delays = mdl_delays(thread_count);
+/* Read the delays, and add up what was lost since the last reading. */
+static void mdl_read(MdlBudget *b, int64_t now) {
+    const int64_t delays = mdl_delays(b);
     double waited;
-    if (delays < 0) {       /* another library has ended a member, and a new one took its place */
-        mdl_begin(thread_count, thread_count->size, now);
+    if (delays < 0) {       /* another library has ended a member: find the new ones */
+        mdl_begin(b, b->size, now);
         return;
     }
-    waited = (double)(delays - thread_count->delays);
-    thread_count->waited += waited;
-    thread_count->lost += waited - MDL_LOSS * (double)(now - thread_count->looked);
-    thread_count->delays = delays;
-    thread_count->looked = now;
-    if (thread_count->lost > MDL_BURST) {
-        mdl_shrink(thread_count, now);
-    } else if (thread_count->lost <= 0) {
-        thread_count->lost = thread_count->waited = 0;
-        thread_count->since = now;
+    waited = (double)(delays - b->delays);
+    b->waited += waited;
+    b->lost += waited - MDL_LOSS * (double)(now - b->last_reading);
+    b->delays = delays;
+    b->last_reading = now;
+    if (b->lost > MDL_BURST) {
+        mdl_shrink(b, now);
+    } else if (b->lost <= 0) {
+        b->lost = b->waited = 0;
+        b->free_since = now;
     }
 }
 
-/* The threads of the next kernel that this thread calls, where the setting is `most`. */
-static int mdl_thread_count(int most) {
-    MdlTeam *thread_count = &mdl_team;
+/* How many threads the next kernel gets that this thread calls. */
+static int mdl_thread_count(int setting) {
+    MdlBudget *b = &mdl_budget;
     int64_t now;
-    if (most == 1) return 1;
-    if (most == thread_count->most && mdl_clock(CLOCK_MONOTONIC_COARSE) < thread_count->next) return thread_count->size;
+    if (setting == 1) return 1;
+    if (setting == b->setting && mdl_clock(CLOCK_MONOTONIC_COARSE) < b->next_reading)
+        return b->size;
     now = mdl_clock(CLOCK_MONOTONIC);
-    if (most != thread_count->most) {
-        thread_count->most = most;
-        thread_count->pause = 0;
-        mdl_begin(thread_count, most, now);
-    } else if (thread_count->size < most && now - thread_count->begun >= thread_count->pause) {
-        mdl_begin(thread_count, most, now);
-    } else if (thread_count->watched) {
-        mdl_look(thread_count, now);
+    if (setting != b->setting) {
+        b->setting = setting;
+        b->pause = 0;
+        mdl_begin(b, setting, now);
+    } else if (b->size < setting && now - b->begun >= b->pause) {
+        mdl_begin(b, setting, now);
+    } else if (b->watched) {
+        mdl_read(b, now);
     }
-    thread_count->next = now + MDL_INTERVAL * (thread_count->watched > 1 ? thread_count->watched : 1);
-    return thread_count->size;
+    b->next_reading = now + MDL_INTERVAL * (b->watched > 1 ? b->watched : 1);
+    return b->size;
 }
 
 #else
-static int mdl_thread_count(int most) { return most; }
+static int mdl_thread_count(int setting) { return setting; }
 #endif
 
 #endif

@@ -1,8 +1,8 @@
 """How many threads a kernel runs on, and how much it does before it looks for an interrupt.
 
-Kernels take `threads`; 0 means as many as `set_num_threads` allows and other processes leave
-(`thread_budget.h`). Work too small to repay a parallel region stays on one thread. Results never depend on
-the number. Compiled once, with the compiler's default instruction set.
+Kernels take `threads`; 0 stands for as many as `set_num_threads` allows and other processes leave
+(thread_budget.h). Work that is too small to repay a parallel region stays on one thread. No result
+depends on the number. This module is compiled once, for any CPU of the architecture.
 """
 
 cdef extern from *:
@@ -27,9 +27,9 @@ cdef extern from "runtime/thread_budget.h":
 mdl_exact_threads()
 
 cdef enum:
-    SMALL_WORK = 32768      # element operations: a parallel region costs more than fewer gain
+    SMALL_WORK = 32768      # element operations, below which a parallel region costs more
 
-cdef double UNINTERRUPTED = 2.0**34     # multiply-adds: a second's work, or a few seconds'
+cdef double UNINTERRUPTED = 2.0**34     # multiply-adds, which take a second or a few
 cdef int _threads = 1
 cdef bint _forked = False
 
@@ -48,32 +48,36 @@ def get_num_threads():
 
 
 def thread_count():
-    """The threads that the next large kernel called from this thread runs on."""
+    """How many threads the next large kernel that is called from this thread runs on."""
     return 1 if _forked else mdl_thread_count(_threads)
 
 
 def openmp_address():
-    """Where the OpenMP runtime that the kernels call lies in memory; 0 without OpenMP.
+    """An address inside the OpenMP runtime that the kernels call; 0 without OpenMP.
 
-    A process may hold several (other packages bring theirs); this is the one that was found when
-    this module was loaded.
+    A process may hold several runtimes, since other packages bring theirs. The kernels call the one
+    that the loader found when this module was loaded.
     """
     return mdl_openmp_address()
 
 
 def after_fork_in_child():
-    """GNU OpenMP's threads do not survive a fork and waiting for them would hang: use one."""
+    """Use one thread from now on: OpenMP's threads do not survive a fork, and a kernel that waited
+    for them would hang."""
     global _forked
     _forked = True
 
 
 def forked():
-    """Whether this is a forked child, whose kernels use one thread."""
+    """Whether this process is a forked child, whose kernels use one thread."""
     return bool(_forked)
 
 
 cdef int threads_for(int threads, double work) noexcept nogil:
-    """Threads for a piece of work of `work` element operations; `threads` 0: as many as may be."""
+    """How many threads a kernel runs on that does `work` element operations.
+
+    `threads` is what its caller asked for; 0 stands for as many as the budget allows.
+    """
     if _forked or work < SMALL_WORK:
         return 1
     if threads <= 0:
@@ -82,8 +86,10 @@ cdef int threads_for(int threads, double work) noexcept nogil:
 
 
 cdef Py_ssize_t pieces_at_once(Py_ssize_t pieces, double work, int threads) noexcept:
-    """How many of equal pieces of work a kernel does before it looks whether the user interrupts:
-    all of them, unless that takes seconds. `work` is that of all, in multiply-adds."""
+    """How many of `pieces` equal pieces of work a kernel does before it looks for an interrupt.
+
+    That is all of them, unless they take seconds. `work` are the multiply-adds of all pieces.
+    """
     cdef Py_ssize_t count
     if work <= UNINTERRUPTED:
         return pieces

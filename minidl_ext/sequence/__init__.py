@@ -1,1 +1,1 @@
-"""Kernels of sequences: rows of tables, and the cells of recurrent layers."""
+"""Rows of tables by their numbers; the elementwise part of LSTM and GRU."""

@@ -1,9 +1,9 @@
-"""Rows of a table by their numbers, and the gradient of the table.
+"""Rows of a table by their numbers (ids), and the gradient of the table.
 
-Forward, each row is copied; backward, the places of each row are put together, and each thread
-adds some of the columns of all rows, in the order in which they come, so that a row that comes
-twice gets the same bits with any number of threads. Sums are in double: a padding may come a
-million times.
+Forward, rows are copied. Backward, the positions at which each id stands are sorted by id, and each
+thread adds some of the columns for all ids. It adds in the order of the positions, so that the sums
+have the same bits on any number of threads. Sums are in double, since a padding id may stand at a
+million positions.
 """
 cimport numpy as cnp
 from cython cimport floating
@@ -20,11 +20,11 @@ import numpy as np
 cnp.import_array()
 
 cdef enum:
-    COLUMNS = 64        # that a thread takes at a time
+    COLUMNS = 64        # columns a thread takes at a time
 
 
 cdef cnp.ndarray checked_ids(object ids, Py_ssize_t rows, str where):
-    """Row numbers (M,) int64 inside the table: they become addresses."""
+    """Ids (M,) int64. They become addresses, so each is checked to be a row of the table."""
     cdef cnp.ndarray a = typed_array(ids, where, "ids", 1, cnp.NPY_INT64)
     cdef const int64_t* id = <const int64_t*>a.data
     cdef Py_ssize_t i
@@ -56,15 +56,15 @@ def embedding(weight, ids, int threads=0):
 
 cdef void sort_places(const int64_t* ids, Py_ssize_t m, Py_ssize_t rows, int64_t* begin,
                       int64_t* places) noexcept nogil:
-    """The places of each id in ascending order: of id k places[begin[k]] to [begin[k + 1] - 1].
-    `begin` has room for rows + 2."""
+    """Sort the positions by id: those of id k go to places[begin[k]] .. places[begin[k + 1] - 1],
+    in ascending order. `begin` holds rows + 2 numbers."""
     cdef Py_ssize_t i
     memset(begin, 0, (rows + 2) * sizeof(int64_t))
     for i in range(m):
         begin[ids[i] + 2] += 1
     for i in range(2, rows + 2):
         begin[i] += begin[i - 1]
-    for i in range(m):          # which moves the begin of each id, one further on, to its end
+    for i in range(m):          # id k counts up begin[k + 1], from its begin to its end
         places[begin[ids[i] + 1]] = i
         begin[ids[i] + 1] += 1
 
@@ -72,7 +72,7 @@ cdef void sort_places(const int64_t* ids, Py_ssize_t m, Py_ssize_t rows, int64_t
 cdef void add_columns(const floating* dy, const int64_t* begin, const int64_t* places,
                       floating* dw, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t first,
                       Py_ssize_t after) noexcept nogil:
-    """Some columns of dw: those of an id's rows of dy, added in double."""
+    """Columns first .. after - 1 of dw: for each id, its rows of dy, added in double."""
     cdef double total[COLUMNS]
     cdef const floating* row
     cdef Py_ssize_t k, i, c, width = after - first

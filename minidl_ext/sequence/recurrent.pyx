@@ -1,13 +1,14 @@
-"""The pointwise part of a step of LSTM and GRU, and its gradient.
+"""The elementwise part of a step of LSTM and GRU, and its gradient.
 
-A row is one example: its gates stand one after another, each a plain loop that the compiler
-vectorizes in float32 (vecmath.h). Rows are shared out to threads. Formulas are in the twin.
+A row is one example. Its gates stand one after another, and each is a plain loop, which the
+compiler vectorizes in float32 (vecmath.h). Rows are shared out to threads. The twin has the
+formulas.
 """
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.runtime.arguments cimport has_length, real_array, same_dtype
+from minidl_ext.runtime.arguments cimport real_array, row_or_null, same_dtype
 from minidl_ext.runtime.memory cimport new_array, new_like
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.vecmath cimport vlogistic, vtanh
@@ -55,7 +56,7 @@ cdef void lstm_row_backward(const floating* dh, const floating* dc, const floati
     cdef const floating* o = gates + 3 * n
     cdef floating one = 1, t
     cdef floating* do_ = dx + 3 * n
-    if squash:              # dc_old is for now the gradient of c_new
+    if squash:              # dc_old holds the gradient of c_new until the last loop
         for j in range(n):
             t = vtanh(c_new[j])
             do_[j] = dh[j] * t * (o[j] * (one - o[j]))
@@ -121,7 +122,7 @@ cdef void gru_row_backward(const floating* dy, const floating* gates, const floa
         dh[j] = dy[j] * z[j]
 
 
-# ------------------------------------------------------------------------------ over all rows
+# ------------------------------------------------------------------------------ all rows
 
 cdef void lstm_all(const floating* x, const floating* hidden, const floating* c, bint squash,
                    floating* gates, floating* c_new, floating* h, Py_ssize_t m, Py_ssize_t n,
@@ -159,7 +160,7 @@ cdef void gru_all_backward(const floating* dy, const floating* gates, const floa
     for i in prange(m if n else 0, num_threads=threads, schedule='static'):
         gru_row_backward(dy + n * i, gates + 3 * n * i, hidden + 3 * n * i, bias, h + n * i,
                          dx + 3 * n * i, dhidden + 3 * n * i, dh + n * i, n)
-    if dbias != NULL and n > 0:     # on one thread, in the order of the rows
+    if dbias != NULL and n > 0:     # on one thread, so that the order of the rows is fixed
         for j in range(n):
             dbias[j] = 0
         for i in range(m):
@@ -171,7 +172,7 @@ cdef void gru_all_backward(const floating* dy, const floating* gates, const floa
 
 cdef cnp.ndarray matrix(object value, str where, str name, cnp.ndarray state, str state_name,
                         int gates):
-    """A matrix of `gates` values for each one of `state` (N, H)."""
+    """A matrix (N, gates H) of the dtype of `state`, which is (N, H)."""
     cdef cnp.ndarray a = real_array(value, where, name, 2)
     same_dtype(a, state, where, name, state_name)
     if a.shape[0] != state.shape[0] or a.shape[1] != gates * state.shape[1]:
@@ -181,25 +182,15 @@ cdef cnp.ndarray matrix(object value, str where, str name, cnp.ndarray state, st
     return a
 
 
-cdef char* vector_or_null(object value, str where, cnp.ndarray state) except? NULL:
-    cdef cnp.ndarray a
-    if value is None:
-        return NULL
-    a = real_array(value, where, "bias", 1)
-    same_dtype(a, state, where, "bias", "h")
-    has_length(a, state.shape[1], where, "bias")
-    return <char*>a.data
-
-
 cdef cnp.ndarray wider(cnp.ndarray state, int gates):
-    """A new matrix with room for that many gates."""
+    """A new matrix (N, gates H) for a state (N, H)."""
     cdef cnp.npy_intp dims[2]
     dims[0], dims[1] = state.shape[0], gates * state.shape[1]
     return new_array(2, dims, cnp.PyArray_TYPE(state))
 
 
 def lstm_cell(x, hidden, c, bint squash=True, int threads=0):
-    """(gates, c_new, h) of a step of LSTM: see the twin."""
+    """(gates, c_new, h) of a step of LSTM; the twin has the formulas."""
     cdef cnp.ndarray s = real_array(c, "lstm_cell", "c", 2)
     cdef cnp.ndarray a = matrix(x, "lstm_cell", "x", s, "c", 4)
     cdef cnp.ndarray b = matrix(hidden, "lstm_cell", "hidden", s, "c", 4)
@@ -218,7 +209,7 @@ def lstm_cell(x, hidden, c, bint squash=True, int threads=0):
 
 
 def lstm_cell_backward(dh, dc, gates, c, c_new, bint squash=True, int threads=0):
-    """(dx, dc) of a step of LSTM; dx is the gradient of x and of hidden."""
+    """(dx, dc) of a step of LSTM; dx is the gradient of x and the gradient of hidden."""
     cdef str where = "lstm_cell_backward"
     cdef cnp.ndarray s = real_array(c, where, "c", 2), a = matrix(gates, where, "gates", s, "c", 4)
     cdef cnp.ndarray g = matrix(dh, where, "dh", s, "c", 1), k = matrix(dc, where, "dc", s, "c", 1)
@@ -240,11 +231,11 @@ def lstm_cell_backward(dh, dc, gates, c, c_new, bint squash=True, int threads=0)
 
 
 def gru_cell(x, hidden, bias, h, int threads=0):
-    """(gates, h_new) of a step of GRU: see the twin."""
+    """(gates, h_new) of a step of GRU; the twin has the formulas."""
     cdef cnp.ndarray s = real_array(h, "gru_cell", "h", 2)
     cdef cnp.ndarray a = matrix(x, "gru_cell", "x", s, "h", 3)
     cdef cnp.ndarray b = matrix(hidden, "gru_cell", "hidden", s, "h", 3)
-    cdef char* v = vector_or_null(bias, "gru_cell", s)
+    cdef char* v = row_or_null(bias, s, "gru_cell", "h", "bias")
     cdef cnp.ndarray gates = wider(s, 3), y = new_like(s)
     cdef Py_ssize_t m = s.shape[0], n = s.shape[1]
     cdef int t = threads_for(threads, 24.0 * m * n)
@@ -265,7 +256,7 @@ def gru_cell_backward(dy, gates, hidden, bias, h, int threads=0):
     cdef cnp.ndarray s = real_array(h, where, "h", 2), a = matrix(gates, where, "gates", s, "h", 3)
     cdef cnp.ndarray b = matrix(hidden, where, "hidden", s, "h", 3)
     cdef cnp.ndarray g = matrix(dy, where, "dy", s, "h", 1)
-    cdef char* v = vector_or_null(bias, where, s)
+    cdef char* v = row_or_null(bias, s, where, "h", "bias")
     cdef char* dv = NULL
     cdef cnp.ndarray dx = wider(s, 3), dhidden = wider(s, 3), dh = new_like(s), dbias = None
     cdef cnp.npy_intp m = s.shape[0], n = s.shape[1]

@@ -1,1 +1,1 @@
-"""Vectors, and what is computed with them for all families: exponentials, sums of rows."""
+"""Vectors of a register's width, sums of rows and columns, exp, log and tanh."""

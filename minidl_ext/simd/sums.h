@@ -1,22 +1,23 @@
-/* Sums and the maximum of values that lie side by side. Sums are in double whatever the values are:
- * no square of a float leaves its range, and no digit is lost. */
+/* Sums of rows, sums of columns, and the maximum of a row. Sums are in double whatever the type of
+ * the values is, so that no square of a float overflows and no digit is lost. The order of
+ * the additions depends on the number of values and the width of a register alone. */
 #ifndef MINIDL_SUMS_H
 #define MINIDL_SUMS_H
 #include <string.h>
 
 #include "simd/vectors.h"
 
-#define SUMS 8                  /* vectors that are added to side by side */
+#define SUMS 8                  /* vectors of partial sums: additions to them do not wait */
 #define DOUBLES lanes<double>
 #define EACH(k) _Pragma("GCC unroll 8") for (int k = 0; k < SUMS; k++)
 
-/* As many values as there are doubles in a register, as doubles. */
+/* The next DOUBLES values, converted: as many as there are doubles in a register. */
 template <typename Real> ALWAYS_INLINE vec_f64 as_doubles(const Real *p) {
     typedef typename VectorOf<Real, DOUBLES>::type Part;
     return __builtin_convertvector(*(const Part *)p, vec_f64);
 }
 
-/* The sum of all values of SUMS vectors. */
+/* The sum of all values in SUMS vectors. */
 static inline double total_of(const vec_f64 *sum) {
     vec_f64 all = sum[0];
     double total = 0;
@@ -40,7 +41,7 @@ template <typename Real> static double row_sum(const Real *x, ptrdiff_t n) {
     return total;
 }
 
-/* The sum of (x - shift)^2 over n values, in double; that of x - shift goes to *sum_off. */
+/* The sum of (x - shift)^2 over n values, in double. The sum of x - shift goes to *sum_off. */
 template <typename Real>
 static double row_squares(const Real *x, ptrdiff_t n, double shift, double *sum_off) {
     vec_f64 square[SUMS], sum[SUMS];
@@ -62,7 +63,7 @@ static double row_squares(const Real *x, ptrdiff_t n, double shift, double *sum_
     return total;
 }
 
-/* The sum of a b over n values, in double. */
+/* The dot product of two rows of n values, in double. */
 template <typename Real> static double row_dot(const Real *a, const Real *b, ptrdiff_t n) {
     vec_f64 sum[SUMS];
     ptrdiff_t i = 0;
@@ -74,7 +75,7 @@ template <typename Real> static double row_dot(const Real *a, const Real *b, ptr
     return total;
 }
 
-/* The sums of G vectors of columns over some rows. */
+/* The sums over some rows of G vectors of columns. */
 template <int G, typename Real>
 ALWAYS_INLINE void block_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, double *totals) {
     vec_f64 sum[SUMS];
@@ -91,8 +92,9 @@ ALWAYS_INLINE void block_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns
     memcpy(totals, sum, G * sizeof(vec_f64));
 }
 
-/* The sum of each of `columns` columns over some rows, in double: a few vectors of them through
- * all rows, then what is left one by one. */
+/* The sum of each of `columns` columns over some rows, in double. Eight vectors of columns are
+ * summed over all rows before the next eight. The columns left over are summed two vectors, one
+ * vector, and at last one column at a time. */
 template <typename Real>
 static void column_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, double *totals) {
     ptrdiff_t c = 0;
@@ -115,7 +117,7 @@ static void column_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, doub
     }
 }
 
-/* The largest of n >= 1 values; what it is if one of them is NaN is not said. */
+/* The largest of n >= 1 values. If one of them is NaN, the result may be any of them. */
 template <typename Real> static Real row_max(const Real *x, ptrdiff_t n) {
     typedef Vector<Real> V;
     typedef Mask<Real> M;

@@ -1,13 +1,17 @@
-/* Elementary functions in float32, free of branches so that a compiler turns a loop of them into
- * vectors.
+/* Elementary functions for float and double. Those for float are written here without branches,
+ * so that the compiler turns a loop of them into vector instructions, which it cannot do with
+ * calls of the C library. Those for double are the C library's. At the end of the file, each
+ * function has one name for both types (vexp, vtanh, ...).
  *
- * exp: x = k ln 2 + r with |r| <= ln(2) / 2; a polynomial for exp(r) (the coefficients are those
- * of Cephes' expf, Moshier 1992); 2^k in two factors, so that the ends of the range come out
- * right: infinity above 88.72, denormals down to -103.97, then 0. NaN stays NaN. Largest error
- * 1.5 units in the last place. tanh: Cephes' polynomial below 0.625, else from exp; 2 units.
- *
- * log: x = 2^k m with sqrt(1/2) <= m < sqrt(2); Cephes' polynomial (logf) for log(m). Denormals are
- * scaled up first; 0 gives -infinity, less NaN. 1 unit.
+ * The methods for float, with their largest error in units in the last place (ulp):
+ *   exp   The argument is split, x = k ln 2 + r with |r| <= ln(2) / 2. A polynomial gives exp(r);
+ *         its coefficients are those of Cephes' expf (Moshier 1992). 2^k is multiplied in two
+ *         factors, so that both ends of the range are right: infinity above 88.72, denormal
+ *         numbers down to -103.97, then 0. NaN stays NaN. 1.5 ulp.
+ *   tanh  Cephes' polynomial serves for |x| < 0.625, and exp elsewhere. 2 ulp.
+ *   log   The argument is split, x = 2^k m with sqrt(1/2) <= m < sqrt(2); Cephes' polynomial (logf)
+ *         gives log(m). Denormal numbers are scaled up first. The logarithm of 0 is -infinity, that
+ *         of a negative number NaN. 1 ulp.
  */
 #ifndef MINIDL_VECMATH_H
 #define MINIDL_VECMATH_H
@@ -15,7 +19,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* a * b + c, in one rounding where that is one instruction. */
+/* a * b + c, rounded once where the CPU has an instruction for it, else twice. */
 static inline float mdl_fma(float a, float b, float c) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     return __builtin_fmaf(a, b, c);
@@ -24,6 +28,7 @@ static inline float mdl_fma(float a, float b, float c) {
 #endif
 }
 
+/* The float whose bits are those of an integer. */
 static inline float mdl_float_of(int32_t bits) {
     float f;
     memcpy(&f, &bits, 4);
@@ -34,15 +39,15 @@ static inline float mdl_power_of_two(int32_t k) {
     return mdl_float_of((int32_t)((uint32_t)(k + 127) << 23));
 }
 
-/* x = k ln 2 + r; returns exp(r) - 1. */
+/* Splits x = k ln 2 + r, and returns exp(r) - 1. */
 static inline float mdl_exp_parts(float x, int32_t *k) {
     const float magic = 12582912.0f;            /* 1.5 * 2^23: adding it rounds to an integer */
     const float shifted = mdl_fma(x, 1.44269504088896341f, magic);
-    const float whole = shifted - magic;
+    const float multiple = shifted - magic;     /* k, as a float */
     int32_t bits;
     memcpy(&bits, &shifted, 4);
     *k = bits - 0x4B400000;
-    const float r = mdl_fma(whole, 2.12194440e-4f, mdl_fma(whole, -0.693359375f, x));
+    const float r = mdl_fma(multiple, 2.12194440e-4f, mdl_fma(multiple, -0.693359375f, x));
     float p = 1.9875691500e-4f;
     p = mdl_fma(p, r, 1.3981999507e-3f);
     p = mdl_fma(p, r, 8.3334519073e-3f);
@@ -61,7 +66,7 @@ static inline float mdl_exp_f32(float x) {
     return p * mdl_power_of_two(half) * mdl_power_of_two(k - half);
 }
 
-/* exp(x) for -106 < x <= 0, and NaN: no end of the range is near. */
+/* exp(x) for -106 < x <= 0 and for NaN. Such an x need not be clamped: k stays in its range. */
 static inline float mdl_exp_below_0_f32(float x) {
     int32_t k;
     const float p = mdl_exp_parts(x, &k) + 1.0f;
@@ -69,7 +74,7 @@ static inline float mdl_exp_below_0_f32(float x) {
     return p * mdl_power_of_two(half) * mdl_power_of_two(k - half);
 }
 
-/* exp(x) - 1, also for small x. */
+/* exp(x) - 1, to full precision near 0, where exp(x) - 1 would cancel. */
 static inline float mdl_expm1_f32(float x) {
     int32_t k;
     x = x > 89.0f ? 89.0f : x;
@@ -85,7 +90,8 @@ static inline float mdl_log_f32(float x) {
     const float scaled = small ? x * 8388608.0f : x;
     int32_t bits;
     memcpy(&bits, &scaled, 4);
-    /* 0x3F3504F3: sqrt(1/2). Unsigned, since the bits of what is below 0 would overflow. */
+    /* 0x3F3504F3 are the bits of sqrt(1/2). The difference is unsigned, since the bits of a
+     * negative number would overflow. */
     const int32_t k = (int32_t)((uint32_t)bits - 0x3F3504F3u) >> 23;
     const float f = mdl_float_of((int32_t)((uint32_t)bits - ((uint32_t)k << 23))) - 1.0f, z = f * f;
     const float e = (float)(small ? k - 23 : k);
@@ -103,10 +109,10 @@ static inline float mdl_log_f32(float x) {
     p = mdl_fma(e, 0.693359375f, f + p);
     p = x == 0.0f ? -INFINITY : p;
     p = x < 0.0f ? NAN : p;
-    return x < INFINITY ? p : x;                        /* infinity and NaN as they are */
+    return x < INFINITY ? p : x;                        /* infinity and NaN stay */
 }
 
-/* log(1 + x) for 0 <= x <= 1: what 1 + x rounds away is put back (Kahan). */
+/* log(1 + x) for 0 <= x <= 1. The factor x / kept corrects the rounding of 1 + x (Kahan). */
 static inline float mdl_log1p_f32(float x) {
     const float u = 1.0f + x, kept = u - 1.0f;
     return kept == 0.0f ? x : mdl_log_f32(u) * (x / kept);
@@ -121,11 +127,12 @@ static inline float mdl_tanh_f32(float x) {
     p = mdl_fma(p, z, -3.33332819422e-1f);
     p = mdl_fma(p * z, a, a);
     const float e = 1.0f - 2.0f / (mdl_exp_f32(2.0f * a) + 1.0f);
-    return copysignf(a < 0.625f ? p : e, x);        /* NaN: e is NaN */
+    return copysignf(a < 0.625f ? p : e, x);        /* for NaN the answer is e, which is NaN */
 }
 
-/* exp(-a^2 / 2) for 0 <= a < 14.55. What the square rounds away, times its slope, is put back (by
- * Dekker's product without a fused multiply-add): it would grow with a^2. */
+/* exp(-a^2 / 2) for 0 <= a < 14.55. The rounding error of the square is computed as well (by
+ * Dekker's product where there is no fused multiply-add), and its effect is added, since it would
+ * grow with a^2. */
 static inline float mdl_gauss_f32(float a) {
     const float square = a * a;
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
@@ -140,9 +147,9 @@ static inline float mdl_gauss_f32(float a) {
     return mdl_fma(-0.5f * lost, e, e);
 }
 
-/* The share of a normal distribution below -a, for a >= 0; `gauss` is exp(-a^2 / 2). It is that
- * times P(t) / (a + 3), t = (a - 3) / (a + 3): P is smooth from 0 to infinity, and was fitted for
- * the least relative error (5e-8). */
+/* The normal distribution function at -a, for a >= 0; `gauss` is exp(-a^2 / 2). The result is
+ * gauss P(t) / (a + 3) with t = (a - 3) / (a + 3). The polynomial P replaces a function that is
+ * smooth from 0 to infinity; it was fitted for the least relative error, which is 5e-8. */
 static inline float mdl_normal_tail_f32(float a, float gauss) {
     const float r = 1.0f / (a + 3.0f), t = (a - 3.0f) * r;
     float p = -2.6298928423784673e-4f;
@@ -156,4 +163,28 @@ static inline float mdl_normal_tail_f32(float a, float gauss) {
     p = mdl_fma(p, t, 7.290836572647095e-1f);
     return gauss * (p * r);
 }
+
+/* --------------------------------------------------------------- one name for both types */
+
+static inline float vexp(float x) { return mdl_exp_f32(x); }
+static inline double vexp(double x) { return exp(x); }
+static inline float vexpm1(float x) { return mdl_expm1_f32(x); }
+static inline double vexpm1(double x) { return expm1(x); }
+static inline float vlog(float x) { return mdl_log_f32(x); }
+static inline double vlog(double x) { return log(x); }
+static inline float vlog1p(float x) { return mdl_log1p_f32(x); }       /* for 0 <= x <= 1 */
+static inline double vlog1p(double x) { return log1p(x); }
+static inline float vtanh(float x) { return mdl_tanh_f32(x); }
+static inline double vtanh(double x) { return tanh(x); }
+static inline float vsqrt(float x) { return sqrtf(x); }
+static inline double vsqrt(double x) { return sqrt(x); }
+static inline float vpow(float x, float y) { return powf(x, y); }
+static inline double vpow(double x, double y) { return pow(x, y); }
+
+/* 1 / (1 + exp(-x)), computed from exp(-|x|), so that nothing overflows. */
+template <typename Real> static inline Real vlogistic(Real x) {
+    const Real e = vexp(x > 0 ? -x : x), one = 1;
+    return (x < 0 ? e : one) / (one + e);
+}
+
 #endif

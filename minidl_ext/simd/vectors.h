@@ -1,5 +1,5 @@
-/* Vector registers of the instruction set that a file is compiled for: how wide they are, vectors of
- * either float type, and how to write one past the caches. Vectors are those of GCC and Clang, so
+/* The vector registers of the instruction set that a file is compiled for: their width, vectors of
+ * either float type, and stores that bypass the caches. The vectors are those of GCC and Clang, so
  * that one source serves SSE, AVX2, AVX-512 and NEON. */
 #ifndef MINIDL_VECTORS_H
 #define MINIDL_VECTORS_H
@@ -16,13 +16,25 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define ALWAYS_INLINE_MEMBER inline __attribute__((always_inline))
+#define INLINED __attribute__((always_inline))      /* of a lambda, before its body */
 
-/* The signed integer of a float type's size, in which comparisons of vectors answer. */
+/* Between these two the compiler fuses no multiplication and addition into one rounding, also where
+ * the rest of a file is compiled with -ffp-contract=fast. (With Clang it holds to the file's end.) */
+#if defined(__clang__)
+#define UNFUSED_BEGIN _Pragma("clang fp contract(off)")
+#define UNFUSED_END
+#else
+#define UNFUSED_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"fp-contract=off\")")
+#define UNFUSED_END _Pragma("GCC pop_options")
+#endif
+
+/* The signed integer of a float type's size. Comparing two vectors gives a vector of these: -1
+ * where the comparison holds, else 0. */
 template <typename Real> struct IntegerOf;
 template <> struct IntegerOf<float> { typedef int32_t type; };
 template <> struct IntegerOf<double> { typedef int64_t type; };
 
-/* N values in a vector, which may lie at any address of a value. */
+/* A vector of N values. It may lie wherever a value may, so that rows can be read from anywhere. */
 template <typename Real, int N> struct VectorOf {
     typedef Real type
         __attribute__((vector_size(N * sizeof(Real)), aligned(sizeof(Real)), may_alias));
@@ -30,7 +42,7 @@ template <typename Real, int N> struct VectorOf {
     typedef mask_item mask __attribute__((vector_size(N * sizeof(Real)), may_alias));
 };
 
-/* As many values as a register holds. */
+/* How many values a register holds, and the vector of so many. */
 template <typename Real> constexpr int lanes = VECTOR_BYTES / sizeof(Real);
 template <typename Real> using Vector = typename VectorOf<Real, lanes<Real>>::type;
 template <typename Real> using Mask = typename VectorOf<Real, lanes<Real>>::mask;
@@ -70,8 +82,9 @@ template <typename Real> struct FirstLanes {
 };
 #endif
 
-/* STREAM(p, v) writes a vector to an aligned place that will not be read soon, without reading
- * what was there; STREAMED() before others may read it. */
+/* STREAM(p, v) stores a vector at an aligned address, past the caches: the line is not read first,
+ * and displaces nothing. It is for memory that will not be read soon. STREAMED() must follow the
+ * last store, before another thread may read the values. */
 #if defined(__SSE2__)
 #include <immintrin.h>
 #define STREAMED() _mm_sfence()
@@ -83,7 +96,7 @@ template <typename Real> struct FirstLanes {
 #define STREAM(p, v) _mm_stream_si128((__m128i *)(p), (__m128i)(v))
 #endif
 #else
-#define STREAMED() ((void)0)        /* and no STREAM */
+#define STREAMED() ((void)0)        /* callers ask for #ifdef STREAM, which is not there */
 #endif
 
 #endif

@@ -7,15 +7,15 @@ import pytest
 
 import minidl as md
 from minidl import kernels
-from minidl.kernels.reference.conv import direct as twin_conv
+from minidl.kernels.reference.conv import direct_forward as twin_conv
 from minidl.kernels.reference.elementwise import arithmetic as twin_elementwise
-from minidl_ext.conv import direct as native_conv
+from minidl_ext.conv import direct_forward as native_conv
 from minidl_ext.elementwise import arithmetic as native_elementwise
 
 
 def in_use():
     """The backend whose functions the table holds; it must be one for all."""
-    found = {kernels.conv.__module__.removesuffix(".conv.direct"),
+    found = {kernels.conv.__module__.removesuffix(".conv.direct_forward"),
              kernels.exp.__module__.removesuffix(".elementwise.arithmetic")}
     assert len(found) == 1
     return {"minidl_ext": "native", "minidl.kernels.reference": "numpy"}[found.pop()]

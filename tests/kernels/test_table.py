@@ -99,8 +99,9 @@ def test_the_stub_of_plans_names_what_there_is():
             named[node.name] = [argument.arg for argument in node.args.args]
     plan = module("minidl_ext", "inference.plan")
     public = {name for name in vars(plan.Plan) if name[0] != "_"}
-    assert set(named) == public | {"PLAN_VECTOR", "__init__"}
-    assert type(plan.PLAN_VECTOR) is int
+    constants = {name for name in vars(plan) if name.startswith("PLAN_")}
+    assert set(named) == public | constants | {"__init__"}
+    assert constants and all(type(getattr(plan, name)) is int for name in constants)
     made = plan.Plan(**dict(zip(named["__init__"][1:], ([], [], 0, 1, False, 1), strict=True)))
     assert made.run(**dict(zip(named["run"][1:], ([], 1, 0), strict=True))) is None
     assert {name: type(getattr(made, name)) for name in public - {"run"}} == {

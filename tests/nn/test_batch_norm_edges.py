@@ -26,11 +26,11 @@ def layer_and_mask(options, features, shape, dtype=np.float32, **more):
     return nn.BatchNorm(features, **options).astype(dtype), mask
 
 
-def step(layer, mask, x, dy, shortcut=None):
+def step(layer, mask, x, dy, residual=None):
     """Everything that a train step computes."""
     t = md.tensor(x, requires_grad=True)
     y = layer(t, mask)
-    y = md.relu(y if shortcut is None else y + shortcut)
+    y = md.relu(y if residual is None else y + residual)
     for p in layer.parameters():
         p.grad = None
     y.backward(dy)
@@ -156,20 +156,20 @@ def test_a_batch_that_nothing_counts_in(shape, options):
 @both_floats
 def test_what_the_mask_leaves_out_does_not_matter(dtype, backend):
     shape = (12, 4, 4, 5)
-    x, dy, shortcut = (uniform(*shape, dtype=dtype, seed=k) for k in range(3))
+    x, dy, residual = (uniform(*shape, dtype=dtype, seed=k) for k in range(3))
     results = []
     for bad in (0, np.nan, np.inf, 1e30):
         layer, mask = layer_and_mask(OPTIONS["everything"], 5, shape, dtype)
         spoiled = np.where(mask[..., None], x, dtype(bad))
         with md.use_backend(backend):
             for _ in range(3):
-                results.append(step(layer, mask, spoiled, dy, shortcut))
+                results.append(step(layer, mask, spoiled, dy, residual))
     for k, result in enumerate(results[3:]):
         for found, clean in zip(result, results[k % 3], strict=True):
             np.testing.assert_array_equal(found, clean)
             assert np.isfinite(found).all()
     y, dx = results[0][:2]
-    np.testing.assert_array_equal(y[~mask], np.maximum(shortcut[~mask], 0))
+    np.testing.assert_array_equal(y[~mask], np.maximum(residual[~mask], 0))
     assert not dx[~mask].any() and dx[mask].any()
 
 
@@ -181,8 +181,8 @@ def test_a_mask_of_all_is_none(options, dtype):
     for mask in (None, np.ones(shape[:-1], bool), np.ones(shape[:-1], bool).tolist()):
         layer, _ = layer_and_mask(options, 20, shape, dtype)
         for k in range(3):
-            x, dy, shortcut = (uniform(*shape, dtype=dtype, seed=3 * k + j) for j in range(3))
-            results.append(step(layer, mask, x, dy, shortcut))
+            x, dy, residual = (uniform(*shape, dtype=dtype, seed=3 * k + j) for j in range(3))
+            results.append(step(layer, mask, x, dy, residual))
     for k, result in enumerate(results[3:]):
         for one, other in zip(result, results[k % 3], strict=True):
             np.testing.assert_array_equal(one, other)
@@ -281,10 +281,10 @@ def test_variance_at_large_means(options, backend):
 
 def test_same_bits_on_any_number_of_threads():
     shape = (21, 20, 20, 24)
-    x, dy, shortcut = (uniform(*shape, seed=k) for k in range(3))
+    x, dy, residual = (uniform(*shape, seed=k) for k in range(3))
     bits = []
     for n in (1, 2, 3, 4):
         layer, mask = layer_and_mask(OPTIONS["everything"], 24, shape)
         with threads(n):
-            bits.append([a.tobytes() for _ in range(2) for a in step(layer, mask, x, dy, shortcut)])
+            bits.append([a.tobytes() for _ in range(2) for a in step(layer, mask, x, dy, residual)])
     assert bits[0] == bits[1] == bits[2] == bits[3]

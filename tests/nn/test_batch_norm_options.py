@@ -37,10 +37,10 @@ maybe_masked = pytest.mark.parametrize("masked", [False, True], ids=["", "mask"]
 
 
 def batch(k, dtype=np.float64, shape=(10, 4, 4, 3)):
-    """(x, shortcut, dy, mask); statistics drift with k."""
-    x, shortcut, dy = (uniform(*shape, dtype=np.float64, seed=3 * k + j) for j in range(3))
+    """(x, residual, dy, mask); statistics drift with k."""
+    x, residual, dy = (uniform(*shape, dtype=np.float64, seed=3 * k + j) for j in range(3))
     mask = uniform(*shape[:-1], seed=k) < 0.3
-    return (x * (1 + k / 2) + k / 4).astype(dtype), shortcut.astype(dtype), dy.astype(dtype), mask
+    return (x * (1 + k / 2) + k / 4).astype(dtype), residual.astype(dtype), dy.astype(dtype), mask
 
 
 class Formula:
@@ -109,7 +109,7 @@ def test_training_steps_and_eval(options, dtype, masked):
 FUSED = {
     "relu": (lambda bn, x, s: md.relu(bn(x)), lambda p, s: formulas.relu(p)),
     "sum": (lambda bn, x, s: md.relu(bn(x) + s), lambda p, s: formulas.relu(p + s)),
-    "sum, shortcut first": (lambda bn, x, s: md.relu(s + bn(x)),
+    "sum, residual first": (lambda bn, x, s: md.relu(s + bn(x)),
                             lambda p, s: formulas.relu(p + s)),
     "pool": (lambda bn, x, s: md.max_pool(md.relu(bn(x)), 2), lambda p, s: pool(formulas.relu(p))),
 }
@@ -131,14 +131,14 @@ def test_fused_values_and_gradients(name, options, masked):
     """In the third step: corrections and running statistics are at work."""
     layer, formula = nn.BatchNorm(16, **options), Formula(options, 16)
     for k in range(3):
-        x, shortcut, _, mask = batch(k, np.float32, (6, 2, 2, 16))
+        x, residual, _, mask = batch(k, np.float32, (6, 2, 2, 16))
         mask = mask if masked else None
         if k < 2:
             layer(x, mask)
             formula(x.astype(np.float64), formula.gamma, formula.beta, mask)
     ours, theirs = FUSED[name]
-    t, s = (md.tensor(a, requires_grad=True) for a in (x, shortcut))
-    arrays = [a.astype(np.float64) for a in (x, shortcut, formula.gamma, formula.beta)]
+    t, s = (md.tensor(a, requires_grad=True) for a in (x, residual))
+    arrays = [a.astype(np.float64) for a in (x, residual, formula.gamma, formula.beta)]
 
     def f(x, s, gamma, beta):
         return theirs(formula(x, gamma, beta, mask), s)
@@ -183,9 +183,9 @@ def test_between_convolutions(options):
 @maybe_masked
 @pytest.mark.parametrize("options", [{}, OPTIONS["all"]], ids=["", "all"])
 def test_relu_and_sum_are_no_extra_pass(options, masked, monkeypatch):
-    x, shortcut, dy, mask = batch(0, np.float32)
+    x, residual, dy, mask = batch(0, np.float32)
     layer = nn.BatchNorm(3, **options)
-    t, s = (md.tensor(a, requires_grad=True) for a in (x, shortcut))
+    t, s = (md.tensor(a, requires_grad=True) for a in (x, residual))
     calls = kernels_run(monkeypatch, "relu", "add", "relu_backward")
     for mode in (layer.train, layer.eval, layer.train, layer.freeze_stats):
         mode()

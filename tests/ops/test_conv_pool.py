@@ -45,7 +45,7 @@ PROGRAMS = {
     "two pools": lambda y: md.max_pool(y, 2) * 2 + md.max_pool(y, 2),
     "another window": lambda y: md.max_pool(y, 3, 2),
     "used again": lambda y: md.max_pool(y, 2) + y.mean(),
-    "a shortcut": lambda y: md.max_pool(y + y, 2),
+    "a residual": lambda y: md.max_pool(y + y, 2),
 }
 
 

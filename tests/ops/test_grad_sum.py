@@ -26,10 +26,10 @@ def tensors(count=4):
             for i in range(count)]
 
 
-def join(x, shortcut, fused=True, relu=True):
-    """relu(bn(x) + shortcut), or the same with every step computed at once."""
+def join(x, residual, fused=True, relu=True):
+    """relu(bn(x) + residual), or the same with every step computed at once."""
     y = nn.BatchNorm(3)(x)
-    for step in (lambda y: y + shortcut, *([md.relu] if relu else [])):
+    for step in (lambda y: y + residual, *([md.relu] if relu else [])):
         if not fused:
             y.data  # noqa: B018
         y = step(y)

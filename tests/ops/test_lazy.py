@@ -43,12 +43,12 @@ def calls(monkeypatch):
 
 @pytest.mark.parametrize("name, forward, backward", [
     ("relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("shortcut", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("shortcut left", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("shortcut and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("shortcut left and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+    ("residual", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+    ("residual left", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+    ("residual and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+    ("residual left and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
     ("two normalizations and relu", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
-    ("shortcut normalized before", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
+    ("residual normalized before", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
 ])
 def test_one_pass(name, forward, backward, calls):
     """No ReLU, sum or mask of its own, and nothing computed again on the way back."""

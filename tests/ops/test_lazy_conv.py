@@ -183,7 +183,7 @@ APART = {
     "padding": (lambda m, x: m.conv(m.relu(m.bn(x)), 32, padding=1), 16, np.float32),
     "groups": (lambda m, x: m.conv(m.relu(m.bn(x)), 32, groups=2), 32, np.float32),
     "window": (lambda m, x: m.conv(m.relu(m.bn(x)), 32, 3), 16, np.float32),
-    "a shortcut": (lambda m, x: m.conv(m.relu(m.bn(x) + x), 32), 16, np.float32),
+    "a residual": (lambda m, x: m.conv(m.relu(m.bn(x) + x), 32), 16, np.float32),
     "nothing before": (lambda m, x: m.conv(x, 32), 16, np.float32),
 }
 

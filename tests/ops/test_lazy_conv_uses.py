@@ -78,13 +78,13 @@ def test_a_second_user(when, k):
 @pytest.mark.parametrize(("k", "j"), [
     (k, j) for k in range(len(NAMES)) for j in range(k + 1, len(NAMES))
     if CHANNELS[k] == CHANNELS[j]], ids=lambda i: f"{i} {NAMES[i]}")
-def test_a_shortcut_from_any_step_to_any_other(k, j):
+def test_a_residual_from_any_step_to_any_other(k, j):
     """Added to the output, so that both are used twice."""
     def total(after):
         x = images()
         network, y = forward(program, x, after=after)
-        shortcut = md.relu(network.steps[j] + network.steps[k])
-        ((y * weight(y)).sum() + (shortcut * weight(shortcut)).sum()).backward()
+        residual = md.relu(network.steps[j] + network.steps[k])
+        ((y * weight(y)).sum() + (residual * weight(residual)).sum()).backward()
         return found(network, x, y)
 
     agree(total(nothing), total(look))

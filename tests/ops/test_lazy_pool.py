@@ -71,7 +71,7 @@ def test_other_channels_and_dtypes_compute_it_first(calls):
     assert calls == ["batch_norm_apply", "max_pool"] * 2
 
 
-def test_a_shortcut_computes_it_first(calls):
+def test_a_residual_computes_it_first(calls):
     x = images()
     md.max_pool(md.relu(layer(relu=False)(x) + x * 2), 2)
     assert calls == ["batch_norm_apply", "max_pool"]

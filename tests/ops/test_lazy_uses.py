@@ -38,7 +38,7 @@ def test_the_array_is_always_the_same():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_use_sees_its_values(use):
     x, s = (t.data for t in inputs())
-    for name in ("bn", "relu", "shortcut", "shortcut and relu"):
+    for name in ("bn", "relu", "residual", "residual and relu"):
         value = PROGRAMS[name](ours(True), md.tensor(x), md.tensor(s))
         plain = md.tensor(PROGRAMS[name](ours(True), md.tensor(x), md.tensor(s)).data)
         result, expected = use(value), use(plain)
@@ -52,14 +52,14 @@ def test_a_copy_without_a_graph():
         np.testing.assert_array_equal(copy.deepcopy(p).data, p.data)
 
 
-def test_a_shortcut_of_another_dtype():
+def test_a_residual_of_another_dtype():
     x, s = inputs()
     wide = md.tensor(s.data.astype(np.float64), requires_grad=True)
     y = md.relu(ours(True).bn(x) + wide)
     assert y.dtype == np.float64
     dx, ds = md.grad(y.sum(), [x, wide])
     assert (dx.dtype, ds.dtype) == (np.float32, np.float64)
-    close(y.data.astype(np.float32), PROGRAMS["shortcut and relu"](numpys(True), x.data, s.data))
+    close(y.data.astype(np.float32), PROGRAMS["residual and relu"](numpys(True), x.data, s.data))
 
 
 @both_backends
@@ -132,7 +132,7 @@ def test_running_statistics_move_once_at_the_call(backend):
 
 @both_backends
 def test_nan(backend):
-    """One in x spoils its channel, one in the shortcut its place."""
+    """One in x spoils its channel, one in the residual its place."""
     x, s = inputs()
     x.data[1, 1, 1] = np.nan
     s.data[2, 2, 2] = np.nan

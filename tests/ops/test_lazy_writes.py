@@ -71,9 +71,9 @@ BEFORE = {
 PENDING = {
     "bn": lambda bn, x, s: bn(x),
     "relu": lambda bn, x, s: md.relu(bn(x)),
-    "shortcut": lambda bn, x, s: bn(x) + s,
-    "shortcut left": lambda bn, x, s: s + bn(x),
-    "shortcut and relu": lambda bn, x, s: md.relu(bn(x) + s),
+    "residual": lambda bn, x, s: bn(x) + s,
+    "residual left": lambda bn, x, s: s + bn(x),
+    "residual and relu": lambda bn, x, s: md.relu(bn(x) + s),
     "two normalizations": lambda bn, x, s: bn(x) + bn(s),
     "two normalizations and relu": lambda bn, x, s: md.relu(bn(s) + bn(x)),
 }
@@ -165,7 +165,7 @@ def test_a_leaf_that_wraps_a_users_array(program):
 
 
 @pytest.mark.parametrize("program", PENDING)
-def test_an_array_as_shortcut(program):
+def test_an_array_as_residual(program):
     x, array = leaves()[0], leaves()[1].data
     expected = PENDING[program](train, *leaves()).data
     if program.startswith("two"):

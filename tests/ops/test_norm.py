@@ -32,8 +32,8 @@ def inferred(x, gamma=None, beta=None, **options):
 
 
 def fused(f):
-    """relu(f(x) + shortcut)."""
-    return lambda x, shortcut, *factors: md.relu(f(x, *factors) + shortcut)
+    """relu(f(x) + residual)."""
+    return lambda x, residual, *factors: md.relu(f(x, *factors) + residual)
 
 
 def relu(x):
@@ -57,7 +57,7 @@ test_values, test_gradients, test_threads = checks_of([
     *(case(f"{name} and relu",
            lambda *a, f=ours: md.relu(f(*a)), lambda *a, f=reference: relu(f(*a)),
            (7, 3), (3,), (3,)) for name, ours, reference in BOTH),
-    *(case(f"{name}, a shortcut and relu", fused(ours),
+    *(case(f"{name}, a residual and relu", fused(ours),
            lambda x, s, *a, f=reference: relu(f(x, *a) + s), (7, 3), (7, 3), (3,), (3,))
       for name, ours, reference in BOTH),
     case("two values a channel", trained, train, (2, 3), (3,), (3,), eps=1.0),

@@ -37,12 +37,12 @@ SHAPES = {"3-D": (5, 4, CHANNELS), "4-D": (5, 2, 3, CHANNELS)}
 
 
 def example(shape=(5, 4, CHANNELS), seed=0):
-    """x, a shortcut, gamma, beta, dy and a mask that leaves out one of three, image 2 included."""
-    x, shortcut, dy = (uniform(*shape, dtype=np.float64, seed=seed + k) for k in range(3))
+    """x, a residual, gamma, beta, dy and a mask that leaves out one of three, image 2 included."""
+    x, residual, dy = (uniform(*shape, dtype=np.float64, seed=seed + k) for k in range(3))
     gamma, beta = uniform(3, dtype=np.float64, seed=9, low=0.5, high=2), np.array([0.3, -0.2, 0.1])
     mask = np.arange(np.prod(shape[:-1])).reshape(shape[:-1]) % 3 != 1
     mask[2] = False
-    return 2 * x + 1, shortcut, gamma, beta, dy, mask
+    return 2 * x + 1, residual, gamma, beta, dy, mask
 
 
 def fresh(dtype=np.float64):
@@ -67,13 +67,13 @@ def theirs(options, x, gamma, beta, state, mask, training=True):
     return formulas.batch_norm(x, gamma, beta, state, training=training, **options)
 
 
-# program: ours and theirs, of bn(x) and a shortcut
+# program: ours and theirs, of bn(x) and a residual
 PROGRAMS = {
     "bn": (lambda p, s: p, lambda p, s: p),
     "relu": (lambda p, s: md.relu(p), lambda p, s: formulas.relu(p)),
-    "shortcut": (lambda p, s: p + s, lambda p, s: p + s),
+    "residual": (lambda p, s: p + s, lambda p, s: p + s),
     "relu of a sum": (lambda p, s: md.relu(p + s), lambda p, s: formulas.relu(p + s)),
-    "shortcut first": (lambda p, s: md.relu(s + p), lambda p, s: formulas.relu(p + s)),
+    "residual first": (lambda p, s: md.relu(s + p), lambda p, s: formulas.relu(p + s)),
     "used twice": (lambda p, s: md.relu(p + s) * p, lambda p, s: formulas.relu(p + s) * p),
 }
 
@@ -86,14 +86,14 @@ PROGRAMS = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_values_gradients_and_statistics(name, shape, options, dtype, backend):
-    x, shortcut, gamma, beta, dy, mask = example(shape)
+    x, residual, gamma, beta, dy, mask = example(shape)
     ours, reference = PROGRAMS[name]
     state = fresh()
-    expected = reference(theirs(options, x, gamma, beta, state, mask), shortcut)
+    expected = reference(theirs(options, x, gamma, beta, state, mask), residual)
     grads = formulas.gradients(
         lambda x, s, gamma, beta: reference(theirs(options, x, gamma, beta, fresh(), mask), s), dy,
-        x, shortcut, gamma, beta)
-    tensors = [md.tensor(a.astype(dtype), requires_grad=True) for a in (x, shortcut, gamma, beta)]
+        x, residual, gamma, beta)
+    tensors = [md.tensor(a.astype(dtype), requires_grad=True) for a in (x, residual, gamma, beta)]
     mine = fresh(dtype)
     with md.use_backend(backend):
         t, s, *affine = tensors
@@ -113,15 +113,15 @@ def test_values_gradients_and_statistics(name, shape, options, dtype, backend):
 @both_backends
 def test_inference_and_its_gradients(options, backend):
     """Running statistics, whatever the virtual batches; only the mask still counts."""
-    x, shortcut, gamma, beta, dy, mask = example()
+    x, residual, gamma, beta, dy, mask = example()
     state = fresh()
     tensors = [md.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
     with md.use_backend(backend):
-        y = md.relu(run_ours(options, *tensors, state, mask, training=False) + shortcut)
+        y = md.relu(run_ours(options, *tensors, state, mask, training=False) + residual)
         y.backward(dy)
 
     def formula(x, gamma, beta):
-        return formulas.relu(theirs(options, x, gamma, beta, fresh(), mask, False) + shortcut)
+        return formulas.relu(theirs(options, x, gamma, beta, fresh(), mask, False) + residual)
 
     close(y.data, formula(x, gamma, beta), 5)
     for tensor, grad in zip(tensors, formulas.gradients(formula, dy, x, gamma, beta),
@@ -135,12 +135,12 @@ def test_inference_and_its_gradients(options, backend):
 @pytest.mark.parametrize("options", [OPTIONS["mask, ghosts"], OPTIONS["mask"], OPTIONS["ghosts"]])
 @both_backends
 def test_central_differences(options, backend):
-    x, shortcut, gamma, beta, _, mask = example()
+    x, residual, gamma, beta, _, mask = example()
     with md.use_backend(backend):
         assert md.gradcheck(
             lambda x, s, gamma, beta: md.sigmoid(
                 run_ours(options, x, gamma, beta, fresh(), mask) + s),
-            [md.tensor(a, requires_grad=True) for a in (x, shortcut, gamma, beta)])
+            [md.tensor(a, requires_grad=True) for a in (x, residual, gamma, beta)])
 
 
 @pytest.mark.parametrize("options", [OPTIONS["everything"], OPTIONS["renorm"]])
@@ -161,14 +161,14 @@ def test_gamma_and_beta_may_be_missing(options):
 
 @pytest.mark.parametrize("name", ["mask", "ghosts", "everything", "renorm"])
 def test_no_pass_over_memory_but_its_own(name, monkeypatch):
-    """A shortcut and a ReLU cost nothing, forward and backward."""
-    x, shortcut, gamma, beta, dy, mask = example()
-    x, shortcut = (md.tensor(a, requires_grad=True) for a in (x, shortcut))
+    """A residual and a ReLU cost nothing, forward and backward."""
+    x, residual, gamma, beta, dy, mask = example()
+    x, residual = (md.tensor(a, requires_grad=True) for a in (x, residual))
     calls = kernels_run(monkeypatch, "relu", "add", "relu_backward", "batch_norm_apply",
                         "masked_norm_apply", "batch_norm_backward", "masked_norm_backward")
     for f in (lambda p, s: md.relu(p), lambda p, s: md.relu(p + s),
               lambda p, s: md.relu(s + p)):
-        s = shortcut * 1
+        s = residual * 1
         y = f(run_ours(OPTIONS[name], x * 1, gamma, beta, fresh(), mask), s)
         y.data  # noqa: B018
         masked, parts = "mask" in OPTIONS[name], 3 if "ghost_batch" in OPTIONS[name] else 1
@@ -203,13 +203,13 @@ def test_the_mask_is_that_of_the_call(use):
 @pytest.mark.parametrize("name", ["mask", "ghosts", "everything"])
 @both_floats
 def test_same_bits_on_any_number_of_threads(name, dtype):
-    x, dy, shortcut = (uniform(23, 30, 30, 24, dtype=dtype, seed=k) for k in range(3))
+    x, dy, residual = (uniform(23, 30, 30, 24, dtype=dtype, seed=k) for k in range(3))
     mask = uniform(23, 30, 30, seed=4) < 0.4
     bits = []
     for n in (1, 2, 3, 4):
         with threads(n):
             tensors = [md.tensor(a, requires_grad=True)
-                       for a in (x, shortcut, np.ones(24, dtype), np.zeros(24, dtype))]
+                       for a in (x, residual, np.ones(24, dtype), np.zeros(24, dtype))]
             t, s, *affine = tensors
             state = {"mean": np.zeros(24), "var": np.ones(24), "batches": 3}
             y = md.relu(run_ours({**OPTIONS[name], "ghost_batch": 5}, t, *affine, state, mask) + s)

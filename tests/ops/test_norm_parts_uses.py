@@ -51,7 +51,7 @@ def test_fused_and_step_by_step_agree(name, options, training):
         close(one, other)
 
 
-@pytest.mark.parametrize("write", ["x", "shortcut"])
+@pytest.mark.parametrize("write", ["x", "residual"])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_what_a_user_writes_to_later_does_not_show(options, write):
     m = namespace(options, True, False)

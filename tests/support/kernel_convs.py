@@ -4,21 +4,17 @@ Made of whole numbers, normalization included, every result but a variance is ex
 kernel and its twin compare with ==, whatever the order of their sums.
 """
 
-from minidl.kernels.reference.conv import depthwise as depthwise_twin
-from minidl.kernels.reference.conv import pointwise as pointwise_twin
-from minidl_ext.conv import depthwise, pointwise
-from minidl_ext.norm import batch_norm as norm
-from tests.support.kernels import identical, values, whole
+from tests.support.kernels import identical, kernels_of, values, whole
+
+norm, _ = kernels_of("norm.")
 
 SAME = ((1, 1), (1, 1))
 
 # kind: (forward, its twin, backward, its twin)
-KERNELS = {
-    "pointwise": (pointwise.pointwise_conv, pointwise_twin.pointwise_conv,
-                  pointwise.pointwise_backward, pointwise_twin.pointwise_backward),
-    "depthwise": (depthwise.depthwise_conv, depthwise_twin.depthwise_conv,
-                  depthwise.depthwise_backward, depthwise_twin.depthwise_backward),
-}
+native, twin = kernels_of("conv.")
+KERNELS = {kind: tuple(getattr(package, f"{kind}_{name}") for name in ("conv", "backward")
+                       for package in (native, twin))
+           for kind in ("pointwise", "depthwise")}
 
 
 def output_size(size, kernel, stride, padding, dilation):

@@ -4,10 +4,14 @@ A kernel is tested through its keyword arguments: `case` is a dict of them, so t
 replace any one of them by a bad one, or place `out` over it in memory.
 """
 
+import importlib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from minidl.kernels import FAMILIES
 from tests.support.arrays import within
 
 THREADS = (1, 2, 3, 4, 7)
@@ -21,6 +25,14 @@ NORM_SHAPES = ((1, 1), (2, 1), (3, 5), (16, 3), (17, 16), (100, 33), (8193, 1), 
 
 many = settings(derandomize=True, max_examples=150, deadline=None, database=None,
                 suppress_health_check=list(HealthCheck))
+
+
+def kernels_of(prefix):
+    """All native kernels of the families whose names begin with `prefix`, and all their twins."""
+    return [SimpleNamespace(**{
+        name: getattr(importlib.import_module(f"{package}.{family}"), name)
+        for family, names in FAMILIES.items() if family.startswith(prefix) for name in names})
+        for package in ("minidl_ext", "minidl.kernels.reference")]
 
 
 def values(*shape, dtype=np.float32, seed=0):

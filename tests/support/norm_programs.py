@@ -1,6 +1,6 @@
 """Programs with normalizations that others may take over, in minidl and in NumPy.
 
-A program takes a namespace (relu, bn, maximum), x and a shortcut s.
+A program takes a namespace (relu, bn, maximum), x and a residual s.
 """
 
 from types import SimpleNamespace
@@ -57,25 +57,25 @@ def block(m, x, s):
 PROGRAMS = {
     "bn": lambda m, x, s: m.bn(x),
     "relu": lambda m, x, s: m.relu(m.bn(x)),
-    "shortcut": lambda m, x, s: m.bn(x) + s,
-    "shortcut left": lambda m, x, s: s + m.bn(x),
-    "shortcut and relu": lambda m, x, s: m.relu(m.bn(x) + s),
-    "shortcut left and relu": lambda m, x, s: m.relu(s + m.bn(x)),
-    "the input as shortcut": lambda m, x, s: m.relu(m.bn(x) + x),
-    "relu as shortcut": lambda m, x, s: m.relu(m.bn(x) + m.relu(m.bn(s))),
+    "residual": lambda m, x, s: m.bn(x) + s,
+    "residual left": lambda m, x, s: s + m.bn(x),
+    "residual and relu": lambda m, x, s: m.relu(m.bn(x) + s),
+    "residual left and relu": lambda m, x, s: m.relu(s + m.bn(x)),
+    "the input as residual": lambda m, x, s: m.relu(m.bn(x) + x),
+    "relu as residual": lambda m, x, s: m.relu(m.bn(x) + m.relu(m.bn(s))),
     "two normalizations": lambda m, x, s: m.bn(x) + m.bn(s),
     "two normalizations and relu": lambda m, x, s: m.relu(m.bn(x) + m.bn(s)),
-    "shortcut normalized before": lambda m, x, s: next(m.relu(m.bn(x) + t) for t in [m.bn(s)]),
+    "residual normalized before": lambda m, x, s: next(m.relu(m.bn(x) + t) for t in [m.bn(s)]),
     "twice the same input": lambda m, x, s: m.relu(m.bn(x) + m.bn(x)),
-    "two shortcuts": lambda m, x, s: m.relu(m.bn(x) + s + x),
+    "two residuals": lambda m, x, s: m.relu(m.bn(x) + s + x),
     "relu twice over": lambda m, x, s: m.relu(m.relu(m.bn(x))),
-    "relu plus shortcut": lambda m, x, s: m.relu(m.bn(x)) + s,
+    "relu plus residual": lambda m, x, s: m.relu(m.bn(x)) + s,
     "normalized again": lambda m, x, s: m.bn(m.bn(x)),
     "normalized after relu": lambda m, x, s: m.relu(m.bn(m.relu(m.bn(x) + s))),
     "plus a number": lambda m, x, s: m.relu(m.bn(x) + 0.5),
     "plus a row": lambda m, x, s: m.relu(m.bn(x) + s[0, 0]),
     "plus a column": lambda m, x, s: m.relu(s[:, :1, :1] + m.bn(x)),
-    "grown by the shortcut": lambda m, x, s: m.relu(m.bn(x) + s[None]),
+    "grown by the residual": lambda m, x, s: m.relu(m.bn(x) + s[None]),
     "minus": lambda m, x, s: m.relu(s - m.bn(x)),
     "reshaped": lambda m, x, s: m.relu(m.bn(x).reshape(-1) + s.reshape(-1)),
     "a maximum": lambda m, x, s: m.maximum(m.bn(x), s),

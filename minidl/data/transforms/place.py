@@ -153,7 +153,7 @@ class RandomTranslate(Transform):
                                             amount))
         self.amount = tuple([
             checks.real(x, "RandomTranslate", "amount", 0, below=1) if isinstance(x, float) else
-            checks.whole(x, "RandomTranslate", "amount", 0, checks.MOST_OF_PAIR) for x in pair])
+            checks.integer(x, "RandomTranslate", "amount", 0, checks.MOST_OF_PAIR) for x in pair])
         self.mode = checks.choice(mode, "RandomTranslate", "mode", MODES)
         self.value = checks.real(value, "RandomTranslate", "value", finite=True)
 

@@ -76,7 +76,7 @@ class Resize(Transform):
 
     def __init__(self, size: int | tuple[int, int]) -> None:
         self.size: Any = (pair_size(size, "Resize") if isinstance(size, (tuple, list))
-                          else checks.whole(size, "Resize", "size", 1, checks.MOST_OF_PAIR))
+                          else checks.integer(size, "Resize", "size", 1, checks.MOST_OF_PAIR))
 
     def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
                     ) -> tuple[np.ndarray, Labels]:

@@ -65,7 +65,7 @@ def _pool(operator: str) -> Emit:
         if set(options["dilation"]) != {1}:
             given["dilations"] = list(options["dilation"])
         border, value = padding if wide else ((0, 0), (0, 0)), -np.inf
-        if operator == "AveragePool":       # padding of which a part counts: zeros of the image
+        if operator == "AveragePool":       # Pad makes the padding that counts, if not all does
             counted = options["counted"]
             given["count_include_pad"] = int(counted == padding)
             border, value = counted if wide or counted != padding else ((0, 0), (0, 0)), 0

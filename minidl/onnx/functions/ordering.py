@@ -61,8 +61,8 @@ def _one(operator: str) -> Emit:
 
 
 def _resize(out: Writer, site: Site) -> Written:
-    """Pixels lie at half numbers; where the centre of a result lies on a border, the later pixel is
-    the nearest."""
+    """The nearest pixel is the one that the centre of a result lies in, and on a border between
+    two pixels the later one."""
     x, count = site.inputs[0], len(site.dims[0])
     sizes = np.array(site.options["size"], np.int64)
     y = out.op("Resize", out.first(x), None, None, sizes, axes=list(range(2, count)),

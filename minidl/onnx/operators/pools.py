@@ -24,8 +24,8 @@ def _check(step: Step) -> None:
 
 
 def _pooled(step: Step, x: Held, pool: Callable[..., Tensor]) -> Held:
-    """The result of `pool(images, window, stride, padding, ceil_mode, dilation)`. ceil_mode is said
-    of explicit pads alone: the words of auto_pad fix how many windows there are."""
+    """The result of `pool(images, window, stride, padding, ceil_mode, dilation)`. The attribute
+    ceil_mode matters for explicit pads alone: auto_pad itself says how many windows there are."""
     images, count = as_images(x.last), x.ndim - 2
     window, stride, dilation = (pair(step.get(name), count) for name in
                                 ("kernel_shape", "strides", "dilations"))
@@ -44,8 +44,8 @@ def _average_pool(step: Step, x: Held) -> Held:
 
 
 def _lp_pool(step: Step, x: Held) -> Held:
-    """The p-th root of the sum of |x|^p in each window: the mean times the number of places, where
-    what a window has beyond the padding counts as well, as zeros."""
+    """The p-th root of the sum of |x|^p in each window. The sum is the mean times the number of
+    places in a window: all of them count, also those beyond the padding, as zeros."""
     p = step.get("p", 2)
 
     def pool(images: Tensor, window: Any, *geometry: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """Resize and Upsample: to the nearest value, or linearly between two.
 
-`md.resize` computes them where it takes values from the same places. The standard has more ways to
-lay a result over a value than `md.resize` has; those are computed axis by axis, by `Resample`.
+`md.resize` computes them where it takes values from the same places. `Resample` computes the other
+ways of the standard to lay the result over the input, one axis after the other.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def _trilu(step: Step, x: Held, k: Held | None = None) -> Held:
 
 
 def _cumsum(step: Step, x: Held, axis: Held) -> Held:
-    """Sums up to each place, from the end if `reverse`; if `exclusive`, without the place itself:
-    a zero goes in front and the last value out."""
+    """The sums of the values up to each place, from the end if `reverse`. If `exclusive`, the value
+    at the place itself is left out: the values move on by one place, after a zero."""
     t, place = x.tensor, x.place(int(axis.scalar()))
     t = ops.flip(t, place) if step.get("reverse", 0) else t
     if step.get("exclusive", 0):

@@ -1,4 +1,4 @@
-"""Bytes to floats."""
+"""Pixels as bytes, converted to floats."""
 
 import numpy as np
 

@@ -1,7 +1,7 @@
 """Pictures (N, H, W, C) moved, mirrored, turned and scaled, each by its own numbers.
 
-What lies outside of a picture is said by `mode`: "constant" (a value), "reflect" (mirrored, the
-edge itself once) or "edge" (the nearest pixel).
+`mode` says what pixels outside of a picture are: a value ("constant"), the picture mirrored at its
+edge, which is not repeated ("reflect"), or the nearest pixel ("edge").
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ from ..common import Array, Pair, into
 
 def crop(x: Array, size: Pair, tops: Array, lefts: Array, flips: Array, mode: str = "constant",
          value: float = 0.0, out: Array | None = None, threads: int = 0) -> Array:
-    """y[n, i, j] = x[n, tops[n] + i, lefts[n] + j]: of each picture a part of `size` (height,
-    width), its columns in reverse order where flips[n] is not 0.
+    """y[n, i, j] = x[n, tops[n] + i, lefts[n] + j]: a part of each picture, of `size` (height,
+    width). Its columns are in reverse order where flips[n] is not 0.
 
     x (N, H, W, C); tops, lefts (N,) int64; flips (N,) uint8.
     """
@@ -42,14 +42,14 @@ def warp(x: Array, size: Pair, maps: Array, mode: str = "constant", value: float
     return into(out, above * (1 - down) + below * down)
 
 
-def blend(x: Array, starts: Array, weights: Array, out: Array | None = None,
-          threads: int = 0) -> Array:
-    """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: the third axis of x,
-    each of its lines a mixture of neighbours.
+def blend(x: Array, starts: Array, weights: Array, out: Array | None = None, threads: int = 0
+          ) -> Array:
+    """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: along the third axis,
+    each row of y is a weighted sum of neighbouring rows of x.
 
-    x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or N = 1 there for all;
-    y (N, R, S, L). All lines must be there: 0 <= starts <= H - K. Those at either end of the K
-    whose weights are 0 are not read: tables whose lines are of unequal length pad with them.
+    x (N, R, H, L); starts (N, S) int64 and weights (N, S, K) of x's dtype, or one of each for all
+    N; y (N, R, S, L). All rows must exist: 0 <= starts <= H - K. Rows at either end of the K whose
+    weights are 0 are not read, so that shorter lists of weights can be padded with 0.
     """
     n, r, _, _ = x.shape
     item, plane = np.arange(n)[:, None, None], np.arange(r)[:, None]
@@ -57,9 +57,9 @@ def blend(x: Array, starts: Array, weights: Array, out: Array | None = None,
     read = np.maximum.accumulate(some, 2) & np.maximum.accumulate(some[..., ::-1], 2)[..., ::-1]
     y = np.zeros((n, r, starts.shape[1], x.shape[3]), x.dtype)
     for k in range(weights.shape[2]):
-        lines = x[item, plane, starts[:, None, :] + k]
-        part = np.zeros_like(lines)
-        np.multiply(weights[:, None, :, k, None], lines, out=part, where=read[:, None, :, k, None])
+        taken = x[item, plane, starts[:, None, :] + k]
+        part = np.zeros_like(taken)
+        np.multiply(weights[:, None, :, k, None], taken, out=part, where=read[:, None, :, k, None])
         y = y + part if k else part
     return into(out, y)
 
@@ -75,6 +75,7 @@ def _at(x: Array, rows: Array, columns: Array, mode: str, value: float) -> Array
 
 
 def _places(i: Array, size: int, mode: str) -> Array:
+    """The indices inside an axis of `size` pixels whose pixels stand at i."""
     if mode == "reflect" and size > 1:
         i = np.abs(i) % (2 * size - 2)
         return np.where(i < size, i, 2 * size - 2 - i)

@@ -1,5 +1,6 @@
-"""Activations with parameters, and gradients of these and of sigmoid and tanh, from x: where y has
-come close to 1, it no longer tells how close.
+"""Activations with parameters, their gradients, and the gradients of sigmoid and tanh.
+
+Gradients are computed from x, not from y: a y that has come close to 1 no longer tells how close.
 
 GELU (Hendrycks & Gimpel 2016), SiLU (Elfwing et al. 2018), ELU (Clevert et al. 2016), leaky ReLU
 (Maas et al. 2013), softplus (Dugas et al. 2001).
@@ -25,7 +26,7 @@ def tanh_backward(dy: Array, x: Array, out: Array | None = None, threads: int = 
 
 
 def leaky_relu(x: Array, slope: float, out: Array | None = None, threads: int = 0) -> Array:
-    """x where positive, else slope x."""
+    """x where it is positive, else slope x."""
     return into(out, np.where(x > 0, x, x.dtype.type(slope) * x))
 
 
@@ -36,19 +37,19 @@ def leaky_relu_backward(dy: Array, x: Array, slope: float, out: Array | None = N
 
 
 def elu(x: Array, alpha: float, out: Array | None = None, threads: int = 0) -> Array:
-    """x where positive, else alpha (exp(x) - 1)."""
+    """x where it is positive, else alpha (exp(x) - 1)."""
     return into(out, np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0))))
 
 
-def elu_backward(dy: Array, x: Array, alpha: float, out: Array | None = None,
-                 threads: int = 0) -> Array:
+def elu_backward(dy: Array, x: Array, alpha: float, out: Array | None = None, threads: int = 0
+                 ) -> Array:
     """dx = dy where x > 0, else alpha exp(x) dy."""
     return into(out, dy * np.where(x > 0, x.dtype.type(1),
                                    x.dtype.type(alpha) * np.exp(np.minimum(x, 0))))
 
 
-def softplus(x: Array, beta: float, threshold: float, out: Array | None = None,
-             threads: int = 0) -> Array:
+def softplus(x: Array, beta: float, threshold: float, out: Array | None = None, threads: int = 0
+             ) -> Array:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
     v = x.dtype.type(beta) * x
     y = (np.maximum(v, 0) + np.log1p(np.exp(-np.abs(v)))) / x.dtype.type(beta)
@@ -74,8 +75,8 @@ def silu_backward(dy: Array, x: Array, out: Array | None = None, threads: int = 
 
 
 def gelu(x: Array, tanh: bool = False, out: Array | None = None, threads: int = 0) -> Array:
-    """x P(x), P the normal distribution function, or (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)) with
-    u = sqrt(2 / pi) (x + 0.044715 x^3)."""
+    """x P(x), where P is the normal distribution function. With `tanh`, P is approximated by
+    (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3)."""
     share = _logistic(2 * _cubic(_within(x))) if tanh else _normal_cdf(x)
     return into(out, (_from(x) * share).astype(x.dtype))
 
@@ -99,12 +100,12 @@ def _logistic(x: Array) -> Array:
 
 
 def _from(x: Array) -> Array:
-    """x, but 0 so far below 0 that what it is multiplied with has vanished."""
+    """x, but 0 where its factor has vanished, since -inf times 0 is NaN."""
     return np.where(x < -_far(x), x.dtype.type(0), x)
 
 
 def _within(x: Array) -> Array:
-    """x, but no farther from 0 than where exp(-|x|) has vanished."""
+    """x, clipped to where exp(-|x|) has not yet vanished."""
     return np.clip(x, -_far(x), _far(x))
 
 

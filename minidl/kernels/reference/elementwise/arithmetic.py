@@ -1,4 +1,4 @@
-"""Elementwise functions of one or two arrays, and ReLU's gradient, which needs y only."""
+"""Elementwise functions of one or two arrays, and ReLU's gradient, a function of dy and y."""
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def minimum(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) 
 
 def power(a: Operand, b: Operand, out: Array | None = None, threads: int = 0) -> Array:
     if type(b) is float and b == 0.5 and np.ndim(a):
-        # Of an exponent that does not vary NumPy makes a square root, which of -inf is NaN.
+        # For a constant exponent of 0.5 NumPy takes the square root, which is NaN for -inf.
         dtype = np.asarray(a).dtype
         b = np.full(np.shape(a), b, dtype if dtype.kind == "f" else np.float64)
     return np.power(a, b, out=out)

@@ -1,4 +1,7 @@
-"""Random numbers by counter: value i depends on (key, i) alone, so not on threads or order."""
+"""Dropout, with random numbers that are computed from a counter.
+
+Number i of a stream is a hash of (key, i), so it depends neither on threads nor on any order.
+"""
 
 import numpy as np
 
@@ -8,7 +11,7 @@ from ..common import Array, into
 def dropout(x: Array, p: float, key: int, out: Array | None = None, threads: int = 0) -> Array:
     """x / (1 - p) where the hash of (key, i) falls below 1 - p, else 0.
 
-    The same call on dy is the gradient: nothing is stored. The hash is SplitMix64's
+    The same call on dy computes the gradient, so nothing has to be stored. The hash is SplitMix64
     (Steele, Lea & Flood 2014).
     """
     p = float(p)

@@ -1,4 +1,4 @@
-"""Matrix products."""
+"""Matrix products, as NumPy makes them."""
 
 import numpy as np
 
@@ -6,17 +6,19 @@ from ..common import Array
 
 
 def matmul_panels(b: Array, transpose_b: bool = False, threads: int = 0) -> Array:
-    """b (K, N), or (N, K) if `transpose_b`, packed for several products `matmul(a, b, panels=...)`,
-    in an order of its own."""
+    """Pack b (K, N), or (N, K) if `transpose_b`, for several products `matmul(a, b, panels=...)`.
+
+    What it returns has an order of its own, that of the micro-kernel.
+    """
     return np.ascontiguousarray(b.T if transpose_b else b)
 
 
 def matmul(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False,
            panels: Array | None = None, out: Array | None = None, threads: int = 0) -> Array:
-    """op(a) @ op(b) for matrices (M, K) and (K, N), or equally long stacks of them.
+    """Return op(a) @ op(b) for matrices (M, K) and (K, N), or equally long stacks of them.
 
-    `transpose_a`: a is given as (K, M); `transpose_b`: b is given as (N, K); `panels`:
-    matmul_panels(b, transpose_b), if they are known, of a single matrix.
+    With `transpose_a` a is given as (K, M), with `transpose_b` b as (N, K). `panels` are those of
+    a single matrix b, `matmul_panels(b, transpose_b)`, if they are known.
     """
     a = np.swapaxes(a, -1, -2) if transpose_a else a
     b = np.swapaxes(b, -1, -2) if transpose_b else b

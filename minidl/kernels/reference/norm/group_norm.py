@@ -7,7 +7,7 @@ its group,
 Backward, with g = gamma dy and means over the group:
     dx = rstd (g - mean(g) - xhat mean(g xhat)),  dgamma = sum(dy xhat),  dbeta = sum(dy).
 Without `centre`, mean and mean(g) are 0 and var is the mean square.
-`factors` (N, 5, C) are those of batch normalization, for each image: see norm.py.
+`factors` (N, 5, C) are those of batch normalization, for each image: see batch_norm_forward.py.
 """
 
 import numpy as np

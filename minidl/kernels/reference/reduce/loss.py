@@ -1,7 +1,7 @@
 """Softmax along the last axis of a matrix, and cross-entropy with class indices.
 
-A class whose probability p is nearly 1 costs no digits: what its logarithm and the gradients need
-is 1 - p, which is the sum of the others.
+A class whose probability p is nearly 1 costs no digits: its logarithm and the gradients need 1 - p,
+and that is computed as the sum of the other probabilities, without a difference.
 """
 
 import numpy as np
@@ -43,8 +43,8 @@ def log_softmax_backward(dy: Array, y: Array, out: Array | None = None, threads:
                               dy - np.exp(y) * total))
 
 
-def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, smoothing: float = 0.0,
-                  threads: int = 0) -> tuple[Array, Array]:
+def cross_entropy(logits: Array, labels: Array, weight: Array | None = None,
+                  smoothing: float = 0.0, threads: int = 0) -> tuple[Array, Array]:
     """(losses (M,), probabilities (M, C)) of logits (M, C) and labels (M,) int64.
 
     loss = (1 - smoothing) w[label] nll[label] + smoothing / C sum_c w[c] nll[c], with
@@ -59,8 +59,8 @@ def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, smo
 
 
 def cross_entropy_backward(dlosses: Array, probabilities: Array, labels: Array,
-                           weight: Array | None = None, smoothing: float = 0.0,
-                           threads: int = 0) -> Array:
+                           weight: Array | None = None, smoothing: float = 0.0, threads: int = 0
+                           ) -> Array:
     """dlogits (M, C) from dlosses (M,)."""
     m, classes = probabilities.shape
     targets = _targets(labels, m, classes, weight, smoothing, probabilities.dtype)
@@ -76,7 +76,7 @@ def cross_entropy_backward(dlosses: Array, probabilities: Array, labels: Array,
 
 def _targets(labels: Array, m: int, classes: int, weight: Array | None, smoothing: float,
              dtype: DTypeLike) -> Array:
-    """The weight that each class's -log p has in each row's loss (zero rows for ignored)."""
+    """The factor of each class's -log p in each row's loss; 0 in the rows of ignored labels."""
     smoothing = float(smoothing)
     targets = np.full((m, classes), smoothing / classes, dtype)
     targets[np.arange(m), np.maximum(labels, 0)] += 1 - smoothing

@@ -1,4 +1,4 @@
-"""Reductions over the middle axis of an array seen as (before, reduced, after)."""
+"""Reductions over the middle axis of an array (A, R, B), and deviations from the mean."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def min(x: Array, out: Array | None = None, threads: int = 0) -> Array:
 def moments(x: Array, threads: int = 0) -> tuple[Array, Array]:
     """(mean, m2) of x (A, R, B) over its middle axis, float64 (A, B): m2 = sum((x - mean)^2).
 
-    In two passes: what the first mean lacks is the mean of the deviations from it.
+    The mean is computed in two passes: the mean of the deviations corrects that of the first pass.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         first = np.sum(x, axis=1, dtype=np.float64) / x.shape[1]

@@ -1,4 +1,4 @@
-"""Rows of a table by their numbers, and the gradient of the table."""
+"""Rows of a table by their numbers (ids), and the gradient of the table."""
 
 import numpy as np
 

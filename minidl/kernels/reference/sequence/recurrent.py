@@ -1,8 +1,8 @@
-"""The pointwise part of a step of a recurrent layer, and its gradient.
+"""The elementwise part of a step of a recurrent layer, and its gradient.
 
 LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000), GRU (Cho et al.
-2014, with PyTorch's place of the reset gate). N examples, H hidden values; `x` and `hidden` are
-what the input and the last h contribute to the gates, which stand one after another in a row.
+2014, with the reset gate where PyTorch has it). There are N examples of H hidden values. `x` and
+`hidden` are what the input and the last h add to the gates, which stand one after another in a row.
 """
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy as np
 from ..common import Array
 
 
-def lstm_cell(x: Array, hidden: Array, c: Array, squash: bool = True,
-              threads: int = 0) -> tuple[Array, Array, Array]:
+def lstm_cell(x: Array, hidden: Array, c: Array, squash: bool = True, threads: int = 0
+              ) -> tuple[Array, Array, Array]:
     """(gates, c_new, h) from x and hidden (N, 4 H) and c (N, H); gates (N, 4 H) are
 
         i, f, o = sigmoid(x + hidden),  g = tanh(x + hidden),  in the order i, f, g, o;
@@ -25,7 +25,7 @@ def lstm_cell(x: Array, hidden: Array, c: Array, squash: bool = True,
 
 def lstm_cell_backward(dh: Array, dc: Array, gates: Array, c: Array, c_new: Array,
                        squash: bool = True, threads: int = 0) -> tuple[Array, Array]:
-    """(dx, dc_old): the gradients of x (which is that of hidden, too) and of c. With
+    """(dx, dc_old): the gradients of x, which is that of hidden as well, and of c. With
     t = tanh(c_new) and s = dc + dh o (1 - t^2), or without `squash` t = 1 and s = dc:
 
         di = s g i (1 - i),  df = s c f (1 - f),  dg = s i (1 - g^2),  do = dh t o (1 - o),
@@ -38,8 +38,8 @@ def lstm_cell_backward(dh: Array, dc: Array, gates: Array, c: Array, c_new: Arra
     return np.concatenate(dx, axis=1), s * f
 
 
-def gru_cell(x: Array, hidden: Array, bias: Array | None, h: Array,
-             threads: int = 0) -> tuple[Array, Array]:
+def gru_cell(x: Array, hidden: Array, bias: Array | None, h: Array, threads: int = 0
+             ) -> tuple[Array, Array]:
     """(gates, h_new) from x and hidden (N, 3 H), bias (H,) or None and h (N, H); gates (N, 3 H) are
 
         r, z = sigmoid(x + hidden),  n = tanh(x + r (hidden + bias)),  in the order r, z, n;

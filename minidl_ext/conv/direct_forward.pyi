@@ -1,0 +1,2 @@
+# Its functions have the signatures of their twins, which a test compares.
+from minidl.kernels.reference.conv.direct_forward import *  # noqa: F403
