@@ -138,5 +138,5 @@ def test_names_in_a_function_that_are_no_text_are_an_error(place):
     nodes = [node("Relu", ["a"], ["middle"], name="inside"), node("Relu", ["middle"], ["b"])]
     content = file([function("F", ["a"], ["b"], nodes)], [call("F", ["x"], ["y"])])
     assert np.array_equal(md.onnx.load(content)(X).data, np.maximum(X, 0))
-    with pytest.raises(ValueError, match="^md.onnx.load: the file is no valid ONNX model: "):
+    with pytest.raises(ValueError, match="the file is no valid ONNX model: "):
         md.onnx.load(content.replace(place, b"\xff" + place[1:]))

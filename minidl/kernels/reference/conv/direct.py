@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..common import Array, Padding, Pair, Shape, into
+from ..common import Array, Padding, Pair, Shape, into, ints
 
 
 def conv(x: Array, w: Array, bias: Array | None = None, stride: Pair = (1, 1),
@@ -17,6 +17,7 @@ def conv(x: Array, w: Array, bias: Array | None = None, stride: Pair = (1, 1),
          threads: int = 0) -> Array:
     """y (N, OH, OW, C_out) of x (N, H, W, C_in): cross-correlation, as networks mean it; plus
     `bias` and `residual`, then ReLU if `relu_out`."""
+    stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
     kh, kw, ci, co = w.shape
     y = np.empty((*_output_shape(x.shape, (kh, kw), stride, padding, dilation), co), x.dtype)
     for inputs, outputs in _groups(groups, ci, co):
@@ -38,6 +39,8 @@ def conv_input_grad(dy: Array, w: Array, input_shape: Shape, stride: Pair = (1, 
                     padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
                     out: Array | None = None, threads: int = 0) -> Array:
     """dx (N, H, W, C_in) from dy (N, OH, OW, C_out)."""
+    stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
+    input_shape = ints(*input_shape)
     kh, kw, ci, co = w.shape
     n, h, width, _ = input_shape
     (top, bottom), (left, right) = padding
@@ -56,6 +59,8 @@ def conv_weight_grad(x: Array, dy: Array, kernel_shape: Pair, stride: Pair = (1,
                      padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
                      out: Array | None = None, threads: int = 0) -> Array:
     """dw (KH, KW, C_in / groups, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
+    stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
+    kernel_shape = ints(*kernel_shape)
     ci, co = x.shape[3] // groups, dy.shape[3]
     dw = np.empty((*kernel_shape, ci, co), x.dtype)
     for inputs, outputs in _groups(groups, ci, co):

@@ -8,7 +8,7 @@ gradients are the transposed operations.
 
 import numpy as np
 
-from ..common import Array, Padding, Shape, into
+from ..common import Array, Padding, Shape, into, ints
 from ..pool.pool import max_pool, max_pool_backward
 from .direct import ended
 
@@ -75,6 +75,7 @@ def winograd_conv(x: Array, w: Array, padding: Padding = ((0, 0), (0, 0)),
                   threads: int = 0) -> Array:
     """y (N, OH, OW, C_out) of x (N, H, W, C_in) and w (3, 3, C_in, C_out), plus `bias` and
     `residual`, then ReLU if `relu_out`; `transformed`: winograd_weights(w), if they are known."""
+    padding = ints(*padding)
     (top, _), (left, _) = padding
     u = both(WEIGHT, w) if transformed is None else transformed
     y = convolve(x, u, top, left, output_shape(x.shape, padding, w.shape[3]))
@@ -102,6 +103,7 @@ def winograd_input_grad(dy: Array, w: Array, input_shape: Shape,
                         padding: Padding = ((0, 0), (0, 0)), argmax: Array | None = None,
                         out: Array | None = None, threads: int = 0) -> Array:
     """dx (N, H, W, C_in): dy convolved with w turned around, channels exchanged."""
+    input_shape, padding = ints(input_shape, padding)
     (top, _), (left, _) = padding
     dy = unpooled(dy, argmax, output_shape(input_shape, padding, w.shape[3]))
     turned = both(WEIGHT, w[::-1, ::-1].transpose(0, 1, 3, 2))
@@ -112,6 +114,7 @@ def winograd_weight_grad(x: Array, dy: Array, padding: Padding = ((0, 0), (0, 0)
                          argmax: Array | None = None, out: Array | None = None,
                          threads: int = 0) -> Array:
     """dw = G' [sum over tiles of (B' d B) (A dY A')] G."""
+    padding = ints(*padding)
     (top, _), (left, _) = padding
     dy = unpooled(dy, argmax, output_shape(x.shape, padding, dy.shape[3]))
     rows, cols = -(-dy.shape[1] // 4), -(-dy.shape[2] // 4)

@@ -6,7 +6,7 @@
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..common import Array, Padding, Pair, Shape
+from ..common import Array, Padding, Pair, Shape, ints
 
 NONE = ((0, 0), (0, 0))
 
@@ -18,6 +18,7 @@ def max_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NONE, dila
     argmax is uint8 for windows of up to 256 values, else int32. Padding never wins; NaN does;
     the first of equal values is taken.
     """
+    window, stride, padding, dilation = ints(window, stride, padding, dilation)
     patches = _windows("max_pool", x, window, stride, padding, dilation, -np.inf)
     argmax = patches.argmax(axis=-1)
     y = np.take_along_axis(patches, argmax[..., None], -1)[..., 0]
@@ -30,6 +31,8 @@ def max_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NONE, dila
 def max_pool_backward(dy: Array, argmax: Array, input_shape: Shape, window: Pair, stride: Pair,
                       padding: Padding = NONE, dilation: Pair = (1, 1), threads: int = 0) -> Array:
     """dx: each dy goes to the place that won."""
+    window, stride, padding, dilation = ints(window, stride, padding, dilation)
+    input_shape = ints(*input_shape)
     n, oh, ow, c = dy.shape
     (sh, sw), (dh, dw) = stride, dilation
     dx = _padded_zeros(dy, input_shape, padding)
@@ -49,6 +52,7 @@ def max_pool_backward(dy: Array, argmax: Array, input_shape: Shape, window: Pair
 def avg_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NONE, dilation: Pair = (1, 1),
              counted: Padding | None = None, threads: int = 0) -> Array:
     """The mean of each window. Of the padding `counted` counts, as zeros; all of it if None."""
+    window, stride, padding, dilation, counted = ints(window, stride, padding, dilation, counted)
     values = _windows("avg_pool", x, window, stride, padding, dilation, 0)
     sums = values.sum(-1, dtype=np.float64)
     counts = _counts(x.shape, sums.shape, window, stride, padding, dilation, counted)
@@ -59,6 +63,8 @@ def avg_pool_backward(dy: Array, input_shape: Shape, window: Pair, stride: Pair,
                       padding: Padding = NONE, dilation: Pair = (1, 1),
                       counted: Padding | None = None, threads: int = 0) -> Array:
     """dx: each dy is shared out equally over what counts in its window."""
+    window, stride, padding, dilation = ints(window, stride, padding, dilation)
+    input_shape, counted = ints(input_shape, counted)
     _, oh, ow, _ = dy.shape
     (sh, sw), (dh, dw) = stride, dilation
     dx = _padded_zeros(dy, input_shape, padding)
@@ -78,6 +84,7 @@ def global_avg_pool(x: Array, threads: int = 0) -> Array:
 
 def global_avg_pool_backward(dy: Array, input_shape: Shape, threads: int = 0) -> Array:
     """dx: each dy is shared out equally over all positions."""
+    input_shape = ints(*input_shape)
     positions = int(np.prod(input_shape[1:-1]))
     share = (dy / dy.dtype.type(positions))[:, None]
     shape = (input_shape[0], positions, input_shape[-1])
