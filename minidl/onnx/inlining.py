@@ -54,14 +54,14 @@ class _Inliner:
         if function is None:
             self.count += 1
             if self.count > MOST_NODES:
-                raise _wrong(f"its functions stand for more than {MOST_NODES:,} nodes")
+                raise ValueError(f"its functions stand for more than {MOST_NODES:,} nodes")
             yield node
             return
         if key in calls or len(calls) >= MOST_DEPTH:
-            raise _wrong(f"the function {function.name} "
+            raise ValueError(f"the function {function.name} "
                          f"{'calls itself' if key in calls else 'is called too deep'}")
         if len(node.input) > len(function.input) or len(node.output) > len(function.output):
-            raise _wrong(f"the function {function.name} takes {len(function.input)} and gives "
+            raise ValueError(f"the function {function.name} takes {len(function.input)} and gives "
                          f"{len(function.output)} values, not {len(node.input)} and "
                          f"{len(node.output)}")
         names = self._bound(node, function)
@@ -115,7 +115,3 @@ def _key(holder: Any, name: str) -> Key:
 def _versions(holder: Any) -> dict[str, int]:
     """The operator sets of a model or a function, by domain."""
     return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in holder.opset_import}
-
-
-def _wrong(why: str) -> ValueError:
-    return ValueError(f"md.onnx.load: the file is no valid ONNX model: {why}")

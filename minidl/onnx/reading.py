@@ -133,10 +133,10 @@ def read(path_or_bytes: Any) -> Source:
     model = _model(path_or_bytes)
     if not model.HasField("graph"):
         raise ValueError("md.onnx.load: the file is no ONNX model: it has no graph")
-    if model.functions:
-        model = inlined(model)
-    _check_operators(model)
     try:
+        if model.functions:
+            model = inlined(model)
+        _check_operators(model)
         source = Source(model)
         # A file may leave the shapes of inputs and outputs out, which the checker does not accept.
         for value in (*model.graph.input, *model.graph.output):

@@ -104,13 +104,17 @@ class _Resampled(Operation):
 
     def apply_tables(self, x: np.ndarray, size: tuple[int, ...],
                      table: Callable[[int, int], Table]) -> np.ndarray:
-        self.sides = x.shape[1:-1]
+        self.shape, self.sides = x.shape, x.shape[1:-1]
+        if x.size == 0:     # its axes may be longer than a table in memory
+            return np.zeros((x.shape[0], *size, x.shape[-1]), x.dtype)
         self.tables = [table(n, s) for n, s in zip(self.sides, size, strict=True)]
         for axis, made in enumerate(self.tables, 1):
             x = made.of(x, axis)
         return x
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
+        if dy.size == 0:
+            return np.zeros(self.shape, dy.dtype)
         for axis in range(len(self.sides), 0, -1):
             dy = self.tables[axis - 1].transposed(self.sides[axis - 1]).of(dy, axis)
         return dy
@@ -123,7 +127,7 @@ class Resample(Operation):
     """
 
     def forward(self, x: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
-        self.length, self.axis = x.shape[axis], axis
+        self.shape, self.length, self.axis = x.shape, x.shape[axis], axis
         low = np.floor(places).astype(np.int64)
         if (places == low).all():
             self.table = Table(low, np.ones((len(low), 1)))
@@ -134,6 +138,8 @@ class Resample(Operation):
         return self.table.of(x, axis)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
+        if dy.size == 0:
+            return np.zeros(self.shape, dy.dtype)
         return self.table.transposed(self.length).of(dy, self.axis)
 
 

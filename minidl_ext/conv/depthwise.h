@@ -14,11 +14,11 @@
 #define LOAD(p) (*(const vec_f32 *)(p))
 #define STORE(p, v) (*(vec_f32 *)(p) = (v))
 #if VECTOR_BYTES == 64
-enum { PIXELS = 4, SIDE = 2 };      /* 4 x 4 sums and 4 weights, or 9 x 2 sums, in 32 registers */
+enum { PIXELS = 4, SIDE = 2 }; /* 4 x 4 sums and 4 weights, or 9 x 2 sums, in 32 registers */
 #else
 enum { PIXELS = 2, SIDE = 1 };
 #endif
-enum { TAPS = 9 };                  /* of a 3x3 kernel */
+enum { TAPS = 9 }; /* of a 3x3 kernel */
 
 /* N outputs of G vectors of channels. */
 template <int N, int G>
@@ -33,8 +33,8 @@ ALWAYS_INLINE void span_block(const float *x, const ptrdiff_t *offset, ptrdiff_t
         vec_f32 weight[G];
         _Pragma("GCC unroll 4") for (int c = 0; c < G; c++) weight[c] = LOAD(w + row[t] + c * WV);
         _Pragma("GCC unroll 4") for (int p = 0; p < N; p++)
-            _Pragma("GCC unroll 4") for (int c = 0; c < G; c++)
-                sum[p][c] += LOAD(in + p * in_step + c * WV) * weight[c];
+            _Pragma("GCC unroll 4") for (int c = 0; c < G; c++) sum[p][c] +=
+            LOAD(in + p * in_step + c * WV) * weight[c];
     }
     _Pragma("GCC unroll 4") for (int p = 0; p < N; p++)
         _Pragma("GCC unroll 4") for (int c = 0; c < G; c++)
@@ -77,20 +77,18 @@ ALWAYS_INLINE void grad_block(const float *x, const ptrdiff_t *offset, ptrdiff_t
                               const ptrdiff_t *row) {
     vec_f32 sum[N][G];
     _Pragma("GCC unroll 9") for (int t = 0; t < N; t++)
-        _Pragma("GCC unroll 2") for (int c = 0; c < G; c++)
-            sum[t][c] = LOAD(dw + row[t] + c * WV);
+        _Pragma("GCC unroll 2") for (int c = 0; c < G; c++) sum[t][c] = LOAD(dw + row[t] + c * WV);
     for (ptrdiff_t p = 0; p < count; p++) {
         const float *in = x + p * in_step;
         vec_f32 out[G];
-        _Pragma("GCC unroll 2") for (int c = 0; c < G; c++)
-            out[c] = LOAD(dy + p * out_step + c * WV);
+        _Pragma("GCC unroll 2") for (int c = 0; c < G; c++) out[c] =
+            LOAD(dy + p * out_step + c * WV);
         _Pragma("GCC unroll 9") for (int t = 0; t < N; t++)
-            _Pragma("GCC unroll 2") for (int c = 0; c < G; c++)
-                sum[t][c] += LOAD(in + offset[t] + c * WV) * out[c];
+            _Pragma("GCC unroll 2") for (int c = 0; c < G; c++) sum[t][c] +=
+            LOAD(in + offset[t] + c * WV) * out[c];
     }
     _Pragma("GCC unroll 9") for (int t = 0; t < N; t++)
-        _Pragma("GCC unroll 2") for (int c = 0; c < G; c++)
-            STORE(dw + row[t] + c * WV, sum[t][c]);
+        _Pragma("GCC unroll 2") for (int c = 0; c < G; c++) STORE(dw + row[t] + c * WV, sum[t][c]);
 }
 
 /* All taps of G vectors of channels. */

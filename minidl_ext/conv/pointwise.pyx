@@ -12,7 +12,7 @@ depends on the number of threads. Arguments are those of depthwise_forward.pyx a
 depthwise_backward.pyx.
 """
 cimport numpy as cnp
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.conv.chunks cimport add_chunks

@@ -161,8 +161,8 @@ static __attribute__((noinline)) void product_tiles(ptrdiff_t ci, int vectors, c
 /* Transforms the products m[frequency * step + channel] to a tile of `rows` x `cols` outputs, 4x4
  * but at a border, at y, whose rows are `row` floats apart. */
 static __attribute__((noinline)) void output_tile(const float *m, ptrdiff_t step, float *y,
-                                                  ptrdiff_t row, ptrdiff_t channels,
-                                                  ptrdiff_t rows, ptrdiff_t cols) {
+                                                  ptrdiff_t row, ptrdiff_t channels, ptrdiff_t rows,
+                                                  ptrdiff_t cols) {
     const int complete = rows == 4 && cols == 4;
     VECTORS(c, channels) {
         wv s[4][6];
@@ -190,9 +190,8 @@ static __attribute__((noinline)) void output_tile(const float *m, ptrdiff_t step
 
 /* Transforms a 4x4 tile of output gradients at dy, whose rows are `row` floats apart, to
  * z[frequency * step + channel]. */
-static __attribute__((noinline)) void output_grad_tile(const float *dy, ptrdiff_t row,
-                                                       ptrdiff_t channels, float *z,
-                                                       ptrdiff_t step) {
+static __attribute__((noinline)) void
+output_grad_tile(const float *dy, ptrdiff_t row, ptrdiff_t channels, float *z, ptrdiff_t step) {
     VECTORS(c, channels) {
         wv s[6][4];
         UNROLL for (int j = 0; j < 4; j++) {
@@ -250,9 +249,9 @@ ALWAYS_INLINE void weight_vector(const float *w, ptrdiff_t tap_step, float *u, p
  *     w[tap * tap_step + row * row_step + col * col_step]
  * to rows of `width` values at u, with zeros after the columns; with `turned` taps are turned
  * around. */
-static void weight_block(const float *w, ptrdiff_t tap_step, ptrdiff_t row_step,
-                         ptrdiff_t col_step, int turned, ptrdiff_t rows, ptrdiff_t cols, float *u,
-                         ptrdiff_t width, ptrdiff_t step) {
+static void weight_block(const float *w, ptrdiff_t tap_step, ptrdiff_t row_step, ptrdiff_t col_step,
+                         int turned, ptrdiff_t rows, ptrdiff_t cols, float *u, ptrdiff_t width,
+                         ptrdiff_t step) {
     float block[9][VECTOR_BYTES / sizeof(float)][VECTOR_BYTES / sizeof(float)] = {{{0}}};
     for (int tap = 0; tap < 9; tap++)
         for (int c = 0; c < cols; c++)
@@ -264,7 +263,7 @@ static void weight_block(const float *w, ptrdiff_t tap_step, ptrdiff_t row_step,
 
 /* Transforms du[frequency * step] back to one vector of the gradient of the weights. */
 ALWAYS_INLINE void weight_grad_vector(const float *du, ptrdiff_t step, float *dw,
-                                     ptrdiff_t tap_step) {
+                                      ptrdiff_t tap_step) {
     wv t[3][6];
     UNROLL for (int j = 0; j < 6; j++) {
         wv d[6], o[3];

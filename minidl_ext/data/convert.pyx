@@ -6,8 +6,6 @@ from libc.stdint cimport uint8_t
 from minidl_ext.runtime.arguments cimport disjoint, output, typed_array
 from minidl_ext.runtime.threads cimport threads_for
 
-import numpy as np
-
 cnp.import_array()
 
 cdef enum:

@@ -23,8 +23,10 @@ constexpr double CUBIC = 0.044715;
 constexpr double DENSITY_AT_0 = 0.3989422804014327;         /* 1 / sqrt(2 pi) */
 
 /* How far from 0 exp(-|x|) has vanished, and exp(-x^2 / 2). */
-template <typename Real> constexpr Real LOGISTIC_END = sizeof(Real) == 4 ? 104.0 : 800.0;
-template <typename Real> constexpr Real NORMAL_END = sizeof(Real) == 4 ? 14.5 : 40.0;
+template <typename Real>
+constexpr Real LOGISTIC_END = sizeof(Real) == 4 ? 104.0 : 800.0;
+template <typename Real>
+constexpr Real NORMAL_END = sizeof(Real) == 4 ? 14.5 : 40.0;
 
 /* What the two types compute in different ways. */
 ALWAYS_INLINE float exp_of(float x) { return mdl_exp_f32(x); }
@@ -45,34 +47,40 @@ ALWAYS_INLINE float normal_tail(float a, float gauss) { return mdl_normal_tail_f
 ALWAYS_INLINE double normal_tail(double a, double) { return 0.5 * erfc(0.7071067811865476 * a); }
 
 /* |x|, at most `end`; NaN stays. */
-template <typename Real> ALWAYS_INLINE Real distance_within(Real x, Real end) {
+template <typename Real>
+ALWAYS_INLINE Real distance_within(Real x, Real end) {
     const Real a = distance(x);
     return a > end ? end : a;
 }
 
 /* x; 0 where it is farther from 0 than `end`, and what it is multiplied with has vanished. */
-template <typename Real> ALWAYS_INLINE Real zero_beyond(Real x, Real end) {
+template <typename Real>
+ALWAYS_INLINE Real zero_beyond(Real x, Real end) {
     return distance(x) > end ? 0 : x;
 }
 
 /* x, but no farther from 0 than `end`. */
-template <typename Real> ALWAYS_INLINE Real within(Real x, Real end) {
+template <typename Real>
+ALWAYS_INLINE Real within(Real x, Real end) {
     x = x > end ? end : x;
     return x < -end ? -end : x;
 }
 
 /* x; 0 so far below 0 that what it is multiplied with has vanished. */
-template <typename Real> ALWAYS_INLINE Real zero_far_below(Real x) {
+template <typename Real>
+ALWAYS_INLINE Real zero_far_below(Real x) {
     return x < -LOGISTIC_END<Real> ? 0 : x;
 }
 
-template <typename Real> ALWAYS_INLINE Real logistic(Real x) {
+template <typename Real>
+ALWAYS_INLINE Real logistic(Real x) {
     const Real e = exp_of(x > 0 ? -x : x);
     return (x < 0 ? e : 1) / (1 + e);
 }
 
 /* f(x); p and q are the parameters of f. */
-template <int F, typename Real> ALWAYS_INLINE Real curve_value(Real x, Real p, Real q) {
+template <int F, typename Real>
+ALWAYS_INLINE Real curve_value(Real x, Real p, Real q) {
     constexpr Real end = LOGISTIC_END<Real>;
     if (F == LEAKY_RELU) return x > 0 ? x : p * x;
     if (F == ELU) {
@@ -100,7 +108,8 @@ template <int F, typename Real> ALWAYS_INLINE Real curve_value(Real x, Real p, R
 }
 
 /* f'(x) dy. */
-template <int F, typename Real> ALWAYS_INLINE Real curve_slope(Real dy, Real x, Real p, Real q) {
+template <int F, typename Real>
+ALWAYS_INLINE Real curve_slope(Real dy, Real x, Real p, Real q) {
     constexpr Real end = LOGISTIC_END<Real>;
     if (F == LEAKY_RELU) return x > 0 ? dy : p * dy;
     if (F == ELU) {
@@ -136,7 +145,8 @@ template <int F, typename Real> ALWAYS_INLINE Real curve_slope(Real dy, Real x, 
 }
 
 /* Calls body with f as a constant. */
-template <typename Body> ALWAYS_INLINE void with_curve(int f, const Body &body) {
+template <typename Body>
+ALWAYS_INLINE void with_curve(int f, const Body &body) {
     switch (f) {
     case LEAKY_RELU: return body(std::integral_constant<int, LEAKY_RELU>{});
     case ELU: return body(std::integral_constant<int, ELU>{});
@@ -172,7 +182,7 @@ ALWAYS_INLINE void one_curve_rows(const Real *__restrict dy, const Real *__restr
                                   Real *__restrict y, ptrdiff_t rows, ptrdiff_t channels,
                                   const Real *__restrict factors, Real p, Real q) {
     const Real *__restrict mean = factors, *__restrict scale = factors + channels,
-               *__restrict shift = factors + 2 * channels;
+                           *__restrict shift = factors + 2 * channels;
     /* How many values ahead rows are prefetched: complete rows, about four kilobytes. */
     const ptrdiff_t cache_line = 64 / sizeof(Real);
     const ptrdiff_t ahead = channels * (1 + 64 * cache_line / channels);

@@ -12,8 +12,6 @@ from minidl_ext.runtime.threads cimport threads_for
 
 import operator
 
-import numpy as np
-
 cnp.import_array()
 
 cdef enum:

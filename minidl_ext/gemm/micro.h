@@ -31,18 +31,21 @@
 template <typename Real>
 using MicroBlock = void (*)(const Real *const *a, const Real *b, int segments,
                             const ptrdiff_t *a_off, const ptrdiff_t *b_off, ptrdiff_t n,
-                            ptrdiff_t a_step, ptrdiff_t b_step, Real *const *out,
-                            ptrdiff_t out_off, ptrdiff_t columns, int accumulate,
-                            const char *prefetch, ptrdiff_t prefetch_step);
+                            ptrdiff_t a_step, ptrdiff_t b_step, Real *const *out, ptrdiff_t out_off,
+                            ptrdiff_t columns, int accumulate, const char *prefetch,
+                            ptrdiff_t prefetch_step);
 
 /* The kernels of all sizes, [rows - 1][vectors - 1]. They take long to compile, so one object of a
  * library has them (that of gemm/matmul.pyx), to which the others refer. */
-template <typename Real> struct __attribute__((visibility("hidden"))) MicroBlocks {
+template <typename Real>
+struct __attribute__((visibility("hidden"))) MicroBlocks {
     MicroBlock<Real> of[MR][2];
     static const MicroBlocks table;
 };
-template <> const MicroBlocks<float> MicroBlocks<float>::table;
-template <> const MicroBlocks<double> MicroBlocks<double>::table;
+template <>
+const MicroBlocks<float> MicroBlocks<float>::table;
+template <>
+const MicroBlocks<double> MicroBlocks<double>::table;
 
 /* `rows` (1..MR) rows and up to two vectors of columns, as described above. */
 template <typename Real>

@@ -12,11 +12,11 @@
 
 /* R rows x C vectors, of which `columns` columns exist. */
 template <typename Real, int R, int C>
-static __attribute__((noinline))
-void micro_block(const Real *const *a, const Real *b, int segments, const ptrdiff_t *a_off,
-                 const ptrdiff_t *b_off, ptrdiff_t n, ptrdiff_t a_step, ptrdiff_t b_step,
-                 Real *const *out, ptrdiff_t out_off, ptrdiff_t columns, int accumulate,
-                 const char *prefetch, ptrdiff_t prefetch_step) {
+static __attribute__((noinline)) void
+micro_block(const Real *const *a, const Real *b, int segments, const ptrdiff_t *a_off,
+            const ptrdiff_t *b_off, ptrdiff_t n, ptrdiff_t a_step, ptrdiff_t b_step,
+            Real *const *out, ptrdiff_t out_off, ptrdiff_t columns, int accumulate,
+            const char *prefetch, ptrdiff_t prefetch_step) {
     typedef Vector<Real> V;
     constexpr ptrdiff_t VL = lanes<Real>;
     V sum[R][C];
@@ -74,7 +74,9 @@ constexpr MicroBlocks<Real> micro_blocks(std::integer_sequence<int, R...>) {
     return {{{micro_block<Real, R + 1, 1>, micro_block<Real, R + 1, 2>}...}};
 }
 typedef std::make_integer_sequence<int, MR> Rows;
-template <> const MicroBlocks<float> MicroBlocks<float>::table = micro_blocks<float>(Rows());
-template <> const MicroBlocks<double> MicroBlocks<double>::table = micro_blocks<double>(Rows());
+template <>
+const MicroBlocks<float> MicroBlocks<float>::table = micro_blocks<float>(Rows());
+template <>
+const MicroBlocks<double> MicroBlocks<double>::table = micro_blocks<double>(Rows());
 
 #endif

@@ -35,7 +35,7 @@ static void plan_run(const Step *steps, ptrdiff_t count, float *arena, ptrdiff_t
                      ptrdiff_t images, ptrdiff_t group, int threads, int shared) {
     const ptrdiff_t groups = (images + group - 1) / group;
 #ifdef _OPENMP
-    #pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads)
 #endif
     {
         Work k;

@@ -22,10 +22,10 @@ ALWAYS_INLINE void plan_finish(pv v, float *out, const float *add, const float *
 /* R pixels and C vectors of columns, in registers. The taps of a pixel are `segments` runs of n
  * terms; run s begins a_off[s] floats after the pixel. Weights are [segment][n][PANEL]. */
 template <int R, int C>
-static __attribute__((noinline))
-void plan_block(const float *const *a, const float *w, int segments, const ptrdiff_t *a_off,
-                ptrdiff_t n, float *const *out, const float *const *add, const float *bias,
-                int relu_out, ptrdiff_t columns) {
+static __attribute__((noinline)) void
+plan_block(const float *const *a, const float *w, int segments, const ptrdiff_t *a_off, ptrdiff_t n,
+           float *const *out, const float *const *add, const float *bias, int relu_out,
+           ptrdiff_t columns) {
     pv sum[R][C];
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)
         _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] = pv{0};
@@ -60,8 +60,10 @@ void plan_block(const float *const *a, const float *w, int segments, const ptrdi
 
 /* The blocks of each size, [pixels - 1][vectors - 1]. */
 typedef decltype(&plan_block<1, 1>) PlanBlock;
-template <typename Rows> struct PlanBlocks;
-template <int... R> struct PlanBlocks<std::integer_sequence<int, R...>> {
+template <typename Rows>
+struct PlanBlocks;
+template <int... R>
+struct PlanBlocks<std::integer_sequence<int, R...>> {
     static constexpr PlanBlock of[MR][2] = {{plan_block<R + 1, 1>, plan_block<R + 1, 2>}...};
 };
 constexpr auto &plan_blocks = PlanBlocks<std::make_integer_sequence<int, MR>>::of;
@@ -74,8 +76,7 @@ template <int P>
 ALWAYS_INLINE void plan_row(const float *a, const float *w, ptrdiff_t n, float *out,
                             const float *add, const float *bias, int relu_out, ptrdiff_t columns) {
     pv sum[P][2] = {};
-    for (ptrdiff_t k = 0; k < n; k++)
-        _Pragma("GCC unroll 4") for (int p = 0; p < P; p++) {
+    for (ptrdiff_t k = 0; k < n; k++) _Pragma("GCC unroll 4") for (int p = 0; p < P; p++) {
             const float *at = w + p * n * PANEL + k * PANEL;
             sum[p][0] += a[k] * PLOAD(at);
             sum[p][1] += a[k] * PLOAD(at + PV);
@@ -124,8 +125,8 @@ static void plan_conv(const Step *s, const Work *k) {
         ptrdiff_t image = first / (s->oh * s->ow), row = first / s->ow % s->oh, col = first % s->ow;
         const int rows = (int)(end_pixel - first);
         for (int r = 0; r < rows;) {
-            const float *x = plan_at(k, &s->x, image, row * s->sh - s->top, col * s->sw - s->left)
-                             + group * (s->ci / s->groups);
+            const float *x = plan_at(k, &s->x, image, row * s->sh - s->top, col * s->sw - s->left) +
+                             group * (s->ci / s->groups);
             const float *add_row = s->adds ? plan_at(k, &s->r, image, row, col) + channel : NULL;
             float *y = plan_at(k, &s->y, image, row, col) + channel;
             const int here = (int)(s->ow - col < rows - r ? s->ow - col : rows - r);
@@ -148,13 +149,12 @@ static void plan_conv(const Step *s, const Work *k) {
             const float *added = s->adds ? add[0] : NULL;
             if (several)
                 plan_row<ROW_PANELS>(a[0] + a_off[0], w, n, out[0], added, bias, relu_out, columns);
-            else
-                plan_row<1>(a[0] + a_off[0], w, n, out[0], added, bias, relu_out, columns);
+            else plan_row<1>(a[0] + a_off[0], w, n, out[0], added, bias, relu_out, columns);
             if (several) item += ROW_PANELS - 1;
         } else {
             if (columns > PANEL) columns = PANEL;
-            plan_blocks[rows - 1][columns > PV](a, w, segments, a_off, n, out,
-                                                s->adds ? add : NULL, bias, relu_out, columns);
+            plan_blocks[rows - 1][columns > PV](a, w, segments, a_off, n, out, s->adds ? add : NULL,
+                                                bias, relu_out, columns);
         }
         if (s->activation >= 0)
             for (int r = 0; r < rows; r++)
@@ -169,24 +169,24 @@ ALWAYS_INLINE void plan_depthwise_block(const Step *s, const float *x, ptrdiff_t
     pv sum[P][C];
     const float *w = s->weights + c;
     _Pragma("GCC unroll 4") for (int p = 0; p < P; p++)
-        _Pragma("GCC unroll 2") for (int v = 0; v < C; v++)
-            sum[p][v] = s->bias ? PLOAD(s->bias + c + v * PV) : pv{0};
+        _Pragma("GCC unroll 2") for (int v = 0; v < C; v++) sum[p][v] =
+            s->bias ? PLOAD(s->bias + c + v * PV) : pv{0};
     for (ptrdiff_t i = 0; i < s->kh; i++)
         for (ptrdiff_t j = 0; j < s->kw; j++, w += s->co) {
             const float *at = x + i * s->dh * s->x.row + j * s->dw * s->x.pixel + c;
             pv weight[C];
             _Pragma("GCC unroll 2") for (int v = 0; v < C; v++) weight[v] = PLOAD(w + v * PV);
             _Pragma("GCC unroll 4") for (int p = 0; p < P; p++)
-                _Pragma("GCC unroll 2") for (int v = 0; v < C; v++)
-                    sum[p][v] += PLOAD(at + p * s->sw * s->x.pixel + v * PV) * weight[v];
+                _Pragma("GCC unroll 2") for (int v = 0; v < C; v++) sum[p][v] +=
+                PLOAD(at + p * s->sw * s->x.pixel + v * PV) * weight[v];
         }
     _Pragma("GCC unroll 4") for (int p = 0; p < P; p++)
         _Pragma("GCC unroll 2") for (int v = 0; v < C; v++) {
-            pv o = sum[p][v];
-            if (r) o += PLOAD(r + p * s->r.pixel + c + v * PV);
-            if (s->activation == ACTIVATION_RELU) o = plan_relu(o);
-            PSTORE(y + p * s->y.pixel + c + v * PV, o);
-        }
+        pv o = sum[p][v];
+        if (r) o += PLOAD(r + p * s->r.pixel + c + v * PV);
+        if (s->activation == ACTIVATION_RELU) o = plan_relu(o);
+        PSTORE(y + p * s->y.pixel + c + v * PV, o);
+    }
 }
 
 /* P pixels of all channels, which fill at least one vector. Where they do not fill the last vector,
@@ -216,8 +216,7 @@ static void plan_depthwise(const Step *s, const Work *k) {
                                      r ? r + col * s->r.pixel : NULL);
         if (s->activation >= 0)
             for (col = 0; col < s->ow; col++)
-                curve(s->activation, y + col * s->y.pixel, y + col * s->y.pixel, s->co, s->p,
-                          s->q);
+                curve(s->activation, y + col * s->y.pixel, y + col * s->y.pixel, s->co, s->p, s->q);
     }
 }
 

@@ -82,20 +82,21 @@ static void plan_avg_pool(const Step *s, const Work *k) {
 ALWAYS_INLINE void plan_values(const Step *s, const float *__restrict x, const float *__restrict r,
                                float *__restrict y, ptrdiff_t n) {
     const float *__restrict w = s->weights, *__restrict b = s->bias;
-    if (w) for (ptrdiff_t c = 0; c < n; c++) y[c] = x[c] * w[c] + b[c];
+    if (w)
+        for (ptrdiff_t c = 0; c < n; c++) y[c] = x[c] * w[c] + b[c];
     else memcpy(y, x, n * sizeof(float));
-    if (r) for (ptrdiff_t c = 0; c < n; c++) y[c] += r[c];
+    if (r)
+        for (ptrdiff_t c = 0; c < n; c++) y[c] += r[c];
     if (s->activation == ACTIVATION_RELU)
         for (ptrdiff_t c = 0; c < n; c++) y[c] = y[c] <= 0 ? 0 : y[c];
-    else if (s->activation >= 0)
-        curve(s->activation, y, y, n, s->p, s->q);
+    else if (s->activation >= 0) curve(s->activation, y, y, n, s->p, s->q);
 }
 
 /* A map of all values. A row of pixels is one run of values if the pixels are contiguous in each
  * View and there are no weights, which differ from channel to channel. */
 static void plan_map(const Step *s, const Work *k) {
-    const int contiguous = !s->weights && s->x.pixel == s->co && s->y.pixel == s->co
-                           && (!s->adds || s->r.pixel == s->co);
+    const int contiguous = !s->weights && s->x.pixel == s->co && s->y.pixel == s->co &&
+                           (!s->adds || s->r.pixel == s->co);
     ptrdiff_t i, end;
     plan_share(k, k->images * s->oh, &i, &end);
     for (; i < end; i++) {

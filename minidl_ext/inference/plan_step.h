@@ -42,7 +42,7 @@ typedef struct {
     const float *weights, *bias;    /* packed; NULL: none */
     ptrdiff_t unit;                 /* Winograd: tiles that a thread computes at a time */
     ptrdiff_t workspace, workspace_size;    /* Winograd: floats, from the start of the arena */
-    ptrdiff_t counted[4];           /* padding that counts in averages: top, bottom, left, right */
+    ptrdiff_t counted[4]; /* padding that counts in averages: top, bottom, left, right */
 } Step;
 
 /* What a thread computes with: places of arrays, how many images, and that it is thread `me` of
@@ -79,11 +79,11 @@ static void plan_wait(const Work *k) {
     }
 }
 
-ALWAYS_INLINE pv plan_relu(pv v) {       /* NaN stays */
+ALWAYS_INLINE pv plan_relu(pv v) { /* NaN stays */
     return (pv)((vec_i32)v & ~(vec_i32)(v <= 0.0f));
 }
 
-ALWAYS_INLINE pv plan_max(pv a, pv b) {  /* NaN wins */
+ALWAYS_INLINE pv plan_max(pv a, pv b) { /* NaN wins */
     const vec_i32 wins = (vec_i32)(b > a) | (vec_i32)(b != b);
     return (pv)(((vec_i32)b & wins) | ((vec_i32)a & ~wins));
 }

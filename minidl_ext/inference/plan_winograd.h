@@ -28,9 +28,9 @@ ALWAYS_INLINE ptrdiff_t tile_columns(const Step *s) { return (conv_width(s) + 3)
 
 /* Transforms the products m[frequency * step + channel] to a tile of outputs of an image, from
  * (y0, x0) on. A tile has 4x4 outputs, and fewer at a border. */
-static __attribute__((noinline)) void plan_output_tile(
-        const Step *s, const Work *k, const float *m, ptrdiff_t step, ptrdiff_t image, ptrdiff_t y0,
-        ptrdiff_t x0) {
+static __attribute__((noinline)) void plan_output_tile(const Step *s, const Work *k, const float *m,
+                                                       ptrdiff_t step, ptrdiff_t image,
+                                                       ptrdiff_t y0, ptrdiff_t x0) {
     const ptrdiff_t h = conv_height(s), w = conv_width(s);
     const ptrdiff_t rows = h - y0 < 4 ? h - y0 : 4, cols = w - x0 < 4 ? w - x0 : 4;
     const int relu_out = s->activation == ACTIVATION_RELU;
@@ -42,8 +42,8 @@ static __attribute__((noinline)) void plan_output_tile(
         pv t[4][6], o[4][4];
         _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
             pv d[6], e[4];
-            _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
-                d[i] = PLOAD(m + (i * 6 + j) * step + c);
+            _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++) d[i] =
+                PLOAD(m + (i * 6 + j) * step + c);
             output_1d(d, e);
             UNROLL4 for (int i = 0; i < 4; i++) t[i][j] = e[i];
         }
@@ -58,16 +58,14 @@ static __attribute__((noinline)) void plan_output_tile(
         }
         if (s->pools) {
             UNROLL4 for (int i = 0; i < 4; i += 2)
-                UNROLL4 for (int j = 0; j < 4; j += 2)
-                    if (i < rows && j < cols)
-                        PSTORE(y + i / 2 * s->y.row + j / 2 * s->y.pixel + c,
-                               plan_max(plan_max(o[i][j], o[i][j + 1]),
-                                        plan_max(o[i + 1][j], o[i + 1][j + 1])));
+                UNROLL4 for (int j = 0; j < 4; j += 2) if (i < rows && j < cols)
+                    PSTORE(y + i / 2 * s->y.row + j / 2 * s->y.pixel + c,
+                           plan_max(plan_max(o[i][j], o[i][j + 1]),
+                                    plan_max(o[i + 1][j], o[i + 1][j + 1])));
         } else {
             UNROLL4 for (int i = 0; i < 4; i++)
-                UNROLL4 for (int j = 0; j < 4; j++)
-                    if (i < rows && j < cols)
-                        PSTORE(y + i * s->y.row + j * s->y.pixel + c, o[i][j]);
+                UNROLL4 for (int j = 0; j < 4; j++) if (i < rows && j < cols)
+                    PSTORE(y + i * s->y.row + j * s->y.pixel + c, o[i][j]);
         }
     }
 }

@@ -21,8 +21,6 @@ from minidl_ext.runtime.arguments cimport output_like, real_array
 from minidl_ext.runtime.memory cimport new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
-import numpy as np
-
 cnp.import_array()
 
 cdef struct Activation:

@@ -12,7 +12,8 @@
 #include "simd/vectors.h"
 
 /* `count` vectors side by side, of `width` channels each. */
-template <int Width, int Count> struct Columns {
+template <int Width, int Count>
+struct Columns {
     static constexpr int width = Width, count = Count;
 };
 
@@ -51,28 +52,33 @@ ALWAYS_INLINE void for_columns(ptrdiff_t channels, const Body &body) {
 }
 
 /* An option of a loop as a type, so that the loop is compiled for each of its values. */
-template <int Value> using Constant = std::integral_constant<int, Value>;
+template <int Value>
+using Constant = std::integral_constant<int, Value>;
 
 /* Calls body(Constant<1>) or body(Constant<0>). */
-template <typename Body> ALWAYS_INLINE void with_flag(bool flag, const Body &body) {
+template <typename Body>
+ALWAYS_INLINE void with_flag(bool flag, const Body &body) {
     if (flag) body(Constant<1>{});
     else body(Constant<0>{});
 }
 
 /* How many values ahead of their use rows are prefetched: complete rows, about a kilobyte. The
  * hardware alone follows too few of a loop's streams. */
-template <typename Real> ALWAYS_INLINE ptrdiff_t prefetch_distance(ptrdiff_t channels) {
+template <typename Real>
+ALWAYS_INLINE ptrdiff_t prefetch_distance(ptrdiff_t channels) {
     return channels * (1 + 1023 / (channels * (ptrdiff_t)sizeof(Real)));
 }
 
 /* Prefetches what comes `distance` values after p, in columns of full registers only: narrower
  * ones belong to rows so short that the hardware follows them. */
-template <int Width, typename Real> ALWAYS_INLINE void prefetch(const Real *p, ptrdiff_t distance) {
+template <int Width, typename Real>
+ALWAYS_INLINE void prefetch(const Real *p, ptrdiff_t distance) {
     if (Width == lanes<Real>) __builtin_prefetch(p + distance);
 }
 
 /* The N values at p. */
-template <int N, typename Real> ALWAYS_INLINE typename VectorOf<Real, N>::type load(const Real *p) {
+template <int N, typename Real>
+ALWAYS_INLINE typename VectorOf<Real, N>::type load(const Real *p) {
     return *(const typename VectorOf<Real, N>::type *)p;
 }
 
@@ -89,8 +95,8 @@ ALWAYS_INLINE void store(Real *p, typename VectorOf<Real, N>::type v) {
 /* Whether rows of `channels` values that begin at p, p + step ... consist of aligned vectors. */
 template <typename Real>
 ALWAYS_INLINE bool aligned_rows(const Real *p, ptrdiff_t step, ptrdiff_t channels) {
-    return (uintptr_t)p % VECTOR_BYTES == 0 && step % lanes<Real> == 0
-           && channels % lanes<Real> == 0;
+    return (uintptr_t)p % VECTOR_BYTES == 0 && step % lanes<Real> == 0 &&
+           channels % lanes<Real> == 0;
 }
 
 #endif

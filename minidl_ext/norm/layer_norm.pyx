@@ -122,7 +122,7 @@ cdef void forward_all(const floating* x, const Operands* o, double eps, bint cen
 
 cdef void backward_all(const floating* x, const Operands* o, bint centre, Py_ssize_t chunks,
                        int threads) noexcept nogil:
-    cdef Py_ssize_t i, j, q, n = o.n
+    cdef Py_ssize_t j, q, n = o.n
     cdef floating* work
     cdef double g, b
     with parallel(num_threads=threads):

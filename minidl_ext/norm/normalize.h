@@ -37,8 +37,7 @@ ALWAYS_INLINE void apply_columns(Columns<N, G>, Constant<Add>, Constant<Relu>, C
         scale[g] = load<N>(factors + channels + g * N);
         shift[g] = load<N>(factors + 2 * channels + g * N);
     }
-    for (ptrdiff_t r = 0; r < rows; r++)
-        EACH_COLUMN(g) {
+    for (ptrdiff_t r = 0; r < rows; r++) EACH_COLUMN(g) {
             const ptrdiff_t i = r * channels + g * N;
             prefetch<N>(x + i, ahead);
             if (Add) prefetch<N>(residual + i, ahead);
@@ -94,15 +93,13 @@ ALWAYS_INLINE void sum_gradient_columns(Columns<N, G>, Constant<MaskFrom>, Const
         if (Keep) store<N>(g_out + i, one);
         other = one * d;
     };
-    for (r = 0; r + 4 <= rows; r += 4)
-        EACH_COLUMN(g) {
+    for (r = 0; r + 4 <= rows; r += 4) EACH_COLUMN(g) {
             V a[4], b[4];
             _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++) add_row(r + k, g, a[k], b[k]);
             sum[g] += (a[0] + a[1]) + (a[2] + a[3]);
             product[g] += (b[0] + b[1]) + (b[2] + b[3]);
         }
-    for (; r < rows; r++)
-        EACH_COLUMN(g) {
+    for (; r < rows; r++) EACH_COLUMN(g) {
             V a, b;
             add_row(r, g, a, b);
             sum[g] += a;
@@ -135,8 +132,7 @@ ALWAYS_INLINE void gradient_columns(Columns<N, G>, Constant<MaskFrom>, Constant<
             offset[g] = load<N>(offsets + g * N);
         }
     }
-    for (ptrdiff_t r = 0; r < rows; r++)
-        EACH_COLUMN(g) {
+    for (ptrdiff_t r = 0; r < rows; r++) EACH_COLUMN(g) {
             const ptrdiff_t i = r * channels + g * N;
             prefetch<N>(x + i, ahead);
             prefetch<N>(dy + i, ahead);
@@ -210,10 +206,9 @@ ALWAYS_INLINE void add_backward_sums(const Real *dy, const Real *dy2, const Real
                                      Real *work, double *sums) {
     for (ptrdiff_t first = 0; first < rows; first += block) {
         const ptrdiff_t at = first * channels;
-        backward_sums(dy + at, dy2 ? dy2 + at : NULL, x + at, relu,
-                      residual ? residual + at : NULL, g_out ? g_out + at : NULL,
-                      rows - first < block ? rows - first : block, channels, factors, work,
-                      work + channels);
+        backward_sums(dy + at, dy2 ? dy2 + at : NULL, x + at, relu, residual ? residual + at : NULL,
+                      g_out ? g_out + at : NULL, rows - first < block ? rows - first : block,
+                      channels, factors, work, work + channels);
         add_sums(sums, work, 2 * channels);
     }
 }

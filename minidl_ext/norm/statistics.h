@@ -57,8 +57,8 @@ static ptrdiff_t merge_parts(const double *partial, ptrdiff_t chunks, const Coun
 }
 
 /* The same for `rows` rows in chunks of `chunk`, of which the last may be smaller. */
-static void merge_chunks(const double *partial, ptrdiff_t rows, ptrdiff_t chunk,
-                         ptrdiff_t channels, double *mean, double *var) {
+static void merge_chunks(const double *partial, ptrdiff_t rows, ptrdiff_t chunk, ptrdiff_t channels,
+                         double *mean, double *var) {
     const auto count_of = [=](ptrdiff_t q) {
         return rows - q * chunk < chunk ? rows - q * chunk : chunk;
     };
@@ -80,14 +80,12 @@ ALWAYS_INLINE void sum_columns(Columns<N, G>, const Real *x, ptrdiff_t rows, ptr
     V sum[G];
     ptrdiff_t r;
     EACH_COLUMN(g) sum[g] = V{0};
-    for (r = 0; r + 4 <= rows; r += 4)
-        EACH_COLUMN(g) {
+    for (r = 0; r + 4 <= rows; r += 4) EACH_COLUMN(g) {
             const Real *p = x + r * channels + g * N;
-            sum[g] += (load<N>(p) + load<N>(p + channels))
-                    + (load<N>(p + 2 * channels) + load<N>(p + 3 * channels));
+            sum[g] += (load<N>(p) + load<N>(p + channels)) +
+                      (load<N>(p + 2 * channels) + load<N>(p + 3 * channels));
         }
-    for (; r < rows; r++)
-        EACH_COLUMN(g) sum[g] += load<N>(x + r * channels + g * N);
+    for (; r < rows; r++) EACH_COLUMN(g) sum[g] += load<N>(x + r * channels + g * N);
     EACH_COLUMN(g) store<N>(total + g * N, sum[g]);
 }
 
@@ -103,8 +101,7 @@ ALWAYS_INLINE void shifted_sum_columns(Columns<N, G>, const Real *x, ptrdiff_t r
         shift[g] = load<N>(shifts + g * N);
         sum[g] = square[g] = V{0};
     }
-    for (r = 0; r + 4 <= rows; r += 4)
-        EACH_COLUMN(g) {
+    for (r = 0; r + 4 <= rows; r += 4) EACH_COLUMN(g) {
             const Real *p = x + r * channels + g * N;
             const V d0 = load<N>(p) - shift[g], d1 = load<N>(p + channels) - shift[g],
                     d2 = load<N>(p + 2 * channels) - shift[g],
@@ -112,8 +109,7 @@ ALWAYS_INLINE void shifted_sum_columns(Columns<N, G>, const Real *x, ptrdiff_t r
             sum[g] += (d0 + d1) + (d2 + d3);
             square[g] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
         }
-    for (; r < rows; r++)
-        EACH_COLUMN(g) {
+    for (; r < rows; r++) EACH_COLUMN(g) {
             const V d = load<N>(x + r * channels + g * N) - shift[g];
             sum[g] += d;
             square[g] += d * d;

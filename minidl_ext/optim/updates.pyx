@@ -17,8 +17,6 @@ from minidl_ext.runtime.arguments cimport overlap, real_array, same_shape
 from minidl_ext.runtime.memory cimport product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
-import numpy as np
-
 cnp.import_array()
 
 cdef enum:
@@ -174,7 +172,7 @@ def sgd_update(params, grads, velocities, double lr, double momentum=0.0, bint n
     lists = {"params": params, "grads": grads}
     if velocities is not None:
         lists["velocities"] = velocities
-    table = cut("sgd_update", lists, &group)
+    _table = cut("sgd_update", lists, &group)
     update(SGD, &group, &s, 1, threads)
 
 
@@ -192,7 +190,7 @@ def adam_update(params, grads, means, squares, double lr, double beta1, double b
     s.lr, s.beta1, s.beta2, s.eps, s.weight_decay = lr, beta1, beta2, eps, weight_decay
     s.decoupled = decoupled
     s.correction1, s.correction2 = 1 - beta1 ** step, sqrt(1 - beta2 ** step)
-    table = cut("adam_update", {"params": params, "grads": grads, "means": means,
+    _table = cut("adam_update", {"params": params, "grads": grads, "means": means,
                                 "squares": squares}, &group)
     update(ADAM, &group, &s, 4, threads)
 
@@ -213,7 +211,7 @@ def rmsprop_update(params, grads, squares, means, velocities, double lr, double 
         lists["means"] = means
     if velocities is not None:
         lists["velocities"] = velocities
-    table = cut("rmsprop_update", lists, &group)
+    _table = cut("rmsprop_update", lists, &group)
     update(RMSPROP, &group, &s, 4, threads)
 
 
@@ -223,7 +221,7 @@ def adagrad_update(params, grads, sums, double lr, double eps, double weight_dec
     cdef Step s
     cdef Group group
     s.lr, s.eps, s.weight_decay = lr, eps, weight_decay
-    table = cut("adagrad_update", {"params": params, "grads": grads, "sums": sums}, &group)
+    _table = cut("adagrad_update", {"params": params, "grads": grads, "sums": sums}, &group)
     update(ADAGRAD, &group, &s, 3, threads)
 
 
@@ -241,9 +239,9 @@ def lars_update(params, grads, velocities, double lr, double momentum, double tr
     lists = {"params": params, "grads": grads}
     if velocities is not None:
         lists["velocities"] = velocities
-    table = cut("lars_update", lists, &group)
+    _table = cut("lars_update", lists, &group)
     sum_squares(&group, 3, threads)
-    numbers = local_rates(params, &group, &s)
+    _numbers = local_rates(params, &group, &s)
     update(LARS, &group, &s, 3, threads)
 
 
@@ -252,7 +250,7 @@ def square_sum(grads, int threads=0):
     cdef Group group
     cdef Py_ssize_t i
     cdef double total = 0
-    table = cut("square_sum", {"grads": grads}, &group)
+    _table = cut("square_sum", {"grads": grads}, &group)
     sum_squares(&group, 1, threads)
     for i in range(group.count):
         total += group.pieces[i].squares[GRADS]

@@ -136,12 +136,12 @@ cdef void backward_all(const floating* dy, const place* argmax, char* dx, Geomet
 
 cdef bint inside(const place* argmax, Geometry* s) noexcept nogil:
     """Whether every place is in its window and its image: argmax comes from a caller."""
-    cdef Py_ssize_t i, j, k, c, at = 0, top, left, p
+    cdef Py_ssize_t i, j, _, at = 0, top, left, p
     for i in range(s.n * s.oh):
         top = i % s.oh * s.sh - s.top
         for j in range(s.ow):
             left = j * s.sw - s.left
-            for c in range(s.c):
+            for _ in range(s.c):
                 p = argmax[at]
                 at += 1
                 if not (0 <= p < s.kh * s.kw and 0 <= top + p // s.kw * s.dh < s.h

@@ -8,7 +8,8 @@
 #include "simd/vectors.h"
 
 /* As many places as a register holds values. */
-template <typename Real, typename Place> struct Places {
+template <typename Real, typename Place>
+struct Places {
     typedef Place type __attribute__((vector_size(lanes<Real> * sizeof(Place)),
                                       aligned(sizeof(Place)), may_alias));
 };

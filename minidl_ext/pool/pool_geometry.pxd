@@ -58,7 +58,7 @@ cdef inline bint meet(Py_ssize_t size, Py_ssize_t count, Py_ssize_t taps, Py_ssi
     no window that begins before the image may step over it, as it can where the dilation is larger
     than the image. `padding` is that before the image, `count` the number of windows.
     """
-    cdef Py_ssize_t i, first
+    cdef Py_ssize_t _, first
     # How many windows begin before the image.
     cdef Py_ssize_t windows = min(count, (padding + stride - 1) // stride)
     if (taps - 1) * dilation < padding or (count - 1) * stride - padding >= size:
@@ -67,7 +67,7 @@ cdef inline bint meet(Py_ssize_t size, Py_ssize_t count, Py_ssize_t taps, Py_ssi
         return True
     first = (dilation - padding % dilation) % dilation      # where the first tap inside falls
     stride %= dilation
-    for i in range(windows):
+    for _ in range(windows):
         if first >= size:
             return False
         first = first + stride if first + stride < dilation else first + stride - dilation

@@ -18,8 +18,6 @@ from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.sums cimport row_max, row_sum
 from minidl_ext.simd.vecmath cimport vexp
 
-import numpy as np
-
 cnp.import_array()
 
 cdef enum RowFunction:

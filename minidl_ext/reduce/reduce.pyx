@@ -144,7 +144,7 @@ cdef void chunk_moments(const floating* x, Py_ssize_t rows, Py_ssize_t b, floati
 cdef void moments_all(const floating* x, double* mean, double* m2, double* partial,
                       floating* space, Py_ssize_t a, Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk,
                       int threads) noexcept nogil:
-    cdef Py_ssize_t chunks = (r + chunk - 1) // chunk, task, first, rows, i, j, q
+    cdef Py_ssize_t chunks = (r + chunk - 1) // chunk, task, first, i, j, q
     cdef double* part
     cdef floating* work
     with parallel(num_threads=threads):

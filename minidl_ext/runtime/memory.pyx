@@ -17,7 +17,6 @@ most that was in use so far, but no more than half of the machine's memory.
 refuses more than any machine has; the pool refuses more than this machine has. So no size has
 overflowed, and no memory is promised that is missing when it is written.
 """
-from libc.stdlib cimport free
 from libc.string cimport memset
 from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort

@@ -16,15 +16,11 @@ int omp_get_level(void);
 void __real_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 
 /* The function is weak: every object of a library has a copy, and the linker keeps one of them. */
-__attribute__((weak, visibility("hidden")))
-void __wrap_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags)
-{
-    if (threads == 1 && omp_get_level() == 0)
-        body(data);
-    else
-        __real_GOMP_parallel(body, data, threads, flags);
+__attribute__((weak, visibility("hidden"))) void
+__wrap_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags) {
+    if (threads == 1 && omp_get_level() == 0) body(data);
+    else __real_GOMP_parallel(body, data, threads, flags);
 }
-
 }
 
 #endif

@@ -39,30 +39,30 @@ enum { MDL_MAX_THREADS = 1024 };
 #define MDL_LOSS 0.3
 
 /* Times in nanoseconds. */
-#define MDL_BURST 6000000           /* may be lost beyond that: now and then, a time slice or two */
-#define MDL_INTERVAL 2000000        /* between two readings of the delays, for each member */
-#define MDL_FIRST_PAUSE 50000000    /* the shortest pause before the full budget is tried again */
-#define MDL_LAST_PAUSE 1000000000   /* the longest */
+#define MDL_BURST 6000000 /* may be lost beyond that: now and then, a time slice or two */
+#define MDL_INTERVAL 2000000 /* between two readings of the delays, for each member */
+#define MDL_FIRST_PAUSE 50000000 /* the shortest pause before the full budget is tried again */
+#define MDL_LAST_PAUSE 1000000000 /* the longest */
 
 /* The budget of a thread that calls kernels. Its members are that thread and its OpenMP threads. */
 typedef struct {
-    int setting;            /* the setting that it is for; 0 before the first kernel */
-    int size;               /* members: threads of the next kernel */
-    int watched;            /* members whose delays are read, the first ones of ids */
+    int setting; /* the setting that it is for; 0 before the first kernel */
+    int size; /* members: threads of the next kernel */
+    int watched; /* members whose delays are read, the first ones of ids */
     pid_t ids[MDL_MAX_THREADS];
-    int64_t next_reading;   /* when to read the delays again */
-    int64_t begun;          /* when the budget got this size */
-    int64_t pause;          /* how long it keeps a size that is not the setting */
-    int64_t last_reading;   /* when the delays were read last */
-    int64_t delays;         /* their sum then */
-    int64_t free_since;     /* the last time at which no loss was on the account */
-    double waited;          /* the delays since then */
-    double lost;            /* the part of them beyond MDL_LOSS */
+    int64_t next_reading; /* when to read the delays again */
+    int64_t begun; /* when the budget got this size */
+    int64_t pause; /* how long it keeps a size that is not the setting */
+    int64_t last_reading; /* when the delays were read last */
+    int64_t delays; /* their sum then */
+    int64_t free_since; /* the last time at which no loss was on the account */
+    double waited; /* the delays since then */
+    double lost; /* the part of them beyond MDL_LOSS */
 } MdlBudget;
 
 static thread_local MdlBudget mdl_budget;
 
-#pragma weak omp_pause_resource_all     /* of OpenMP 5.0: older runtimes lack it */
+#pragma weak omp_pause_resource_all /* of OpenMP 5.0: older runtimes lack it */
 
 static int64_t mdl_clock(clockid_t which) {
     struct timespec t;
@@ -104,7 +104,7 @@ static void mdl_begin(MdlBudget *b, int size, int64_t now) {
     b->watched = 0;
     if (size == 1) return;
     memset(b->ids, 0, (size_t)size * sizeof(pid_t));
-    #pragma omp parallel num_threads(size)
+#pragma omp parallel num_threads(size)
     b->ids[omp_get_thread_num()] = (pid_t)syscall(SYS_gettid);
     while (b->watched < size && b->ids[b->watched]) b->watched++;
     b->delays = mdl_delays(b);
@@ -117,7 +117,8 @@ static void mdl_shrink(MdlBudget *b, int64_t now) {
     if (b->size == b->setting) {
         const int64_t longer = 2 * b->pause;
         b->pause = now - b->begun > MDL_LAST_PAUSE || !longer ? MDL_FIRST_PAUSE
-                   : longer > MDL_LAST_PAUSE ? MDL_LAST_PAUSE : longer;
+                   : longer > MDL_LAST_PAUSE                  ? MDL_LAST_PAUSE
+                                                              : longer;
     }
     mdl_begin(b, b->size > excess ? b->size - excess : 1, now);
     if (b->size == 1 && omp_pause_resource_all) omp_pause_resource_all(omp_pause_soft);
@@ -127,7 +128,7 @@ static void mdl_shrink(MdlBudget *b, int64_t now) {
 static void mdl_read(MdlBudget *b, int64_t now) {
     const int64_t delays = mdl_delays(b);
     double waited;
-    if (delays < 0) {       /* another library has ended a member: find the new ones */
+    if (delays < 0) { /* another library has ended a member: find the new ones */
         mdl_begin(b, b->size, now);
         return;
     }

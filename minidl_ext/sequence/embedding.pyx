@@ -15,8 +15,6 @@ from minidl_ext.runtime.arguments cimport has_length, real_array, typed_array
 from minidl_ext.runtime.memory cimport new_array, product, workspace, set_dims
 from minidl_ext.runtime.threads cimport threads_for
 
-import numpy as np
-
 cnp.import_array()
 
 cdef enum:

@@ -12,7 +12,8 @@
 #define EACH(k) _Pragma("GCC unroll 8") for (int k = 0; k < SUMS; k++)
 
 /* The next DOUBLES values, converted: as many as there are doubles in a register. */
-template <typename Real> ALWAYS_INLINE vec_f64 as_doubles(const Real *p) {
+template <typename Real>
+ALWAYS_INLINE vec_f64 as_doubles(const Real *p) {
     typedef typename VectorOf<Real, DOUBLES>::type Part;
     return __builtin_convertvector(*(const Part *)p, vec_f64);
 }
@@ -27,7 +28,8 @@ static inline double total_of(const vec_f64 *sum) {
 }
 
 /* The sum of n values, in double. */
-template <typename Real> static double row_sum(const Real *x, ptrdiff_t n) {
+template <typename Real>
+static double row_sum(const Real *x, ptrdiff_t n) {
     double total = 0;
     ptrdiff_t i = 0;
     if (n >= SUMS * DOUBLES) {
@@ -64,7 +66,8 @@ static double row_squares(const Real *x, ptrdiff_t n, double shift, double *sum_
 }
 
 /* The dot product of two rows of n values, in double. */
-template <typename Real> static double row_dot(const Real *a, const Real *b, ptrdiff_t n) {
+template <typename Real>
+static double row_dot(const Real *a, const Real *b, ptrdiff_t n) {
     vec_f64 sum[SUMS];
     ptrdiff_t i = 0;
     EACH(k) sum[k] = vec_f64{0};
@@ -81,11 +84,10 @@ ALWAYS_INLINE void block_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns
     vec_f64 sum[SUMS];
     ptrdiff_t r = 0;
     for (int k = 0; k < G; k++) sum[k] = vec_f64{0};
-    for (; r + 4 <= rows; r += 4)
-        _Pragma("GCC unroll 8") for (int k = 0; k < G; k++) {
+    for (; r + 4 <= rows; r += 4) _Pragma("GCC unroll 8") for (int k = 0; k < G; k++) {
             const Real *p = x + r * columns + k * DOUBLES;
-            sum[k] += (as_doubles(p) + as_doubles(p + columns))
-                    + (as_doubles(p + 2 * columns) + as_doubles(p + 3 * columns));
+            sum[k] += (as_doubles(p) + as_doubles(p + columns)) +
+                      (as_doubles(p + 2 * columns) + as_doubles(p + 3 * columns));
         }
     for (; r < rows; r++)
         for (int k = 0; k < G; k++) sum[k] += as_doubles(x + r * columns + k * DOUBLES);
@@ -102,8 +104,7 @@ static void column_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, doub
         block_totals<8>(x + c, rows, columns, totals + c);
     for (; c + 2 * DOUBLES <= columns; c += 2 * DOUBLES)
         block_totals<2>(x + c, rows, columns, totals + c);
-    for (; c + DOUBLES <= columns; c += DOUBLES)
-        block_totals<1>(x + c, rows, columns, totals + c);
+    for (; c + DOUBLES <= columns; c += DOUBLES) block_totals<1>(x + c, rows, columns, totals + c);
     for (; c < columns; c++) {
         double even = 0, odd = 0;
         ptrdiff_t r = 0;
@@ -118,7 +119,8 @@ static void column_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, doub
 }
 
 /* The largest of n >= 1 values. If one of them is NaN, the result may be any of them. */
-template <typename Real> static Real row_max(const Real *x, ptrdiff_t n) {
+template <typename Real>
+static Real row_max(const Real *x, ptrdiff_t n) {
     typedef Vector<Real> V;
     typedef Mask<Real> M;
     Real top = x[0];

@@ -182,7 +182,8 @@ static inline float vpow(float x, float y) { return powf(x, y); }
 static inline double vpow(double x, double y) { return pow(x, y); }
 
 /* 1 / (1 + exp(-x)), computed from exp(-|x|), so that nothing overflows. */
-template <typename Real> static inline Real vlogistic(Real x) {
+template <typename Real>
+static inline Real vlogistic(Real x) {
     const Real e = vexp(x > 0 ? -x : x), one = 1;
     return (x < 0 ? e : one) / (one + e);
 }

@@ -30,12 +30,20 @@
 
 /* The signed integer of a float type's size. Comparing two vectors gives a vector of these: -1
  * where the comparison holds, else 0. */
-template <typename Real> struct IntegerOf;
-template <> struct IntegerOf<float> { typedef int32_t type; };
-template <> struct IntegerOf<double> { typedef int64_t type; };
+template <typename Real>
+struct IntegerOf;
+template <>
+struct IntegerOf<float> {
+    typedef int32_t type;
+};
+template <>
+struct IntegerOf<double> {
+    typedef int64_t type;
+};
 
 /* A vector of N values. It may lie wherever a value may, so that rows can be read from anywhere. */
-template <typename Real, int N> struct VectorOf {
+template <typename Real, int N>
+struct VectorOf {
     typedef Real type
         __attribute__((vector_size(N * sizeof(Real)), aligned(sizeof(Real)), may_alias));
     typedef typename IntegerOf<Real>::type mask_item;
@@ -43,9 +51,12 @@ template <typename Real, int N> struct VectorOf {
 };
 
 /* How many values a register holds, and the vector of so many. */
-template <typename Real> constexpr int lanes = VECTOR_BYTES / sizeof(Real);
-template <typename Real> using Vector = typename VectorOf<Real, lanes<Real>>::type;
-template <typename Real> using Mask = typename VectorOf<Real, lanes<Real>>::mask;
+template <typename Real>
+constexpr int lanes = VECTOR_BYTES / sizeof(Real);
+template <typename Real>
+using Vector = typename VectorOf<Real, lanes<Real>>::type;
+template <typename Real>
+using Mask = typename VectorOf<Real, lanes<Real>>::mask;
 typedef Vector<float> vec_f32;
 typedef Vector<double> vec_f64;
 typedef Mask<float> vec_i32;
@@ -53,7 +64,8 @@ typedef Mask<float> vec_i32;
 /* The first n lanes of a vector, or all if n is larger; the others are neither read nor written. */
 #if defined(__AVX512F__)
 #include <immintrin.h>
-template <typename Real> struct FirstLanes {
+template <typename Real>
+struct FirstLanes {
     const __mmask16 mask;
     explicit FirstLanes(ptrdiff_t n) : mask(n >= lanes<Real> ? 0xffff : (1 << n) - 1) {}
     ALWAYS_INLINE_MEMBER Vector<Real> load(const Real *p) const {
@@ -66,7 +78,8 @@ template <typename Real> struct FirstLanes {
     }
 };
 #else
-template <typename Real> struct FirstLanes {
+template <typename Real>
+struct FirstLanes {
     const ptrdiff_t n;
     explicit FirstLanes(ptrdiff_t n) : n(n) {}
     ALWAYS_INLINE_MEMBER Vector<Real> load(const Real *p) const {
@@ -77,7 +90,8 @@ template <typename Real> struct FirstLanes {
     }
     ALWAYS_INLINE_MEMBER void store(Real *p, Vector<Real> v) const {
         if (n >= lanes<Real>) *(Vector<Real> *)p = v;
-        else for (ptrdiff_t i = 0; i < n && i < lanes<Real>; i++) p[i] = v[i];
+        else
+            for (ptrdiff_t i = 0; i < n && i < lanes<Real>; i++) p[i] = v[i];
     }
 };
 #endif
@@ -96,7 +110,7 @@ template <typename Real> struct FirstLanes {
 #define STREAM(p, v) _mm_stream_si128((__m128i *)(p), (__m128i)(v))
 #endif
 #else
-#define STREAMED() ((void)0)        /* callers ask for #ifdef STREAM, which is not there */
+#define STREAMED() ((void)0) /* callers ask for #ifdef STREAM, which is not there */
 #endif
 
 #endif

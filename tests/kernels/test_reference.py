@@ -18,7 +18,28 @@ LISTS = [[array] for array in P]
 LABELS = np.array([0, 2])
 
 # By kernel: arguments, and options that are whole numbers, of which uint8 would make 1 - 2 = 255.
+IMAGES, IMAGES_OUT, WEIGHTS = (np.float32(array) for array in (
+    arrays(1, 1, 20, 20, 16)[0], arrays(1, 1, 21, 20, 16)[0], arrays(1, 3, 3, 16, 16)[0]))
+WINNERS = np.full((1, 10, 10, 16), 3, np.uint8)
+SIDES = ((2, 1), (0, 2))
+DIRECT = {"stride": (1, 1), "padding": SIDES, "dilation": (1, 1), "groups": 1}
+POOL = {"window": (3, 3), "stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1)}
 CASES = {
+    "conv": ([IMAGES, WEIGHTS], DIRECT),
+    "conv_input_grad": ([IMAGES_OUT, WEIGHTS], {"input_shape": (1, 20, 20, 16), **DIRECT}),
+    "conv_weight_grad": ([IMAGES, IMAGES_OUT], {"kernel_shape": (3, 3), **DIRECT}),
+    "winograd_conv": ([IMAGES, WEIGHTS], {"padding": SIDES}),
+    "winograd_input_grad": ([IMAGES_OUT, WEIGHTS], {"input_shape": (1, 20, 20, 16),
+                                                    "padding": SIDES}),
+    "winograd_weight_grad": ([IMAGES, IMAGES_OUT], {"padding": SIDES}),
+    "max_pool": ([IMAGES], POOL),
+    "max_pool_backward": ([IMAGES[:, ::2, ::2].copy(), WINNERS], {
+        "input_shape": (1, 20, 20, 16), "window": (2, 2), "stride": (2, 2)}),
+    "avg_pool": ([IMAGES], {**POOL, "counted": ((1, 0), (0, 1))}),
+    "avg_pool_backward": ([IMAGES], {"input_shape": (1, 20, 20, 16), **POOL}),
+    "global_avg_pool_backward": ([IMAGES[:, 0, 0].copy()], {"input_shape": (1, 20, 20, 16)}),
+    "crop": ([IMAGES], {"size": (200, 22), "tops": np.array([-2]), "lefts": np.array([3]),
+                        "flips": np.ones(1, np.uint8)}),
     "sgd_update": (LISTS[:3], {"lr": 2, "momentum": 2, "weight_decay": 3}),
     "adam_update": (LISTS, {"lr": 2, "beta1": 2, "beta2": 0, "eps": 1, "weight_decay": 1,
                             "decoupled": True, "step": 3}),
@@ -37,10 +58,13 @@ CASES = {
 }
 
 
-def of_numpy(options):
-    """The options, with whole numbers as the smallest scalars of NumPy's."""
-    return {name: np.uint8(value) if type(value) is int else value
-            for name, value in options.items()}
+def of_numpy(value):
+    """An option, or several, with whole numbers as the smallest scalars of NumPy's."""
+    if isinstance(value, dict):
+        return {name: of_numpy(option) for name, option in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(of_numpy, value))
+    return np.uint8(value) if type(value) is int else value
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -130,3 +130,13 @@ def test_many_calls_take_no_long_search_for_names():
     names = [name for inner in made.graph.node for name in inner.output]
     assert len(set(names)) == 1024
     assert np.array_equal(md.onnx.load(file(functions, nodes))(X).data, np.maximum(X, 0))
+
+
+@pytest.mark.parametrize("place", [b"inside", b"middle"])
+def test_names_in_a_function_that_are_no_text_are_an_error(place):
+    """Of a node, which is joined to that of the call, and of a value, which gets another name."""
+    nodes = [node("Relu", ["a"], ["middle"], name="inside"), node("Relu", ["middle"], ["b"])]
+    content = file([function("F", ["a"], ["b"], nodes)], [call("F", ["x"], ["y"])])
+    assert np.array_equal(md.onnx.load(content)(X).data, np.maximum(X, 0))
+    with pytest.raises(ValueError, match="the file is no valid ONNX model: "):
+        md.onnx.load(content.replace(place, b"\xff" + place[1:]))

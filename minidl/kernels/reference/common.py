@@ -1,5 +1,6 @@
 """What twins share: the types of their arguments, outputs, options."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,3 +26,11 @@ def floats(*options: Any) -> tuple[float, ...]:
     """Options as Python's floats, as the native kernels take them: NumPy's scalars would have a say
     in dtypes, and 1 - 2 of its small integers is 255."""
     return tuple([float(option) for option in options])
+
+
+def ints(*options: Any) -> tuple[Any, ...]:
+    """Sizes, pairs and shapes as Python's ints, in tuples as deep as they were given, as the native
+    kernels take them: of NumPy's small integers -2 is 254. None stays None."""
+    return tuple([option if option is None else
+                  ints(*option) if isinstance(option, (tuple, list, np.ndarray)) else
+                  operator.index(option) for option in options])

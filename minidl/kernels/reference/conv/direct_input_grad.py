@@ -3,7 +3,7 @@ that it has read."""
 
 import numpy as np
 
-from ..common import Array, Padding, Pair, Shape, into
+from ..common import Array, Padding, Pair, Shape, into, ints
 from .im2col import channel_groups, product, tap_positions
 
 
@@ -11,6 +11,8 @@ def conv_input_grad(dy: Array, w: Array, input_shape: Shape, stride: Pair = (1, 
                     padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
                     out: Array | None = None, threads: int = 0) -> Array:
     """Return dx (N, H, W, C_in) for dy (N, OH, OW, C_out) and w (KH, KW, C_in / groups, C_out)."""
+    stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
+    input_shape = ints(*input_shape)
     kh, kw, ci, co = w.shape
     n, h, width, _ = input_shape
     (top, bottom), (left, right) = padding

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..common import Array, Padding, Pair, into
+from ..common import Array, Padding, Pair, into, ints
 from .im2col import channel_groups, im2col, product
 
 
@@ -10,6 +10,8 @@ def conv_weight_grad(x: Array, dy: Array, kernel_shape: Pair, stride: Pair = (1,
                      padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
                      out: Array | None = None, threads: int = 0) -> Array:
     """Return dw (KH, KW, C_in / groups, C_out) for x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
+    stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
+    kernel_shape = ints(*kernel_shape)
     ci, co = x.shape[3] // groups, dy.shape[3]
     dw = np.empty((*kernel_shape, ci, co), x.dtype)
     for inputs, outputs in channel_groups(groups, ci, co):

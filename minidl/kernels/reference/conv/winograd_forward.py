@@ -1,6 +1,6 @@
 """3x3 convolution by Winograd's F(4x4, 3x3); the formula is in winograd_tiles.py."""
 
-from ..common import Array, Padding, into
+from ..common import Array, Padding, into, ints
 from ..pool.max_pool import max_pool
 from .epilogue import epilogue
 from .winograd_tiles import WEIGHT, both, convolve, winograd_shape
@@ -23,6 +23,7 @@ def winograd_conv(x: Array, w: Array, padding: Padding = ((0, 0), (0, 0)),
     `bias` (C_out,) and `residual`, of y's shape, are added, and a ReLU follows if `relu_out`.
     `transformed` is winograd_weights(w), if it is known.
     """
+    padding = ints(*padding)
     (top, _), (left, _) = padding
     u = both(WEIGHT, w) if transformed is None else transformed
     y = convolve(x, u, top, left, winograd_shape(x.shape, padding, w.shape[3]))

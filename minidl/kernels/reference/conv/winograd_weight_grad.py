@@ -3,7 +3,7 @@ dw = G' [sum over tiles of (B' d B) (A dY A')] G."""
 
 import numpy as np
 
-from ..common import Array, Padding, into
+from ..common import Array, Padding, into, ints
 from .winograd_tiles import INPUT, OUTPUT, WEIGHT, before_pool, both, tiles_of, winograd_shape
 
 
@@ -14,6 +14,7 @@ def winograd_weight_grad(x: Array, dy: Array, padding: Padding = ((0, 0), (0, 0)
 
     With `argmax` dy is the gradient of a pool's outputs, as in winograd_input_grad.
     """
+    padding = ints(*padding)
     (top, _), (left, _) = padding
     dy = before_pool(dy, argmax, winograd_shape(x.shape, padding, dy.shape[3]))
     rows, cols = -(-dy.shape[1] // 4), -(-dy.shape[2] // 4)

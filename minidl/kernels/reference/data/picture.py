@@ -6,7 +6,7 @@ edge, which is not repeated ("reflect"), or the nearest pixel ("edge").
 
 import numpy as np
 
-from ..common import Array, Pair, into
+from ..common import Array, Pair, into, ints
 
 
 def crop(x: Array, size: Pair, tops: Array, lefts: Array, flips: Array, mode: str = "constant",
@@ -16,6 +16,7 @@ def crop(x: Array, size: Pair, tops: Array, lefts: Array, flips: Array, mode: st
 
     x (N, H, W, C); tops, lefts (N,) int64; flips (N,) uint8.
     """
+    size = ints(*size)
     rows = tops[:, None] + np.arange(size[0])
     columns = np.arange(size[1])
     columns = lefts[:, None] + np.where(flips[:, None] != 0, columns[::-1], columns)
@@ -29,6 +30,7 @@ def warp(x: Array, size: Pair, maps: Array, mode: str = "constant", value: float
 
     x (N, H, W, C), y (N, *size, C), maps (N, 6) float64.
     """
+    size = ints(*size)
     i, j = np.arange(size[0])[:, None], np.arange(size[1])
     a, b, c, d, e, f = maps.T[:, :, None, None]
     row, column = a * i + b * j + c, d * i + e * j + f

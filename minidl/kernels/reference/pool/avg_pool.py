@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from ..common import Array, Padding, Pair, Shape
+from ..common import Array, Padding, Pair, Shape, ints
 from .pool_geometry import (
     NO_PADDING,
     counts_of,
@@ -19,6 +19,7 @@ from .pool_geometry import (
 def avg_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NO_PADDING,
              dilation: Pair = (1, 1), counted: Padding | None = None, threads: int = 0) -> Array:
     """The mean of each window. Of the padding `counted` counts, as zeros; all of it if None."""
+    window, stride, padding, dilation, counted = ints(window, stride, padding, dilation, counted)
     values = windows_of("avg_pool", x, window, stride, padding, dilation, 0)
     sums = values.sum(-1, dtype=np.float64)
     counts = counts_of(x.shape, sums.shape, window, stride, padding, dilation, counted)
@@ -29,6 +30,8 @@ def avg_pool_backward(dy: Array, input_shape: Shape, window: Pair, stride: Pair,
                       padding: Padding = NO_PADDING, dilation: Pair = (1, 1),
                       counted: Padding | None = None, threads: int = 0) -> Array:
     """dx: each dy is shared out equally over what counts in its window."""
+    window, stride, padding, dilation = ints(window, stride, padding, dilation)
+    input_shape, counted = ints(input_shape, counted)
     _, oh, ow, _ = dy.shape
     (sh, sw), (dh, dw) = stride, dilation
     dx = padded_zeros(dy, input_shape, padding)
@@ -48,6 +51,7 @@ def global_avg_pool(x: Array, threads: int = 0) -> Array:
 
 def global_avg_pool_backward(dy: Array, input_shape: Shape, threads: int = 0) -> Array:
     """dx: each dy is shared out equally over all positions."""
+    input_shape = ints(*input_shape)
     positions = int(np.prod(input_shape[1:-1]))
     share = (dy / dy.dtype.type(positions))[:, None]
     shape = (input_shape[0], positions, input_shape[-1])

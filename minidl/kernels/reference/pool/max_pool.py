@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from ..common import Array, Padding, Pair, Shape
+from ..common import Array, Padding, Pair, Shape, ints
 from .pool_geometry import NO_PADDING, index_dtype, padded_zeros, windows_of, without_padding
 
 
@@ -16,6 +16,7 @@ def max_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NO_PADDING
     argmax is uint8 for windows of up to 256 values, else int32. Padding never wins; NaN does;
     the first of equal values is taken.
     """
+    window, stride, padding, dilation = ints(window, stride, padding, dilation)
     patches = windows_of("max_pool", x, window, stride, padding, dilation, -np.inf)
     argmax = patches.argmax(axis=-1)
     y = np.take_along_axis(patches, argmax[..., None], -1)[..., 0]
@@ -29,6 +30,8 @@ def max_pool_backward(dy: Array, argmax: Array, input_shape: Shape, window: Pair
                       padding: Padding = NO_PADDING, dilation: Pair = (1, 1), threads: int = 0
                       ) -> Array:
     """dx: each dy goes to the place that won."""
+    window, stride, padding, dilation = ints(window, stride, padding, dilation)
+    input_shape = ints(*input_shape)
     n, oh, ow, c = dy.shape
     (sh, sw), (dh, dw) = stride, dilation
     dx = padded_zeros(dy, input_shape, padding)
