@@ -146,7 +146,9 @@ def test_the_place_of_an_error_is_in_the_library(file, place, monkeypatch, tmp_p
     assert watch.place_of(info.value) == place
 
 
-def test_a_fault_of_the_fuzzer_of_calls_is_no_error_of_the_call(monkeypatch):
+def test_a_fault_of_the_fuzzer_of_calls_is_no_error_of_the_call(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)     # and back: the fuzzer of calls goes to a folder of its own
+
     def used(result, inputs):
         raise ValueError("not of the library")
 
