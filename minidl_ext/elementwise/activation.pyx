@@ -8,8 +8,8 @@ cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
 
-from minidl_ext.elementwise.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, \
-    SOFTPLUS, TANH, curve, curve_gradient
+from minidl_ext.elementwise cimport curves
+from minidl_ext.elementwise.curves cimport curve, curve_gradient
 from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, \
     same_shape
 from minidl_ext.runtime.threads cimport threads_for
@@ -37,7 +37,7 @@ cdef void compute(int f, char* dy, cnp.ndarray x, cnp.ndarray y, double p, doubl
                   ) noexcept:
     """curve_all for arrays of either dtype."""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
-    cdef int t = threads_for(threads, <double>n * (1 if f == LEAKY_RELU else 8))
+    cdef int t = threads_for(threads, <double>n * (1 if f == curves.LEAKY_RELU else 8))
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
         with nogil:
             curve_all(f, <float*>dy, <float*>x.data, <float*>y.data, n, <float>p, <float>q, t)
@@ -51,14 +51,6 @@ cdef forward_kernel(int f, str name, object x, double p, double q, object out, i
     disjoint_or_same(y, a, name, "x")
     compute(f, NULL, a, y, p, q, threads)
     return y
-
-
-cdef void all_slopes(int f, const char* dy, const floating* x, char* dx, Py_ssize_t n, double p,
-                     double q, int threads) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
-        curve_gradient(f, <const floating*>dy + i * PIECE, x + i * PIECE, <floating*>dx + i * PIECE,
-                       min(n - i * PIECE, <Py_ssize_t>PIECE), <floating>p, <floating>q)
 
 
 cdef backward_kernel(int f, str name, object dy, object x, double p, double q, object out,
@@ -75,59 +67,61 @@ cdef backward_kernel(int f, str name, object dy, object x, double p, double q, o
 
 def sigmoid_backward(dy, x, out=None, int threads=0):
     """dx = s (1 - s) dy, s = 1 / (1 + exp(-x))."""
-    return backward_kernel(SIGMOID, "sigmoid_backward", dy, x, 0, 0, out, threads)
+    return backward_kernel(curves.SIGMOID, "sigmoid_backward", dy, x, 0, 0, out, threads)
 
 
 def tanh_backward(dy, x, out=None, int threads=0):
     """dx = (1 - tanh(x)^2) dy."""
-    return backward_kernel(TANH, "tanh_backward", dy, x, 0, 0, out, threads)
+    return backward_kernel(curves.TANH, "tanh_backward", dy, x, 0, 0, out, threads)
 
 
 def leaky_relu(x, double slope, out=None, int threads=0):
     """x where it is positive, else slope x."""
-    return forward_kernel(LEAKY_RELU, "leaky_relu", x, slope, 0, out, threads)
+    return forward_kernel(curves.LEAKY_RELU, "leaky_relu", x, slope, 0, out, threads)
 
 
 def leaky_relu_backward(dy, x, double slope, out=None, int threads=0):
     """dx = dy where x > 0, else slope dy."""
-    return backward_kernel(LEAKY_RELU, "leaky_relu_backward", dy, x, slope, 0, out, threads)
+    return backward_kernel(curves.LEAKY_RELU, "leaky_relu_backward", dy, x, slope, 0, out, threads)
 
 
 def elu(x, double alpha, out=None, int threads=0):
     """x where it is positive, else alpha (exp(x) - 1)."""
-    return forward_kernel(ELU, "elu", x, alpha, 0, out, threads)
+    return forward_kernel(curves.ELU, "elu", x, alpha, 0, out, threads)
 
 
 def elu_backward(dy, x, double alpha, out=None, int threads=0):
     """dx = dy where x > 0, else alpha exp(x) dy."""
-    return backward_kernel(ELU, "elu_backward", dy, x, alpha, 0, out, threads)
+    return backward_kernel(curves.ELU, "elu_backward", dy, x, alpha, 0, out, threads)
 
 
 def softplus(x, double beta, double threshold, out=None, int threads=0):
     """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
-    return forward_kernel(SOFTPLUS, "softplus", x, beta, threshold, out, threads)
+    return forward_kernel(curves.SOFTPLUS, "softplus", x, beta, threshold, out, threads)
 
 
 def softplus_backward(dy, x, double beta, double threshold, out=None, int threads=0):
     """dx = dy / (1 + exp(-beta x)); dy above the threshold."""
-    return backward_kernel(SOFTPLUS, "softplus_backward", dy, x, beta, threshold, out, threads)
+    return backward_kernel(curves.SOFTPLUS, "softplus_backward", dy, x, beta, threshold, out,
+                           threads)
 
 
 def silu(x, out=None, int threads=0):
     """x / (1 + exp(-x))."""
-    return forward_kernel(SILU, "silu", x, 0, 0, out, threads)
+    return forward_kernel(curves.SILU, "silu", x, 0, 0, out, threads)
 
 
 def silu_backward(dy, x, out=None, int threads=0):
     """dx = s (1 + x (1 - s)) dy, s = 1 / (1 + exp(-x))."""
-    return backward_kernel(SILU, "silu_backward", dy, x, 0, 0, out, threads)
+    return backward_kernel(curves.SILU, "silu_backward", dy, x, 0, 0, out, threads)
 
 
 def gelu(x, bint tanh=False, out=None, int threads=0):
     """x P(x), where P is the normal distribution function; `tanh` takes an approximation of it."""
-    return forward_kernel(GELU_TANH if tanh else GELU, "gelu", x, 0, 0, out, threads)
+    return forward_kernel(curves.GELU_TANH if tanh else curves.GELU, "gelu", x, 0, 0, out, threads)
 
 
 def gelu_backward(dy, x, bint tanh=False, out=None, int threads=0):
     """dx = (P(x) + x P'(x)) dy, P the normal distribution function."""
-    return backward_kernel(GELU_TANH if tanh else GELU, "gelu_backward", dy, x, 0, 0, out, threads)
+    return backward_kernel(curves.GELU_TANH if tanh else curves.GELU, "gelu_backward", dy, x, 0, 0,
+                           out, threads)

@@ -16,7 +16,29 @@
 
 UNFUSED_BEGIN
 
-enum { LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH, SIGMOID, TANH };
+/* The only list of them: in C, the name by which Python asks for it, how many parameters it has. */
+#define EACH_CURVE(DO) \
+    DO(LEAKY_RELU, "leaky_relu", 1) \
+    DO(ELU, "elu", 1) \
+    DO(SOFTPLUS, "softplus", 2) \
+    DO(SILU, "silu", 0) \
+    DO(GELU, "gelu", 0) \
+    DO(GELU_TANH, "gelu_tanh", 0) \
+    DO(SIGMOID, "sigmoid", 0) \
+    DO(TANH, "tanh", 0)
+
+#define NUMBER(F, name, parameters) F,
+enum { EACH_CURVE(NUMBER) CURVES };
+#undef NUMBER
+
+typedef struct {
+    const char *name;
+    int parameters;
+} CurveOptions;
+
+#define OPTIONS(F, name, parameters) {name, parameters},
+constexpr CurveOptions CURVE_OPTIONS[CURVES] = {EACH_CURVE(OPTIONS)};
+#undef OPTIONS
 
 constexpr double ROOT_2_OVER_PI = 0.7978845608028654;       /* of GELU by tanh, as CUBIC */
 constexpr double CUBIC = 0.044715;
@@ -148,14 +170,10 @@ ALWAYS_INLINE Real curve_slope(Real dy, Real x, Real p, Real q) {
 template <typename Body>
 ALWAYS_INLINE void with_curve(int f, const Body &body) {
     switch (f) {
-    case LEAKY_RELU: return body(std::integral_constant<int, LEAKY_RELU>{});
-    case ELU: return body(std::integral_constant<int, ELU>{});
-    case SOFTPLUS: return body(std::integral_constant<int, SOFTPLUS>{});
-    case SILU: return body(std::integral_constant<int, SILU>{});
-    case GELU: return body(std::integral_constant<int, GELU>{});
-    case GELU_TANH: return body(std::integral_constant<int, GELU_TANH>{});
-    case SIGMOID: return body(std::integral_constant<int, SIGMOID>{});
-    case TANH: return body(std::integral_constant<int, TANH>{});
+#define CASE(F, name, parameters) \
+    case F: return body(std::integral_constant<int, F>{});
+        EACH_CURVE(CASE)
+#undef CASE
     }
 }
 

@@ -7,6 +7,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
 
+from minidl_ext.elementwise.curves cimport curves_by_name
 from minidl_ext.runtime.arguments cimport typed_array
 from minidl_ext.runtime.memory cimport product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
@@ -44,8 +45,7 @@ cdef extern from "inference/plan.h" nogil:
 
 KINDS = {"direct": PLAN_CONV, "winograd": PLAN_WINOGRAD, "depthwise": PLAN_DEPTHWISE,
          "max_pool": PLAN_MAX_POOL, "avg_pool": PLAN_AVG_POOL, "map": PLAN_MAP}
-# In the order of curves.h.
-CURVES = ("leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh", "sigmoid", "tanh")
+CURVES = curves_by_name()
 
 # What planning must know.
 PLAN_VECTOR = PV                # floats of a vector
@@ -117,8 +117,9 @@ cdef class Plan:
             s.activation = ACTIVATION_RELU
         else:
             if activation[0] not in CURVES:
-                raise ValueError(f"Plan: activation must be one of {CURVES}, got {activation[0]!r}")
-            s.activation = CURVES.index(activation[0])
+                raise ValueError(f"Plan: activation must be one of {tuple(CURVES)}, "
+                                 f"got {activation[0]!r}")
+            s.activation = CURVES[activation[0]][0]
             s.p = activation[1] if len(activation) > 1 else 0
             s.q = activation[2] if len(activation) > 2 else 0
         s.h, s.w, s.ci = f["read"]

@@ -11,8 +11,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.elementwise.curves cimport ELU, GELU, GELU_TANH, LEAKY_RELU, SIGMOID, SILU, \
-    SOFTPLUS, TANH, curve_rows
+from minidl_ext.elementwise.curves cimport GELU_TANH, curve_rows, curves_by_name
 from minidl_ext.norm.layout cimport Rows, channels_last, checked_factors, clear_of, data_or_null, \
     layout
 from minidl_ext.norm.normalize cimport add_backward_sums, backward_rows, finish_sums
@@ -28,10 +27,10 @@ cdef struct Activation:
     double p, q             # its parameters
 
 
-# Which function a name means, and how many parameters it has.
-cdef dict CURVES = {
-    "leaky_relu": (LEAKY_RELU, 1), "elu": (ELU, 1), "softplus": (SOFTPLUS, 2), "silu": (SILU, 0),
-    "gelu": (GELU, 1), "sigmoid": (SIGMOID, 0), "tanh": (TANH, 0)}
+# Which function a name means, and how many options it has: of GELU, whether it is that by tanh.
+cdef dict CURVES = curves_by_name()
+CURVES["gelu"] = (CURVES["gelu"][0], 1)
+del CURVES["gelu_tanh"]
 
 
 cdef int set_activation(Activation* f, object activation, str where) except -1:
@@ -44,7 +43,7 @@ cdef int set_activation(Activation* f, object activation, str where) except -1:
     if len(options) != count:
         raise ValueError(f"{where}: {name} has {count} option(s), got {activation}")
     f.p, f.q = options[0] if count else 0, options[1] if count > 1 else 0
-    if f.curve == GELU and f.p:
+    if name == "gelu" and f.p:
         f.curve = GELU_TANH
     return 0
 
