@@ -71,8 +71,9 @@ def _bent_array(draw: Draw, value: dict[str, Value]) -> dict[str, Value]:
         value |= {"low": draw.pick(0, -1, -7, -2**31, -2**63),
                   "high": draw.pick(5, 300, 2**40, 2**62)}
     elif what == "values":
-        if value.get("values") not in BOUND:
-            value["values"] = draw.values()
+        values = draw.values()
+        if value.get("values") not in BOUND and not (value.get("finite") and values == "special"):
+            value["values"] = values
     elif shape:
         at = draw.whole(0, len(shape) - 1)
         if what == "shape":

@@ -163,14 +163,16 @@ def _depthwise(k: Kernel) -> Args:
 def _convolution(k: Kernel, shape: list[int], kernel: list[int], stride: list[int],
                  dilation: list[int], padding: list[Any], ci: int, co: int, args: Args) -> Args:
     """The arguments of a convolution, or of one of its gradients, by the kernel's name."""
-    # A zero of the padding times infinity is NaN, or was never computed.
+    # A zero of the padding times infinity is NaN, or was never computed: what meets zeros is finite
+    # and stays so where something else is made wrong.
     finite = k.draw.pick("normal", "whole") if k.values == "special" else k.values
     k.values = k.values if k.name == "conv" else finite
     args = args | {"stride": tuples(stride), "padding": tuples(padding),
                    "dilation": tuples(dilation)}
-    x, w = k.array(shape), k.array([*kernel, ci, co], values=finite)
+    x = k.array(shape, finite=k.name != "conv")
+    w = k.array([*kernel, ci, co], values=finite, finite=True)
     y = outputs(shape, kernel, stride, dilation, padding, co)
-    dy = k.array(y)
+    dy = k.array(y, finite=True)
     if k.name.endswith("input_grad"):
         return {"dy": dy, "w": w, "input_shape": tuples(shape), **args}
     if k.name.endswith("weight_grad"):

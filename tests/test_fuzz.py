@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from fuzz import calls, compare, corpus, files, kernels, networks, onnx, state, watch
+from fuzz import bend, calls, compare, corpus, files, kernels, networks, onnx, state, watch
 from fuzz.call_cases import CALLS
 from fuzz.draw import Draw
-from fuzz.kernel_cases import MAKERS
+from fuzz.kernel_cases import MAKERS, Kernel
 from fuzz.kernel_rules import Rule
 from fuzz.onnx_nodes import FORMS
 from fuzz.process import Worker
@@ -114,6 +114,23 @@ def test_a_case_follows_from_its_key(module):
     cases = [[module.make(Draw("x", seed, number)) for number in range(20)] for seed in (1, 1, 2)]
     assert cases[0] == cases[1] != cases[2]
     assert all(module.title(case) is not None and module.describe(case) for case in cases[0])
+
+
+@pytest.mark.parametrize("finite", [True, False])
+def test_what_meets_the_zeros_of_a_padding_stays_finite(finite):
+    """Zero times infinity is NaN, or was never computed: no fault of either."""
+    value = {"array": [3], "dtype": "float32", "values": "normal", "finite": finite}
+    wrong = [bend.bent(Draw("values", number), value, Draw.absurd) for number in range(3000)]
+    values = {w["values"] for w in wrong if isinstance(w, dict) and "array" in w}
+    assert "huge" in values and ("special" in values) != finite
+
+
+def test_the_factors_of_a_convolution_that_meet_zeros_are_finite():
+    for name, factors in (("conv", {"w"}), ("conv_input_grad", {"dy", "w"}),
+                          ("conv_weight_grad", {"x", "dy"})):
+        args = MAKERS[name](Kernel(Draw("factors"), name))
+        assert {key for key, value in args.items()
+                if isinstance(value, dict) and value.get("finite")} == factors
 
 
 def test_every_kernel_and_every_operation_has_cases():
