@@ -63,7 +63,6 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     (folder / "minidl").mkdir()
     (folder / "minidl_ext" / "runtime").mkdir(parents=True)
-    (folder / "minidl").mkdir()
     for name in (
         "setup.py",
         "build_steps.py",
