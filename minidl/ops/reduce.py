@@ -14,7 +14,7 @@ import numpy as np
 from .. import checks, kernels
 from ..hints import for_newcomers
 from ..tensor import Tensor
-from .common import as_tensor
+from .common import as_tensor, float_tensor
 from .operation import Operation
 
 max_of = max        # the built-in function, because `max` is an operation below
@@ -261,6 +261,8 @@ def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Te
 def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, keepdims: bool
               ) -> Tensor:
     t = as_tensor(x, where)
+    if t.dtype.kind == "f":
+        float_tensor(t, where)
     axes = checks.axes(axis, where, "axis", t.ndim)
     checks.flag(keepdims, where, "keepdims")
     ddof = checks.real(ddof, where, "ddof")

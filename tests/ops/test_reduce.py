@@ -73,6 +73,8 @@ test_errors = errors_of([
       for name, f, _ in FLOAT_REDUCTIONS),
     *((lambda f=f: f("text"), TypeError, f"{name}: x must be a tensor", "str")
       for name, f, _ in FLOAT_REDUCTIONS),
+    *((lambda f=f: f(np.zeros(3, np.float16)), TypeError, f"{name}: x must be", "float16")
+      for name, f, _ in FLOAT_REDUCTIONS),
     (lambda: md.argmax(md.zeros(2, 3), (0, 1)), TypeError, "argmax: axis must be an int", "(0, 1)"),
     (lambda: md.argmax(md.zeros(2, 3), 2), ValueError, "argmax: axis must be an int from", "got 2"),
     (lambda: md.argmin(md.zeros(0)), ValueError, "argmin: no values to compare", "(0,)"),
