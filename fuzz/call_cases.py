@@ -1,7 +1,10 @@
 """Calls of public names that are in order, and what is put in the place of their arguments."""
 
 import copy
+import inspect
 from typing import Any
+
+import minidl as md
 
 from .draw import Draw, Value
 
@@ -49,8 +52,9 @@ def tuple_of(*items: Value) -> Value:
 STEPS, SIDES = t(2, 8, 4), tuple_of(tuple_of(1, 0), tuple_of(0, 1))
 POOL = {"ceil_mode": True, "dilation": 2}
 CALLS: dict[str, dict[str, Any]] = {
+    **{f"md.{name}": call(X) for name in md.ops.__all__
+       if list(inspect.signature(getattr(md.ops, name)).parameters) == ["x"]},
     **{f"md.{name}": call(X) for name in (
-        "tanh", "sigmoid", "relu", "silu", "negative", "sin", "cos", "exp", "log", "sqrt", "abs",
         "logsumexp", "zeros_like", "ones_like", "rand_like", "randn_like", "tensor", "flatten",
         "transpose")},
     **{f"md.{name}": call(X, **AXIS) for name in (

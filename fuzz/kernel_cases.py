@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from minidl.kernels import FAMILIES
+
 from .draw import FLOATS, Draw, Value
 from .kernel_norm_cases import NORMS, factors
 from .kernel_picture_cases import PICTURES
@@ -353,14 +355,13 @@ MAKERS: dict[str, Any] = {
     **dict.fromkeys(("exp", "log", "sqrt", "tanh", "sigmoid", "relu"), _unary),
     **dict.fromkeys(("absolute", "negative"), _numeric),
     "relu_backward": _two("dy", "y"),
-    **dict.fromkeys(("sigmoid_backward", "tanh_backward"), _two("dy", "x")),
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
                     _binary),
+    **dict.fromkeys(FAMILIES["elementwise.activation"], _activation()),     # those without options
     **dict.fromkeys(("leaky_relu", "leaky_relu_backward"), _activation(slope=(0.01, 0.0, -2.0))),
     **dict.fromkeys(("elu", "elu_backward"), _activation(alpha=(1.0, 0.3))),
     **dict.fromkeys(("softplus", "softplus_backward"),
                     _activation(beta=(1.0, 0.5, 3.0), threshold=(20.0, 5.0))),
-    **dict.fromkeys(("silu", "silu_backward"), _activation()),
     **dict.fromkeys(("gelu", "gelu_backward"), _activation(tanh=(False, True))),
     **dict.fromkeys(("sum", "mean", "max", "min", "moments"), _reduce),
     "deviations": _deviations,

@@ -22,6 +22,6 @@ cdef inline int has_input_channels(cnp.ndarray w, Py_ssize_t channels, Py_ssize_
                                    ) except -1:
     """Check the input channels of the weights of a convolution in groups."""
     if w.shape[2] != channels // groups:
-        raise ValueError(f"{where}: w {np.shape(w)} must have {channels // groups} input channels "
-                         f"({channels} in {groups} groups)")
+        raise ValueError(f"{where}: w {(<object>w).shape} must have {channels // groups} input "
+                         f"channels ({channels} in {groups} groups)")
     return 0

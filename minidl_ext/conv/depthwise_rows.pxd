@@ -127,7 +127,7 @@ cdef inline cnp.ndarray depthwise_kernel(object w, str where):
     """Weights (KH, KW, 1, C) whose channels fit."""
     cdef cnp.ndarray array = channel_blocks(w, where, "w", MULTIPLE)
     if array.shape[2] != 1:
-        raise ValueError(f"{where}: w must be (KH, KW, 1, C), got {np.shape(w)}")
+        raise ValueError(f"{where}: w must be (KH, KW, 1, C), got {w.shape}")
     return array
 
 

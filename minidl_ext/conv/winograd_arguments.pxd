@@ -16,7 +16,7 @@ cdef inline cnp.ndarray winograd_images(object x, str where, str name):
     """Images (N, H, W, C) whose channels fit."""
     cdef cnp.ndarray array = channel_blocks(x, where, name, MULTIPLE)
     if array.shape[3] < LEAST:
-        raise ValueError(f"{where}: {name} {np.shape(x)} must have at least {LEAST} channels")
+        raise ValueError(f"{where}: {name} {x.shape} must have at least {LEAST} channels")
     return array
 
 
@@ -26,7 +26,7 @@ cdef inline cnp.ndarray winograd_kernel(object w, str where):
     if (array.shape[0] != 3 or array.shape[1] != 3 or array.shape[2] % MULTIPLE
             or array.shape[2] < LEAST):
         raise ValueError(f"{where}: w must be (3, 3, C_in, C_out) with channels in multiples of "
-                         f"{MULTIPLE}, at least {LEAST}, got {np.shape(w)}")
+                         f"{MULTIPLE}, at least {LEAST}, got {w.shape}")
     return array
 
 

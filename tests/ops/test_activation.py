@@ -26,16 +26,19 @@ def gelu(x, approximate="none"):
     return x / 2 * (1 + erf(x / np.sqrt(2)))
 
 
+FUNCTIONS = (
+    ("leaky_relu", md.leaky_relu, lambda x, slope=0.01: np.where(x > 0, x, slope * x),
+     ({}, {"slope": 0.2}, {"slope": -1.5}, {"slope": 0})),
+    ("elu", md.elu, elu, ({}, {"alpha": 0.3}, {"alpha": 2})),
+    ("softplus", md.softplus, softplus, ({}, {"beta": 3}, {"beta": 0.5, "threshold": 1.0})),
+    ("silu", md.silu, lambda x: x / (1 + np.exp(-x)), ({},)),
+    ("gelu", md.gelu, gelu, ({}, {"approximate": "tanh"})),
+)
+
 test_values, test_gradients, test_threads = checks_of([
     case(f"{name} {options} {shape} {between}", ours, reference, shape, between=between,
          large=[(3, 20_011)] if shape == (3, 4) else None, **options)
-    for name, ours, reference, choices in (
-        ("leaky_relu", md.leaky_relu, lambda x, slope=0.01: np.where(x > 0, x, slope * x),
-         ({}, {"slope": 0.2}, {"slope": -1.5}, {"slope": 0})),
-        ("elu", md.elu, elu, ({}, {"alpha": 0.3}, {"alpha": 2})),
-        ("softplus", md.softplus, softplus, ({}, {"beta": 3}, {"beta": 0.5, "threshold": 1.0})),
-        ("silu", md.silu, lambda x: x / (1 + np.exp(-x)), ({},)),
-        ("gelu", md.gelu, gelu, ({}, {"approximate": "tanh"})))
+    for name, ours, reference, choices in FUNCTIONS
     for options in choices
     for shape, between in (((3, 4), (-2, 2)), ((), (0.5, 1)), ((0, 3), (-1, 1)),
                            ((2, 3, 5), (-9, 9)))
@@ -47,7 +50,7 @@ test_errors = errors_of([
     (lambda: md.softplus(md.ones(3), beta=float("nan")), ValueError, "softplus", "beta", "nan"),
     (lambda: md.leaky_relu(md.ones(3), slope="a"), TypeError, "leaky_relu", "slope", "'a'"),
     (lambda: md.elu(md.ones(3), alpha=None), TypeError, "elu", "alpha", "None"),
-    (lambda: md.silu([1, 2]), TypeError, "silu", "int64", "astype"),
+    *((lambda f=f: f([1, 2]), TypeError, name, "int64", "astype") for name, f, *_ in FUNCTIONS),
     (lambda: md.gelu(None), TypeError, "gelu", "NoneType"),
 ])
 
