@@ -91,7 +91,7 @@ def pool_cases(*shape: int) -> list[Case]:
 def elementwise_cases(n: int) -> list[Case]:
     title = f"{n // 2**20}M"
     return [*(Case(f"{f} {title}", "unary", (f, n), 8.0 * n, "GB/s")
-              for f in ("exp", "log", "sqrt", "tanh", "sigmoid", "relu")),
+              for f in ("exp", "log", "sqrt", "tanh", "sigmoid", "relu", "silu")),
             *(Case(f"{f} {title}", "binary", (f, n), 12.0 * n, "GB/s")
               for f in ("add", "multiply", "maximum", "relu_backward", "sigmoid_backward")),
             Case(f"sum {title}", "sum_all", (n,), 4.0 * n, "GB/s"),

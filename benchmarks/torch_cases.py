@@ -179,7 +179,8 @@ def global_avg_pool(*shape: int) -> Run:
 
 def unary(name: str, n: int) -> Run:
     x = normal(n).abs() + 0.1
-    return lambda: getattr(torch, name)(x)
+    function = getattr(torch, name, None) or getattr(torch.nn.functional, name)
+    return lambda: function(x)
 
 
 def binary(name: str, n: int) -> Run:
