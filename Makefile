@@ -53,7 +53,7 @@ quick: $(VENV)/.test build  ## style and a sample of the tests, in less than a m
 lint: $(VENV)/.test $(VENV)/.lint  ## all that a commit is held against, without changing anything
 	@$(PY) -m ruff check .
 	@$(VENV)/bin/clang-format --dry-run -Werror $(HEADERS)
-	@$(VENV)/bin/cython-lint minidl_ext
+	@PATH="$(VENV)/bin:$$PATH" cython-lint minidl_ext      # calls pycodestyle
 	@$(PY) -m mypy
 
 format: $(VENV)/.lint  ## lay out imports and the headers of the kernels as `make lint` wants them

@@ -37,7 +37,7 @@ def test_every_command_of_the_templates_exists(text):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"\bmake (\w+)", text):
         assert re.search(rf"^{target}:.*## ", makefile, re.M), target
-    for path in re.findall(r"\bbash (\S+)", text):
+    for path in re.findall(r"\bbash (\.\S+)", text):
         assert (ROOT / path).exists(), path
 
 
