@@ -179,10 +179,10 @@ def main(side: str, threads: int) -> None:
         return run
 
     version = __import__(package).__version__
-    team = None
+    count_threads = None
     if package == "minidl":         # whose threads give way to other processes
-        from minidl_ext.runtime.threads import thread_count as team
-    serve(make, {package: version, "threads": threads}, team)
+        from minidl_ext.runtime.threads import thread_count as count_threads
+    serve(make, {package: version, "threads": threads}, count_threads)
 
 
 if __name__ == "__main__":

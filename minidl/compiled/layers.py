@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..kernels.choose import winograd_pays
 from ..ops.activation import Curve
 from ..ops.operation import Operation as OwnFunction
 from .program import Known, Operation, Program, Ref, Size, has_sizes, refs_of
@@ -204,13 +205,11 @@ def winograd_fits(layer: Layer, values: list[Known]) -> bool:
     to them, and its activation a ReLU or none."""
     if layer.kind != "conv" or layer.weight is None:
         return False
-    image = image_of(values[layer.x])
-    kh, kw, ci, co = layer.weight.shape
-    geometry = layer.geometry
-    return (image is not None and min(image[:2]) >= 2 and (kh, kw) == (3, 3)
-            and geometry["stride"] == geometry["dilation"] == (1, 1) and geometry["groups"] == 1
-            and ci % 8 == co % 8 == 0 and min(ci, co) >= 16
-            and layer.activation in (None, ("relu",)))
+    image, geometry = image_of(values[layer.x]), layer.geometry
+    return (image is not None and layer.activation in (None, ("relu",))
+            and winograd_pays((1, *image), np.dtype(np.float32), layer.weight.shape,
+                              geometry["stride"], geometry["dilation"], geometry["groups"],
+                              "default"))
 
 
 # ------------------------------------------------------------------------ operation by operation

@@ -3,8 +3,6 @@ cimport numpy as cnp
 
 from minidl_ext.runtime.arguments cimport disjoint, output
 
-import numpy as np
-
 
 cdef inline cnp.ndarray output_of(object out, str where, Py_ssize_t n, Py_ssize_t h, Py_ssize_t w,
                                   Py_ssize_t c, cnp.ndarray a, str a_name, cnp.ndarray b,

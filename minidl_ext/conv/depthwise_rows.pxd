@@ -6,8 +6,6 @@ cimport numpy as cnp
 from minidl_ext.conv.geometry cimport Geometry, has_channels, set_channels, set_geometry, set_kernel
 from minidl_ext.runtime.arguments cimport channel_blocks
 
-import numpy as np
-
 cdef extern from "conv/depthwise.h" nogil:
     void depthwise_span(const float* x, const Py_ssize_t* offset, Py_ssize_t in_step,
                         const float* w, const Py_ssize_t* row, int taps, float* y,

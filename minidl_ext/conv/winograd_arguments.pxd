@@ -5,8 +5,6 @@ from libc.stdint cimport uint8_t
 from minidl_ext.conv.geometry cimport Geometry, has_channels, set_channels, set_geometry, set_kernel
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, typed_array
 
-import numpy as np
-
 cdef enum:
     MULTIPLE = 8        # of channels: half of the widest vector, see VECTORS in winograd.h
     LEAST = 16          # channels: the widest vector's

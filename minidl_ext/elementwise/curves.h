@@ -50,17 +50,9 @@ constexpr Real LOGISTIC_END = sizeof(Real) == 4 ? 104.0 : 800.0;
 template <typename Real>
 constexpr Real NORMAL_END = sizeof(Real) == 4 ? 14.5 : 40.0;
 
-/* What the two types compute in different ways. */
-ALWAYS_INLINE float exp_of(float x) { return mdl_exp_f32(x); }
-ALWAYS_INLINE double exp_of(double x) { return exp(x); }
+/* What the two types compute in different ways, beside the functions of vecmath.h. */
 ALWAYS_INLINE float exp_below_0(float x) { return mdl_exp_below_0_f32(x); }
 ALWAYS_INLINE double exp_below_0(double x) { return exp(x); }
-ALWAYS_INLINE float expm1_of(float x) { return mdl_expm1_f32(x); }
-ALWAYS_INLINE double expm1_of(double x) { return expm1(x); }
-ALWAYS_INLINE float log1p_of(float x) { return mdl_log1p_f32(x); }
-ALWAYS_INLINE double log1p_of(double x) { return log1p(x); }
-ALWAYS_INLINE float tanh_of(float x) { return mdl_tanh_f32(x); }
-ALWAYS_INLINE double tanh_of(double x) { return tanh(x); }
 ALWAYS_INLINE float distance(float x) { return fabsf(x); }
 ALWAYS_INLINE double distance(double x) { return fabs(x); }
 ALWAYS_INLINE float gauss_of(float a) { return mdl_gauss_f32(a); }
@@ -94,23 +86,17 @@ ALWAYS_INLINE Real zero_far_below(Real x) {
     return x < -LOGISTIC_END<Real> ? 0 : x;
 }
 
-template <typename Real>
-ALWAYS_INLINE Real logistic(Real x) {
-    const Real e = exp_of(x > 0 ? -x : x);
-    return (x < 0 ? e : 1) / (1 + e);
-}
-
 /* f(x); p and q are the parameters of f. */
 template <int F, typename Real>
 ALWAYS_INLINE Real curve_value(Real x, Real p, Real q) {
     constexpr Real end = LOGISTIC_END<Real>;
     if (F == LEAKY_RELU) return x > 0 ? x : p * x;
     if (F == ELU) {
-        const Real below = p * expm1_of(x > 0 ? 0 : x);
+        const Real below = p * vexpm1(x > 0 ? 0 : x);
         return x > 0 ? x : below;
     }
     if (F == SOFTPLUS) {
-        const Real v = p * x, smooth = (v > 0 ? v : 0) + log1p_of(exp_of(v > 0 ? -v : v));
+        const Real v = p * x, smooth = (v > 0 ? v : 0) + vlog1p(vexp(v > 0 ? -v : v));
         return v > q ? x : smooth / p;
     }
     if (F == SILU) {
@@ -123,10 +109,10 @@ ALWAYS_INLINE Real curve_value(Real x, Real p, Real q) {
     }
     if (F == GELU_TANH) {       /* (1 + tanh(u)) / 2 is the logistic function of 2u */
         const Real v = within(x, end), two_a = (Real)(2 * ROOT_2_OVER_PI), b = (Real)CUBIC;
-        return zero_far_below(x) * logistic(two_a * (v + b * v * v * v));
+        return zero_far_below(x) * vlogistic(two_a * (v + b * v * v * v));
     }
-    if (F == SIGMOID) return logistic(x);
-    return tanh_of(x);
+    if (F == SIGMOID) return vlogistic(x);
+    return vtanh(x);
 }
 
 /* f'(x) dy. */
@@ -135,11 +121,11 @@ ALWAYS_INLINE Real curve_slope(Real dy, Real x, Real p, Real q) {
     constexpr Real end = LOGISTIC_END<Real>;
     if (F == LEAKY_RELU) return x > 0 ? dy : p * dy;
     if (F == ELU) {
-        const Real below = p * exp_of(x > 0 ? 0 : x);
+        const Real below = p * vexp(x > 0 ? 0 : x);
         return dy * (x > 0 ? 1 : below);
     }
     if (F == SOFTPLUS) {
-        const Real v = p * x, share = logistic(v);
+        const Real v = p * x, share = vlogistic(v);
         return dy * (v > q ? 1 : share);
     }
     if (F == SILU) {
@@ -154,15 +140,15 @@ ALWAYS_INLINE Real curve_slope(Real dy, Real x, Real p, Real q) {
     }
     if (F == GELU_TANH) {
         const Real v = within(x, end), two_a = (Real)(2 * ROOT_2_OVER_PI), b = (Real)CUBIC;
-        const Real u = two_a * (v + b * v * v * v), e = exp_of(u > 0 ? -u : u);
+        const Real u = two_a * (v + b * v * v * v), e = vexp(u > 0 ? -u : u);
         const Real share = (v < 0 ? e : 1) / (1 + e), rest = (v < 0 ? 1 : e) / (1 + e);
         return dy * (share * (1 + v * two_a * (1 + 3 * b * v * v) * rest));
     }
     if (F == SIGMOID) {
-        const Real e = exp_of(x > 0 ? -x : x);
+        const Real e = vexp(x > 0 ? -x : x);
         return dy * (e / ((1 + e) * (1 + e)));
     }
-    const Real v = x + x, e = exp_of(v > 0 ? -v : v);
+    const Real v = x + x, e = vexp(v > 0 ? -v : v);
     return dy * (4 * e / ((1 + e) * (1 + e)));
 }
 

@@ -1,4 +1,7 @@
-"""Imported operators are as minidl's own: they can be compiled, saved and exported again."""
+"""Imported operators are as minidl's own: they can be traced, compiled, saved and exported again,
+and give the same values in all of these ways."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,8 +9,19 @@ import pytest
 import minidl as md
 from tests.support.onnx_files import assert_close, draw, file_of, node, run
 
-IMAGES = (3, 4, 7, 8)
+SHAPE = (3, 4, 7, 8)
 ANY_BATCH = ("N", 4, 7, 8)
+IMAGES = draw(2, 3, 7, 6)
+ROWS = np.array([[3, 1, 3, -2, np.nan, 1, 0], [2, np.nan, 2, 2, -5, np.nan, 4]], np.float32)
+COUNTS = np.arange(14, dtype=np.int32).reshape(2, 7) % 5 - 2
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def floats(*values):
+    return np.array(values, np.float32)
 
 
 def number(value):
@@ -59,37 +73,114 @@ RESIZED = {"Resize by 2": "Resize", "Resize, linear": "Resize", "Resize, corners
            "Resize, ceil": "Resample", "Resize of channels": "Resample"}
 
 
+# The operator, its input, the arrays that it takes besides, its attributes, and the operation of md
+# that computes it.
+OPERATIONS = {
+    "sine": ("Sin", IMAGES, (), {}, "Sin"),
+    "cosine": ("Cos", IMAGES, (), {}, "Cos"),
+    "the largest": ("TopK", ROWS, (ints(5),), {}, "TopK"),
+    "the smallest": ("TopK", ROWS, (ints(6),), {"largest": 0}, "ArgSort"),
+    "the largest of integers": ("TopK", COUNTS, (ints(7),), {}, "TopK"),
+    "the largest channels": ("TopK", IMAGES, (ints(2),), {"axis": 1}, "TopK"),
+    "sums": ("CumSum", IMAGES, (np.array(2),), {}, "CumSum"),
+    "sums from the end": ("CumSum", IMAGES, (np.array(-1),), {"reverse": 1}, "CumSum"),
+    "sums of what is before": ("CumSum", COUNTS, (np.array(1),), {"exclusive": 1}, "CumSum"),
+    "sums of what is after": ("CumSum", IMAGES, (np.array(1),), {"exclusive": 1, "reverse": 1},
+                              "CumSum"),
+    "one of some": ("OneHot", COUNTS.astype(np.int64), (np.array(4), ints(1, 3)), {"axis": 1},
+                    "Compare"),
+    "nearest, twice as large": (
+        "Resize", IMAGES, (None, floats(1, 1, 2, 3)),
+        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, "Resize"),
+    "nearest": ("Resize", IMAGES, (None, None, ints(5, 9)), {"axes": [2, 3]}, "Resample"),
+    "linear": ("Resize", IMAGES, (None, None, ints(4, 9)), {"axes": [2, 3], "mode": "linear"},
+               "Resize"),
+    "linear, sequences": ("Resize", draw(2, 3, 5), (None, floats(1, 1, 1.6)), {"mode": "linear"},
+                          "Resize"),
+    "linear, a scale that is no share": (
+        "Resize", IMAGES, (None, floats(1, 1, 1.5, 1)), {"mode": "linear"}, "Resample"),
+    "linear, corners aligned": (
+        "Resize", IMAGES, (None, None, ints(11, 9)),
+        {"axes": [2, 3], "mode": "linear", "coordinate_transformation_mode": "align_corners"},
+        "Resample"),
+    "nearest, of channels too": ("Resize", IMAGES, (None, None, ints(5, 9, 9)),
+                                 {"axes": [1, 2, 3]}, "Resample"),
+    "a max pool": ("MaxPool", IMAGES, (), {
+        "kernel_shape": [3, 2], "dilations": [2, 3], "pads": [1, 0, 2, 1], "ceil_mode": 1,
+        "strides": [2, 1]}, "MaxPool"),
+    "an average pool": ("AveragePool", IMAGES, (), {
+        "kernel_shape": [3, 2], "dilations": [2, 1], "pads": [1, 0, 2, 1], "strides": [2, 2],
+        "count_include_pad": 1, "ceil_mode": 1}, "AvgPool"),
+    "an average pool, padded as wide as its kernel": ("AveragePool", IMAGES, (), {
+        "kernel_shape": [2, 2], "dilations": [3, 1], "strides": [3, 1], "pads": [1, 0, 1, 0],
+        "count_include_pad": 1, "ceil_mode": 1}, "AvgPool"),
+    "an average pool of the image": ("AveragePool", IMAGES, (), {
+        "kernel_shape": [2, 2], "auto_pad": "SAME_LOWER"}, "AvgPool"),
+    "a pool of norms": ("LpPool", IMAGES, (), {
+        "kernel_shape": [3, 3], "pads": [1, 0, 1, 2], "p": 3}, "AvgPool"),
+    "a convolution": ("Conv", IMAGES, (draw(4, 3, 2, 3),), {"pads": [1, 0, 2, 1]}, "Conv"),
+    "a transposed convolution": ("ConvTranspose", IMAGES, (draw(3, 4, 3, 3),), {
+        "strides": [2, 2], "pads": [1, 0, 0, 2]}, "ConvTranspose"),
+}
+
+
+def file_for(operator, arrays, attributes, shape, dtype, count=1):
+    """A file of one node, whose first input is x, of this shape, and whose others are `arrays`."""
+    names = [f"a{k}" if a is not None else "" for k, a in enumerate(arrays)]
+    outputs = [(f"y{k}", None, t) for k, t in enumerate([dtype, np.int64][:count])]
+    return file_of([node(operator, ["x", *names], [name for name, *_ in outputs], **attributes)],
+                   [("x", shape, dtype)], outputs,
+                   {n: a for n, a in zip(names, arrays, strict=True) if n}, 22)
+
+
 def file_of_node(name, shape=ANY_BATCH, dtype=np.float32):
-    operator, attributes, given, *count = NODES[name]
-    names = [f"a{k}" if a is not None else "" for k, a in enumerate(given)]
-    types = [dtype, np.int64][:(count or [1])[0]]
-    outputs = [f"y{k}" for k in range(len(types))]
-    return file_of([node(operator, ["x", *names], outputs, **attributes)], [("x", shape, dtype)],
-                   [(y, None, t) for y, t in zip(outputs, types, strict=True)],
-                   {n: a for n, a in zip(names, given, strict=True) if n}, 22)
+    operator, attributes, arrays, *count = NODES[name]
+    return file_for(operator, arrays, attributes, shape, dtype, *count)
 
 
-def several(made):
-    return made if isinstance(made, tuple) else (made,)
+def flat(made):
+    return [np.asarray(y) for y in (made if isinstance(made, (tuple, list)) else (made,))]
+
+
+def _first(made):
+    return made[0] if isinstance(made, tuple) else made
+
+
+def check_all_ways(content, batches, folder):
+    """Imported, compiled, saved and exported, a file gives what ONNX Runtime gives for it."""
+    model, x = md.onnx.load(content, "NCHW"), batches[0]
+    md.compile(model, x).save(folder / "compiled.safetensors")
+    md.onnx.export(model, folder / "again.onnx", x)
+    again = (folder / "again.onnx").read_bytes()
+    ways = (model, md.compile(model, x[:1]), md.Compiled.load(folder / "compiled.safetensors"),
+            md.onnx.load(again, "NCHW"), partial(run, again))
+    for batch in batches:
+        expected = run(content, batch)
+        for way in ways:
+            for y, z in zip(flat(way(batch)), expected, strict=True):
+                np.testing.assert_array_equal(np.isnan(y), np.isnan(z))
+                assert_close(np.nan_to_num(y), np.nan_to_num(z))
 
 
 @pytest.mark.parametrize("name", NODES)
 def test_a_node(name, tmp_path):
-    content, x = file_of_node(name), draw(*IMAGES)
-    model = md.onnx.load(content, "NCHW")
-    expected = run(content, x)
-    for y, theirs in zip(several(model(x)), expected, strict=True):
-        assert_close(y.data, theirs)
-    md.compile(model, x).save(tmp_path / "compiled.safetensors")
-    for y, theirs in zip(several(md.Compiled.load(tmp_path / "compiled.safetensors")(x)), expected,
-                         strict=True):
-        assert_close(y, theirs)
-    md.onnx.export(model, tmp_path / "again.onnx", x)
-    again = (tmp_path / "again.onnx").read_bytes()
-    for y, theirs in zip(run(again, x), expected, strict=True):
-        assert_close(y, theirs)
-    for y, theirs in zip(several(md.onnx.load(again, "NCHW")(x)), expected, strict=True):
-        assert_close(y.data, theirs)
+    check_all_ways(file_of_node(name), [draw(*SHAPE)], tmp_path)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_node_is_an_operation_of_the_library(name, tmp_path):
+    operator, x, arrays, attributes, operation = OPERATIONS[name]
+    content = file_for(operator, arrays, attributes, ("N", *x.shape[1:]), x.dtype,
+                       1 + (operator == "TopK"))
+    assert operation in [n.operation for n in md.trace(md.onnx.load(content, "NCHW"), x)]
+    check_all_ways(content, [x, x[1:]], tmp_path)
+
+
+def test_any_order_of_the_largest_is_a_sorted_one():
+    made = [md.onnx.load(file_for("TopK", (ints(4),), {"sorted": in_order}, ("N", 7), COUNTS.dtype,
+                                  2))(COUNTS) for in_order in (0, 1)]
+    for any_order, in_order in zip(*made, strict=True):
+        np.testing.assert_array_equal(any_order, in_order)
 
 
 @pytest.mark.parametrize("name", RESIZED)
@@ -135,7 +226,7 @@ def test_topk_orders_equals_by_place_and_takes_nan_as_the_largest(dtype, largest
 @pytest.mark.parametrize("name", ["CumSum, exclusive", "CumSum, reverse", "CumSum, both"])
 def test_cumsum_keeps_the_dtype_and_what_is_infinite(dtype, name, tmp_path):
     """No sum is taken apart again: inf is in the sums from its place on alone."""
-    x = np.random.default_rng(0).integers(-9, 9, IMAGES).astype(dtype)
+    x = np.random.default_rng(0).integers(-9, 9, SHAPE).astype(dtype)
     if dtype == np.float64:
         x[..., 3] = np.inf
     content = file_of_node(name, dtype=dtype)
@@ -156,4 +247,4 @@ def test_gradients(name):
     content = file_of_node(name, (1, 4, 7, 8), np.float64)
     model = md.onnx.load(content, "NCHW")
     x = np.random.default_rng(0).permutation(224).reshape(1, 4, 7, 8) / 20 + 0.1
-    md.gradcheck(lambda t: several(model(t))[0], md.tensor(x, requires_grad=True))
+    md.gradcheck(lambda t: _first(model(t)), md.tensor(x, requires_grad=True))
