@@ -86,24 +86,37 @@ ALWAYS_INLINE void weight_grad_1d(const wv *u, wv *g) {
     g[2] = u[5] + ((k * 0.5f) * s1 + (l * 2.0f) * s2);
 }
 
-/* Transforms a 6x6 tile at x, whose rows are `row` and pixels `pixel` floats apart, to
- * v[frequency * step + channel]. */
-static __attribute__((noinline)) void input_tile(const float *x, ptrdiff_t row, ptrdiff_t pixel,
-                                                 ptrdiff_t channels, float *v, ptrdiff_t step) {
+/* Transforms a SIZE x SIZE tile at x, whose rows are `row` and pixels `pixel` floats apart, by columns
+ * and then by rows, to v[frequency * step + channel]. */
+template <int SIZE, void transform(const wv *, wv *)>
+ALWAYS_INLINE void to_frequencies(const float *x, ptrdiff_t row, ptrdiff_t pixel,
+                                  ptrdiff_t channels, float *v, ptrdiff_t step) {
     VECTORS(c, channels) {
-        wv t[6][6];
-        UNROLL for (int j = 0; j < 6; j++) {
-            wv d[6], o[6];
-            UNROLL for (int i = 0; i < 6; i++) d[i] = LOAD(x + i * row + j * pixel + c);
-            input_1d(d, o);
+        wv t[6][SIZE];
+        UNROLL for (int j = 0; j < SIZE; j++) {
+            wv d[SIZE], o[6];
+            UNROLL for (int i = 0; i < SIZE; i++) d[i] = LOAD(x + i * row + j * pixel + c);
+            transform(d, o);
             UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
         }
         UNROLL for (int i = 0; i < 6; i++) {
             wv o[6];
-            input_1d(t[i], o);
+            transform(t[i], o);
             UNROLL for (int j = 0; j < 6; j++) STORE(v + (i * 6 + j) * step + c, o[j]);
         }
     }
+}
+
+/* Transforms a 6x6 tile of inputs. */
+static __attribute__((noinline)) void input_tile(const float *x, ptrdiff_t row, ptrdiff_t pixel,
+                                                 ptrdiff_t channels, float *v, ptrdiff_t step) {
+    to_frequencies<6, input_1d>(x, row, pixel, channels, v, step);
+}
+
+/* Transforms a 4x4 tile of output gradients, whose pixels lie side by side. */
+static __attribute__((noinline)) void
+output_grad_tile(const float *dy, ptrdiff_t row, ptrdiff_t channels, float *z, ptrdiff_t step) {
+    to_frequencies<4, output_grad_1d>(dy, row, channels, channels, z, step);
 }
 
 /* m[tile][columns] = v[tile][CI] u[CI][columns] for MR tiles and C vectors of columns. This is the
@@ -184,26 +197,6 @@ static __attribute__((noinline)) void output_tile(const float *m, ptrdiff_t step
                 output_1d(s[i], o);
                 for (int j = 0; j < cols; j++) STORE(y + i * row + j * channels + c, o[j]);
             }
-        }
-    }
-}
-
-/* Transforms a 4x4 tile of output gradients at dy, whose rows are `row` floats apart, to
- * z[frequency * step + channel]. */
-static __attribute__((noinline)) void
-output_grad_tile(const float *dy, ptrdiff_t row, ptrdiff_t channels, float *z, ptrdiff_t step) {
-    VECTORS(c, channels) {
-        wv s[6][4];
-        UNROLL for (int j = 0; j < 4; j++) {
-            wv d[4], o[6];
-            UNROLL for (int i = 0; i < 4; i++) d[i] = LOAD(dy + i * row + j * channels + c);
-            output_grad_1d(d, o);
-            UNROLL for (int i = 0; i < 6; i++) s[i][j] = o[i];
-        }
-        UNROLL for (int i = 0; i < 6; i++) {
-            wv o[6];
-            output_grad_1d(s[i], o);
-            UNROLL for (int j = 0; j < 6; j++) STORE(z + (i * 6 + j) * step + c, o[j]);
         }
     }
 }
