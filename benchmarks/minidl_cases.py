@@ -9,6 +9,7 @@ import numpy as np
 
 import minidl as md
 from minidl import kernels, models, nn, optim
+from minidl.lazy import computed
 from minidl.ops.conv import Conv
 from minidl.train import recipes
 
@@ -69,12 +70,13 @@ def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
 
 def convolve(n: int, size: int, ci: int, co: int, k: int, stride: int,
              groups: int) -> tuple[Conv, Run]:
-    """A node of the graph and its forward: the node knows which kernel suits the shapes."""
+    """A node of the graph and its forward: the node knows which kernel suits the shapes. It may
+    put off the work until the values are asked for, so that they are asked for."""
     x, w = normal(n, size, size, ci), normal(k, k, ci // groups, co)
     node = Conv()
     node.needs_grad = (True, True, False)
-    return node, lambda: node.forward(x, w, None, (stride, stride), ((k // 2, k // 2),) * 2,
-                                      (1, 1), groups)
+    arguments = x, w, None, (stride, stride), ((k // 2, k // 2),) * 2, (1, 1), groups
+    return node, lambda: computed(node.forward(*arguments))
 
 
 def conv(*shape: int) -> Run:

@@ -12,13 +12,13 @@ from libc.string cimport memset
 from minidl_ext.conv.chunks cimport add_chunks
 from minidl_ext.conv.depthwise_rows cimport MULTIPLE, WEIGHT_GRADS, depthwise_kernel, \
     input_grad_row, output_row, set_depthwise
-from minidl_ext.conv.geometry cimport Geometry, multiply_adds
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.conv_fusion cimport Normalized, gradient_through_consumer, normalized, \
     normalized_by, set_consumer
 from minidl_ext.norm.normalize cimport backward_sums
 from minidl_ext.norm.statistics cimport add_sums
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
+from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport aligned, new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 

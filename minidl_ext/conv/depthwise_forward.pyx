@@ -12,15 +12,14 @@ block is depthwise_backward.pyx. No result depends on the number of threads.
 cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 
-from minidl_ext.conv.arguments cimport output_of
 from minidl_ext.conv.depthwise_rows cimport MULTIPLE, OUTPUTS, depthwise_kernel, output_row, \
     set_depthwise
 from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of, is_empty
-from minidl_ext.conv.geometry cimport Geometry, multiply_adds
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, normalized, normalized_by
 from minidl_ext.norm.statistics cimport finish_stats, merge_chunks
-from minidl_ext.runtime.arguments cimport channel_blocks
+from minidl_ext.runtime.arguments cimport channel_blocks, output_of
+from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 

@@ -6,11 +6,10 @@ does (depthwise_rows.pxd); every value is one thread's.
 cimport numpy as cnp
 from cython.parallel cimport prange
 
-from minidl_ext.conv.arguments cimport output_of
 from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, input_grad_row, \
     set_depthwise
-from minidl_ext.conv.geometry cimport Geometry, multiply_adds
-from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
+from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, output_of
+from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.threads cimport threads_for
 
 cnp.import_array()

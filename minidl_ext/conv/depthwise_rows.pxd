@@ -3,8 +3,8 @@
 # at either end. Inner loops are in depthwise.h.
 cimport numpy as cnp
 
-from minidl_ext.conv.geometry cimport Geometry, has_channels, set_channels, set_geometry, set_kernel
 from minidl_ext.runtime.arguments cimport channel_blocks
+from minidl_ext.runtime.geometry cimport Geometry, set_convolution
 
 cdef extern from "conv/depthwise.h" nogil:
     void depthwise_span(const float* x, const Py_ssize_t* offset, Py_ssize_t in_step,
@@ -134,8 +134,4 @@ cdef inline int set_depthwise(Geometry* s, str where, object shape, object kh, o
                               ) except -1:
     """Check and store the geometry of a convolution of each of c channels by a kernel of its own.
     """
-    set_kernel(s, where, kh, kw, MAX_TAPS)
-    set_geometry(s, where, shape, padding, stride, dilation)
-    has_channels(s, where, shape, c)
-    set_channels(s, where, c, c)
-    return 0
+    return set_convolution(s, where, shape, kh, kw, stride, padding, dilation, c, c, c, MAX_TAPS)

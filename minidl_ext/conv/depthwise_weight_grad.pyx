@@ -7,11 +7,10 @@ cimport numpy as cnp
 from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
-from minidl_ext.conv.arguments cimport output_of
 from minidl_ext.conv.chunks cimport add_chunks
 from minidl_ext.conv.depthwise_rows cimport MULTIPLE, WEIGHT_GRADS, output_row, set_depthwise
-from minidl_ext.conv.geometry cimport Geometry, multiply_adds
-from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
+from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, output_of
+from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 

@@ -3,7 +3,7 @@
 from cython cimport floating
 from libc.string cimport memcpy, memset
 
-from minidl_ext.conv.geometry cimport Geometry, multiply_adds
+from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product
 
 cdef enum:

@@ -11,15 +11,14 @@ from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 
-from minidl_ext.conv.arguments cimport has_input_channels, output_of
 from minidl_ext.conv.direct_bands cimport Region, band_rows, band_work, input_band_bytes, \
     input_row_bytes, next_rows, read_inputs
 from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of
-from minidl_ext.conv.geometry cimport Geometry, drop_unused_taps, multiply_adds, set_channels, \
-    set_geometry, set_kernel
 from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, pack_panels, panel_width, \
     plan_prefetch, row_blocks
-from minidl_ext.runtime.arguments cimport real_array, same_dtype
+from minidl_ext.runtime.arguments cimport has_input_channels, output_of, real_array, same_dtype
+from minidl_ext.runtime.geometry cimport MOST, Geometry, drop_unused_taps, multiply_adds, \
+    set_convolution
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
@@ -119,9 +118,8 @@ def conv(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 
     cdef Geometry s
     cdef Epilogue epilogue
     same_dtype(a, k, "conv", "x", "w")
-    set_kernel(&s, "conv", k.shape[0], k.shape[1])
-    set_geometry(&s, "conv", np.shape(x), padding, stride, dilation)
-    set_channels(&s, "conv", k.shape[3], groups)
+    set_convolution(&s, "conv", np.shape(x), k.shape[0], k.shape[1], stride, padding, dilation,
+                    groups, -1, k.shape[3], MOST)
     has_input_channels(k, s.c, s.groups, "conv")
     y = output_of(out, "conv", s.n, s.oh, s.ow, s.co, a, "x", k, "w")
     epilogue = epilogue_of(bias, residual, relu_out, y, "conv")

@@ -13,13 +13,13 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
-from minidl_ext.conv.arguments cimport has_input_channels, output_of
 from minidl_ext.conv.direct_bands cimport Region, band_rows, band_work, next_rows, read_region
-from minidl_ext.conv.geometry cimport Geometry, drop_unused_taps, floor_div, multiply_adds, \
-    set_channels, set_geometry, set_kernel
 from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, pack_panel, panel_width, \
     plan_prefetch, row_blocks
-from minidl_ext.runtime.arguments cimport has_shape, real_array, same_dtype
+from minidl_ext.runtime.arguments cimport has_input_channels, has_shape, output_of, real_array, \
+    same_dtype
+from minidl_ext.runtime.geometry cimport MOST, Geometry, drop_unused_taps, floor_div, \
+    multiply_adds, set_convolution
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
@@ -254,9 +254,8 @@ def conv_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
     cdef cnp.ndarray g = real_array(dy, where, "dy", 4), k = real_array(w, where, "w", 4), dx
     cdef Geometry s
     same_dtype(g, k, where, "dy", "w")
-    set_kernel(&s, where, k.shape[0], k.shape[1])
-    set_geometry(&s, where, input_shape, padding, stride, dilation)
-    set_channels(&s, where, k.shape[3], groups)
+    set_convolution(&s, where, input_shape, k.shape[0], k.shape[1], stride, padding, dilation,
+                    groups, -1, k.shape[3], MOST)
     has_input_channels(k, s.c, s.groups, where)
     has_shape(g, s.n, s.oh, s.ow, s.co, where, "dy")
     dx = output_of(out, where, s.n, s.h, s.w, s.c, g, "dy", k, "w")

@@ -11,15 +11,14 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from minidl_ext.conv.arguments cimport output_of
 from minidl_ext.conv.chunks cimport add_chunks
 from minidl_ext.conv.direct_bands cimport MIN_TASKS, Region, band_rows, band_work, \
     input_band_bytes, input_row_bytes, next_rows, read_inputs
-from minidl_ext.conv.geometry cimport Geometry, drop_unused_taps, multiply_adds, set_channels, \
-    set_geometry, set_kernel
 from minidl_ext.gemm.micro cimport Prefetch, VECTOR_BYTES, multiply_panels, panel_width, \
     plan_prefetch, row_blocks
-from minidl_ext.runtime.arguments cimport has_shape, real_array, same_dtype
+from minidl_ext.runtime.arguments cimport has_shape, output_of, real_array, same_dtype
+from minidl_ext.runtime.geometry cimport MOST, Geometry, drop_unused_taps, multiply_adds, \
+    set_convolution
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
@@ -160,9 +159,8 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     cdef Geometry s
     same_dtype(a, g, where, "x", "dy")
     kh, kw = kernel_shape       # an index would be unchecked in a kernel
-    set_kernel(&s, where, kh, kw)
-    set_geometry(&s, where, np.shape(x), padding, stride, dilation)
-    set_channels(&s, where, g.shape[3], groups)
+    set_convolution(&s, where, np.shape(x), kh, kw, stride, padding, dilation, groups, -1,
+                    g.shape[3], MOST)
     has_shape(g, s.n, s.oh, s.ow, s.co, where, "dy")
     dw = output_of(out, where, s.kh, s.kw, s.cig, s.co, a, "x", g, "dy")
     if s.n == 0:

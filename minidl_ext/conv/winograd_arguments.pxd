@@ -2,8 +2,8 @@
 cimport numpy as cnp
 from libc.stdint cimport uint8_t
 
-from minidl_ext.conv.geometry cimport Geometry, has_channels, set_channels, set_geometry, set_kernel
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, typed_array
+from minidl_ext.runtime.geometry cimport MOST, Geometry, set_convolution
 
 cdef enum:
     MULTIPLE = 8        # of channels: half of the widest vector, see VECTORS in winograd.h
@@ -31,11 +31,7 @@ cdef inline cnp.ndarray winograd_kernel(object w, str where):
 cdef inline int set_winograd(Geometry* s, str where, object shape, Py_ssize_t ci, Py_ssize_t co,
                              object padding) except -1:
     """Check and store the geometry of the forward convolution."""
-    set_kernel(s, where, 3, 3)
-    set_geometry(s, where, shape, padding)
-    has_channels(s, where, shape, ci)
-    set_channels(s, where, co, 1)
-    return 0
+    return set_convolution(s, where, shape, 3, 3, (1, 1), padding, (1, 1), 1, ci, co, MOST)
 
 
 cdef inline cnp.ndarray checked_argmax(object argmax, cnp.ndarray dy, const Geometry* s, str where):

@@ -17,15 +17,14 @@ from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport uint8_t
 
-from minidl_ext.conv.arguments cimport output_of
 from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of, is_empty
-from minidl_ext.conv.geometry cimport Geometry
 from minidl_ext.conv.winograd_arguments cimport set_winograd, winograd_images, winograd_kernel
 from minidl_ext.conv.winograd_tiles cimport FREQUENCIES, VL, Tiling, first_pixel, forward_tiling, \
     set_unit, transform_inputs, winograd_work
 from minidl_ext.gemm.micro cimport MR, Prefetch, multiply_panels, next_prefetch, plan_prefetch, \
     row_blocks
-from minidl_ext.runtime.arguments cimport has_length, typed_array
+from minidl_ext.runtime.arguments cimport has_length, output_of, typed_array
+from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 

@@ -7,13 +7,13 @@ pool's outputs: dy itself, which is mostly zeros, is never in memory.
 cimport numpy as cnp
 from libc.stdint cimport uint8_t
 
-from minidl_ext.conv.arguments cimport output_of
 from minidl_ext.conv.epilogue cimport Epilogue, no_epilogue
-from minidl_ext.conv.geometry cimport Geometry
 from minidl_ext.conv.winograd_arguments cimport checked_argmax, set_winograd, winograd_images, \
     winograd_kernel
 from minidl_ext.conv.winograd_forward cimport convolve_tiles, transform_weights, transformed_floats
 from minidl_ext.conv.winograd_tiles cimport Tiling, input_grad_tiling, winograd_work
+from minidl_ext.runtime.arguments cimport output_of
+from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 

@@ -3,8 +3,8 @@
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
-from minidl_ext.conv.geometry cimport Geometry
 from minidl_ext.gemm.micro cimport VECTOR_BYTES
+from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport ceil_div
 
 cdef extern from "conv/winograd.h" nogil:

@@ -12,14 +12,14 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-from minidl_ext.conv.arguments cimport output_of
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.geometry cimport Geometry
 from minidl_ext.conv.winograd_arguments cimport checked_argmax, set_winograd, winograd_images
 from minidl_ext.conv.winograd_tiles cimport FREQUENCIES, VL, Tiling, first_pixel, forward_tiling, \
     set_unit, transform_inputs, transform_output_grads, winograd_work
 from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, plan_prefetch, prefetch_part, \
     row_blocks
+from minidl_ext.runtime.arguments cimport output_of
+from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 

@@ -12,11 +12,10 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
 from minidl_ext.elementwise.curves cimport GELU_TANH, curve_rows, curves_by_name
-from minidl_ext.norm.layout cimport Rows, channels_last, checked_factors, clear_of, data_or_null, \
-    layout
+from minidl_ext.norm.layout cimport Rows, channels_last, checked_factors, layout
 from minidl_ext.norm.normalize cimport add_backward_sums, backward_rows, finish_sums
 from minidl_ext.norm.statistics cimport add_sums
-from minidl_ext.runtime.arguments cimport output_like, real_array
+from minidl_ext.runtime.arguments cimport clear_of, data_or_null, output_like, real_array
 from minidl_ext.runtime.memory cimport new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 

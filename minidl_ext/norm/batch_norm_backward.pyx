@@ -10,11 +10,12 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
-from minidl_ext.norm.layout cimport Rows, bools, channel_rows, channels_last, checked_factors, \
-    clear_of, data_or_null, layout, mask_data, masked_like, run_end, streams
+from minidl_ext.norm.layout cimport Rows, bools, channels_last, checked_factors, layout, \
+    mask_data, masked_like, run_end, streams
 from minidl_ext.norm.normalize cimport add_backward_sums, advanced, backward_rows, finish_sums
 from minidl_ext.norm.statistics cimport add_sums
-from minidl_ext.runtime.arguments cimport output_like, real_array, typed_array
+from minidl_ext.runtime.arguments cimport channel_rows, clear_of, data_or_null, output_like, \
+    real_array, typed_array
 from minidl_ext.runtime.memory cimport new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 

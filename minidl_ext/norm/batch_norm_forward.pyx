@@ -10,10 +10,11 @@ from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from minidl_ext.norm.layout cimport Rows, bools, channels_last, checked_factors, clear_of, \
-    data_or_null, layout, mask_data, run_end, streams
+from minidl_ext.norm.layout cimport Rows, bools, channels_last, checked_factors, layout, \
+    mask_data, run_end, streams
 from minidl_ext.norm.normalize cimport advanced, apply_rows, set_factors
-from minidl_ext.runtime.arguments cimport has_length, output_like, typed_array
+from minidl_ext.runtime.arguments cimport clear_of, data_or_null, has_length, output_like, \
+    typed_array
 from minidl_ext.runtime.memory cimport new_array
 from minidl_ext.runtime.threads cimport threads_for
 

@@ -9,10 +9,9 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
-from minidl_ext.norm.layout cimport channel_rows
 from minidl_ext.norm.normalize cimport finish_sums
 from minidl_ext.norm.statistics cimport add_sums
-from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
+from minidl_ext.runtime.arguments cimport channel_blocks, channel_rows, has_shape
 from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 

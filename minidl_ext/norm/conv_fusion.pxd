@@ -3,10 +3,9 @@
 # that consumes the output, and the statistics of the output are summed as it is written.
 cimport numpy as cnp
 
-from minidl_ext.norm.layout cimport channel_rows
 from minidl_ext.norm.normalize cimport apply_rows, backward_rows
 from minidl_ext.norm.statistics cimport add_sums, column_means, shifted_sums
-from minidl_ext.runtime.arguments cimport channel_blocks, same_shape
+from minidl_ext.runtime.arguments cimport channel_blocks, channel_rows, same_shape
 
 
 # A normalization before or after a convolution. Only that after it, the consumer, has the last

@@ -3,8 +3,8 @@
 cimport numpy as cnp
 
 from minidl_ext.norm.statistics cimport rows_of_block
-from minidl_ext.runtime.arguments cimport disjoint, has_length, output_like, real_array, \
-    same_dtype, same_shape, typed_array
+from minidl_ext.runtime.arguments cimport channel_rows, has_length, output_like, real_array, \
+    typed_array
 
 cdef enum:
     CHUNKS = 64                 # for the sums: fixed, so that threads do not matter; more where
@@ -63,17 +63,6 @@ cdef inline cnp.ndarray channels_last(object x, str where, str name):
     return a
 
 
-cdef inline char* data_or_null(object other, cnp.ndarray x, str where, str name) except? NULL:
-    """The memory of an array of the shape and dtype of x, or NULL for None."""
-    cdef cnp.ndarray a
-    if other is None:
-        return NULL
-    a = real_array(other, where, name, -1)
-    same_dtype(x, a, where, "x", name)
-    same_shape(x, a, where, "x", name)
-    return a.data
-
-
 cdef inline cnp.ndarray bools(object mask, str where):
     """A mask: an array of bools, which hold 0 or 1 and nothing else."""
     return typed_array(mask, where, "mask", 1, cnp.NPY_BOOL)
@@ -87,16 +76,6 @@ cdef inline char* mask_data(cnp.ndarray mask, Rows* s, str where) except? NULL:
     return mask.data
 
 
-cdef inline cnp.ndarray channel_rows(object value, Py_ssize_t rows, Py_ssize_t channels,
-                                     int typenum, str where, str name):
-    """An array of one dtype with so many rows of a value for each channel."""
-    cdef cnp.ndarray a = typed_array(value, where, name, 2, typenum)
-    if a.shape[0] != rows or a.shape[1] != channels:
-        raise ValueError(f"{where}: {name} must have shape ({rows}, {channels}), "
-                         f"got ({a.shape[0]}, {a.shape[1]})")
-    return a
-
-
 cdef inline cnp.ndarray checked_factors(object factors, cnp.ndarray x, Rows* s, str where):
     """The factors (5, C) of a normalization of x, in its dtype."""
     return channel_rows(factors, 5, s.channels, cnp.PyArray_TYPE(x), where, "factors")
@@ -108,14 +87,3 @@ cdef inline cnp.ndarray masked_like(object asked, cnp.ndarray x, bint differs, s
     if asked is False or (asked is True and not differs):
         return None
     return output_like(None if asked is True else asked, where, x)
-
-
-cdef inline int clear_of(object asked, cnp.ndarray out, str where, tuple names, tuple arrays
-                         ) except -1:
-    """Check that a result that was asked for as an array shares no memory with these arrays, which
-    are None where they are absent."""
-    if isinstance(asked, cnp.ndarray):
-        for name, array in zip(names, arrays, strict=True):
-            if array is not None:
-                disjoint(out, array, where, name)
-    return 0

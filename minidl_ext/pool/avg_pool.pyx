@@ -10,9 +10,9 @@ from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
-from minidl_ext.pool.pool_geometry cimport Counted, Geometry, check_output_grad, count_taps, \
-    end_tap, first_tap, set_counted, set_geometry
+from minidl_ext.pool.pool_geometry cimport check_output_grad, count_taps, end_tap, first_tap
 from minidl_ext.runtime.arguments cimport real_array
+from minidl_ext.runtime.geometry cimport Counted, Geometry, set_counted, set_pool
 from minidl_ext.runtime.memory cimport MAX_AXES, new_array, product, set_dims, workspace
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.sums cimport column_totals
@@ -99,7 +99,7 @@ def avg_pool(x, window, stride, padding=((0, 0), (0, 0)), dilation=(1, 1), count
     cdef Counted of
     cdef cnp.npy_intp dims[4]
     cdef int t
-    set_geometry(&s, "avg_pool", np.shape(x), window, stride, padding, dilation)
+    set_pool(&s, "avg_pool", np.shape(x), window, stride, padding, dilation)
     set_counted(&of, "avg_pool", counted, padding)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.PyArray_TYPE(a))
@@ -123,7 +123,7 @@ def avg_pool_backward(dy, input_shape, window, stride, padding=((0, 0), (0, 0)),
     cdef Counted of
     cdef cnp.npy_intp dims[4]
     cdef int t
-    set_geometry(&s, "avg_pool_backward", input_shape, window, stride, padding, dilation)
+    set_pool(&s, "avg_pool_backward", input_shape, window, stride, padding, dilation)
     set_counted(&of, "avg_pool_backward", counted, padding)
     check_output_grad(g, &s, "avg_pool_backward", "dy")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c

@@ -10,10 +10,9 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
-from minidl_ext.conv.geometry cimport checked_size
-from minidl_ext.pool.pool_geometry cimport Geometry, check_output_grad, end_tap, first_tap, \
-    place_type, set_geometry
+from minidl_ext.pool.pool_geometry cimport check_output_grad, end_tap, first_tap, place_type
 from minidl_ext.runtime.arguments cimport real_array, typed_array
+from minidl_ext.runtime.geometry cimport Geometry, set_pool
 from minidl_ext.runtime.memory cimport new_array
 from minidl_ext.runtime.threads cimport threads_for
 
@@ -64,11 +63,10 @@ def max_pool(x, window, stride, padding=((0, 0), (0, 0)), dilation=(1, 1), int t
     cdef Geometry s
     cdef cnp.npy_intp dims[4]
     cdef int t, places
-    set_geometry(&s, "max_pool", np.shape(x), window, stride, padding, dilation)
+    set_pool(&s, "max_pool", np.shape(x), window, stride, padding, dilation)
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.PyArray_TYPE(a))
-    checked_size(s.kh * s.kw, "max_pool", "the number of places of a window", 1)
-    places = place_type(&s)
+    places = place_type(&s, "max_pool")
     argmax = new_array(4, dims, places)
     if s.c == 0:
         return y, argmax
@@ -158,9 +156,9 @@ def max_pool_backward(dy, argmax, input_shape, window, stride, padding=((0, 0), 
     cdef cnp.npy_intp dims[4]
     cdef int t, places
     cdef bint right
-    set_geometry(&s, "max_pool_backward", input_shape, window, stride, padding, dilation)
+    set_pool(&s, "max_pool_backward", input_shape, window, stride, padding, dilation)
     check_output_grad(g, &s, "max_pool_backward", "dy")
-    places = place_type(&s)
+    places = place_type(&s, "max_pool_backward")
     where = typed_array(argmax, "max_pool_backward", "argmax", 4, places)
     check_output_grad(where, &s, "max_pool_backward", "argmax")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.h, s.w, s.c

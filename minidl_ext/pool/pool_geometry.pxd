@@ -3,13 +3,8 @@
 # that of the image; `taps`, how many the window has, which lie `dilation` apart.
 cimport numpy as cnp
 
-from minidl_ext.conv.geometry cimport Geometry, set_geometry as set_windows, set_pair
 from minidl_ext.runtime.arguments cimport has_shape
-
-
-# The padding that counts in a mean, as zeros.
-cdef struct Counted:
-    Py_ssize_t top, bottom, left, right
+from minidl_ext.runtime.geometry cimport MOST, Geometry
 
 
 cdef inline Py_ssize_t first_tap(Py_ssize_t at, Py_ssize_t dilation) noexcept nogil:
@@ -35,55 +30,10 @@ cdef inline Py_ssize_t count_taps(Py_ssize_t at, Py_ssize_t taps, Py_ssize_t dil
     return end_tap(at, taps, dilation, leading + size + trailing) - first_tap(at, dilation)
 
 
-cdef inline int set_geometry(Geometry* s, str where, x_shape, window, stride, padding, dilation
-                             ) except -1:
-    """Check and store everything. `padding` is ((top, bottom), (left, right))."""
-    set_pair(window, where, "window", 1, &s.kh, &s.kw)
-    set_windows(s, where, x_shape, padding, stride, dilation)
-    s.co = s.c
-    if s.h < 1 or s.w < 1:
-        raise ValueError(f"{where}: images must have rows and columns, got shape {x_shape}")
-    if not (meet(s.h, s.oh, s.kh, s.sh, s.dh, s.top) and meet(s.w, s.ow, s.kw, s.sw, s.dw, s.left)):
-        raise ValueError(f"{where}: with padding {padding} and dilation {dilation} a window "
-                         f"{window} holds nothing of the images {tuple(x_shape)}")
-    return 0
-
-
-cdef inline bint meet(Py_ssize_t size, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t stride,
-                      Py_ssize_t dilation, Py_ssize_t padding) noexcept:
-    """Whether every window has a tap on the image: one without any has no largest value, and no
-    mean.
-
-    The first window must reach the image, the last one must begin before the end of the image, and
-    no window that begins before the image may step over it, as it can where the dilation is larger
-    than the image. `padding` is that before the image, `count` the number of windows.
-    """
-    cdef Py_ssize_t _, first
-    # How many windows begin before the image.
-    cdef Py_ssize_t windows = min(count, (padding + stride - 1) // stride)
-    if (taps - 1) * dilation < padding or (count - 1) * stride - padding >= size:
-        return False
-    if padding == 0 or size >= dilation:
-        return True
-    first = (dilation - padding % dilation) % dilation      # where the first tap inside falls
-    stride %= dilation
-    for _ in range(windows):
-        if first >= size:
-            return False
-        first = first + stride if first + stride < dilation else first + stride - dilation
-    return True
-
-
-cdef inline int set_counted(Counted* counted, str where, object of, object padding) except -1:
-    """Fill in the padding that counts: `of`, or all of `padding` if that is None."""
-    rows, cols = padding if of is None else of
-    set_pair(rows, where, "counted", 0, &counted.top, &counted.bottom)
-    set_pair(cols, where, "counted", 0, &counted.left, &counted.right)
-    return 0
-
-
-cdef inline int place_type(Geometry* s) noexcept:
+cdef inline int place_type(Geometry* s, str where) except -1:
     """The type of integers that number the places of a window."""
+    if s.kh * s.kw > MOST:
+        raise ValueError(f"{where}: a window has at most {MOST} places, got {s.kh} x {s.kw}")
     return cnp.NPY_UINT8 if s.kh * s.kw <= 256 else cnp.NPY_INT32
 
 

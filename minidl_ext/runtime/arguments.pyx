@@ -124,3 +124,54 @@ cdef int disjoint_or_same(cnp.ndarray out, cnp.ndarray a, str where, str name) e
             cnp.PyArray_NBYTES(out) == cnp.PyArray_NBYTES(a):
         return 0
     return disjoint(out, a, where, name)
+
+
+cdef char* data_or_null(object other, cnp.ndarray x, str where, str name) except? NULL:
+    """The memory of an array of the shape and dtype of x, or NULL for None."""
+    cdef cnp.ndarray a
+    if other is None:
+        return NULL
+    a = real_array(other, where, name, -1)
+    same_dtype(x, a, where, "x", name)
+    same_shape(x, a, where, "x", name)
+    return a.data
+
+
+cdef cnp.ndarray channel_rows(object value, cnp.npy_intp rows, cnp.npy_intp channels,
+                              int typenum, str where, str name):
+    """An array of one dtype with so many rows of a value for each channel."""
+    cdef cnp.ndarray a = typed_array(value, where, name, 2, typenum)
+    if a.shape[0] != rows or a.shape[1] != channels:
+        raise ValueError(f"{where}: {name} must have shape ({rows}, {channels}), "
+                         f"got ({a.shape[0]}, {a.shape[1]})")
+    return a
+
+
+cdef int clear_of(object asked, cnp.ndarray out, str where, tuple names, tuple arrays) except -1:
+    """Check that a result that was asked for as an array shares no memory with these arrays, which
+    are None where they are absent."""
+    if isinstance(asked, cnp.ndarray):
+        for name, array in zip(names, arrays, strict=True):
+            if array is not None:
+                disjoint(out, array, where, name)
+    return 0
+
+
+cdef cnp.ndarray output_of(object out, str where, cnp.npy_intp n, cnp.npy_intp h, cnp.npy_intp w,
+                           cnp.npy_intp c, cnp.ndarray a, str a_name, cnp.ndarray b, str b_name):
+    """The array (n, h, w, c) that a kernel writes: `out` if it fits exactly, a new one if it is
+    None. It has the dtype of the inputs a and b, and shares no memory with them."""
+    cdef cnp.npy_intp* dims = [n, h, w, c]
+    cdef cnp.ndarray y = output(out, where, 4, dims, cnp.PyArray_TYPE(a))
+    disjoint(y, a, where, a_name)
+    disjoint(y, b, where, b_name)
+    return y
+
+
+cdef int has_input_channels(cnp.ndarray w, cnp.npy_intp channels, cnp.npy_intp groups, str where
+                            ) except -1:
+    """Check the input channels of the weights of a convolution in groups."""
+    if w.shape[2] != channels // groups:
+        raise ValueError(f"{where}: w {(<object>w).shape} must have {channels // groups} input "
+                         f"channels ({channels} in {groups} groups)")
+    return 0
