@@ -65,11 +65,20 @@ OPTIMIZE = ["-O1", "-g", "-UNDEBUG", "-DMINIDL_DEBUG=1"]
 if not DEBUG:
     OPTIMIZE = ["-O2", "-fvect-cost-model=dynamic", "-ffunction-sections", "-g0", "-DNDEBUG"]
     # These make libraries smaller, and kernels were measured to be as fast: no tables for unwinding
-    # (nothing throws), no padding in front of functions and branch targets, and no block of code
-    # duplicated to save a jump.
-    OPTIMIZE += ["-fno-asynchronous-unwind-tables", "-falign-functions=1", "-falign-jumps=1"]
-    OPTIMIZE += ["-falign-labels=1", "-freorder-blocks-algorithm=simple"]
+    # (nothing throws), no padding in front of branch targets, and no block of code duplicated to
+    # save a jump.
+    OPTIMIZE += ["-fno-asynchronous-unwind-tables", "-falign-jumps=1", "-falign-labels=1"]
+    OPTIMIZE += ["-freorder-blocks-algorithm=simple"]
+    # A function begins with a cache line, so that a change of one file does not move the loops of
+    # others, whose speed was seen to change with their place by up to a tenth.
+    OPTIMIZE += ["-falign-functions=64"]
 OPTIMIZE_MORE = {} if DEBUG else {"sequence": ["-O3"]}
+# Where Cython would reach into CPython's structures to save a few nanoseconds of a call, it uses
+# the functions of CPython, which makes libraries smaller by a sixteenth.
+SHORTCUTS = ("USE_DICT_VERSIONS", "USE_PYLONG_INTERNALS", "USE_UNICODE_INTERNALS")
+SHORTCUTS += ("UNPACK_METHODS", "FAST_THREAD_STATE")
+MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
+MACROS += [(f"CYTHON_{name}", "0") for name in SHORTCUTS]
 # Never -ffast-math: it would set flush-to-zero for the entire process, and break NaN.
 MATH = ["-fno-math-errno", "-fno-trapping-math"]
 # GNU C++17 has the vectors, designated initializers and `__restrict` that kernels use. Exceptions
@@ -313,9 +322,8 @@ class build_ext(_build_ext):
 
     def compile(self, target, source, flags):
         """Compile one source to one object."""
-        macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
         (made,) = self.compiler.compile(
-            [str(source)], output_dir=str(target.parent), macros=macros, extra_postargs=flags
+            [str(source)], output_dir=str(target.parent), macros=MACROS, extra_postargs=flags
         )
         os.replace(made, target)
         return target

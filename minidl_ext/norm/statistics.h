@@ -95,6 +95,7 @@ ALWAYS_INLINE void shifted_sum_columns(Columns<N, G>, const Real *x, ptrdiff_t r
                                        ptrdiff_t channels, const Real *shifts, Real *off,
                                        Real *squares) {
     typedef typename VectorOf<Real, N>::type V;
+    const ptrdiff_t ahead = prefetch_distance<Real>(channels);
     V shift[G], sum[G], square[G];
     ptrdiff_t r;
     EACH_COLUMN(g) {
@@ -103,6 +104,8 @@ ALWAYS_INLINE void shifted_sum_columns(Columns<N, G>, const Real *x, ptrdiff_t r
     }
     for (r = 0; r + 4 <= rows; r += 4) EACH_COLUMN(g) {
             const Real *p = x + r * channels + g * N;
+            _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
+                prefetch<N>(p + k * channels, ahead);
             const V d0 = load<N>(p) - shift[g], d1 = load<N>(p + channels) - shift[g],
                     d2 = load<N>(p + 2 * channels) - shift[g],
                     d3 = load<N>(p + 3 * channels) - shift[g];

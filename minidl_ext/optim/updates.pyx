@@ -39,14 +39,16 @@ cdef cnp.ndarray cut(str where, dict lists, Group* group):
     All arrays have one dtype, those of a parameter one shape, and no two share memory. The result
     owns the memory of the pieces.
     """
-    cdef list names = list(lists), arrays = []      # all arrays of a parameter, then of the next
+    cdef list names = list(lists), columns = list(lists.values())
+    cdef list arrays = []       # all arrays of a parameter, then of the next
+    cdef str name
     cdef Py_ssize_t kinds = len(names), n = 0, i, k, j, total = 0, first, size, at = 0
     cdef cnp.ndarray a, p, table
     cdef int slots[SLOTS]
     group.typenum = -1
     for k in range(kinds):
         slots[k] = SLOT[names[k]]
-        array_list = lists[names[k]]
+        array_list = columns[k]
         if not isinstance(array_list, (list, tuple)):
             raise TypeError(f"{where}: {names[k]} must be a list of arrays, got "
                             f"{type(array_list).__name__}")
@@ -55,16 +57,16 @@ cdef cnp.ndarray cut(str where, dict lists, Group* group):
         elif len(array_list) != n:
             raise ValueError(f"{where}: {n} {names[0]} but {len(array_list)} {names[k]}")
     for i in range(n):
-        p = real_array(lists[names[0]][i], where, names[0], -1)
+        p = real_array(columns[0][i], where, names[0], -1)
         if group.typenum < 0:
             group.typenum = cnp.PyArray_TYPE(p)
         for k in range(kinds):
             name = names[k]
-            a = real_array(lists[name][i], where, name, -1)
+            a = p if k == 0 else real_array(columns[k][i], where, name, -1)
             if cnp.PyArray_TYPE(a) != group.typenum:
                 raise TypeError(f"{where}: mixed dtypes in one group: {name}[{i}] is {a.dtype}")
             same_shape(p, a, where, names[0], name)
-            if name != "grads" and not cnp.PyArray_ISWRITEABLE(a):
+            if slots[k] != GRADS and not cnp.PyArray_ISWRITEABLE(a):
                 raise ValueError(f"{where}: {name}[{i}] is read-only")
             for j in range(k):
                 if overlap(<cnp.ndarray>arrays[i * kinds + j], a):

@@ -53,12 +53,12 @@ FEATURES = {"base": (), "v2": _V2, "v3": _V3, "v4": _V4}
 
 def missing_features(level):
     """The features of `level` that this CPU lacks; empty if it runs the level."""
-    return tuple(name for name in FEATURES[level] if not minidl_cpu_has(name.encode()))
+    return tuple([name for name in FEATURES[level] if not minidl_cpu_has(name.encode())])
 
 
 def supported_levels():
     """The levels that this CPU runs, the best last."""
-    return tuple(level for level in FEATURES if not missing_features(level))
+    return tuple([level for level in FEATURES if not missing_features(level)])
 
 
 def openmp():
