@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import kernels, models, nn, optim
-from minidl.lazy import computed
+from minidl import kernels, lazy, models, nn, optim
 from minidl.ops.conv import Conv
 from minidl.train import recipes
 
@@ -76,7 +75,7 @@ def convolve(n: int, size: int, ci: int, co: int, k: int, stride: int,
     node = Conv()
     node.needs_grad = (True, True, False)
     arguments = x, w, None, (stride, stride), ((k // 2, k // 2),) * 2, (1, 1), groups
-    return node, lambda: computed(node.forward(*arguments))
+    return node, lambda: lazy.computed(node.forward(*arguments))
 
 
 def conv(*shape: int) -> Run:

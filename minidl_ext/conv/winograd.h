@@ -134,8 +134,8 @@ ALWAYS_INLINE void product_block(const float *v, const float *u, float *m, ptrdi
         _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++)
             _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) sum[r][c] += v[r * CI + k] * w[c];
     }
-    _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++)
-        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) STORE(m + r * co + c * WV, sum[r][c]);
+    _Pragma("GCC unroll 12") for (int r = 0; r < MR; r++, m += co)
+        _Pragma("GCC unroll 2") for (int c = 0; c < C; c++) STORE(m + c * WV, sum[r][c]);
 }
 
 /* The same for `blocks` times MR tiles, and 1 or 2 `vectors` of columns. */

@@ -16,6 +16,10 @@ cdef extern from "gemm/micro.h" nogil:
                      Py_ssize_t prefetch_step)
     void prefetch_part(const char* p, Py_ssize_t bytes, Py_ssize_t i, Py_ssize_t parts)
 
+cdef extern from "gemm/transpose.h" nogil:
+    void transpose[Real](const Real* b, Py_ssize_t step, Py_ssize_t columns, Py_ssize_t terms,
+                         Real* panel, Py_ssize_t width)
+
 
 cdef inline Py_ssize_t panel_width(Py_ssize_t itemsize) noexcept nogil:
     """The columns of a panel: two vectors."""
@@ -45,6 +49,8 @@ cdef inline void pack_panel(const floating* b, floating* panel, Py_ssize_t terms
             values = b + k * term_step
             for j in range(columns):
                 panel[k * width + j] = values[j]
+    elif term_step == 1:
+        transpose(b, column_step, columns, terms, panel, width)
     else:
         for j in range(columns):
             values = b + j * column_step

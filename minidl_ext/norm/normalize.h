@@ -62,14 +62,13 @@ masked(typename VectorOf<Real, N>::type dy, typename VectorOf<Real, N>::type d,
     return dy;
 }
 
-/* The sums of g and of g (x - mean_hi), where g is dy (+ dy2 unless that is NULL), masked. With Keep
- * g is written to g_out; without it there is no dy2. */
-template <typename Real, int N, int G, int MaskFrom, int Keep>
+/* The sums of g and of g (x - mean_hi), where g is dy (+ dy2), masked; g is kept in g_out. */
+template <typename Real, int N, int G, int MaskFrom, int Keep, int Two>
 ALWAYS_INLINE void sum_gradient_columns(Columns<N, G>, Constant<MaskFrom>, Constant<Keep>,
-                                        const Real *dy, const Real *dy2, const Real *x,
-                                        const Real *residual, Real *g_out, ptrdiff_t rows,
-                                        ptrdiff_t channels, const Real *factors, Real *sum_g,
-                                        Real *sum_gx) {
+                                        Constant<Two>, const Real *dy, const Real *dy2,
+                                        const Real *x, const Real *residual, Real *g_out,
+                                        ptrdiff_t rows, ptrdiff_t channels, const Real *factors,
+                                        Real *sum_g, Real *sum_gx) {
     typedef typename VectorOf<Real, N>::type V;
     const ptrdiff_t ahead = prefetch_distance<Real>(channels);
     V mean[G], scale[G], shift[G], sum[G], product[G];
@@ -85,11 +84,11 @@ ALWAYS_INLINE void sum_gradient_columns(Columns<N, G>, Constant<MaskFrom>, Const
         const ptrdiff_t i = row * channels + g * N;
         prefetch<N>(x + i, ahead);
         prefetch<N>(dy + i, ahead);
-        if (Keep && dy2) prefetch<N>(dy2 + i, ahead);
+        if (Two) prefetch<N>(dy2 + i, ahead);
         if (MaskFrom == MASK_FROM_SUM) prefetch<N>(residual + i, ahead);
         const V d = load<N>(x + i) - mean[g];
         V total = load<N>(dy + i);
-        if (Keep && dy2) total += load<N>(dy2 + i);
+        if (Two) total += load<N>(dy2 + i);
         one = masked<MaskFrom, N>(total, d, residual + i, scale[g], shift[g]);
         if (Keep) store<N>(g_out + i, one);
         other = one * d;
@@ -183,14 +182,17 @@ static void backward_sums(const Real *dy, const Real *dy2, const Real *x, int re
                           const Real *residual, Real *g_out, ptrdiff_t rows, ptrdiff_t channels,
                           const Real *factors, Real *sum_g, Real *sum_gx) {
     for_columns<Real>(channels, [&](auto columns, ptrdiff_t c) INLINED {
-        with_flag(g_out, [&](auto keep) INLINED {
+        const auto sum = [&](auto keep, auto two) INLINED {
             with_mask(relu, residual, [&](auto mask) INLINED {
-                sum_gradient_columns(columns, mask, keep, dy + c, dy2 ? dy2 + c : NULL, x + c,
+                sum_gradient_columns(columns, mask, keep, two, dy + c, two ? dy2 + c : NULL, x + c,
                                      mask == MASK_FROM_SUM ? residual + c : x + c,
                                      keep ? g_out + c : NULL, rows, channels, factors + c,
                                      sum_g + c, sum_gx + c);
             });
-        });
+        };
+        if (!g_out) sum(Constant<0>{}, Constant<0>{});
+        else if (!dy2) sum(Constant<1>{}, Constant<0>{});
+        else sum(Constant<1>{}, Constant<1>{});
     });
 }
 
