@@ -72,10 +72,12 @@ if not DEBUG:
     # A function begins with a cache line, so that a change of one file does not move the loops of
     # others, whose speed was seen to change with their place by up to a tenth.
     OPTIMIZE += ["-falign-functions=64"]
-OPTIMIZE_MORE = {}
-if not DEBUG:
-    OPTIMIZE_MORE = dict.fromkeys(("elementwise", "optim", "reduce"), ["--param=vect-epilogues-nomask=1"])
-    OPTIMIZE_MORE |= {"sequence": ["-O3", "--param=vect-epilogues-nomask=1"]}
+# In these folders rows may be shorter than a vector, so that what is left over is all there is.
+SHORT_ROWS = ["--param=vect-epilogues-nomask=1"]
+OPTIMIZE_MORE = {"elementwise": SHORT_ROWS, "optim": SHORT_ROWS, "reduce": SHORT_ROWS}
+OPTIMIZE_MORE["sequence"] = ["-O3", *SHORT_ROWS]
+if DEBUG:
+    OPTIMIZE_MORE = {}
 # Where Cython would reach into CPython's structures to save a few nanoseconds of a call, it uses
 # the functions of CPython, which makes libraries smaller by a sixteenth.
 SHORTCUTS = ("USE_DICT_VERSIONS", "USE_PYLONG_INTERNALS", "USE_UNICODE_INTERNALS")
@@ -174,6 +176,7 @@ class Toolchain:
             )
         self.common = [*LANGUAGE, *self.known(MATH), *self.known(QUIET, "-Werror")]
         self.common += self.known(OPTIMIZE)
+        self.more = {folder: self.known(flags) for folder, flags in OPTIMIZE_MORE.items()}
         self.contract = {how: self.known([f"-ffp-contract={how}"]) for how in ("off", "fast")}
         self.levels = {None: []}
         for level in ("base", *ALL_LEVELS):
@@ -313,7 +316,7 @@ class build_ext(_build_ext):
         folder = Path(source).parent.name
         openmp = (self.tools.kernels if ext.level else self.tools.openmp)[0]
         contract = self.tools.contract[FUSED.get(folder, "off")]
-        flags = [*self.tools.common, *OPTIMIZE_MORE.get(folder, []), *contract]
+        flags = [*self.tools.common, *self.tools.more.get(folder, []), *contract]
         flags += [*self.tools.levels[ext.level], *openmp]
 
         def action():
