@@ -52,12 +52,14 @@ quick: $(VENV)/.test build  ## style and a sample of the tests, in less than a m
 
 lint: $(VENV)/.test $(VENV)/.lint  ## all that a commit is held against, without changing anything
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet --diff .
 	@$(VENV)/bin/clang-format --dry-run -Werror $(HEADERS)
 	@PATH="$(VENV)/bin:$$PATH" cython-lint minidl_ext      # calls pycodestyle
 	@$(PY) -m mypy
 
-format: $(VENV)/.lint  ## lay out imports and the headers of the kernels as `make lint` wants them
+format: $(VENV)/.lint  ## lay out Python and the headers of the kernels as `make lint` wants them
 	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format --quiet .
 	@$(VENV)/bin/clang-format -i $(HEADERS)
 
 bench: $(VENV)/.plot build  ## measure against NumPy; options in ARGS
